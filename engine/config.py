@@ -1,0 +1,257 @@
+"""The settings of a migration: typed, checked all at once, and the one place of their defaults."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from engine.errors import InputError
+
+Share = Annotated[float, Field(ge=0.0, le=0.9)]
+Score = Annotated[float, Field(ge=1.0, le=100.0)]
+
+SANDBOX_MODEL = "sandbox"
+"""The service model's name that stands for the offline sandbox, started by the worker."""
+
+
+class Table(BaseModel):
+    """A table of migration.toml: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(Table):
+    """What is being migrated."""
+
+    name: str = Field("migration", pattern=r"^[\w][\w .-]{0,63}$", description="A short name; runs are named after it.")
+    topic: str = Field("", description="The task in a few words; told to the service when it writes new pairs.")
+
+
+class Columns(Table):
+    """The columns of a CSV, Parquet or JSONL coverage file, where their names are unusual."""
+
+    prompt: str | None = Field(None, description="Column of the prompt.")
+    response: str | None = Field(None, description="Column of the response.")
+    system: str | None = Field(None, description="Column of a system prompt, if any.")
+    category: str | None = Field(None, description="Column of the category, if any.")
+
+
+class Split(Table):
+    """Shares of the coverage dataset; the rest trains."""
+
+    dev: Share = Field(0.2, description="Share that steers the loop.")
+    test: Share = Field(0.2, description="Share that stays sealed until the end.")
+
+
+class Coverage(Table):
+    """The prompts with responses that you were happy with."""
+
+    source: str = Field(description="A file (.jsonl, .json, .csv, .parquet) or a dataset id of the Hub.")
+    columns: Columns = Columns()
+    split: Split = Split()
+
+
+class Service(Table):
+    """The service LLM that you are leaving: it judges, and writes new pairs."""
+
+    model: str = Field(description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox".')
+    api_base: str | None = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
+    api_key_env: str | None = Field(
+        None, pattern=r"^[A-Za-z_]\w*$", description="Name of the environment variable that holds the key."
+    )
+    rpm: int | None = Field(None, ge=1, description="Requests a minute that your account allows.")
+    tpm: int | None = Field(None, ge=1, description="Tokens a minute that your account allows.")
+    concurrency: int = Field(8, ge=1, le=256, description="Calls in flight at once, at most.")
+    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
+    patience_s: float = Field(600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
+    budget_usd: float | None = Field(None, ge=0, description="The run never spends more than this; none: no cap.")
+    input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
+    output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
+    params: dict[str, Any] = Field({}, description="More request parameters, such as {temperature = 0.7}.")
+
+    @field_validator("params")
+    @classmethod
+    def _no_secrets(cls, params: dict[str, Any]) -> dict[str, Any]:
+        secret = [key for key in params if "key" in key.casefold() or "token" == key.casefold()]
+        if secret:
+            raise PydanticCustomError("secret", "keys come from the environment: name the variable in api_key_env")
+        return params
+
+
+class Judge(Table):
+    """How responses are scored, 1 to 100, for similarity to the reference and for precision."""
+
+    models: list[str] = Field([], description="Judge models; empty: the service model.")
+    repeats: int = Field(2, ge=1, le=50, description="Verdicts for each response.")
+    prompts: str | None = Field(None, description="A TOML file with your own prompts, as in LlamaDuo.")
+
+
+class Adapter(Table):
+    """The LoRA adapter that is trained."""
+
+    r: int = Field(16, ge=1, le=512, description="Rank.")
+    alpha: int = Field(32, ge=1, description="Scale; 2r is the paper's choice.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+
+
+class Local(Table):
+    """The local LLM that takes over."""
+
+    model: str = Field("SmolLM2-135M-Instruct", description="A Hub id, a folder of safetensors, or a .gguf file.")
+    revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4 trains on a 4-bit base (QLoRA).")
+    adapter: Adapter = Adapter()
+    trust_remote_code: str | None = Field(
+        None, description="Runs code that comes with a model: repeat the model's name to allow it."
+    )
+
+
+class Finetune(Table):
+    """How the adapter is trained; each round starts from the base model on all data so far."""
+
+    epochs: int = Field(3, ge=1, le=100, description="Passes over the data, at most: the best by dev loss is kept.")
+    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Peak, reached after the warm-up; then cosine.")
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps that warm up.")
+    batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
+    max_length: int = Field(2048, ge=32, description="Tokens of prompt and response; longer pairs are left out.")
+
+
+class Inference(Table):
+    """How the local LLM answers."""
+
+    samples: int = Field(2, ge=1, le=64, description="Answers for each prompt.")
+    temperature: float = Field(0.8, ge=0, le=2, description="0 answers greedily, then more samples are the same.")
+    max_new_tokens: int = Field(1024, ge=1, description="An answer is cut here.")
+    backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
+
+
+class Target(Table):
+    """When the small model is good enough."""
+
+    precision: Score = Field(85.0, description="Mean precision on dev prompts to reach, 1 to 100.")
+    similarity: Score = Field(75.0, description="Mean similarity on dev prompts to reach, 1 to 100.")
+    confidence: float = Field(0.95, ge=0.5, lt=1, description="How sure to be that the target is passed.")
+
+
+class Synthesis(Table):
+    """The new pairs that the service writes after a round that falls short."""
+
+    pairs_per_round: int = Field(200, ge=1, description="Pairs to add in a round.")
+    pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to ask for in one call.")
+    strategy: Literal["failures", "uniform"] = Field(
+        "failures", description="Model new pairs on what the local LLM gets wrong, or on all alike (the paper)."
+    )
+
+
+class Loop(Table):
+    """When to go on, and when to stop."""
+
+    max_rounds: int = Field(4, ge=1, le=100, description="Rounds of fine-tuning, at most.")
+    patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop ends.")
+    min_gain: float = Field(1.0, ge=0, description="Points of mean score that count as a gain.")
+    approval: Literal["ask", "auto"] = Field("ask", description="Whether a person approves each synthesis.")
+    max_hours: float | None = Field(None, gt=0, description="Begin no further round after this many hours of work.")
+    seed: int = Field(42, ge=0, description="Seed of everything random.")
+
+
+class Migration(Table):
+    """A whole migration.toml."""
+
+    task: Task = Task()
+    coverage: Coverage
+    service: Service
+    judge: Judge = Judge()
+    local: Local = Local()
+    finetune: Finetune = Finetune()
+    inference: Inference = Inference()
+    target: Target = Target()
+    synthesis: Synthesis = Synthesis()
+    loop: Loop = Loop()
+
+    @model_validator(mode="after")
+    def _shares_leave_data_to_train(self) -> Migration:
+        split = self.coverage.split
+        if split.dev <= 0 or split.dev + split.test >= 1:
+            raise ValueError("coverage.split: dev must be above 0, and dev + test below 1")
+        trusted = self.local.trust_remote_code
+        if trusted is not None and trusted != self.local.model:
+            raise ValueError(f"local.trust_remote_code: to allow it, repeat the model's name, {self.local.model!r}")
+        return self
+
+    @property
+    def judge_models(self) -> list[str]:
+        return self.judge.models or [self.service.model]
+
+    @property
+    def uses_sandbox(self) -> bool:
+        return SANDBOX_MODEL in (self.service.model, *self.judge_models)
+
+    def digest(self) -> str:
+        """16 hex digits that change when a setting does."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load(path: Path) -> Migration:
+    """Read and check a migration.toml; relative paths in it count from its folder.
+
+    Raises InputError that lists every problem with its key and what is allowed.
+    """
+    try:
+        tables = tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", f"write one with: llamaduo-tui new {path}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+    except tomli.TOMLDecodeError as error:
+        raise InputError(f"{path}: is not valid TOML: {error}") from None
+    try:
+        return Migration.model_validate(_absolute(tables, path.resolve().parent))
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        shown = "; ".join(lines) if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
+        raise InputError(f"{path}: {shown}", "`llamaduo-tui new FILE` writes every setting, explained") from None
+
+
+def _absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    for table, key in (("coverage", "source"), ("judge", "prompts"), ("local", "model")):
+        value = tables.get(table, {}).get(key) if isinstance(tables.get(table), dict) else None
+        if (
+            isinstance(value, str)
+            and not Path(value).is_absolute()
+            and ((folder / value).exists() or key == "prompts" or value.startswith(("./", "../", "~")))
+        ):
+            tables[table] = {**tables[table], key: str((folder / Path(value).expanduser()).resolve())}
+    return tables
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: is required"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | Migration) else f" (not {problem['input']!r})"
+    return f"{key}: {message}{given}" if key else message
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    table: type[BaseModel] = Migration
+    for part in location:
+        annotation = table.model_fields[str(part)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        table = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(table.model_fields)
