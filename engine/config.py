@@ -79,7 +79,7 @@ class Service(Table):
     @field_validator("params")
     @classmethod
     def _no_secrets(cls, params: dict[str, Any]) -> dict[str, Any]:
-        secret = [key for key in params if "key" in key.casefold() or "token" == key.casefold()]
+        secret = [key for key in params if "key" in key.casefold() or key.casefold() == "token"]
         if secret:
             raise PydanticCustomError("secret", "keys come from the environment: name the variable in api_key_env")
         return params
