@@ -1,0 +1,75 @@
+"""The judge's and the writer's prompts: ours, or the user's in LlamaDuo's form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import tomli
+
+from engine.errors import InputError
+
+REQUIRED = {
+    "eval": {"instruction", "human_response", "lm_response"},
+    "synth_data_gen": {"instruction", "response"},
+}
+OPTIONAL = {"eval": set[str](), "synth_data_gen": {"topic", "count", "variation"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Two templates; `judge` and `synthesis` fill them in."""
+
+    eval: Template
+    synth_data_gen: Template
+
+    def judge(self, *, instruction: str, reference: str, response: str) -> str:
+        """The prompt that asks for the scores of one response."""
+        return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response)
+
+    def synthesis(self, *, instruction: str, response: str, topic: str, count: int, variation: str) -> str:
+        """The prompt that asks for `count` new pairs like one seed pair."""
+        return self.synth_data_gen.substitute(
+            instruction=instruction, response=response, topic=topic, count=count, variation=variation
+        )
+
+
+def load(path: str | None) -> Prompts:
+    """The user's prompts where there is a file, else ours; a file may hold only one of the two.
+
+    Raises InputError that names the placeholder that is missing, unknown or malformed.
+    """
+    ours = tomli.loads(resources.files("engine").joinpath("prompts.toml").read_text(encoding="utf-8"))
+    tables = ours if path is None else {**ours, **_read(Path(path))}
+    where = path or "engine/prompts.toml"
+    return Prompts(**{name: _template(tables.get(name), name, where) for name in REQUIRED})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", "[judge] prompts names a TOML file of prompts") from None
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def _template(table: Any, name: str, where: str) -> Template:
+    prompt = table.get("prompt") if isinstance(table, dict) else None
+    if not isinstance(prompt, str):
+        raise InputError(f"{where}: [{name}] needs a text called prompt")
+    template = Template(prompt)
+    if not template.is_valid():
+        raise InputError(f"{where}: [{name}] has a stray $", "write $$ for a dollar sign")
+    found = set(template.get_identifiers())
+    missing = REQUIRED[name] - found
+    unknown = found - REQUIRED[name] - OPTIONAL[name]
+    if missing or unknown:
+        problem = ", ".join(
+            [f"${p} is missing" for p in sorted(missing)] + [f"${p} is unknown" for p in sorted(unknown)]
+        )
+        raise InputError(f"{where}: [{name}] {problem}", "write $$ for a dollar sign that is no placeholder")
+    return template
