@@ -178,8 +178,8 @@ class Migration(Table):
     @model_validator(mode="after")
     def _shares_leave_data_to_train(self) -> Migration:
         split = self.coverage.split
-        if split.dev <= 0 or split.dev + split.test >= 1:
-            raise ValueError("coverage.split: dev must be above 0, and dev + test below 1")
+        if split.dev <= 0 or split.test <= 0 or split.dev + split.test >= 1:
+            raise ValueError("coverage.split: dev and test must be above 0, and dev + test below 1")
         trusted = self.local.trust_remote_code
         if trusted is not None and trusted != self.local.model:
             raise ValueError(f"local.trust_remote_code: to allow it, repeat the model's name, {self.local.model!r}")

@@ -207,6 +207,10 @@ class EventLog:
         self._lock = threading.Lock()
         self._seq = max((row["seq"] for row in jsonl.read(path)), default=0)
 
+    @property
+    def last_seq(self) -> int:
+        return self._seq
+
     def append(self, event: Event) -> Event:
         with self._lock:
             self._seq += 1

@@ -92,9 +92,9 @@ class Decision:
         }
 
 
-def scores_from_row(row: dict[str, Any]) -> Scores:
-    """The scores in a decision.json."""
-    return Scores(
+def decision_from_row(row: dict[str, Any]) -> Decision:
+    """The decision in a decision.json."""
+    scores = Scores(
         Interval(**row["precision"]),
         Interval(**row["similarity"]),
         row["coverage_50"],
@@ -102,6 +102,8 @@ def scores_from_row(row: dict[str, Any]) -> Scores:
         row["prompts"],
         row["errors"],
     )
+    another = Next(**row["next"]) if row["next"] else None
+    return Decision(row["round"], row["outcome"], row["reason"], scores, row["best_round"], another)
 
 
 def by_prompt(verdicts: Sequence[Verdict]) -> list[PromptScore]:
@@ -161,7 +163,7 @@ def _outcome(rounds: Sequence[Scores], target: Target, loop: Loop, hours: float)
     number, scores = len(rounds) - 1, rounds[-1]
     standing = _standing(scores, target)
     if scores.precision.low >= target.precision and scores.similarity.low >= target.similarity:
-        return "reached", standing
+        return "reached", f"{standing}."
     if number >= loop.max_rounds:
         return "rounds", f"{standing}; all {loop.max_rounds} rounds are used."
     if loop.max_hours is not None and hours >= loop.max_hours:

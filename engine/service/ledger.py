@@ -72,7 +72,10 @@ class Ledger:
             " WHERE key = ? AND answered IS NOT NULL",
             (key,),
         ).fetchone()
-        return Reply(*row[:5], True) if row else None
+        if row is None:
+            return None
+        text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
+        return Reply(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
 
     def asking(self, key: str, request: dict[str, Any]) -> None:
         """Note a request before it is sent, so that a crash shows what was in flight."""

@@ -1,0 +1,45 @@
+# make demo            a real small model is migrated before your eyes (HEADLESS=1: without a screen)
+# make test            all checks and tests
+# make bench           the figures in the README, measured here
+# PYTHON=... chooses the interpreter, TORCH=... the torch to install ("torch==2.13.0", a wheel, ...).
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+# With an NVIDIA driver pip chooses a CUDA build; without one the tested version has a small CPU wheel on many indexes.
+TORCH ?= $(if $(wildcard /proc/driver/nvidia/version)$(shell command -v nvidia-smi),torch,torch==2.13.0)
+
+.PHONY: demo test bench clean
+
+demo: $(VENV)/.installed
+	@$(BIN)/llamaduo-tui demo $(if $(HEADLESS),--headless --yes)
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python bench/demo.py
+
+$(VENV)/bin/python:
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed; name one with PYTHON=...))
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.torch: $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

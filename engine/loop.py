@@ -1,0 +1,171 @@
+"""The loop: fine-tune, infer, judge, decide; while it falls short and somebody pays, synthesize and go round again.
+
+    coverage -> finetune -> infer -> judge -> decide --reached--> sealed test -> report
+                  ^                             |
+                  +------- synthesize <---------+
+
+Complete stages are passed over, so that a worker which comes back walks to where the last one was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import jsonl, verdict
+from engine.coverage.prepare import prepare, read_train
+from engine.events import Emit, RoundScored, RunFinished
+from engine.rows import Verdict
+from engine.run import Manifest, file_hash, finish, manifest
+from engine.service.client import price
+from engine.stages import report
+from engine.stages.judge import judge
+from engine.stages.synthesize import synthesize
+from engine.verdict import Decision, Next, Scores
+
+if TYPE_CHECKING:
+    from engine.worker import Worker
+
+
+async def migrate(worker: Worker) -> RunFinished:
+    """Carry a migration to its end; the best round meets the sealed test once, whatever the outcome."""
+    await _coverage(worker)
+    decision = await _evaluate(worker, 0)
+    while decision.outcome == "continue":
+        if decision.round > 0:
+            answer = await worker.approval(decision)
+            if answer.kind == "reject":
+                break
+            await _synthesize(worker, decision.round, answer.pairs or 0)
+        await _finetune(worker, decision.round + 1)
+        decision = await _evaluate(worker, decision.round + 1)
+    sealed = await _evaluate_sealed(worker)
+    return await _report(worker, decision, sealed)
+
+
+async def _coverage(worker: Worker) -> None:
+    folder, settings = worker.run.coverage, worker.settings
+
+    async def work(_: Emit) -> Manifest:
+        began = time.monotonic()
+        counts = await asyncio.to_thread(prepare, settings, folder)
+        return finish(
+            folder,
+            Manifest(
+                stage="coverage",
+                inputs={settings.coverage.source: _source_hash(settings.coverage.source)},
+                settings=settings.digest(),
+                seed=settings.loop.seed,
+                counts=counts,
+                seconds=round(time.monotonic() - began, 2),
+            ),
+        )
+
+    await worker.stage("coverage", None, folder, work)
+
+
+def _source_hash(source: str) -> str:
+    return file_hash(Path(source)) if Path(source).is_file() else ""
+
+
+async def _finetune(worker: Worker, number: int) -> None:
+    folder = worker.run.round(number) / "finetune"
+    await worker.stage("finetune", number, folder, lambda _: worker.child("finetune", number, folder))
+
+
+async def _evaluate(worker: Worker, number: int) -> Decision:
+    """Let the model of a round answer the dev prompts, have it judged, and decide."""
+    known = jsonl.read_json(worker.run.decision_file(number))
+    if known is not None:
+        return verdict.decision_from_row(known)
+    verdicts = await _answer_and_judge(worker, number, worker.run.round(number))
+    settings = worker.settings
+    rounds = [verdict.decision_from_row(row).scores for row in worker.run.decisions()]
+    rounds.append(verdict.score(verdicts, settings.target.confidence, settings.loop.seed))
+    another = _next(worker, number) if number > 0 else None
+    decision = verdict.decide(rounds, settings.target, settings.loop, hours=worker.hours, another=another)
+    worker.emit(RoundScored(round=number, stage="decide", decision=decision.to_row()))
+    jsonl.write_json(worker.run.decision_file(number), decision.to_row())
+    return decision
+
+
+async def _evaluate_sealed(worker: Worker) -> Scores:
+    """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen."""
+    verdicts = await _answer_and_judge(worker, None, worker.run.final)
+    return verdict.score(verdicts, worker.settings.target.confidence, worker.settings.loop.seed)
+
+
+async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> list[Verdict]:
+    answers, verdicts = folder / "infer", folder / "judge"
+    await worker.stage("infer", number, answers, lambda _: worker.child("infer", number, answers))
+    await worker.stage(
+        "judge",
+        number,
+        verdicts,
+        lambda emit: judge(worker.settings, worker.prompts, worker.client, answers / "responses.jsonl", verdicts, emit),
+    )
+    return [Verdict(**row) for row in jsonl.read(verdicts / "verdicts.jsonl")]
+
+
+async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
+    run = worker.run
+    folder = run.round(number) / "synthesize"
+    earlier = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
+    judged = [Verdict(**row) for row in jsonl.read(run.round(number) / "judge" / "verdicts.jsonl")]
+    await worker.stage(
+        "synthesize",
+        number,
+        folder,
+        lambda emit: synthesize(
+            worker.settings,
+            worker.prompts,
+            worker.client,
+            run.coverage,
+            earlier,
+            verdict.by_prompt(judged),
+            pairs,
+            number,
+            folder,
+            emit,
+        ),
+    )
+
+
+async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFinished:
+    ending = report.ending(worker.settings, decision, sealed)
+
+    async def work(_: Emit) -> Manifest:
+        return report.write(worker.run, worker.settings, worker.client.usage, decision, sealed, ending)
+
+    await worker.stage("report", None, worker.run.final, work)
+    return RunFinished(
+        state=ending.state, reason=ending.reason, best_round=decision.best_round, report=str(worker.run.report_file)
+    )
+
+
+def _next(worker: Worker, number: int) -> Next:
+    """What another round would take, from what this one took: training grows with the data."""
+    run, settings = worker.run, worker.settings
+    pairs = settings.synthesis.pairs_per_round
+    folder = run.round(number)
+    finetune, infer, judged = (manifest(folder / name) for name in ("finetune", "infer", "judge"))
+    before = manifest(run.round(number - 1) / "synthesize") if number > 1 else None
+    if finetune is None or infer is None or judged is None:
+        return Next(pairs, None, None)
+    grown = 1 + pairs / max(1, finetune.counts["pairs"])
+    seconds = finetune.seconds * grown + infer.seconds + judged.seconds + (before.seconds if before else 0.0)
+    writing = before.cost_usd / max(1, before.counts["accepted"]) * pairs if before else _writing_cost(worker, pairs)
+    return Next(pairs, None if writing is None else round(judged.cost_usd + writing, 4), round(seconds))
+
+
+def _writing_cost(worker: Worker, pairs: int) -> float | None:
+    """USD for `pairs` new pairs of the length of those at hand, at four characters a token; None without a price."""
+    prices = price(worker.settings.service.model, worker.settings.service)
+    train = read_train(worker.run.coverage)
+    if prices is None:
+        return None
+    tokens = sum(len(message["content"]) for pair in train for message in pair.messages) / len(train) / 4
+    calls = pairs / worker.settings.synthesis.pairs_per_call
+    return calls * (tokens + 400) * prices[0] + pairs * tokens * prices[1]

@@ -1,0 +1,97 @@
+"""The finetune stage: an adapter for the base model, trained on coverage and all synthetic pairs so far."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+from engine import jsonl
+from engine.config import Migration
+from engine.coverage.prepare import TRAIN, read_dev, read_train
+from engine.events import Emit, Log, StageProgress, TrainMetrics
+from engine.rows import Message
+from engine.run import Manifest, Run, file_hash, finish
+from engine.stages import child
+
+
+def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder: Path, emit: Emit) -> Manifest:
+    """Train on the train split and on `synthetic` (pairs.jsonl of earlier rounds); writes adapter/ and the manifest."""
+    from engine.local import finetune as local
+    from engine.local.resolve import default_cache, resolve
+
+    began = time.monotonic()
+    pairs = training_data(coverage, synthetic)
+    dev = [pair.messages for pair in read_dev(coverage)]
+    resolved = resolve(
+        settings.local.model,
+        settings.local.revision,
+        default_cache(),
+        lambda line: emit(Log(level="info", message=line)),
+    )
+
+    def told(progress: local.TrainProgress) -> None:
+        emit(
+            TrainMetrics(
+                step=progress.step,
+                steps=progress.steps,
+                epoch=progress.epoch,
+                loss=progress.loss,
+                dev_loss=progress.dev_loss,
+                learning_rate=progress.learning_rate,
+                tokens_per_second=progress.tokens_per_second,
+            )
+        )
+        emit(
+            StageProgress(
+                done=progress.step, total=progress.steps, unit="steps", seconds_left=progress.seconds_left
+            )
+        )
+
+    result = local.finetune(pairs, dev, resolved, settings, folder, told)
+    return finish(
+        folder,
+        Manifest(
+            stage="finetune",
+            inputs={
+                str(path.relative_to(coverage.parent)): file_hash(path) for path in [coverage / TRAIN, *synthetic]
+            },
+            settings=settings.digest(),
+            seed=settings.loop.seed,
+            counts={
+                "pairs": len(pairs) - result.left_out,
+                "left_out": result.left_out,
+                "steps": result.steps,
+                "best_epoch": result.best_epoch,
+                "train_loss": result.train_loss,
+                "dev_loss_untuned": result.dev_loss_untuned,
+                "dev_loss": result.dev_loss,
+                "tokens": result.tokens,
+                "tokens_per_second": result.tokens_per_second,
+            },
+            seconds=round(time.monotonic() - began, 2),
+            peak_memory_bytes=peak_memory(),
+            model=f"{resolved.name}@{resolved.digest}",
+        ),
+    )
+
+
+def training_data(coverage: Path, synthetic: list[Path]) -> list[list[Message]]:
+    """The chats to train on: merging is reading one list after the other."""
+    chats = [pair.messages for pair in read_train(coverage)]
+    return chats + [row["messages"] for path in synthetic for row in jsonl.read(path)]
+
+
+def peak_memory() -> int:
+    """The most memory that this process has used, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _stage(run: Run, round_: int | None, emit: Emit) -> None:
+    number = round_ or 0
+    synthetic = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
+    finetune(run.settings(), run.coverage, synthetic, run.round(number) / "finetune", emit)
+
+
+if __name__ == "__main__":
+    child.main(_stage)

@@ -1,0 +1,225 @@
+"""The report: what happened, in plain words, for somebody who did not watch."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from engine import jsonl
+from engine.config import Migration, Target
+from engine.rows import Response, Verdict, prompt_text
+from engine.run import Manifest, Run, file_hash, finish, manifest
+from engine.service.client import Usage
+from engine.verdict import Decision, Interval, Scores, by_prompt
+
+SHOWN = 3
+"""Best and worst answers to show, each."""
+
+CUT = 1500
+"""Characters of one text in the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: `state` is reached or stopped."""
+
+    state: str
+    reason: str
+
+
+def ending(settings: Migration, decision: Decision, sealed: Scores) -> Ending:
+    """Reached only where the sealed test, which nobody tuned on, does not contradict the dev decision."""
+    if not decision.reached:
+        outcome = "Ended by hand" if decision.outcome == "continue" else "Ended without reaching the target"
+        return Ending("stopped", f"{outcome}: {decision.reason}")
+    if _holds(sealed, settings.target):
+        return Ending("reached", f"Target reached in round {decision.round}: {decision.reason}")
+    return Ending(
+        "stopped",
+        f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
+        f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}.",
+    )
+
+
+def write(run: Run, settings: Migration, usage: Usage, decision: Decision, sealed: Scores, end: Ending) -> Manifest:
+    """Write final/report.md and the manifest that makes the run complete."""
+    stages = _manifests(run)
+    text = "\n\n".join(
+        [
+            f"# {run.name}: {'target reached' if end.state == 'reached' else 'target not reached'}",
+            _summary(settings, decision, sealed, end),
+            "## Rounds",
+            _rounds(run, settings, decision),
+            "## The sealed test",
+            _sealed(settings, decision, sealed),
+            "## Best and worst answers",
+            *_examples(run),
+            "## What it took",
+            _cost(usage, stages),
+        ]
+    )
+    jsonl.replace(run.report_file, text + "\n")
+    return finish(
+        run.final,
+        Manifest(
+            stage="report",
+            inputs={
+                str(path.relative_to(run.folder)): file_hash(path)
+                for path in [*sorted(run.folder.glob("round-*/decision.json")), run.final / "judge" / "verdicts.jsonl"]
+            },
+            settings=settings.digest(),
+            seed=settings.loop.seed,
+            counts={"rounds": decision.round, "best_round": decision.best_round, "state": end.state},
+            seconds=0.0,
+        ),
+    )
+
+
+def _holds(sealed: Scores, target: Target) -> bool:
+    return sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
+
+
+def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
+    model = f"`{_inline(settings.local.model)}`"
+    best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
+    advice = (
+        f"{model}, {best}, can take over this task."
+        if end.state == "reached"
+        else f"Keep the service for now; the best candidate is {model}, {best}."
+    )
+    sandbox = (
+        "\n\n**The service was the sandbox**, an offline stand-in and not a real LLM: this shows that the loop works, "
+        "not how good a model is."
+        if settings.uses_sandbox
+        else ""
+    )
+    return (
+        f"{end.reason} {advice}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
+        f"{_interval(sealed.precision)} and similarity {_interval(sealed.similarity)} of 100, judged by "
+        f"{', '.join(_inline(name) for name in settings.judge_models)} against the recorded responses.{sandbox}"
+    )
+
+
+def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
+    lines = [
+        "| round | pairs | precision | similarity | at 50 | at 70 | dev loss | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in run.decisions():
+        number = row["round"]
+        trained = manifest(run.round(number) / "finetune")
+        pairs = trained.counts["pairs"] if trained else "untuned"
+        loss = f"{trained.counts['dev_loss']:.3f}" if trained and trained.counts.get("dev_loss") is not None else ""
+        lines.append(
+            f"| {number} | {pairs} | {_interval(Interval(**row['precision']))} "
+            f"| {_interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
+            f"| {row['coverage_70']['precision']:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
+        )
+    target = settings.target
+    lines += [
+        "",
+        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with its whole "
+        f"{target.confidence:.0%} interval above. At 50, at 70: share of dev prompts with at least that precision.",
+    ]
+    return "\n".join(lines)
+
+
+def _sealed(settings: Migration, decision: Decision, sealed: Scores) -> str:
+    verdict = "meets the target" if _holds(sealed, settings.target) else "falls short of the target"
+    return (
+        f"Round {decision.best_round} answered {sealed.prompts} prompts that neither training nor the rounds saw: "
+        f"precision {_interval(sealed.precision)}, similarity {_interval(sealed.similarity)}. Its mean {verdict}. "
+        f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
+        f"{sealed.coverage_70['precision']:.0%} of at least 70"
+        + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
+    )
+
+
+def _examples(run: Run) -> list[str]:
+    """The best and the worst sealed prompts, service and local answer side by side."""
+    responses: dict[str, Response] = {}
+    for row in jsonl.read(run.final / "infer" / "responses.jsonl"):
+        responses.setdefault(row["id"], Response(**row))
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
+    for row in jsonl.read(run.final / "judge" / "verdicts.jsonl"):
+        verdicts[row["id"]].append(Verdict(**row))
+    ranked = sorted(
+        by_prompt([v for found in verdicts.values() for v in found]),
+        key=lambda s: (-(s.precision + s.similarity), s.id),
+    )
+    best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
+    parts = []
+    for title, chosen in (("Best", best), ("Worst", worst)):
+        for place, scored in enumerate(chosen, start=1):
+            response = responses[scored.id]
+            first = next((v for v in verdicts[scored.id] if v.sample == response.sample and not v.error), None)
+            reason = _inline(first.precision_reason) if first else "no readable verdict"
+            parts.append(
+                f"### {title} {place}: precision {scored.precision:.0f}, similarity {scored.similarity:.0f}\n\n"
+                f"{_block(prompt_text(response.prompt))}\n\n"
+                "<table><tr><th>service</th><th>local model</th></tr><tr>"
+                f"<td>{_cell(response.target)}</td><td>{_cell(response.response)}</td></tr></table>\n\n"
+                f"Judge: {reason}"
+            )
+    return parts
+
+
+def _cost(usage: Usage, stages: list[Manifest]) -> str:
+    seconds: dict[str, float] = defaultdict(float)
+    for stage in stages:
+        seconds[stage.stage] += stage.seconds
+    rows = "\n".join(f"| {name} | {duration(took)} |" for name, took in seconds.items())
+    calls = f"{usage.calls} service calls, {usage.cached_calls} more answered from the ledger for nothing"
+    tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
+    peak = max((stage.peak_memory_bytes for stage in stages), default=0)
+    return (
+        f"{calls}; {tokens}; ${usage.cost_usd:.2f}. Stages took {duration(sum(seconds.values()))}; "
+        f"the largest process used {peak / 2**30:.1f} GiB. Written {time.strftime('%Y-%m-%d %H:%M')}.\n\n"
+        f"| stage | time |\n|---|---|\n{rows}"
+    )
+
+
+def _manifests(run: Run) -> list[Manifest]:
+    folders = [run.coverage, *sorted(run.folder.glob("round-*/*")), *sorted(run.final.glob("*"))]
+    found = (manifest(folder) for folder in folders if folder.is_dir())
+    return [complete for complete in found if complete is not None]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min 5 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _interval(found: Interval | Any) -> str:
+    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _inline(text: str) -> str:
+    """Untrusted text inside a line of Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", " ".join(_printable(text[:CUT]).split()))
+
+
+def _block(text: str) -> str:
+    """Untrusted text as a code block that it cannot close."""
+    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", cut)), default=0))
+    return f"{fence}text\n{cut}\n{fence}"
+
+
+def _cell(text: str) -> str:
+    """Untrusted text in a cell of an HTML table."""
+    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"<pre>{escaped.replace(chr(10), '&#10;')}</pre>"

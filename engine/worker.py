@@ -1,0 +1,312 @@
+"""The worker: the one process that carries a run, and everything around the loop that a run has once.
+
+It survives the terminal, speaks through events.jsonl and status.json, listens to commands.jsonl, and starts a child
+process for each stage that holds the GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from engine import check, commands, jsonl, loop
+from engine.commands import Command
+from engine.errors import InputError, LlamaDuoError, StageError
+from engine.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    Emit,
+    Event,
+    EventLog,
+    Log,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ServiceUsage,
+    StageFinished,
+    StageStarted,
+    from_row,
+)
+from engine.run import Manifest, Process, Run, Status, lock, manifest
+from engine.service import prompts
+from engine.service.client import Client, Usage
+from engine.service.ledger import Ledger
+from engine.stages.child import FINAL, explain
+from engine.verdict import Decision
+
+HEARTBEAT_S = 2.0
+POLL_S = 0.25
+EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
+
+
+class Worker:
+    """What the loop works with: settings, service, stages as children, events, approvals."""
+
+    def __init__(self, run: Run, *, yes: bool) -> None:
+        self.run = run
+        self.settings = run.settings()
+        self.prompts = prompts.load(self.settings.judge.prompts)
+        self.client: Client
+        self._approve = yes or self.settings.loop.approval == "auto"
+        self._events = EventLog(run.events_file)
+        before = run.status()
+        self._cached_before, self._worked_before = before.cached_calls, before.worked_s
+        self._began = time.monotonic()
+        self._status = replace(before, state="running", process=Process.of(os.getpid()), child=None)
+        self._usage_told = 0.0
+
+    @property
+    def hours(self) -> float:
+        """Hours of work on this run so far, by this worker and those before it."""
+        return (self._worked_before + time.monotonic() - self._began) / 3600
+
+    def emit(self, event: Event) -> None:
+        """Write an event; one without a stage belongs to the stage at work."""
+        if event.stage is None and self._status.stage is not None:
+            event = replace(event, stage=self._status.stage, round=self._status.round)
+        self._events.append(event)
+
+    async def stage(
+        self, name: str, round_: int | None, folder: Path, work: Callable[[Emit], Awaitable[Manifest]]
+    ) -> Manifest:
+        """The manifest of a stage's folder, made by `work` unless it is complete already."""
+        done = manifest(folder)
+        if done is not None:
+            return done
+        self._show(stage=name, round=round_)
+        self.emit(StageStarted())
+        folder.mkdir(parents=True, exist_ok=True)
+        done = await work(self.emit)
+        self._tell_usage(self.client.usage, at_once=True)
+        self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
+        self._show(stage=None)
+        return done
+
+    async def child(self, name: str, round_: int | None, folder: Path) -> Manifest:
+        """Run a stage as a process of its own, passing its events on.
+
+        Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"engine.stages.{name}", str(self.run.folder)),
+            *(FINAL if round_ is None else str(round_), "--exit-with-parent"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+        )
+        self._show(child=Process.of(process.pid))
+        failure: RunFailed | None = None
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                event = from_row(json.loads(line))
+                if isinstance(event, RunFailed):
+                    failure = event
+                elif event is not None:
+                    self.emit(event)
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self._show(child=None)
+        if failure is not None:
+            raise (InputError if failure.exit_status == 2 else StageError)(failure.error, failure.hint)
+        done = manifest(folder)
+        if status != 0 or done is None:
+            cause = f"by signal {-status}" if status < 0 else f"with status {status}"
+            hint = "if memory ran out, lower finetune.batch_size or max_length; then resume, nothing is lost"
+            raise StageError(f"the {name} process was ended {cause}", hint)
+        return done
+
+    async def approval(self, decision: Decision) -> Command:
+        """The answer to "may another round be paid for?", waited for as long as it takes."""
+        another = decision.next
+        pairs = another.pairs if another else self.settings.synthesis.pairs_per_round
+        answer = commands.answer(self.run.commands_file, decision.round)
+        if answer is None and self._approve:
+            answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
+        if answer is None:
+            self._show(state="waiting", round=decision.round)
+            cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
+            self.emit(
+                ApprovalRequested(
+                    round=decision.round, reason=decision.reason, pairs=pairs, cost_usd=cost, seconds=seconds
+                )
+            )
+        while answer is None:
+            await asyncio.sleep(POLL_S)
+            answer = commands.answer(self.run.commands_file, decision.round)
+        self._show(state="running")
+        answer = replace(answer, pairs=answer.pairs or pairs)
+        self.emit(
+            ApprovalGiven(
+                round=decision.round, approved=answer.kind == "approve", pairs=answer.pairs or pairs, command=answer.id
+            )
+        )
+        return answer
+
+    async def work(self) -> int:
+        """Carry the run to its end; the exit status is the command's."""
+        self._show()
+        self._tell_start()
+        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
+        try:
+            check.raise_problems(self.settings)
+            async with self._service():
+                ending = await loop.migrate(self)
+        except asyncio.CancelledError:
+            return self._end(RunFinished(state="stopped", reason="Stopped by hand; resume goes on from here."))
+        except Exception as error:
+            self._fail(explain(error))
+            if not isinstance(error, LlamaDuoError):
+                raise
+            return error.exit_status
+        finally:
+            for task in tasks:
+                task.cancel()
+        return self._end(ending)
+
+    @asynccontextmanager
+    async def _service(self) -> AsyncIterator[None]:
+        """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
+        ledger = Ledger(self.run.ledger_file)
+        settings = self.settings
+        sandbox = settings.uses_sandbox and settings.service.api_base is None
+        async with _sandbox_server(self.run) if sandbox else contextlib.nullcontext() as base:
+            self.client = Client(
+                settings.service,
+                ledger,
+                sandbox_base=base,
+                on_change=self._tell_usage,
+                on_trouble=lambda message: self.emit(Log(level="warning", message=message)),
+            )
+            try:
+                yield
+            finally:
+                ledger.close()
+
+    def _tell_start(self) -> None:
+        settings = self.settings
+        self._events.append(
+            RunStarted(
+                name=self.run.name,
+                pid=os.getpid(),
+                resumed=self._events.last_seq > 0,
+                sandbox=settings.uses_sandbox,
+                model=settings.local.model,
+                service=settings.service.model,
+                max_rounds=settings.loop.max_rounds,
+            )
+        )
+
+    def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
+        if not at_once and time.monotonic() - self._usage_told < 1.0:
+            return
+        self._usage_told = time.monotonic()
+        cached = self._cached_before + usage.cached_calls
+        self.emit(
+            ServiceUsage(
+                calls=usage.calls,
+                cached_calls=cached,
+                failed_calls=usage.failed_calls,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cost_usd=round(usage.cost_usd, 6),
+            )
+        )
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        self._status = replace(
+            self._status, calls=usage.calls, cached_calls=cached, tokens=tokens, cost_usd=round(usage.cost_usd, 6)
+        )
+
+    def _end(self, ending: RunFinished) -> int:
+        self._show(state=ending.state, stage=None)
+        self._events.append(ending)
+        return EXIT_STATUS[ending.state]
+
+    def _fail(self, failure: RunFailed) -> None:
+        """Record a failure; the reserve makes room for that on a full disk."""
+        (self.run.folder / RESERVE).unlink(missing_ok=True)
+        self.emit(failure)
+        self._show(state="failed", stage=None)
+
+    def _show(self, **changes: object) -> None:
+        """Write status.json, with a fresh heartbeat."""
+        self._status = replace(
+            self._status,
+            heartbeat=time.time(),
+            worked_s=round(self._worked_before + time.monotonic() - self._began, 1),
+            **changes,  # type: ignore[arg-type]
+        )
+        self.run.write_status(self._status)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(OSError):  # a full disk shows as a stale run; the stage at work will say why
+                self._show()
+
+    async def _listen(self, work: asyncio.Task[object] | None) -> None:
+        """Stop the work at a stop command for this process."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            sent = commands.read(self.run.commands_file)
+            if work is not None and any(c.kind == "stop" and c.worker == os.getpid() for c in sent):
+                work.cancel()
+                return
+
+
+RESERVE = ".reserve"
+RESERVE_BYTES = 256 * 1024
+
+
+@asynccontextmanager
+async def _sandbox_server(run: Run) -> AsyncIterator[str]:
+    announced = run.folder / "sandbox.json"
+    announced.unlink(missing_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine.sandbox", "--port", "0", "--exit-with-parent"),
+        *("--announce", str(announced), "--log", str(run.folder / "sandbox.jsonl")),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    try:
+        while (found := jsonl.read_json(announced)) is None:
+            if process.returncode is not None:
+                raise StageError("the sandbox did not start", "the run's worker.log says why")
+            await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{found['port']}/v1"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+def main(folder: Path, *, yes: bool) -> int:
+    """Work on a run until it ends; raises LlamaDuoError where another worker is at it already."""
+    run = Run(folder)
+    with lock(run):
+        (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+        try:
+            worker = Worker(run, yes=yes)
+        except LlamaDuoError as error:
+            EventLog(run.events_file).append(explain(error))
+            run.write_status(Status(state="failed"))
+            return error.exit_status
+        return asyncio.run(_until_signalled(worker))
+
+
+async def _until_signalled(worker: Worker) -> int:
+    work = asyncio.create_task(worker.work())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    return await work
