@@ -1,0 +1,70 @@
+"""The coverage dataset as pairs: what can be used, and every row that cannot, with its reason."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.config import Coverage
+from engine.coverage import sources
+from engine.coverage.formats import RowError, category_of, to_messages
+from engine.coverage.sources import Dropped
+from engine.errors import InputError
+from engine.rows import Message, Pair, prompt_id
+
+__all__ = ["Dropped", "Loaded", "load"]
+
+
+class Loaded(NamedTuple):
+    """The pairs, one a prompt and in the order of the source, and the rows that were left out."""
+
+    pairs: list[Pair]
+    dropped: list[Dropped]
+
+
+def load(coverage: Coverage) -> Loaded:
+    """Read a coverage dataset; of the rows with the same prompt the first is kept.
+
+    Raises InputError where there is no such file or dataset, it cannot be read, or none of its rows can be used.
+    """
+    label = sources.label(coverage.source)
+    pairs: dict[str, Pair] = {}
+    dropped: list[Dropped] = []
+    for record in sources.read(coverage.source, coverage.columns):
+        if isinstance(record, Dropped):
+            dropped.append(record)
+            continue
+        try:
+            messages = to_messages(record.value, coverage.columns)
+            _check_size(messages)
+        except RowError as error:
+            dropped.append(record.dropped(str(error)))
+            continue
+        category = category_of(record.value, coverage.columns)
+        pair = Pair(prompt_id(messages[:-1]), messages, category, f"{label}:{record.line}")
+        twin = pairs.setdefault(pair.id, pair)
+        if twin is not pair:
+            dropped.append(record.dropped(_same_prompt(pair, twin), twin.id))
+    if not pairs:
+        raise _nothing_usable(coverage.source, dropped)
+    return Loaded(list(pairs.values()), dropped)
+
+
+def _check_size(messages: list[Message]) -> None:
+    if sum(len(message["content"]) for message in messages) > sources.MAX_ROW:
+        raise RowError(sources.TOO_LARGE)
+
+
+def _same_prompt(pair: Pair, twin: Pair) -> str:
+    other = "" if pair.target == twin.target else ", with another response"
+    return f"same prompt as {twin.source}{other}"
+
+
+def _nothing_usable(source: str, dropped: list[Dropped]) -> InputError:
+    if not dropped:
+        return InputError(f"{source}: holds no rows", "each row is a prompt with a response that you were happy with")
+    first = dropped[0]
+    count = "its one row cannot" if len(dropped) == 1 else f"none of its {len(dropped)} rows can"
+    return InputError(
+        f"{source}: {count} be used; row {first.line}: {first.reason}",
+        "rows are chat `messages`, or have a prompt and a response: see coverage.columns",
+    )

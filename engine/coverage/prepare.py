@@ -1,0 +1,76 @@
+"""The coverage stage: from the user's data to three splits, with the test split sealed until the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import jsonl
+from engine.config import Migration
+from engine.coverage.duplicates import fingerprints
+from engine.coverage.load import load
+from engine.coverage.split import Splits, split
+from engine.errors import InputError
+from engine.rows import Pair
+
+TRAIN = "train.jsonl"
+DEV = "dev.jsonl"
+SEALED = "test.jsonl"
+DROPPED = "dropped.jsonl"
+FINGERPRINTS = "fingerprints.jsonl"
+"""Of dev and test: what later guards them against leaks without opening them."""
+
+
+def prepare(settings: Migration, folder: Path) -> dict[str, int]:
+    """Load, split and write the coverage dataset; returns the counts of rows by what became of them.
+
+    `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
+    `train`, `dev` and `test` are the rest. Raises InputError where the data cannot be used or a split stays empty.
+    """
+    pairs, dropped = load(settings.coverage)
+    splits = split(pairs, settings.coverage.split)
+    _check(splits, len(pairs))
+    jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
+    jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))
+    sealed = "".join(jsonl.dumps(pair.to_row()) + "\n" for pair in splits.test)
+    jsonl.replace(folder / SEALED, sealed, mode=0o600)
+    jsonl.write(folder / DROPPED, (row.to_row() for row in dropped))
+    jsonl.write(folder / FINGERPRINTS, (dict(row) for row in fingerprints([*splits.dev, *splits.test])))
+    return {
+        "rows": len(pairs) + len(dropped),
+        "dropped": len(dropped),
+        "duplicates": sum(1 for row in dropped if row.twin),
+        **{name: len(part) for name, part in splits._asdict().items()},
+    }
+
+
+def read_train(folder: Path) -> list[Pair]:
+    """The pairs to learn from. Raises InputError where the stage has not run."""
+    return _read(folder / TRAIN)
+
+
+def read_dev(folder: Path) -> list[Pair]:
+    """The pairs that steer the loop. Raises InputError where the stage has not run."""
+    return _read(folder / DEV)
+
+
+def open_sealed(folder: Path) -> list[Pair]:
+    """The test pairs, to be read once, when the loop is over: nothing that trains or chooses may call this."""
+    return _read(folder / SEALED)
+
+
+def _check(splits: Splits, count: int) -> None:
+    rows = "1 usable row is" if count == 1 else f"{count} usable rows are"
+    remedies = {
+        "train": "lower coverage.split.dev and coverage.split.test",
+        "dev": "raise coverage.split.dev",
+        "test": "raise coverage.split.test",
+    }
+    for name, part in splits._asdict().items():
+        if not part:
+            raise InputError(f"no prompt fell into {name}: {rows} too few", f"add rows or {remedies[name]}")
+
+
+def _read(path: Path) -> list[Pair]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", "the coverage stage writes it: run it first")
+    return [Pair(**row) for row in jsonl.read(path)]
