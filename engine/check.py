@@ -1,23 +1,36 @@
-"""What would fail, found before anything is started or paid for."""
+"""What would fail, found before anything is started or paid for, and what a run would take.
+
+`python -m engine.check FILE [--json]` is the program behind `llamaduo-tui check`.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
+import argparse
+import json
+import logging
 import socket
+import sys
+import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import litellm
-from litellm import exceptions
-
+from engine import config
 from engine.config import SANDBOX_MODEL, Migration
+from engine.coverage.load import load
+from engine.coverage.prepare import check_splits
+from engine.coverage.split import split
 from engine.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
-from engine.service.client import price
+from engine.service.models import missing_keys, price
+from engine.stages.report import duration
+
+if TYPE_CHECKING:
+    from engine.quote import Quote
 
 CONNECT_S = 5.0
-LEAST_DISK_BYTES = 2**30 // 4
 
 
 def raise_problems(settings: Migration) -> None:
@@ -42,17 +55,10 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
 def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
     service = settings.service
     try:
-        _, provider, _, _ = litellm.get_llm_provider(model)
-    except exceptions.BadRequestError:
-        yield InputError(
-            f"{model!r}: no provider is known for this model",
-            'name it as litellm does, "openai/NAME" for an OpenAI-compatible endpoint, or use "sandbox"',
-        )
+        missing = missing_keys(model, service)
+    except InputError as error:
+        yield error
         return
-    if model == service.model and service.api_key_env:
-        missing = [] if os.environ.get(service.api_key_env) else [service.api_key_env]
-    else:
-        missing = litellm.validate_environment(model)["missing_keys"]
     if missing:
         yield InputError(
             f"{model}: no API key: {' or '.join(missing)} is not in the environment",
@@ -60,7 +66,7 @@ def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
         )
     if service.budget_usd is not None and price(model, service) is None:
         yield InputError(
-            f"{model}: has no known price ({provider}), so the budget cannot be kept",
+            f"{model}: has no known price, so the budget cannot be kept",
             "give [service] input_price and output_price, or leave budget_usd out",
         )
 
@@ -80,11 +86,74 @@ def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
         )
 
 
-def disk_problem(folder: str) -> LlamaDuoError | None:
-    """Whether too little disk is left to begin at all."""
-    free = shutil.disk_usage(folder).free
-    if free >= LEAST_DISK_BYTES:
-        return None
-    return LlamaDuoError(
-        f"{folder}: only {free // 2**20} MiB of disk are free", "free some space, or choose another --runs-dir"
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="llamaduo-tui check", description="Check settings; say what a run takes.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    found: list[LlamaDuoError] = []
+    estimate: Quote | None = None
+    try:
+        settings = config.load(args.file)
+        found += problems(settings)
+        estimate = _quote(settings)
+        if estimate.memory_bytes > estimate.memory_free_bytes:
+            found.append(_too_large(estimate))
+    except LlamaDuoError as error:
+        found.append(error)
+    if args.json:
+        rows = [{"error": problem.message, "hint": problem.hint} for problem in found]
+        print(json.dumps({"problems": rows, "quote": asdict(estimate) if estimate else None}, indent=1))
+    else:
+        print("\n".join(_lines(estimate)) if estimate else "", end="\n" if estimate else "")
+        for problem in found:
+            print(f"error: {problem.message}" + (f"\nhint: {problem.hint}" if problem.hint else ""), file=sys.stderr)
+    return max((problem.exit_status for problem in found), default=0)
+
+
+def _quote(settings: Migration) -> Quote:
+    """Load the data, find the model (which is fetched where it is not here yet), and estimate."""
+    from engine.local.device import find_device
+    from engine.local.resolve import default_cache, resolve
+    from engine.quote import quote
+
+    pairs, dropped = load(settings.coverage)
+    if dropped:
+        first = f"the first, line {dropped[0].line}: {dropped[0].reason}"
+        print(f"{len(dropped)} rows would be dropped; {first}", file=sys.stderr)
+    local = settings.local
+    resolved = resolve(local.model, local.revision, default_cache(), lambda line: print(line, file=sys.stderr))
+    splits = split(pairs, settings.coverage.split)
+    check_splits(splits, len(pairs))
+    return quote(settings, splits, prompts.load(settings.judge.prompts), resolved, find_device())
+
+
+def _lines(found: Quote) -> list[str]:
+    def usd(amount: float | None) -> str:
+        return "unknown price" if amount is None else f"${amount:.2f}"
+
+    return [
+        f"data      {found.train} pairs train, {found.dev} steer the loop, {found.test} stay sealed",
+        f"machine   {found.device}, {found.memory_free_bytes / 2**30:.1f} GiB free",
+        f"model     {found.parameters / 1e6:,.0f} million parameters; training takes about "
+        f"{found.memory_bytes / 2**30:.1f} GiB",
+        f"a round   about {found.calls_round:,} service calls, {found.tokens_round:,} tokens, "
+        f"{usd(found.usd_round)}, {duration(found.seconds_round)}",
+        f"at most   about {found.calls_most:,} service calls, {found.tokens_most:,} tokens, "
+        f"{usd(found.usd_most)}, {duration(found.seconds_most)} (all rounds and the sealed test)",
+        "Times are rough: they come from a moment's measurement of this machine.",
+    ]
+
+
+def _too_large(estimate: Quote) -> LlamaDuoError:
+    return InputError(
+        f"training needs about {estimate.memory_bytes / 2**30:.1f} GiB, and {estimate.device} has "
+        f"{estimate.memory_free_bytes / 2**30:.1f} GiB free",
+        "set local.quantization to nf4, lower finetune.max_length, or take a smaller model",
     )
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

@@ -10,7 +10,9 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from engine import jsonl
 
@@ -23,10 +25,13 @@ class Command:
 
     kind: Kind
     round: int | None = None
-    pairs: int | None = None
+    pairs: Annotated[int, Field(ge=1)] | None = None
     worker: int | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
+
+
+_FORM = TypeAdapter(Command)
 
 
 def send(path: Path, command: Command) -> None:
@@ -36,19 +41,13 @@ def send(path: Path, command: Command) -> None:
 
 def read(path: Path) -> list[Command]:
     """All commands so far, oldest first; lines of another form are passed over."""
-    kinds = get_args(Kind)
-    return [
-        Command(
-            kind=row["kind"],
-            round=row.get("round"),
-            pairs=row.get("pairs"),
-            worker=row.get("worker"),
-            id=str(row.get("id")),
-            time=row.get("time", 0.0),
-        )
-        for row in jsonl.read(path)
-        if row.get("kind") in kinds
-    ]
+    found = []
+    for line in jsonl.lines(path):
+        try:
+            found.append(_FORM.validate_json(line, strict=True))
+        except ValidationError:
+            continue
+    return found
 
 
 def answer(path: Path, round_: int) -> Command | None:

@@ -212,10 +212,11 @@ class EventLog:
         return self._seq
 
     def append(self, event: Event) -> Event:
+        """Write an event; on a full disk it raises OSError, and the number stays free for the next one."""
         with self._lock:
-            self._seq += 1
-            numbered = dataclasses.replace(event, seq=self._seq, time=round(time.time(), 3))
+            numbered = dataclasses.replace(event, seq=self._seq + 1, time=round(time.time(), 3))
             jsonl.append(self._path, [to_row(numbered)])
+            self._seq = numbered.seq
         return numbered
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -21,21 +22,28 @@ def dumps(row: Any) -> str:
     return text
 
 
-def read(path: Path) -> Iterator[Row]:
-    """The rows of a JSONL file that we wrote; a torn last line is left out, a missing file has none."""
+def lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a file; a torn last one is left out, a missing file has none."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
-            yield json.loads(line)
+            yield line
+
+
+def read(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL file that we wrote, as far as its lines are whole."""
+    return map(json.loads, lines(path))
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows in one write, mending a line that a crash tore before."""
+    """Append rows in one write, mending a line that a crash tore before; writers take turns."""
     data = "".join(dumps(row) + "\n" for row in rows).encode()
     with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
         if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
             _cut_torn_line(file.fileno(), file.tell())
         file.write(data)

@@ -19,7 +19,7 @@ from engine.coverage.prepare import prepare, read_train
 from engine.events import Emit, RoundScored, RunFinished
 from engine.rows import Verdict
 from engine.run import Manifest, file_hash, finish, manifest
-from engine.service.client import price
+from engine.service.models import price
 from engine.stages import report
 from engine.stages.judge import judge
 from engine.stages.synthesize import synthesize

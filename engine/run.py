@@ -10,7 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -150,8 +150,8 @@ class Run:
 
     def decisions(self) -> list[dict[str, Any]]:
         """The decisions so far, by round."""
-        rows = (jsonl.read_json(path) for path in sorted(self.folder.glob("round-*/decision.json")))
-        return [row for row in rows if row is not None]
+        rows = [jsonl.read_json(path) for path in self.folder.glob("round-*/decision.json")]
+        return sorted(rows, key=lambda row: int(row["round"]))
 
 
 def create(root: Path, name: str, settings_text: str) -> Run:
@@ -178,13 +178,12 @@ def create(root: Path, name: str, settings_text: str) -> Run:
 
 def find(root: Path, name: str) -> Run:
     """The run of this name, or InputError that says which there are."""
-    run = Run(root / name)
-    if Path(name).name != name or not run.settings_file.exists():
-        known = ", ".join(r.name for r in all_runs(root)[:5])
-        raise InputError(
-            f"no run {name!r} in {root}", f"there are: {known}" if known else "start one: llamaduo-tui demo"
-        )
-    return run
+    runs = all_runs(root)
+    for run in runs:
+        if run.name == name:
+            return run
+    known = ", ".join(run.name for run in runs[:5])
+    raise InputError(f"no run {name!r} in {root}", f"there are: {known}" if known else "start one: llamaduo-tui demo")
 
 
 def all_runs(root: Path) -> list[Run]:
@@ -199,9 +198,12 @@ def lock(run: Run) -> Iterator[None]:
 
     The kernel frees the lock with the process; the status tells the readers and other hosts who holds it.
     """
-    holder = run.status()
-    with (run.folder / "lock").open("a") as file:
-        if not _try_lock(file) or _works_elsewhere(holder):
+    with _explained(run.folder):
+        file = (run.folder / "lock").open("a")
+    with file:
+        locked = _try_lock(file)
+        holder = run.status()
+        if not locked or _works_elsewhere(holder):
             pid = holder.process.pid if holder.process else "unknown"
             raise LlamaDuoError(
                 f"{run.name} is already being worked on (pid {pid})", f"follow it: llamaduo-tui logs {run.name} -f"
@@ -220,16 +222,18 @@ def _try_lock(file: IO[str]) -> bool:
 
 def _works_elsewhere(holder: Status) -> bool:
     process = holder.process
-    recent = time.time() - holder.heartbeat < STALE_AFTER_S
-    return holder.working and process is not None and process.pid != os.getpid() and process.alive and recent
+    if not holder.working or process is None or (process.here and process.pid == os.getpid()):
+        return False
+    return process.alive and time.time() - holder.heartbeat < STALE_AFTER_S
 
 
 def _end_orphan(child: Process | None) -> None:
     """A stage whose worker was killed must not write beside its successor."""
     if child is not None and child.here and child.alive:
-        process = psutil.Process(child.pid)
-        process.kill()
-        psutil.wait_procs([process], timeout=10)
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(child.pid)
+            process.kill()
+            psutil.wait_procs([process], timeout=10)
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from engine.config import Loop, Target
 from engine.rows import Verdict
 
 RESAMPLES = 10_000
+DRAWN_AT_ONCE = 10_000_000
+"""Bounds the memory of the bootstrap."""
+
 Outcome = Literal["reached", "continue", "plateau", "rounds", "time"]
 
 
@@ -119,9 +122,12 @@ def by_prompt(verdicts: Sequence[Verdict]) -> list[PromptScore]:
 def interval(values: Sequence[float], confidence: float, seed: int) -> Interval:
     """The mean with its two-sided percentile bootstrap interval; `values` holds one number a prompt."""
     data = np.asarray(values, dtype=np.float64)
-    picks = np.random.default_rng(seed).integers(len(data), size=(RESAMPLES, len(data)))
+    dice = np.random.default_rng(seed)
+    step = max(1, DRAWN_AT_ONCE // len(data))
+    sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
+    means = [data[dice.integers(len(data), size=(size, len(data)))].mean(axis=1) for size in sizes]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(data[picks].mean(axis=1), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Interval(round(float(data.mean()), 2), round(float(low), 2), round(float(high), 2))
 
 
@@ -152,11 +158,13 @@ def decide(
 ) -> Decision:
     """Judge the last of `rounds` (round 0 is the untuned model) and say in one sentence why.
 
-    `hours` of work so far count against `max_hours`; `another` is what one more round would take.
+    `hours` of work so far count against `max_hours`; `another` is what one more round would take. The best round is
+    the one that reached the target, else the one with the highest scores.
     """
     number, scores = len(rounds) - 1, rounds[-1]
     outcome, reason = _outcome(rounds, target, loop, hours)
-    return Decision(number, outcome, reason, scores, best(rounds), another if outcome == "continue" else None)
+    best_round = number if outcome == "reached" else best(rounds)
+    return Decision(number, outcome, reason, scores, best_round, another if outcome == "continue" else None)
 
 
 def _outcome(rounds: Sequence[Scores], target: Target, loop: Loop, hours: float) -> tuple[Outcome, str]:

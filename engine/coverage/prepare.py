@@ -28,7 +28,7 @@ def prepare(settings: Migration, folder: Path) -> dict[str, int]:
     """
     pairs, dropped = load(settings.coverage)
     splits = split(pairs, settings.coverage.split)
-    _check(splits, len(pairs))
+    check_splits(splits, len(pairs))
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
     jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))
     sealed = "".join(jsonl.dumps(pair.to_row()) + "\n" for pair in splits.test)
@@ -58,7 +58,8 @@ def open_sealed(folder: Path) -> list[Pair]:
     return _read(folder / SEALED)
 
 
-def _check(splits: Splits, count: int) -> None:
+def check_splits(splits: Splits, count: int) -> None:
+    """Raise InputError where a split of `count` usable rows stays empty."""
     rows = "1 usable row is" if count == 1 else f"{count} usable rows are"
     remedies = {
         "train": "lower coverage.split.dev and coverage.split.test",

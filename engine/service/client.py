@@ -10,21 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from openai import OpenAIError
+
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
 from engine.rows import Message
 from engine.service.budget import Budget
 from engine.service.ledger import Ledger, Reply, request_key
 from engine.service.limiter import Limiter
-
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import stalls on the network
-import litellm
-from litellm import exceptions
-from openai import OpenAIError
-
-litellm.suppress_debug_info = True
-litellm.drop_params = True
-litellm.telemetry = False
+from engine.service.models import exceptions, litellm, litellm_name, price
 
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
@@ -195,24 +189,6 @@ class Client:
             if len(value) >= 8 and (name == self._settings.api_key_env or name.endswith(("_KEY", "_TOKEN", "_SECRET"))):
                 text = text.replace(value, f"${name}")
         return text[:300]
-
-
-def litellm_name(model: str) -> str:
-    """How litellm calls a model of our settings."""
-    return f"openai/{SANDBOX_MODEL}" if model == SANDBOX_MODEL else model
-
-
-def price(model: str, settings: Service) -> tuple[float, float] | None:
-    """USD for one input and one output token, from the settings, else from litellm's list, else None."""
-    if model == SANDBOX_MODEL:
-        return 0.0, 0.0
-    if model == settings.model and settings.input_price is not None and settings.output_price is not None:
-        return settings.input_price / 1e6, settings.output_price / 1e6
-    try:
-        prompt, completion = litellm.cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
-    except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
-        return None
-    return float(prompt), float(completion)
 
 
 def _passes(error: OpenAIError) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from pathlib import Path
 
@@ -34,28 +33,23 @@ def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder:
         emit(
             TrainMetrics(
                 step=progress.step,
-                steps=progress.steps,
+                steps=progress.total_steps,
                 epoch=progress.epoch,
                 loss=progress.loss,
                 dev_loss=progress.dev_loss,
                 learning_rate=progress.learning_rate,
-                tokens_per_second=progress.tokens_per_second,
+                tokens_per_second=round(progress.tokens_per_second, 1),
             )
         )
-        emit(
-            StageProgress(
-                done=progress.step, total=progress.steps, unit="steps", seconds_left=progress.seconds_left
-            )
-        )
+        left = round(progress.seconds_remaining, 1) if progress.step else None
+        emit(StageProgress(done=progress.step, total=progress.total_steps, unit="steps", seconds_left=left))
 
     result = local.finetune(pairs, dev, resolved, settings, folder, told)
     return finish(
         folder,
         Manifest(
             stage="finetune",
-            inputs={
-                str(path.relative_to(coverage.parent)): file_hash(path) for path in [coverage / TRAIN, *synthetic]
-            },
+            inputs={str(path.relative_to(coverage.parent)): file_hash(path) for path in [coverage / TRAIN, *synthetic]},
             settings=settings.digest(),
             seed=settings.loop.seed,
             counts={
@@ -67,10 +61,10 @@ def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder:
                 "dev_loss_untuned": result.dev_loss_untuned,
                 "dev_loss": result.dev_loss,
                 "tokens": result.tokens,
-                "tokens_per_second": result.tokens_per_second,
+                "tokens_per_second": round(result.tokens_per_second, 1),
             },
             seconds=round(time.monotonic() - began, 2),
-            peak_memory_bytes=peak_memory(),
+            peak_memory_bytes=result.peak_memory_bytes,
             model=f"{resolved.name}@{resolved.digest}",
         ),
     )
@@ -80,11 +74,6 @@ def training_data(coverage: Path, synthetic: list[Path]) -> list[list[Message]]:
     """The chats to train on: merging is reading one list after the other."""
     chats = [pair.messages for pair in read_train(coverage)]
     return chats + [row["messages"] for path in synthetic for row in jsonl.read(path)]
-
-
-def peak_memory() -> int:
-    """The most memory that this process has used, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:

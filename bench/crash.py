@@ -1,0 +1,173 @@
+"""Kill a migration with -9 at many moments, resume it each time, and compare it with one that was left alone.
+
+    python bench/crash.py [FILE] [--check] [--keep FOLDER]
+
+FILE is a migration.toml with the sandbox as its service (default: the demo's). Bars: decisions, answers, verdicts and
+sealed test are the same with and without kills; no request that the ledger holds is asked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine import config, jsonl
+from engine.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
+from engine.run import Run, create, file_hash
+from engine.sandbox.server import read_chat
+from engine.template import render
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: once a stage of a round (None: the sealed test) has done this share of its work."""
+
+    stage: str
+    round: int | None
+    share: float
+    victim: str
+
+    def __str__(self) -> str:
+        where = "sealed test" if self.round is None else f"round {self.round}"
+        return f"{where} {self.stage} at {self.share:.0%}: kill -9 the {self.victim}"
+
+
+MOMENTS = [
+    Moment("infer", 0, 0.0, "worker"),
+    Moment("infer", 0, 0.4, "stage"),
+    Moment("judge", 0, 0.3, "worker"),
+    Moment("finetune", 1, 0.6, "stage"),
+    Moment("judge", 1, 0.5, "worker"),
+    Moment("synthesize", 1, 0.2, "worker"),
+    Moment("finetune", 2, 0.3, "worker"),
+    Moment("finetune", 2, 0.8, "stage"),
+    Moment("infer", 2, 0.3, "worker"),
+    Moment("judge", None, 0.5, "worker"),
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?", help="a migration.toml with the sandbox as its service")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a figure misses its bar")
+    parser.add_argument("--keep", type=Path, help="put the runs here and keep them")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        root = args.keep or Path(scratch)
+        file = args.file or Path(str(resources.files("engine") / "demo" / "migration.toml"))
+        left_alone = _new(root, file, "left-alone")
+        _finish(left_alone, [])
+        killed = _new(root, file, "killed")
+        done, paid_twice = _finish(killed, MOMENTS)
+        differing = [name for name in _results(left_alone) if _results(left_alone)[name] != _results(killed).get(name)]
+        asked = Counter(_asked(killed))
+        asked_again = sum(count - 1 for count in asked.values())
+        for moment in done:
+            print(moment)
+    table = Table("figure", "bar", "measured", "")
+    rows = [
+        ("kills, each followed by a resume", "at least 5", str(len(done)), len(done) >= 5),
+        ("results that differ from the run left alone", "none", ", ".join(differing) or "none", not differing),
+        ("requests in the ledger that were asked again", "0", str(paid_twice), paid_twice == 0),
+        ("requests in flight at a kill, so asked again", "", str(asked_again - paid_twice), True),
+    ]
+    for figure, bar, measured, met in rows:
+        table.add_row(figure, bar, measured, "met" if met else "MISSED")
+    Console().print(table)
+    return int(args.check and not all(met for *_, met in rows))
+
+
+def _new(root: Path, file: Path, name: str) -> Run:
+    return create(root, name, render(config.load(file)))
+
+
+def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
+    """Work on a run until it ends, killing on the way: the kills that took place, and the requests paid twice."""
+    reader, left, done = EventReader(run.events_file), list(moments), []
+    worker, paid, asked_before, paid_twice = _start(run), set[str](), 0, 0
+    while worker.poll() is None:
+        moment = next((m for event in reader.read_new() for m in left if _is_now(m, event)), None)
+        if moment is None:
+            time.sleep(0.02)
+            continue
+        _kill(run, worker, moment.victim)
+        left.remove(moment)
+        done.append(moment)
+        paid_twice += sum(digest in paid for digest in _asked(run)[asked_before:])
+        paid, asked_before = _paid(run), len(_asked(run))
+        worker = _start(run)
+    if not any(isinstance(event, RunFinished) for event in EventReader(run.events_file).read_new()):
+        raise SystemExit(f"the worker ended by itself:\n{run.log_file.read_text()[-2000:]}")
+    return done, paid_twice + sum(digest in paid for digest in _asked(run)[asked_before:])
+
+
+def _start(run: Run) -> subprocess.Popen[bytes]:
+    with run.log_file.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine", str(run.folder), "--yes"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _is_now(moment: Moment, event: Event) -> bool:
+    if (event.stage, event.round) != (moment.stage, moment.round):
+        return False
+    if isinstance(event, StageProgress):
+        return event.done >= moment.share * event.total
+    return isinstance(event, TrainMetrics) and event.step >= moment.share * event.steps
+
+
+def _kill(run: Run, worker: subprocess.Popen[bytes], victim: str) -> None:
+    child = run.status().child
+    if victim == "stage" and child is not None:
+        os.kill(child.pid, signal.SIGKILL)
+    else:
+        worker.kill()
+    worker.wait()
+
+
+def _asked(run: Run) -> list[str]:
+    """The requests that the sandbox got, in order, over all its lives."""
+    return [row["hash"] for row in jsonl.read(run.folder / "sandbox.jsonl") if row["event"] == "asked"]
+
+
+def _paid(run: Run) -> set[str]:
+    """The requests whose answers the ledger holds, by the hash that the sandbox gives to the body litellm sends."""
+    if not run.ledger_file.exists():
+        return set()
+    with sqlite3.connect(run.ledger_file) as database:
+        calls = [json.loads(row[0]) for row in database.execute("SELECT request FROM calls WHERE answered IS NOT NULL")]
+    bodies = ({"model": "sandbox", "messages": call["messages"], **call["params"]} for call in calls)
+    return {read_chat(json.dumps(body).encode()).digest for body in bodies}
+
+
+def _results(run: Run) -> dict[str, Any]:
+    """What must not depend on kills: decisions (but for time and money), answers, verdicts, weights."""
+    found: dict[str, Any] = {}
+    for decision in run.decisions():
+        found[f"decision {decision['round']}"] = {key: decision[key] for key in decision if key != "next"}
+    for path in sorted([*run.folder.glob("*/*/*.jsonl"), *run.folder.glob("*/finetune/adapter/*.safetensors")]):
+        found[str(path.relative_to(run.folder))] = file_hash(path)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

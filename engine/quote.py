@@ -1,0 +1,190 @@
+"""What a run would take: tokens, money, time and memory, estimated before anything is started.
+
+Tokens are characters over four. Training costs 4 floating-point operations a weight and token (forward and backward
+through frozen weights; 6 without LoRA, Kaplan et al. 2020, section 2.1), generating costs one read of the weights a
+step; how fast this machine does either is measured for a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from engine.config import Migration
+from engine.coverage.split import Splits
+from engine.local.device import Device, activation_bytes, training_micro_batch
+from engine.local.lora import add_adapter
+from engine.local.resolve import ResolvedModel
+from engine.rows import Pair
+from engine.service.models import price
+from engine.service.prompts import Prompts
+
+JUDGE_REPLY = 120
+"""Tokens of a verdict with its two reasons."""
+
+USED = 0.35
+"""Share of the measured matrix rate that training gets, with its small matrices and everything between them."""
+
+START_S = 15.0
+"""Seconds for a stage's process to import its libraries and load a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline and the sealed test."""
+
+    train: int
+    dev: int
+    test: int
+    calls_round: int
+    calls_most: int
+    tokens_round: int
+    tokens_most: int
+    usd_round: float | None
+    usd_most: float | None
+    seconds_round: float
+    seconds_most: float
+    memory_bytes: int
+    memory_free_bytes: int
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """Tokens in and out of the service, in a number of calls."""
+
+    calls: float = 0.0
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def __add__(self, other: _Tokens) -> _Tokens:
+        return _Tokens(self.calls + other.calls, self.prompt + other.prompt, self.completion + other.completion)
+
+    def __mul__(self, factor: float) -> _Tokens:
+        return _Tokens(self.calls * factor, self.prompt * factor, self.completion * factor)
+
+
+def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device) -> Quote:
+    """Estimate a run on this machine; the model's weights are not loaded."""
+    pairs = [*splits.train, *splits.dev, *splits.test]
+    judged = _judging(settings, prompts, splits.dev)
+    round_ = judged + _writing(settings, prompts, pairs)
+    rounds = settings.loop.max_rounds
+    most = judged * (rounds + 1) + _judging(settings, prompts, splits.test)
+    most += _writing(settings, prompts, pairs) * (rounds - 1)
+    model = _skeleton(resolved, settings)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    seconds = [_round_seconds(settings, splits, pairs, parameters, device, number) for number in range(1, rounds + 1)]
+    return Quote(
+        train=len(splits.train),
+        dev=len(splits.dev),
+        test=len(splits.test),
+        calls_round=round(round_.calls),
+        calls_most=round(most.calls),
+        tokens_round=round(round_.prompt + round_.completion),
+        tokens_most=round(most.prompt + most.completion),
+        usd_round=_usd(settings, round_),
+        usd_most=_usd(settings, most),
+        seconds_round=round(seconds[min(1, rounds - 1)]),
+        seconds_most=round(sum(seconds) + 2 * _answer_seconds(settings, len(splits.dev), parameters, device)),
+        memory_bytes=_memory(settings, model, pairs, device),
+        memory_free_bytes=device.memory_free,
+        parameters=parameters,
+        device=f"{device.name} ({device.kind}, {device.dtype})",
+    )
+
+
+def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Tokens:
+    """Judging the samples of every pair; a response is taken to be as long as its reference."""
+    frame = len(prompts.judge(instruction="", reference="", response="")) / 4
+    verdicts = settings.inference.samples * settings.judge.repeats * len(settings.judge_models)
+    text = sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
+    return _Tokens(len(pairs), frame * len(pairs) + text, JUDGE_REPLY * len(pairs)) * verdicts
+
+
+def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Tokens:
+    """Writing a round's pairs, each as long as those at hand."""
+    length = sum(map(_tokens, pairs)) / len(pairs)
+    frame = len(prompts.synthesis(instruction="", response="", topic="", count=1, variation="")) / 4
+    wanted = settings.synthesis.pairs_per_round
+    calls = wanted / settings.synthesis.pairs_per_call
+    return _Tokens(calls, calls * (frame + length), wanted * length)
+
+
+def _usd(settings: Migration, tokens: _Tokens) -> float | None:
+    prices = price(settings.service.model, settings.service)
+    return None if prices is None else round(tokens.prompt * prices[0] + tokens.completion * prices[1], 4)
+
+
+def _round_seconds(
+    settings: Migration, splits: Splits, pairs: Sequence[Pair], parameters: int, device: Device, number: int
+) -> float:
+    length = sum(map(_tokens, pairs)) / len(pairs)
+    count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
+    training = 4 * parameters * count * length * settings.finetune.epochs / (_matrix_rate(device) * USED)
+    return START_S + training + _answer_seconds(settings, len(splits.dev), parameters, device)
+
+
+def _answer_seconds(settings: Migration, prompts: int, parameters: int, device: Device) -> float:
+    """Generating: a step reads the weights once for the whole batch, and computes once for each sequence."""
+    batch = 32 if device.kind == "cpu" else 256
+    sequences = prompts * settings.inference.samples
+    step = parameters * device.torch_dtype.itemsize / _read_rate(device)
+    step = max(step, 2 * parameters * min(batch, sequences) / (_matrix_rate(device) * USED))
+    return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
+
+
+def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
+    """Bytes for training: weights, the adapter with Adam's state in float32, and one micro-batch of activations."""
+    config: Any = model.config
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    weights = int(frozen * (0.55 if settings.local.quantization == "nf4" else device.torch_dtype.itemsize))
+    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
+    longest = min(settings.finetune.max_length, round(max(map(_tokens, pairs))))
+    micro = training_micro_batch(device, weights, token, longest, settings.finetune.batch_size)
+    return weights + trained * 16 + token * longest * micro
+
+
+def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
+    """The model with its adapter, without memory behind its weights."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.from_pretrained(resolved.path)
+        )
+        return add_adapter(model, settings.local.adapter)
+
+
+def _tokens(pair: Pair) -> float:
+    return sum(len(message["content"]) for message in pair.messages) / 4
+
+
+def _matrix_rate(device: Device) -> float:
+    """Floating-point operations a second of a matrix product in the device's format."""
+    size = 4096 if device.kind == "cuda" else 1024
+    left = torch.randn(size, size, device=device.kind, dtype=device.torch_dtype)
+    return 2 * size**3 / _fastest(lambda: left @ left, device)
+
+
+def _read_rate(device: Device) -> float:
+    """Bytes a second that a sum over a large array reads."""
+    data = torch.ones(2**26, device=device.kind, dtype=torch.float32)
+    return data.nbytes / _fastest(lambda: data.sum(), device)
+
+
+def _fastest(work: Callable[[], torch.Tensor], device: Device) -> float:
+    """Seconds of the fastest of a few calls."""
+    best = float("inf")
+    for _ in range(4):
+        began = time.monotonic()
+        work()
+        if device.kind == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.monotonic() - began)
+    return max(best, 1e-6)

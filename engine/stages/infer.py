@@ -1,0 +1,111 @@
+"""The infer stage: the local LLM answers the dev prompts, or at the end the sealed ones."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from engine import jsonl
+from engine.config import Migration
+from engine.coverage.prepare import open_sealed, read_dev
+from engine.errors import StageError
+from engine.events import Emit, Log
+from engine.rows import Pair, Response
+from engine.run import Manifest, Run, file_hash, finish
+from engine.stages import child
+from engine.stages.progress import Progress
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def infer(settings: Migration, pairs: list[Pair], adapter: Path | None, folder: Path, emit: Emit) -> Manifest:
+    """Sample answers to every prompt of `pairs`; writes responses.jsonl batch by batch, then the manifest.
+
+    `adapter` is None for the untuned model. A resumed stage goes on behind the last whole batch.
+    """
+    from engine.local.chat import encode_prompt
+    from engine.local.device import find_device, peak_memory
+    from engine.local.generate import batch_size, batches, generate
+    from engine.local.load import load_model, load_tokenizer
+    from engine.local.resolve import default_cache, resolve
+
+    began = time.monotonic()
+    local, inference = settings.local, settings.inference
+    resolved = resolve(local.model, local.revision, default_cache(), lambda line: emit(Log(level="info", message=line)))
+    device = find_device()
+    tokenizer = load_tokenizer(resolved)
+    prompts = [encode_prompt(tokenizer, pair.prompt) for pair in pairs]
+    model = load_model(resolved, local, device, adapter)
+    size = batch_size(model, device, max(map(len, prompts)) + inference.max_new_tokens)
+    plan = batches([pair.id for pair in pairs], prompts, inference.samples, size)
+    responses = folder / "responses.jsonl"
+    done = _whole_batches(responses, [len(batch) for batch in plan])
+    progress = Progress(emit, len(pairs) * inference.samples, "answers", done=sum(map(len, plan[:done])))
+    by_id = {pair.id: pair for pair in pairs}
+    name = file_hash(adapter / WEIGHTS) if adapter else ""
+    for answers in generate(model, tokenizer, plan[done:], inference, settings.loop.seed):
+        rows = [
+            Response(
+                answer.id,
+                answer.sample,
+                by_id[answer.id].prompt,
+                by_id[answer.id].target,
+                answer.text,
+                answer.finish_reason,
+                answer.prompt_tokens,
+                answer.completion_tokens,
+                f"{resolved.name}@{resolved.digest}",
+                name,
+            )
+            for answer in answers
+        ]
+        jsonl.append(responses, (row.to_row() for row in rows))
+        progress.advance(len(rows))
+    count = sum(1 for _ in jsonl.read(responses))
+    if count != len(pairs) * inference.samples:
+        raise StageError(
+            f"{responses} has {count} rows, not {len(pairs) * inference.samples}", "resume to answer the rest"
+        )
+    return finish(
+        folder,
+        Manifest(
+            stage="infer",
+            inputs={"adapter": name} if adapter else {},
+            settings=settings.digest(),
+            seed=settings.loop.seed,
+            counts={"prompts": len(pairs), "responses": count, "batch": size},
+            seconds=round(time.monotonic() - began, 2),
+            peak_memory_bytes=peak_memory(device),
+            model=f"{resolved.name}@{resolved.digest}",
+        ),
+    )
+
+
+def _whole_batches(responses: Path, sizes: list[int]) -> int:
+    """How many batches are answered; the rows of a torn one are taken back, for it is answered anew."""
+    rows = list(jsonl.read(responses))
+    done, kept = 0, 0
+    while done < len(sizes) and kept + sizes[done] <= len(rows):
+        kept += sizes[done]
+        done += 1
+    if responses.exists():
+        jsonl.write(responses, rows[:kept])
+    return done
+
+
+def _stage(run: Run, round_: int | None, emit: Emit) -> None:
+    settings = run.settings()
+    if round_ is None:
+        best = run.decisions()[-1]["best_round"]
+        infer(settings, open_sealed(run.coverage), _adapter(run, best), run.final / "infer", emit)
+    else:
+        infer(settings, read_dev(run.coverage), _adapter(run, round_), run.round(round_) / "infer", emit)
+
+
+def _adapter(run: Run, round_: int) -> Path | None:
+    """The adapter of a round; round 0 is the untuned model."""
+    return run.round(round_) / "finetune" / "adapter" if round_ else None
+
+
+if __name__ == "__main__":
+    child.main(_stage)
