@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,17 +17,21 @@ from pydantic_core import PydanticCustomError
 
 from engine.errors import InputError
 
-Share = Annotated[float, Field(ge=0.0, le=0.9)]
+Share = Annotated[float, Field(gt=0.0, le=0.9)]
 Score = Annotated[float, Field(ge=1.0, le=100.0)]
 
 SANDBOX_MODEL = "sandbox"
 """The service model's name that stands for the offline sandbox, started by the worker."""
 
+SECRET = re.compile(r"key|secret|password|credential|authorization|(^|[-_])token$", re.IGNORECASE)
+OURS = {"model", "messages", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
+"""Request parameters that other settings stand for, or that would break the budget or the reading of replies."""
+
 
 class Table(BaseModel):
     """A table of migration.toml: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Task(Table):
@@ -48,6 +55,12 @@ class Split(Table):
 
     dev: Share = Field(0.2, description="Share that steers the loop.")
     test: Share = Field(0.2, description="Share that stays sealed until the end.")
+
+    @model_validator(mode="after")
+    def _leaves_data_to_train(self) -> Split:
+        if self.dev + self.test >= 1:
+            raise ValueError("dev + test must be below 1, the rest trains")
+        return self
 
 
 class Coverage(Table):
@@ -79,9 +92,18 @@ class Service(Table):
     @field_validator("params")
     @classmethod
     def _no_secrets(cls, params: dict[str, Any]) -> dict[str, Any]:
-        secret = [key for key in params if "key" in key.casefold() or key.casefold() == "token"]
-        if secret:
+        if any(SECRET.search(key) for key in _keys(params)):
             raise PydanticCustomError("secret", "keys come from the environment: name the variable in api_key_env")
+        return params
+
+    @field_validator("params")
+    @classmethod
+    def _none_of_ours(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if ours := [key for key in params if key in OURS or key.startswith("api_")]:
+            raise ValueError(f"{ours[0]!r} cannot be given here")
+        most = params.get("max_tokens", 1)
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ValueError("max_tokens is a whole number above 0")
         return params
 
 
@@ -111,6 +133,12 @@ class Local(Table):
     trust_remote_code: str | None = Field(
         None, description="Runs code that comes with a model: repeat the model's name to allow it."
     )
+
+    @model_validator(mode="after")
+    def _trusts_this_model(self) -> Local:
+        if self.trust_remote_code not in (None, self.model):
+            raise ValueError(f"to allow trust_remote_code, repeat the model's name in it: {self.model!r}")
+        return self
 
 
 class Finetune(Table):
@@ -175,16 +203,6 @@ class Migration(Table):
     synthesis: Synthesis = Synthesis()
     loop: Loop = Loop()
 
-    @model_validator(mode="after")
-    def _shares_leave_data_to_train(self) -> Migration:
-        split = self.coverage.split
-        if split.dev <= 0 or split.test <= 0 or split.dev + split.test >= 1:
-            raise ValueError("coverage.split: dev and test must be above 0, and dev + test below 1")
-        trusted = self.local.trust_remote_code
-        if trusted is not None and trusted != self.local.model:
-            raise ValueError(f"local.trust_remote_code: to allow it, repeat the model's name, {self.local.model!r}")
-        return self
-
     @property
     def judge_models(self) -> list[str]:
         return self.judge.models or [self.service.model]
@@ -225,13 +243,19 @@ def load(path: Path) -> Migration:
 def _absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     for table, key in (("coverage", "source"), ("judge", "prompts"), ("local", "model")):
         value = tables.get(table, {}).get(key) if isinstance(tables.get(table), dict) else None
-        if (
-            isinstance(value, str)
-            and not Path(value).is_absolute()
-            and ((folder / value).exists() or key == "prompts" or value.startswith(("./", "../", "~")))
-        ):
-            tables[table] = {**tables[table], key: str((folder / Path(value).expanduser()).resolve())}
+        if isinstance(value, str) and not Path(value).is_absolute():
+            with suppress(OSError, ValueError, RuntimeError):  # no path of this system: it stays as it is
+                if (folder / value).exists() or key == "prompts" or value.startswith(("./", "../", "~")):
+                    tables[table] = {**tables[table], key: str((folder / Path(value).expanduser()).resolve())}
     return tables
+
+
+def _keys(table: Any) -> Iterator[str]:
+    """The keys of a table and of those in it."""
+    for value in table.values() if isinstance(table, dict) else table if isinstance(table, list) else ():
+        yield from _keys(value)
+    if isinstance(table, dict):
+        yield from table
 
 
 def _explain(problem: Any) -> str:
@@ -244,7 +268,9 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: is required"
     message = problem["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict | Migration) else f" (not {problem['input']!r})"
+    # What is given for the name of a key's variable may be the key.
+    secret = isinstance(problem["input"], dict) or problem["loc"][-1:] == ("api_key_env",)
+    given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message
 
 

@@ -22,7 +22,7 @@ from engine.run import Manifest, file_hash, finish, manifest
 from engine.service.models import price
 from engine.stages import report
 from engine.stages.judge import judge
-from engine.stages.synthesize import synthesize
+from engine.stages.synthesize import Order, synthesize
 from engine.verdict import Decision, Next, Scores
 
 if TYPE_CHECKING:
@@ -114,22 +114,12 @@ async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
     folder = run.round(number) / "synthesize"
     earlier = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
     judged = [Verdict(**row) for row in jsonl.read(run.round(number) / "judge" / "verdicts.jsonl")]
+    order = Order(number, pairs, run.coverage, earlier, verdict.by_prompt(judged))
     await worker.stage(
         "synthesize",
         number,
         folder,
-        lambda emit: synthesize(
-            worker.settings,
-            worker.prompts,
-            worker.client,
-            run.coverage,
-            earlier,
-            verdict.by_prompt(judged),
-            pairs,
-            number,
-            folder,
-            emit,
-        ),
+        lambda emit: synthesize(worker.settings, worker.prompts, worker.client, order, folder, emit),
     )
 
 

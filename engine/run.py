@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
-from engine import config, jsonl
+from engine import jsonl
 from engine.errors import InputError, LlamaDuoError
+
+if TYPE_CHECKING:
+    from engine.config import Migration
 
 STATES = ("new", "running", "waiting", "paused", "reached", "stopped", "failed")
 STALE_AFTER_S = 30.0
@@ -134,16 +137,20 @@ class Run:
     def decision_file(self, number: int) -> Path:
         return self.round(number) / "decision.json"
 
-    def settings(self) -> config.Migration:
+    def settings(self) -> Migration:
+        from engine import config  # pydantic takes longer to import than all of `runs`
+
         return config.load(self.settings_file)
 
     def status(self) -> Status:
+        """The status as last written; fields of a newer version are left out."""
         row = jsonl.read_json(self.status_file)
         if row is None:
             return Status()
+        known = {key: value for key, value in row.items() if key in Status.__dataclass_fields__}
         for key in ("process", "child"):
-            row[key] = Process(**row[key]) if row.get(key) else None
-        return Status(**row)
+            known[key] = Process(**row[key]) if row.get(key) else None
+        return Status(**known)
 
     def write_status(self, status: Status) -> None:
         jsonl.write_json(self.status_file, asdict(status), mode=0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from engine.service.models import exceptions, litellm, litellm_name, price
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
 
+LONGEST_PAUSE_S = 300.0
 RETRIED_STATUS = (408, 409, 429)
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can hold and UTF-8 cannot."""
 
 
 class RefusedError(Exception):
@@ -75,29 +79,32 @@ class Client:
         params = {"temperature": temperature, "max_tokens": max_tokens, **self._settings.params}
         request = {"model": model, "messages": messages, "params": params, "repeat": repeat}
         key = request_key(request)
-        known = self._ledger.reply(key)
-        if known is None and key not in self._in_flight:
-            task = asyncio.create_task(self._pay(key, request))
-            self._in_flight[key] = task
-            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
-            return await task
-        if known is None:
-            known = await asyncio.shield(self._in_flight[key])
+        while (known := self._ledger.reply(key)) is None:
+            if key not in self._in_flight:
+                task = asyncio.create_task(self._pay(key, request))
+                self._in_flight[key] = task
+                task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+                return await task
+            same = self._in_flight[key]
+            await asyncio.wait([same])
+            if not same.cancelled():
+                same.result()  # what it failed of, we failed of too
         self.usage.cached_calls += 1
         self._on_change(self.usage)
         return known
 
     async def _pay(self, key: str, request: dict[str, Any]) -> Reply:
         most = self._most(request)
-        await self._budget.reserve(most)
-        cost = 0.0
-        try:
-            self._ledger.asking(key, request)
-            reply = await self._ask_until_answered(request)
-            cost = reply.cost_usd
-            self._ledger.answered(key, reply)
-        finally:
-            await self._budget.settle(most, cost)
+        async with self._limiter.slot():
+            await self._budget.reserve(most)
+            cost = 0.0
+            try:
+                self._ledger.asking(key, request)
+                reply = await self._ask_until_answered(request)
+                cost = reply.cost_usd
+                self._ledger.answered(key, reply)
+            finally:
+                await self._budget.settle(most, cost)
         self.usage.calls += 1
         self.usage.prompt_tokens += reply.prompt_tokens
         self.usage.completion_tokens += reply.completion_tokens
@@ -106,11 +113,14 @@ class Client:
         return reply
 
     async def _ask_until_answered(self, request: dict[str, Any]) -> Reply:
-        began, tries = time.monotonic(), 0
+        tokens = _rough_tokens(request)
+        tries, give_up = 0, 0.0
         while True:
+            await self._limiter.turn(tokens)
             try:
-                async with self._limiter.slot(_rough_tokens(request)):
-                    return await self._ask(request)
+                reply = await self._ask(request)
+                self._limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
+                return reply
             except (exceptions.ContextWindowExceededError, exceptions.ContentPolicyViolationError) as error:
                 raise RefusedError(self._say(error)) from None
             except OpenAIError as error:
@@ -119,31 +129,43 @@ class Client:
                 tries += 1
                 self._note_trouble(error)
                 pause = _retry_after(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
-                patience = self._settings.patience_s if self.usage.calls else FIRST_PATIENCE_S
-                if time.monotonic() - began + pause > patience:
+                give_up = give_up or time.monotonic() + self._patience(error)
+                if time.monotonic() + pause > give_up:
                     raise self._gave_up(error, request["model"]) from None
                 if isinstance(error, exceptions.RateLimitError):
                     self._limiter.pause(pause)
                 await asyncio.sleep(pause)
 
+    def _patience(self, error: OpenAIError) -> float:
+        answers = self.usage.calls > 0 or isinstance(error, exceptions.RateLimitError)
+        return self._settings.patience_s if answers else min(FIRST_PATIENCE_S, self._settings.patience_s)
+
     async def _ask(self, request: dict[str, Any]) -> Reply:
         answer = await litellm.acompletion(
             model=litellm_name(request["model"]),
-            messages=request["messages"],
+            messages=[{**message, "content": _whole(message["content"])} for message in request["messages"]],
             timeout=self._settings.timeout_s,
             num_retries=0,
             max_retries=0,
             **self._endpoint(request["model"]),
             **request["params"],
         )
+        if answer is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
+            raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
+        if not answer.choices:
+            raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
         choice, usage = answer.choices[0], answer.usage
+        text = _whole(choice.message.content or "")
+        # A service that doesn't count is booked by our own, generous count.
+        prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else _rough_tokens(request)
+        completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else _most_tokens(text)
         prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
         return Reply(
-            text=choice.message.content or "",
+            text=text,
             finish_reason=choice.finish_reason or "stop",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=usage.prompt_tokens * prompt_price + usage.completion_tokens * completion_price,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
         )
 
     def _endpoint(self, model: str) -> dict[str, Any]:
@@ -160,7 +182,8 @@ class Client:
 
     def _most(self, request: dict[str, Any]) -> float:
         prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
-        return _rough_tokens(request) * prompt_price + int(request["params"]["max_tokens"]) * completion_price
+        prompt_tokens = sum(_most_tokens(message["content"]) + 16 for message in request["messages"])
+        return prompt_tokens * prompt_price + int(request["params"]["max_tokens"]) * completion_price
 
     def _note_trouble(self, error: Exception) -> None:
         self.usage.failed_calls += 1
@@ -173,8 +196,10 @@ class Client:
             "check the network, api_base and the provider's status, then resume: what was answered is kept",
         )
 
-    def _unusable(self, error: Exception, model: str) -> ServiceError:
-        if isinstance(error, exceptions.AuthenticationError | exceptions.PermissionDeniedError):
+    def _unusable(self, error: OpenAIError, model: str) -> ServiceError:
+        if _out_of_credit(error):
+            hint = "top up the account at the provider, then resume: what was answered is kept"
+        elif getattr(error, "status_code", None) in (401, 403):
             hint = f"check the key in the environment ({self._settings.api_key_env or 'as the provider names it'})"
         elif isinstance(error, exceptions.NotFoundError):
             hint = "check the model's name in [service] or [judge]"
@@ -196,18 +221,34 @@ def _passes(error: OpenAIError) -> bool:
     if isinstance(error, exceptions.Timeout | exceptions.APIConnectionError | exceptions.APIResponseValidationError):
         return True
     status = int(getattr(error, "status_code", None) or 0)
+    if _out_of_credit(error):
+        return False
     return status in RETRIED_STATUS or status >= 500
 
 
+def _out_of_credit(error: OpenAIError) -> bool:
+    """OpenAI says it with the status of a rate limit, but waiting does not help."""
+    return getattr(error, "status_code", None) == 402 or "exceeded your current quota" in str(error)
+
+
+def _whole(text: str) -> str:
+    return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _rough_tokens(request: dict[str, Any]) -> int:
-    """Tokens of a prompt, rather too many: three characters each."""
-    return sum(len(message["content"]) for message in request["messages"]) // 3 + 16
+    """Tokens of a prompt, rather too many: three bytes each."""
+    return sum(_most_tokens(message["content"]) for message in request["messages"]) // 3 + 16
+
+
+def _most_tokens(text: str) -> int:
+    """An upper bound for the tokens of a text: tokenizers make at most one of a byte."""
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _retry_after(error: Exception) -> float | None:
-    response = getattr(error, "response", None)
-    value = response.headers.get("retry-after") if response is not None else None
+    """The seconds to wait that the service named; litellm keeps its headers aside."""
+    headers = getattr(error, "litellm_response_headers", None) or {}
     try:
-        return min(300.0, max(0.0, float(value))) if value else None
+        return min(LONGEST_PAUSE_S, max(0.0, float(headers.get("retry-after", ""))))
     except ValueError:
         return None

@@ -25,7 +25,7 @@ class Bucket:
         return max(0.0, (min(amount, self._size) - self._level) / self._rate)
 
     def take(self, amount: float) -> None:
-        """Take `amount`; the level may fall below zero, and later calls wait for that."""
+        """Take `amount`, or give it back if negative; below zero the bucket has to recover before the next call."""
         self._level -= amount
 
 
@@ -44,17 +44,25 @@ class Limiter:
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
 
     @asynccontextmanager
-    async def slot(self, tokens: int) -> AsyncIterator[None]:
-        """Hold a place for one call of about `tokens` tokens; callers are served in order."""
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one of the places for calls in flight; callers are served in order."""
         async with self._slots:
-            async with self._turn:
-                while (wait := self._wait(tokens)) > 0:  # noqa: ASYNC110 - time passes, no event is set
-                    await asyncio.sleep(wait)
-                if self._requests:
-                    self._requests.take(1)
-                if self._tokens:
-                    self._tokens.take(tokens)
             yield
+
+    async def turn(self, tokens: int) -> None:
+        """Wait until a request of about `tokens` tokens may be sent."""
+        async with self._turn:
+            while (wait := self._wait(tokens)) > 0:  # noqa: ASYNC110 - time passes, no event is set
+                await asyncio.sleep(wait)
+            if self._requests:
+                self._requests.take(1)
+            if self._tokens:
+                self._tokens.take(tokens)
+
+    def correct(self, tokens: int) -> None:
+        """Book what a request took more (or less) than was announced: its answer, above all."""
+        if self._tokens:
+            self._tokens.take(tokens)
 
     def _wait(self, tokens: int) -> float:
         waits = [self._resume_at - time.monotonic()]

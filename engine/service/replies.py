@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_REPLY = 1_000_000
-THINKING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-OPENING = re.compile(r"[{\[]")
+MAX_REPLY = 200_000
+"""Characters that are read of one reply."""
+
 MAX_TRIES = 200
-"""Brackets to try in one reply; without a bound, a reply of brackets alone would take quadratic time."""
+MAX_STEPS = 1_000_000
+"""Brackets to try in one reply, and characters to look at between them: else brackets alone take quadratic time."""
+
+STARTS_WITH_JSON = re.compile(r"\s*(?:```\w*\s*)?[{\[]")
+THINKING_STARTS = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+MARK = re.compile(r"""["'\\{}\[\]]""")
+OPENING = re.compile(r"[{\[]")
+REASON = re.compile(r"reason|explanation|rationale|justification|comment", re.IGNORECASE)
 SCORE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:/\s*100|%|points?)?\s*", re.IGNORECASE)
 
 
@@ -33,13 +40,13 @@ class Scores:
 
 
 def scores(text: str) -> Scores:
-    """The scores in a judge's reply; raises ReplyError where one is missing, unclear or out of range."""
+    """The scores in a judge's reply; raises ReplyError where one is missing, unclear, contradicted or out of range."""
     found: dict[str, tuple[float, str]] = {}
-    for value in _objects(text):
+    for value in _values(text):
         for name in ("similarity", "precision"):
             assessment = _find(value, name)
-            if assessment is not None and name not in found:
-                found[name] = assessment
+            if assessment is not None and found.setdefault(name, assessment)[0] != assessment[0]:
+                raise ReplyError(f"it holds more than one {name} score")
     missing = [name for name in ("similarity", "precision") if name not in found]
     if missing:
         raise ReplyError(f"no score for {' and '.join(missing)} in a JSON object")
@@ -49,22 +56,26 @@ def scores(text: str) -> Scores:
 def pairs(text: str) -> list[dict[str, str]]:
     """The (instruction, response) objects in a writer's reply; raises ReplyError where there is no list of them.
 
-    Members that lack either text are left out; an empty list is a valid answer.
+    Members that lack either text are left out, those before a cut are kept; an empty list is a valid answer.
     """
+    found: list[dict[str, str]] = []
     empty = False
-    for value in _objects(text):
-        contents = value.get("contents", next(iter(value.values()), None)) if isinstance(value, dict) else value
-        if isinstance(contents, dict):
-            contents = [contents]
-        if not isinstance(contents, list):
-            continue
-        found = [pair for pair in map(_pair, contents) if pair]
-        if found:
-            return found
-        empty = empty or not contents
-    if empty:
-        return []
+    for value in _values(text):
+        contents = _contents(value)
+        empty = empty or contents == []
+        found += [pair for pair in map(_pair, contents or ()) if pair]
+    if found or empty:
+        return found
     raise ReplyError('no JSON object of the form {"contents": [{"instruction": "...", "response": "..."}]}')
+
+
+def _contents(value: Any) -> list[Any] | None:
+    if isinstance(value, dict) and _pair(value):
+        return [value]
+    inner = value.get("contents", next(iter(value.values()), None)) if isinstance(value, dict) else value
+    if isinstance(inner, dict):
+        return [inner]
+    return inner if isinstance(inner, list) else None
 
 
 def _pair(value: Any) -> dict[str, str] | None:
@@ -80,52 +91,59 @@ def _pair(value: Any) -> dict[str, str] | None:
     return {"instruction": instruction.strip(), "response": response.strip()}
 
 
-def _objects(text: str) -> Iterator[Any]:
+def _values(text: str) -> Iterator[Any]:
     """Every outermost JSON object or array in a reply, after any thinking."""
-    text = THINKING.sub("", text[:MAX_REPLY])
-    text = text.rsplit("</think>", 1)[-1]
+    text = _answer(text[:MAX_REPLY])
     decoder = json.JSONDecoder(strict=False)
-    position, tries = 0, 0
-    while (match := OPENING.search(text, position)) and tries < MAX_TRIES:
-        tries += 1
+    position, steps = 0, 0
+    for _ in range(MAX_TRIES):
+        match = OPENING.search(text, position)
+        if match is None or steps > MAX_STEPS:
+            return
         start = match.start()
         try:
             value, position = decoder.raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             end = _closing(text, start)
+            steps += (end or len(text)) - start
             value = _python_literal(text[start:end]) if end else None
             position = end if value is not None and end else start + 1
         if isinstance(value, dict | list) and value != {}:
             yield value
 
 
+def _answer(text: str) -> str:
+    """What follows the thinking; a reply that starts with its JSON may speak of <think>, but has none."""
+    if STARTS_WITH_JSON.match(text):
+        return text
+    answer = THINKING_ENDS.split(text)[-1]
+    return "" if THINKING_STARTS.match(answer) else answer
+
+
 def _closing(text: str, start: int) -> int | None:
     """Behind the bracket that closes the one at `start`, strings aside."""
-    depth, quote, escaped = 0, "", False
-    for index in range(start, len(text)):
-        char = text[index]
-        if quote:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == quote:
-                quote = ""
+    depth, quote, escaped = 0, "", -1
+    for match in MARK.finditer(text, start):
+        char = match[0]
+        if match.start() == escaped:
+            continue
+        if char == "\\":
+            escaped = match.end()
+        elif quote:
+            quote = "" if char == quote else quote
         elif char in "\"'":
             quote = char
-        elif char in "{[":
-            depth += 1
-        elif char in "}]":
-            depth -= 1
+        else:
+            depth += 1 if char in "{[" else -1
             if depth == 0:
-                return index + 1
+                return match.end()
     return None
 
 
 def _python_literal(text: str) -> Any:
-    """Single-quoted "JSON", as models like to write it."""
+    """Single-quoted "JSON", as models like to write it; None for anything else."""
     try:
-        return ast.literal_eval(text)
+        return json.loads(json.dumps(ast.literal_eval(text)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
 
@@ -135,12 +153,14 @@ def _find(value: Any, name: str, depth: int = 0) -> tuple[float, str] | None:
     if not isinstance(value, dict) or depth > 4:
         return None
     for key, inner in value.items():
-        if not str(key).casefold().startswith(name) or "reason" in str(key).casefold():
+        if not key.casefold().startswith(name) or REASON.search(key):
             continue
         if isinstance(inner, dict):
-            score = next((v for k, v in inner.items() if "score" in str(k).casefold()), None)
-            return _score(score, name), str(inner.get("reason", inner.get("explanation", "")))
-        return _score(inner, name), str(value.get(f"{name}_reason", ""))
+            score = next((v for k, v in inner.items() if "score" in k.casefold()), None)
+            return _score(score, name), _text(v for k, v in inner.items() if REASON.search(k))
+        return _score(inner, name), _text(
+            v for k, v in value.items() if k.casefold().startswith(name) and REASON.search(k)
+        )
     for inner in value.values():
         found = _find(inner, name, depth + 1)
         if found is not None:
@@ -148,12 +168,16 @@ def _find(value: Any, name: str, depth: int = 0) -> tuple[float, str] | None:
     return None
 
 
+def _text(candidates: Iterable[Any]) -> str:
+    return next((text for text in candidates if isinstance(text, str)), "")
+
+
 def _score(value: Any, name: str) -> float:
     if isinstance(value, str):
         match = SCORE.fullmatch(value)
         value = float(match[1]) if match else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ReplyError(f"the {name} score {str(value)[:40]!r} is no number from 1 to 100")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReplyError(f"the {name} score is no number from 1 to 100")
     if not 1 <= value <= 100:
-        raise ReplyError(f"the {name} score {value} is not from 1 to 100")
+        raise ReplyError(f"the {name} score is not from 1 to 100")
     return float(value)

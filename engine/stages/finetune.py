@@ -29,14 +29,18 @@ def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder:
         lambda line: emit(Log(level="info", message=line)),
     )
 
+    dev_loss: float | None = None
+
     def told(progress: local.TrainProgress) -> None:
+        nonlocal dev_loss
+        measured, dev_loss = progress.dev_loss != dev_loss, progress.dev_loss
         emit(
             TrainMetrics(
                 step=progress.step,
                 steps=progress.total_steps,
                 epoch=progress.epoch,
                 loss=progress.loss,
-                dev_loss=progress.dev_loss,
+                dev_loss=dev_loss if measured else None,
                 learning_rate=progress.learning_rate,
                 tokens_per_second=round(progress.tokens_per_second, 1),
             )
@@ -57,9 +61,9 @@ def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder:
                 "left_out": result.left_out,
                 "steps": result.steps,
                 "best_epoch": result.best_epoch,
-                "train_loss": result.train_loss,
-                "dev_loss_untuned": result.dev_loss_untuned,
-                "dev_loss": result.dev_loss,
+                "train_loss": round(result.train_loss, 4),
+                "dev_loss_untuned": None if result.dev_loss_untuned is None else round(result.dev_loss_untuned, 4),
+                "dev_loss": None if result.dev_loss is None else round(result.dev_loss, 4),
                 "tokens": result.tokens,
                 "tokens_per_second": round(result.tokens_per_second, 1),
             },

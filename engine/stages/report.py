@@ -21,6 +21,9 @@ SHOWN = 3
 CUT = 1500
 """Characters of one text in the report."""
 
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control codes, characters that turn the direction of text, halves of characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -203,7 +206,7 @@ def _interval(found: Interval | Any) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char in "\n\t" or char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def _inline(text: str) -> str:

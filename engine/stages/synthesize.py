@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import jsonl
 from engine.config import Migration
@@ -28,6 +30,9 @@ MAX_TOKENS = 8192
 MAX_CHARS = 32_000
 """Longer texts are no pairs of a task, but a service that lost its way."""
 
+DAMAGE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
+"""Control codes, halves of characters, and what stands for them."""
+
 LEAST_YIELD = 0.1
 """Below this share of accepted pairs in a wave of calls, asking on is waste."""
 
@@ -39,27 +44,42 @@ STYLES = ("plain and factual", "casual", "formal", "hurried", "polite", "annoyed
 LEVELS = ("easy", "typical", "tricky", "with a misleading detail")
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a round of synthesis starts from and is to bring.
+
+    `earlier` are the pairs.jsonl of rounds before, `weak` the dev scores that seeds are drawn by (only their categories
+    are used: dev text never enters a prompt).
+    """
+
+    round: int
+    pairs: int
+    coverage: Path
+    earlier: list[Path]
+    weak: list[PromptScore]
+
+
 class Filter:
     """Accepts a pair that is new, and refuses one that is known, too near to a known one, or malformed."""
 
     def __init__(self, fingerprints: Iterable[Fingerprint], known: Iterable[tuple[str, str]]) -> None:
         self._near = NearDuplicates()
-        self._ids: dict[str, str] = {}
+        self._ids: set[str] = set()
         for row in fingerprints:
             self._near.add_fingerprint(row)
-            self._ids[row["id"]] = row["id"]
+            self._ids.add(row["id"])
         for id_, text in known:
             self.add(id_, text)
 
     def add(self, id_: str, text: str) -> None:
         self._near.add(id_, text)
-        self._ids[id_] = id_
+        self._ids.add(id_)
 
     def refusal(self, pair: dict[str, str]) -> dict[str, str] | None:
         """Why a pair is refused, with its twin where it has one."""
         if max(len(pair["instruction"]), len(pair["response"])) > MAX_CHARS:
             return {"reason": "too long"}
-        if any(ord(char) < 32 and char not in "\n\t\r" for char in pair["instruction"] + pair["response"]):
+        if DAMAGE.search(pair["instruction"] + pair["response"]):
             return {"reason": "control characters"}
         id_ = prompt_id([{"role": "user", "content": pair["instruction"]}])
         if id_ in self._ids:
@@ -68,82 +88,108 @@ class Filter:
         return {"reason": "near-duplicate prompt", "twin": twin} if twin else None
 
 
-async def synthesize(
-    settings: Migration,
-    prompts: Prompts,
-    client: Client,
-    coverage_folder: Path,
-    earlier: list[Path],
-    weak: list[PromptScore],
-    pairs_wanted: int,
-    round_: int,
-    folder: Path,
-    emit: Emit,
-) -> Manifest:
-    """Ask for pairs until `pairs_wanted` are accepted or the yield falls too low; writes pairs.jsonl, rejected.jsonl.
+@dataclass(slots=True)
+class Harvest:
+    """What the calls have brought so far; takes no more pairs than are wanted."""
 
-    `earlier` are the pairs.jsonl of rounds before, `weak` the dev scores that seeds are drawn by (only their
-    categories are used: dev text never enters a prompt). StageError where no pair at all is accepted.
+    filter: Filter
+    generator: str
+    order: Order
+    accepted: list[SyntheticPair] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    calls: int = 0
+
+    @property
+    def missing(self) -> int:
+        return self.order.pairs - len(self.accepted)
+
+    @property
+    def reasons(self) -> str:
+        """The commonest reasons of refusal, with their counts."""
+        counts = Counter(row["reason"] for row in self.rejected).most_common(3)
+        return ", ".join(f"{reason} ({count})" for reason, count in counts) or "it offered none"
+
+    def take(self, seed: Pair, written: Written) -> None:
+        if written.problem:
+            self.rejected.append({"reason": written.problem, "seed_id": seed.id})
+        for pair in written.pairs:
+            refusal = self.filter.refusal(pair)
+            if refusal:
+                self.rejected.append({**pair, **refusal, "seed_id": seed.id})
+            elif self.missing:
+                self.accepted.append(_accept(pair, seed, self.generator, self.order.round))
+                self.filter.add(self.accepted[-1].id, pair["instruction"])
+
+
+class Written(NamedTuple):
+    """One call's pairs, or the problem that there are none."""
+
+    pairs: list[dict[str, str]]
+    problem: str
+
+
+async def synthesize(
+    settings: Migration, prompts: Prompts, client: Client, order: Order, folder: Path, emit: Emit
+) -> Manifest:
+    """Ask for pairs until enough are accepted or the yield falls too low; writes pairs.jsonl and rejected.jsonl.
+
+    StageError where no pair at all is accepted.
     """
     began, spent = time.monotonic(), client.usage.cost_usd
-    train = read_train(coverage_folder)
-    known = [(pair.id, comparable_text(pair.prompt)) for pair in train]
-    known += [(row["id"], comparable_text(row["messages"][:-1])) for path in earlier for row in jsonl.read(path)]
-    filter_ = Filter(
-        [Fingerprint(id=row["id"], minhash=row["minhash"]) for row in jsonl.read(coverage_folder / FINGERPRINTS)], known
-    )
-    dice = random.Random(f"{settings.loop.seed}/{round_}")
-    weights = _weights(settings, train, read_dev(coverage_folder), weak)
-    accepted: list[SyntheticPair] = []
-    rejected: list[dict[str, Any]] = []
-    progress = Progress(emit, pairs_wanted, "pairs")
-    call = 0
-    while len(accepted) < pairs_wanted:
-        wave = -(-(pairs_wanted - len(accepted)) // settings.synthesis.pairs_per_call)
-        seeds = dice.choices(train, weights, k=wave)
-        requests = [(seed, _prompt(settings, prompts, seed, dice), call + index) for index, seed in enumerate(seeds)]
-        call += wave
-        answers = await concurrently(_write(client, settings, prompt, number) for _, prompt, number in requests)
-        before, offered = len(accepted), 0
-        for (seed, _, _), (written, problem) in zip(requests, answers, strict=True):
-            if problem:
-                rejected.append({"reason": problem, "seed_id": seed.id})
-            for pair in written:
-                offered += 1
-                refusal = filter_.refusal(pair)
-                if refusal:
-                    rejected.append({**pair, **refusal, "seed_id": seed.id})
-                elif len(accepted) < pairs_wanted:
-                    accepted.append(_accept(pair, seed, settings.service.model, round_))
-                    filter_.add(accepted[-1].id, pair["instruction"])
-        progress.advance(len(accepted) - before)
-        if len(accepted) - before < LEAST_YIELD * wave * settings.synthesis.pairs_per_call:
-            reasons = Counter(row["reason"] for row in rejected).most_common(3)
-            told = ", ".join(f"{reason} ({count})" for reason, count in reasons) or f"{offered} pairs offered"
-            message = f"{len(accepted)} of {pairs_wanted} pairs: the service brings too few new ones; {told}"
-            emit(Log(level="warning", message=message))
-            break
-    if not accepted:
+    train = read_train(order.coverage)
+    harvest = Harvest(_filter(order, train), settings.service.model, order)
+    await _fill(harvest, train, settings, prompts, client, emit)
+    if not harvest.accepted:
         raise StageError(
-            "the service wrote no pair that can be used: "
-            + (Counter(row["reason"] for row in rejected).most_common(1)[0][0] if rejected else "it offered none"),
+            f"the service wrote no pair that can be used: {harvest.reasons}",
             "check [task] topic and the synthesis prompt; the sandbox can only write support tickets",
         )
-    jsonl.write(folder / "pairs.jsonl", (pair.to_row() for pair in accepted))
-    jsonl.write(folder / "rejected.jsonl", rejected)
-    train_file = coverage_folder / TRAIN
+    jsonl.write(folder / "pairs.jsonl", (pair.to_row() for pair in harvest.accepted))
+    jsonl.write(folder / "rejected.jsonl", harvest.rejected)
+    inputs = [order.coverage / TRAIN, *order.earlier]
     return finish(
         folder,
         Manifest(
             stage="synthesize",
-            inputs={str(path.relative_to(coverage_folder.parent)): file_hash(path) for path in [train_file, *earlier]},
+            inputs={str(path.relative_to(order.coverage.parent)): file_hash(path) for path in inputs},
             settings=settings.digest(),
             seed=settings.loop.seed,
-            counts={"accepted": len(accepted), "rejected": len(rejected), "calls": call},
+            counts={"accepted": len(harvest.accepted), "rejected": len(harvest.rejected), "calls": harvest.calls},
             seconds=round(time.monotonic() - began, 2),
             cost_usd=client.usage.cost_usd - spent,
         ),
     )
+
+
+async def _fill(
+    harvest: Harvest, train: list[Pair], settings: Migration, prompts: Prompts, client: Client, emit: Emit
+) -> None:
+    """Call in waves: each asks for what is missing, from seeds drawn anew."""
+    order, per_call = harvest.order, settings.synthesis.pairs_per_call
+    dice = random.Random(f"{settings.loop.seed}/{order.round}")
+    weights = _weights(settings, train, read_dev(order.coverage), order.weak)
+    progress = Progress(emit, order.pairs, "pairs")
+    while harvest.missing:
+        before = len(harvest.accepted)
+        seeds = dice.choices(train, weights, k=-(-harvest.missing // per_call))
+        texts = [_prompt(settings, prompts, seed, dice) for seed in seeds]
+        calls = [_write(client, settings, text, number) for number, text in enumerate(texts, start=harvest.calls)]
+        harvest.calls += len(calls)
+        for seed, written in zip(seeds, await concurrently(calls), strict=True):
+            harvest.take(seed, written)
+        gained = len(harvest.accepted) - before
+        progress.advance(gained)
+        if harvest.missing and gained < LEAST_YIELD * len(calls) * per_call:
+            told = f"{len(harvest.accepted)} of {order.pairs} pairs: the service brings too few new ones"
+            emit(Log(level="warning", message=f"{told}; {harvest.reasons}"))
+            return
+
+
+def _filter(order: Order, train: list[Pair]) -> Filter:
+    sealed = [Fingerprint(id=row["id"], minhash=row["minhash"]) for row in jsonl.read(order.coverage / FINGERPRINTS)]
+    known = [(pair.id, comparable_text(pair.prompt)) for pair in train]
+    known += [(row["id"], comparable_text(row["messages"][:-1])) for path in order.earlier for row in jsonl.read(path)]
+    return Filter(sealed, known)
 
 
 def _weights(settings: Migration, train: list[Pair], dev: list[Pair], scores: list[PromptScore]) -> list[float]:
@@ -172,22 +218,22 @@ def _prompt(settings: Migration, prompts: Prompts, seed: Pair, dice: random.Rand
     )
 
 
-async def _write(client: Client, settings: Migration, prompt: str, number: int) -> tuple[list[dict[str, str]], str]:
+async def _write(client: Client, settings: Migration, prompt: str, number: int) -> Written:
     messages: list[Message] = [{"role": "user", "content": prompt}]
     try:
         reply = await client.complete(
             messages, model=settings.service.model, max_tokens=MAX_TOKENS, temperature=1.0, repeat=number
         )
-        return replies.pairs(reply.text), ""
+        return Written(replies.pairs(reply.text), "")
     except RefusedError as refused:
-        return [], f"refused: {refused}"
+        return Written([], f"refused: {refused}")
     except replies.ReplyError as unreadable:
-        return [], f"unreadable reply: {unreadable}"
+        return Written([], f"unreadable reply: {unreadable}")
 
 
 def _accept(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:
-    prompt: list[Message] = [*seed.prompt[:-1], {"role": "user", "content": pair["instruction"]}]
-    if len(prompt) > 1 and prompt[0]["role"] != "system":
-        prompt = prompt[-1:]
+    """A row of the new pair, under the system prompt of its seed; earlier turns of a seed belong to the seed."""
+    prompt: list[Message] = [message for message in seed.prompt if message["role"] == "system"]
+    prompt.append({"role": "user", "content": pair["instruction"]})
     messages: list[Message] = [*prompt, {"role": "assistant", "content": pair["response"]}]
     return SyntheticPair(prompt_id(prompt), messages, seed.category, generator, seed.id, round_)

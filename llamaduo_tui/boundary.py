@@ -1,0 +1,55 @@
+"""Where a command ends: errors become a line, a hint and an exit status, never a traceback unless asked for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from engine.errors import LlamaDuoError
+from llamaduo_tui.text import clean
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Commands(click.Group):
+    """A group of commands whose errors are said to users; its `--debug` option shows the traceback too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(BROKEN_PIPE)
+        except LlamaDuoError as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.echo(clean(f"error: {error.message}"), err=True)
+            if error.hint:
+                click.echo(clean(f"hint: {error.hint}"), err=True)
+            ctx.exit(error.exit_status)
+        except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            said = f"unexpected: {type(error).__name__}: {error}"
+            click.echo(clean(said) + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
+            ctx.exit(1)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            nearest = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            raise click.UsageError(
+                f"no command {clean(args[0])!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""), ctx
+            )
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,370 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` and `runs` answer at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from engine.errors import InputError
+from llamaduo_tui import paths
+from llamaduo_tui.boundary import Commands
+
+if TYPE_CHECKING:
+    from engine.config import Migration
+    from engine.run import Run
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), envvar="LLAMADUO_RUNS", help="Folder of the runs."
+)
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.version_option(metadata.version("llamaduo-tui"), prog_name="llamaduo-tui")
+@click.pass_context
+def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noqa: ARG001 - read by Commands.invoke
+    """Move a task from a cloud LLM to a small model on your own box, and prove that the move is safe.
+
+    \b
+    See the whole loop, without key, GPU or downloads:    llamaduo-tui demo
+    Then your own task:     llamaduo-tui new migration.toml
+                            llamaduo-tui check migration.toml
+                            llamaduo-tui run migration.toml
+
+    A run survives its terminal: leave it, and come back with `status`, `logs -f` or `resume`.
+
+    Exit status: 0 done (of a run: target reached), 2 bad usage, settings or data, 3 ended without reaching the
+    target, 130 left while the run goes on, 1 failed.
+    """
+    ctx.obj = paths.runs_dir(runs_dir)
+
+
+_headless = click.option("--headless", is_flag=True, help="Plain progress lines instead of the live display.")
+_yes = click.option("--yes", is_flag=True, help="Approve every round of synthesis: what it costs is paid unasked.")
+_detach = click.option("--detach", is_flag=True, help="Start it and return at once.")
+_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+_name = click.option("--name", "run_name", metavar="RUN", help="Name of the run; a number is added to one in use.")
+_settings_file = click.argument("file", type=click.Path(path_type=Path))
+
+
+def _complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from engine.run import all_runs
+
+    root = paths.runs_dir(ctx.find_root().params.get("runs_dir"))
+    return [run.name for run in all_runs(root) if run.name.startswith(incomplete)]
+
+
+_run = click.argument("run_name", metavar="RUN", shell_complete=_complete_run)
+
+
+@main.command()
+@_headless
+@_yes
+@_detach
+@_name
+@click.pass_obj
+def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
+    """See the whole loop: no key, no GPU, no Hub.
+
+    It moves a small task that comes with the program; an offline sandbox plays the service LLM.
+    Without a terminal it runs as with --headless --yes.
+
+    \b
+    Example:  llamaduo-tui demo
+    """
+    from engine import config
+    from llamaduo_tui.follow import is_terminal
+
+    if not headless and not detach and not is_terminal():
+        headless = True
+    if headless and not yes and not is_terminal():
+        click.echo("no terminal to ask at: goes on as with --headless --yes")
+        yes = True
+    settings = config.load(Path(str(resources.files("engine") / "demo" / "migration.toml")))
+    _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
+
+
+@main.command()
+@_settings_file
+@_headless
+@_yes
+@_detach
+@_name
+@click.pass_obj
+def run(root: Path, file: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
+    """Start a migration and follow it.
+
+    FILE is frozen into the run: changing it later changes no run.
+
+    \b
+    Examples:  llamaduo-tui run migration.toml
+               llamaduo-tui run migration.toml --detach --yes
+    """
+    from engine import config
+
+    settings = config.load(file)
+    name = run_name or "-".join(settings.task.name.split())
+    _start_new(root, name, settings, headless=headless, yes=yes, detach=detach)
+
+
+@main.command()
+@_settings_file
+@click.option("--preset", metavar="NAME", help="Settings for a local model, such as its rank and batch size.")
+def new(file: Path, preset: str | None) -> None:
+    """Write a commented migration.toml to fill in.
+
+    A file that is there is never overwritten.
+
+    \b
+    Example:  llamaduo-tui new migration.toml
+    """
+    from engine import template
+
+    text = template.render(preset=template.preset(preset) if preset else None)
+    try:
+        with file.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        raise InputError(f"{file}: is there already", "choose another name: `new` never overwrites") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+    click.echo(f"{file} is written. Fill in what is marked FILL IN, then: llamaduo-tui check {file}")
+    if not preset:
+        click.echo(f"Presets for local models (--preset NAME): {', '.join(template.presets()) or 'none'}")
+
+
+@main.command()
+@_settings_file
+@_json
+def check(file: Path, as_json: bool) -> None:
+    """Check settings and data; say what a run would take.
+
+    Tokens, money, time and memory are estimated from your data and this machine; nothing is started.
+
+    \b
+    Example:  llamaduo-tui check migration.toml
+    """
+    _module("engine.check", str(file), *(["--json"] if as_json else []))
+
+
+@main.command()
+@_json
+@click.pass_obj
+def runs(root: Path, as_json: bool) -> None:
+    """All runs, newest first.
+
+    \b
+    Example:  llamaduo-tui runs --json
+    """
+    from engine.run import all_runs
+    from llamaduo_tui import overview
+
+    rows = [overview.row(found) for found in all_runs(root)]
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        click.echo("\n".join(overview.table(rows)))
+    else:
+        click.echo(f"no runs yet in {root}; start one: llamaduo-tui demo")
+
+
+@main.command()
+@_run
+@_json
+@click.pass_obj
+def status(root: Path, run_name: str, as_json: bool) -> None:
+    """Where a run is, its scores, and what it has cost.
+
+    \b
+    Example:  llamaduo-tui status demo --json
+    """
+    from llamaduo_tui import overview
+
+    found = overview.row(overview.find(root, run_name))
+    if as_json:
+        _print_json(found)
+    else:
+        click.echo("\n".join(overview.details(found)))
+
+
+@main.command()
+@_run
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what happens, until the run ends.")
+@click.option("--raw", is_flag=True, help="The output of the worker and its stages instead: worker.log.")
+@click.pass_obj
+def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
+    """What has happened in a run, line by line.
+
+    \b
+    Examples:  llamaduo-tui logs demo -f
+               llamaduo-tui logs demo --raw | tail
+    """
+    from llamaduo_tui import history, overview
+    from llamaduo_tui.follow import follow
+
+    found = overview.find(root, run_name)
+    if following and not raw:
+        sys.exit(follow(found, headless=True))
+    history.show(found, raw=raw, following=following)
+
+
+@main.command()
+@_run
+@click.option(
+    "--pairs", type=click.IntRange(min=1), metavar="N", help="Pairs to write, instead of the settings' number."
+)
+@click.pass_obj
+def approve(root: Path, run_name: str, pairs: int | None) -> None:
+    """Let a waiting run pay for another round.
+
+    \b
+    Example:  llamaduo-tui approve demo --pairs 100
+    """
+    from llamaduo_tui import control, overview
+
+    click.echo(control.answer(overview.find(root, run_name), approve=True, pairs=pairs))
+
+
+@main.command()
+@_run
+@click.pass_obj
+def reject(root: Path, run_name: str) -> None:
+    """Let a waiting run finish with its best round.
+
+    \b
+    Example:  llamaduo-tui reject demo
+    """
+    from llamaduo_tui import control, overview
+
+    click.echo(control.answer(overview.find(root, run_name), approve=False))
+
+
+@main.command()
+@_run
+@click.pass_obj
+def stop(root: Path, run_name: str) -> None:
+    """Stop a run's worker, to resume later.
+
+    What it has done is kept, and `resume` goes on from there.
+
+    \b
+    Example:  llamaduo-tui stop demo
+    """
+    from llamaduo_tui import control, overview
+
+    click.echo(control.stop(overview.find(root, run_name)))
+
+
+@main.command()
+@_run
+@_headless
+@_yes
+@_detach
+@click.pass_obj
+def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -> None:
+    """Go on after a stop, a failure or a crash.
+
+    A run that still works is followed; one that has ended says how.
+
+    \b
+    Example:  llamaduo-tui resume demo
+    """
+    import time
+
+    from llamaduo_tui import control, overview
+    from llamaduo_tui.follow import conclude
+
+    found = overview.find(root, run_name)
+    if found.status().seen(time.time()) in ("running", "waiting", "paused", "stale"):
+        click.echo(f"{found.name} is being worked on already" + ("" if detach else ": following it"))
+        _follow(found, headless=headless, detach=detach)
+    view = control.view_of(found)
+    if view.outcome is not None and view.outcome.report is not None:
+        click.echo(f"{found.name} has ended; nothing is left to resume")
+        sys.exit(conclude(found, view))
+    _start(found, headless=headless, yes=yes, detach=detach)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def sandbox(options: tuple[str, ...]) -> None:
+    """Serve an offline stand-in for the service LLM.
+
+    It speaks as an OpenAI-compatible HTTP endpoint does.
+
+    Options: --port N, --rpm N, --tpm N, --latency SECONDS, --faults SPEC, --log FILE.
+
+    \b
+    Example:  llamaduo-tui sandbox --port 8080 --latency 0.2
+    """
+    os.execv(sys.executable, [sys.executable, "-m", "engine.sandbox", *options])  # noqa: S606 - no shell is wanted
+
+
+@main.command()
+@_json
+@click.pass_obj
+def doctor(root: Path, as_json: bool) -> None:
+    """What this machine has for a run, and what is missing.
+
+    Packages, device, memory, disk, keys (by name only) and network.
+
+    \b
+    Example:  llamaduo-tui doctor
+    """
+    _module("engine.doctor", "--runs", str(root), *(["--json"] if as_json else []))
+
+
+@main.command()
+@_json
+@click.pass_obj
+def locate(root: Path, as_json: bool) -> None:
+    """Where runs, settings and fetched models lie.
+
+    \b
+    Example:  cd "$(llamaduo-tui locate --json | jq -r .runs)"
+    """
+    places = {"runs": str(root), "config": str(paths.config_dir()), "cache": str(paths.cache_dir())}
+    if as_json:
+        _print_json(places)
+    else:
+        click.echo("\n".join(f"{name:<8}{place}" for name, place in places.items()))
+
+
+def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+    from llamaduo_tui import launch
+
+    _start(launch.create(root, name, settings, yes), headless=headless, yes=yes, detach=detach)
+
+
+def _start(run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+    from llamaduo_tui import launch
+
+    pid = launch.start(run, yes)
+    click.echo(f"{run.name} is at work (pid {pid}) in {run.folder}")
+    _follow(run, headless=headless, detach=detach)
+
+
+def _follow(run: Run, *, headless: bool, detach: bool) -> NoReturn:
+    """Follow a run at work and exit as it ends; detached, say how to follow it and exit."""
+    from llamaduo_tui.follow import follow, is_terminal
+
+    if detach:
+        click.echo(f"follow it: llamaduo-tui logs {run.name} -f\nstop it:   llamaduo-tui stop {run.name}")
+        sys.exit(0)
+    sys.exit(follow(run, headless=headless or not is_terminal()))
+
+
+def _module(name: str, *args: str) -> NoReturn:
+    """Run a heavy module as a process of its own and exit as it does."""
+    sys.exit(subprocess.run([sys.executable, "-m", name, *args]).returncode)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=1))

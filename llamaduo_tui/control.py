@@ -1,0 +1,94 @@
+"""Answers and orders from outside of a follower: approve, reject and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+from engine import commands
+from engine.commands import Command
+from engine.errors import InputError, LlamaDuoError
+from engine.events import EventReader
+from engine.run import Process, Run
+from llamaduo_tui.state import RunView, reduce
+
+POLL_S = 0.1
+STOP_S = 20.0
+TERMINATE_S = 10.0
+
+
+def view_of(run: Run) -> RunView:
+    """All events of a run so far, added up."""
+    view = RunView()
+    for event in EventReader(run.events_file).read_new():
+        view = reduce(view, event)
+    return view
+
+
+def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
+    """Answer a run that waits for approval, and say what counts now.
+
+    The first answer for a round counts. Raises InputError for a run that doesn't wait, or that was answered otherwise.
+    """
+    view, state = view_of(run), run.status().seen(time.time())
+    waiting = view.approval
+    if waiting is None or waiting.round is None or state in ("crashed", "stopped", "failed", "reached"):
+        before = (
+            f"round {view.answer.round} was {_said(view.answer.approved, view.answer.pairs)}" if view.answer else ""
+        )
+        hint = f"llamaduo-tui resume {run.name}" if state in ("crashed", "stopped", "failed") else before
+        raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", hint)
+    given = commands.answer(run.commands_file, waiting.round)
+    if given is None:
+        kind: commands.Kind = "approve" if approve else "reject"
+        order = Command(kind=kind, round=waiting.round, pairs=(pairs or waiting.pairs) if approve else None)
+        commands.send(run.commands_file, order)
+        given = commands.answer(run.commands_file, waiting.round) or order
+        if given.id == order.id:
+            return f"round {waiting.round}: {_said(approve, order.pairs)}"
+    said = f"round {waiting.round} was already {_said(given.kind == 'approve', given.pairs)}"
+    if (given.kind == "approve") is not approve:
+        raise InputError(said, "the first answer for a round counts")
+    return said
+
+
+def stop(run: Run) -> str:
+    """Stop a run's worker and wait until it is gone; what it has done so far is kept.
+
+    Raises LlamaDuoError where it is of another host, or does not end.
+    """
+    status = run.status()
+    state, worker = status.seen(time.time()), status.process
+    if worker is None or state not in ("running", "waiting", "paused", "stale"):
+        gone = ": its worker is gone" if state == "crashed" else ""
+        return f"{run.name} isn't running: it is {state}{gone}"
+    commands.send(run.commands_file, Command(kind="stop", worker=worker.pid))
+    if _ends(run, worker, STOP_S):
+        return f"{run.name} is stopped; go on with: llamaduo-tui resume {run.name}"
+    if not worker.here:
+        raise LlamaDuoError(
+            f"{run.name} works on {worker.host}, which was told to stop", f"see: llamaduo-tui status {run.name}"
+        )
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(worker.pid, signal.SIGTERM)
+    if _ends(run, worker, TERMINATE_S):
+        return f"{run.name} is stopped, after a second call; go on with: llamaduo-tui resume {run.name}"
+    raise LlamaDuoError(
+        f"the worker (pid {worker.pid}) was told to stop but still works", f"at last: kill -9 {worker.pid}"
+    )
+
+
+def _ends(run: Run, worker: Process, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not (worker.alive if worker.here else run.status().working):
+            return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _said(approved: bool, pairs: int | None) -> str:
+    added = f" ({pairs:,} pairs)" if pairs else ""
+    return f"approved{added}" if approved else "rejected: it ends with the best round"

@@ -1,0 +1,54 @@
+"""Starting a worker that outlives the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from engine import run as runs
+from engine import template
+from engine.config import Migration
+from engine.errors import LlamaDuoError
+from engine.events import EventReader
+from engine.run import Run
+from llamaduo_tui.follow import last_line
+
+POLL_S = 0.05
+
+
+def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
+    """A new run directory with the settings frozen in it; `yes` approves every synthesis beforehand."""
+    if yes:
+        loop = settings.loop.model_copy(update={"approval": "auto"})
+        settings = settings.model_copy(update={"loop": loop})
+    return runs.create(root, name, template.render(settings))
+
+
+def start(run: Run, yes: bool) -> int:
+    """Start a run's worker in a session of its own and wait for its first event; gives its pid.
+
+    Raises LlamaDuoError with the worker's last words where it ended before it said anything.
+    """
+    reader = EventReader(run.events_file)
+    reader.read_new()
+    with run.log_file.open("ab") as log:
+        worker = subprocess.Popen(
+            worker_command(run, yes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+        )
+    while True:
+        ended = worker.poll() is not None
+        if reader.read_new():
+            return worker.pid
+        if ended:
+            raise LlamaDuoError(
+                f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
+                f"its whole log: {run.log_file}",
+            )
+        time.sleep(POLL_S)
+
+
+def worker_command(run: Run, yes: bool) -> list[str]:
+    """The command line of a run's worker."""
+    return [sys.executable, "-m", "engine", str(run.folder), *(["--yes"] if yes else [])]

@@ -1,0 +1,129 @@
+"""A run as plain lines: for pipes, logs and terminals that nobody sits at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine import events
+from engine.events import Event
+from llamaduo_tui import words
+from llamaduo_tui.state import Part, RunView, Score
+from llamaduo_tui.text import one_line
+
+EVERY_S = 10.0
+EVERY_SHARE = 0.1
+
+
+@dataclass
+class Lines:
+    """Turns events into lines, leaving out progress that says little new.
+
+    Of progress and losses a line is worth it after 10 s or 10 %, by the events' own clock: a replay reads the same.
+    """
+
+    _shown: dict[tuple[int | None, str | None], tuple[float, float]] = field(default_factory=dict)
+    _loss: str = ""
+
+    def of(self, event: Event) -> list[str]:
+        """The lines of one event: none, one, or a few."""
+        said = self._said(event)
+        if not said:
+            return []
+        head = " ".join(filter(None, [words.clock(event.time), _where(event)]))
+        return [f"{head}  {line}" for line in said]
+
+    def _said(self, event: Event) -> list[str]:
+        match event:
+            case events.RunStarted():
+                return _started(event)
+            case events.StageStarted():
+                self._loss = ""
+                return ["starts"]
+            case events.StageProgress():
+                return self._progress(event, event.done, event.total, event.unit, event.seconds_left)
+            case events.TrainMetrics():
+                return self._metrics(event)
+            case events.StageFinished():
+                return [f"done in {words.duration(event.seconds)}{_counts(event)}"]
+            case events.RoundScored():
+                return [one_line(str(event.decision.get("reason", "scored")))]
+            case events.Log():
+                level = "" if event.level == "info" else f"{one_line(event.level, 10)}: "
+                return [level + one_line(event.message)]
+            case events.ApprovalRequested():
+                return [f"waits for approval: {words.price(event)}. {one_line(event.reason)}"]
+            case events.ApprovalGiven():
+                pairs = f"approved: {event.pairs:,} new pairs"
+                return [pairs if event.approved else "not approved: ends with the best round"]
+            case events.RunFinished():
+                return [f"{one_line(event.state, 20)}: {one_line(event.reason)}"]
+            case events.RunFailed():
+                return [f"failed: {one_line(event.error)}"]
+        return []
+
+    def _metrics(self, event: events.TrainMetrics) -> list[str]:
+        if event.loss is not None:
+            self._loss = f" loss {event.loss:.3g}"
+        if event.dev_loss is not None:
+            return [f"epoch {event.epoch:.3g}: dev loss {event.dev_loss:.3g}"]
+        return self._progress(event, event.step, event.steps, "steps", None)
+
+    def _progress(self, event: Event, done: int, total: int, unit: str, left: float | None) -> list[str]:
+        if not done:
+            return []
+        share = done / total if total else 0.0
+        place = (event.round, event.stage)
+        shown_at, shown_share = self._shown.get(place, (float("-inf"), 0.0))
+        if event.time - shown_at < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:
+            return []
+        self._shown[place] = (event.time, share)
+        remaining = f", {words.duration(left)} left" if left is not None else ""
+        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{remaining}"]
+
+
+def summary(view: RunView, folder: Path) -> list[str]:
+    """How a run ended: the scores by round, why it ended, what it cost and where the report is."""
+    lines = [f"  {words.part(s.part):<12} {scored(s.score)}" for s in view.sections if s.score is not None]
+    if lines:
+        lines.insert(0, "scores on dev prompts, mean (confidence interval):")
+    if view.usage is not None:
+        lines.append(f"service: {words.usage(view.usage)}")
+    if view.outcome is not None:
+        best = view.outcome.best_round
+        lines.append(f"{one_line(view.outcome.state, 20)}: {one_line(view.outcome.reason)}")
+        lines += [f"best: {words.part(best)}"] if best is not None else []
+        lines += [f"report: {one_line(str(folder / view.outcome.report))}"] if view.outcome.report else []
+    return lines
+
+
+def scored(score: Score) -> str:
+    """The scores of a round on one line."""
+    means = [
+        f"{name} {value.mean:5.1f} ({value.low:.0f} to {value.high:.0f})"
+        for name, value in (("precision", score.precision), ("similarity", score.similarity))
+    ]
+    return "   ".join([*means, "reached" if score.reached else "short"])
+
+
+def _where(event: Event) -> str:
+    if event.stage is None:
+        return "" if event.round is None else words.part(event.round)
+    part: Part | None = event.round
+    if part is None and event.stage in ("infer", "judge", "report"):
+        part = "final"
+    return " ".join(filter(None, [words.part(part) if part is not None else "", one_line(event.stage, 40)]))
+
+
+def _started(event: events.RunStarted) -> list[str]:
+    again = "resumed" if event.resumed else "started"
+    lines = [
+        f"{one_line(event.name, 100)} {again}: from {one_line(event.service, 100)} to {one_line(event.model, 100)}"
+    ]
+    return [*lines, words.SANDBOX] if event.sandbox else lines
+
+
+def _counts(event: events.StageFinished) -> str:
+    plain = {k: v for k, v in event.counts.items() if isinstance(v, int | float | str)}
+    said = ", ".join(f"{one_line(k, 30)} {one_line(str(v), 30)}" for k, v in list(plain.items())[:8])
+    return f" ({said})" if said else ""

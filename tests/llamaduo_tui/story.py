@@ -1,0 +1,132 @@
+"""The events of a run as its worker would write them, for tests and for looking at displays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    Event,
+    Log,
+    RoundScored,
+    RunFinished,
+    RunStarted,
+    ServiceUsage,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    TrainMetrics,
+)
+
+
+def decision(number: int, precision: float, similarity: float, reached: bool = False) -> dict[str, Any]:
+    """A decision.json with intervals of five points either way."""
+    word = "Reached" if reached else "Falls short of the target"
+    return {
+        "round": number,
+        "reached": reached,
+        "outcome": "reached" if reached else "continue",
+        "reason": f"{word}: precision {precision:.1f} (target 85), similarity {similarity:.1f} (target 75).",
+        "precision": {"mean": precision, "low": precision - 5, "high": precision + 5},
+        "similarity": {"mean": similarity, "low": similarity - 5, "high": similarity + 5},
+        "coverage_50": {"precision": 0.6, "similarity": 0.6},
+        "coverage_70": {"precision": 0.4, "similarity": 0.4},
+        "prompts": 24,
+        "errors": 0,
+        "teacher": None,
+        "best_round": number,
+        "next": {"pairs": 120, "cost_usd": 0.42, "seconds": 190.0},
+    }
+
+
+def started(pid: int = 1, resumed: bool = False) -> RunStarted:
+    return RunStarted(
+        name="demo",
+        pid=pid,
+        resumed=resumed,
+        sandbox=True,
+        model="SmolLM2-135M-Instruct",
+        service="sandbox",
+        max_rounds=4,
+    )
+
+
+def stage(name: str, number: int | None, total: int, unit: str) -> list[Event]:
+    steps = [
+        StageProgress(round=number, stage=name, done=n, total=total, unit=unit, seconds_left=float(total - n))
+        for n in range(0, total + 1, max(1, total // 6))
+    ]
+    done = StageFinished(round=number, stage=name, seconds=total * 0.8, counts={unit: total})
+    return [StageStarted(round=number, stage=name), *steps, done]
+
+
+def finetune(number: int, steps: int = 48) -> list[Event]:
+    told: list[Event] = [StageStarted(round=number, stage="finetune")]
+    for step in range(1, steps + 1):
+        dev = 2.4 / (1 + step / 12) + 0.3 if step % 16 == 0 else None
+        metrics = TrainMetrics(
+            round=number,
+            stage="finetune",
+            step=step,
+            steps=steps,
+            epoch=step / 16,
+            loss=2.6 / (1 + step / 8),
+            dev_loss=dev,
+        )
+        left = (steps - step) * 1.5
+        progress = StageProgress(
+            round=number, stage="finetune", done=step, total=steps, unit="steps", seconds_left=left
+        )
+        told += [metrics, progress]
+    return [*told, StageFinished(round=number, stage="finetune", seconds=64.0, counts={"pairs": 24})]
+
+
+def usage(calls: int) -> ServiceUsage:
+    return ServiceUsage(
+        calls=calls,
+        cached_calls=calls // 4,
+        failed_calls=calls // 50,
+        prompt_tokens=calls * 420,
+        completion_tokens=calls * 130,
+        cost_usd=calls * 0.0021,
+    )
+
+
+def evaluation(number: int | None) -> list[Event]:
+    return [*stage("infer", number, 48, "answers"), *stage("judge", number, 96, "verdicts")]
+
+
+def to_approval() -> list[Event]:
+    """From the start to the first question for approval."""
+    falls_short = decision(1, 64.3, 51.2)
+    return [
+        started(),
+        Log(level="info", message="fetching the model SmolLM2-135M-Instruct"),
+        *stage("coverage", None, 72, "pairs"),
+        *evaluation(0),
+        usage(96),
+        RoundScored(round=0, stage="decide", decision=decision(0, 12.5, 8.1)),
+        *finetune(1),
+        *evaluation(1),
+        usage(192),
+        Log(level="warning", message="the service was busy (429), trying again in 2 s"),
+        RoundScored(round=1, stage="decide", decision=falls_short),
+        ApprovalRequested(round=1, reason=falls_short["reason"], pairs=120, cost_usd=0.42, seconds=190.0),
+    ]
+
+
+def to_end() -> list[Event]:
+    """From the answer to the end."""
+    return [
+        ApprovalGiven(round=1, approved=True, pairs=120, command="c1"),
+        *stage("synthesize", 1, 120, "pairs"),
+        usage(240),
+        *finetune(2, 120),
+        *evaluation(2),
+        usage(340),
+        RoundScored(round=2, stage="decide", decision=decision(2, 93.4, 88.0, reached=True)),
+        *evaluation(None),
+        *stage("report", None, 1, "files"),
+        RunFinished(state="reached", reason="The target is reached.", best_round=2, report="final/report.md"),
+    ]

@@ -1,0 +1,162 @@
+"""The commands: what they print, for people and for scripts, and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import story
+from click.testing import CliRunner, Result
+
+from engine import config, jsonl
+from engine.events import RunFinished
+from engine.run import Process, Run, Status
+from llamaduo_tui import paths
+from llamaduo_tui.cli import main
+
+MakeRun = Callable[..., Run]
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(main, list(args))
+
+
+def test_every_command_teaches_with_an_example() -> None:
+    for name, command in main.commands.items():
+        shown = call(name, "--help")
+        assert shown.exit_code == 0
+        assert "Example" in shown.output, name
+        assert f"llamaduo-tui {name}" in shown.output or name == "locate"
+        assert command.get_short_help_str(100)[-3:] != "..."
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    shown = call("doctr")
+    assert shown.exit_code == 2
+    assert "did you mean 'doctor'" in shown.stderr
+
+
+def test_errors_are_a_line_and_a_hint(root: Path) -> None:
+    shown = call("status", "nope")
+    assert shown.exit_code == 2
+    assert shown.stderr == f"error: no run 'nope' in {root}\nhint: start one: llamaduo-tui demo\n"
+    assert "Traceback" in call("--debug", "status", "nope").stderr
+
+
+def test_what_nobody_expected_is_one_line(root: Path, make_run: MakeRun) -> None:
+    make_run().status_file.write_text("{")
+    shown = call("status", "demo")
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("unexpected: JSONDecodeError")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_status_for_scripts(make_run: MakeRun) -> None:
+    run = make_run()
+    decision = story.decision(1, 64.3, 51.2)
+    jsonl.write_json(run.decision_file(1), decision)
+    process = Process.of(1)
+    run.write_status(
+        Status(state="waiting", process=process, heartbeat=time.time(), round=1, calls=9, cached_calls=2, tokens=70)
+    )
+    status = json.loads(call("status", "de", "--json").stdout)
+    assert {key: status[key] for key in ("run", "state", "round", "stage", "rounds", "calls", "pid")} == {
+        "run": "demo",
+        "state": "waiting",
+        "round": 1,
+        "stage": None,
+        "rounds": [decision],
+        "calls": 9,
+        "pid": 1,
+    }
+    assert (status["cached_calls"], status["tokens"], status["cost_usd"]) == (2, 70, 0.0)
+    assert "llamaduo-tui approve demo" in call("status", "demo").stdout
+    assert "64.3" in call("runs").stdout
+    assert json.loads(call("runs", "--json").stdout) == [status]
+
+
+def test_a_beginning_must_be_of_one_run(make_run: MakeRun) -> None:
+    make_run(name="alpha")
+    make_run(name="alps")
+    assert call("status", "alpha").exit_code == 0
+    shown = call("status", "al")
+    assert shown.exit_code == 2
+    assert "alpha, alps" in shown.stderr
+    assert call("status", "../alpha").exit_code == 2
+
+
+def test_no_runs_say_how_to_start_one(root: Path) -> None:
+    assert "llamaduo-tui demo" in call("runs").stdout
+    assert json.loads(call("runs", "--json").stdout) == []
+
+
+def test_logs_read_like_the_run_did(make_run: MakeRun) -> None:
+    run = make_run([*story.to_approval(), *story.to_end()])
+    run.log_file.write_bytes(b"torch says \x1b[31mred\xff\n")
+    assert "round 1 finetune  done" in call("logs", "demo").stdout
+    assert call("logs", "demo", "--raw").stdout == "torch says ␛[31mred\ufffd\n"
+    assert call("logs", "demo", "-f").exit_code == 0
+
+
+def test_resume_of_an_ended_run_says_how_it_ended(make_run: MakeRun) -> None:
+    run = make_run([*story.to_approval(), *story.to_end()])
+    run.write_status(Status(state="reached"))
+    shown = call("resume", "demo")
+    assert shown.exit_code == 0
+    assert "nothing is left to resume" in shown.stdout
+    ended = make_run([story.started(), RunFinished(state="stopped", reason="plateau", report="x")], name="short")
+    ended.write_status(Status(state="stopped"))
+    assert call("resume", "short").exit_code == 3
+
+
+def test_stop_of_a_run_that_does_not_run(make_run: MakeRun) -> None:
+    make_run()
+    shown = call("stop", "demo")
+    assert (shown.exit_code, shown.stdout) == (0, "demo isn't running: it is new\n")
+
+
+def test_new_writes_what_it_never_overwrites(tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    assert call("new", str(file)).exit_code == 0
+    assert config.load(file).service.model == "provider/model"
+    file.write_text("mine")
+    shown = call("new", str(file))
+    assert shown.exit_code == 2
+    assert file.read_text() == "mine"
+    assert call("new", str(tmp_path / "other.toml"), "--preset", "no-such").exit_code == 2
+
+
+def test_bad_settings_start_nothing(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text('[coverage]\nsource = "a.jsonl"\nsorce = 1\n')
+    shown = call("run", str(file))
+    assert shown.exit_code == 2
+    assert "did you mean 'source'" in shown.stderr
+    assert "service: is required" in shown.stderr
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    "environment, runs, cache",
+    [
+        ({}, "home/.local/state/llamaduo/runs", "home/.cache/llamaduo"),
+        ({"XDG_STATE_HOME": "s", "XDG_CACHE_HOME": "c"}, "s/llamaduo/runs", "c/llamaduo"),
+        ({"LLAMADUO_RUNS": "r", "LLAMADUO_CACHE": "k", "XDG_STATE_HOME": "s"}, "r", "k"),
+    ],
+)
+def test_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], runs: str, cache: str
+) -> None:
+    for name in ("LLAMADUO_RUNS", "LLAMADUO_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    assert paths.runs_dir() == tmp_path / runs
+    assert paths.cache_dir() == tmp_path / cache
+    assert paths.runs_dir(tmp_path / "mine") == tmp_path / "mine"
+    located = json.loads(call("locate", "--json").stdout)
+    assert (located["runs"], located["cache"]) == (str(tmp_path / runs), str(tmp_path / cache))

@@ -1,0 +1,253 @@
+"""Following runs with a worker that only tells the story, in plain form and in a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import story
+from terminals import PROGRAM, Terminal
+
+from engine import commands
+from engine.commands import Command
+from engine.errors import InputError, LlamaDuoError
+from engine.events import Event, EventLog, RunFailed, RunFinished
+from engine.run import Process, Run, Status
+from llamaduo_tui import control, keys, launch
+from llamaduo_tui.follow import follow
+
+MakeRun = Callable[..., Run]
+FakeWorker = Callable[[Run], "subprocess.Popen[bytes]"]
+
+
+def await_state(run: Run, state: str) -> None:
+    end = time.monotonic() + 30
+    while run.status().state != state:
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
+def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert follow(make_run([*story.to_approval(), *story.to_end()]), headless=True) == 0
+    shown = capsys.readouterr().out
+    assert "round 2      precision  93.4 (88 to 98)" in shown
+    assert "final/report.md" in shown
+
+
+def test_a_run_that_ended_without_reaching(make_run: MakeRun) -> None:
+    ended: list[Event] = [*story.to_approval(), RunFinished(state="stopped", reason="No gain for 2 rounds.")]
+    assert follow(make_run(ended), headless=True) == 3
+
+
+def test_a_failure_has_its_line_its_hint_and_its_status(make_run: MakeRun) -> None:
+    run = make_run([story.started(), RunFailed(error="no\x1b key", hint="set it", exit_status=2)])
+    with pytest.raises(LlamaDuoError) as failed:
+        follow(run, headless=True)
+    assert (failed.value.message, failed.value.hint, failed.value.exit_status) == ("no␛ key", "set it", 2)
+
+
+def test_a_worker_that_is_gone_is_told_with_its_last_words(make_run: MakeRun) -> None:
+    run = make_run([story.started()])
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    process = Process.of(gone.pid)
+    gone.wait()
+    run.write_status(Status(state="running", process=process, heartbeat=time.time()))
+    run.log_file.write_text("first\nKilled by \x1b[31mthe kernel\n\n")
+    with pytest.raises(LlamaDuoError) as crashed:
+        follow(run, headless=True)
+    assert f"(pid {gone.pid}) is gone; its last words: Killed by ␛[31mthe kernel" in crashed.value.message
+    assert "llamaduo-tui resume demo" in crashed.value.hint
+
+
+def test_a_run_answered_from_elsewhere_goes_on(
+    make_run: MakeRun, fake_worker: FakeWorker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    fake_worker(run)
+    await_state(run, "waiting")
+    assert control.answer(run, approve=True, pairs=50) == "round 1: approved (50 pairs)"
+    assert follow(run, headless=True) == 0
+    assert "llamaduo-tui approve demo" in capsys.readouterr().out
+
+
+def test_the_first_answer_counts(make_run: MakeRun) -> None:
+    run = make_run(story.to_approval())
+    run.write_status(Status(state="waiting", process=Process.of(os.getpid()), heartbeat=time.time()))
+    assert control.answer(run, approve=True) == "round 1: approved (120 pairs)"
+    assert control.answer(run, approve=True) == "round 1 was already approved (120 pairs)"
+    with pytest.raises(InputError, match="already approved"):
+        control.answer(run, approve=False)
+    assert len(commands.read(run.commands_file)) == 1
+
+
+def test_a_run_that_asks_nothing_takes_no_answer(make_run: MakeRun) -> None:
+    with pytest.raises(InputError, match="it is new"):
+        control.answer(make_run(), approve=True)
+
+
+def test_stop_waits_for_the_worker(make_run: MakeRun, fake_worker: FakeWorker) -> None:
+    run = make_run()
+    worker = fake_worker(run)
+    await_state(run, "waiting")
+    assert control.stop(run).startswith("demo is stopped")
+    assert worker.wait(10) == 3
+    assert control.stop(run) == "demo isn't running: it is stopped"
+
+
+def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "STOP_S", 0.2)
+    run = make_run()
+    deaf = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    run.write_status(Status(state="running", process=Process.of(deaf.pid), heartbeat=time.time()))
+    assert "after a second call" in control.stop(run)
+    assert deaf.wait(10) == -signal.SIGTERM
+
+
+def test_a_worker_that_cannot_start_is_told(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        launch, "worker_command", lambda run, yes: [sys.executable, "-c", "raise SystemExit('no torch')"]
+    )
+    with pytest.raises(LlamaDuoError, match="could not start: no torch"):
+        launch.start(make_run(), yes=False)
+
+
+def test_a_resumed_run_is_not_taken_for_its_earlier_end(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run([story.started(), RunFailed(error="x", hint="", exit_status=1)])
+    tell = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n" + (
+        "import story; from pathlib import Path; from engine.events import EventLog, RunFinished\n"
+        f"log = EventLog(Path({str(run.events_file)!r}))\n"
+        "log.append(story.started(9, resumed=True)); log.append(RunFinished(state='reached', reason=''))"
+    )
+    monkeypatch.setattr(launch, "worker_command", lambda run, yes: [sys.executable, "-c", tell])
+    launch.start(run, yes=False)
+    assert follow(run, headless=True) == 0
+
+
+def test_approving_by_a_keypress(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.press("a")
+    screen.read_until("report:")
+    assert screen.exit_status() == 0
+    (answer,) = commands.read(Run(root / "demo").commands_file)
+    assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 120)
+
+
+def test_finishing_by_a_keypress_ends_without_reaching(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.press("f")
+    assert screen.exit_status() == 3
+    assert [c.kind for c in commands.read(Run(root / "demo").commands_file)] == ["reject"]
+
+
+def test_stopping_by_a_keypress(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.press("x")
+    assert screen.exit_status() == 3
+    assert [c.kind for c in commands.read(Run(root / "demo").commands_file)] == ["stop"]
+
+
+@pytest.mark.parametrize("typed, key", [(b"a", "a"), (b"A", "a"), (b"aaa", ""), (b"\x1b[A", ""), (b"\xc3", "")])
+def test_a_paste_and_a_cursor_key_are_no_answer(typed: bytes, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = pty.openpty()
+    with os.fdopen(slave) as stdin, os.fdopen(master, "wb", buffering=0) as typist:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with keys.single_keys():
+            typist.write(typed)
+            assert keys.pressed(5.0) == key
+            assert keys.pressed(0.0) == ""
+
+
+def test_ctrl_c_asks_and_leaves_it_running(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.press("\x03")
+    screen.read_until("[l] leave it running")
+    screen.press("w")
+    screen.read_until("[a] approve")
+    screen.press("\x03")
+    screen.read_until("[l] leave it running")
+    screen.press("\x03")
+    screen.read_until("goes on without you")
+    assert screen.exit_status() == 130
+    run = Run(root / "demo")
+    assert run.status().seen(time.time()) == "waiting"
+    control.stop(run)
+
+
+def test_ctrl_c_can_stop_it(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.press("\x03")
+    screen.read_until("[s] stop it")
+    screen.press("s")
+    assert screen.exit_status() == 3
+    assert Run(root / "demo").status().state == "stopped"
+
+
+def test_the_terminal_is_given_back_as_it_was(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    os.kill(screen.pid, signal.SIGTERM)
+    assert screen.exit_status() == 143
+    assert "\x1b[?1049l" in screen.shown
+    assert "\x1b[?25h" in screen.shown
+    control.stop(Run(root / "demo"))
+
+
+def test_a_closed_terminal_leaves_the_worker_alone(terminal: type[Terminal], root: Path) -> None:
+    screen = terminal("demo")
+    screen.read_until("[a] approve")
+    screen.hang_up()
+    assert os.waitstatus_to_exitcode(os.waitpid(screen.pid, 0)[1]) == -signal.SIGHUP
+    run = Run(root / "demo")
+    assert run.status().seen(time.time()) == "waiting"
+    control.stop(run)
+
+
+def test_headless_ctrl_c_leaves_it_running(root: Path) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "run", str(settings_file(root)), "--headless", "--name", "demo"],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert program.stdout is not None
+    for line in program.stdout:
+        if "it waits until you answer" in line:
+            break
+    program.send_signal(signal.SIGINT)
+    rest = program.stdout.read()
+    assert program.wait(10) == 130
+    assert "goes on without you" in rest
+    run = Run(root / "demo")
+    commands.send(run.commands_file, Command(kind="reject", round=1))
+    assert follow(run, headless=True) == 3
+
+
+def test_a_reader_that_goes_away_is_no_error(make_run: MakeRun, root: Path) -> None:
+    run = make_run(story.to_approval())
+    log = EventLog(run.events_file)
+    for _ in range(200):
+        for event in story.stage("infer", 3, 6, "answers"):
+            log.append(event)
+    program = subprocess.run(
+        f"{sys.executable} -m llamaduo_tui.cli logs demo | head -1", shell=True, capture_output=True, text=True
+    )
+    assert program.stderr == ""
+
+
+def settings_file(root: Path) -> Path:
+    root.parent.mkdir(exist_ok=True)
+    file = root.parent / "migration.toml"
+    file.write_text('[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
+    return file
