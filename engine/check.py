@@ -72,18 +72,26 @@ def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
 
 
 def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    endpoint = _host_and_port(address)
+    if endpoint is None:
         yield InputError(f"service.api_base: {address!r} is no http(s) address", "such as http://127.0.0.1:8000/v1")
         return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        socket.create_connection((parts.hostname, port), timeout=CONNECT_S).close()
-    except OSError as error:
-        reason = error.strerror or str(error)
+        socket.create_connection(endpoint, timeout=CONNECT_S).close()
+    except (OSError, UnicodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         yield ServiceError(
             f"{address} cannot be reached: {reason}", "start that server, or correct [service] api_base; then resume"
         )
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+    return (parts.hostname, port) if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def _main() -> int:

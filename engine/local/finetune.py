@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -162,7 +163,8 @@ def _arguments(
     config: Any = model.config
     token_bytes = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    world = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    # torchrun's variable, for the processes have not met yet: SFTConfig brings them together.
+    world = int(os.environ.get("WORLD_SIZE", "1"))
     share = max(1, settings.finetune.batch_size // world)
     micro = training_micro_batch(device, weight_bytes, token_bytes, longest, share)
     return SFTConfig(
@@ -207,12 +209,13 @@ def _last_complete(checkpoints: Path) -> Path | None:
         if (path / _COMPLETE).exists():
             whole.append(path)
         else:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 class _ResponseTrainer(SFTTrainer):
-    """SFTTrainer whose output layer runs at the response's positions only: a third of the time on a processor."""
+    """SFTTrainer whose output layer runs at the response's positions only: that takes a step on a processor
+    60 % of the time, and gives the same loss."""
 
     def compute_loss(
         self,

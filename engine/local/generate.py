@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 
 from engine.config import Inference
 from engine.local.chat import end_token_id
@@ -66,8 +71,11 @@ def generate(
     questions: Sequence[Sequence[Question]],
     inference: Inference,
     seed: int,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[Generation]]:
     """Answer batch after batch; each is seeded by its own content, so that the others have no say in it.
+
+    `tell` hears at each token how many answers of the batch at work are done, or would be by the share of its tokens.
 
     Sampling is by temperature alone (no top-k, top-p or penalties, whatever the model's own defaults): that is how
     OpenAI-compatible servers answer by default, so what is judged here is what will be served. Answers end at the
@@ -79,7 +87,7 @@ def generate(
     model.generation_config = config
     for batch in questions:
         torch.manual_seed(_batch_seed(seed, batch))
-        yield _answer(model, tokenizer, batch, config, ends)
+        yield _answer(model, tokenizer, batch, config, ends, tell)
 
 
 def _answer(
@@ -88,6 +96,7 @@ def _answer(
     batch: Sequence[Question],
     config: GenerationConfig,
     ends: set[int],
+    tell: Callable[[int], None],
 ) -> list[Generation]:
     width = max(len(question.prompt_ids) for question in batch)
     pad = tokenizer.pad_token_id
@@ -97,12 +106,30 @@ def _answer(
     )
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]
-            input_ids=input_ids, attention_mask=mask, generation_config=config
+            input_ids=input_ids,
+            attention_mask=mask,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([_Watcher(width, config.max_new_tokens, ends, tell)]),
         )
     return [
         _generation(tokenizer, question, row, ends)
         for question, row in zip(batch, output[:, width:].tolist(), strict=True)
     ]
+
+
+class _Watcher(StoppingCriteria):
+    """Stops nothing: it is the place where `generate` lets others look on."""
+
+    def __init__(self, width: int, most: int, ends: set[int], tell: Callable[[int], None]) -> None:
+        self._width, self._most, self._tell = width, most, tell
+        self._ends = torch.tensor(sorted(ends))
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:
+        count, length = input_ids.shape
+        self._ends = self._ends.to(input_ids.device)
+        ended = int(torch.isin(input_ids[:, self._width :], self._ends).any(dim=1).sum())
+        self._tell(max(ended, count * (length - self._width) // self._most))
+        return torch.zeros(count, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
 
 
 def _generation(tokenizer: PreTrainedTokenizerBase, question: Question, row: list[int], ends: set[int]) -> Generation:

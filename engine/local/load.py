@@ -64,8 +64,9 @@ def load_model(
 ) -> PreTrainedModel | PeftModel:
     """The model as it answers: the untuned one, or with the adapter of a folder.
 
-    An adapter is merged into a 16-bit base: with SmolLM2-135M on two cores, batches of 16 then take @@ of the time.
-    On a 4-bit base it stays apart, for merging would round it to 4 bits. Raises InputError where either is unusable.
+    An adapter is merged into a 16-bit base: with SmolLM2-135M on a processor, batches of 16 then take three quarters
+    of the time. On a 4-bit base it stays apart, for merging would round it to 4 bits.
+    Raises InputError where either cannot be used.
     """
     model = load_base(resolved, local, device)
     if adapter is None:

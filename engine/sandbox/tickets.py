@@ -29,43 +29,31 @@ PRODUCTS: dict[str, tuple[str, ...]] = {
 PROBLEMS: dict[str, tuple[str, ...]] = {
     "how-to": (
         "How do I copy last week's {thing} in {product}?",
-        "Where can I find the {month} {thing} in {product}?",
         "Is there a guide to the {product} {thing} for beginners?",
         "What is the best way to share a single {thing} between {number} people in {product}?",
         "Please explain how {product} decides who may see the {thing}.",
-        "How do I print my last invoice from {product}?",
         "Where can I find the page of {product} on which {name} changes her password?",
-        "{name} asks how to undo an edit of the {thing} in {product}.",
     ),
     "feature": (
         "Could you add a dark mode to the {thing} in {product}?",
         "It would be great if {product} sent the {thing} to {name} every {day}.",
-        "Any plans for a tablet version of the {product} {thing}?",
         "I wish that {product} grouped the {thing} by region.",
         "Please consider keyboard shortcuts for the {thing} of {product}.",
         "Could you add our logo to the invoice that {product} makes?",
-        "It would be great if {product} warned us {number} days before a password expires.",
-        "We miss a way to pin the {thing} to the start page of {product}.",
     ),
     "billing": (
         "{product} charged our card twice in {month}.",
-        "The {month} invoice lists {number} seats of {product}, and {name} counts fewer.",
         "We cancelled {product} on {day} and expect a refund.",
         "The receipt for {product} lacks our tax number.",
         "{name} was billed for a whole year of {product} instead of a month.",
-        "The promised discount of {number} percent is missing from the {product} bill.",
         "Our bank sent the payment for {product} on {day}, yet you still remind {name} of it.",
-        "Accounting in {place} sees two subscriptions to {product} where we ordered one.",
     ),
     "access": (
         "{name} cannot log in to {product} since {day}.",
         "{product} locked me out after {number} attempts.",
         "The sign-in code of {product} never reaches my phone.",
-        "{name} lost the permission to open the {thing} in {product}.",
         "The password reset of {product} ends at an expired link.",
         "{product} tells {name} that the account is disabled.",
-        "Single sign-on sends everybody in {place} back to the start page of {product}.",
-        "The invitation to {product} for {name} never came.",
     ),
     "bug": (
         "{product} crashes as soon as {name} opens the {thing}.",
@@ -73,9 +61,6 @@ PROBLEMS: dict[str, tuple[str, ...]] = {
         "{product} freezes for {number} minutes when I sort the {thing}.",
         "The {thing} stays blank in {product} since {day}.",
         "After the update {product} mixes up the dates in the {thing}.",
-        "Whatever {name} types into the {thing} vanishes from {product}.",
-        "The {product} {thing} comes out garbled on our printer in {place}.",
-        "{product} shows every line of the {thing} doubled.",
     ),
 }
 
@@ -83,20 +68,17 @@ IMPACTS: dict[str, tuple[str, ...]] = {
     "high": (
         "The whole {place} office stands still.",
         "Nobody in {team} can work until this is settled.",
-        "We lose orders every hour that this stays open.",
         "It blocks {team} completely.",
     ),
     "normal": (
         "It slows {team} down a little.",
         "We have a workaround, but it is tedious.",
         "This costs me {number} minutes a day.",
-        "An answer by {day} would help.",
     ),
     "low": (
         "There is no hurry on our side.",
         "This can wait until {month}.",
         "Take your time, nothing depends on it.",
-        "It is a small thing, so put it at the end of your list.",
     ),
 }
 
@@ -239,7 +221,7 @@ def main() -> None:
     """`python -m engine.sandbox.tickets`: print coverage rows, such as those of the demo."""
     parser = argparse.ArgumentParser(prog="python -m engine.sandbox.tickets", description="Print made-up tickets.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--count", type=int, default=80)
     options = parser.parse_args()
     sys.stdout.writelines(jsonl.dumps(row) + "\n" for row in rows(options.seed, options.count))
 

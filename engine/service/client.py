@@ -26,6 +26,9 @@ FIRST_PATIENCE_S = 15.0
 
 LONGEST_PAUSE_S = 300.0
 RETRIED_STATUS = (408, 409, 429)
+REFUSALS = ("context_length_exceeded", "content_policy_violation", "content_filter", "invalid_prompt")
+"""OpenAI's codes for a prompt that it will not answer; litellm knows some of them by their message alone."""
+
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and UTF-8 cannot."""
 
@@ -121,9 +124,9 @@ class Client:
                 reply = await self._ask(request)
                 self._limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
                 return reply
-            except (exceptions.ContextWindowExceededError, exceptions.ContentPolicyViolationError) as error:
-                raise RefusedError(self._say(error)) from None
             except OpenAIError as error:
+                if _concerns_this_request(error):
+                    raise RefusedError(self._say(error)) from None
                 if not _passes(error):
                     raise self._unusable(error, request["model"]) from None
                 tries += 1
@@ -214,6 +217,13 @@ class Client:
             if len(value) >= 8 and (name == self._settings.api_key_env or name.endswith(("_KEY", "_TOKEN", "_SECRET"))):
                 text = text.replace(value, f"${name}")
         return text[:300]
+
+
+def _concerns_this_request(error: OpenAIError) -> bool:
+    if isinstance(error, exceptions.ContextWindowExceededError | exceptions.ContentPolicyViolationError):
+        return True
+    body = getattr(error, "body", None)
+    return isinstance(body, dict) and body.get("code") in REFUSALS
 
 
 def _passes(error: OpenAIError) -> bool:

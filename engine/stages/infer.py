@@ -43,7 +43,12 @@ def infer(settings: Migration, pairs: list[Pair], adapter: Path | None, folder: 
     progress = Progress(emit, len(pairs) * inference.samples, "answers", done=sum(map(len, plan[:done])))
     by_id = {pair.id: pair for pair in pairs}
     name = file_hash(adapter / WEIGHTS) if adapter else ""
-    for answers in generate(model, tokenizer, plan[done:], inference, settings.loop.seed):
+    behind = progress.done
+
+    def tell(answered: int) -> None:
+        progress.reach(behind + answered)
+
+    for answers in generate(model, tokenizer, plan[done:], inference, settings.loop.seed, tell):
         rows = [
             Response(
                 answer.id,
@@ -60,7 +65,8 @@ def infer(settings: Migration, pairs: list[Pair], adapter: Path | None, folder: 
             for answer in answers
         ]
         jsonl.append(responses, (row.to_row() for row in rows))
-        progress.advance(len(rows))
+        behind += len(rows)
+        progress.reach(behind)
     count = sum(1 for _ in jsonl.read(responses))
     if count != len(pairs) * inference.samples:
         raise StageError(

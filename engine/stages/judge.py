@@ -92,7 +92,7 @@ async def _verdict(case: Case, prompts: Prompts, client: Client) -> Verdict:
             break
         except replies.ReplyError as unreadable:
             problem = str(unreadable)
-            messages = [*messages[:1], *_correction(reply.text, problem)]
+            messages = [*messages, *_correction(reply.text, problem)]
         else:
             return Verdict(
                 response.id,

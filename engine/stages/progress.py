@@ -20,8 +20,18 @@ class Progress:
         self._told = 0.0
         self._tell()
 
+    @property
+    def done(self) -> int:
+        return self._done
+
     def advance(self, count: int = 1) -> None:
-        self._done += count
+        self.reach(self._done + count)
+
+    def reach(self, done: int) -> None:
+        """Be at `done` units."""
+        if done == self._done:
+            return
+        self._done = done
         if self._done >= self._total or time.monotonic() - self._told >= self.INTERVAL_S:
             self._tell()
 

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from engine.errors import InputError
+from engine.local.chat import encode, encode_prompt, end_token_id, ensure_chat_template
+from engine.rows import Message
+from tests.engine.local.conftest import CHATML, make_tokenizer
+
+TOKENIZER = make_tokenizer()
+START, END = 1, 2
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+    "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+TRIMMING = CHATML.replace("message['content']", "message['content'] | trim")
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}" + CHATML
+
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
+    st.sampled_from(["<|im_end|>", "<|im_start|>", "<|im_", "end|>", "\n", "a", "\ue000", "0"])
+).map("".join)
+
+
+def chat(prompt: str, target: str) -> list[Message]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": target}]
+
+
+@given(texts, texts, st.sampled_from([CHATML, THINKING, TRIMMING]))
+def test_any_chat_has_one_prompt_and_one_end(prompt: str, target: str, template: str) -> None:
+    tokenizer = make_tokenizer(template)
+    messages = chat(prompt, target)
+    encoded = encode(tokenizer, messages)
+    assert encoded.prompt_ids == encode_prompt(tokenizer, messages[:-1])
+    assert encoded.completion_ids[-1] == END
+    assert encoded.completion_ids.count(END) == 1
+    assert (encoded.prompt_ids.count(START), encoded.prompt_ids.count(END)) == (2, 1)
+    said = tokenizer.decode(encoded.completion_ids[:-1], clean_up_tokenization_spaces=False)
+    assert said == target
+    asked = tokenizer.decode(encoded.prompt_ids, clean_up_tokenization_spaces=False)
+    shown = prompt.strip() if template == TRIMMING else prompt
+    assert asked == f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_plain_chat_is_tokenised_as_any_server_does_it() -> None:
+    messages = chat("What is 1 + 1?", "2")
+    encoded = encode(TOKENIZER, messages)
+    rendered = TOKENIZER.apply_chat_template(messages, tokenize=False)
+    assert encoded.prompt_ids + encoded.completion_ids == TOKENIZER(rendered.removesuffix("\n")).input_ids
+
+
+def test_white_space_that_the_template_puts_before_an_answer_is_learned() -> None:
+    tokenizer = make_tokenizer("{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] }}"
+                               "{% if m['role'] == 'assistant' %}<|im_end|>{% endif %}{% endfor %}"
+                               "{% if add_generation_prompt %}[assistant]{% endif %}")  # fmt: skip
+    assert tokenizer.decode(encode(tokenizer, chat("a", "b")).completion_ids) == " b<|im_end|>"
+
+
+def test_the_end_of_a_turn_may_be_another_token_than_eos() -> None:
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.eos_token = "<|endoftext|>"
+    assert end_token_id(tokenizer) == END
+    assert encode(tokenizer, chat("a", "b")).completion_ids[-1] == END
+
+
+def test_a_base_model_gets_chatml_with_its_own_end_token() -> None:
+    tokenizer: PreTrainedTokenizerFast = make_tokenizer(None)
+    tokenizer.eos_token = "<|endoftext|>"
+    tokenizer.pad_token = None
+    ensure_chat_template(tokenizer)
+    assert tokenizer.pad_token == "<|endoftext|>"
+    encoded = encode(tokenizer, chat("a", "b"))
+    assert tokenizer.decode(encoded.prompt_ids) == "<|im_start|>user\na<|endoftext|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(encoded.completion_ids) == "b<|endoftext|>"
+
+
+def test_a_template_that_refuses_is_an_error_for_the_user() -> None:
+    messages: list[Message] = [{"role": "system", "content": "s"}, *chat("a", "b")]
+    with pytest.raises(InputError, match="no system role here"):
+        encode(make_tokenizer(NO_SYSTEM), messages)
+    assert encode(TOKENIZER, messages).completion_ids[-1] == END

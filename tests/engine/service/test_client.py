@@ -1,0 +1,426 @@
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted import Handler, always, completion, error, prompt_of, serving
+from scripted import Service as Server
+
+from engine.config import Service
+from engine.errors import BudgetError, ServiceError
+from engine.rows import Message
+from engine.service import client as module
+from engine.service.client import Client, RefusedError
+from engine.service.ledger import Ledger, Reply
+
+KEY = "sk-planted-0123456789abcdef"
+MODEL = "openai/scripted"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made, none of them in earnest."""
+    pauses: list[float] = []
+    now = time.monotonic
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now() + sum(pauses)
+
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(0)
+
+    class Aio:
+        def __getattr__(self, name: str) -> Any:
+            return sleep if name == "sleep" else getattr(asyncio, name)
+
+    for source in (module, __import__("engine.service.limiter", fromlist=["x"])):
+        monkeypatch.setattr(source, "time", Clock)
+        monkeypatch.setattr(source, "asyncio", Aio())
+    return pauses
+
+
+@asynccontextmanager
+async def asking(handler: Handler, tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Server, Client]]:
+    async with serving(handler) as server:
+        yield server, client_of(server, tmp_path, **settings)
+
+
+def client_of(server: Server, tmp_path: Path, **settings: Any) -> Client:
+    values: dict[str, Any] = {"api_key_env": "SCRIPTED_API_KEY", "timeout_s": 20.0, **settings}
+    return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"))
+
+
+async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: int = 50) -> Reply:
+    messages: list[Message] = [{"role": "user", "content": text}]
+    return await client.complete(messages, model=MODEL, max_tokens=max_tokens, temperature=0.0, repeat=repeat)
+
+
+async def test_the_key_and_the_parameters_are_sent(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def handler(_server: Server, request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Authorization"])
+        return completion("hi")
+
+    async with asking(handler, tmp_path, params={"top_p": 0.5}) as (server, client):
+        reply = await ask(client)
+
+    assert reply == Reply("hi", "stop", 10, 5, 0.0)
+    assert seen == [f"Bearer {KEY}"]
+    (body,) = server.bodies
+    assert (body["model"], body["top_p"], body["max_tokens"], body["temperature"]) == ("scripted", 0.5, 50, 0.0)
+
+
+async def test_a_request_is_paid_once_by_this_client_and_the_next(tmp_path: Path) -> None:
+    async with asking(always(lambda: completion("hi")), tmp_path, input_price=1, output_price=2) as (server, client):
+        first = await ask(client)
+        again = await ask(client)
+        another = client_of(server, tmp_path, input_price=1, output_price=2)
+        later = await ask(another)
+
+    assert len(server.bodies) == 1
+    assert first.cost_usd == pytest.approx(20e-6)
+    assert again.cached and later.cached and not first.cached
+    assert (client.usage.calls, client.usage.cached_calls, client.usage.prompt_tokens) == (1, 1, 10)
+    assert (another.usage.calls, another.usage.cached_calls, another.usage.cost_usd) == (1, 1, first.cost_usd)
+
+
+async def test_repeats_and_other_parameters_are_other_requests(tmp_path: Path) -> None:
+    async with asking(always(lambda: completion("hi")), tmp_path) as (server, client):
+        await ask(client)
+        await ask(client, repeat=1)
+        await ask(client, max_tokens=51)
+
+    assert len(server.bodies) == 3
+
+
+def gated(gate: asyncio.Event) -> Handler:
+    async def handler(_server: Server, _request: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return completion("hi")
+
+    return handler
+
+
+async def test_two_at_once_are_sent_once(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with asking(gated(gate), tmp_path) as (server, client):
+        two = asyncio.gather(ask(client), ask(client))
+        await server.asked.wait()
+        gate.set()
+        replies = await two
+
+    assert len(server.bodies) == 1
+    assert [reply.text for reply in replies] == ["hi", "hi"]
+    assert (client.usage.calls, client.usage.cached_calls) == (1, 1)
+
+
+async def test_one_of_two_is_cancelled_and_the_other_gets_its_answer(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with asking(gated(gate), tmp_path) as (server, client):
+        first, second = asyncio.create_task(ask(client)), asyncio.create_task(ask(client))
+        await server.asked.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        gate.set()
+        reply = await second
+
+    assert reply.text == "hi"
+
+
+async def test_both_of_two_learn_of_a_failure(tmp_path: Path) -> None:
+    async with asking(always(lambda: error(401)), tmp_path) as (server, client):
+        failures = await asyncio.gather(ask(client), ask(client), return_exceptions=True)
+
+    assert [type(failure) for failure in failures] == [ServiceError, ServiceError]
+    assert len(server.bodies) == 1
+
+
+async def test_cancelled_in_mid_call_nothing_is_kept_or_reserved(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    price = {"input_price": 1.0, "output_price": 10.0}
+    # Room for one call at a time: a reservation that leaked would refuse the second.
+    async with asking(gated(gate), tmp_path, budget_usd=0.001, **price) as (server, client):
+        call = asyncio.create_task(ask(client))
+        await server.asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert client.usage.calls == 0
+        gate.set()
+        reply = await ask(client)
+
+    assert reply.text == "hi" and not reply.cached
+    assert len(server.bodies) == 2
+
+
+async def test_retry_after_is_kept_and_nobody_else_starts(tmp_path: Path, slept: list[float]) -> None:
+    handler = always(lambda: error(429, Retry_After="17"), lambda: completion("hi"))
+    async with asking(handler, tmp_path) as (server, client):
+        replies = await asyncio.gather(ask(client), ask(client, "other"))
+
+    assert [reply.text for reply in replies] == ["hi", "hi"]
+    assert max(slept) == pytest.approx(17, abs=0.5)
+    assert len(server.bodies) == 3
+    assert client.usage.failed_calls == 1
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520, 529])
+async def test_what_passes_is_tried_again(status: int, tmp_path: Path, slept: list[float]) -> None:
+    handler = always(lambda: error(status), lambda: error(status), lambda: completion("hi"))
+    async with asking(handler, tmp_path) as (_, client):
+        assert (await ask(client)).text == "hi"
+
+    assert client.usage.failed_calls == 2
+    assert len([pause for pause in slept if pause > 0.2]) >= 2
+
+
+BROKEN = {
+    "half a JSON": lambda: web.Response(text='{"choices": [', content_type="application/json"),
+    "a page": lambda: web.Response(text="<html>", content_type="text/html"),
+    "a list": lambda: web.json_response([1]),
+    "no choice": lambda: completion("", choices=[]),
+    "null for choices": lambda: completion("", choices=None),
+    "content in parts": lambda: completion([{"type": "text", "text": "x"}]),
+    "words for tokens": lambda: completion("x", usage={"prompt_tokens": "many", "completion_tokens": 1}),
+    "another server": lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_broken_answer_is_tried_again(name: str, tmp_path: Path, slept: list[float]) -> None:
+    async with asking(always(BROKEN[name], lambda: completion("hi")), tmp_path) as (_, client):
+        assert (await ask(client)).text == "hi"
+
+
+async def test_a_reset_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        if len(server.bodies) == 1:
+            assert request.transport is not None
+            request.transport.abort()
+        return completion("hi")
+
+    async with asking(handler, tmp_path) as (server, client):
+        assert (await ask(client)).text == "hi"
+
+    assert len(server.bodies) == 2
+
+
+async def test_a_timeout_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        if len(server.bodies) == 1:
+            await asyncio.Event().wait()
+        return completion("hi")
+
+    async with asking(handler, tmp_path, timeout_s=0.3) as (server, client):
+        assert (await ask(client)).text == "hi"
+
+    assert len(server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "hint"),
+    [
+        (lambda: error(401), "SCRIPTED_API_KEY"),
+        (lambda: error(403), "SCRIPTED_API_KEY"),
+        (lambda: error(404), "model's name"),
+        (lambda: error(400, "unknown parameter"), "[service]"),
+        (lambda: error(422, "malformed"), "params"),
+        (lambda: error(402, "pay first"), "top up"),
+        (lambda: error(429, "You exceeded your current quota", "insufficient_quota"), "top up"),
+    ],
+)
+async def test_what_stays_fails_at_once(response: Any, hint: str, tmp_path: Path, slept: list[float]) -> None:
+    async with asking(always(response), tmp_path) as (_, client):
+        with pytest.raises(ServiceError) as caught:
+            await ask(client)
+
+    assert MODEL in caught.value.message
+    assert hint in caught.value.hint
+    assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.", None),
+        ("Too long", "context_length_exceeded"),
+        ("Flagged", "invalid_prompt"),
+        ("The request was rejected as a result of the safety system", "content_policy_violation"),
+    ],
+)
+async def test_a_prompt_that_will_not_be_answered_is_refused_alone(said: str, code: str | None, tmp_path: Path) -> None:
+    async with asking(always(lambda: error(400, said, code)), tmp_path) as (server, client):
+        with pytest.raises(RefusedError, match=said[:20]):
+            await ask(client)
+
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+async def test_a_service_that_stays_away_is_given_up(answered_before: bool, tmp_path: Path, slept: list[float]) -> None:
+    responses = [lambda: completion("hi")] * answered_before
+    async with asking(always(*responses, lambda: error(503)), tmp_path, patience_s=100) as (_, client):
+        if answered_before:
+            await ask(client, "before")
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            await ask(client)
+
+    assert sum(slept) <= (100 if answered_before else module.FIRST_PATIENCE_S)
+    assert sum(slept) > (60 if answered_before else 5)
+
+
+async def test_waiting_for_a_turn_does_not_use_up_the_patience(tmp_path: Path, slept: list[float]) -> None:
+    """With few requests a minute the last of many waits for hours, and a fault is then still its first."""
+    faulty = {"last"}
+
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        prompt = await prompt_of(request)
+        if prompt in faulty:
+            faulty.discard(prompt)
+            return error(500)
+        return completion("hi")
+
+    async with asking(handler, tmp_path, rpm=1, concurrency=1, patience_s=30) as (_, client):
+        replies = await asyncio.gather(*(ask(client, text) for text in ("a", "b", "c", "last")))
+
+    assert [reply.text for reply in replies] == ["hi"] * 4
+    assert sum(slept) > 180
+
+
+async def test_the_key_is_never_told(
+    tmp_path: Path, slept: list[float], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    troubles: list[str] = []
+    for status in (400, 401, 403, 404, 500, 529):
+        async with asking(always(lambda status=status: error(status, f"bad key {KEY} in Bearer {KEY}")), tmp_path) as (
+            server,
+            _,
+        ):
+            settings = Service(model=MODEL, api_base=server.base, api_key_env="SCRIPTED_API_KEY")
+            client = Client(settings, Ledger(tmp_path / "ledger.sqlite"), on_trouble=troubles.append)
+            with pytest.raises(ServiceError) as caught:
+                await ask(client)
+        assert KEY not in f"{caught.value} {caught.value.message} {caught.value.hint}"
+        assert "$SCRIPTED_API_KEY" in caught.value.message
+        assert caught.value.__cause__ is None and caught.value.__suppress_context__
+
+    assert troubles and not any(KEY in trouble for trouble in troubles)
+    assert KEY not in (tmp_path / "ledger.sqlite").read_bytes().decode(errors="replace")
+    captured = capfd.readouterr()
+    assert KEY not in captured.out + captured.err
+    assert not any(KEY in record.getMessage() for record in caplog.records if record.name != "aiohttp.access")
+
+
+async def test_the_budget_is_never_passed(tmp_path: Path) -> None:
+    """Many at once, each reserving far more than it costs: they wait for each other instead of giving up."""
+    # A call reserves some 60 + 50 tokens at $1 each a thousand, and takes 15 of them.
+    prices = {"input_price": 1000.0, "output_price": 1000.0, "budget_usd": 0.2}
+    async with asking(always(lambda: completion("hi")), tmp_path, concurrency=16, **prices) as (server, client):
+        results = await asyncio.gather(*(ask(client, f"question {n}") for n in range(40)), return_exceptions=True)
+
+    answered = [result for result in results if isinstance(result, Reply)]
+    assert {type(result) for result in results} == {Reply, BudgetError}
+    assert len(answered) == len(server.bodies)
+    assert 0.09 < sum(reply.cost_usd for reply in answered) == pytest.approx(client.usage.cost_usd)
+    assert client.usage.cost_usd <= 0.2
+
+
+async def test_a_budget_counts_what_was_spent_before(tmp_path: Path) -> None:
+    prices = {"input_price": 1000.0, "output_price": 1000.0}
+    async with asking(always(lambda: completion("hi")), tmp_path, **prices) as (server, client):
+        await ask(client)
+        poor = client_of(server, tmp_path, budget_usd=0.08, **prices)
+        with pytest.raises(BudgetError, match="used up"):
+            await ask(poor, "another")
+        assert (await ask(poor)).cached
+
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("text", ["漢" * 300, "🦙" * 300, "a" * 1200])
+async def test_a_prompt_reserves_at_least_a_token_a_byte(text: str, tmp_path: Path) -> None:
+    """A character of some scripts is more than one token: only bytes are a bound."""
+    prices = {"input_price": 1000.0, "output_price": 1000.0}
+    budget = len(text.encode()) / 1000
+    async with asking(always(lambda: completion("hi")), tmp_path, budget_usd=budget, **prices) as (server, client):
+        with pytest.raises(BudgetError):
+            await ask(client, text)
+
+    assert server.bodies == []
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": -3, "completion_tokens": -9, "total_tokens": -12}])
+async def test_an_answer_without_usage_is_not_free(usage: Any, tmp_path: Path) -> None:
+    response = lambda: completion("hello there", usage=usage)  # noqa: E731
+    async with asking(always(response), tmp_path, input_price=1, output_price=1) as (_, client):
+        reply = await ask(client)
+
+    assert reply.prompt_tokens > 0 and reply.completion_tokens > 0 and reply.cost_usd > 0
+
+
+@pytest.mark.parametrize(("content", "text"), [(None, ""), ("", ""), ("a\ud800b", "a\ufffdb"), ("a\0b", "a\0b")])
+async def test_odd_contents(content: Any, text: str, tmp_path: Path) -> None:
+    async with asking(always(lambda: completion(content)), tmp_path) as (_, client):
+        assert (await ask(client)).text == text
+        assert (await ask(client)).text == text
+
+
+async def test_half_characters_in_a_prompt_are_replaced(tmp_path: Path) -> None:
+    async with asking(always(lambda: completion("hi")), tmp_path) as (server, client):
+        await ask(client, "a\udc00b")
+
+    assert server.prompts == ["a\ufffdb"]
+
+
+async def test_no_more_at_once_than_allowed(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        if server.at_work == 3:
+            gate.set()
+        await gate.wait()
+        return completion("hi")
+
+    async with asking(handler, tmp_path, concurrency=3) as (server, client):
+        await asyncio.gather(*(ask(client, str(n)) for n in range(12)))
+
+    assert server.most_at_work == 3
+
+
+async def test_answers_count_against_tokens_a_minute(tmp_path: Path, slept: list[float]) -> None:
+    response = lambda: completion("hi", prompt_tokens=20, completion_tokens=980)  # noqa: E731
+    async with asking(always(response), tmp_path, tpm=6000, concurrency=1) as (_, client):
+        for number in range(4):
+            await ask(client, f"{number}")
+
+    assert sum(slept) == pytest.approx(30, abs=2)
+
+
+async def test_the_sandbox_is_free_and_asked_where_it_is(tmp_path: Path) -> None:
+    async with serving(always(lambda: completion("hi"))) as server:
+        client = Client(Service(model="sandbox"), Ledger(tmp_path / "ledger.sqlite"), sandbox_base=server.base)
+        messages: list[Message] = [{"role": "user", "content": "hello"}]
+        reply = await client.complete(messages, model="sandbox", max_tokens=5, temperature=0.0)
+
+    assert reply.cost_usd == 0.0
+    assert json.dumps(server.bodies[0]["model"]) == '"sandbox"'

@@ -1,0 +1,148 @@
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.service import limiter as module
+from engine.service.limiter import Limiter
+
+
+class Clock:
+    """Time that passes where somebody sleeps, and in no other way."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until = self.now + max(seconds, 1e-6)
+        await REAL_SLEEP(0)
+        self.now = max(self.now, until)
+
+
+REAL_SLEEP = asyncio.sleep
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    install(found, monkeypatch)
+    return found
+
+
+def install(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", clock)
+    kept: dict[str, Any] = {"Semaphore": asyncio.Semaphore, "Lock": asyncio.Lock, "sleep": clock.sleep}
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(**kept))
+
+
+Sent = list[tuple[float, int]]
+
+
+async def send_all(limiter: Limiter, clock: Clock, sizes: list[int]) -> Sent:
+    sent: Sent = []
+
+    async def send(size: int) -> None:
+        async with limiter.slot():
+            await limiter.turn(size)
+            sent.append((clock.now, size))
+
+    await asyncio.gather(*map(send, sizes))
+    return sent
+
+
+def most_in_a_window(amounts: Sent, rate: float) -> float:
+    """The most that any window took beyond its length times the rate."""
+    worst = 0.0
+    for start in range(len(amounts)):
+        taken = 0.0
+        for end in range(start, len(amounts)):
+            taken += amounts[end][1]
+            worst = max(worst, taken - rate * (amounts[end][0] - amounts[start][0]))
+    return worst
+
+
+@settings(deadline=None)
+@given(
+    rpm=st.none() | st.integers(1, 600),
+    tpm=st.none() | st.integers(60, 60_000),
+    sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=25),
+    concurrency=st.integers(1, 30),
+)
+def test_no_window_takes_more_than_rate_times_time_and_a_burst(
+    rpm: int | None, tpm: int | None, sizes: list[int], concurrency: int
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clock = Clock()
+        install(clock, monkeypatch)
+        sent = asyncio.run(send_all(Limiter(rpm, tpm, concurrency), clock, sizes))
+
+    assert sorted(size for _, size in sent) == sorted(sizes)
+    if rpm:
+        assert most_in_a_window([(at, 1) for at, _ in sent], rpm / 60) <= max(1.0, rpm / 60) + 1e-3
+    if tpm:
+        # A request larger than the bucket waits for a full one, and is then a burst by itself.
+        assert most_in_a_window(sent, tpm / 60) <= max(tpm / 60, *sizes) + 1e-3
+
+
+async def test_the_rate_is_used_up(clock: Clock) -> None:
+    """Not only never too fast: 60 a minute means 60 in a minute."""
+    began = clock.now
+    await send_all(Limiter(60, None, 8), clock, [1] * 61)
+
+    assert clock.now - began == pytest.approx(60, abs=0.1)
+
+
+async def test_callers_are_served_in_order(clock: Clock) -> None:
+    sent = await send_all(Limiter(60, None, 4), clock, list(range(1, 20)))
+
+    assert [size for _, size in sent] == list(range(1, 20))
+
+
+async def test_without_limits_nobody_waits(clock: Clock) -> None:
+    await send_all(Limiter(None, None, 100), clock, [10_000] * 100)
+
+    assert clock.now == 1000.0
+
+
+async def test_a_pause_holds_everybody(clock: Clock) -> None:
+    limiter = Limiter(None, None, 8)
+    limiter.pause(30)
+    limiter.pause(10)
+    sent = await send_all(limiter, clock, [1, 1, 1])
+
+    assert [at for at, _ in sent] == [pytest.approx(1030)] * 3
+
+
+async def test_what_was_taken_beyond_the_announcement_delays_the_next(clock: Clock) -> None:
+    limiter = Limiter(None, 6000, 8)
+    await limiter.turn(100)
+    limiter.correct(900)
+    await limiter.turn(100)
+    assert clock.now == pytest.approx(1010, abs=0.1)
+    limiter.correct(-50)
+    await limiter.turn(50)
+    assert clock.now == pytest.approx(1010, abs=0.1)
+
+
+async def test_a_cancelled_caller_leaves_its_place(clock: Clock) -> None:
+    limiter = Limiter(None, None, 1)
+    entered = asyncio.Event()
+
+    async def hold() -> None:
+        async with limiter.slot():
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hold())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5), limiter.slot():
+        pass

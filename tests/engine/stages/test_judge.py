@@ -1,0 +1,195 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from scripted import Handler, Service, always, completion, error, prompt_of, serving
+
+from engine import jsonl
+from engine.config import Migration
+from engine.errors import ServiceError, StageError
+from engine.events import Event, StageProgress
+from engine.rows import Response, Verdict
+from engine.run import manifest
+from engine.sandbox.server import Settings, create_app
+from engine.service import prompts
+from engine.service.client import Client
+from engine.service.ledger import Ledger
+from engine.stages.judge import TRIES, judge
+
+PROMPTS = prompts.load(None)
+
+
+def settings(**judging: Any) -> Migration:
+    return Migration.model_validate(
+        {"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox"}, "judge": {"repeats": 2, **judging}}
+    )
+
+
+def verdict(similarity: Any = 70, precision: Any = 80) -> web.Response:
+    said = {
+        "similarity_assessment": {"score": similarity, "reason": "near"},
+        "precision_assessment": {"score": precision, "reason": "right"},
+    }
+    return completion(json.dumps(said))
+
+
+def responses(folder: Path, *texts: str) -> Path:
+    path = folder / "round-00" / "infer" / "responses.jsonl"
+    prompt = [{"role": "user", "content": "Say $x."}]
+    rows = [Response(f"p{n}", 0, prompt, "x", text, "stop", 3, 1, "m", "") for n, text in enumerate(texts)]  # type: ignore[arg-type]
+    jsonl.write(path, (row.to_row() for row in rows))
+    return path
+
+
+class Judging:
+    """The stage over a run's folder, each time with a new client, as another worker would have."""
+
+    def __init__(self, folder: Path, base: str, found: Migration) -> None:
+        self.folder, self.base, self.settings = folder, base, found
+        self.events: list[Event] = []
+        self.out = folder / "round-00" / "judge"
+
+    async def run(self, path: Path) -> list[Verdict]:
+        self.client = Client(self.settings.service, Ledger(self.folder / "ledger.sqlite"), sandbox_base=self.base)
+        self.out.mkdir(exist_ok=True)
+        await judge(self.settings, PROMPTS, self.client, path, self.out, self.events.append)
+        return [Verdict(**row) for row in jsonl.read(self.out / "verdicts.jsonl")]
+
+
+@asynccontextmanager
+async def judging(handler: Handler, folder: Path, **judging_: Any) -> AsyncIterator[tuple[Service, Judging]]:
+    async with serving(handler) as service:
+        yield service, Judging(folder, service.base, settings(**judging_))
+
+
+async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one", "two", "three")
+    async with judging(always(verdict), tmp_path) as (service, stage):
+        verdicts = await stage.run(path)
+
+    assert [(v.id, v.repeat) for v in verdicts] == [(f"p{n}", repeat) for n in range(3) for repeat in range(2)]
+    assert {(v.similarity, v.precision, v.similarity_reason, v.precision_reason, v.error) for v in verdicts} == {
+        (70.0, 80.0, "near", "right", "")
+    }
+    assert all("Say $x." in prompt and "<reference_response>\nx\n" in prompt for prompt in service.prompts)
+    done = manifest(stage.out)
+    assert done is not None and done.counts == {"verdicts": 6, "errors": 0}
+    assert list(done.inputs) == ["infer/responses.jsonl"]
+    last = stage.events[-1]
+    assert isinstance(last, StageProgress) and (last.done, last.total) == (6, 6)
+
+
+async def test_an_unreadable_reply_is_told_and_asked_again(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one")
+    handler = always(lambda: completion("I like it"), lambda: verdict(precision=850), verdict)
+    async with judging(handler, tmp_path, repeats=1) as (service, stage):
+        (found,) = await stage.run(path)
+
+    assert (found.precision, found.error) == (80.0, "")
+    first, second, third = (body["messages"] for body in service.bodies)
+    assert [message["role"] for message in second] == ["user", "assistant", "user"]
+    assert second[0] == first[0] and second[1]["content"] == "I like it"
+    assert "no score for similarity and precision" in second[2]["content"]
+    assert third[:3] == second and "not from 1 to 100" in third[4]["content"]
+
+
+@pytest.mark.parametrize("text", ["", "I cannot help with that.", "{" * 500])
+async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Path, text: str) -> None:
+    path = responses(tmp_path, "good", "BAD")
+
+    async def handler(service: Service, request: web.Request) -> web.StreamResponse:
+        return completion(text) if "BAD" in await prompt_of(request) else verdict()
+
+    async with judging(handler, tmp_path, repeats=1) as (service, stage):
+        good, bad = await stage.run(path)
+
+    assert good.error == "" and good.precision == 80.0
+    assert bad.error.startswith("no score") and bad.precision is None and bad.similarity is None
+    assert len(service.bodies) == 1 + TRIES
+    done = manifest(stage.out)
+    assert done is not None and done.counts == {"verdicts": 1, "errors": 1}
+
+
+async def test_a_response_too_long_for_the_judge_is_a_row(tmp_path: Path) -> None:
+    path = responses(tmp_path, "good", "BAD")
+    too_long = "This model's maximum context length is 4096 tokens"
+
+    async def handler(service: Service, request: web.Request) -> web.StreamResponse:
+        return error(400, too_long, "context_length_exceeded") if "BAD" in await prompt_of(request) else verdict()
+
+    async with judging(handler, tmp_path, repeats=1) as (_, stage):
+        _, bad = await stage.run(path)
+
+    assert bad.error.startswith("refused: ") and "4096" in bad.error
+
+
+async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one", "two")
+    async with judging(always(lambda: completion("no")), tmp_path) as (_, stage):
+        with pytest.raises(StageError, match="no verdict could be read: no score"):
+            await stage.run(path)
+
+    assert manifest(stage.out) is None
+
+
+async def test_after_a_crash_only_what_is_missing_is_asked(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one", "good", "BAD")
+    down = {"BAD"}
+
+    async def handler(service: Service, request: web.Request) -> web.StreamResponse:
+        return error(401) if "BAD" in await prompt_of(request) and down else verdict()
+
+    async with judging(handler, tmp_path, repeats=1) as (service, stage):
+        stage.settings = settings(repeats=1).model_copy(
+            update={"service": stage.settings.service.model_copy(update={"concurrency": 1})}
+        )
+        with pytest.raises(ServiceError):
+            await stage.run(path)
+        assert manifest(stage.out) is None
+        down.clear()
+        before = len(service.bodies)
+        verdicts = await stage.run(path)
+
+    assert len(service.bodies) - before == 1
+    assert [v.error for v in verdicts] == ["", "", ""]
+    assert (stage.client.usage.calls, stage.client.usage.cached_calls) == (3, 2)
+
+
+async def test_a_failure_leaves_no_call_behind(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one", "BAD")
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(_service: Service, request: web.Request) -> web.StreamResponse:
+        if "BAD" in await prompt_of(request):
+            await begun.wait()
+            return error(401)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return verdict()
+
+    async with judging(handler, tmp_path, repeats=1) as (_, stage), asyncio.timeout(20):
+        with pytest.raises(ServiceError):
+            await stage.run(path)
+        await ended.wait()
+
+
+@pytest.mark.parametrize("faults", ["", "garbage=0.3,fenced=0.2,empty=0.1,badscore=0.3"])
+async def test_with_the_sandbox_on_a_bad_day(tmp_path: Path, faults: str) -> None:
+    path = responses(tmp_path, *(f"x {n}" for n in range(12)))
+    server = TestServer(create_app(Settings(faults=faults)))
+    async with server:
+        stage = Judging(tmp_path, str(server.make_url("/v1")), settings())
+        verdicts = await stage.run(path)
+
+    assert len(verdicts) == 24
+    assert sum(not v.error for v in verdicts) >= (24 if not faults else 6)
+    assert all(v.precision is not None and 1 <= v.precision <= 100 for v in verdicts if not v.error)

@@ -1,0 +1,140 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import jsonl
+from engine.config import Migration
+from engine.rows import Response, Verdict
+from engine.run import Manifest, Run, finish, manifest
+from engine.service.client import Usage
+from engine.stages import report
+from engine.stages.report import duration, ending
+from engine.verdict import Decision, Interval, Scores
+
+SHARE = {"precision": 0.75, "similarity": 0.5}
+
+
+def scores(precision: float, similarity: float) -> Scores:
+    precision_, similarity_ = (Interval(x, x - 2, x + 2) for x in (precision, similarity))
+    return Scores(precision_, similarity_, SHARE, SHARE, 20, 0)
+
+
+GOOD, BAD = scores(90, 80), scores(60, 50)
+REACHED = Decision(1, "reached", "Both pass.", GOOD, 1, None)
+SHORT = Decision(2, "plateau", "No gain.", BAD, 1, None)
+
+
+def settings(**tables: Any) -> Migration:
+    base = {"coverage": {"source": "a.jsonl"}, "service": {"model": "gpt-4o"}, "local": {"model": "my_model"}}
+    return Migration.model_validate(base | tables)
+
+
+@pytest.mark.parametrize(
+    ("decision", "sealed", "state", "said"),
+    [
+        (REACHED, GOOD, "reached", "Target reached in round 1: Both pass."),
+        (REACHED, BAD, "stopped", "the sealed test does not confirm it: precision 60.0, similarity 50.0."),
+        (SHORT, GOOD, "stopped", "Ended without reaching the target: No gain."),
+        (replace(SHORT, outcome="continue"), GOOD, "stopped", "Ended by hand: No gain."),
+    ],
+)
+def test_how_a_run_ended(decision: Decision, sealed: Scores, state: str, said: str) -> None:
+    end = ending(settings(), decision, sealed)
+
+    assert end.state == state and said in end.reason
+
+
+def respond(id_: str, prompt: str, target: str, response: str) -> Response:
+    return Response(id_, 0, [{"role": "user", "content": prompt}], target, response, "stop", 3, 2, "m", "")
+
+
+def judged(id_: str, score: float | None, reason: str = "fine") -> Verdict:
+    return Verdict(id_, 0, 0, "j", score, score, "", reason, "" if score is not None else "unreadable")
+
+
+def write(folder: Path, responses: list[Response], verdicts: list[Verdict], **tables: Any) -> str:
+    run = Run(folder / "demo")
+    jsonl.write(run.final / "infer" / "responses.jsonl", (row.to_row() for row in responses))
+    jsonl.write(run.final / "judge" / "verdicts.jsonl", (row.to_row() for row in verdicts))
+    jsonl.write_json(run.decision_file(0), Decision(0, "continue", "Short.", BAD, 0, None).to_row())
+    jsonl.write_json(run.decision_file(1), REACHED.to_row())
+    counts = {"pairs": 120, "dev_loss": 0.51234}
+    trained = Manifest(
+        stage="finetune", inputs={}, settings="", seed=1, counts=counts, seconds=125, peak_memory_bytes=2**31
+    )
+    finish(run.round(1) / "finetune", trained)
+    found = settings(**tables)
+    usage = Usage(calls=1234, cached_calls=5, prompt_tokens=1_000_000, completion_tokens=2_000, cost_usd=3.456)
+    report.write(run, found, usage, REACHED, GOOD, ending(found, REACHED, GOOD))
+    done = manifest(run.final)
+    assert done is not None and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
+    assert set(done.inputs) == {"round-00/decision.json", "round-01/decision.json", "final/judge/verdicts.jsonl"}
+    return run.report_file.read_text()
+
+
+def test_a_report_for_somebody_who_did_not_watch(tmp_path: Path) -> None:
+    ids = [f"p{n}" for n in range(8)]
+    responses = [respond(id_, f"prompt of {id_}", f"target of {id_}", f"answer to {id_}") for id_ in ids]
+    text = write(tmp_path, responses, [judged(id_, 10.0 * n + 10) for n, id_ in enumerate(ids)])
+
+    assert text.startswith("# demo: target reached\n")
+    assert "`my\\_model`, as tuned in round 1, can take over this task." in text
+    assert "On 20 sealed prompts, never used before, it got precision 90.0 (88.0 to 92.0)" in text
+    assert "| 0 | untuned | 60.0 (58.0 to 62.0) | 50.0 (48.0 to 52.0) | 75% | 75% |  |  |" in text
+    assert "| 1 | 120 | 90.0 (88.0 to 92.0) | 80.0 (78.0 to 82.0) | 75% | 75% | 0.512 | best |" in text
+    order = [text.index(f"prompt of {id_}") for id_ in ("p7", "p6", "p5", "p0", "p1", "p2")]
+    assert order == sorted(order) and "prompt of p3" not in text and "prompt of p4" not in text
+    assert "<td><pre>target of p7</pre></td><td><pre>answer to p7</pre></td>" in text
+    assert (
+        "1234 service calls, 5 more answered from the ledger for nothing; 1,000,000 tokens in, 2,000 out; $3.46" in text
+    )
+    assert "| finetune | 2 min 5 s |" in text and "2.0 GiB" in text
+    assert "sandbox" not in text
+
+
+def test_the_sandbox_is_never_passed_off_as_a_service(tmp_path: Path) -> None:
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], service={"model": "sandbox"})
+
+    assert "**The service was the sandbox**" in text
+    assert "### Best 1" in text and "### Worst" not in text
+
+
+def test_unreadable_verdicts_are_no_examples(tmp_path: Path) -> None:
+    responses = [respond("a", "prompt a", "t", "r"), respond("b", "prompt b", "t", "r")]
+    text = write(tmp_path, responses, [judged("a", None), judged("b", 50)])
+
+    assert "prompt b" in text and "prompt a" not in text
+
+
+HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y) \x1b]52;c;aGk=\x07 \u202eevil \ud83d"
+
+
+def test_hostile_text_stays_in_its_place(tmp_path: Path) -> None:
+    text = write(tmp_path, [respond("a", HOSTILE, HOSTILE, HOSTILE)], [judged("a", 50, HOSTILE)])
+
+    assert not set("\x1b\x07\u202e\ud83d\r") & set(text)
+    assert "<script>" not in text.replace(r"\<script\>", "").split("`````")[2]
+    prompt = text.split("`````text\n")[1].split("\n`````\n")[0]
+    assert prompt.startswith("``` ````\n# Not a heading\n</pre>")
+    (table,) = [line for line in text.splitlines() if line.startswith("<table>")]
+    assert table.endswith("</table>") and "&lt;script&gt;" in table and table.count("</pre>") == 2
+    (reason,) = [line for line in text.splitlines() if line.startswith("Judge: ")]
+    assert r"\`\`\`" in reason and r"\<script\>" in reason and r"\[x\]" in reason
+
+
+def test_long_texts_are_cut_and_other_scripts_kept(tmp_path: Path) -> None:
+    wide = "日本\u3000語 e\u0301 👩\u200d🔬\u00a0!\r\nnext"
+    text = write(tmp_path, [respond("a", wide, "y" * 10_000, "r")], [judged("a", 50)])
+
+    assert "日本\u3000語 e\u0301 👩\u200d🔬\u00a0!\nnext" in text
+    assert "y" * 1500 + " …</pre>" in text and "y" * 1501 not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (3600, "1 h 0 min"), (7800, "2 h 10 min")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,103 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import check
+from engine.config import Migration
+from engine.errors import InputError, LlamaDuoError, ServiceError
+
+
+def settings(judge: dict[str, Any] | None = None, **service: Any) -> Migration:
+    tables = {"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox", **service}, "judge": judge or {}}
+    return Migration.model_validate(tables)
+
+
+def problems(found: Migration) -> list[LlamaDuoError]:
+    return list(check.problems(found))
+
+
+@pytest.fixture
+def address() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+def test_the_sandbox_needs_nothing() -> None:
+    assert problems(settings(budget_usd=1.0)) == []
+    check.raise_problems(settings())
+
+
+def test_a_model_of_no_provider() -> None:
+    (problem,) = problems(settings(model="my-model"))
+
+    assert isinstance(problem, InputError)
+    assert "'my-model': no provider" in problem.message and "openai/NAME" in problem.hint
+
+
+def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems(settings(model="gpt-4o"))
+    assert "OPENAI_API_KEY is not in the environment" in problem.message
+
+    (problem,) = problems(settings(model="gpt-4o", api_key_env="MY_KEY"))
+    assert "MY_KEY is not in the environment" in problem.message
+
+    monkeypatch.setenv("MY_KEY", "")
+    assert len(problems(settings(model="gpt-4o", api_key_env="MY_KEY"))) == 1
+    monkeypatch.setenv("MY_KEY", "sk-1")
+    assert problems(settings(model="gpt-4o", api_key_env="MY_KEY")) == []
+
+
+def test_every_judge_is_looked_at() -> None:
+    found = problems(settings(judge={"models": ["gpt-4o", "anthropic/claude-sonnet-4-5", "gpt-4o"]}))
+
+    assert [problem.message.split(":")[0] for problem in found] == ["gpt-4o", "anthropic/claude-sonnet-4-5"]
+
+
+def test_a_budget_needs_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    (problem,) = problems(settings(model="openai/mine", budget_usd=5))
+    assert "no known price" in problem.message and "input_price" in problem.hint
+
+    assert problems(settings(model="openai/mine", budget_usd=5, input_price=1, output_price=2)) == []
+    assert problems(settings(model="gpt-4o", budget_usd=5)) == []
+    assert problems(settings(model="openai/mine")) == []
+
+
+def test_an_address_where_nobody_listens(address: str) -> None:
+    (problem,) = problems(settings(api_base=address))
+
+    assert isinstance(problem, ServiceError)
+    assert problem.message == f"{address} cannot be reached: Connection refused"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["127.0.0.1:8000", "ftp://x", "http://", "http://127.0.0.1:99999/v1", "http://[::1/v1", f"http://{'a' * 80}.x/"],
+)
+def test_what_is_no_address(bad: str) -> None:
+    (problem,) = problems(settings(api_base=bad))
+
+    assert bad in problem.message
+
+
+def test_prompts_and_service_are_told_together(address: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.toml")
+    found = problems(settings(judge={"prompts": missing}, model="my-model", api_base=address))
+
+    assert len(found) == 3
+    with pytest.raises(InputError, match=r"none\.toml"):
+        check.raise_problems(settings(judge={"prompts": missing}))
+
+
+def test_importing_it_first_asks_no_network() -> None:
+    """litellm fetches a price list at its import unless it is told not to before."""
+    program = "import engine.check, litellm, os; print(os.environ['LITELLM_LOCAL_MODEL_COST_MAP'])"
+    guard = "import socket; socket.getaddrinfo = None; socket.socket.connect = None\n"
+    done = subprocess.run([sys.executable, "-c", guard + program], capture_output=True, text=True, timeout=120)
+
+    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr

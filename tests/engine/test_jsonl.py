@@ -1,0 +1,90 @@
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import jsonl
+
+ROWS = [{"id": 1, "text": "ünï\u2028\n\r\x00"}, {"id": 2, "text": "\ud800 half"}, {"id": 3, "text": "🦙" * 50}]
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(), max_size=9), values, max_size=4))
+def test_a_row_is_one_line_that_comes_back(row: jsonl.Row) -> None:
+    line = jsonl.dumps(row)
+
+    assert len((line + "\n").encode().splitlines()) == 1
+    assert json.loads(line) == row
+
+
+def test_a_file_torn_at_any_byte(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jsonl"
+    jsonl.append(whole, ROWS)
+    data = whole.read_bytes()
+    ends = [index + 1 for index, byte in enumerate(data) if byte == 10]
+    torn = tmp_path / "torn.jsonl"
+    for cut in range(len(data) + 1):
+        torn.write_bytes(data[:cut])
+        left = ROWS[: sum(end <= cut for end in ends)]
+        assert list(jsonl.read(torn)) == left
+        jsonl.append(torn, [{"new": True}])
+        assert list(jsonl.read(torn)) == [*left, {"new": True}]
+
+
+def test_a_torn_line_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a":1}\n{"b":"' + b"x" * 200_000)
+    jsonl.append(path, [{"c": 3}])
+
+    assert list(jsonl.read(path)) == [{"a": 1}, {"c": 3}]
+
+
+def test_no_file_has_no_rows(tmp_path: Path) -> None:
+    assert list(jsonl.read(tmp_path / "none.jsonl")) == []
+    assert jsonl.read_json(tmp_path / "none.json") is None
+
+
+def test_writers_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    program = "import sys; from pathlib import Path; from engine import jsonl\n"
+    program += "for n in range(200): jsonl.append(Path(sys.argv[1]), [{'who': sys.argv[2], 'n': n, 'pad': 'x' * 5000}])"
+    path.write_bytes(b'{"torn')
+    writers = [subprocess.Popen([sys.executable, "-c", program, str(path), who]) for who in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+
+    rows = list(jsonl.read(path))
+    assert [row["n"] for row in rows if row["who"] == "a"] == list(range(200))
+    assert [row["n"] for row in rows if row["who"] == "b"] == list(range(200))
+
+
+def test_replacing_keeps_the_old_one_on_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    jsonl.write_json(path, {"old": "\ud800"})
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        jsonl.write_json(path, {"new": 1})
+    assert jsonl.read_json(path) == {"old": "\ud800"}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_mode_of_a_replaced_file(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "status.json"
+    jsonl.write_json(path, {}, mode=0o600)
+    jsonl.write_json(path, {"a": 1}, mode=0o600)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
