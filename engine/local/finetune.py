@@ -221,7 +221,7 @@ class _ResponseTrainer(SFTTrainer):
         self,
         model: torch.nn.Module,
         inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,  # noqa: ARG002
+        return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         labels = inputs["labels"][:, 1:]
@@ -245,7 +245,7 @@ class _ResponseTrainer(SFTTrainer):
 class _Complete(TrainerCallback):
     """Marks a checkpoint as whole, after everything else in it is written."""
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
             (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
@@ -265,15 +265,15 @@ class _Reporter(TrainerCallback):
         self.dev_loss: float | None = None
         self.learning_rate = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:  # noqa: ARG002
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.first_step, self.first_epoch = state.global_step, state.epoch or 0.0
         self.began = self.ended = time.monotonic()
 
     def on_log(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:

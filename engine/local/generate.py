@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
+    StoppingCriteriaList,
 )
 
 from engine.config import Inference

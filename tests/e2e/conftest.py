@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny import make_model
+
 DEMO = Path(__file__).parents[2] / "engine" / "demo" / "tickets.jsonl"
 
 SETTINGS = """
@@ -36,6 +38,13 @@ pairs_per_call = 3
 max_rounds = 2
 approval = "auto"
 """
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    make_model(folder)
+    return folder
 
 
 @pytest.fixture

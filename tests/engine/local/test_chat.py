@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.errors import InputError
 from engine.local.chat import encode, encode_prompt, end_token_id, ensure_chat_template
 from engine.rows import Message
-from tests.engine.local.conftest import CHATML, make_tokenizer
+from tests.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 START, END = 1, 2

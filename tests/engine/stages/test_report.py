@@ -108,15 +108,17 @@ def test_unreadable_verdicts_are_no_examples(tmp_path: Path) -> None:
     assert "prompt b" in text and "prompt a" not in text
 
 
-HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y) \x1b]52;c;aGk=\x07 \u202eevil \ud83d"
+HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"
+HOSTILE += " \x1b]52;c;aGk=\x07 \u202eevil \ud83d"
 
 
 def test_hostile_text_stays_in_its_place(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", HOSTILE, HOSTILE, HOSTILE)], [judged("a", 50, HOSTILE)])
 
     assert not set("\x1b\x07\u202e\ud83d\r") & set(text)
-    assert "<script>" not in text.replace(r"\<script\>", "").split("`````")[2]
-    prompt = text.split("`````text\n")[1].split("\n`````\n")[0]
+    before, fenced = text.split("`````text\n")
+    prompt, after = fenced.split("\n`````\n")
+    assert "<script>" not in before + after
     assert prompt.startswith("``` ````\n# Not a heading\n</pre>")
     (table,) = [line for line in text.splitlines() if line.startswith("<table>")]
     assert table.endswith("</table>") and "&lt;script&gt;" in table and table.count("</pre>") == 2
