@@ -136,12 +136,16 @@ class StageFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """The run ended by itself or was stopped: `state` is reached or stopped."""
+    """The run ended by itself or was stopped: `state` is reached or stopped.
+
+    `sealed` has the best round's scores on the sealed test, in the form of a decision's.
+    """
 
     kind: ClassVar[str] = "run.finished"
     state: str
     reason: str
     best_round: int | None = None
+    sealed: dict[str, Any] | None = None
     report: str | None = None
 
 

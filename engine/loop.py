@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +132,11 @@ async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFini
 
     await worker.stage("report", None, worker.run.final, work)
     return RunFinished(
-        state=ending.state, reason=ending.reason, best_round=decision.best_round, report=str(worker.run.report_file)
+        state=ending.state,
+        reason=ending.reason,
+        best_round=decision.best_round,
+        sealed=asdict(sealed),
+        report=str(worker.run.report_file),
     )
 
 

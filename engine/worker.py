@@ -108,6 +108,8 @@ class Worker:
         try:
             assert process.stdout is not None
             async for line in process.stdout:
+                if not line.endswith(b"\n"):  # torn by a kill; what it was to say is lost with its process
+                    break
                 event = from_row(json.loads(line))
                 if isinstance(event, RunFailed):
                     failure = event
@@ -232,6 +234,7 @@ class Worker:
     def _end(self, ending: RunFinished) -> int:
         self._show(state=ending.state, stage=None)
         self._events.append(ending)
+        (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
 
     def _fail(self, failure: RunFailed) -> None:

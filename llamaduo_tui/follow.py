@@ -56,7 +56,7 @@ class PlainShow:
             answers = f"llamaduo-tui approve {self._name}   (or: reject {self._name}, stop {self._name})"
             print(f"         it waits until you answer: {answers}", flush=True)
 
-    def poll(self, view: RunView, state: str, card: list[str]) -> str:  # noqa: ARG002
+    def poll(self, view: RunView, state: str, card: list[str]) -> str:
         time.sleep(POLL_S)
         return ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from engine import events
 from engine.events import Event
 from llamaduo_tui import words
-from llamaduo_tui.state import Part, RunView, Score
+from llamaduo_tui.state import Interval, Part, RunView, Score, interval
 from llamaduo_tui.text import one_line
 
 EVERY_S = 10.0
@@ -87,6 +87,7 @@ def summary(view: RunView, folder: Path) -> list[str]:
     lines = [f"  {words.part(s.part):<12} {scored(s.score)}" for s in view.sections if s.score is not None]
     if lines:
         lines.insert(0, "scores on dev prompts, mean (confidence interval):")
+    lines += _sealed(view.outcome)
     if view.usage is not None:
         lines.append(f"service: {words.usage(view.usage)}")
     if view.outcome is not None:
@@ -99,11 +100,21 @@ def summary(view: RunView, folder: Path) -> list[str]:
 
 def scored(score: Score) -> str:
     """The scores of a round on one line."""
-    means = [
+    return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'short'}"
+
+
+def _means(precision: Interval, similarity: Interval) -> str:
+    return "   ".join(
         f"{name} {value.mean:5.1f} ({value.low:.0f} to {value.high:.0f})"
-        for name, value in (("precision", score.precision), ("similarity", score.similarity))
-    ]
-    return "   ".join([*means, "reached" if score.reached else "short"])
+        for name, value in (("precision", precision), ("similarity", similarity))
+    )
+
+
+def _sealed(outcome: events.RunFinished | None) -> list[str]:
+    """The best round's scores on prompts that nobody saw before."""
+    scores = (outcome.sealed if outcome else None) or {}
+    precision, similarity = interval(scores.get("precision")), interval(scores.get("similarity"))
+    return [f"  {'sealed test':<12} {_means(precision, similarity)}"] if precision and similarity else []
 
 
 def _where(event: Event) -> str:

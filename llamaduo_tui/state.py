@@ -212,7 +212,7 @@ def _interrupted(view: RunView) -> RunView:
 
 def _score(decision: dict[str, Any]) -> Score | None:
     """The scores of a decision; None for one of another form."""
-    precision, similarity = _interval(decision.get("precision")), _interval(decision.get("similarity"))
+    precision, similarity = interval(decision.get("precision")), interval(decision.get("similarity"))
     if precision is None or similarity is None:
         return None
     best = decision.get("best_round")
@@ -225,7 +225,8 @@ def _score(decision: dict[str, Any]) -> Score | None:
     )
 
 
-def _interval(value: Any) -> Interval | None:
+def interval(value: Any) -> Interval | None:
+    """The interval in an event; None for one of another form."""
     if not isinstance(value, dict):
         return None
     numbers = [value.get(key) for key in ("mean", "low", "high")]

@@ -113,9 +113,7 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
     ]
     for row in run.decisions():
         number = row["round"]
-        trained = manifest(run.round(number) / "finetune")
-        pairs = trained.counts["pairs"] if trained else "untuned"
-        loss = f"{trained.counts['dev_loss']:.3f}" if trained and trained.counts.get("dev_loss") is not None else ""
+        pairs, loss = _training(run, number)
         lines.append(
             f"| {number} | {pairs} | {_interval(Interval(**row['precision']))} "
             f"| {_interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
@@ -128,6 +126,15 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         f"{target.confidence:.0%} interval above. At 50, at 70: share of dev prompts with at least that precision.",
     ]
     return "\n".join(lines)
+
+
+def _training(run: Run, number: int) -> tuple[str, str]:
+    """How many pairs a round was trained on, and its dev loss; the untuned model's was measured by round 1."""
+    trained = manifest(run.round(max(1, number)) / "finetune")
+    if trained is None:
+        return "untuned", ""
+    loss = trained.counts["dev_loss" if number else "dev_loss_untuned"]
+    return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
 
 
 def _sealed(settings: Migration, decision: Decision, sealed: Scores) -> str:
