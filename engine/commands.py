@@ -10,18 +10,19 @@ import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from engine import jsonl
 
-Kind = Literal["approve", "reject", "stop"]
+Kind = Literal["approve", "reject", "pause", "resume", "stop"]
+Score = Annotated[float, Field(ge=1, le=100)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """`round` and `pairs` belong to approve and reject; `worker` is the pid that a stop is meant for."""
+    """`round` and `pairs` belong to approve and reject; `worker` is the pid that the others are meant for."""
 
     kind: Kind
     round: int | None = None
@@ -31,20 +32,51 @@ class Command:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
-_FORM = TypeAdapter(Command)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A person's review of one response: `agrees` with the judge or not, own scores, a note.
+
+    `round` is None in the sealed test, `prompt` the row's id; `flagged` says that the reference response is bad.
+    """
+
+    kind: Literal["label"] = "label"
+    round: int | None
+    prompt: str
+    sample: int
+    agrees: bool | None = None
+    precision: Score | None = None
+    similarity: Score | None = None
+    flagged: bool = False
+    note: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
-def send(path: Path, command: Command) -> None:
+Form = TypeVar("Form", Command, Label)
+_COMMAND = TypeAdapter(Command)
+_LABEL = TypeAdapter(Label)
+
+
+def send(path: Path, command: Command | Label) -> None:
     """Append a command; safe against other writers, since a line is one write."""
     jsonl.append(path, [asdict(command)])
 
 
 def read(path: Path) -> list[Command]:
     """All commands so far, oldest first; lines of another form are passed over."""
+    return _read(path, _COMMAND)
+
+
+def labels(path: Path) -> dict[tuple[int | None, str, int], Label]:
+    """The newest review of each response, by round, prompt id and sample."""
+    return {(label.round, label.prompt, label.sample): label for label in _read(path, _LABEL)}
+
+
+def _read(path: Path, form: TypeAdapter[Form]) -> list[Form]:
     found = []
     for line in jsonl.lines(path):
         try:
-            found.append(_FORM.validate_json(line, strict=True))
+            found.append(form.validate_json(line, strict=True))
         except ValidationError:
             continue
     return found

@@ -60,9 +60,12 @@ class Worker:
         self._events = EventLog(run.events_file)
         before = run.status()
         self._cached_before, self._worked_before = before.cached_calls, before.worked_s
-        self._began = time.monotonic()
+        self._began, self._started = time.monotonic(), time.time()
         self._status = replace(before, state="running", process=Process.of(os.getpid()), child=None)
         self._usage_told = 0.0
+        self._waits = False
+        self._going = asyncio.Event()
+        self._going.set()
 
     @property
     def hours(self) -> float:
@@ -82,6 +85,7 @@ class Worker:
         done = manifest(folder)
         if done is not None:
             return done
+        await self._going.wait()
         self._show(stage=name, round=round_)
         self.emit(StageStarted())
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +142,8 @@ class Worker:
         if answer is None and self._approve:
             answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
         if answer is None:
-            self._show(state="waiting", round=decision.round)
+            self._waits = True
+            self._show(state=self._state(), round=decision.round)
             cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
             self.emit(
                 ApprovalRequested(
@@ -148,7 +153,8 @@ class Worker:
         while answer is None:
             await asyncio.sleep(POLL_S)
             answer = commands.answer(self.run.commands_file, decision.round)
-        self._show(state="running")
+        self._waits = False
+        self._show(state=self._state())
         answer = replace(answer, pairs=answer.pairs or pairs)
         self.emit(
             ApprovalGiven(
@@ -189,6 +195,7 @@ class Worker:
                 settings.service,
                 ledger,
                 sandbox_base=base,
+                gate=self._going,
                 on_change=self._tell_usage,
                 on_trouble=lambda message: self.emit(Log(level="warning", message=message)),
             )
@@ -260,13 +267,39 @@ class Worker:
                 self._show()
 
     async def _listen(self, work: asyncio.Task[object] | None) -> None:
-        """Stop the work at a stop command for this process."""
+        """Obey the commands for this process: pause and resume as often as they come, stop once."""
+        read = 0
         while True:
             await asyncio.sleep(POLL_S)
+            size = self.run.commands_file.stat().st_size if self.run.commands_file.exists() else 0
+            if size == read:
+                continue
+            read = size
             sent = commands.read(self.run.commands_file)
-            if work is not None and any(c.kind == "stop" and c.worker == os.getpid() for c in sent):
+            mine = [c.kind for c in sent if c.worker == os.getpid() and c.time >= self._started]
+            if work is not None and "stop" in mine:
                 work.cancel()
                 return
+            held = [kind for kind in mine if kind in ("pause", "resume")][-1:] == ["pause"]
+            if held == self._going.is_set():
+                self._hold(held)
+
+    def _hold(self, held: bool) -> None:
+        """Pause or go on, at once: the stage's process is stopped in its tracks, calls in flight come home."""
+        child = self._status.child
+        if child is not None and child.alive:
+            os.kill(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
+        if held:
+            self._going.clear()
+        else:
+            self._going.set()
+        self._show(state=self._state())
+        self.emit(Log(level="info", message="paused" if held else "goes on"))
+
+    def _state(self) -> str:
+        if not self._going.is_set():
+            return "paused"
+        return "waiting" if self._waits else "running"
 
 
 RESERVE = ".reserve"

@@ -58,6 +58,7 @@ class Client:
         ledger: Ledger,
         *,
         sandbox_base: str | None = None,
+        gate: asyncio.Event | None = None,
         on_change: Callable[[Usage], None] = lambda _: None,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -66,6 +67,7 @@ class Client:
         self._settings = settings
         self._ledger = ledger
         self._sandbox_base = sandbox_base
+        self._gate = gate
         self._on_change = on_change
         self._on_trouble = on_trouble
         self._limiter = Limiter(settings.rpm, settings.tpm, settings.concurrency)
@@ -119,6 +121,8 @@ class Client:
         tokens = _rough_tokens(request)
         tries, give_up = 0, 0.0
         while True:
+            if self._gate is not None:
+                await self._gate.wait()
             await self._limiter.turn(tokens)
             try:
                 reply = await self._ask(request)

@@ -1,0 +1,54 @@
+"""A service that fails in every way, asked with a key: the run ends, and the key is nowhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import jsonl
+from engine.run import Run
+
+PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
+KEY = "sk-planted-0123456789abcdef"
+FAULTS = "429=0.05,500=0.05,529=0.03,reset=0.03,garbage=0.05,truncated=0.05,fenced=0.1,empty=0.03,badscore=0.05"
+
+
+@pytest.fixture
+def faulty_service(tmp_path: Path) -> Iterator[str]:
+    """The address of a sandbox that plays faults."""
+    announced = tmp_path / "sandbox.json"
+    command = [PROGRAM, "sandbox", "--port", "0", "--faults", FAULTS]
+    server = subprocess.Popen([*command, "--announce", str(announced), "--exit-with-parent"], stdin=subprocess.PIPE)
+    while (found := jsonl.read_json(announced)) is None:
+        assert server.poll() is None
+    yield f"http://127.0.0.1:{found['port']}/v1"
+    server.communicate()
+
+
+@pytest.mark.timeout(600)
+def test_ends_with_verdicts_and_without_the_key(
+    tiny_migration: Path, tmp_path: Path, faulty_service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED_KEY", KEY)
+    service = f'model = "openai/any"\napi_base = "{faulty_service}"\napi_key_env = "PLANTED_KEY"'
+    text = tiny_migration.read_text().replace('model = "sandbox"', service).replace("max_rounds = 2", "max_rounds = 1")
+    tiny_migration.write_text(text)
+    root = tmp_path / "runs"
+    command = [PROGRAM, "--runs-dir", str(root), "--debug", "run", str(tiny_migration), "--headless", "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 3, done.stdout + done.stderr
+
+    run = Run(root / "tiny")
+    verdicts = list(jsonl.read(run.round(1) / "judge" / "verdicts.jsonl"))
+    assert len(verdicts) == 2 * len(list(jsonl.read(run.coverage / "dev.jsonl")))
+    assert all((row["precision"] is None) == bool(row["error"]) for row in verdicts)
+    assert sum(not row["error"] for row in verdicts) >= 0.9 * len(verdicts)
+
+    written = [path for path in root.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    assert KEY not in done.stdout + done.stderr

@@ -1,0 +1,57 @@
+"""A run that nobody follows: it waits for its decision, is stopped, resumed, and answered from other terminals."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.run import Run, manifest
+
+PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
+
+
+def llamaduo(root: Path, *arguments: str, status: int = 0) -> str:
+    command = [PROGRAM, "--runs-dir", str(root), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def seen(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(llamaduo(root, "status", "tiny", "--json"))
+    return found
+
+
+def wait_until(root: Path, state: str) -> dict[str, Any]:
+    while (found := seen(root))["state"] != state:
+        assert found["state"] in ("new", "running"), found
+        time.sleep(0.5)
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path: Path) -> None:
+    tiny_migration.write_text(tiny_migration.read_text().replace('approval = "auto"', 'approval = "ask"'))
+    root = tmp_path / "runs"
+    llamaduo(root, "run", str(tiny_migration), "--detach")
+    waiting = wait_until(root, "waiting")
+    assert waiting["round"] == 1
+    assert [decision["round"] for decision in waiting["rounds"]] == [0, 1]
+
+    llamaduo(root, "stop", "tiny")
+    assert seen(root)["state"] == "stopped"
+    llamaduo(root, "resume", "tiny", "--detach")
+    assert wait_until(root, "waiting")["calls"] == waiting["calls"], "nothing is paid for again"
+
+    llamaduo(root, "approve", "tiny", "--pairs", "5")
+    llamaduo(root, "logs", "tiny", "-f", status=3)
+    written = manifest(Run(root / "tiny").round(1) / "synthesize")
+    assert written is not None
+    assert written.counts["accepted"] == 5
+    assert "has ended" in llamaduo(root, "resume", "tiny", status=3)
