@@ -35,7 +35,7 @@ async def migrate(worker: Worker) -> RunFinished:
     await _coverage(worker)
     decision = await _evaluate(worker, 0)
     while decision.outcome == "continue":
-        if decision.round > 0:
+        if decision.round > 0 and manifest(_synthesis(worker, decision.round)) is None:
             answer = await worker.approval(decision)
             if answer.kind == "reject":
                 break
@@ -112,8 +112,8 @@ async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) ->
 
 async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
     run = worker.run
-    folder = run.round(number) / "synthesize"
-    earlier = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
+    folder = _synthesis(worker, number)
+    earlier = [_synthesis(worker, n) / "pairs.jsonl" for n in range(1, number)]
     judged = [Verdict(**row) for row in jsonl.read(run.round(number) / "judge" / "verdicts.jsonl")]
     order = Order(number, pairs, run.coverage, earlier, verdict.by_prompt(judged))
     await worker.stage(
@@ -122,6 +122,10 @@ async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
         folder,
         lambda emit: synthesize(worker.settings, worker.prompts, worker.client, order, folder, emit),
     )
+
+
+def _synthesis(worker: Worker, number: int) -> Path:
+    return worker.run.round(number) / "synthesize"
 
 
 async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFinished:
