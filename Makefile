@@ -23,7 +23,8 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-test
-	$(BIN)/python bench/demo.py
+	$(BIN)/python bench/demo.py --check
+	$(BIN)/python bench/crash.py --check
 
 $(VENV)/bin/python:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed; name one with PYTHON=...))

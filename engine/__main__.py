@@ -19,7 +19,7 @@ def main() -> int:
     try:
         return worker.main(args.run.resolve(), yes=args.yes)
     except LlamaDuoError as error:
-        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
+        print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
 
 

@@ -20,6 +20,9 @@ from engine.errors import InputError
 Share = Annotated[float, Field(gt=0.0, le=0.9)]
 Score = Annotated[float, Field(ge=1.0, le=100.0)]
 
+FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gguf")
+"""Endings by which a relative name means a file beside migration.toml, and no id of the Hub."""
+
 SANDBOX_MODEL = "sandbox"
 """The service model's name that stands for the offline sandbox, started by the worker."""
 
@@ -81,10 +84,12 @@ class Service(Table):
     )
     rpm: int | None = Field(None, ge=1, description="Requests a minute that your account allows.")
     tpm: int | None = Field(None, ge=1, description="Tokens a minute that your account allows.")
-    concurrency: int = Field(8, ge=1, le=256, description="Calls in flight at once, at most.")
+    concurrency: int = Field(64, ge=1, le=256, description="Calls in flight at once, at most; it adapts below that.")
     timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
-    patience_s: float = Field(600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
+    patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
     budget_usd: float | None = Field(None, ge=0, description="The run never spends more than this; none: no cap.")
+    budget_calls: int | None = Field(None, ge=0, description="The run never pays for more calls than this.")
+    cache: bool = Field(True, description="Keep replies for later runs of yours, in ~/.cache/llamaduo.")
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
     params: dict[str, Any] = Field({}, description="More request parameters, such as {temperature = 0.7}.")
@@ -112,6 +117,7 @@ class Judge(Table):
 
     models: list[str] = Field([], description="Judge models; empty: the service model.")
     repeats: int = Field(2, ge=1, le=50, description="Verdicts for each response.")
+    adaptive: bool = Field(True, description="Repeat no further for a response once its verdicts agree.")
     prompts: str | None = Field(None, description="A TOML file with your own prompts, as in LlamaDuo.")
 
 
@@ -211,9 +217,9 @@ class Migration(Table):
     def uses_sandbox(self) -> bool:
         return SANDBOX_MODEL in (self.service.model, *self.judge_models)
 
-    def digest(self) -> str:
-        """16 hex digits that change when a setting does."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+    def digest(self, *tables: str) -> str:
+        """16 hex digits that change when a setting does, of these tables or of all."""
+        canonical = json.dumps(self.model_dump(mode="json", include=set(tables) or None), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -233,19 +239,21 @@ def load(path: Path) -> Migration:
     except tomli.TOMLDecodeError as error:
         raise InputError(f"{path}: is not valid TOML: {error}") from None
     try:
-        return Migration.model_validate(_absolute(tables, path.resolve().parent))
+        return Migration.model_validate(absolute(tables, path.resolve().parent))
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [explain(problem) for problem in error.errors()]
         shown = "; ".join(lines) if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
         raise InputError(f"{path}: {shown}", "`llamaduo-tui new FILE` writes every setting, explained") from None
 
 
-def _absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables of a migration.toml with its relative paths counted from its folder."""
     for table, key in (("coverage", "source"), ("judge", "prompts"), ("local", "model")):
         value = tables.get(table, {}).get(key) if isinstance(tables.get(table), dict) else None
         if isinstance(value, str) and not Path(value).is_absolute():
             with suppress(OSError, ValueError, RuntimeError):  # no path of this system: it stays as it is
-                if (folder / value).exists() or key == "prompts" or value.startswith(("./", "../", "~")):
+                named = key == "prompts" or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
+                if named or (folder / value).exists():
                     tables[table] = {**tables[table], key: str((folder / Path(value).expanduser()).resolve())}
     return tables
 
@@ -258,7 +266,8 @@ def _keys(table: Any) -> Iterator[str]:
         yield from table
 
 
-def _explain(problem: Any) -> str:
+def explain(problem: Any) -> str:
+    """One of pydantic's errors in a line: the key, and what is allowed."""
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])

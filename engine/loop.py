@@ -132,7 +132,7 @@ async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFini
     ending = report.ending(worker.settings, decision, sealed)
 
     async def work(_: Emit) -> Manifest:
-        return report.write(worker.run, worker.settings, worker.client.usage, decision, sealed, ending)
+        return report.write(worker.run, worker.settings, worker.usage, decision, sealed, ending)
 
     await worker.stage("report", None, worker.run.final, work)
     return RunFinished(

@@ -7,6 +7,7 @@ step; how fast this machine does either is measured for a moment.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from engine.config import Migration
 from engine.coverage.split import Splits
 from engine.local.device import Device, activation_bytes, training_micro_batch
+from engine.local.load import explained, trusts
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.rows import Pair
@@ -56,18 +58,18 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokens:
-    """Tokens in and out of the service, in a number of calls."""
+class _Calls:
+    """A number of calls with their tokens and what they cost; `usd` is not a number where a price is unknown."""
 
-    calls: float = 0.0
-    prompt: float = 0.0
-    completion: float = 0.0
+    calls: float
+    tokens: float
+    usd: float
 
-    def __add__(self, other: _Tokens) -> _Tokens:
-        return _Tokens(self.calls + other.calls, self.prompt + other.prompt, self.completion + other.completion)
+    def __add__(self, other: _Calls) -> _Calls:
+        return _Calls(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
 
-    def __mul__(self, factor: float) -> _Tokens:
-        return _Tokens(self.calls * factor, self.prompt * factor, self.completion * factor)
+    def __mul__(self, factor: float) -> _Calls:
+        return _Calls(self.calls * factor, self.tokens * factor, self.usd * factor)
 
 
 def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device) -> Quote:
@@ -87,10 +89,10 @@ def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: Resol
         test=len(splits.test),
         calls_round=round(round_.calls),
         calls_most=round(most.calls),
-        tokens_round=round(round_.prompt + round_.completion),
-        tokens_most=round(most.prompt + most.completion),
-        usd_round=_usd(settings, round_),
-        usd_most=_usd(settings, most),
+        tokens_round=round(round_.tokens),
+        tokens_most=round(most.tokens),
+        usd_round=_known(round_.usd),
+        usd_most=_known(most.usd),
         seconds_round=round(seconds[min(1, rounds - 1)]),
         seconds_most=round(sum(seconds) + 2 * _answer_seconds(settings, len(splits.dev), parameters, device)),
         memory_bytes=_memory(settings, model, pairs, device),
@@ -100,26 +102,30 @@ def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: Resol
     )
 
 
-def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Tokens:
+def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
     """Judging the samples of every pair; a response is taken to be as long as its reference."""
     frame = len(prompts.judge(instruction="", reference="", response="")) / 4
-    verdicts = settings.inference.samples * settings.judge.repeats * len(settings.judge_models)
-    text = sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
-    return _Tokens(len(pairs), frame * len(pairs) + text, JUDGE_REPLY * len(pairs)) * verdicts
+    text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
+    judges = [_calls(settings, judge, len(pairs), text, JUDGE_REPLY * len(pairs)) for judge in settings.judge_models]
+    return sum(judges, _Calls(0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
 
 
-def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Tokens:
+def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
     """Writing a round's pairs, each as long as those at hand."""
     length = sum(map(_tokens, pairs)) / len(pairs)
     frame = len(prompts.synthesis(instruction="", response="", topic="", count=1, variation="")) / 4
     wanted = settings.synthesis.pairs_per_round
     calls = wanted / settings.synthesis.pairs_per_call
-    return _Tokens(calls, calls * (frame + length), wanted * length)
+    return _calls(settings, settings.service.model, calls, calls * (frame + length), wanted * length)
 
 
-def _usd(settings: Migration, tokens: _Tokens) -> float | None:
-    prices = price(settings.service.model, settings.service)
-    return None if prices is None else round(tokens.prompt * prices[0] + tokens.completion * prices[1], 4)
+def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
+    prices = price(model, settings.service) or (math.nan, math.nan)
+    return _Calls(calls, prompt + completion, prompt * prices[0] + completion * prices[1])
+
+
+def _known(usd: float) -> float | None:
+    return None if math.isnan(usd) else round(usd, 4)
 
 
 def _round_seconds(
@@ -154,9 +160,10 @@ def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], 
 
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
     """The model with its adapter, without memory behind its weights."""
-    with torch.device("meta"):
+    trusted = trusts(settings.local)
+    with torch.device("meta"), explained(resolved, "the model"):
         model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            AutoConfig.from_pretrained(resolved.path)
+            AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
         )
         return add_adapter(model, settings.local.adapter)
 

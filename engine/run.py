@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -114,6 +115,10 @@ class Run:
     @property
     def log_file(self) -> Path:
         return self.folder / "worker.log"
+
+    @property
+    def model_file(self) -> Path:
+        return self.folder / "model.json"
 
     @property
     def ledger_file(self) -> Path:
@@ -274,6 +279,14 @@ def manifest(folder: Path) -> Manifest | None:
     """The manifest of a stage's folder, None while it isn't complete."""
     row = jsonl.read_json(folder / "manifest.json")
     return None if row is None else Manifest(**row)
+
+
+def begin(folder: Path, settings: str) -> None:
+    """Start or go on with a stage's folder; what was begun under other settings is taken away first."""
+    mark = folder / "settings"
+    if folder.exists() and (not mark.exists() or mark.read_text() != settings):
+        shutil.rmtree(folder)
+    jsonl.replace(mark, settings)
 
 
 def finish(folder: Path, complete: Manifest) -> Manifest:

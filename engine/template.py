@@ -72,7 +72,7 @@ def _table(path: str, model: type[Table], values: Values) -> TomlTable:
 
 
 def _add_key(table: TomlTable, path: str, name: str, field: FieldInfo, values: Values) -> None:
-    _explain(table, " ".join(filter(None, [field.description, _allowed(field)])))
+    _explain(table, " ".join(filter(None, [field.description, allowed(field)])))
     if name not in values and field.is_required():
         table.add(name, tomlkit.item(_PLACEHOLDERS[path]).comment("FILL IN"))
         return
@@ -80,7 +80,7 @@ def _add_key(table: TomlTable, path: str, name: str, field: FieldInfo, values: V
     if value is None:
         table.add(Comment(Trivia(comment=f"#{name} =")))
     else:
-        table.add(name, _item(value))
+        table.add(name, toml_value(value))
 
 
 def _explain(table: TomlTable, text: str) -> None:
@@ -88,17 +88,18 @@ def _explain(table: TomlTable, text: str) -> None:
         table.add(tomlkit.comment(line))
 
 
-def _item(value: Any) -> Item:
+def toml_value(value: Any) -> Item:
+    """A setting as TOML writes it; tables inside a table stand in one line."""
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         for key, inner in value.items():
-            inline.append(key, _item(inner))
+            inline.append(key, toml_value(inner))
         return inline
     item: Item = tomlkit.item(value)
     return item
 
 
-def _allowed(field: FieldInfo) -> str:
+def allowed(field: FieldInfo) -> str:
     """What values a key takes, where the schema bounds them."""
     choices = [choice for part in _parts(field.annotation) if get_origin(part) is Literal for choice in get_args(part)]
     if len(choices) > 1:

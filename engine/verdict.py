@@ -18,6 +18,12 @@ from engine.config import Loop, Target
 from engine.rows import Verdict
 
 RESAMPLES = 10_000
+LEAST_PROMPTS = 10
+"""Fewer prompts decide nothing: a bootstrap of a handful shows next to no spread."""
+
+MOST_UNREADABLE = 0.1
+"""Share of verdicts that may be unreadable: those that could be read may be the easy ones."""
+
 DRAWN_AT_ONCE = 10_000_000
 """Bounds the memory of the bootstrap."""
 
@@ -51,7 +57,17 @@ class Scores:
     coverage_50: dict[str, float]
     coverage_70: dict[str, float]
     prompts: int
+    verdicts: int
     errors: int
+
+    @property
+    def doubt(self) -> str:
+        """Why these scores can't carry a decision; "" where they can."""
+        if self.prompts < LEAST_PROMPTS:
+            return f"{self.prompts} prompts are too few to tell (at least {LEAST_PROMPTS})"
+        if self.errors > MOST_UNREADABLE * self.verdicts:
+            return f"{self.errors} of {self.verdicts} verdicts could not be read"
+        return ""
 
     @property
     def mean(self) -> float:
@@ -103,6 +119,7 @@ def decision_from_row(row: dict[str, Any]) -> Decision:
         row["coverage_50"],
         row["coverage_70"],
         row["prompts"],
+        row["verdicts"],
         row["errors"],
     )
     another = Next(**row["next"]) if row["next"] else None
@@ -144,6 +161,7 @@ def score(verdicts: Sequence[Verdict], confidence: float, seed: int) -> Scores:
         _coverage(precision, similarity, 50),
         _coverage(precision, similarity, 70),
         len(prompts),
+        len(verdicts),
         sum(verdict.precision is None for verdict in verdicts),
     )
 
@@ -170,7 +188,8 @@ def decide(
 def _outcome(rounds: Sequence[Scores], target: Target, loop: Loop, hours: float) -> tuple[Outcome, str]:
     number, scores = len(rounds) - 1, rounds[-1]
     standing = _standing(scores, target)
-    if scores.precision.low >= target.precision and scores.similarity.low >= target.similarity:
+    passed = scores.precision.low >= target.precision and scores.similarity.low >= target.similarity
+    if passed and not scores.doubt:
         return "reached", f"{standing}."
     if number >= loop.max_rounds:
         return "rounds", f"{standing}; all {loop.max_rounds} rounds are used."
@@ -195,7 +214,8 @@ def _standing(scores: Scores, target: Target) -> str:
     if not short:
         return (
             f"Precision {scores.precision.mean:.1f} and similarity {scores.similarity.mean:.1f} "
-            f"pass their targets of {target.precision:g} and {target.similarity:g}, {percent}"
+            f"pass their targets of {target.precision:g} and {target.similarity:g}, "
+            + (f"but {scores.doubt}" if scores.doubt else percent)
         )
     name, found, wanted = short[0]
     if found.mean < wanted:

@@ -36,7 +36,7 @@ from engine.events import (
     StageStarted,
     from_row,
 )
-from engine.run import Manifest, Process, Run, Status, lock, manifest
+from engine.run import Manifest, Process, Run, lock, manifest
 from engine.service import prompts
 from engine.service.client import Client, Usage
 from engine.service.ledger import Ledger
@@ -59,8 +59,8 @@ class Worker:
         self._approve = yes or self.settings.loop.approval == "auto"
         self._events = EventLog(run.events_file)
         before = run.status()
-        self._cached_before, self._worked_before = before.cached_calls, before.worked_s
-        self._began, self._started = time.monotonic(), time.time()
+        self._cached_before = before.cached_calls
+        self._shown, self._started = time.monotonic(), time.time()
         self._status = replace(before, state="running", process=Process.of(os.getpid()), child=None)
         self._usage_told = 0.0
         self._waits = False
@@ -69,8 +69,14 @@ class Worker:
 
     @property
     def hours(self) -> float:
-        """Hours of work on this run so far, by this worker and those before it."""
-        return (self._worked_before + time.monotonic() - self._began) / 3600
+        """Hours of work on this run so far, by this worker and those before it; waiting is none."""
+        return self._status.worked_s / 3600
+
+    @property
+    def usage(self) -> Usage:
+        """Totals of the run so far, over all its workers."""
+        usage = self.client.usage
+        return replace(usage, cached_calls=self._cached_before + usage.cached_calls)
 
     def emit(self, event: Event) -> None:
         """Write an event; one without a stage belongs to the stage at work."""
@@ -108,6 +114,8 @@ class Worker:
             limit=2**24,
         )
         self._show(child=Process.of(process.pid))
+        if not self._going.is_set():
+            process.send_signal(signal.SIGSTOP)
         failure: RunFailed | None = None
         try:
             assert process.stdout is not None
@@ -222,7 +230,7 @@ class Worker:
         if not at_once and time.monotonic() - self._usage_told < 1.0:
             return
         self._usage_told = time.monotonic()
-        cached = self._cached_before + usage.cached_calls
+        cached = self.usage.cached_calls
         self.emit(
             ServiceUsage(
                 calls=usage.calls,
@@ -252,10 +260,13 @@ class Worker:
 
     def _show(self, **changes: object) -> None:
         """Write status.json, with a fresh heartbeat."""
+        now = time.monotonic()
+        worked = now - self._shown if self._status.state == "running" else 0.0
+        self._shown = now
         self._status = replace(
             self._status,
             heartbeat=time.time(),
-            worked_s=round(self._worked_before + time.monotonic() - self._began, 1),
+            worked_s=round(self._status.worked_s + worked, 3),
             **changes,  # type: ignore[arg-type]
         )
         self.run.write_status(self._status)
@@ -336,7 +347,7 @@ def main(folder: Path, *, yes: bool) -> int:
             worker = Worker(run, yes=yes)
         except LlamaDuoError as error:
             EventLog(run.events_file).append(explain(error))
-            run.write_status(Status(state="failed"))
+            run.write_status(replace(run.status(), state="failed", process=None, child=None))
             return error.exit_status
         return asyncio.run(_until_signalled(worker))
 

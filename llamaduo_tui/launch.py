@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from engine import jsonl, template
 from engine import run as runs
-from engine import template
 from engine.config import Migration
 from engine.errors import LlamaDuoError
 from engine.events import EventReader
@@ -23,7 +23,22 @@ def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
     if yes:
         loop = settings.loop.model_copy(update={"approval": "auto"})
         settings = settings.model_copy(update={"loop": loop})
-    return runs.create(root, name, template.render(settings))
+    run = runs.create(root, name, template.render(settings))
+    if settings.judge.prompts:
+        _freeze_prompts(run, settings)
+    return run
+
+
+def _freeze_prompts(run: Run, settings: Migration) -> None:
+    """Copy the user's prompts into the run, so that changing them later changes no run."""
+    try:
+        text = Path(str(settings.judge.prompts)).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return  # the worker's own check says what is wrong with it
+    copy = run.folder / "prompts.toml"
+    jsonl.replace(copy, text)
+    judge = settings.judge.model_copy(update={"prompts": str(copy)})
+    jsonl.replace(run.settings_file, template.render(settings.model_copy(update={"judge": judge})))
 
 
 def start(run: Run, yes: bool) -> int:
@@ -42,10 +57,12 @@ def start(run: Run, yes: bool) -> int:
         if reader.read_new():
             return worker.pid
         if ended:
-            raise LlamaDuoError(
+            failed = LlamaDuoError(
                 f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
                 f"its whole log: {run.log_file}",
             )
+            failed.exit_status = worker.returncode
+            raise failed
         time.sleep(POLL_S)
 
 

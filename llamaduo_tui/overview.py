@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import run as runs
 from engine.errors import InputError
-from engine.run import Run
+from engine.run import Run, Status
 from llamaduo_tui import words
 from llamaduo_tui.text import one_line
 
@@ -28,14 +28,18 @@ def find(root: Path, name: str) -> Run:
 
 
 def row(run: Run) -> dict[str, Any]:
-    """A run's status as a JSON object."""
-    status = run.status()
+    """A run's status as a JSON object; the state is `unreadable` where its files are broken or not ours to read."""
+    try:
+        status, decisions = run.status(), run.decisions()
+        state = status.seen(time.time())
+    except (OSError, ValueError, TypeError):
+        status, decisions, state = Status(), [], "unreadable"
     return {
         "run": run.name,
-        "state": status.seen(time.time()),
+        "state": state,
         "round": status.round,
         "stage": status.stage,
-        "rounds": run.decisions(),
+        "rounds": decisions,
         "calls": status.calls,
         "cached_calls": status.cached_calls,
         "tokens": status.tokens,

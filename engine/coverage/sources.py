@@ -68,7 +68,7 @@ def read(source: str, columns: Columns) -> Iterator[Record | Dropped]:
     """
     path = Path(source).expanduser()
     if not path.exists():
-        if hub := _hub_id(source):
+        if hub := hub_id(source):
             return _hub(hub["name"], hub["split"] or "train", columns)
         raise _no_such_file(path)
     if not path.is_file():
@@ -92,7 +92,8 @@ def _with_file_errors(path: Path, records: Iterator[Record | Dropped]) -> Iterat
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _hub_id(source: str) -> re.Match[str] | None:
+def hub_id(source: str) -> re.Match[str] | None:
+    """The parts of "org/name[:split]", where a source is no file's name."""
     match = _HUB_ID.fullmatch(source)
     if match is None or Path(source).suffix.casefold() in _READERS or Path(source).parent.is_dir():
         return None

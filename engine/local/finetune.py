@@ -25,6 +25,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from engine import jsonl
 from engine.config import Migration
 from engine.errors import InputError, StageError
 from engine.local.chat import encode
@@ -67,6 +68,7 @@ class FinetuneResult:
     train_loss: float
     dev_loss_untuned: float | None
     dev_loss: float | None
+    pairs: int
     left_out: int
     tokens: int
     tokens_per_second: float
@@ -93,7 +95,7 @@ def finetune(
     started = time.monotonic()
     disable_progress_bars()
     device = find_device()
-    tokenizer = load_tokenizer(resolved)
+    tokenizer = load_tokenizer(resolved, settings.local)
     train_rows, too_long = _rows(tokenizer, pairs, settings.finetune.max_length)
     dev_rows, dev_too_long = _rows(tokenizer, dev, settings.finetune.max_length)
     if not train_rows:
@@ -133,7 +135,7 @@ def finetune(
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         shutil.rmtree(checkpoints)
-    return _result(trainer.state, reporter, device, started, left_out=too_long + dev_too_long)
+    return _result(trainer.state, reporter, device, started, pairs=len(train_rows), left_out=too_long + dev_too_long)
 
 
 def _rows(
@@ -203,14 +205,20 @@ def _arguments(
 
 
 def _last_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written whole; torn ones are removed."""
+    """The newest checkpoint that is whole; those torn while written or removed are removed."""
     whole = []
     for path in checkpoints.glob("checkpoint-*"):
-        if (path / _COMPLETE).exists():
+        if jsonl.read_json(path / _COMPLETE) == _sizes(path):
             whole.append(path)
         else:
             shutil.rmtree(path, ignore_errors=True)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    """The bytes of each file of a checkpoint but its mark."""
+    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _COMPLETE)
+    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
 
 
 class _ResponseTrainer(SFTTrainer):
@@ -247,7 +255,8 @@ class _Complete(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+            checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            jsonl.write_json(checkpoint / _COMPLETE, _sizes(checkpoint))
 
 
 class _Reporter(TrainerCallback):
@@ -316,7 +325,9 @@ class _Reporter(TrainerCallback):
         )
 
 
-def _result(state: TrainerState, reporter: _Reporter, device: Device, started: float, left_out: int) -> FinetuneResult:
+def _result(
+    state: TrainerState, reporter: _Reporter, device: Device, started: float, pairs: int, left_out: int
+) -> FinetuneResult:
     dev_losses = {round(log["epoch"]): log["eval_loss"] for log in state.log_history if "eval_loss" in log}
     epochs = round(state.epoch or 0.0)
     tuned = {epoch: loss for epoch, loss in dev_losses.items() if epoch > 0}
@@ -329,6 +340,7 @@ def _result(state: TrainerState, reporter: _Reporter, device: Device, started: f
         train_loss=sum(losses) / len(losses),
         dev_loss_untuned=dev_losses.get(0),
         dev_loss=tuned.get(best),
+        pairs=pairs,
         left_out=left_out,
         tokens=reporter.tokens(state),
         tokens_per_second=reporter.tokens_per_second(state),

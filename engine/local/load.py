@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,15 +23,16 @@ from engine.local.chat import ensure_chat_template
 from engine.local.device import Device
 from engine.local.resolve import ResolvedModel
 
-_UNUSABLE = (ValueError, OSError, KeyError, ImportError)
+
+def trusts(local: Local) -> bool:
+    """Whether the user allowed the code that comes with this very model."""
+    return local.trust_remote_code is not None and local.trust_remote_code == local.model
 
 
-def load_tokenizer(resolved: ResolvedModel) -> PreTrainedTokenizerBase:
+def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizerBase:
     """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path)
-    except _UNUSABLE as error:
-        raise _unusable(resolved, "its tokenizer", error) from error
+    with explained(resolved, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts(local))
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(f"{resolved.name}: has no tokenizer that works on text", "choose another model in local.model")
     ensure_chat_template(tokenizer)
@@ -43,17 +46,15 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
     quantised = local.quantization == "nf4"
-    try:
+    with explained(resolved, "the model"):
         model = AutoModelForCausalLM.from_pretrained(
             resolved.path,
             dtype=torch.bfloat16 if quantised else device.torch_dtype,
             quantization_config=_nf4() if quantised else None,
             device_map={"": _place(device)},
             use_safetensors=True,
-            trust_remote_code=local.trust_remote_code is not None and local.trust_remote_code == local.model,
+            trust_remote_code=trusts(local),
         )
-    except _UNUSABLE as error:
-        raise _unusable(resolved, "the model", error) from error
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"{resolved.name}: is no causal language model", "choose another model in local.model")
     return model
@@ -95,8 +96,13 @@ def _place(device: Device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if device.kind == "cuda" else torch.device(device.kind)
 
 
-def _unusable(resolved: ResolvedModel, what: str, error: Exception) -> InputError:
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return InputError(
-        f"{resolved.name}: {what} cannot be loaded: {reason[:200]}", "choose another model in local.model"
-    )
+@contextmanager
+def explained(resolved: ResolvedModel, what: str) -> Iterator[None]:
+    """Turn what transformers says of an unusable model into an InputError."""
+    try:
+        yield
+    except (ValueError, OSError, KeyError, ImportError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(
+            f"{resolved.name}: {what} cannot be loaded: {reason[:200]}", "choose another model in local.model"
+        ) from error

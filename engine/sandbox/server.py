@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.config import SANDBOX_MODEL
-from engine.sandbox.answer import Answer, answer
+from engine.sandbox.answer import Answer, answer, subject
 from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, Reply, spoil
 from engine.sandbox.journal import Journal
 from engine.sandbox.limits import Limits
@@ -96,7 +96,7 @@ class Sandbox:
             response = error_response(429, STATUS_KINDS["429"], {**retry_headers(wait), **self._limits.headers()})
             return await self._send(request, response, chat, reply_to)
 
-        fault = self._faults.choose(chat.prompt)
+        fault = self._faults.choose(chat.digest)
         status = int(fault) if fault in STATUS_KINDS else None if fault in CONNECTION_KINDS else 200
         self._journal.record("asked", chat.digest, reply_to.task, status, fault)
         await asyncio.sleep(self._latency)
@@ -142,7 +142,9 @@ def read_chat(body: bytes) -> Chat:
     asked = [text for role, text in turns if role == "user"]
     if not asked:
         raise BadRequestError("`messages` holds no message of the role user.")
-    return Chat(asked[-1], sum(count_tokens(text) for _, text in turns), hashlib.sha256(canonical.encode()).hexdigest())
+    return Chat(
+        subject(asked), sum(count_tokens(text) for _, text in turns), hashlib.sha256(canonical.encode()).hexdigest()
+    )
 
 
 def message_role(message: Any) -> str:

@@ -7,27 +7,28 @@ from pathlib import Path
 
 from engine import jsonl
 from engine.config import Migration
-from engine.coverage.prepare import TRAIN, read_dev, read_train
-from engine.events import Emit, Log, StageProgress, TrainMetrics
+from engine.coverage.prepare import DEV, TRAIN, read_dev, read_train
+from engine.events import Emit, StageProgress, TrainMetrics
+from engine.local.resolve import ResolvedModel
 from engine.rows import Message
-from engine.run import Manifest, Run, file_hash, finish
+from engine.run import Manifest, Run, begin, file_hash, finish
 from engine.stages import child
+from engine.stages.model import local_model
+
+DECISIVE = ("coverage", "local", "finetune", "loop")
+"""The tables of settings that a half-done training depends on."""
 
 
-def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder: Path, emit: Emit) -> Manifest:
+def finetune(
+    settings: Migration, resolved: ResolvedModel, coverage: Path, synthetic: list[Path], folder: Path, emit: Emit
+) -> Manifest:
     """Train on the train split and on `synthetic` (pairs.jsonl of earlier rounds); writes adapter/ and the manifest."""
     from engine.local import finetune as local
-    from engine.local.resolve import default_cache, resolve
 
     began = time.monotonic()
     pairs = training_data(coverage, synthetic)
     dev = [pair.messages for pair in read_dev(coverage)]
-    resolved = resolve(
-        settings.local.model,
-        settings.local.revision,
-        default_cache(),
-        lambda line: emit(Log(level="info", message=line)),
-    )
+    begin(folder, settings.digest(*DECISIVE))
 
     dev_loss: float | None = None
 
@@ -53,11 +54,14 @@ def finetune(settings: Migration, coverage: Path, synthetic: list[Path], folder:
         folder,
         Manifest(
             stage="finetune",
-            inputs={str(path.relative_to(coverage.parent)): file_hash(path) for path in [coverage / TRAIN, *synthetic]},
+            inputs={
+                str(path.relative_to(coverage.parent)): file_hash(path)
+                for path in [coverage / TRAIN, coverage / DEV, *synthetic]
+            },
             settings=settings.digest(),
             seed=settings.loop.seed,
             counts={
-                "pairs": len(pairs) - result.left_out,
+                "pairs": result.pairs,
                 "left_out": result.left_out,
                 "steps": result.steps,
                 "best_epoch": result.best_epoch,
@@ -83,7 +87,9 @@ def training_data(coverage: Path, synthetic: list[Path]) -> list[list[Message]]:
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     number = round_ or 0
     synthetic = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
-    finetune(run.settings(), run.coverage, synthetic, run.round(number) / "finetune", emit)
+    settings = run.settings()
+    resolved = local_model(run, settings, emit)
+    finetune(settings, resolved, run.coverage, synthetic, run.round(number) / "finetune", emit)
 
 
 if __name__ == "__main__":

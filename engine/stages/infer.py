@@ -7,33 +7,46 @@ from pathlib import Path
 
 from engine import jsonl
 from engine.config import Migration
-from engine.coverage.prepare import open_sealed, read_dev
+from engine.coverage.prepare import DEV, SEALED, open_sealed, read_dev
 from engine.errors import StageError
-from engine.events import Emit, Log
+from engine.events import Emit
+from engine.local.resolve import ResolvedModel
 from engine.rows import Pair, Response
-from engine.run import Manifest, Run, file_hash, finish
+from engine.run import Manifest, Run, begin, file_hash, finish
 from engine.stages import child
+from engine.stages.model import local_model
 from engine.stages.progress import Progress
+
+DECISIVE = ("coverage", "local", "inference", "loop")
+"""The tables of settings that half-done answers depend on."""
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-def infer(settings: Migration, pairs: list[Pair], adapter: Path | None, folder: Path, emit: Emit) -> Manifest:
+def infer(
+    settings: Migration,
+    resolved: ResolvedModel,
+    pairs: list[Pair],
+    adapter: Path | None,
+    inputs: dict[str, str],
+    folder: Path,
+    emit: Emit,
+) -> Manifest:
     """Sample answers to every prompt of `pairs`; writes responses.jsonl batch by batch, then the manifest.
 
-    `adapter` is None for the untuned model. A resumed stage goes on behind the last whole batch.
+    `adapter` is None for the untuned model, `inputs` are the hashes of the files that all this comes from. A resumed
+    stage goes on behind the last whole batch.
     """
     from engine.local.chat import encode_prompt
     from engine.local.device import find_device, peak_memory
     from engine.local.generate import batch_size, batches, generate
     from engine.local.load import load_model, load_tokenizer
-    from engine.local.resolve import default_cache, resolve
 
     began = time.monotonic()
     local, inference = settings.local, settings.inference
-    resolved = resolve(local.model, local.revision, default_cache(), lambda line: emit(Log(level="info", message=line)))
+    begin(folder, settings.digest(*DECISIVE))
     device = find_device()
-    tokenizer = load_tokenizer(resolved)
+    tokenizer = load_tokenizer(resolved, local)
     prompts = [encode_prompt(tokenizer, pair.prompt) for pair in pairs]
     model = load_model(resolved, local, device, adapter)
     size = batch_size(model, device, max(map(len, prompts)) + inference.max_new_tokens)
@@ -76,7 +89,7 @@ def infer(settings: Migration, pairs: list[Pair], adapter: Path | None, folder: 
         folder,
         Manifest(
             stage="infer",
-            inputs={"adapter": name} if adapter else {},
+            inputs=inputs,
             settings=settings.digest(),
             seed=settings.loop.seed,
             counts={"prompts": len(pairs), "responses": count, "batch": size},
@@ -101,11 +114,16 @@ def _whole_batches(responses: Path, sizes: list[int]) -> int:
 
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     settings = run.settings()
+    resolved = local_model(run, settings, emit)
     if round_ is None:
-        best = run.decisions()[-1]["best_round"]
-        infer(settings, open_sealed(run.coverage), _adapter(run, best), run.final / "infer", emit)
+        pairs, source, folder = open_sealed(run.coverage), run.coverage / SEALED, run.final / "infer"
+        adapter = _adapter(run, run.decisions()[-1]["best_round"])
     else:
-        infer(settings, read_dev(run.coverage), _adapter(run, round_), run.round(round_) / "infer", emit)
+        pairs, source, folder = read_dev(run.coverage), run.coverage / DEV, run.round(round_) / "infer"
+        adapter = _adapter(run, round_)
+    files = [source, adapter / WEIGHTS] if adapter else [source]
+    inputs = {str(path.relative_to(run.folder)): file_hash(path) for path in files}
+    infer(settings, resolved, pairs, adapter, inputs, folder, emit)
 
 
 def _adapter(run: Run, round_: int) -> Path | None:

@@ -43,7 +43,8 @@ def ending(settings: Migration, decision: Decision, sealed: Scores) -> Ending:
     return Ending(
         "stopped",
         f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
-        f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}.",
+        f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
+        + (f"; {sealed.doubt}." if sealed.doubt else "."),
     )
 
 
@@ -82,11 +83,12 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
 
 
 def _holds(sealed: Scores, target: Target) -> bool:
-    return sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
+    passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
+    return passed and not sealed.doubt
 
 
 def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
-    model = f"`{_inline(settings.local.model)}`"
+    model = _inline(settings.local.model)
     best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
     advice = (
         f"{model}, {best}, can take over this task."
@@ -133,7 +135,7 @@ def _training(run: Run, number: int) -> tuple[str, str]:
     trained = manifest(run.round(max(1, number)) / "finetune")
     if trained is None:
         return "untuned", ""
-    loss = trained.counts["dev_loss" if number else "dev_loss_untuned"]
+    loss = trained.counts.get("dev_loss" if number else "dev_loss_untuned")
     return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
 
 
@@ -182,11 +184,15 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
     for stage in stages:
         seconds[stage.stage] += stage.seconds
     rows = "\n".join(f"| {name} | {duration(took)} |" for name, took in seconds.items())
+    judged = [stage.counts for stage in stages if stage.stage == "judge"]
+    spared = sum(counts.get("spared", 0) for counts in judged)
+    planned = spared + sum(counts["verdicts"] + counts["errors"] for counts in judged)
+    saving = f" {spared / planned:.0%} of the verdicts were spared, since the first ones agreed." if spared else ""
     calls = f"{usage.calls} service calls, {usage.cached_calls} more answered from the ledger for nothing"
     tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
     peak = max((stage.peak_memory_bytes for stage in stages), default=0)
     return (
-        f"{calls}; {tokens}; ${usage.cost_usd:.2f}. Stages took {duration(sum(seconds.values()))}; "
+        f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{saving} Stages took {duration(sum(seconds.values()))}; "
         f"the largest process used {peak / 2**30:.1f} GiB. Written {time.strftime('%Y-%m-%d %H:%M')}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )

@@ -19,7 +19,7 @@ from engine.errors import StageError
 from engine.events import Emit, Log
 from engine.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.run import Manifest, file_hash, finish
-from engine.service import replies
+from engine.service import replies, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
@@ -35,6 +35,9 @@ DAMAGE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 LEAST_YIELD = 0.1
 """Below this share of accepted pairs in a wave of calls, asking on is waste."""
+
+POOR_CALLS = 3
+"""Calls in a row that must be that poor: one alone may be bad luck."""
 
 BREADTH = 0.3
 """Share of seeds drawn from all train rows alike, so that what works is not forgotten."""
@@ -169,6 +172,7 @@ async def _fill(
     dice = random.Random(f"{settings.loop.seed}/{order.round}")
     weights = _weights(settings, train, read_dev(order.coverage), order.weak)
     progress = Progress(emit, order.pairs, "pairs")
+    poor = 0
     while harvest.missing:
         before = len(harvest.accepted)
         seeds = dice.choices(train, weights, k=-(-harvest.missing // per_call))
@@ -179,7 +183,8 @@ async def _fill(
             harvest.take(seed, written)
         gained = len(harvest.accepted) - before
         progress.advance(gained)
-        if harvest.missing and gained < LEAST_YIELD * len(calls) * per_call:
+        poor += len(calls) if gained < LEAST_YIELD * len(calls) * per_call else -poor
+        if harvest.missing and poor >= POOR_CALLS:
             told = f"{len(harvest.accepted)} of {order.pairs} pairs: the service brings too few new ones"
             emit(Log(level="warning", message=f"{told}; {harvest.reasons}"))
             return
@@ -222,7 +227,12 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
     messages: list[Message] = [{"role": "user", "content": prompt}]
     try:
         reply = await client.complete(
-            messages, model=settings.service.model, max_tokens=MAX_TOKENS, temperature=1.0, repeat=number
+            messages,
+            model=settings.service.model,
+            max_tokens=MAX_TOKENS,
+            temperature=1.0,
+            repeat=number,
+            schema=schemas.PAIRS,
         )
         return Written(replies.pairs(reply.text), "")
     except RefusedError as refused:

@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,7 @@ def scored(precision: float, similarity: float | None = None, half: float = 0.0)
         share,
         share,
         20,
+        40,
         0,
     )
 
@@ -205,3 +207,13 @@ def test_a_decision_comes_back_from_its_file() -> None:
         assert decision_from_row(row) == decision
         assert row.keys() >= {"round", "reached", "reason", "precision", "similarity", "teacher", "best_round", "next"}
         assert row["precision"] == {"mean": 50, "low": 50, "high": 50}
+
+
+@pytest.mark.parametrize(("prompts", "verdicts", "errors"), [(9, 18, 0), (20, 40, 5)])
+def test_too_few_or_unreadable_verdicts_reach_nothing(prompts: int, verdicts: int, errors: int) -> None:
+    doubtful = replace(scored(99.0), prompts=prompts, verdicts=verdicts, errors=errors)
+
+    decision = decide([doubtful], TARGET, Loop(), hours=0)
+
+    assert not decision.reached
+    assert doubtful.doubt in decision.reason

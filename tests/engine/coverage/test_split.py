@@ -7,7 +7,7 @@ from engine.config import Split
 from engine.coverage.split import split, split_of
 from engine.rows import Pair
 
-shares = st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)).filter(lambda pair: sum(pair) < 1)
+shares = st.tuples(st.floats(0.01, 0.9), st.floats(0.01, 0.9)).filter(lambda pair: sum(pair) < 1)
 ids = st.lists(st.text(max_size=20), unique=True, max_size=50)
 
 

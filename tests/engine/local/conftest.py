@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from engine.config import Local
 from engine.local.load import load_tokenizer
 from engine.local.resolve import ResolvedModel
 from tests.tiny import make_model
@@ -21,6 +22,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny: ResolvedModel) -> PreTrainedTokenizerFast:
-    tokenizer = load_tokenizer(tiny)
+    tokenizer = load_tokenizer(tiny, Local())
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
     return tokenizer

@@ -53,4 +53,4 @@ def test_what_cannot_be_loaded_is_an_error_for_the_user(tiny: ResolvedModel, tmp
     with pytest.raises(InputError, match="broken: the model cannot be loaded"):
         load_base(broken, Local(), FLOAT32)
     with pytest.raises(InputError, match="broken: its tokenizer cannot be loaded"):
-        load_tokenizer(broken)
+        load_tokenizer(broken, Local())

@@ -18,7 +18,7 @@ SHARE = {"precision": 0.75, "similarity": 0.5}
 
 def scores(precision: float, similarity: float) -> Scores:
     precision_, similarity_ = (Interval(x, x - 2, x + 2) for x in (precision, similarity))
-    return Scores(precision_, similarity_, SHARE, SHARE, 20, 0)
+    return Scores(precision_, similarity_, SHARE, SHARE, 20, 40, 0)
 
 
 GOOD, BAD = scores(90, 80), scores(60, 50)
@@ -80,7 +80,7 @@ def test_a_report_for_somebody_who_did_not_watch(tmp_path: Path) -> None:
     text = write(tmp_path, responses, [judged(id_, 10.0 * n + 10) for n, id_ in enumerate(ids)])
 
     assert text.startswith("# demo: target reached\n")
-    assert "`my\\_model`, as tuned in round 1, can take over this task." in text
+    assert "my\\_model, as tuned in round 1, can take over this task." in text
     assert "On 20 sealed prompts, never used before, it got precision 90.0 (88.0 to 92.0)" in text
     assert "| 0 | untuned | 60.0 (58.0 to 62.0) | 50.0 (48.0 to 52.0) | 75% | 75% |  |  |" in text
     assert "| 1 | 120 | 90.0 (88.0 to 92.0) | 80.0 (78.0 to 82.0) | 75% | 75% | 0.512 | best |" in text

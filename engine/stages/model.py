@@ -1,0 +1,29 @@
+"""A run's local LLM: resolved by its first stage, and the same ever after."""
+
+from __future__ import annotations
+
+from engine import jsonl
+from engine.config import Migration
+from engine.errors import StageError
+from engine.events import Emit, Log
+from engine.local.resolve import ResolvedModel, default_cache, resolve
+from engine.run import Run
+
+
+def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
+    """The model on disk; its commit is noted in RUN/model.json, so that a branch that moves on changes no run.
+
+    Raises StageError where the weights are others than those that the run began with.
+    """
+    pinned = jsonl.read_json(run.model_file)
+    local = settings.local
+    revision = pinned["revision"] if pinned else local.revision
+    resolved = resolve(local.model, revision, default_cache(), lambda line: emit(Log(level="info", message=line)))
+    if pinned is None:
+        jsonl.write_json(run.model_file, {"revision": resolved.revision, "digest": resolved.digest})
+    elif pinned["digest"] != resolved.digest:
+        raise StageError(
+            f"{local.model} has other weights than when {run.name} began",
+            "bring the old ones back, or start a new run: rounds of two models can't be compared",
+        )
+    return resolved

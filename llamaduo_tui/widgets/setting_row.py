@@ -1,0 +1,127 @@
+"""One setting in a form: a mark, its name, the widget for its type, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.suggester import SuggestFromList
+from textual.widgets import Input, Select, Static
+
+from llamaduo_tui import fields
+from llamaduo_tui.fields import Field
+from llamaduo_tui.text import clean, one_line
+
+_EMPTY = {
+    "judge.models": "the service model",
+    "judge.prompts": "our own",
+    "service.api_base": "the provider's",
+    "service.api_key_env": "the provider's",
+    "service.budget_usd": "no cap",
+    "loop.max_hours": "no limit",
+}
+_SUGGESTED = ("sandbox", "gpt-4o", "gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro")
+
+
+class Choice(Select[str], inherit_bindings=False):
+    """A list to choose from; up and down stay free to walk through the form."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space", "show_overlay", "Choose", id="setting.choose", tooltip="Open the list of choices")
+    ]
+
+
+class SettingRow(Horizontal):
+    """A field of the form with the value that it holds; None is its default."""
+
+    @dataclass
+    class Changed(Message):
+        """The user gave the field another value."""
+
+        field: Field
+        value: Any
+
+    def __init__(self, field: Field, value: Any) -> None:
+        super().__init__(id="row-" + "-".join(field.path))
+        self.field = field
+        self._held = value
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="mark")
+        yield Static(Content(self.field.label + (" *" if self.field.required else "")), classes="name")
+        yield self._choice() if self.field.choices else self._input()
+        yield Static(classes="wrong")
+
+    def hold(self, value: Any) -> None:
+        """Show another value, as after a preset or a restored default."""
+        self._held = value
+        if self.field.choices:
+            choice = self.query_one(Choice)
+            choice.set_options(self._options())
+            choice.value = self._chosen()
+        else:
+            self.query_one(Input).value = self._shown()
+
+    def tell(self, changed: bool, problem: str) -> None:
+        """Mark the field as changed since the file was read, or as wrong and why."""
+        self.set_class(bool(problem), "-wrong")
+        self.query_one(".mark", Static).update(Content("✗" if problem else "●" if changed else ""))
+        self.query_one(".wrong", Static).update(Content(one_line(problem, 120)))
+
+    def focus_field(self) -> None:
+        """Put the cursor into the field."""
+        self.query_one(Choice if self.field.choices else Input).focus()
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        event.stop()
+        same = event.value == self._shown()
+        self._post(self._held if same else fields.parse(self.field, event.value))
+
+    @on(Select.Changed)
+    def _picked(self, event: Select.Changed) -> None:
+        event.stop()
+        self._post(self._held if event.value == self._chosen() else fields.parse(self.field, str(event.value)))
+
+    def _post(self, value: Any) -> None:
+        self.post_message(self.Changed(self.field, value))
+
+    def _input(self) -> Input:
+        kind = {"whole": "integer", "number": "number"}.get(self.field.kind, "text")
+        models = self.field.key in ("service.model", "judge.models")
+        return Input(
+            self._shown(),
+            placeholder=self._placeholder(),
+            type=kind,  # type: ignore[arg-type]
+            validate_on=[],
+            suggester=SuggestFromList(_SUGGESTED) if models else None,
+            select_on_focus=False,
+            compact=True,
+        )
+
+    def _choice(self) -> Choice:
+        return Choice(self._options(), allow_blank=False, value=self._chosen(), compact=True)
+
+    def _options(self) -> list[tuple[Content, str]]:
+        """The choices, and what a file holds that is none of them."""
+        names = list(dict.fromkeys([*self.field.choices, self._chosen()]))
+        default = fields.text_of(self.field.default)
+        return [(Content(one_line(name) + (" (default)" if name == default else "")), name) for name in names]
+
+    def _chosen(self) -> str:
+        return fields.text_of(self.field.default if self._held is None else self._held)
+
+    def _shown(self) -> str:
+        return clean(fields.text_of(self._held)).replace("\n", "␊")
+
+    def _placeholder(self) -> str:
+        if self.field.required:
+            return "required"
+        default = fields.text_of(self.field.default) or _EMPTY.get(self.field.key, "not set")
+        return f"{default} (default)" if default != "not set" else default

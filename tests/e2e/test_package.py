@@ -1,0 +1,59 @@
+"""The built wheel in an environment of its own: everything that a user needs is in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`llamaduo-tui` of the wheel, installed without -e; the libraries are those of this environment."""
+    folder = tmp_path_factory.mktemp("package")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    [wheel] = folder.glob("*.whl")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    [packages] = (folder / "venv").glob("lib/python*/site-packages")
+    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python.with_name("llamaduo-tui")
+
+
+def run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.timeout(600)
+def test_new_and_check_from_an_empty_folder(program: Path, tmp_path: Path) -> None:
+    assert run(program, tmp_path, "--version").stdout.startswith("llamaduo-tui")
+
+    written = run(program, tmp_path, "new", "migration.toml", "--preset", "smollm2-135m")
+    assert written.returncode == 0, written.stderr
+    unfilled = run(program, tmp_path, "check", "migration.toml")
+    assert unfilled.returncode == 2, unfilled.stdout
+    assert "hint: " in unfilled.stderr
+
+    where = "import engine; from importlib.resources import files; print(files('engine') / 'demo')"
+    demo = subprocess.run([program.with_name("python"), "-c", where], cwd=tmp_path, capture_output=True, text=True)
+    shipped = Path(demo.stdout.strip())
+    assert shipped.is_relative_to(program.parents[1]), "the wheel's own files, not the source's"
+    checked = run(program, tmp_path, "check", str(shipped / "migration.toml"))
+    assert checked.returncode == 0, checked.stderr
+    assert "pairs train" in checked.stdout
+
+
+def test_code_of_the_folder_that_one_stands_in_is_not_run(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "__init__.py").write_text("raise SystemExit('ran what lay about')")
+    done = run(program, tmp_path, "check", "none.toml")
+    assert done.returncode == 2
+    assert "no such file" in done.stderr

@@ -1,0 +1,315 @@
+"""The Configuration screen under a pilot, and what it looks like."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, OptionList, Static
+
+from engine import config
+from engine.config import Coverage
+from engine.errors import InputError
+from llamaduo_tui import preflight, preview
+from llamaduo_tui.screens.configure import ConfigureScreen
+from llamaduo_tui.widgets.coverage_preview import CoveragePreview
+from llamaduo_tui.widgets.section_form import SectionForm
+
+SETTINGS = """\
+[task]
+name = "tickets"
+
+[coverage]
+source = "rows.jsonl"   # the tickets of March
+
+[service]
+model = "sandbox"
+
+[finetune]
+# three is enough
+epochs = 3
+"""
+QUOTE = {
+    "train": 12, "dev": 4, "test": 4, "calls_round": 58, "calls_most": 234, "tokens_round": 44_729,
+    "tokens_most": 181_093, "usd_round": 0.31, "usd_most": 1.27, "seconds_round": 130, "seconds_most": 416,
+    "memory_bytes": 2**30, "memory_free_bytes": 20 * 2**30, "parameters": 135_000_000, "device": "A box (cpu)",
+}  # fmt: skip
+PASSED = {"problems": [], "quote": QUOTE}
+FAILED = {"problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}], "quote": QUOTE}
+
+
+class Host(App[Path | None]):
+    """An app with just this screen, which ends with its result."""
+
+    def __init__(self, file: Path | None) -> None:
+        super().__init__()
+        self.file = file
+
+    def on_mount(self) -> None:
+        self.push_screen(ConfigureScreen(self.file), self.exit)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings in the working folder, so that no screen shows a path of this machine."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"Ticket {n}: \x1b[31mred[/] [b]x", "response": f"answer {n}"} for n in range(20)]
+    lines = [*map(json.dumps, rows), json.dumps(rows[0]), '{"prompt": "no answer"}', "{broken"]
+    Path("rows.jsonl").write_text("\n".join(lines))
+    Path("m.toml").write_text(SETTINGS)
+    return Path("m.toml")
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Let the pre-flight say this, whatever the settings are."""
+
+    def say(result: dict[str, Any]) -> None:
+        command = [sys.executable, "-c", f"print({json.dumps(json.dumps(result))})"]
+        monkeypatch.setattr(preflight, "command", lambda file: command)
+
+    return say
+
+
+async def settle(pilot: Pilot[Any]) -> None:
+    """Wait until what was typed is checked, and every reader is done."""
+    await pilot.pause()
+    screen = pilot.app.screen
+    if isinstance(screen, ConfigureScreen):
+        screen.validate()
+    await pilot.app.workers.wait_for_complete(
+        [w for w in pilot.app.workers if w.group in ("configure.preview", "configure.preflight")]
+    )
+    await pilot.pause()
+
+
+def text_of(pilot: Pilot[Any], selector: str) -> str:
+    return str(pilot.app.screen.query_one(selector, Static).content)
+
+
+async def test_typing_is_checked_and_an_error_leads_to_its_field(file: Path) -> None:
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press(*["down"] * 5, "enter", "backspace", "0")
+        await settle(pilot)
+        assert "1 to mend" in text_of(pilot, "#verdict")
+        assert pilot.app.screen.query_one("#start", Button).disabled
+        await pilot.press("pageup", "f6", "enter")
+        await settle(pilot)
+        focused = pilot.app.focused
+        assert isinstance(focused, Input) and focused.value == "0"
+        assert "1 to 100" in text_of(pilot, "#help")
+        await pilot.press("f8")
+        await settle(pilot)
+        assert focused.value == ""
+        assert "valid" in text_of(pilot, "#verdict")
+
+
+async def test_saving_keeps_comments(file: Path) -> None:
+    async with Host(file).run_test() as pilot:
+        await pilot.press(*["down"] * 5, "enter", "backspace", "5", "f2")
+        await settle(pilot)
+        assert file.read_text() == SETTINGS.replace("epochs = 3", "epochs = 5")
+
+
+async def test_a_file_changed_meanwhile_is_asked_about(file: Path) -> None:
+    async with Host(file).run_test() as pilot:
+        await pilot.press(*["down"] * 5, "enter", "backspace", "5")
+        await settle(pilot)
+        theirs = SETTINGS.replace("March", "April")
+        file.write_text(theirs)
+        await pilot.press("f2")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert file.read_text() == theirs
+        await pilot.press("f2")
+        await pilot.pause()
+        await pilot.click("#merge")
+        await settle(pilot)
+        assert file.read_text() == theirs.replace("epochs = 3", "epochs = 5")
+
+
+async def test_a_new_migration_by_keyboard_alone(file: Path) -> None:
+    async with Host(None).run_test() as pilot:
+        await pilot.press("f4")
+        await pilot.pause()
+        await pilot.press("shift+tab", *"rows.jsonl", "enter")
+        await settle(pilot)
+        await pilot.press("pagedown", "enter", *"sandbox")
+        await settle(pilot)
+        await pilot.press("f2")
+        await pilot.pause()
+        await pilot.press(*["backspace"] * len("migration.toml"), *"mine.toml", "enter")
+        await settle(pilot)
+        assert config.load(Path("mine.toml")).coverage.source == str(Path("rows.jsonl").resolve())
+
+
+async def test_a_preset_fills_the_local_model_in(file: Path) -> None:
+    async with Host(file).run_test() as pilot:
+        await pilot.press(*["down"] * 4, "f3")
+        await pilot.pause()
+        await pilot.press("enter")
+        await settle(pilot)
+        assert pilot.app.screen.query(Input).first().value == "google/gemma-2b"
+
+
+async def test_start_waits_for_the_preflight_and_saves_first(file: Path, checked: Callable[..., None]) -> None:
+    checked(PASSED)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        assert "pre-flight first" in text_of(pilot, "#why")
+        await pilot.press("f9")
+        await pilot.press(*["down"] * 5, "enter", "backspace", "2")
+        await settle(pilot)
+        await pilot.press("f5")
+        await settle(pilot)
+        assert "$1.27" in text_of(pilot, "#findings")
+        await pilot.click("#start")
+        await settle(pilot)
+    assert pilot.app.return_value == file
+    assert config.load(file).finetune.epochs == 2
+
+
+async def test_what_would_fail_keeps_the_start_disabled(file: Path, checked: Callable[..., None]) -> None:
+    checked(FAILED)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("p")
+        await settle(pilot)
+        assert "OPENAI_API_KEY" in text_of(pilot, "#findings")
+        assert "would fail" in text_of(pilot, "#why")
+        assert pilot.app.screen.query_one("#start", Button).disabled
+
+
+async def test_changed_settings_need_another_preflight(file: Path, checked: Callable[..., None]) -> None:
+    checked(PASSED)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("p")
+        await settle(pilot)
+        assert not pilot.app.screen.query_one("#start", Button).disabled
+        await pilot.press(*["down"] * 5, "enter", "backspace", "2")
+        await settle(pilot)
+        assert pilot.app.screen.query_one("#start", Button).disabled
+        assert "earlier settings" in text_of(pilot, "#findings")
+
+
+async def test_a_running_preflight_can_be_cancelled(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = "import signal; signal.pause()"
+    monkeypatch.setattr(preflight, "command", lambda file: [sys.executable, "-c", endless])
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("f5")
+        await pilot.pause()
+        assert "Checking" in text_of(pilot, "#findings")
+        await pilot.press("f5")
+        await pilot.pause()
+        assert "Checking" not in text_of(pilot, "#findings")
+
+
+async def test_a_check_that_breaks_says_so(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "command", lambda file: [sys.executable, "-c", "raise SystemExit('no \\x1b luck')"])
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("p")
+        await settle(pilot)
+        assert "the check broke: no ␛ luck" in text_of(pilot, "#findings")
+
+
+async def test_leaving_asks_about_what_is_not_saved(file: Path) -> None:
+    async with Host(file).run_test() as pilot:
+        await pilot.press(*["down"] * 5, "enter", "backspace", "5", "escape")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, ConfigureScreen)
+        await pilot.press("escape")
+        await pilot.pause()
+        await pilot.click("#leave")
+        await pilot.pause()
+    assert pilot.app.return_value is None
+    assert file.read_text() == SETTINGS
+
+
+async def test_an_unknown_key_is_taken_out(file: Path) -> None:
+    file.write_text(SETTINGS + "epoch = 4\n")
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("f6", "enter")
+        await pilot.pause()
+        await pilot.click("#take")
+        await settle(pilot)
+        assert "valid" in text_of(pilot, "#verdict")
+        await pilot.press("f2")
+        await settle(pilot)
+        assert file.read_text() == SETTINGS
+
+
+async def test_every_section_opens_at_both_sizes(file: Path) -> None:
+    for size in ((80, 24), (120, 40)):
+        async with Host(file).run_test(size=size) as pilot:
+            sections = pilot.app.screen.query_one("#sections", OptionList)
+            for number in range(sections.option_count):
+                form = pilot.app.screen.query_one(SectionForm)
+                assert form.section is not None and len(form.rows) == len(form.section.fields)
+                assert form.section.name == sections.get_option_at_index(number).id
+                await pilot.press("enter", "pagedown")
+                await settle(pilot)
+            assert pilot.app.focused is sections
+
+
+def test_the_preview_counts_what_is_left_out(file: Path) -> None:
+    found = preview.look(Coverage(source="rows.jsonl"))
+    assert (found.rows, found.dropped) == (23, 3)
+    assert found.train + found.dev + found.test == 20
+    assert ("same prompt as an earlier row", 1) in found.reasons
+    assert "\x1b" not in found.samples[0].prompt
+
+
+def test_a_hub_dataset_is_not_previewed(file: Path) -> None:
+    with pytest.raises(InputError, match="of the Hub"):
+        preview.look(Coverage(source="org/name"))
+    assert "datasets" not in sys.modules
+
+
+async def coverage(pilot: Pilot[Any]) -> None:
+    await pilot.press("down")
+    await settle(pilot)
+    assert pilot.app.screen.query(CoveragePreview)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+class TestLooks:
+    """Snapshots of the screen."""
+
+    def test_coverage(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+        assert snap_compare(Host(file), terminal_size=size, run_before=coverage)
+
+    def test_coverage_without_colour(
+        self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert snap_compare(Host(file), terminal_size=size, run_before=coverage)
+
+    def test_a_problem(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+        async def spoil(pilot: Pilot[Any]) -> None:
+            await pilot.press(*["down"] * 5, "enter", "backspace", "0")
+            await settle(pilot)
+            await pilot.press("f6")
+            await settle(pilot)
+
+        assert snap_compare(Host(file), terminal_size=size, run_before=spoil)
+
+    def test_a_preflight(
+        self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], checked: Callable[..., None]
+    ) -> None:
+        checked(PASSED)
+
+        async def examine(pilot: Pilot[Any]) -> None:
+            await pilot.press("f5")
+            await settle(pilot)
+
+        assert snap_compare(Host(file), terminal_size=size, run_before=examine)
+
+    def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+        assert snap_compare(Host(file), terminal_size=size, press=["f3"])
