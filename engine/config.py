@@ -94,6 +94,13 @@ class Service(Table):
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
     params: dict[str, Any] = Field({}, description="More request parameters, such as {temperature = 0.7}.")
 
+    @field_validator("api_base")
+    @classmethod
+    def _no_secret_address(cls, address: str | None) -> str | None:
+        if address and re.search(r"//[^/]*@|[?]", address):
+            raise PydanticCustomError("secret", "an address with a password or a query may hold a key: leave that out")
+        return address
+
     @field_validator("params")
     @classmethod
     def _no_secrets(cls, params: dict[str, Any]) -> dict[str, Any]:
@@ -278,7 +285,7 @@ def explain(problem: Any) -> str:
         return f"{key}: is required"
     message = problem["msg"].removeprefix("Value error, ")
     # What is given for the name of a key's variable may be the key.
-    secret = isinstance(problem["input"], dict) or problem["loc"][-1:] == ("api_key_env",)
+    secret = isinstance(problem["input"], dict) or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message
 

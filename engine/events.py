@@ -126,6 +126,15 @@ class ApprovalGiven(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUsedUp(Event):
+    """The worker waits with everything kept: the next call could pass a cap; `hint` says how to raise it."""
+
+    kind: ClassVar[str] = "budget.used_up"
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageFinished(Event):
     """A stage's folder is complete; `counts` are those of its manifest."""
 
@@ -171,6 +180,7 @@ KINDS: dict[str, type[Event]] = {
         RoundScored,
         ApprovalRequested,
         ApprovalGiven,
+        BudgetUsedUp,
         StageFinished,
         RunFinished,
         RunFailed,

@@ -19,11 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine import check, commands, jsonl, loop
+from engine.caps import Caps, changes
 from engine.commands import Command
 from engine.errors import InputError, LlamaDuoError, StageError
 from engine.events import (
     ApprovalGiven,
     ApprovalRequested,
+    BudgetUsedUp,
     Emit,
     Event,
     EventLog,
@@ -38,6 +40,7 @@ from engine.events import (
 )
 from engine.run import Manifest, Process, Run, lock, manifest
 from engine.service import prompts
+from engine.service.cache import open_cache
 from engine.service.client import Client, Usage
 from engine.service.ledger import Ledger
 from engine.stages.child import FINAL, explain
@@ -64,6 +67,7 @@ class Worker:
         self._status = replace(before, state="running", process=Process.of(os.getpid()), child=None)
         self._usage_told = 0.0
         self._waits = False
+        self._budget_used_up = False
         self._going = asyncio.Event()
         self._going.set()
 
@@ -197,20 +201,45 @@ class Worker:
         """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
         ledger = Ledger(self.run.ledger_file)
         settings = self.settings
+        cache = open_cache(settings, self._warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
         async with _sandbox_server(self.run) if sandbox else contextlib.nullcontext() as base:
             self.client = Client(
                 settings.service,
                 ledger,
+                cache=cache,
                 sandbox_base=base,
                 gate=self._going,
                 on_change=self._tell_usage,
-                on_trouble=lambda message: self.emit(Log(level="warning", message=message)),
+                on_trouble=self._warn,
+                on_used_up=self._wait_for_budget,
             )
+            watching = asyncio.create_task(self._watch_caps())
             try:
                 yield
             finally:
+                watching.cancel()
                 ledger.close()
+                if cache is not None:
+                    cache.close()
+
+    def _warn(self, message: str) -> None:
+        self.emit(Log(level="warning", message=message))
+
+    def _wait_for_budget(self, reason: str) -> None:
+        """Show that calls wait for a higher cap, which somebody writes into the run's settings."""
+        self._budget_used_up = True
+        self._show(state=self._state())
+        hint = f"raise budget_usd or budget_calls in {self.run.settings_file}: the run goes on by itself"
+        self.emit(BudgetUsedUp(reason=reason, hint=hint))
+        self._warn(f"the budget is used up, the run waits: {reason}; {hint}")
+
+    async def _watch_caps(self) -> None:
+        async for caps in changes(self.run, Caps.of(self.settings.service), self.emit):
+            self._budget_used_up = False
+            self._show(state=self._state())
+            self.emit(Log(level="info", message=f"the budget is now: {caps}"))
+            await self.client.cap(*caps)
 
     def _tell_start(self) -> None:
         settings = self.settings
@@ -310,7 +339,7 @@ class Worker:
     def _state(self) -> str:
         if not self._going.is_set():
             return "paused"
-        return "waiting" if self._waits else "running"
+        return "waiting" if self._waits or self._budget_used_up else "running"
 
 
 RESERVE = ".reserve"

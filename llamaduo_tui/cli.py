@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from engine.errors import InputError
 from llamaduo_tui import paths
 from llamaduo_tui.boundary import Commands
+from llamaduo_tui.text import clean
 
 if TYPE_CHECKING:
     from engine.config import Migration
     from engine.run import Run
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), envvar="LLAMADUO_RUNS", help="Folder of the runs."
 )
@@ -36,15 +42,22 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
                             llamaduo-tui check migration.toml
                             llamaduo-tui run migration.toml
 
-    A run survives its terminal: leave it, and come back with `status`, `logs -f` or `resume`.
+    Without a command it opens the app, at the list of runs. A run survives its terminal: leave it, and come back.
 
     Exit status: 0 done (of a run: target reached), 2 bad usage, settings or data, 3 ended without reaching the
     target, 130 left while the run goes on, 1 failed.
     """
     ctx.obj = paths.runs_dir(runs_dir)
+    if ctx.invoked_subcommand is None:
+        from llamaduo_tui.follow import is_terminal
+
+        if not is_terminal():
+            click.echo(ctx.get_help())
+        else:
+            _open_app(ctx.obj)
 
 
-_headless = click.option("--headless", is_flag=True, help="Plain progress lines instead of the live display.")
+_headless = click.option("--headless", is_flag=True, help="Plain progress lines instead of the app.")
 _yes = click.option("--yes", is_flag=True, help="Approve every round of synthesis: what it costs is paid unasked.")
 _detach = click.option("--detach", is_flag=True, help="Start it and return at once.")
 _json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
@@ -209,8 +222,28 @@ def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
 
     found = overview.find(root, run_name)
     if following and not raw:
-        sys.exit(follow(found, headless=True))
+        sys.exit(follow(found))
     history.show(found, raw=raw, following=following)
+
+
+@main.command()
+@_run
+@click.pass_obj
+def attach(root: Path, run_name: str) -> None:
+    """Open the app at a run.
+
+    Its whole history is there, whether it works, waits or has ended.
+
+    \b
+    Example:  llamaduo-tui attach demo
+    """
+    from llamaduo_tui import overview
+    from llamaduo_tui.follow import is_terminal
+
+    found = overview.find(root, run_name)
+    if not is_terminal():
+        raise InputError("attach needs a terminal", f"llamaduo-tui logs {found.name} -f")
+    _open_app(root, found)
 
 
 @main.command()
@@ -262,12 +295,28 @@ def stop(root: Path, run_name: str) -> None:
 
 @main.command()
 @_run
+@click.pass_obj
+def pause(root: Path, run_name: str) -> None:
+    """Hold a run in its tracks, until `resume`.
+
+    Its worker and its memory stay; it makes no further calls.
+
+    \b
+    Example:  llamaduo-tui pause demo
+    """
+    from llamaduo_tui import control, overview
+
+    click.echo(control.pause(overview.find(root, run_name), on=True))
+
+
+@main.command()
+@_run
 @_headless
 @_yes
 @_detach
 @click.pass_obj
 def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -> None:
-    """Go on after a stop, a failure or a crash.
+    """Go on after a pause, a stop, a failure or a crash.
 
     A run that still works is followed; one that has ended says how.
 
@@ -278,16 +327,19 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
 
     from llamaduo_tui import control, overview
     from llamaduo_tui.follow import conclude
+    from llamaduo_tui.listing import WORKING
 
     found = overview.find(root, run_name)
-    if found.status().seen(time.time()) in ("running", "waiting", "paused", "stale"):
-        click.echo(f"{found.name} is being worked on already" + ("" if detach else ": following it"))
-        _follow(found, headless=headless, detach=detach)
+    state = found.status().seen(time.time())
+    if state in WORKING:
+        going = control.pause(found, on=False) if state == "paused" else f"{found.name} is being worked on already"
+        click.echo(going + ("" if detach else ": following it"))
+        _follow(root, found, headless=headless, detach=detach)
     view = control.view_of(found)
     if view.outcome is not None and view.outcome.report is not None:
         click.echo(f"{found.name} has ended; nothing is left to resume")
         sys.exit(conclude(found, view))
-    _start(found, headless=headless, yes=yes, detach=detach)
+    _start(root, found, headless=headless, yes=yes, detach=detach)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -302,7 +354,7 @@ def sandbox(options: tuple[str, ...]) -> None:
     \b
     Example:  llamaduo-tui sandbox --port 8080 --latency 0.2
     """
-    os.execv(sys.executable, [sys.executable, "-m", "engine.sandbox", *options])  # noqa: S606 - no shell is wanted
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "engine.sandbox", *options])  # noqa: S606 - no shell is wanted
 
 
 @main.command()
@@ -338,30 +390,64 @@ def locate(root: Path, as_json: bool) -> None:
 def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
     from llamaduo_tui import launch
 
-    _start(launch.create(root, name, settings, yes), headless=headless, yes=yes, detach=detach)
+    _start(root, launch.create(root, name, settings, yes), headless=headless, yes=yes, detach=detach)
 
 
-def _start(run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
     from llamaduo_tui import launch
 
     pid = launch.start(run, yes)
     click.echo(f"{run.name} is at work (pid {pid}) in {run.folder}")
-    _follow(run, headless=headless, detach=detach)
+    _follow(root, run, headless=headless, detach=detach)
 
 
-def _follow(run: Run, *, headless: bool, detach: bool) -> NoReturn:
+def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
     """Follow a run at work and exit as it ends; detached, say how to follow it and exit."""
     from llamaduo_tui.follow import follow, is_terminal
 
     if detach:
-        click.echo(f"follow it: llamaduo-tui logs {run.name} -f\nstop it:   llamaduo-tui stop {run.name}")
+        click.echo(f"follow it: llamaduo-tui attach {run.name}\nstop it:   llamaduo-tui stop {run.name}")
         sys.exit(0)
-    sys.exit(follow(run, headless=headless or not is_terminal()))
+    if headless or not is_terminal():
+        sys.exit(follow(run))
+    _open_app(root, run)
+
+
+def _open_app(root: Path, at: Run | None = None) -> NoReturn:
+    """Open the app; left at a run, exit as that run has ended, or as left running."""
+    from llamaduo_tui.app import LlamaDuoApp
+
+    app = LlamaDuoApp(root, at)
+    app.run()
+    if app.return_code or at is None:
+        sys.exit(app.return_code)
+    from llamaduo_tui import control
+    from llamaduo_tui.follow import LEFT_RUNNING, conclude
+
+    view = control.view_of(at)
+    sys.exit(conclude(at, view) if view.ended else LEFT_RUNNING)
 
 
 def _module(name: str, *args: str) -> NoReturn:
-    """Run a heavy module as a process of its own and exit as it does."""
-    sys.exit(subprocess.run([sys.executable, "-m", name, *args]).returncode)
+    """Run a heavy module as a process of its own, show what it says, and exit as it does.
+
+    -P keeps the folder that the user stands in off its path: what lies there is data, not code.
+    """
+    command = [sys.executable, "-P", "-m", name, *args]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    errors = threading.Thread(target=_pass_on, args=(process.stderr, True), daemon=True)
+    errors.start()
+    try:
+        _pass_on(process.stdout, False)
+        errors.join()
+        sys.exit(process.wait())
+    finally:
+        process.kill()
+
+
+def _pass_on(stream: IO[str] | None, err: bool) -> None:
+    for line in stream or ():
+        click.echo(clean(line.rstrip("\n")), err=err)
 
 
 def _print_json(value: Any) -> None:

@@ -1,9 +1,10 @@
-"""Answers and orders from outside of a follower: approve, reject and stop."""
+"""What people tell a run from any terminal: approve, reject, stop, pause, resume and delete."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 
@@ -11,10 +12,12 @@ from engine import commands
 from engine.commands import Command
 from engine.errors import InputError, LlamaDuoError
 from engine.events import EventReader
-from engine.run import Process, Run
+from engine.run import Process, Run, lock
+from llamaduo_tui.listing import WORKING
 from llamaduo_tui.state import RunView, reduce
 
 POLL_S = 0.1
+PAUSE_S = 5.0
 STOP_S = 20.0
 TERMINATE_S = 10.0
 
@@ -61,7 +64,7 @@ def stop(run: Run) -> str:
     """
     status = run.status()
     state, worker = status.seen(time.time()), status.process
-    if worker is None or state not in ("running", "waiting", "paused", "stale"):
+    if worker is None or state not in WORKING:
         gone = ": its worker is gone" if state == "crashed" else ""
         return f"{run.name} isn't running: it is {state}{gone}"
     commands.send(run.commands_file, Command(kind="stop", worker=worker.pid))
@@ -78,6 +81,45 @@ def stop(run: Run) -> str:
     raise LlamaDuoError(
         f"the worker (pid {worker.pid}) was told to stop but still works", f"at last: kill -9 {worker.pid}"
     )
+
+
+def pause(run: Run, on: bool) -> str:
+    """Hold a working run in its tracks, or let it go on; waits until its worker has obeyed.
+
+    Raises InputError for a run that isn't at work, LlamaDuoError where the worker does not answer.
+    """
+    status = run.status()
+    state, worker = status.seen(time.time()), status.process
+    if worker is None or state not in WORKING:
+        hint = f"llamaduo-tui resume {run.name}" if state in ("crashed", "stopped", "failed") else ""
+        raise InputError(f"{run.name} isn't at work: it is {state}", hint)
+    if (state == "paused") is not on:
+        commands.send(run.commands_file, Command(kind="pause" if on else "resume", worker=worker.pid))
+        end = time.monotonic() + PAUSE_S
+        while (run.status().state == "paused") is not on:
+            if time.monotonic() > end:
+                raise LlamaDuoError(
+                    f"the worker (pid {worker.pid}) was told to {'pause' if on else 'go on'} but has not yet",
+                    f"see: llamaduo-tui status {run.name}",
+                )
+            time.sleep(POLL_S)
+    return f"{run.name} is paused; go on with: llamaduo-tui resume {run.name}" if on else f"{run.name} goes on"
+
+
+def delete(run: Run) -> str:
+    """Delete a run's folder with all that is in it.
+
+    Raises LlamaDuoError for a run that is being worked on, or that cannot be deleted.
+    """
+    state = run.status().seen(time.time())
+    if state in WORKING:
+        raise InputError(f"{run.name} is being worked on: it is {state}", "stop it first")
+    with lock(run):
+        try:
+            shutil.rmtree(run.folder)
+        except OSError as error:
+            raise LlamaDuoError(f"{run.folder}: cannot be deleted: {error.strerror}") from None
+    return f"{run.name} is deleted"
 
 
 def _ends(run: Run, worker: Process, seconds: float) -> bool:

@@ -54,11 +54,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Training loss at a step, in nats a token; `dev` only where it was measured."""
+    """A step of the training: losses in nats a token, `dev` only where it was measured."""
 
     step: int
     train: float | None
     dev: float | None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +182,19 @@ def _reduce_stage(section: Section, event: Event) -> Section:
 
 
 def _losses(losses: tuple[Loss, ...], event: TrainMetrics) -> tuple[Loss, ...]:
-    point = Loss(event.step, event.loss, event.dev_loss)
+    point = Loss(event.step, event.loss, event.dev_loss, event.learning_rate, event.tokens_per_second)
     before = losses
     if losses and losses[-1].step >= event.step:
         same = next((loss for loss in losses if loss.step == event.step), None)
         before = tuple(loss for loss in losses if loss.step < event.step)
         if same is not None and same == losses[-1]:
-            point = Loss(event.step, _either(event.loss, same.train), _either(event.dev_loss, same.dev))
+            point = Loss(
+                event.step,
+                _either(event.loss, same.train),
+                _either(event.dev_loss, same.dev),
+                _either(event.learning_rate, same.learning_rate),
+                _either(event.tokens_per_second, same.tokens_per_second),
+            )
     if len(before) >= LOSS_POINTS:
         before = tuple(loss for i, loss in enumerate(before) if i % 2 == 0 or loss.dev is not None)[-LOSS_POINTS:]
     return (*before, point)

@@ -76,6 +76,14 @@ def stopwatch(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def age(seconds: float) -> str:
+    """How long ago, in one unit: "now", "5 min", "3 h", "12 d"."""
+    minutes = int(max(0.0, seconds) // 60)
+    if minutes < 60:
+        return f"{minutes} min" if minutes else "now"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
 def money(usd: float | None) -> str:
     """US dollars, to the cent or to two digits that tell something."""
     if usd is None:

@@ -1,42 +1,61 @@
-"""A hard cap in money: reserved before a call, settled after it."""
+"""A hard cap in money and in calls: reserved before a call, settled after it; where it is used up, calls wait."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
-from engine.errors import BudgetError
+TINY = 1e-12
+"""What is left of sums of dollars by rounding."""
 
 
 class Budget:
-    """What was spent, what calls in flight may still cost, and the cap (None: no cap), all in USD."""
+    """What was spent, what calls in flight may still cost, and the caps (None: no cap), in USD and in calls."""
 
-    def __init__(self, cap: float | None, spent: float) -> None:
-        self.spent = spent
-        self._cap = cap
-        self._reserved = 0.0
-        self._settled = asyncio.Condition()
+    def __init__(
+        self, usd: float | None, calls: int | None, *, spent: float, asked: int, on_used_up: Callable[[str], None]
+    ) -> None:
+        self._usd, self._calls = usd, calls
+        self._spent, self._asked = spent, asked
+        self._reserved, self._in_flight = 0.0, 0
+        self._on_used_up = on_used_up
+        self._told = False
+        self._changed = asyncio.Condition()
 
     async def reserve(self, most: float) -> None:
-        """Set `most` aside; waits for calls in flight where their true cost may leave room.
+        """Set a call that costs at most `most` aside.
 
-        Raises BudgetError when the call could pass the cap even after those are settled.
+        Waits for calls in flight where their true cost may leave room, else for higher caps, and says so.
         """
-        async with self._settled:
-            while self._cap is not None and self.spent + self._reserved + most > self._cap:
-                if self._reserved == 0:
-                    raise BudgetError(
-                        f"the budget of ${self._cap:.2f} is used up: ${self.spent:.2f} spent, "
-                        f"and the next call may cost ${most:.4f}",
-                        "raise budget_usd in the run's migration.toml, then resume: nothing is lost or paid twice",
-                    )
-                await self._settled.wait()
+        async with self._changed:
+            while problem := self._problem(most):
+                if self._in_flight == 0 and not self._told:
+                    self._told = True
+                    self._on_used_up(problem)
+                await self._changed.wait()
             self._reserved += most
+            self._in_flight += 1
 
-    async def settle(self, most: float, cost: float) -> None:
-        """Give a reservation back and book what the call did cost."""
-        async with self._settled:
-            self._reserved = max(0.0, self._reserved - most)
-            if self._reserved < 1e-12:
-                self._reserved = 0.0
-            self.spent += cost
-            self._settled.notify_all()
+    async def settle(self, most: float, cost: float, calls: int) -> None:
+        """Give a reservation back and book what the call did cost, and how many calls it was: 1, or 0 for none."""
+        async with self._changed:
+            self._in_flight -= 1
+            self._reserved = self._reserved - most if self._in_flight else 0.0
+            self._spent += cost
+            self._asked += calls
+            self._changed.notify_all()
+
+    async def cap(self, usd: float | None, calls: int | None) -> None:
+        """Set other caps; who waits looks again."""
+        async with self._changed:
+            self._usd, self._calls = usd, calls
+            self._told = False
+            self._changed.notify_all()
+
+    def _problem(self, most: float) -> str:
+        """Why a call does not fit; "" where it does."""
+        if self._usd is not None and self._spent + self._reserved + most > self._usd + TINY:
+            return f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next call may cost ${most:.4f}"
+        if self._calls is not None and self._asked + self._in_flight + 1 > self._calls:
+            return f"all {self._calls} calls are used"
+        return ""

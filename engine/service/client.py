@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import re
+import sqlite3
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openai import OpenAIError
@@ -17,14 +20,20 @@ from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
 from engine.rows import Message
 from engine.service.budget import Budget
+from engine.service.cache import Cache
+from engine.service.headers import retry_after, used_up
 from engine.service.ledger import Ledger, Reply, request_key
 from engine.service.limiter import Limiter
-from engine.service.models import exceptions, litellm, litellm_name, price
+from engine.service.models import exceptions, litellm, litellm_name, price, supports_schema
+from engine.service.schemas import Schema, response_format
+from engine.service.tokens import Expectation, most_tokens, prompt_bytes
 
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
 
-LONGEST_PAUSE_S = 300.0
+TELL_EVERY_S = 30.0
+"""Faults are told no more often."""
+
 RETRIED_STATUS = (408, 409, 429)
 REFUSALS = ("context_length_exceeded", "content_policy_violation", "content_filter", "invalid_prompt")
 """OpenAI's codes for a prompt that it will not answer; litellm knows some of them by their message alone."""
@@ -50,104 +59,188 @@ class Usage:
 
 
 class Client:
-    """One for all stages of a worker, so that limits, ledger and budget are shared."""
+    """One for all stages of a worker, so that limits, ledger and budget are shared.
+
+    `on_trouble` is told of faults, twice a minute at most; `on_used_up` that the budget is, whereupon calls wait for
+    `cap`.
+    """
 
     def __init__(
         self,
         settings: Service,
         ledger: Ledger,
         *,
+        cache: Cache | None = None,
         sandbox_base: str | None = None,
         gate: asyncio.Event | None = None,
         on_change: Callable[[Usage], None] = lambda _: None,
         on_trouble: Callable[[str], None] = lambda _: None,
+        on_used_up: Callable[[str], None] = lambda _: None,
     ) -> None:
         totals = ledger.totals()
         self.usage = Usage(totals.calls, 0, 0, totals.prompt_tokens, totals.completion_tokens, totals.cost_usd)
         self._settings = settings
         self._ledger = ledger
+        self._cache = cache
         self._sandbox_base = sandbox_base
         self._gate = gate
         self._on_change = on_change
         self._on_trouble = on_trouble
-        self._limiter = Limiter(settings.rpm, settings.tpm, settings.concurrency)
-        self._budget = Budget(settings.budget_usd, totals.cost_usd)
+        self._budget = Budget(
+            *(settings.budget_usd, settings.budget_calls),
+            spent=totals.cost_usd,
+            asked=totals.calls,
+            on_used_up=on_used_up,
+        )
+        self._limiters: dict[str, Limiter] = {}
+        self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
+        self._answered, self._told = time.monotonic(), -math.inf
 
     async def complete(
-        self, messages: list[Message], *, model: str, max_tokens: int, temperature: float, repeat: int = 0
+        self,
+        messages: list[Message],
+        *,
+        model: str,
+        max_tokens: int,
+        temperature: float,
+        repeat: int = 0,
+        schema: Schema | None = None,
     ) -> Reply:
         """The reply to a chat; an identical request (of the same repeat) is paid once.
 
-        Raises RefusedError for this request alone, ServiceError where the service cannot be used.
+        It keeps to `schema` where the model is known to be able to. Raises RefusedError for this request alone,
+        ServiceError where the service cannot be used.
         """
-        params = {"temperature": temperature, "max_tokens": max_tokens, **self._settings.params}
-        request = {"model": model, "messages": messages, "params": params, "repeat": repeat}
+        params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+        if schema is not None and supports_schema(model):
+            params["response_format"] = response_format(schema)
+        request = {
+            "model": model,
+            "messages": messages,
+            "params": {**params, **self._settings.params},
+            "repeat": repeat,
+        }
         key = request_key(request)
-        while (known := self._ledger.reply(key)) is None:
-            if key not in self._in_flight:
-                task = asyncio.create_task(self._pay(key, request))
-                self._in_flight[key] = task
-                task.add_done_callback(lambda _: self._in_flight.pop(key, None))
-                return await task
-            same = self._in_flight[key]
+        while (same := self._in_flight.get(key)) is not None:
             await asyncio.wait([same])
             if not same.cancelled():
-                same.result()  # what it failed of, we failed of too
+                return self._reused(same.result())  # what it failed of, we failed of too
+        task = asyncio.create_task(self._reply(key, request))
+        self._in_flight[key] = task
+        task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+        return await task
+
+    async def cap(self, usd: float | None, calls: int | None) -> None:
+        """Set other caps than those of the settings."""
+        await self._budget.cap(usd, calls)
+
+    async def _reply(self, key: str, request: dict[str, Any]) -> Reply:
+        known = await self._ledger.reply(key)
+        if known is None and (known := await self._from_cache(request)) is not None:
+            await self._ledger.keep(key, request, known, time.time())
+        return self._reused(known) if known is not None else await self._pay(key, request)
+
+    def _reused(self, reply: Reply) -> Reply:
         self.usage.cached_calls += 1
         self._on_change(self.usage)
-        return known
+        return replace(reply, cached=True)
 
     async def _pay(self, key: str, request: dict[str, Any]) -> Reply:
         most = self._most(request)
-        async with self._limiter.slot():
+        limiter = self._limiter(request["model"])
+        async with limiter.slot():
             await self._budget.reserve(most)
-            cost = 0.0
+            cost, calls = 0.0, 0
             try:
-                self._ledger.asking(key, request)
-                reply = await self._ask_until_answered(request)
-                cost = reply.cost_usd
-                self._ledger.answered(key, reply)
+                asked = time.time()
+                reply = await self._ask_until_answered(request, limiter)
+                cost, calls = reply.cost_usd, 1
+                self._book(reply)
+                await asyncio.shield(self._ledger.keep(key, request, reply, asked))  # it is paid, whatever happens now
             finally:
-                await self._budget.settle(most, cost)
+                await self._budget.settle(most, cost, calls)
+        await self._to_cache(request, reply)
+        return reply
+
+    def _book(self, reply: Reply) -> None:
         self.usage.calls += 1
         self.usage.prompt_tokens += reply.prompt_tokens
         self.usage.completion_tokens += reply.completion_tokens
         self.usage.cost_usd += reply.cost_usd
         self._on_change(self.usage)
-        return reply
 
-    async def _ask_until_answered(self, request: dict[str, Any]) -> Reply:
-        tokens = _rough_tokens(request)
+    def _limiter(self, model: str) -> Limiter:
+        """Providers count by model."""
+        if model not in self._limiters:
+            settings = self._settings
+            self._limiters[model] = Limiter(settings.rpm, settings.tpm, settings.concurrency)
+        return self._limiters[model]
+
+    async def _from_cache(self, request: dict[str, Any]) -> Reply | None:
+        if self._cache is None or request["model"] == SANDBOX_MODEL:
+            return None
+        try:
+            return await self._cache.reply(request, self._address(request["model"]))
+        except sqlite3.Error as error:
+            self._do_without_cache(error)
+            return None
+
+    async def _to_cache(self, request: dict[str, Any], reply: Reply) -> None:
+        if self._cache is None or request["model"] == SANDBOX_MODEL:
+            return
+        try:
+            await self._cache.keep(request, self._address(request["model"]), reply)
+        except sqlite3.Error as error:
+            self._do_without_cache(error)
+
+    def _do_without_cache(self, error: sqlite3.Error) -> None:
+        self._cache = None
+        self._on_trouble(f"replies are not kept for later runs: {error}")
+
+    def _address(self, model: str) -> str:
+        return str(self._endpoint(model).get("api_base", ""))
+
+    async def _ask_until_answered(self, request: dict[str, Any], limiter: Limiter) -> Reply:
+        expected = self._expected[request["model"]]
         tries, give_up = 0, 0.0
         while True:
             if self._gate is not None:
                 await self._gate.wait()
-            await self._limiter.turn(tokens)
+            tokens = expected.tokens(request)
+            await limiter.turn(tokens)
+            sent = time.monotonic()
             try:
-                reply = await self._ask(request)
-                self._limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
-                return reply
+                reply, headers = await self._ask(request)
             except OpenAIError as error:
                 if _concerns_this_request(error):
                     raise RefusedError(self._say(error)) from None
                 if not _passes(error):
                     raise self._unusable(error, request["model"]) from None
                 tries += 1
-                self._note_trouble(error)
-                pause = _retry_after(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
+                self._note_trouble(error, request["model"])
+                pause = _pause(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
                 give_up = give_up or time.monotonic() + self._patience(error)
                 if time.monotonic() + pause > give_up:
                     raise self._gave_up(error, request["model"]) from None
                 if isinstance(error, exceptions.RateLimitError):
-                    self._limiter.pause(pause)
+                    limiter.window.refused(sent)
+                    limiter.pause(pause)
                 await asyncio.sleep(pause)
+            else:
+                self._answered = time.monotonic()
+                limiter.window.answered()
+                limiter.pause(used_up(headers, limiter.unknown))
+                limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
+                expected.learn(request, reply)
+                return reply
 
     def _patience(self, error: OpenAIError) -> float:
         answers = self.usage.calls > 0 or isinstance(error, exceptions.RateLimitError)
         return self._settings.patience_s if answers else min(FIRST_PATIENCE_S, self._settings.patience_s)
 
-    async def _ask(self, request: dict[str, Any]) -> Reply:
+    async def _ask(self, request: dict[str, Any]) -> tuple[Reply, Mapping[str, str]]:
+        """The service's answer to one request, and its headers; raises what litellm raises."""
         answer = await litellm.acompletion(
             model=litellm_name(request["model"]),
             messages=[{**message, "content": _whole(message["content"])} for message in request["messages"]],
@@ -161,15 +254,18 @@ class Client:
             raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
         if not answer.choices:
             raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
+        return self._read(answer, request), _headers(answer)
+
+    def _read(self, answer: Any, request: dict[str, Any]) -> Reply:
         choice, usage = answer.choices[0], answer.usage
         text = _whole(choice.message.content or "")
         # A service that doesn't count is booked by our own, generous count.
-        prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else _rough_tokens(request)
-        completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else _most_tokens(text)
+        prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
+        completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
         prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
         return Reply(
             text=text,
-            finish_reason=choice.finish_reason or "stop",
+            finish_reason=_whole(choice.finish_reason or "stop"),
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
@@ -189,13 +285,22 @@ class Client:
 
     def _most(self, request: dict[str, Any]) -> float:
         prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
-        prompt_tokens = sum(_most_tokens(message["content"]) + 16 for message in request["messages"])
+        prompt_tokens = prompt_bytes(request) + 16 * len(request["messages"])
         return prompt_tokens * prompt_price + int(request["params"]["max_tokens"]) * completion_price
 
-    def _note_trouble(self, error: Exception) -> None:
+    def _note_trouble(self, error: Exception, model: str) -> None:
         self.usage.failed_calls += 1
         self._on_change(self.usage)
-        self._on_trouble(f"the service answered with an error, trying again: {self._say(error)}")
+        now = time.monotonic()
+        if now - self._told < TELL_EVERY_S:
+            return
+        self._told = now
+        silent = now - self._answered
+        if silent < TELL_EVERY_S:
+            self._on_trouble(f"{model} answered with an error, trying again: {self._say(error)}")
+        else:
+            since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
+            self._on_trouble(f"waiting for {model}, no answer since {since} ({silent:.0f} s): {self._say(error)}")
 
     def _gave_up(self, error: Exception, model: str) -> ServiceError:
         return ServiceError(
@@ -249,20 +354,13 @@ def _whole(text: str) -> str:
     return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _rough_tokens(request: dict[str, Any]) -> int:
-    """Tokens of a prompt, rather too many: three bytes each."""
-    return sum(_most_tokens(message["content"]) for message in request["messages"]) // 3 + 16
+def _headers(answer: Any) -> dict[str, str]:
+    """The service's own headers; litellm keeps them aside, under names of its own."""
+    kept = answer._hidden_params.get("additional_headers") or {}
+    return {name.removeprefix("llm_provider-").lower(): str(value) for name, value in kept.items()}
 
 
-def _most_tokens(text: str) -> int:
-    """An upper bound for the tokens of a text: tokenizers make at most one of a byte."""
-    return len(text.encode(errors="surrogatepass"))
-
-
-def _retry_after(error: Exception) -> float | None:
-    """The seconds to wait that the service named; litellm keeps its headers aside."""
+def _pause(error: Exception) -> float | None:
+    """The seconds to wait that the service named."""
     headers = getattr(error, "litellm_response_headers", None) or {}
-    try:
-        return min(LONGEST_PAUSE_S, max(0.0, float(headers.get("retry-after", ""))))
-    except ValueError:
-        return None
+    return retry_after(headers) or used_up(headers, ("requests", "tokens")) or None

@@ -1,17 +1,18 @@
-"""The ledger: every service call with its reply and cost, in SQLite, so that nothing is paid twice.
+"""The ledger: every answered service call with its cost, in SQLite, so that nothing is paid twice.
 
-One process writes it. The journal mode is DELETE, since write-ahead logs are unsafe on network file systems.
+One process writes it. A reply is committed before anybody uses it; a call that was in flight at a crash is not in it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from engine.service.database import Database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -31,7 +32,7 @@ CREATE TABLE IF NOT EXISTS calls (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the service answered, and what that cost; `cached` where the ledger answered."""
+    """What the service answered, and what that cost; `cached` where nothing was asked for it now."""
 
     text: str
     finish_reason: str
@@ -58,53 +59,39 @@ def request_key(request: dict[str, Any]) -> str:
 
 
 class Ledger:
-    """Opened by the one worker of a run; a reply is committed before anybody uses it."""
+    """Opened by the one worker of a run."""
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=DELETE")
-        self._database.execute(SCHEMA)
+        self._database = Database(path, SCHEMA)
+        self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
 
-    def reply(self, key: str) -> Reply | None:
+    async def reply(self, key: str) -> Reply | None:
         """The answer of an earlier, identical request."""
-        row = self._database.execute(
-            "SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd FROM calls"
-            " WHERE key = ? AND answered IS NOT NULL",
-            (key,),
-        ).fetchone()
-        if row is None:
+        if key not in self._keys:
             return None
+        row = await self._database.row(
+            "SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd FROM calls WHERE key = ?", (key,)
+        )
         text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
         return Reply(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
 
-    def asking(self, key: str, request: dict[str, Any]) -> None:
-        """Note a request before it is sent, so that a crash shows what was in flight."""
-        self._database.execute(
-            "INSERT OR REPLACE INTO calls (key, model, request, asked) VALUES (?, ?, ?, ?)",
-            (key, request["model"], json.dumps(request), time.time()),
-        )
-
-    def answered(self, key: str, reply: Reply) -> None:
-        """Keep the answer to a request that `asking` noted."""
-        self._database.execute(
-            "UPDATE calls SET answered = ?, reply = ?, finish_reason = ?, prompt_tokens = ?, completion_tokens = ?,"
-            " cost_usd = ? WHERE key = ?",
+    async def keep(self, key: str, request: dict[str, Any], reply: Reply, asked: float) -> None:
+        """Keep an answer to a request that was sent at `asked`, in seconds since the epoch."""
+        await self._database.write(
+            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                time.time(),
-                reply.text,
-                reply.finish_reason,
-                reply.prompt_tokens,
-                reply.completion_tokens,
-                reply.cost_usd,
-                key,
+                *(key, request["model"], json.dumps(request), asked, time.time(), reply.text, reply.finish_reason),
+                *(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd),
             ),
         )
+        self._keys.add(key)
 
     def totals(self) -> Totals:
-        row = self._database.execute(
+        """What was paid so far; a reply that an earlier run had paid for took no tokens and is no call."""
+        (row,) = self._database.rows(
             "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
-            " COALESCE(SUM(cost_usd), 0.0) FROM calls WHERE answered IS NOT NULL"
-        ).fetchone()
+            " COALESCE(SUM(cost_usd), 0.0) FROM calls WHERE answered IS NOT NULL AND prompt_tokens > 0"
+        )
         return Totals(*row)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Stay within requests and tokens a minute: wait before asking instead of being refused after."""
+"""Stay within a service's limits: those that are known are never passed, those that are not are found."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+PACE = 0.98
+"""Share of a limit that is used: a request that is held up on its way comes closer to the next one."""
+
+BURST_S = 0.25
+"""Seconds of a rate that may be sent at once, less than services grant, for the same reason."""
+
+FIRST_CALLS = 8
+"""Calls in flight to begin with."""
+
+SHRINK = 0.7
+
 
 class Bucket:
-    """A token bucket that refills continuously and holds one second's worth (at least one request)."""
+    """A token bucket that refills continuously and holds a quarter of a second's worth (at least one request)."""
 
     def __init__(self, per_minute: float) -> None:
-        self._rate = per_minute / 60.0
-        self._size = max(1.0, self._rate)
+        self._rate = PACE * per_minute / 60.0
+        self._size = max(1.0, BURST_S * self._rate)
         self._level = self._size
         self._filled = time.monotonic()
 
@@ -29,15 +40,71 @@ class Bucket:
         self._level -= amount
 
 
+class Window:
+    """How many calls may be in flight: it grows while they are answered, and shrinks where the service has too many.
+
+    As congestion control does it (additive increase, multiplicative decrease; Jacobson, "Congestion Avoidance and
+    Control", 1988): by one with every answer until the first refusal, then by one with every window of answers.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = float(min(FIRST_CALLS, most))
+        self._in_flight = 0
+        self._refused = False
+        self._shrunk = 0.0
+        self._entrance = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def size(self) -> int:
+        return int(self._size)
+
+    async def enter(self) -> None:
+        """Wait for room; callers are served in order."""
+        async with self._entrance:
+            await self._room.wait()
+            self._in_flight += 1
+            self._look()
+
+    def leave(self) -> None:
+        self._in_flight -= 1
+        self._look()
+
+    def answered(self) -> None:
+        """Grow, unless the calls would have fitted into a smaller window too."""
+        if self._in_flight >= self.size:
+            self._size = min(float(self._most), self._size + (1 / self._size if self._refused else 1))
+            self._look()
+
+    def refused(self, sent: float) -> None:
+        """Shrink, once for all calls that were under way together; `sent` is on the monotonic clock."""
+        if sent >= self._shrunk:
+            self._refused, self._shrunk = True, time.monotonic()
+            self._size = max(1.0, self._size * SHRINK)
+            self._look()
+
+    def _look(self) -> None:
+        if self._in_flight < self.size:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
 class Limiter:
-    """One for all calls that share a key: bounds rate and calls in flight, and pauses when told to."""
+    """One for all calls to a model: bounds their rate and how many are in flight, and pauses when told to.
+
+    `rpm` and `tpm` are requests and tokens a minute, None where unknown; `concurrency` bounds the calls in flight.
+    """
 
     def __init__(self, rpm: int | None, tpm: int | None, concurrency: int) -> None:
         self._requests = Bucket(rpm) if rpm else None
         self._tokens = Bucket(tpm) if tpm else None
-        self._slots = asyncio.Semaphore(concurrency)
         self._turn = asyncio.Lock()
         self._resume_at = 0.0
+        self.window = Window(concurrency)
+        self.unknown = [kind for kind, limit in (("requests", rpm), ("tokens", tpm)) if limit is None]
 
     def pause(self, seconds: float) -> None:
         """Start no call for a while: the service asked for it."""
@@ -46,11 +113,14 @@ class Limiter:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Hold one of the places for calls in flight; callers are served in order."""
-        async with self._slots:
+        await self.window.enter()
+        try:
             yield
+        finally:
+            self.window.leave()
 
-    async def turn(self, tokens: int) -> None:
-        """Wait until a request of about `tokens` tokens may be sent."""
+    async def turn(self, tokens: float) -> None:
+        """Wait until a request that takes about `tokens` tokens, its answer included, may be sent."""
         async with self._turn:
             while (wait := self._wait(tokens)) > 0:  # noqa: ASYNC110 - time passes, no event is set
                 await asyncio.sleep(wait)
@@ -59,12 +129,12 @@ class Limiter:
             if self._tokens:
                 self._tokens.take(tokens)
 
-    def correct(self, tokens: int) -> None:
-        """Book what a request took more (or less) than was announced: its answer, above all."""
+    def correct(self, tokens: float) -> None:
+        """Book what a request took more (or less) than was announced."""
         if self._tokens:
             self._tokens.take(tokens)
 
-    def _wait(self, tokens: int) -> float:
+    def _wait(self, tokens: float) -> float:
         waits = [self._resume_at - time.monotonic()]
         if self._requests:
             waits.append(self._requests.seconds_until(1))

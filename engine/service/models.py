@@ -5,6 +5,7 @@ Without LITELLM_LOCAL_MODEL_COST_MAP its import stalls on the network.
 
 from __future__ import annotations
 
+import functools
 import os
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -14,7 +15,7 @@ from litellm import exceptions
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import InputError
 
-__all__ = ["exceptions", "litellm", "litellm_name", "missing_keys", "price"]
+__all__ = ["exceptions", "litellm", "litellm_name", "missing_keys", "price", "supports_schema"]
 
 litellm.suppress_debug_info = True
 litellm.drop_params = True
@@ -24,6 +25,12 @@ litellm.telemetry = False
 def litellm_name(model: str) -> str:
     """How litellm calls a model of our settings."""
     return f"openai/{SANDBOX_MODEL}" if model == SANDBOX_MODEL else model
+
+
+@functools.cache
+def supports_schema(model: str) -> bool:
+    """Whether litellm knows that the model keeps to a JSON schema."""
+    return bool(litellm.supports_response_schema(model=litellm_name(model)))
 
 
 def price(model: str, settings: Service) -> tuple[float, float] | None:

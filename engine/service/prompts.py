@@ -30,6 +30,12 @@ class Prompts:
         """The prompt that asks for the scores of one response."""
         return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response)
 
+    @property
+    def order(self) -> str:
+        """In which order the judge is shown the texts, as judges favour places."""
+        names = {"instruction": "instruction", "human_response": "reference", "lm_response": "response"}
+        return ", ".join(names[name] for name in self.eval.get_identifiers())
+
     def synthesis(self, *, instruction: str, response: str, topic: str, count: int, variation: str) -> str:
         """The prompt that asks for `count` new pairs like one seed pair."""
         return self.synth_data_gen.substitute(

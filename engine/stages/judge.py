@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
+from statistics import stdev
 
 from engine import jsonl
 from engine.config import Migration
@@ -12,7 +14,7 @@ from engine.errors import StageError
 from engine.events import Emit
 from engine.rows import Message, Response, Verdict, prompt_text
 from engine.run import Manifest, file_hash, finish
-from engine.service import replies
+from engine.service import replies, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
@@ -21,41 +23,52 @@ from engine.stages.progress import Progress
 MAX_TOKENS = 4096
 """Room for a judge that thinks before it answers."""
 
-TRIES = 3
+TRIES = 4
 """Times that a judge is asked for one verdict, each time told what was wrong with its reply."""
+
+
+FIRST_REPEATS = 2
+"""Repeats that it takes to see whether they agree."""
+
+AGREEMENT = 2.0
+"""Points: the standard error of a response's mean score at which its repeats agree, and no more of them are asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One verdict to get."""
+    """One response before one judge."""
 
     response: Response
     judge: str
-    repeat: int
 
 
 async def judge(
     settings: Migration, prompts: Prompts, client: Client, responses_file: Path, folder: Path, emit: Emit
 ) -> Manifest:
-    """Judge every response `repeats` times with every judge; writes verdicts.jsonl and the manifest.
+    """Judge every response with every judge, up to `repeats` times; writes verdicts.jsonl and the manifest.
 
-    A verdict that cannot be had is a row with `error`; StageError where no verdict is readable at all.
+    Adaptive repeats end for a response once they agree. A verdict that cannot be had is a row with `error`; StageError
+    where no verdict is readable at all.
     """
     began, spent = time.monotonic(), client.usage.cost_usd
-    cases = [
-        Case(Response(**row), model, repeat)
-        for row in jsonl.read(responses_file)
-        for model in settings.judge_models
-        for repeat in range(settings.judge.repeats)
-    ]
-    progress = Progress(emit, len(cases), "verdicts")
+    repeats = settings.judge.repeats
+    cases = [Case(Response(**row), model) for row in jsonl.read(responses_file) for model in settings.judge_models]
+    progress = Progress(emit, len(cases) * repeats, "verdicts")
 
-    async def one(case: Case) -> Verdict:
-        verdict = await _verdict(case, prompts, client)
+    async def one(case: Case, repeat: int) -> Verdict:
+        verdict = await _verdict(case, repeat, prompts, client)
         progress.advance()
         return verdict
 
-    verdicts = await concurrently(one(case) for case in cases)
+    async def judged(case: Case) -> list[Verdict]:
+        first = min(FIRST_REPEATS, repeats) if settings.judge.adaptive else repeats
+        verdicts = await concurrently(one(case, repeat) for repeat in range(first))
+        while len(verdicts) < repeats and not agree(verdicts):
+            verdicts.append(await one(case, len(verdicts)))
+        progress.advance(repeats - len(verdicts))
+        return verdicts
+
+    verdicts = [verdict for found in await concurrently(map(judged, cases)) for verdict in found]
     errors = [verdict.error for verdict in verdicts if verdict.error]
     if len(errors) == len(verdicts):
         raise StageError(f"no verdict could be read: {errors[0]}", "check [judge] models and prompts, then resume")
@@ -67,14 +80,27 @@ async def judge(
             inputs={str(responses_file.relative_to(folder.parent)): file_hash(responses_file)},
             settings=settings.digest(),
             seed=settings.loop.seed,
-            counts={"verdicts": len(verdicts) - len(errors), "errors": len(errors)},
+            counts={
+                "verdicts": len(verdicts) - len(errors),
+                "errors": len(errors),
+                "spared": len(cases) * repeats - len(verdicts),
+                "order": prompts.order,
+            },
             seconds=round(time.monotonic() - began, 2),
             cost_usd=client.usage.cost_usd - spent,
         ),
     )
 
 
-async def _verdict(case: Case, prompts: Prompts, client: Client) -> Verdict:
+def agree(verdicts: list[Verdict]) -> bool:
+    """Whether the repeats for one response leave little doubt about its means: about both, at least two readable."""
+    scores = [(v.similarity, v.precision) for v in verdicts if v.similarity is not None and v.precision is not None]
+    if len(scores) < FIRST_REPEATS:
+        return False
+    return all(stdev(values) / sqrt(len(values)) <= AGREEMENT for values in zip(*scores, strict=True))
+
+
+async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) -> Verdict:
     response = case.response
     prompt = prompts.judge(
         instruction=prompt_text(response.prompt), reference=response.target, response=response.response
@@ -84,7 +110,12 @@ async def _verdict(case: Case, prompts: Prompts, client: Client) -> Verdict:
     for _ in range(TRIES):
         try:
             reply = await client.complete(
-                messages, model=case.judge, max_tokens=MAX_TOKENS, temperature=0.0, repeat=case.repeat
+                messages,
+                model=case.judge,
+                max_tokens=MAX_TOKENS,
+                temperature=0.0,
+                repeat=repeat,
+                schema=schemas.SCORES,
             )
             scores = replies.scores(reply.text)
         except RefusedError as refused:
@@ -97,7 +128,7 @@ async def _verdict(case: Case, prompts: Prompts, client: Client) -> Verdict:
             return Verdict(
                 response.id,
                 response.sample,
-                case.repeat,
+                repeat,
                 case.judge,
                 scores.similarity,
                 scores.precision,
@@ -105,7 +136,7 @@ async def _verdict(case: Case, prompts: Prompts, client: Client) -> Verdict:
                 scores.precision_reason,
                 "",
             )
-    return Verdict(response.id, response.sample, case.repeat, case.judge, None, None, "", "", problem)
+    return Verdict(response.id, response.sample, repeat, case.judge, None, None, "", "", problem)
 
 
 def _correction(reply: str, problem: str) -> list[Message]:

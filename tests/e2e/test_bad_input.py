@@ -55,7 +55,7 @@ def test_unknown_key_and_wrong_type_at_once(migrate: Migrate) -> None:
 
 
 def test_missing_coverage_file(migrate: Migrate) -> None:
-    said(migrate(('source = "tickets.jsonl"', 'source = "./ticket.jsonl"')), 2, "no such file")
+    said(migrate(('source = "tickets.jsonl"', 'source = "ticket.jsonl"')), 2, "no such file")
 
 
 def test_empty_coverage_file(migrate: Migrate, tiny_migration: Path) -> None:

@@ -187,3 +187,22 @@ def test_any_tables_are_settings_or_an_input_error(
         assert isinstance(config.load(path), Migration)
     except InputError as error:
         assert str(path) in error.message
+
+
+@pytest.mark.parametrize("address", ["https://user:s3cretpass@host/v1", "https://host/v1?api-key=s3cretpass"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text(f'[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "openai/m"\napi_base = "{address}"\n')
+
+    with pytest.raises(InputError) as refused:
+        config.load(file)
+
+    assert "service.api_base" in refused.value.message
+    assert "s3cretpass" not in refused.value.message
+
+
+def test_a_missing_file_is_looked_for_beside_the_settings(tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text('[coverage]\nsource = "typo.jsonl"\n[service]\nmodel = "sandbox"\n')
+
+    assert config.load(file).coverage.source == str(tmp_path / "typo.jsonl")

@@ -15,7 +15,7 @@ from engine.run import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from terminals import FAKE_WORKER, Terminal
+from terminals import FAKE_WORKER
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 
@@ -51,8 +51,3 @@ def fake_worker() -> Iterator[Callable[[Run], subprocess.Popen[bytes]]]:
     for worker in started:
         worker.kill()
         worker.wait()
-
-
-@pytest.fixture
-def terminal() -> type[Terminal]:
-    return Terminal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import story
-from terminals import PROGRAM, Terminal
+from terminals import PROGRAM
 
 from engine import commands
 from engine.commands import Command
 from engine.errors import InputError, LlamaDuoError
 from engine.events import Event, EventLog, RunFailed, RunFinished
 from engine.run import Process, Run, Status
-from llamaduo_tui import control, keys, launch
+from llamaduo_tui import control, launch
 from llamaduo_tui.follow import follow
 
 MakeRun = Callable[..., Run]
@@ -35,7 +34,7 @@ def await_state(run: Run, state: str) -> None:
 
 
 def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
-    assert follow(make_run([*story.to_approval(), *story.to_end()]), headless=True) == 0
+    assert follow(make_run([*story.to_approval(), *story.to_end()])) == 0
     shown = capsys.readouterr().out
     assert "round 2      precision  93.4 (88 to 98)" in shown
     assert "final/report.md" in shown
@@ -43,13 +42,13 @@ def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.Capture
 
 def test_a_run_that_ended_without_reaching(make_run: MakeRun) -> None:
     ended: list[Event] = [*story.to_approval(), RunFinished(state="stopped", reason="No gain for 2 rounds.")]
-    assert follow(make_run(ended), headless=True) == 3
+    assert follow(make_run(ended)) == 3
 
 
 def test_a_failure_has_its_line_its_hint_and_its_status(make_run: MakeRun) -> None:
     run = make_run([story.started(), RunFailed(error="no\x1b key", hint="set it", exit_status=2)])
     with pytest.raises(LlamaDuoError) as failed:
-        follow(run, headless=True)
+        follow(run)
     assert (failed.value.message, failed.value.hint, failed.value.exit_status) == ("no␛ key", "set it", 2)
 
 
@@ -61,7 +60,7 @@ def test_a_worker_that_is_gone_is_told_with_its_last_words(make_run: MakeRun) ->
     run.write_status(Status(state="running", process=process, heartbeat=time.time()))
     run.log_file.write_text("first\nKilled by \x1b[31mthe kernel\n\n")
     with pytest.raises(LlamaDuoError) as crashed:
-        follow(run, headless=True)
+        follow(run)
     assert f"(pid {gone.pid}) is gone; its last words: Killed by ␛[31mthe kernel" in crashed.value.message
     assert "llamaduo-tui resume demo" in crashed.value.hint
 
@@ -73,7 +72,7 @@ def test_a_run_answered_from_elsewhere_goes_on(
     fake_worker(run)
     await_state(run, "waiting")
     assert control.answer(run, approve=True, pairs=50) == "round 1: approved (50 pairs)"
-    assert follow(run, headless=True) == 0
+    assert follow(run) == 0
     assert "llamaduo-tui approve demo" in capsys.readouterr().out
 
 
@@ -127,91 +126,7 @@ def test_a_resumed_run_is_not_taken_for_its_earlier_end(make_run: MakeRun, monke
     )
     monkeypatch.setattr(launch, "worker_command", lambda run, yes: [sys.executable, "-c", tell])
     launch.start(run, yes=False)
-    assert follow(run, headless=True) == 0
-
-
-def test_approving_by_a_keypress(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.press("a")
-    screen.read_until("report:")
-    assert screen.exit_status() == 0
-    (answer,) = commands.read(Run(root / "demo").commands_file)
-    assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 120)
-
-
-def test_finishing_by_a_keypress_ends_without_reaching(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.press("f")
-    assert screen.exit_status() == 3
-    assert [c.kind for c in commands.read(Run(root / "demo").commands_file)] == ["reject"]
-
-
-def test_stopping_by_a_keypress(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.press("x")
-    assert screen.exit_status() == 3
-    assert [c.kind for c in commands.read(Run(root / "demo").commands_file)] == ["stop"]
-
-
-@pytest.mark.parametrize("typed, key", [(b"a", "a"), (b"A", "a"), (b"aaa", ""), (b"\x1b[A", ""), (b"\xc3", "")])
-def test_a_paste_and_a_cursor_key_are_no_answer(typed: bytes, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    master, slave = pty.openpty()
-    with os.fdopen(slave) as stdin, os.fdopen(master, "wb", buffering=0) as typist:
-        monkeypatch.setattr(sys, "stdin", stdin)
-        with keys.single_keys():
-            typist.write(typed)
-            assert keys.pressed(5.0) == key
-            assert keys.pressed(0.0) == ""
-
-
-def test_ctrl_c_asks_and_leaves_it_running(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.press("\x03")
-    screen.read_until("[l] leave it running")
-    screen.press("w")
-    screen.read_until("[a] approve")
-    screen.press("\x03")
-    screen.read_until("[l] leave it running")
-    screen.press("\x03")
-    screen.read_until("goes on without you")
-    assert screen.exit_status() == 130
-    run = Run(root / "demo")
-    assert run.status().seen(time.time()) == "waiting"
-    control.stop(run)
-
-
-def test_ctrl_c_can_stop_it(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.press("\x03")
-    screen.read_until("[s] stop it")
-    screen.press("s")
-    assert screen.exit_status() == 3
-    assert Run(root / "demo").status().state == "stopped"
-
-
-def test_the_terminal_is_given_back_as_it_was(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    os.kill(screen.pid, signal.SIGTERM)
-    assert screen.exit_status() == 143
-    assert "\x1b[?1049l" in screen.shown
-    assert "\x1b[?25h" in screen.shown
-    control.stop(Run(root / "demo"))
-
-
-def test_a_closed_terminal_leaves_the_worker_alone(terminal: type[Terminal], root: Path) -> None:
-    screen = terminal("demo")
-    screen.read_until("[a] approve")
-    screen.hang_up()
-    assert os.waitstatus_to_exitcode(os.waitpid(screen.pid, 0)[1]) == -signal.SIGHUP
-    run = Run(root / "demo")
-    assert run.status().seen(time.time()) == "waiting"
-    control.stop(run)
+    assert follow(run) == 0
 
 
 def test_headless_ctrl_c_leaves_it_running(root: Path) -> None:
@@ -231,7 +146,7 @@ def test_headless_ctrl_c_leaves_it_running(root: Path) -> None:
     assert "goes on without you" in rest
     run = Run(root / "demo")
     commands.send(run.commands_file, Command(kind="reject", round=1))
-    assert follow(run, headless=True) == 3
+    assert follow(run) == 3
 
 
 def test_a_reader_that_goes_away_is_no_error(make_run: MakeRun, root: Path) -> None:

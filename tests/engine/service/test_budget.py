@@ -4,53 +4,100 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import BudgetError
 from engine.service.budget import Budget
 
 calls = st.lists(st.tuples(st.floats(0.001, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=30)
+caps = st.none() | st.floats(0, 5)
+
+
+def budget_of(
+    usd: float | None, calls: int | None = None, spent: float = 0.0, asked: int = 0
+) -> tuple[Budget, list[str]]:
+    told: list[str] = []
+    return Budget(usd, calls, spent=spent, asked=asked, on_used_up=told.append), told
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 @settings(deadline=None)
-@given(cap=st.floats(0, 5), spent=st.floats(0, 5), wanted=calls)
-def test_the_cap_is_never_passed(cap: float, spent: float, wanted: list[tuple[float, float, int]]) -> None:
-    async def pay() -> float:
-        budget = Budget(cap, spent)
+@given(cap=caps, most_calls=st.none() | st.integers(0, 20), spent=st.floats(0, 5), wanted=calls)
+def test_the_caps_are_never_passed(
+    cap: float | None, most_calls: int | None, spent: float, wanted: list[tuple[float, float, int]]
+) -> None:
+    async def pay() -> tuple[float, int]:
+        budget, told = budget_of(cap, most_calls, spent)
+        paid, made = spent, 0
 
-        async def call(most: float, share: float, turns: int) -> None:
+        async def call(most: float, share: float, steps: int) -> None:
+            nonlocal paid, made
             await budget.reserve(most)
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await budget.settle(most, most * share)
+            await turns(steps)
+            paid, made = paid + most * share, made + 1
+            await budget.settle(most, most * share, 1)
 
-        results = await asyncio.gather(*(call(*one) for one in wanted), return_exceptions=True)
-        assert {type(result) for result in results} <= {type(None), BudgetError}
-        return budget.spent
+        tasks = [asyncio.create_task(call(*one)) for one in wanted]
+        await turns(400)
+        waiting = [task for task in tasks if not task.done()]
+        assert len(told) == bool(waiting)
+        result = paid, made
+        await budget.cap(None, None)
+        await asyncio.gather(*tasks)
+        return result
 
-    assert asyncio.run(pay()) <= max(cap, spent) + 1e-9
+    paid, made = asyncio.run(pay())
+    assert cap is None or paid <= max(cap, spent) + 1e-9
+    assert most_calls is None or made <= most_calls
 
 
 async def test_a_call_waits_for_the_true_cost_of_others() -> None:
-    budget = Budget(1.0, 0.0)
+    budget, told = budget_of(1.0)
     await budget.reserve(0.8)
     waiting = asyncio.create_task(budget.reserve(0.8))
-    await asyncio.sleep(0)
+    await turns(1)
     assert not waiting.done()
-    await budget.settle(0.8, 0.1)
+    await budget.settle(0.8, 0.1, 1)
     await waiting
+    assert told == []
 
 
-async def test_who_waits_in_vain_is_told() -> None:
-    budget = Budget(1.0, 0.0)
+async def test_a_used_up_budget_is_told_once_and_waits_for_more() -> None:
+    budget, told = budget_of(1.0)
     await budget.reserve(0.8)
-    waiting = asyncio.create_task(budget.reserve(0.8))
-    await asyncio.sleep(0)
-    await budget.settle(0.8, 0.8)
-    with pytest.raises(BudgetError) as caught:
+    waiting = [asyncio.create_task(budget.reserve(0.4)) for _ in range(2)]
+    await budget.settle(0.8, 0.8, 1)
+    await turns(5)
+    assert told == ["$0.80 of $1.00 are spent, and the next call may cost $0.4000"]
+
+    await budget.cap(1.1, None)
+    await turns(5)
+    assert len(told) == 2 and not any(task.done() for task in waiting)
+    await budget.cap(1.6, None)
+    await asyncio.gather(*waiting)
+    assert len(told) == 2
+
+
+async def test_calls_are_capped_too_and_failed_ones_are_free() -> None:
+    budget, told = budget_of(None, 3, asked=1)
+    await budget.reserve(5.0)
+    await budget.settle(5.0, 0.0, 0)
+    await budget.reserve(5.0)
+    await budget.reserve(5.0)
+    waiting = asyncio.create_task(budget.reserve(5.0))
+    await turns(2)
+    assert told == []
+    await budget.settle(5.0, 0.1, 1)
+    await budget.settle(5.0, 0.1, 1)
+    await turns(5)
+    assert told == ["all 3 calls are used"]
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert "$0.80 spent" in caught.value.message and "budget_usd" in caught.value.hint
 
 
 async def test_without_a_cap_everything_goes() -> None:
-    budget = Budget(None, 0.0)
+    budget, _ = budget_of(None)
     for _ in range(3):
         await budget.reserve(1e9)

@@ -13,11 +13,12 @@ from scripted import Handler, always, completion, error, prompt_of, serving
 from scripted import Service as Server
 
 from engine.config import Service
-from engine.errors import BudgetError, ServiceError
+from engine.errors import ServiceError
 from engine.rows import Message
 from engine.service import client as module
 from engine.service.client import Client, RefusedError
 from engine.service.ledger import Ledger, Reply
+from engine.service.limiter import FIRST_CALLS
 
 KEY = "sk-planted-0123456789abcdef"
 MODEL = "openai/scripted"
@@ -32,12 +33,13 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made, none of them in earnest."""
     pauses: list[float] = []
-    now = time.monotonic
 
     class Clock:
-        @staticmethod
-        def monotonic() -> float:
-            return now() + sum(pauses)
+        def monotonic(self) -> float:
+            return time.monotonic() + sum(pauses)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(time, name)
 
     real = asyncio.sleep
 
@@ -50,7 +52,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             return sleep if name == "sleep" else getattr(asyncio, name)
 
     for source in (module, __import__("engine.service.limiter", fromlist=["x"])):
-        monkeypatch.setattr(source, "time", Clock)
+        monkeypatch.setattr(source, "time", Clock())
         monkeypatch.setattr(source, "asyncio", Aio())
     return pauses
 
@@ -62,8 +64,9 @@ async def asking(handler: Handler, tmp_path: Path, **settings: Any) -> AsyncIter
 
 
 def client_of(server: Server, tmp_path: Path, **settings: Any) -> Client:
+    ours = {name: settings.pop(name) for name in ("on_used_up", "on_trouble", "cache") if name in settings}
     values: dict[str, Any] = {"api_key_env": "SCRIPTED_API_KEY", "timeout_s": 20.0, **settings}
-    return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"))
+    return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"), **ours)
 
 
 async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: int = 50) -> Reply:
@@ -331,30 +334,38 @@ async def test_the_key_is_never_told(
     assert not any(KEY in record.getMessage() for record in caplog.records if record.name != "aiohttp.access")
 
 
-async def test_the_budget_is_never_passed(tmp_path: Path) -> None:
-    """Many at once, each reserving far more than it costs: they wait for each other instead of giving up."""
+async def test_the_budget_is_never_passed_and_a_higher_one_goes_on(tmp_path: Path) -> None:
+    """Many at once, each reserving far more than it costs: they wait for each other, then for a higher cap."""
     # A call reserves some 60 + 50 tokens at $1 each a thousand, and takes 15 of them.
     prices = {"input_price": 1000.0, "output_price": 1000.0, "budget_usd": 0.2}
-    async with asking(always(lambda: completion("hi")), tmp_path, concurrency=16, **prices) as (server, client):
-        results = await asyncio.gather(*(ask(client, f"question {n}") for n in range(40)), return_exceptions=True)
+    used_up = asyncio.Event()
+    async with serving(always(lambda: completion("hi"))) as server:
+        client = client_of(server, tmp_path, on_used_up=lambda _: used_up.set(), concurrency=16, **prices)
+        calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(40)]
+        await used_up.wait()
+        answered = [call.result() for call in calls if call.done()]
+        assert len(answered) == len(server.bodies) == client.usage.calls
+        assert 0.09 < sum(reply.cost_usd for reply in answered) == pytest.approx(client.usage.cost_usd)
+        assert client.usage.cost_usd <= 0.2
+        await client.cap(5.0, None)
+        replies = await asyncio.gather(*calls)
 
-    answered = [result for result in results if isinstance(result, Reply)]
-    assert {type(result) for result in results} == {Reply, BudgetError}
-    assert len(answered) == len(server.bodies)
-    assert 0.09 < sum(reply.cost_usd for reply in answered) == pytest.approx(client.usage.cost_usd)
-    assert client.usage.cost_usd <= 0.2
+    assert len(replies) == len(server.bodies) == 40
+    assert client.usage.cost_usd == pytest.approx(40 * 0.015)
 
 
-async def test_a_budget_counts_what_was_spent_before(tmp_path: Path) -> None:
-    prices = {"input_price": 1000.0, "output_price": 1000.0}
-    async with asking(always(lambda: completion("hi")), tmp_path, **prices) as (server, client):
-        await ask(client)
-        poor = client_of(server, tmp_path, budget_usd=0.08, **prices)
-        with pytest.raises(BudgetError, match="used up"):
-            await ask(poor, "another")
-        assert (await ask(poor)).cached
-
-    assert len(server.bodies) == 1
+async def test_calls_are_capped_and_counted_over_all_lives(tmp_path: Path) -> None:
+    used_up = asyncio.Event()
+    async with serving(always(lambda: completion("hi"))) as server:
+        await ask(client_of(server, tmp_path))
+        client = client_of(server, tmp_path, on_used_up=lambda _: used_up.set(), budget_calls=3)
+        calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(9)]
+        await used_up.wait()
+        assert len(server.bodies) == 3
+        assert (await ask(client)).cached
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.mark.parametrize("text", ["漢" * 300, "🦙" * 300, "a" * 1200])
@@ -362,9 +373,12 @@ async def test_a_prompt_reserves_at_least_a_token_a_byte(text: str, tmp_path: Pa
     """A character of some scripts is more than one token: only bytes are a bound."""
     prices = {"input_price": 1000.0, "output_price": 1000.0}
     budget = len(text.encode()) / 1000
-    async with asking(always(lambda: completion("hi")), tmp_path, budget_usd=budget, **prices) as (server, client):
-        with pytest.raises(BudgetError):
-            await ask(client, text)
+    used_up = asyncio.Event()
+    async with serving(always(lambda: completion("hi"))) as server:
+        client = client_of(server, tmp_path, on_used_up=lambda _: used_up.set(), budget_usd=budget, **prices)
+        call = asyncio.create_task(ask(client, text))
+        await used_up.wait()
+        call.cancel()
 
     assert server.bodies == []
 
@@ -405,6 +419,73 @@ async def test_no_more_at_once_than_allowed(tmp_path: Path) -> None:
         await asyncio.gather(*(ask(client, str(n)) for n in range(12)))
 
     assert server.most_at_work == 3
+
+
+async def test_faults_of_the_server_take_no_concurrency(tmp_path: Path, slept: list[float]) -> None:
+    responses = [lambda: error(503)] * 5
+    async with asking(always(*responses, lambda: completion("hi")), tmp_path) as (_, client):
+        await asyncio.gather(*(ask(client, str(n)) for n in range(8)))
+        window = client._limiters[MODEL].window
+
+    assert window.size >= FIRST_CALLS
+
+
+async def test_limits_that_nobody_told_are_found(tmp_path: Path) -> None:
+    """A service that works on 12 calls at once and refuses the others, without a word on when to come back."""
+
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        if server.at_work > 12:
+            return error(429, Retry_After="0.05")
+        await asyncio.sleep(0.05)
+        return completion("hi")
+
+    async with asking(handler, tmp_path) as (_, client):
+        replies = await asyncio.gather(*(ask(client, str(n)) for n in range(150)))
+        window = client._limiters[MODEL].window
+
+    assert len(replies) == 150
+    assert 4 <= window.size <= 16
+    assert client.usage.failed_calls < 40
+
+
+async def test_what_a_minute_allows_is_not_asked_beyond(tmp_path: Path, slept: list[float]) -> None:
+    """The headers say that nothing is left: nobody has to be refused to learn it."""
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}
+
+    def response() -> web.Response:
+        answer = completion("hi")
+        answer.headers.update(headers)
+        return answer
+
+    async with asking(always(response, lambda: completion("hi")), tmp_path) as (_, client):
+        await ask(client)
+        await ask(client, "another")
+
+    assert sum(slept) == pytest.approx(20, abs=0.5)
+    async with asking(always(response), tmp_path, rpm=6000) as (_, client):
+        before = sum(slept)
+        await ask(client, "with a limit of ours")
+        await ask(client, "the headers are not needed")
+    assert sum(slept) - before < 1
+
+
+async def test_an_outage_is_waited_for_and_shown(tmp_path: Path, slept: list[float]) -> None:
+    """Ten minutes: told at once, then every half minute or so, with since when."""
+    troubles: list[str] = []
+
+    async def handler(_server: Server, request: web.Request) -> web.StreamResponse:
+        away = "during" in await prompt_of(request) and sum(slept) < 600
+        return error(503, "down for maintenance") if away else completion("hi")
+
+    async with serving(handler) as server:
+        client = client_of(server, tmp_path, on_trouble=troubles.append)
+        await ask(client, "before")
+        replies = await asyncio.gather(*(ask(client, f"during {n}") for n in range(3)))
+
+    assert [reply.text for reply in replies] == ["hi"] * 3
+    assert 4 <= len(troubles) <= 21
+    assert "trying again" in troubles[0]
+    assert all(f"waiting for {MODEL}, no answer since " in told and "maintenance" in told for told in troubles[2:])
 
 
 async def test_answers_count_against_tokens_a_minute(tmp_path: Path, slept: list[float]) -> None:

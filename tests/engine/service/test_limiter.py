@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.service import limiter as module
-from engine.service.limiter import Limiter
+from engine.service.limiter import FIRST_CALLS, PACE, SHRINK, Limiter, Window
 
 
 class Clock:
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def install(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "time", clock)
-    kept: dict[str, Any] = {"Semaphore": asyncio.Semaphore, "Lock": asyncio.Lock, "sleep": clock.sleep}
+    kept: dict[str, Any] = {"Lock": asyncio.Lock, "Event": asyncio.Event, "sleep": clock.sleep}
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(**kept))
 
 
@@ -95,7 +95,7 @@ async def test_the_rate_is_used_up(clock: Clock) -> None:
     began = clock.now
     await send_all(Limiter(60, None, 8), clock, [1] * 61)
 
-    assert clock.now - began == pytest.approx(60, abs=0.1)
+    assert clock.now - began == pytest.approx(60 / PACE, abs=0.1)
 
 
 async def test_callers_are_served_in_order(clock: Clock) -> None:
@@ -124,10 +124,10 @@ async def test_what_was_taken_beyond_the_announcement_delays_the_next(clock: Clo
     await limiter.turn(100)
     limiter.correct(900)
     await limiter.turn(100)
-    assert clock.now == pytest.approx(1010, abs=0.1)
-    limiter.correct(-50)
-    await limiter.turn(50)
-    assert clock.now == pytest.approx(1010, abs=0.1)
+    assert clock.now == pytest.approx(1000 + 10 / PACE, abs=0.1)
+    limiter.correct(-100)
+    await limiter.turn(20)
+    assert clock.now == pytest.approx(1000 + 10 / PACE, abs=0.1)
 
 
 async def test_a_cancelled_caller_leaves_its_place(clock: Clock) -> None:
@@ -146,3 +146,64 @@ async def test_a_cancelled_caller_leaves_its_place(clock: Clock) -> None:
         await task
     async with asyncio.timeout(5), limiter.slot():
         pass
+
+
+async def fill(window: Window) -> None:
+    """Have as many calls in flight as may be."""
+    while window._in_flight < window.size:
+        await window.enter()
+
+
+async def answer_all(window: Window) -> None:
+    """One window of answers, each of whose places is taken at once."""
+    for _ in range(window.size):
+        window.answered()
+        window.leave()
+        await fill(window)
+
+
+async def test_the_window_doubles_until_the_first_refusal_then_adds_one(clock: Clock) -> None:
+    window = Window(100)
+    await fill(window)
+    await answer_all(window)
+    assert window.size == 2 * FIRST_CALLS
+    clock.now += 1
+    window.refused(sent=clock.now)
+    shrunk = window.size
+    assert shrunk == int(2 * FIRST_CALLS * SHRINK)
+    while window._in_flight > shrunk:
+        window.leave()
+    await answer_all(window)
+    assert window.size in (shrunk, shrunk + 1)
+
+
+async def test_calls_refused_together_shrink_the_window_once(clock: Clock) -> None:
+    window = Window(100)
+    sent = clock.now
+    clock.now += 1
+    for _ in range(8):
+        window.refused(sent)
+    assert window.size == int(FIRST_CALLS * SHRINK)
+    window.refused(clock.now + 1)
+    assert window.size < int(FIRST_CALLS * SHRINK)
+    for _ in range(50):
+        clock.now += 1
+        window.refused(clock.now)
+    assert window.size == 1
+
+
+async def test_a_window_that_is_not_full_has_no_reason_to_grow(clock: Clock) -> None:
+    window = Window(100)
+    await window.enter()
+    for _ in range(50):
+        window.answered()
+    assert window.size == FIRST_CALLS
+
+
+async def test_the_window_keeps_to_its_bound(clock: Clock) -> None:
+    window = Window(11)
+    for _ in range(5):
+        await fill(window)
+        await answer_all(window)
+    assert window.size == 11
+    assert Window(3).size == 3

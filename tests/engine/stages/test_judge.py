@@ -1,7 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.stages.judge import TRIES, judge
+from engine.stages.judge import TRIES, agree, judge
 
 PROMPTS = prompts.load(None)
+COUNTS = {"errors": 0, "spared": 0, "order": "instruction, reference, response"}
 
 
 def settings(**judging: Any) -> Migration:
@@ -56,9 +57,10 @@ class Judging:
         self.out = folder / "round-00" / "judge"
 
     async def run(self, path: Path) -> list[Verdict]:
-        self.client = Client(self.settings.service, Ledger(self.folder / "ledger.sqlite"), sandbox_base=self.base)
         self.out.mkdir(exist_ok=True)
-        await judge(self.settings, PROMPTS, self.client, path, self.out, self.events.append)
+        with closing(Ledger(self.folder / "ledger.sqlite")) as ledger:
+            self.client = Client(self.settings.service, ledger, sandbox_base=self.base)
+            await judge(self.settings, PROMPTS, self.client, path, self.out, self.events.append)
         return [Verdict(**row) for row in jsonl.read(self.out / "verdicts.jsonl")]
 
 
@@ -79,7 +81,7 @@ async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
     }
     assert all("Say $x." in prompt and "<reference_response>\nx\n" in prompt for prompt in service.prompts)
     done = manifest(stage.out)
-    assert done is not None and done.counts == {"verdicts": 6, "errors": 0}
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 6}
     assert list(done.inputs) == ["infer/responses.jsonl"]
     last = stage.events[-1]
     assert isinstance(last, StageProgress) and (last.done, last.total) == (6, 6)
@@ -113,7 +115,7 @@ async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Pa
     assert bad.error.startswith("no score") and bad.precision is None and bad.similarity is None
     assert len(service.bodies) == 1 + TRIES
     done = manifest(stage.out)
-    assert done is not None and done.counts == {"verdicts": 1, "errors": 1}
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 1}
 
 
 async def test_a_response_too_long_for_the_judge_is_a_row(tmp_path: Path) -> None:
@@ -193,3 +195,75 @@ async def test_with_the_sandbox_on_a_bad_day(tmp_path: Path, faults: str) -> Non
     assert len(verdicts) == 24
     assert sum(not v.error for v in verdicts) >= (24 if not faults else 6)
     assert all(v.precision is not None and 1 <= v.precision <= 100 for v in verdicts if not v.error)
+
+
+def scored(*scores: float | None) -> list[Verdict]:
+    return [Verdict("p", 0, n, "j", score, score, "", "", "" if score else "no") for n, score in enumerate(scores)]
+
+
+@pytest.mark.parametrize(
+    ("scores", "agreed"),
+    [
+        ((80,), False),
+        ((80, 80), True),
+        ((80, 84), True),
+        ((80, 85), False),
+        ((80, None), False),
+        ((80, None, 80), True),
+        ((None, None, None), False),
+        ((80, 90, 85, 85), False),
+        ((80, 90, 85, 85, 85, 85, 85, 85, 85), True),
+    ],
+)
+def test_when_repeats_agree(scores: tuple[float | None, ...], agreed: bool) -> None:
+    assert agree(scored(*scores)) is agreed
+
+
+def wavering() -> Handler:
+    """A judge that is sure of "good", and says something else of "BAD" each time."""
+    said = iter(range(10, 100, 15))
+
+    async def handler(_service: Service, request: web.Request) -> web.StreamResponse:
+        score = next(said) if "BAD" in await prompt_of(request) else 80
+        return verdict(score, score)
+
+    return handler
+
+
+async def test_repeats_end_once_they_agree_and_the_saving_is_told(tmp_path: Path) -> None:
+    path = responses(tmp_path, "good", "BAD", "good too")
+    async with judging(wavering(), tmp_path, repeats=6) as (service, stage):
+        verdicts = await stage.run(path)
+        asked = len(service.bodies)
+        again = await stage.run(path)
+
+    assert [(v.id, v.repeat) for v in verdicts] == [
+        *[("p0", 0), ("p0", 1)],
+        *[("p1", n) for n in range(6)],
+        *[("p2", 0), ("p2", 1)],
+    ]
+    done = manifest(stage.out)
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 10, "spared": 8}
+    last = stage.events[-1]
+    assert isinstance(last, StageProgress) and (last.done, last.total) == (18, 18)
+    assert again == verdicts and len(service.bodies) == asked == 10
+
+
+async def test_all_repeats_are_asked_where_that_is_wanted(tmp_path: Path) -> None:
+    path = responses(tmp_path, "good")
+    async with judging(always(verdict), tmp_path, repeats=6, adaptive=False) as (_, stage):
+        assert len(await stage.run(path)) == 6
+
+
+async def test_the_schema_is_asked_of_those_that_keep_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = responses(tmp_path, "one")
+    async with judging(always(verdict), tmp_path, repeats=1) as (service, stage):
+        await stage.run(path)
+        assert "response_format" not in service.bodies[-1]
+        monkeypatch.setattr("engine.service.client.supports_schema", lambda _: True)
+        await stage.run(path)
+
+    assert len(service.bodies) == 2
+    sent = service.bodies[-1]["response_format"]
+    assert sent["type"] == "json_schema" and sent["json_schema"]["strict"] is True
+    assert set(sent["json_schema"]["schema"]["required"]) == {"similarity_assessment", "precision_assessment"}

@@ -140,3 +140,12 @@ def test_long_texts_are_cut_and_other_scripts_kept(tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_what_agreeing_verdicts_spared_is_told(tmp_path: Path) -> None:
+    counts = {"verdicts": 70, "errors": 5, "spared": 25}
+    judged_ = Manifest(stage="judge", inputs={}, settings="", seed=1, counts=counts, seconds=1)
+    finish(tmp_path / "demo" / "round-01" / "judge", judged_)
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
+
+    assert "25% of the verdicts were spared, since the first ones agreed." in text

@@ -2,7 +2,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,10 @@ class Synthesis:
             coverage(folder)
 
     async def run(self, wanted: int, *, round_: int = 1, earlier: list[Path] | None = None) -> list[jsonl.Row]:
-        self.client = Client(self.settings.service, Ledger(self.folder / "ledger.sqlite"), sandbox_base=self.base)
         order = Order(round_, wanted, self.folder / "coverage", earlier or [], weak())
-        await synthesize(self.settings, PROMPTS, self.client, order, self.out, self.events.append)
+        with closing(Ledger(self.folder / "ledger.sqlite")) as ledger:
+            self.client = Client(self.settings.service, ledger, sandbox_base=self.base)
+            await synthesize(self.settings, PROMPTS, self.client, order, self.out, self.events.append)
         return list(jsonl.read(self.out / "pairs.jsonl"))
 
     @property

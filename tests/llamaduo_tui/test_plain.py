@@ -1,76 +1,24 @@
-"""The live display at several sizes, and the plain lines."""
+"""A run in plain lines, and how amounts are said."""
 
 from __future__ import annotations
 
 import functools
-import io
 from dataclasses import replace
 
 import pytest
 import story
-from rich.console import Console
 
-from engine.config import Target
 from engine.events import Event, Log, RunStarted, StageProgress
 from llamaduo_tui import plain, words
-from llamaduo_tui.display import picture, sparkline
-from llamaduo_tui.state import Loss, RunView, reduce
-
-NOW = 2000.0
-CARD = [
-    "Pay for another round?",
-    "A reason. " * 20,
-    "It would add 120 new pairs.",
-    "[a] approve   [f] finish   [x] stop",
-]
+from llamaduo_tui.state import RunView, reduce
 
 
 def numbered(events: list[Event]) -> list[Event]:
     return [replace(event, seq=n + 1, time=1000.0 + n) for n, event in enumerate(events)]
 
 
-def drawn(view: RunView, width: int, height: int, card: list[str] | None = None) -> list[str]:
-    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, no_color=True)
-    with console.capture() as captured:
-        console.print(picture(view, Target(), NOW, width, height, "running", card or []))
-    plain_text = Console(width=width, file=io.StringIO())
-    plain_text.print(picture(view, Target(), NOW, width, height, "running", card or []))
-    assert "\x1b[3" not in captured.get()
-    return plain_text.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
-
-
 def view_of(events: list[Event]) -> RunView:
     return functools.reduce(reduce, numbered(events), RunView())
-
-
-MANY = [
-    e
-    for n in range(3, 30)
-    for e in (*story.finetune(n, 4), story.RoundScored(round=n, decision=story.decision(n, 70.0, 70.0)))
-]
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-@pytest.mark.parametrize("card", [None, CARD])
-@pytest.mark.parametrize(
-    "events", [[], story.to_approval(), [*story.to_approval(), *story.to_end()], [*story.to_approval(), *MANY]]
-)
-def test_it_fits_and_the_question_is_whole(size: tuple[int, int], card: list[str] | None, events: list[Event]) -> None:
-    lines = drawn(view_of(events), *size, card)
-    assert len(lines) <= size[1]
-    assert max(len(line) for line in lines) <= size[0]
-    if card:
-        assert any("[a] approve" in line for line in lines)
-
-
-def test_it_says_what_a_newcomer_asks() -> None:
-    shown = "\n".join(drawn(view_of(story.to_approval()), 80, 24))
-    assert words.SANDBOX in shown
-    assert "from sandbox to SmolLM2-135M-Instruct" in shown
-    assert "64.3 59–69" in shown
-    assert "short" in shown
-    assert "192 calls, 48 cached, 3 failed, 105,600 tokens, $0.40" in shown
-    assert "up to 3 more rounds, then the sealed test" in shown
 
 
 @pytest.mark.parametrize(
@@ -87,25 +35,16 @@ def test_the_sealed_test_is_told_from_a_round() -> None:
     assert "sealed test" in said
 
 
-def test_hostile_names_and_messages_draw_nothing_but_text() -> None:
+def test_hostile_names_and_messages_are_nothing_but_text() -> None:
     evil = "\x1b]52;c;aGk=\x07[bold red]x[/nope]\u202e\n\n"
-    started = RunStarted(name=evil, pid=1, resumed=False, sandbox=False, model=evil, service=evil, max_rounds=2)
     events: list[Event] = [
-        started,
+        RunStarted(name=evil, pid=1, resumed=False, sandbox=False, model=evil, service=evil, max_rounds=2),
         StageProgress(round=1, stage=evil, done=10**30, total=1, unit=evil),
         Log(level=evil, message=evil * 100),
     ]
-    lines = drawn(view_of(events), 80, 24)
-    assert not any(code in line for line in lines for code in "\x1b\x07\u202e")
-    assert len(lines) <= 24
     told = [line for event in numbered(events) for line in plain.Lines().of(event)]
+    assert len(told) == 3
     assert not any(code in line for line in told for code in "\x1b\x07\u202e\n")
-
-
-def test_a_sparkline_falls_with_the_loss() -> None:
-    assert sparkline([Loss(n, 8.0 - n, None) for n in range(8)], 8) == "█▇▆▅▄▃▂▁"
-    assert len(sparkline([Loss(n, 1.0, None) for n in range(1000)], 20)) == 20
-    assert sparkline([], 20) == ""
 
 
 def test_plain_lines_throttle_progress_by_the_events_clock() -> None:

@@ -1,0 +1,127 @@
+"""Replies kept across runs, for the user: a run that asks what an earlier one asked pays nothing.
+
+    python -m engine.service.cache show
+    python -m engine.service.cache prune [--days N]
+
+Several workers may write it at once: transactions are single statements, and writers wait for each other. Prompts are
+not in it, only hashes of requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from engine.config import SANDBOX_MODEL, Migration
+from engine.service.database import Database
+from engine.service.ledger import Reply, request_key
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY,
+    model TEXT NOT NULL,
+    stored REAL NOT NULL,
+    reply TEXT NOT NULL,
+    finish_reason TEXT NOT NULL
+)
+"""
+DAY_S = 86400
+
+
+def cache_file() -> Path:
+    """Where the replies lie: $XDG_CACHE_HOME/llamaduo/replies.sqlite."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "llamaduo" / "replies.sqlite"
+
+
+class Cache:
+    """The replies of all runs of a user; made where there is none, readable for this user alone.
+
+    Raises OSError or sqlite3.Error where the file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._database = Database(path, SCHEMA)
+
+    async def reply(self, request: dict[str, Any], endpoint: str) -> Reply | None:
+        """What an endpoint answered to an identical request; it took no tokens now."""
+        key = _key(request, endpoint)
+        row = await self._database.row("SELECT reply, finish_reason FROM replies WHERE key = ?", (key,))
+        return None if row is None else Reply(row[0], row[1], 0, 0, 0.0, cached=True)
+
+    async def keep(self, request: dict[str, Any], endpoint: str, reply: Reply) -> None:
+        await self._database.write(
+            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
+            (_key(request, endpoint), request["model"], time.time(), reply.text, reply.finish_reason),
+        )
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def open_cache(settings: Migration, warn: Callable[[str], None]) -> Cache | None:
+    """The user's replies, for a run that may use some: the sandbox costs nothing, and is asked anew each time.
+
+    Where they cannot be had, the run does without, and `warn` is told.
+    """
+    if not settings.service.cache or {settings.service.model, *settings.judge_models} == {SANDBOX_MODEL}:
+        return None
+    try:
+        return Cache(cache_file())
+    except (OSError, sqlite3.Error) as error:
+        warn(f"replies are not kept for later runs: {error}")
+        return None
+
+
+def _key(request: dict[str, Any], endpoint: str) -> str:
+    """Two endpoints may give one name to different models."""
+    return request_key({**request, "endpoint": endpoint})
+
+
+def show(path: Path) -> str:
+    """How many replies of which models there are, and how much room they take."""
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT model, COUNT(*), MIN(stored) FROM replies GROUP BY model ORDER BY model")
+        lines = [
+            f"{count:8}  {model}, since {time.strftime('%F', time.localtime(first))}" for model, count, first in rows
+        ]
+    return "\n".join([f"{path}: {path.stat().st_size / 2**20:.1f} MiB", *lines])
+
+
+def prune(path: Path, days: float) -> int:
+    """Delete the replies that are older; returns how many these were."""
+    with sqlite3.connect(path) as database:
+        deleted = database.execute("DELETE FROM replies WHERE stored < ?", (time.time() - days * DAY_S,)).rowcount
+    database.execute("VACUUM")
+    database.close()
+    return deleted
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m engine.service.cache", description="Replies kept across runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("show", help="count the replies")
+    pruning = commands.add_parser("prune", help="delete replies")
+    pruning.add_argument("--days", type=float, default=0.0, help="keep those of the last days; default: none")
+    options = parser.parse_args(arguments)
+    path = cache_file()
+    if not path.exists():
+        print(f"{path}: no replies are kept yet")
+    elif options.command == "show":
+        print(show(path))
+    else:
+        print(f"{prune(path, options.days)} replies deleted")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

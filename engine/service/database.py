@@ -1,0 +1,74 @@
+"""An SQLite file behind a thread of its own: the event loop never waits for a disk, writes that meet share a commit.
+
+The journal mode is DELETE, since write-ahead logs are unsafe on network file systems, where a commit is slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+GATHER_S = 0.02
+"""Seconds that a commit waits for more to take along: nothing beside a service's answer."""
+
+BUSY_S = 10.0
+"""Seconds to wait for another process that is writing."""
+
+
+class Database:
+    """One connection; statements run one after the other, in the order in which they were asked for."""
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._pending: deque[tuple[str, Sequence[Any]]] = deque()
+        self._connection = self._thread.submit(_open, path, schema).result()
+
+    async def row(self, query: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of a query's result, or None."""
+        return await asyncio.wrap_future(self._thread.submit(self._row, query, values))
+
+    def rows(self, query: str) -> list[Any]:
+        """All rows of a query's result, for callers without an event loop."""
+        return self._thread.submit(self._rows, query).result()
+
+    async def write(self, statement: str, values: Sequence[Any]) -> None:
+        """Returns once the statement is committed; what was asked for is done even where the caller is cancelled."""
+        self._pending.append((statement, values))
+        await asyncio.wrap_future(self._thread.submit(self._commit))
+
+    def close(self) -> None:
+        """Finish what was asked for, then close the file."""
+        self._thread.submit(self._commit)  # of callers who were cancelled; the others know how theirs went
+        self._thread.submit(self._connection.close)
+        self._thread.shutdown()
+
+    def _rows(self, query: str) -> list[Any]:
+        return self._connection.execute(query).fetchall()
+
+    def _row(self, query: str, values: Sequence[Any]) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+    def _commit(self) -> None:
+        """Commit all that is pending, which may be nothing: the commit of an earlier caller took it along."""
+        if not self._pending:
+            return
+        time.sleep(GATHER_S)
+        batch = list(self._pending)
+        with self._connection:
+            for statement, values in batch:
+                self._connection.execute(statement, values)
+        for _ in batch:  # only now, so that after a failure each of the callers tries again and learns of it
+            self._pending.popleft()
+
+
+def _open(path: Path, schema: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=DELETE")
+    connection.executescript(schema)
+    return connection

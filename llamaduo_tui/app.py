@@ -1,0 +1,320 @@
+"""The app: the list of runs, and above it the screens of one run; it carries out what they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from rich.text import Text
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
+
+from engine.errors import InputError, LlamaDuoError
+from engine.run import Run
+from llamaduo_tui import keymap, marks, messages, paths, theming
+from llamaduo_tui.listing import Entry, Listing
+from llamaduo_tui.screens.runs import RunsScreen
+from llamaduo_tui.text import one_line
+
+Done = TypeVar("Done")
+LOOK_S = 2.0
+_NEWS: dict[str, SeverityLevel] = {
+    "waiting": "warning",
+    "reached": "information",
+    "stopped": "warning",
+    "failed": "error",
+    "crashed": "error",
+}
+
+
+class LlamaDuoApp(App[None]):
+    """Opens at the list of runs, or above it at one run."""
+
+    TITLE = "llamaduo"
+    CSS_PATH = ["app.tcss", "screens/runs.tcss"]  # noqa: RUF012 - a default screen's own CSS_PATH is not loaded
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs at work go on"),
+        Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs at work go on", show=False),
+        Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys, and what has the focus"),
+    ]
+
+    def __init__(self, root: Path, at: Run | None = None, clock: Callable[[], float] = time.time) -> None:
+        super().__init__()
+        self.root = root
+        self.clock = clock
+        self._at = at
+        self._entries: list[Entry] = []
+        self._listed: dict[Run, str] | None = None
+        self._left = threading.Event()
+        self._runs = RunsScreen()
+        self._load_themes()
+
+    def get_default_screen(self) -> RunsScreen:
+        return self._runs
+
+    def on_mount(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, as under nohup, a closed terminal is read for ever
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=143))
+        loop.add_signal_handler(signal.SIGINT, self.action_leave)
+        self._load_keys()
+        self._look()
+        if self._at is not None:
+            self._open(self._at)
+
+    def on_unmount(self) -> None:
+        self._left.set()
+
+    def _load_themes(self) -> None:
+        themes, problems = theming.load(paths.config_dir() / "themes")
+        for name in list(self.available_themes):
+            self.unregister_theme(name)
+        for theme in themes:
+            self.register_theme(theme)
+        self.theme = theming.DEFAULT
+        for problem in problems:
+            self.call_later(self._say, problem)
+
+    def _load_keys(self) -> None:
+        try:
+            self.set_keymap(keymap.load(paths.config_dir() / "keys.toml"))
+        except InputError as problem:
+            self._say(problem)
+
+    # Looking at all runs
+
+    @work(thread=True, group="runs", exit_on_error=False)
+    def _look(self) -> None:
+        listing = Listing(self.root, self.clock)
+        while not self._left.is_set():
+            try:
+                self.post_message(messages.RunsListed(listing.look()))
+            except OSError as error:
+                self.post_message(messages.ReadFailed(f"{self.root}: {error.strerror}"))
+            self._left.wait(LOOK_S)
+
+    @on(messages.RunsListed)
+    def _runs_listed(self, message: messages.RunsListed) -> None:
+        self._entries = message.entries
+        self._runs.show(message.entries)
+        states = {entry.run: entry.state for entry in message.entries}
+        if self._listed is not None:
+            for run, state in states.items():
+                if state in _NEWS and self._listed.get(run, state) != state:
+                    self._tell(run, state)
+        self._listed = states
+        waiting = sum(state == "waiting" for state in states.values())
+        self._set_terminal_title(f"llamaduo: {waiting} wait for you" if waiting else "llamaduo")
+
+    def _tell(self, run: Run, state: str) -> None:
+        """Say what has become of a run: a bell for what needs the user, a toast where it is not on the screen."""
+        if state == "waiting":
+            self.bell()
+        if getattr(self.screen, "run", None) != run:
+            mark, name = marks.of(state), one_line(run.name, 60)
+            self.notify(f"{mark.sign} {mark.word}", title=name, severity=_NEWS[state], timeout=10, markup=False)
+
+    def _set_terminal_title(self, title: str) -> None:
+        if self._driver is not None and title != self.title:
+            self._driver.write(f"\x1b]2;{title}\x07")
+            self.title = title
+
+    @on(messages.ReadFailed)
+    def _read_failed(self, message: messages.ReadFailed) -> None:
+        self.notify(one_line(message.error, 200), title="cannot be read", severity="error", markup=False)
+
+    # Screens
+
+    @on(messages.OpenRun)
+    def _open_run(self, message: messages.OpenRun) -> None:
+        self._open(message.run)
+
+    def _open(self, run: Run) -> None:
+        from llamaduo_tui.screens.run import RunScreen
+
+        if getattr(self.screen, "run", None) == run:
+            return
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        self.push_screen(RunScreen(run))
+
+    @on(messages.ReviewRun)
+    def _review(self, message: messages.ReviewRun) -> None:
+        from llamaduo_tui.screens.review import ReviewScreen
+
+        self.push_screen(ReviewScreen(message.run))
+
+    @on(messages.Configure)
+    @work
+    async def _configure(self, message: messages.Configure) -> None:
+        """Edit settings; where the user starts a run with them, go there."""
+        from llamaduo_tui.screens.configure import ConfigureScreen
+
+        settings: Screen[Path | None] = ConfigureScreen(message.file)
+        file = await self.push_screen_wait(settings)
+        if file is not None:
+            self._begin(file)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: Textual's own commands, the runs, and what can be started."""
+        yield from super().get_system_commands(screen)
+        yield SystemCommand("New migration", "Set up a migration of your own", self._runs.action_new)
+        yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
+        for entry in self._entries:
+            title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
+            yield SystemCommand(title, marks.of(entry.state).word, partial(self._open, entry.run))
+
+    def action_help(self) -> None:
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def action_leave(self) -> None:
+        """Close the app; what is at work goes on."""
+        working = [e.run.name for e in self._entries if e.state in ("running", "waiting", "paused")]
+        if working:
+            shown = ", ".join(one_line(name, 40) for name in working[:4])
+            goes = "goes" if len(working) == 1 else "go"
+            self.exit(message=Text(f"{shown} {goes} on without you. Come back with: llamaduo-tui"))
+        else:
+            self.exit()
+
+    async def action_quit(self) -> None:
+        self.action_leave()
+
+    # What screens ask for
+
+    @on(messages.AnswerRun)
+    def _answer(self, message: messages.AnswerRun) -> None:
+        from llamaduo_tui import control
+
+        self._order(partial(control.answer, message.run, message.approve, message.pairs))
+
+    @on(messages.PauseRun)
+    def _pause(self, message: messages.PauseRun) -> None:
+        from llamaduo_tui import control
+
+        self._order(partial(control.pause, message.run, message.on))
+
+    @on(messages.ResumeRun)
+    def _resume(self, message: messages.ResumeRun) -> None:
+        self._order(partial(_resume, message.run))
+
+    @on(messages.StopRun)
+    @work
+    async def _stop(self, message: messages.StopRun) -> None:
+        from llamaduo_tui import control
+
+        name = one_line(message.run.name, 40)
+        if await self._confirmed(f"Stop {name}?", "What it has done is kept, and it can be resumed later.", "Stop it"):
+            self.notify("The stage at work saves what it has.", title=f"stopping {name}", markup=False)
+            self._order(partial(control.stop, message.run))
+
+    @on(messages.DeleteRun)
+    @work
+    async def _delete(self, message: messages.DeleteRun) -> None:
+        from llamaduo_tui import control
+
+        folder = one_line(str(message.run.folder), 200)
+        said = f"All of {folder} goes: models, answers, verdicts and the record of what was paid. It can't be undone."
+        if await self._confirmed(f"Delete {one_line(message.run.name, 40)}?", said, "Delete it"):
+            self._order(partial(control.delete, message.run))
+
+    @on(messages.SaveText)
+    def _save(self, message: messages.SaveText) -> None:
+        self._order(partial(_write, message.name, message.text))
+
+    @on(messages.StartDemo)
+    def _start_demo(self) -> None:
+        self._begin(Path(str(resources.files("engine") / "demo" / "migration.toml")), "demo")
+
+    def _begin(self, file: Path, name: str | None = None) -> None:
+        self.notify("It is on its way: the start takes some seconds.", title="starting", markup=False)
+        self._start_run(partial(_begin, self.root, file, name))
+
+    @work(thread=True, group="orders", exit_on_error=False)
+    def _start_run(self, start: Callable[[], Run]) -> None:
+        run = self._carry_out(start)
+        if run is not None:
+            self.post_message(messages.OpenRun(run))
+
+    @work(thread=True, group="orders", exit_on_error=False)
+    def _order(self, act: Callable[[], str]) -> None:
+        said = self._carry_out(act)
+        if said is not None:
+            self.post_message(messages.OrderDone(said))
+
+    def _carry_out(self, act: Callable[[], Done]) -> Done | None:
+        """What an order gives; None where it failed, which is told."""
+        try:
+            return act()
+        except LlamaDuoError as error:
+            self.post_message(messages.OrderFailed(error.message, error.hint))
+        except OSError as error:
+            self.post_message(messages.OrderFailed(f"{error.filename or 'the run'}: {error.strerror}", ""))
+        return None
+
+    async def _confirmed(self, question: str, explained: str, yes: str) -> bool:
+        from llamaduo_tui.screens.confirm import ConfirmScreen
+
+        asked: Screen[bool] = ConfirmScreen(question, explained, yes)
+        return await self.push_screen_wait(asked)
+
+    @on(messages.OrderDone)
+    def _order_done(self, message: messages.OrderDone) -> None:
+        self.notify(one_line(message.said, 300), markup=False)
+
+    @on(messages.OrderFailed)
+    def _order_failed(self, message: messages.OrderFailed) -> None:
+        """Say why; a card whose answer did not get through asks again."""
+        from llamaduo_tui.widgets.decision import DecisionCard
+
+        self._say(LlamaDuoError(message.error, message.hint))
+        for card in self.screen.query(DecisionCard):
+            card.reopen()
+
+    def _say(self, error: LlamaDuoError) -> None:
+        said = one_line(error.message, 300) + (f"\n{one_line(error.hint, 200)}" if error.hint else "")
+        self.notify(said, severity="error", timeout=10, markup=False)
+
+
+def _resume(run: Run) -> str:
+    from llamaduo_tui import launch
+
+    launch.start(run, yes=False)
+    return f"{run.name} goes on"
+
+
+def _write(name: str, text: str) -> str:
+    """Write a new file in the current folder; a name in use gets a number."""
+    for number in range(1, 1000):
+        file = Path.cwd() / (f"{name}.txt" if number == 1 else f"{name}-{number}.txt")
+        try:
+            with file.open("x", encoding="utf-8") as out:
+                out.write(text)
+        except FileExistsError:
+            continue
+        return f"written: {file}"
+    raise InputError(f"there are 999 files named {name}.txt in {Path.cwd()}", "delete some")
+
+
+def _begin(root: Path, file: Path, name: str | None) -> Run:
+    """A new run of the settings in a file, at work; named after its task where no name is given."""
+    from engine import config
+    from llamaduo_tui import launch
+
+    settings = config.load(file)
+    run = launch.create(root, name or "-".join(settings.task.name.split()), settings, yes=False)
+    launch.start(run, yes=False)
+    return run

@@ -1,0 +1,52 @@
+"""States and scores as the app draws them: a mark, a word and a theme colour, so that no colour stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from textual.content import Content
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+class Mark(NamedTuple):
+    """How a state looks: one cell, one or a few words, a style with theme variables."""
+
+    sign: str
+    word: str
+    style: str
+
+    @property
+    def content(self) -> Content:
+        return Content.assemble((f"{self.sign} {self.word}", self.style))
+
+
+_STATES = {
+    "new": Mark("○", "starting", "$text-muted"),
+    "running": Mark("▶", "running", "bold $text-primary"),
+    "waiting": Mark("◆", "waits for you", "bold $text-warning"),
+    "paused": Mark("‖", "paused", "bold $text-warning"),
+    "stale": Mark("?", "no sign of life", "bold $text-warning"),
+    "reached": Mark("✓", "reached", "bold $text-success"),
+    "stopped": Mark("■", "stopped", ""),
+    "failed": Mark("✗", "failed", "bold $text-error"),
+    "crashed": Mark("✗", "crashed", "bold $text-error"),
+    "unreadable": Mark("!", "unreadable", "bold $text-error"),
+}
+
+
+def of(state: str) -> Mark:
+    """The mark of a run's state as a reader sees it."""
+    return _STATES.get(state, Mark("·", state[:20], ""))
+
+
+def trend(values: Sequence[float], width: int) -> str:
+    """Scores from 0 to 100 as blocks, the newest last, at most `width` of them."""
+    return "".join(_BLOCKS[round(min(100.0, max(0.0, value)) / 100 * 7)] for value in values[-width:])
+
+
+def bar(share: float, width: int, style: str = "$primary") -> Content:
+    """A share from 0 to 1 as a bar."""
+    full = round(min(1.0, max(0.0, share)) * width)
+    return Content.assemble(("━" * full, style), ("─" * (width - full), "$text-disabled"))

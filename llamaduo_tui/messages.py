@@ -1,0 +1,112 @@
+"""What screens and widgets ask the app for, and what its readers tell them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual.message import Message
+
+from engine.run import Run
+from llamaduo_tui.listing import Entry
+
+
+@dataclass
+class RunsListed(Message):
+    """A look at all runs."""
+
+    entries: list[Entry]
+
+
+@dataclass
+class ReadFailed(Message):
+    """Files of a run could not be read; the reader goes on looking."""
+
+    error: str
+
+
+@dataclass
+class OpenRun(Message):
+    """Show a run."""
+
+    run: Run
+
+
+@dataclass
+class ReviewRun(Message):
+    """Show a run's answers beside the service's, with their verdicts."""
+
+    run: Run
+
+
+@dataclass
+class AnswerRun(Message):
+    """Approve another round with so many pairs, or finish with the best round."""
+
+    run: Run
+    approve: bool
+    pairs: int | None = None
+
+
+@dataclass
+class StopRun(Message):
+    """Stop a run's worker, once the user has confirmed."""
+
+    run: Run
+
+
+@dataclass
+class PauseRun(Message):
+    """Pause a run, or let it go on."""
+
+    run: Run
+    on: bool
+
+
+@dataclass
+class ResumeRun(Message):
+    """Start a worker for a run whose last one is gone."""
+
+    run: Run
+
+
+@dataclass
+class DeleteRun(Message):
+    """Delete a run, once the user has confirmed."""
+
+    run: Run
+
+
+@dataclass
+class SaveText(Message):
+    """Write text to a new file in the current folder, named NAME.txt."""
+
+    name: str
+    text: str
+
+
+@dataclass
+class StartDemo(Message):
+    """Start the demo and show it."""
+
+
+@dataclass
+class Configure(Message):
+    """Open the settings of a new migration, or those in a file."""
+
+    file: Path | None = None
+
+
+@dataclass
+class OrderDone(Message):
+    """What the app was asked for is done."""
+
+    said: str
+
+
+@dataclass
+class OrderFailed(Message):
+    """What the app was asked for could not be done."""
+
+    error: str
+    hint: str

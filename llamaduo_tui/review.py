@@ -1,0 +1,384 @@
+"""What a reviewer reads: a round's prompts with their scores, and one answer whole; no Textual, nothing interpreted.
+
+A round is read once into items of a few hundred bytes that hold where its rows begin; the rows themselves are decoded
+when they are shown. Everything here reads files: call it from a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_core import from_json
+
+from engine import commands
+from engine.commands import Label
+from engine.errors import LlamaDuoError
+from engine.rows import Response, Verdict, prompt_text
+from engine.run import Run
+
+Part = int | None
+"""A round, or None for the sealed test, as in `engine.commands.Label`."""
+
+Order = Literal["worst", "best", "change", "spread", "id"]
+Filter = Literal["all", "regressed", "improved", "errors", "unreviewed", "flagged"]
+
+START_CHARS = 80
+"""Characters of a prompt that the list keeps."""
+
+TURN_LINES = 50
+"""Lines after which a reader lets the screen have its turn."""
+
+SHARED = 3
+"""Prompts that begin with the same line are told apart by what follows it, from this many on."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One prompt of a round: scores from 1 to 100, averaged over samples and repeats, and where its rows begin.
+
+    `rows` are sample numbers and offsets in turn, flat to stay small; `verdicts` are offsets. `change` is against the
+    previous round; `spread` is the widest range of one answer's verdicts, in points.
+    """
+
+    id: str
+    start: str
+    rows: tuple[int, ...] = ()
+    verdicts: tuple[int, ...] = ()
+    precision: float | None = None
+    similarity: float | None = None
+    errors: int = 0
+    spread: float = 0.0
+    change: float | None = None
+
+    @property
+    def samples(self) -> tuple[int, ...]:
+        return self.rows[::2]
+
+    @property
+    def mean(self) -> float | None:
+        if self.precision is None or self.similarity is None:
+            return None
+        return (self.precision + self.similarity) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows."""
+
+    part: Part
+    items: dict[str, Item]
+    unreadable: int
+    judged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response as it came, with all verdicts on it."""
+
+    part: Part
+    item: Item
+    response: Response
+    verdicts: list[Verdict]
+
+    @property
+    def scores(self) -> tuple[float | None, float | None]:
+        """Mean precision and similarity of this answer alone; None where no verdict is readable."""
+        return _mean([v.precision for v in self.verdicts]), _mean([v.similarity for v in self.verdicts])
+
+
+class Review:
+    """A run's rounds and the labels that people gave its answers."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.rounds: dict[Part, Round] = {}
+
+    def parts(self) -> list[Part]:
+        """The rounds with answers, oldest first, then the sealed test if it has any."""
+        names = [path.parts[-3] for path in self.run.folder.glob("round-*/infer/responses.jsonl")]
+        rounds: list[Part] = [*sorted(int(name[6:]) for name in names if name[6:].isdecimal())]
+        return [*rounds, None] if self._file(None, "infer").exists() else rounds
+
+    def size(self) -> tuple[tuple[int, int], ...]:
+        """Changes when the worker has written more answers or verdicts."""
+        files = [file for part in self.parts() for file in (self._file(part, "infer"), self._file(part, "judge"))]
+        stats = [file.stat() for file in files if file.exists()]
+        return tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+
+    def load(self, part: Part) -> Round:
+        """Read a round; what was read before is kept, `change` is filled in as soon as the previous one is there.
+
+        Raises LlamaDuoError for files that cannot be read.
+        """
+        if part not in self.rounds:
+            self.rounds[part] = self._read(part)
+        before = self.previous(part)
+        if before is not None and before in self.rounds:
+            _compare(self.rounds[part], self.rounds[before])
+        return self.rounds[part]
+
+    def judged(self, part: Part) -> bool:
+        """Whether a round has verdicts yet."""
+        return self._file(part, "judge").exists()
+
+    def previous(self, part: Part) -> Part:
+        """The round before, None where there is none; the sealed test has prompts of its own."""
+        return max((p for p in self.parts() if p is not None and part is not None and p < part), default=None)
+
+    def labels(self) -> dict[tuple[Part, str, int], Label]:
+        """The newest review of each answer."""
+        return commands.labels(self.run.commands_file)
+
+    def answer(self, part: Part, id_: str, sample: int) -> Answer:
+        """One answer with its verdicts. Raises LlamaDuoError where the file is no longer as it was read."""
+        item = self.load(part).items[id_]
+        with _explained(file := self._file(part, "infer")):
+            row = _row(_line_at(file, item.rows[2 * item.samples.index(sample) + 1]))
+        if not _is_response(row) or (row["id"], row["sample"]) != (id_, sample):
+            raise LlamaDuoError(f"{file} was rewritten while you read it", "press r to read it again")
+        with _explained(file := self._file(part, "judge")):
+            found = [_row(_line_at(file, offset)) for offset in item.verdicts]
+        verdicts = [
+            Verdict(**{key: verdict[key] for key in _VERDICT})
+            for verdict in found
+            if _is_verdict(verdict) and verdict["sample"] == sample
+        ]
+        return Answer(
+            part,
+            item,
+            Response(**{key: row[key] for key in _RESPONSE}),
+            sorted(verdicts, key=lambda v: (v.judge, v.repeat)),
+        )
+
+    def search(self, part: Part, text: str, cancelled: Callable[[], bool]) -> set[str]:
+        """The ids of prompts where the prompt, the reference or an answer contains the text; case doesn't matter."""
+        wanted = text.casefold()
+        found = set()
+        with _explained(file := self._file(part, "infer")):
+            for _, line in _lines(file):
+                if cancelled():
+                    break
+                row = _row(line)
+                if _is_response(row) and wanted in _searched(row):
+                    found.add(row["id"])
+        return found
+
+    def _file(self, part: Part, stage: Literal["infer", "judge"]) -> Path:
+        folder = self.run.final if part is None else self.run.round(part)
+        return folder / stage / ("responses.jsonl" if stage == "infer" else "verdicts.jsonl")
+
+    def _read(self, part: Part) -> Round:
+        items: dict[str, Item] = {}
+        firsts: Counter[str] = Counter()
+        unreadable = 0
+        with _explained(file := self._file(part, "infer")):
+            for offset, line in _lines(file):
+                row = _row(line)
+                if not _is_response(row):
+                    unreadable += 1
+                    continue
+                id_, sample = sys.intern(row["id"]), row["sample"]
+                item = items.get(id_)
+                if item is None:
+                    start = row["prompt"][-1]["content"].lstrip()[: 2 * START_CHARS]
+                    firsts[start.partition("\n")[0]] += 1
+                    items[id_] = Item(id_, start, (sample, offset))
+                elif sample in item.samples:  # a batch that was answered anew counts as it stands last
+                    at = 2 * item.samples.index(sample)
+                    item.rows = (*item.rows[:at], sample, offset, *item.rows[at + 2 :])
+                else:
+                    item.rows = (*item.rows, sample, offset)
+        _shorten(items.values(), firsts)
+        judged = self._file(part, "judge")
+        with _explained(judged):
+            unreadable += _score(items, _lines(judged))
+        return Round(part, items, unreadable, judged.exists())
+
+
+def arrange(
+    round_: Round,
+    labels: dict[tuple[Part, str, int], Label],
+    order: Order = "worst",
+    keep: Filter = "all",
+    found: set[str] | None = None,
+) -> list[Item]:
+    """The items of a round that a filter and a search keep, in an order; those without scores come last."""
+    items = [item for item in round_.items.values() if found is None or item.id in found]
+    if keep == "regressed":
+        items = [item for item in items if item.change is not None and item.change < 0]
+    elif keep == "improved":
+        items = [item for item in items if item.change is not None and item.change > 0]
+    elif keep == "errors":
+        items = [item for item in items if item.errors]
+    elif keep != "all":
+        flagged = keep == "flagged"
+        known = {
+            id_
+            for (part, id_, _), label in labels.items()
+            if part == round_.part and (label.flagged if flagged else reviewed(label))
+        }
+        items = [item for item in items if (item.id in known) is flagged]
+    return sorted(items, key=_KEYS[order])
+
+
+def reviewed(label: Label) -> bool:
+    """Whether a label says anything; taking a review back leaves one that doesn't."""
+    return label.agrees is not None or label.flagged or bool(label.note)
+
+
+_KEYS: dict[Order, Callable[[Item], Any]] = {
+    "worst": lambda item: (item.mean is None, item.mean),
+    "best": lambda item: -(item.mean or 0.0),
+    "change": lambda item: -abs(item.change or 0.0),
+    "spread": lambda item: -item.spread,
+    "id": lambda item: item.id,
+}
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _compare(round_: Round, before: Round) -> None:
+    for item in round_.items.values():
+        other = before.items.get(item.id)
+        if other is not None and item.mean is not None and other.mean is not None:
+            item.change = item.mean - other.mean
+
+
+def _shorten(items: Iterable[Item], firsts: Counter[str]) -> None:
+    """Leave the instruction out that many prompts begin with: what is left tells them apart."""
+    for item in items:
+        first, _, rest = item.start.partition("\n")
+        start = rest if firsts[first] >= SHARED and rest.strip() else item.start
+        item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
+
+
+def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
+    """Add the verdicts up by prompt, those of one answer in a row as judged; returns how many lines are none."""
+    unreadable = 0
+    before: tuple[Item, int] | None = None
+    low = high = 0.0
+    for offset, line in lines:
+        row = _row(line)
+        if not _is_verdict(row):
+            unreadable += 1
+            continue
+        item = items.get(row["id"])
+        if item is None:
+            continue
+        item.verdicts = (*item.verdicts, offset)
+        precision, similarity = row["precision"], row["similarity"]
+        if precision is None or similarity is None:
+            item.errors += 1
+            continue
+        item.precision = precision + (item.precision or 0.0)
+        item.similarity = similarity + (item.similarity or 0.0)
+        mean = (precision + similarity) / 2
+        if before and before[0] is item and before[1] == row["sample"]:
+            low, high = min(low, mean), max(high, mean)
+            item.spread = max(item.spread, high - low)
+        else:
+            low = high = mean
+            before = item, row["sample"]
+    for item in items.values():
+        if item.precision is not None and item.similarity is not None:
+            count = len(item.verdicts) - item.errors
+            item.precision, item.similarity = item.precision / count, item.similarity / count
+    return unreadable
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        offset = 0
+        for number, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                return
+            if number % TURN_LINES == 0:
+                time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
+            yield offset, line
+            offset += len(line)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", "press r to try again") from None
+
+
+def _line_at(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.readline()
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line, empty for anything else."""
+    try:
+        row = from_json(line)  # four times as fast as json.loads, but strict about lone surrogates
+    except ValueError:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _searched(row: dict[str, Any]) -> str:
+    return "\n".join((prompt_text(row["prompt"]), row["target"], row["response"])).casefold()
+
+
+def _is_response(row: dict[str, Any]) -> bool:
+    prompt = row.get("prompt")
+    return (
+        isinstance(prompt, list)
+        and row.keys() >= _RESPONSE
+        and isinstance(row["id"], str)
+        and type(row["sample"]) is int
+        and isinstance(row["target"], str)
+        and isinstance(row["response"], str)
+        and isinstance(row["finish_reason"], str)
+        and bool(prompt)
+        and all(isinstance(t, dict) and _is_text(t.get("role")) and _is_text(t.get("content")) for t in prompt)
+    )
+
+
+def _is_verdict(row: dict[str, Any]) -> bool:
+    return (
+        row.keys() >= _VERDICT
+        and isinstance(row["id"], str)
+        and type(row["sample"]) is int
+        and type(row["repeat"]) is int
+        and _is_score(row["precision"])
+        and _is_score(row["similarity"])
+        and isinstance(row["judge"], str)
+        and isinstance(row["similarity_reason"], str)
+        and isinstance(row["precision_reason"], str)
+        and isinstance(row["error"], str)
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_score(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 1 <= value <= 100)
+
+
+_RESPONSE = {field.name for field in fields(Response)}
+_VERDICT = {field.name for field in fields(Verdict)}

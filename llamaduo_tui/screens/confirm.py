@@ -1,0 +1,46 @@
+"""A question before what cannot be taken back; the answer that does nothing has the focus."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """True where the user says yes."""
+
+    CSS_PATH = "confirm.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", id="confirm.yes", tooltip="Do it"),
+        Binding("n,escape", "answer(False)", "No", id="confirm.no", tooltip="Leave it"),
+        Binding("left,up", "app.focus_previous", "Other answer", id="confirm.previous", tooltip="Move", show=False),
+        Binding("right,down", "app.focus_next", "Other answer", id="confirm.next", tooltip="Move", show=False),
+    ]
+
+    def __init__(self, question: str, explained: str, yes: str) -> None:
+        super().__init__()
+        self._question, self._explained, self._yes = question, explained, yes
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._question.replace("[", "(")
+            yield Static(self._explained, markup=False)
+            with Horizontal():
+                yield Button("n No", id="no", compact=True)
+                yield Button(f"y {self._yes}", id="yes", variant="error", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one("#no", Button).focus()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)

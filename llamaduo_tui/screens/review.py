@@ -1,0 +1,476 @@
+"""Review: the service's reference and the local model's answer side by side, the judge's verdicts, and your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import var
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Select, Static
+from textual.worker import Worker, WorkerState, get_current_worker
+
+from engine import commands
+from engine.commands import Label
+from engine.errors import LlamaDuoError
+from engine.run import Run
+from llamaduo_tui import words
+from llamaduo_tui.review import Filter, Order, Part, Review, Round, arrange, reviewed
+from llamaduo_tui.text import clean, one_line
+from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
+from llamaduo_tui.widgets.comparison import Comparison
+from llamaduo_tui.widgets.label_form import LabelForm
+from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
+
+POLL_S = 2.0
+
+ORDERS: list[tuple[str, Order]] = [
+    ("worst first", "worst"),
+    ("best first", "best"),
+    ("most changed", "change"),
+    ("most disagreement", "spread"),
+    ("by id", "id"),
+]
+FILTERS: list[tuple[str, Filter]] = [
+    ("all prompts", "all"),
+    ("regressed", "regressed"),
+    ("improved", "improved"),
+    ("judge errors", "errors"),
+    ("not reviewed", "unreviewed"),
+    ("flagged", "flagged"),
+]
+SEALED = "final"
+"""The sealed test among the rounds of the select, which keeps None for itself."""
+
+
+@dataclass
+class Loaded(Message):
+    """A round was read, or the one before it, which tells the changes."""
+
+    round: Round
+    parts: list[Part]
+    labels: dict[tuple[Part, str, int], Label]
+    size: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Empty(Message):
+    """The run has no answers yet."""
+
+
+@dataclass
+class Found(Message):
+    """The prompts that a search found."""
+
+    text: str
+    ids: set[str]
+
+
+@dataclass
+class Changed(Message):
+    """The worker wrote more answers or verdicts."""
+
+
+class ReviewScreen(Screen[None]):
+    """A run's prompts by score, and for the chosen one everything that there is to judge it by."""
+
+    CSS_PATH = "review.tcss"
+    AUTO_FOCUS = "#prompts"
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's, an instance variable of its base
+        (0, "-narrow"),
+        (100, "-normal"),
+        (160, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "agree", "Agree", id="review.agree", tooltip="Agree with the judge; again takes it back"),
+        Binding("n", "disagree", "Disagree", id="review.disagree", tooltip="Give your own scores and a note"),
+        Binding("b", "flag", "Bad reference", id="review.flag", tooltip="Flag the reference; again takes it back"),
+        Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
+        Binding("u", "unreviewed", "Next unreviewed", id="review.unreviewed", tooltip="Next answer without a review"),
+        Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
+        Binding("m", "whole", "Show all", id="review.whole", tooltip="All of a long text, or its beginning"),
+        Binding("comma", "sample(-1)", "Answer before", show=False, id="review.sample_before", tooltip="Other sample"),
+        Binding("full_stop", "sample(1)", "Next answer", id="review.sample", tooltip="The model's next sample"),
+        Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="Its answer a round before"),
+        Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="Its answer a round later"),
+        Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and answers"),
+        Binding("t", "menu('round')", "Round", show=False, id="review.round", tooltip="Choose the round or test"),
+        Binding("o", "menu('order')", "Order", show=False, id="review.order", tooltip="Choose the order of prompts"),
+        Binding(
+            "g", "menu('keep')", "Filter", show=False, id="review.filter", tooltip="Choose which prompts are shown"
+        ),
+        Binding("c", "copy", "Copy", show=False, id="review.copy", tooltip="Copy the response to your clipboard"),
+        Binding("w", "save", "Save", show=False, id="review.save", tooltip="Save prompt and both answers to a file"),
+        Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
+        Binding("escape", "back", "Back", id="review.back", tooltip="Back to the list, then to the run"),
+    ]
+
+    changed: var[bool] = var(False, bindings=True)
+    keys: var[tuple[bool, ...] | None] = var[tuple[bool, ...] | None](None, bindings=True)
+    """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.review = Review(run)
+        self.round: Round | None = None
+        self.parts: list[Part] = []
+        self.labels: dict[tuple[Part, str, int], Label] = {}
+        self.order: Order = "worst"
+        self.keep: Filter = "all"
+        self.found: set[str] | None = None
+        self.size_read: tuple[tuple[int, int], ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="review-title", markup=False)
+        with Horizontal(id="review-tools"):
+            yield Select([("reading…", "")], id="round", allow_blank=False, compact=True, tooltip="Round (t)")
+            yield Select(ORDERS, id="order", allow_blank=False, compact=True, tooltip="Order (o)")
+            yield Select(FILTERS, id="keep", allow_blank=False, compact=True, tooltip="Filter (g)")
+            yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and answers")
+        with Container(id="review-body"):
+            with Vertical(id="review-list"):
+                yield Static(HEADING, id="review-heading", markup=False)
+                yield Static(
+                    "No answers yet: they appear here as soon as there are some.", id="review-empty", markup=False
+                )
+                yield PromptList(self._marks, id="prompts")
+            with Vertical(id="review-side"):
+                yield AnswerView(self.review, id="detail")
+                yield LabelForm(id="label")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self._title()
+        self._open(self.part, first=True)
+        self.set_interval(POLL_S, self._look)
+
+    def on_resize(self) -> None:
+        self.query_one(Comparison).set_class(self.size.width < 100, "-stacked")
+
+    @property
+    def part(self) -> Part:
+        """The round of the list."""
+        return self.round.part if self.round else None
+
+    @property
+    def _view(self) -> AnswerView:
+        return self.query_one(AnswerView)
+
+    # -- reading, in threads ------------------------------------------------------------------------------------
+
+    @work(thread=True, group="review-open", exclusive=True, exit_on_error=False)
+    def _open(self, part: Part, first: bool = False) -> None:
+        review, worker = self.review, get_current_worker()
+        size, parts = review.size(), review.parts()
+        if not parts:
+            self.post_message(Empty())
+            return
+        if first:  # the newest round with verdicts, for a round at work has none yet
+            rounds = [other for other in reversed(parts) if other is not None]
+            part = next((other for other in rounds if review.judged(other)), rounds[0] if rounds else None)
+        labels = review.labels()
+        self.post_message(Loaded(review.load(part), parts, labels, size))
+        earlier = [other for other in parts if other is not None and part is not None and other < part]
+        for other in reversed(earlier):
+            if worker.is_cancelled:
+                return
+            review.load(other)
+            self.post_message(Loaded(review.load(part), parts, labels, size))
+
+    @work(thread=True, group="review-search", exclusive=True, exit_on_error=False)
+    def _search(self, part: Part, text: str) -> None:
+        worker = get_current_worker()
+        ids = self.review.search(part, text, lambda: worker.is_cancelled)
+        if not worker.is_cancelled:
+            self.post_message(Found(text, ids))
+
+    @work(thread=True, group="review-look", exclusive=True, exit_on_error=False)
+    def _look(self) -> None:
+        if self.review.size() != self.size_read:
+            self.post_message(Changed())
+
+    @work(thread=True, group="review-label", exit_on_error=False)
+    def _send(self, label: Label) -> None:
+        commands.send(self.run.commands_file, label)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is not WorkerState.ERROR or event.worker.error is None:
+            return
+        if event.worker.group == "review-label":  # what could not be written must not look as if it were
+            self.labels.clear()
+            self._open(self.part)
+        self._failed(AnswerView.Failed(event.worker.error))
+
+    @on(AnswerView.Failed)
+    def _failed(self, message: AnswerView.Failed) -> None:
+        error = message.error
+        if isinstance(error, LlamaDuoError):
+            self.notify(one_line(error.hint), title=one_line(error.message), severity="error", markup=False)
+        else:
+            said = error.strerror if isinstance(error, OSError) else None
+            self.notify(one_line(said or repr(error)), title="That failed", severity="error", markup=False)
+
+    # -- showing what was read ----------------------------------------------------------------------------------
+
+    def on_loaded(self, message: Loaded) -> None:
+        """Take over a round; the cursor stays on its prompt."""
+        fresh = self.round is None or self.round.part != message.round.part
+        self.round, self.parts, self.size_read = message.round, message.parts, message.size
+        for key, label in message.labels.items():
+            if key not in self.labels or label.time >= self.labels[key].time:
+                self.labels[key] = label
+        self.changed = False
+        select = self.query_one("#round", Select)
+        with self.prevent(Select.Changed):
+            select.set_options([(_name(part).capitalize(), _value(part)) for part in self.parts])
+            select.value = _value(self.part)
+        if fresh and (text := self.query_one("#search", Input).value):
+            self.found = set()
+            self._search(self.part, text)
+        self._arrange()
+        self._view.show_history(self.parts)
+
+    def on_empty(self) -> None:
+        self.query_one("#review-list").add_class("-empty")
+
+    def on_changed(self) -> None:
+        if self.round is None:
+            self._open(None, first=True)
+        else:
+            self.changed = True
+
+    def on_found(self, message: Found) -> None:
+        if message.text == self.query_one("#search", Input).value:
+            self.found = message.ids
+            self._arrange()
+
+    @on(PromptList.Chosen)
+    def _choose(self, message: PromptList.Chosen) -> None:
+        self.query_one(LabelForm).close()
+        if message.item is None:
+            self._view.clear()
+        else:
+            self._view.show(self.part, message.item.id, message.item.samples[0])
+
+    @on(AnswerView.Shown)
+    def _show(self) -> None:
+        view, page = self._view, self._view.page
+        view.show_label(self._label())
+        self.keys = (
+            None
+            if page is None
+            else (
+                bool(page.answer.verdicts),
+                page.longest > SHOWN_CHARS,
+                len(page.answer.item.samples) > 1,
+                view.neighbour(-1) is not None,
+                view.neighbour(1) is not None,
+            )
+        )
+
+    def _arrange(self) -> None:
+        if self.round is None:
+            return
+        items = arrange(self.round, self.labels, self.order, self.keep, self.found)
+        listing = self.query_one("#review-list")
+        listing.set_class(not items, "-empty")
+        none = "No answers yet." if not self.round.items else "No prompt is left by this filter and search."
+        self.query_one("#review-empty", Static).update(Content(none))
+        self.query_one(PromptList).show(items)
+        self._title()
+
+    def _title(self) -> None:
+        name = one_line(self.run.name, 40)
+        if self.round is None:
+            said = ""
+        else:
+            done = {id_ for (part, id_, _), label in self.labels.items() if part == self.part and reviewed(label)}
+            shown, total = len(self.query_one(PromptList).items), len(self.round.items)
+            count = (
+                f"{total:,} prompt{'' if total == 1 else 's'}" if shown == total else f"{shown:,} of {total:,} prompts"
+            )
+            said = " · ".join([_name(self.part), count, f"{len(done & self.round.items.keys()):,} reviewed"])
+            said += "" if self.round.judged else " · not judged yet"
+            said += f" · ! {self.round.unreadable:,} unreadable lines" if self.round.unreadable else ""
+        self.query_one("#review-title", Static).update(
+            Content.assemble(("Review", "bold"), f"  {name}  ", (said, "$text-muted"))
+        )
+
+    def _marks(self, id_: str) -> str:
+        """What people said of a prompt's answers: ✓ agrees, ✗ disagrees, ⚑ bad reference, ✎ a note."""
+        if self.round is None or not self.labels:
+            return ""
+        samples = self.round.items[id_].samples
+        labels = [label for s in samples if (label := self.labels.get((self.part, id_, s))) and reviewed(label)]
+        marks = "✗" if any(label.agrees is False for label in labels) else "✓" if any(x.agrees for x in labels) else ""
+        marks += "⚑" if any(label.flagged for label in labels) else ""
+        return marks + ("✎" if any(label.note for label in labels) else "")
+
+    # -- labels -------------------------------------------------------------------------------------------------
+
+    def _label(self) -> Label | None:
+        """The newest label of the answer that is shown."""
+        page = self._view.page
+        return self.labels.get(page.key) if page else None
+
+    def _put(self, **values: object) -> None:
+        """Give the answer that is shown a new label: what isn't named stays."""
+        page = self._view.page
+        if page is None:
+            return
+        key = page.key
+        fresh = Label(round=key[0], prompt=key[1], sample=key[2])
+        label = replace(self.labels.get(key) or fresh, id=fresh.id, time=fresh.time, **values)  # type: ignore[arg-type]
+        self.labels[key] = label
+        self._send(label)
+        self._view.show_label(label)
+        self.query_one(PromptList).refresh()
+        self._title()
+
+    def action_agree(self) -> None:
+        label = self._label()
+        agrees = None if label and label.agrees else True
+        self._put(agrees=agrees, precision=None, similarity=None)
+
+    def action_flag(self) -> None:
+        label = self._label()
+        self._put(flagged=not (label and label.flagged))
+
+    def action_disagree(self) -> None:
+        page, label = self._view.page, self._label()
+        if page is None:
+            return
+        scores = page.answer.scores
+        if label and label.precision is not None:
+            scores = (label.precision, label.similarity)
+        self.query_one(LabelForm).open(scores, label.note if label else "")
+
+    def action_note(self) -> None:
+        label = self._label()
+        self.query_one(LabelForm).open(None, label.note if label else "")
+
+    @on(LabelForm.Saved)
+    def _labelled(self, message: LabelForm.Saved) -> None:
+        if message.precision is None:
+            self._put(note=message.note)
+        else:
+            self._put(agrees=False, precision=message.precision, similarity=message.similarity, note=message.note)
+        self.query_one(PromptList).focus()
+
+    @on(LabelForm.Cancelled)
+    def _not_labelled(self) -> None:
+        self.query_one(PromptList).focus()
+
+    # -- moving about -------------------------------------------------------------------------------------------
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Hide keys that would do nothing."""
+        if not self.is_mounted or isinstance(self.focused, Input):
+            return action == "back" or not hasattr(self, f"action_{action}")  # letters are typed there
+        view = self._view
+        page = view.page
+        if action in ("agree", "disagree"):
+            return page is not None and bool(page.answer.verdicts)
+        if action in ("flag", "note", "view", "copy", "save", "unreviewed"):
+            return page is not None
+        if action == "whole":
+            return page is not None and page.longest > SHOWN_CHARS
+        if action == "sample":
+            return page is not None and len(page.answer.item.samples) > 1
+        if action == "peek":
+            return view.neighbour(int(str(parameters[0]))) is not None
+        return self.changed if action == "reload" else True
+
+    def action_unreviewed(self) -> None:
+        listing = self.query_one(PromptList)
+        start = listing.highlighted or 0
+        for step in range(1, len(listing.items) + 1):
+            index = (start + step) % len(listing.items)
+            if not self._marks(listing.items[index].id):
+                listing.choose(index)
+                return
+        self.notify("Every prompt of this list is reviewed.")
+
+    def action_view(self) -> None:
+        self._view.next_view()
+
+    def action_whole(self) -> None:
+        self._view.toggle_whole()
+
+    def action_sample(self, by: int) -> None:
+        self._view.step_sample(by)
+
+    def action_peek(self, by: int) -> None:
+        self._view.step_round(by)
+
+    def action_search(self) -> None:
+        self.query_one("#search", Input).focus()
+
+    def action_menu(self, name: str) -> None:
+        select = self.query_one(f"#{name}", Select)
+        select.focus()
+        select.action_show_overlay()
+
+    def action_reload(self) -> None:
+        part = self.part
+        self.review = self._view.review = Review(self.run)
+        self._open(part)
+
+    def action_copy(self) -> None:
+        if (page := self._view.page) is not None:
+            self.app.copy_to_clipboard(clean(page.answer.response.response))
+            self.notify("Where your terminal allows it. If it doesn't: w saves a file.", title="Response copied")
+
+    def action_save(self) -> None:
+        self._view.save()
+
+    def action_back(self) -> None:
+        listing, form = self.query_one(PromptList), self.query_one(LabelForm)
+        if form.has_class("-open"):
+            form.action_cancel()
+        elif not listing.has_focus and listing.display:
+            listing.focus()
+        else:
+            self.dismiss()
+
+    @on(Select.Changed)
+    def _select(self, event: Select.Changed) -> None:
+        value = event.value
+        if event.select.id == "order":
+            self.order = value  # type: ignore[assignment]  # one of ORDERS
+            self._arrange()
+        elif event.select.id == "keep":
+            self.keep = value  # type: ignore[assignment]  # one of FILTERS
+            self._arrange()
+        elif self.round is not None and value != _value(self.part):
+            self._open(None if value == SEALED else int(str(value)))
+        self.query_one(PromptList).focus()
+
+    @on(Input.Changed, "#search")
+    def _typed(self, event: Input.Changed) -> None:
+        if event.value and self.round is not None:
+            self._search(self.part, event.value)
+        else:
+            self.workers.cancel_group(self, "review-search")
+            self.found = None
+            self._arrange()
+
+    @on(Input.Submitted, "#search")
+    def _searched(self) -> None:
+        self.query_one(PromptList).focus()
+
+
+def _name(part: Part) -> str:
+    return words.part("final" if part is None else part)
+
+
+def _value(part: Part) -> str:
+    return SEALED if part is None else str(part)

@@ -1,0 +1,305 @@
+"""One run: its rounds, its log, its training, what it costs, and the decision when it waits for one.
+
+The same while it works, attached later, or after its end: all of it comes from replaying the run's events.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from engine.config import Target
+from engine.run import Run
+from llamaduo_tui import machine, marks, messages, words
+from llamaduo_tui.listing import WORKING
+from llamaduo_tui.machine import Machine
+from llamaduo_tui.state import RunView
+from llamaduo_tui.text import one_line
+from llamaduo_tui.watch import News, Watch
+from llamaduo_tui.widgets.charts import Charts
+from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.steady import Steady
+from llamaduo_tui.widgets.timeline import Timeline, progress
+from llamaduo_tui.widgets.usage import Usage
+
+LOOK_S = 0.25
+MACHINE_S = 3.0
+TICK_S = 1.0
+_ENDED = {
+    "reached": "The target is reached: the small model can take over.",
+    "stopped": "The run has ended without reaching its target.",
+    "failed": "The run failed.",
+}
+
+
+@dataclass
+class RunChanged(Message):
+    """A look at the run found something new."""
+
+    news: News
+
+
+@dataclass
+class MachineSampled(Message):
+    """How busy the machine is."""
+
+    machine: Machine
+
+
+class RunScreen(Screen[None]):
+    """What happens in a run, and what to press."""
+
+    CSS_PATH = "run.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    AUTO_FOCUS = "Log"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
+        Binding("a", "approve", "Approve", id="run.approve", tooltip="Pay for another round"),
+        Binding("f", "finish", "Finish", id="run.finish", tooltip="End with the best round"),
+        Binding("p", "pause", "Pause", id="run.pause", tooltip="Hold the run in its tracks"),
+        Binding("p", "go_on", "Go on", id="run.go_on", tooltip="Let the paused run go on"),
+        Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that goes on from here"),
+        Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
+        Binding("v", "review", "Review", id="run.review", tooltip="Read the answers side by side with the verdicts"),
+        Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
+    ]
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self._news: News | None = None
+        self._left = threading.Event()
+        self._offered: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Steady(id="head", markup=False)
+        with Horizontal(id="upper"):
+            with VerticalScroll(id="rounds", can_focus=False):
+                yield Timeline()
+            yield Usage()
+        yield Steady(id="now", markup=False)
+        yield DecisionCard(self.run)
+        with Horizontal(id="lower"):
+            yield LogView()
+            yield Charts()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#rounds").border_title = "rounds"
+        self.query_one(Usage).border_title = "service and machine"
+        self._draw()
+        self._watch_run()
+        self._watch_machine()
+        self.set_interval(TICK_S, self._tick)
+
+    def on_unmount(self) -> None:
+        self._left.set()
+
+    @property
+    def view(self) -> RunView:
+        return self._news.view if self._news is not None else RunView()
+
+    @property
+    def state(self) -> str:
+        return self._news.state if self._news is not None else "new"
+
+    @property
+    def _target(self) -> Target | None:
+        settings = self._news.settings if self._news is not None else None
+        return settings.target if settings is not None else None
+
+    @work(thread=True, group="watch", exit_on_error=False)
+    def _watch_run(self) -> None:
+        watch = Watch(self.run, self._now)
+        while not self._left.is_set():
+            try:
+                news = watch.look()
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
+                news = None
+            if news is not None:
+                self.post_message(RunChanged(news))
+            self._left.wait(LOOK_S)
+
+    @work(thread=True, group="machine", exit_on_error=False)
+    def _watch_machine(self) -> None:
+        while not self._left.is_set():
+            self.post_message(MachineSampled(machine.sample()))
+            self._left.wait(MACHINE_S)
+
+    @on(RunChanged)
+    def _changed(self, message: RunChanged) -> None:
+        if not self.query(DecisionCard):  # on its way out
+            return
+        self._news = message.news
+        self.query_one(LogView).add(message.news.events, message.news.output)
+        self.query_one(Charts).show(message.news.view)
+        settings = message.news.settings
+        self.query_one(Usage).show(message.news.view.usage, settings.service.budget_usd if settings else None)
+        self.query_one(DecisionCard).show(message.news.view, self._target)
+        self._draw()
+        offered = (self.state, self.view.approval, _complete(self.view), len(self.view.sections))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    @on(LogView.Save)
+    def _save(self, message: LogView.Save) -> None:
+        self.post_message(messages.SaveText(f"{self.run.name}-{message.source}", message.text))
+
+    @on(MachineSampled)
+    def _sampled(self, message: MachineSampled) -> None:
+        for usage in self.query(Usage):
+            usage.show_machine(message.machine)
+
+    @on(messages.ReadFailed)
+    def _read_failed(self, message: messages.ReadFailed) -> None:
+        self.notify(one_line(message.error, 200), title="cannot be read", severity="error", markup=False)
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _tick(self) -> None:
+        if self.state in WORKING and self.query(DecisionCard):
+            self._draw()
+
+    def _now(self) -> float:
+        return float(self.app.clock())  # type: ignore[attr-defined]
+
+    def _draw(self) -> None:
+        """The time goes on between events: what shows it is drawn again."""
+        now = self._now()
+        top = self.query_one("#head", Steady)
+        top.put(head(self.run, self.view, self.state, now, top.content_size.width))
+        self.query_one(Timeline).show(self.view, self._target, now)
+        asks = self.query_one(DecisionCard).display
+        box = self.query_one("#now", Steady)
+        box.display = not asks
+        self.set_class(asks, "-asks")
+        title, said = happening(self.view, self.state)
+        if box.border_title != title:
+            box.border_title = title
+        box.put(said)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        match action:
+            case "approve" | "finish":
+                return any(card.open for card in self.query(DecisionCard))
+            case "pause":
+                return self.state in ("running", "waiting", "stale")
+            case "go_on":
+                return self.state == "paused"
+            case "resume":
+                return self.state in ("stopped", "failed", "crashed") and not _complete(self.view)
+            case "stop":
+                return self.state in WORKING
+            case "review":
+                return any(section.score is not None for section in self.view.sections)
+        return True
+
+    def action_back(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+        else:
+            self.dismiss()
+
+    def action_approve(self) -> None:
+        self.query_one(DecisionCard).approve()
+
+    def action_finish(self) -> None:
+        self.query_one(DecisionCard).finish()
+
+    def action_pause(self) -> None:
+        self.post_message(messages.PauseRun(self.run, on=True))
+
+    def action_go_on(self) -> None:
+        self.post_message(messages.PauseRun(self.run, on=False))
+
+    def action_resume(self) -> None:
+        self.post_message(messages.ResumeRun(self.run))
+
+    def action_stop(self) -> None:
+        self.post_message(messages.StopRun(self.run))
+
+    def action_review(self) -> None:
+        self.post_message(messages.ReviewRun(self.run))
+
+    def action_charts(self) -> None:
+        """On a narrow terminal the charts stand in for the log, on a wide one beside it."""
+        self.toggle_class("-swapped")
+
+
+def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content:
+    """Name, state and age of the run; from which LLM to which model; whether the service is the sandbox."""
+    mark = marks.of(state)
+    until = view.updated if view.ended or state not in WORKING else now
+    age = f" · {words.duration(until - view.began)}" if view.began else ""
+    first = Content.assemble((f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$text-muted"))
+    started = view.started
+    if started is None:
+        return first
+    route = Content.assemble(
+        ("from ", "$text-muted"),
+        one_line(started.service, 60),
+        (" to ", "$text-muted"),
+        (one_line(started.model, 60), "bold"),
+    )
+    sandbox = Content.styled(f" {words.SANDBOX}", "$text-warning") if started.sandbox else Content()
+    room = width - first.cell_length - 3
+    if route.cell_length <= room:
+        first = Content.assemble(first, " " * (room - route.cell_length + 3), route)
+        return Content("\n").join([first, sandbox])
+    return Content("\n").join([first, route if not started.sandbox else sandbox])
+
+
+def happening(view: RunView, state: str) -> tuple[str, Content]:
+    """A title and a sentence for a newcomer: what happens now and why, or how it ended and what to do next."""
+    if view.failure is not None and state not in WORKING:
+        failed = view.failure
+        said = Content.assemble(
+            ("✗ ", "$text-error"), one_line(failed.error, 300), "\n", (one_line(failed.hint, 300), "$text-muted")
+        )
+        return "failed", said
+    if view.outcome is not None and state not in WORKING:
+        outcome = view.outcome
+        next_ = f"report: {one_line(outcome.report, 200)}" if outcome.report else "Press r to go on from here."
+        title = _ENDED.get(outcome.state, "The run has ended.") if outcome.report else "Stopped."
+        mark = marks.of(outcome.state)
+        said = Content.assemble(
+            (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}\n", (next_, "$text-muted")
+        )
+        return "the end", said
+    if state == "crashed":
+        gone = "The worker is gone: killed, out of memory, or the machine restarted. What it had done is kept."
+        return "crashed", Content.assemble(
+            gone, "\n", ("Press r to go on from there; the output tells more.", "$text-muted")
+        )
+    if state == "stale":
+        return "no sign of life", Content(
+            "The worker's heartbeat is late: a busy disk, a full one, or another machine."
+        )
+    if state == "paused":
+        return "paused", Content("The run is held in its tracks and costs nothing. Press p to let it go on.")
+    place = "now"
+    if view.current is not None:
+        section, stage = view.current
+        place = f"now: {words.part(section.part)}, {one_line(stage.name, 40)}"
+        if stage.total:
+            place = f"{place} · {progress(stage)}"
+    return place.replace("[", "("), Content(words.explain(view))
+
+
+def _complete(view: RunView) -> bool:
+    return view.outcome is not None and view.outcome.report is not None

@@ -1,0 +1,247 @@
+"""Home: all runs, those that wait for a decision first."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from llamaduo_tui import marks, messages, words
+from llamaduo_tui.listing import UNREADABLE, WORKING, Entry
+from llamaduo_tui.text import one_line
+
+WELCOME = """\
+No runs yet.
+
+A run moves a task from a cloud LLM to a small model on this machine: it trains the small model on your prompts with \
+the responses you were happy with, has its answers judged, and asks you before it pays for more examples.
+
+See the whole loop in a few minutes, without key, GPU or downloads:"""
+
+
+class RunsScreen(Screen[None]):
+    """The list of runs; the app sends it a look at all of them every few seconds."""
+
+    AUTO_FOCUS = "OptionList"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run", priority=True),
+        Binding("slash", "search", "Search", id="runs.search", tooltip="Runs whose name or state has these letters"),
+        Binding("n", "new", "New", id="runs.new", tooltip="Set up a migration of your own"),
+        Binding("d", "demo", "Demo", id="runs.demo", tooltip="See the whole loop: no key, no GPU, no downloads"),
+        Binding("r", "resume", "Resume", id="runs.resume", tooltip="Go on after a pause, a stop, a failure or a crash"),
+        Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the run's worker, to resume later"),
+        Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
+        Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: list[Entry] | None = None
+        self._shown: list[Entry] = []
+        self._drawn: list[Content] = []
+        self._offered: object = None
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="head", markup=False)
+        search = Input(placeholder="name or state", compact=True)
+        search.display = False
+        yield search
+        yield Static(id="columns", markup=False)
+        yield OptionList(markup=False)
+        with Vertical(id="welcome"):
+            yield Static(WELCOME, markup=False)
+            yield Static(Content.assemble("    press ", ("d", "bold $text-accent"), " for the demo"), id="invitation")
+        yield Footer(show_command_palette=False)
+
+    def show(self, entries: list[Entry]) -> None:
+        """A new look at all runs; only what has changed is drawn."""
+        self._entries = entries
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def on_screen_resume(self) -> None:
+        self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        entry = self._chosen
+        state = entry.state if entry is not None else ""
+        match action:
+            case "open":
+                listed = isinstance(self.focused, OptionList)
+                return listed and entry is not None and state != UNREADABLE
+            case "resume":
+                return state in ("paused", "stopped", "failed", "crashed")
+            case "stop":
+                return state in WORKING
+            case "delete":
+                return entry is not None and state not in WORKING
+            case "search":
+                return bool(self._entries)
+            case "close_search":
+                return any(search.display for search in self.query(Input))
+        return True
+
+    @property
+    def _chosen(self) -> Entry | None:
+        at = next((listed.highlighted for listed in self.query(OptionList)), None)
+        return self._shown[at] if at is not None and at < len(self._shown) else None
+
+    def _draw(self) -> None:
+        entries = self._entries
+        if entries is None or not self.query(OptionList):  # not yet composed, or on its way out
+            return
+        wanted = self.query_one(Input).value.casefold()
+        found = [e for e in entries if wanted in f"{e.run.name} {marks.of(e.state).word}".casefold()]
+        self.set_class(not entries, "-empty")
+        width = self.query_one(OptionList).content_size.width
+        now = self.app.clock()  # type: ignore[attr-defined]
+        names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
+        self.query_one("#head", Static).update(_head(entries, found))
+        self.query_one("#columns", Static).update(_columns(width, names))
+        self._fill(found, [_row(entry, now, width, names) for entry in found])
+        self._offer()
+
+    def _offer(self) -> None:
+        """The footer's keys, where what the chosen run allows has changed."""
+        offered = (self._chosen and self._chosen.state, bool(self._entries), self.query_one(Input).display)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def _fill(self, entries: list[Entry], rows: list[Content]) -> None:
+        """Replace the rows that have changed; where the runs are others, all of them, keeping the chosen one."""
+        listed, chosen = self.query_one(OptionList), self._chosen
+        same = [e.run for e in entries] == [e.run for e in self._shown]
+        before, self._shown = self._drawn, entries
+        self._drawn = rows
+        if same:
+            for at, (old, new) in enumerate(zip(before, rows, strict=True)):
+                if not old.is_same(new):
+                    listed.replace_option_prompt_at_index(at, new)
+            return
+        listed.set_options([Option(row) for row in rows])
+        runs = [entry.run for entry in entries]
+        if rows:
+            listed.highlighted = runs.index(chosen.run) if chosen is not None and chosen.run in runs else 0
+
+    @on(OptionList.OptionSelected)
+    def _selected(self) -> None:
+        self.action_open()
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        self._offer()
+
+    @on(Input.Changed)
+    def _search_changed(self) -> None:
+        self._draw()
+
+    @on(Input.Submitted)
+    def _search_done(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def action_open(self) -> None:
+        if (entry := self._chosen) is not None and entry.state != UNREADABLE:
+            self.post_message(messages.OpenRun(entry.run))
+
+    def action_search(self) -> None:
+        self.query_one(Input).display = True
+        self.query_one(Input).focus()
+        self._offer()
+
+    def action_close_search(self) -> None:
+        self.query_one(Input).clear()
+        self.query_one(Input).display = False
+        self.query_one(OptionList).focus()
+        self._offer()
+
+    def action_new(self) -> None:
+        self.post_message(messages.Configure())
+
+    def action_demo(self) -> None:
+        self.post_message(messages.StartDemo())
+
+    def action_resume(self) -> None:
+        if (entry := self._chosen) is not None:
+            paused = entry.state == "paused"
+            self.post_message(messages.PauseRun(entry.run, on=False) if paused else messages.ResumeRun(entry.run))
+
+    def action_stop(self) -> None:
+        self._ask(messages.StopRun)
+
+    def action_delete(self) -> None:
+        self._ask(messages.DeleteRun)
+
+    def _ask(self, message: type[messages.StopRun] | type[messages.DeleteRun]) -> None:
+        if (entry := self._chosen) is not None:
+            self.post_message(message(entry.run))
+
+
+def _head(entries: list[Entry], found: list[Entry]) -> Content:
+    waiting = sum(entry.waits for entry in entries)
+    working = sum(entry.state == "running" for entry in entries)
+    said = [f"{len(found)} of {len(entries)} runs" if len(found) < len(entries) else f"{len(entries)} runs"]
+    said += [f"{working} at work"] if working else []
+    asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
+    return Content.assemble(
+        (" llamaduo ", "bold reverse"), "  ", " · ".join(said) if entries else "", (asks, "bold $text-warning")
+    )
+
+
+def _columns(width: int, names: int) -> Content:
+    return _line("STATE", "RUN", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", width, names)
+
+
+def _row(entry: Entry, now: float, width: int, names: int) -> Content:
+    mark = marks.of(entry.state)
+    best = entry.best if entry.best is not None and entry.best < len(entry.precisions) else len(entry.precisions) - 1
+    precision, similarity = (
+        f"{means[best]:4.0f} {marks.trend(means, 5)}" if means and best < len(means) else "   –"
+        for means in (entry.precisions, entry.similarities)
+    )
+    cost, age = words.money(entry.cost_usd), words.age(now - entry.created)
+    name = one_line(entry.run.name, 60)
+    return _line(mark.content, name, _place(entry), precision, similarity, cost, age, width, names)
+
+
+def _line(
+    state: str | Content,
+    name: str,
+    place: str,
+    precision: str,
+    similarity: str,
+    cost: str,
+    age: str,
+    width: int,
+    names: int,
+) -> Content:
+    """The columns side by side: the name as wide as the longest, the similarity only where there is room."""
+    wide = width >= 92
+    taken = 18 + 11 + 10 + 8 + (12 + 18 if wide else 14)
+    room = max(12, min(names + 2, width - taken))
+    cells: list[tuple[str | Content, int]] = [(state, 18), (name, room), (place, 18 if wide else 14)]
+    cells += [(precision, 11), *([(similarity, 12)] if wide else []), (f"{cost:>8}", 10), (f"{age:>7}", 8)]
+    parts = [cell if isinstance(cell, Content) else Content(cell) for cell, _ in cells]
+    return Content.assemble(
+        *(
+            part.truncate(size - 1, ellipsis=True).pad_right(size - min(part.cell_length, size - 1))
+            for part, (_, size) in zip(parts, cells, strict=True)
+        )
+    )
+
+
+def _place(entry: Entry) -> str:
+    if entry.stage is not None or entry.state in WORKING:
+        number = f"round {entry.round} " if entry.round is not None else ""
+        return f"{number}{one_line(entry.stage or '', 20)}".strip() or "–"
+    return f"best: round {entry.best}" if entry.best is not None else "–"

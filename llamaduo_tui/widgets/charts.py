@@ -1,0 +1,96 @@
+"""How the training goes: losses over the steps, the learning rate and the speed, drawn twice a second at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.color import Color
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Sparkline, Static
+from textual_plotext import PlotextPlot
+
+from llamaduo_tui import words
+from llamaduo_tui.state import Loss, RunView
+
+REDRAW_S = 0.5
+_POINTS = 200
+
+
+class Charts(Vertical):
+    """The newest round that trained."""
+
+    HELP = """
+## Training
+
+**loss** is the training loss in nats a token, a dot a step; **dev** is the loss on prompts that it does not train on.
+When dev rises while loss falls, the model learns by heart: the epoch with the lowest dev loss is the one that is kept.
+Below are the learning rate and the speed in tokens a second.
+"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._losses: tuple[Loss, ...] = ()
+        self._drawn: tuple[Loss, ...] | None = None
+        self._title = "training"
+
+    def compose(self) -> ComposeResult:
+        yield Static("The losses are drawn here once the training has begun.", id="none", markup=False)
+        yield PlotextPlot()
+        for name in ("rate", "speed"):
+            yield Static(id=f"{name}-label", classes="figure", markup=False)
+            yield Sparkline(id=name, classes="figure")
+
+    def on_mount(self) -> None:
+        self.set_interval(REDRAW_S, self._draw)
+        self.app.theme_changed_signal.subscribe(self, self._redraw)
+
+    def _redraw(self, _: object) -> None:
+        self._drawn = None
+
+    def show(self, view: RunView) -> None:
+        """Take the losses; they are drawn at the next tick."""
+        trained = [section for section in view.sections if section.losses]
+        if trained:
+            self._losses = trained[-1].losses
+            self._title = f"training · {words.part(trained[-1].part)}"
+
+    def _draw(self) -> None:
+        if self._losses is self._drawn or not self.display:
+            return
+        self._drawn = self._losses
+        self.border_title = self._title
+        self.set_class(bool(self._losses), "-drawn")
+        if self._losses:
+            self._plot()
+            rates = [loss.learning_rate for loss in self._losses if loss.learning_rate is not None]
+            speeds = [loss.tokens_per_second for loss in self._losses if loss.tokens_per_second is not None]
+            self._spark("rate", "learning rate", [f"{rate:.2g}" for rate in rates[-1:]], rates)
+            self._spark("speed", "tokens a second", [f"{speed:,.0f}" for speed in speeds[-1:]], speeds)
+
+    def _plot(self) -> None:
+        plot = self.query_one(PlotextPlot)
+        train = _thin([(loss.step, loss.train) for loss in self._losses if loss.train is not None])
+        dev = [(loss.step, loss.dev) for loss in self._losses if loss.dev is not None]
+        ansi = self.app.native_ansi_color
+        plot.theme = "clear" if ansi else "auto"
+        loss, measured = (self._colour("primary"), self._colour("warning")) if not ansi else ("blue", "magenta")
+        plot.plt.clear_data()
+        plot.plt.plot([x for x, _ in train], [y for _, y in train], marker="braille", color=loss, label="loss")
+        if dev:
+            plot.plt.scatter([x for x, _ in dev], [y for _, y in dev], marker="◆", color=measured, label="dev")
+        plot.plt.ylim(0, None)
+        plot.refresh()
+
+    def _colour(self, name: str) -> tuple[int, int, int]:
+        return Color.parse(self.app.theme_variables[name]).rgb
+
+    def _spark(self, name: str, label: str, newest: list[str], values: Sequence[float]) -> None:
+        self.query_one(f"#{name}-label", Static).update(Content.assemble((f"{label} ", "$text-muted"), *newest))
+        self.query_one(f"#{name}", Sparkline).data = list(values)
+
+
+def _thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most so many points that plotext draws them in a few milliseconds, the newest among them."""
+    return points[:: -max(1, -(-len(points) // _POINTS))][::-1]

@@ -1,0 +1,111 @@
+"""Two answers side by side, row against row, scrolled as one; one below the other where the terminal is narrow."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Markdown
+
+from llamaduo_tui.compare import Line, Row
+from llamaduo_tui.text import clean
+from llamaduo_tui.widgets.lines import Lines
+
+GUTTER = 2
+"""Columns before a line: its mark and a space."""
+
+_ENTITY = re.compile(r"&#?\w+;")
+
+CHANGED = "bold underline $text-warning"
+
+
+class Side(Lines):
+    """One answer; its lines are wrapped by the comparison, which keeps both sides level."""
+
+    def on_resize(self, event: events.Resize) -> None:
+        if isinstance(self.parent, Comparison):
+            self.parent.lay_out()
+
+
+class Comparison(Container):
+    """The reference and the response: as rows with marks, or rendered as Markdown."""
+
+    DEFAULT_CSS = """
+    Comparison {
+        layout: horizontal;
+        height: auto;
+        & > Side, & > Markdown {
+            width: 1fr; height: auto; min-height: 3; padding: 0 1; margin: 0;
+            background: $surface; border: round $panel-lighten-2; border-title-color: $text;
+        }
+        &.-stacked { layout: vertical; }
+        &.-stacked > Side, &.-stacked > Markdown { width: 100%; }
+    }
+    """
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._rows: Sequence[Row] = ()
+        self._laid: tuple[object, ...] = ()
+        self._left = Side(id="reference")
+        self._right = Side(id="response")
+
+    def compose(self) -> ComposeResult:
+        yield self._left
+        yield self._right
+
+    async def show_rows(self, rows: Sequence[Row], titles: tuple[str, str]) -> None:
+        """Both sides as lines with marks."""
+        await self.query(Markdown).remove()
+        self._rows, self._laid = rows, ()
+        for side, title in zip((self._left, self._right), titles, strict=True):
+            side.display = True
+            side.border_title = Content(title)
+        self.lay_out()
+
+    async def show_markdown(self, texts: tuple[str, str], titles: tuple[str, str]) -> None:
+        """Both sides as Markdown; links are shown, never opened."""
+        await self.query(Markdown).remove()
+        self._left.display = self._right.display = False
+        for text, title in zip(texts, titles, strict=True):
+            rendered = Markdown(_ENTITY.sub(_plain_entity, text), open_links=False)
+            rendered.border_title = Content(title)
+            await self.mount(rendered)
+
+    def lay_out(self) -> None:
+        """Wrap the rows to the widths at hand; side by side, what belongs together stays level."""
+        widths = self._left.content_size.width, self._right.content_size.width
+        stacked = self.has_class("-stacked")
+        now = (widths, stacked, id(self._rows))
+        if now == self._laid or min(widths) <= GUTTER:
+            return
+        self._laid = now
+        left: list[Content] = []
+        right: list[Content] = []
+        for row in self._rows:
+            a, b = _wrapped(row.left, row.mark, widths[0]), _wrapped(row.right, row.mark, widths[1])
+            level = 0 if stacked else max(len(a), len(b))
+            left += [*a, *[Content(" ")] * (level - len(a))]
+            right += [*b, *[Content(" ")] * (level - len(b))]
+        self._left.set_lines(left)
+        self._right.set_lines(right)
+
+
+def _plain_entity(found: re.Match[str]) -> str:
+    """An entity as it came, or made showable where it stands for what a terminal would obey."""
+    meant = html.unescape(found[0])
+    return found[0] if clean(meant) == meant else clean(meant)
+
+
+def _wrapped(line: Line | None, mark: str, width: int) -> list[Content]:
+    if line is None:
+        return []
+    pieces = [(piece.text, CHANGED if piece.changed else "") for piece in line]
+    lines = Content.assemble(*pieces).wrap(width - GUTTER) or [Content("")]
+    gutters = [Content.styled(f"{mark} ", "bold $text-warning"), *[Content("  ")] * (len(lines) - 1)]
+    return [gutter + text for gutter, text in zip(gutters, lines, strict=True)]

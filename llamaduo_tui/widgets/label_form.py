@@ -1,0 +1,117 @@
+"""The inline form of a person's own scores and note."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, Input, Label, Static
+
+LOWEST, HIGHEST = 1.0, 100.0
+
+
+class LabelForm(Vertical):
+    """Own scores from 1 to 100 and a note; without scores it asks for the note alone."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", id="label.cancel", tooltip="Leave the review as it was"),
+    ]
+    DEFAULT_CSS = """
+    LabelForm {
+        height: auto; display: none; padding: 0 1; background: $panel; border: round $accent;
+        &.-open { display: block; }
+        & Horizontal { height: 1; }
+        & Label { width: auto; padding: 0 1 0 0; }
+        & Input { width: 8; margin: 0 2 0 0; }
+        & #label-note { width: 1fr; margin: 0; }
+        & Button { margin: 0 1 0 0; min-width: 8; }
+        & #label-problem { width: 1fr; color: $text-error; }
+        &.-note-only .scores { display: none; }
+    }
+    """
+
+    class Saved(Message):
+        """What was typed; the scores are None where only the note was asked for."""
+
+        def __init__(self, precision: float | None, similarity: float | None, note: str) -> None:
+            super().__init__()
+            self.precision = precision
+            self.similarity = similarity
+            self.note = note
+
+    class Cancelled(Message):
+        """The form was left."""
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="scores"):
+            yield Label("Precision", markup=False)
+            yield Input(id="label-precision", compact=True, max_length=5, tooltip="Is it right? 1 to 100")
+            yield Label("Similarity", markup=False)
+            yield Input(id="label-similarity", compact=True, max_length=5, tooltip="Is it like the reference? 1 to 100")
+        with Horizontal():
+            yield Label("Note", markup=False)
+            yield Input(id="label-note", compact=True, max_length=2000, placeholder="why, in a few words")
+        with Horizontal():
+            yield Button("Save", id="label-save", variant="success", compact=True, tooltip="Enter saves, too")
+            yield Button("Cancel", id="label-cancel", compact=True, tooltip="Escape cancels, too")
+            yield Static(id="label-problem", markup=False)
+
+    def open(self, scores: tuple[float | None, float | None] | None, note: str) -> None:
+        """Ask for scores (beginning at these) and a note; for the note alone where scores is None."""
+        self.set_class(scores is None, "-note-only")
+        self.border_title = Content("Your note" if scores is None else "Your own scores, 1 to 100")
+        for name, score in zip(("precision", "similarity"), scores or (None, None), strict=True):
+            self._input(name).value = "" if score is None else f"{score:.0f}"
+        self._input("note").value = note
+        self._problem("")
+        self.add_class("-open")
+        self._input("note" if scores is None else "precision").focus()
+
+    def close(self) -> None:
+        """Hide the form."""
+        self.remove_class("-open")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._save()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        event.stop()
+        if event.button.id == "label-save":
+            self._save()
+        else:
+            self.action_cancel()
+
+    def action_cancel(self) -> None:
+        self.close()
+        self.post_message(self.Cancelled())
+
+    def _save(self) -> None:
+        scores: list[float | None] = [None, None]
+        if not self.has_class("-note-only"):
+            for index, name in enumerate(("precision", "similarity")):
+                scores[index] = _score(self._input(name).value)
+                if scores[index] is None:
+                    self._problem(f"{name} is a number from 1 to 100")
+                    self._input(name).focus()
+                    return
+        self.close()
+        self.post_message(self.Saved(scores[0], scores[1], self._input("note").value.strip()))
+
+    def _input(self, name: str) -> Input:
+        return self.query_one(f"#label-{name}", Input)
+
+    def _problem(self, said: str) -> None:
+        self.query_one("#label-problem", Static).update(Content(f"! {said}" if said else ""))
+
+
+def _score(text: str) -> float | None:
+    try:
+        score = float(text)
+    except ValueError:
+        return None
+    return score if LOWEST <= score <= HIGHEST else None

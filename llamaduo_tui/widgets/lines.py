@@ -1,0 +1,74 @@
+"""Text that was wrapped before, drawn line by line as it comes into sight: a megabyte scrolls like a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Size
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.style import Style
+from textual.visual import Visual
+from textual.widget import Widget
+
+
+class Lines(Widget):
+    """Lines that fit the width; can be selected, and are as high as there are lines."""
+
+    DEFAULT_CSS = "Lines { height: auto; }"
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._lines: Sequence[Content] = ()
+
+    def set_lines(self, lines: Sequence[Content]) -> None:
+        """Draw these lines from now on."""
+        self._lines = lines
+        self.refresh(layout=True)
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        return container.width
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return max(1, len(self._lines))
+
+    def render_line(self, y: int) -> Strip:
+        width, style = self.content_size.width, self.visual_style
+        if y >= len(self._lines):
+            return Strip.blank(width, style.rich_style)
+        line = self._lines[y]
+        selected = self.text_selection.get_span(y) if self.text_selection else None
+        if selected is not None:
+            start, end = selected
+            marked = Style.from_styles(self.screen.get_component_styles("screen--selection"))
+            line = line.stylize(marked, start, len(line) if end == -1 else end)
+        strips = Visual.to_strips(self, line, width, 1, style, apply_selection=False)
+        return strips[0].apply_offsets(0, y) if strips else Strip.blank(width, style.rich_style)
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        return selection.extract("\n".join(line.plain for line in self._lines)), "\n"
+
+
+class WrappedText(Lines):
+    """A text that is wrapped to the width at hand."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._text = Content("")
+
+    def show(self, text: Content) -> None:
+        """Another text."""
+        self._text = text
+        self._wrap()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._wrap()
+
+    def _wrap(self) -> None:
+        if self.content_size.width > 0:
+            self.set_lines(self._text.wrap(self.content_size.width))

@@ -1,0 +1,241 @@
+"""The log of a run: the events in plain words, or what its processes printed; searched, filtered, saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.highlighter import Highlighter
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.events import DescendantBlur, DescendantFocus
+from textual.message import Message
+from textual.widgets import Input, Log
+
+from llamaduo_tui.text import one_line
+from llamaduo_tui.watch import KEPT_LINES, Line
+
+_LEVELS = {"info": "all", "warning": "warnings", "error": "errors"}
+_RANKS = list(_LEVELS)
+_LEVEL_WORD = re.compile(r"\b(?:warning|error|failed)\b", re.IGNORECASE)
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d")
+
+
+class LogView(Vertical):
+    """Follows the end of the log until the reader scrolls up."""
+
+    ALLOW_MAXIMIZE = True
+    HELP = """
+## Log
+
+It follows the newest line until you scroll up; `end` follows again. Switch between the *events* of the run and the
+*output* of its processes (`worker.log`). Narrow the events down by level and stage, search with `/`, go from match to
+match with `n` and `N`. Select text with the mouse and copy it with your terminal; where copying does not
+get through, save the log as a file.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "search", "Search", id="log.search", tooltip="Find text in the log"),
+        Binding("n", "next(1)", "Next", id="log.next", tooltip="Go to the next match"),
+        Binding("N", "next(-1)", "Previous", id="log.previous", tooltip="Go to the match before", show=False),
+        Binding("escape", "close_search", "End search", id="log.close", tooltip="End the search"),
+        # The border's title shows these, to be clicked.
+        Binding("o", "output", "Output", False, id="log.output", tooltip="Events, or what the processes printed"),
+        Binding("e", "level", "Level", False, id="log.level", tooltip="All, from warnings on, or errors alone"),
+        Binding("g", "stage", "Stage", False, id="log.stage", tooltip="The lines of one stage, or all"),
+        Binding("w", "save", "Save", False, id="log.save", tooltip="Write what is shown to a file"),
+        Binding("y", "copy", "Copy", False, id="log.copy", tooltip="Copy the selection or all lines"),
+        Binding("m", "maximize", "Maximise", False, id="log.maximise", tooltip="The whole screen, and back"),
+    ]
+
+    class Save(Message):
+        """These lines are to be written to a file."""
+
+        def __init__(self, source: str, text: str) -> None:
+            super().__init__()
+            self.source, self.text = source, text
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, list[Line]] = {"events": [], "output": []}
+        self._source = "events"
+        self._level = "info"
+        self._stage = ""
+        self._look = _Look()
+        self._at = -1
+
+    def compose(self) -> ComposeResult:
+        yield _Lines(self._look)
+        search = Input(placeholder="search the log", compact=True)
+        search.display = False
+        yield search
+
+    def on_mount(self) -> None:
+        self.watch(self.query_one(Log), "scroll_y", self._say_place, init=False)
+        self._say()
+
+    def add(self, events: Sequence[Line], output: Sequence[Line]) -> None:
+        """Append lines to both sources."""
+        for name, lines in (("events", events), ("output", output)):
+            kept = self._kept[name]
+            kept.extend(lines)
+            del kept[:-KEPT_LINES]
+        new = events if self._source == "events" else output
+        log = self.query_one(Log)
+        if new:
+            log.write_lines([line.text for line in new if self._passes(line)])
+            self._say_place()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("level", "stage"):
+            return self._source == "events"
+        if action == "next":
+            return bool(self._look.wanted)
+        if action == "close_search":
+            return self.query_one(Input).display or bool(self._look.wanted)
+        return True
+
+    def action_output(self) -> None:
+        self._source = "output" if self._source == "events" else "events"
+        self._refill()
+
+    def action_level(self) -> None:
+        self._level = _RANKS[(_RANKS.index(self._level) + 1) % len(_RANKS)]
+        self._refill()
+
+    def action_stage(self) -> None:
+        stages = ["", *dict.fromkeys(line.stage for line in self._kept["events"] if line.stage)]
+        here = stages.index(self._stage) if self._stage in stages else 0
+        self._stage = stages[(here + 1) % len(stages)]
+        self._refill()
+
+    def action_search(self) -> None:
+        search = self.query_one(Input)
+        search.display = True
+        search.focus()
+
+    def action_close_search(self) -> None:
+        search = self.query_one(Input)
+        search.clear()
+        search.display = False
+        self._look.wanted = ""
+        self.query_one(Log).focus()
+        self._say()
+
+    def action_next(self, step: int) -> None:
+        """Scroll to the next line with a match, around the end."""
+        log = self.query_one(Log)
+        count = len(log.lines)
+        wanted = self._look.wanted
+        for n in range(1, count + 1):
+            at = (self._at + step * n) % count
+            if wanted in log.lines[at].casefold():
+                self._at = at
+                log.scroll_to(y=max(0, at - log.size.height // 2), animate=False)
+                break
+        self._say()
+
+    def action_save(self) -> None:
+        self.post_message(self.Save(self._source, "\n".join(self.query_one(Log).lines) + "\n"))
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self.screen.get_selected_text() or "\n".join(self.query_one(Log).lines))
+        self.notify("Sent to your terminal's clipboard. If it does not arrive, save the log as a file.")
+
+    def action_maximize(self) -> None:
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        else:
+            self.screen.maximize(self, container=False)
+
+    @on(Input.Changed)
+    def _seek(self, event: Input.Changed) -> None:
+        event.stop()
+        self._look.wanted = event.value.casefold()
+        self._at = -1
+        self.query_one(Log).refresh()
+        if event.value:
+            self.action_next(-1)
+        self._say()
+
+    @on(Input.Submitted)
+    def _found(self, event: Input.Submitted) -> None:
+        event.stop()
+        if not event.value:
+            self.action_close_search()
+        self.query_one(Log).focus()
+
+    @on(DescendantFocus)
+    @on(DescendantBlur)
+    def _focus_changed(self) -> None:
+        self._say()
+
+    def _passes(self, line: Line) -> bool:
+        if self._source == "output":
+            return True
+        enough = line.level not in _RANKS or _RANKS.index(line.level) >= _RANKS.index(self._level)
+        return enough and self._stage in ("", line.stage)
+
+    def _refill(self) -> None:
+        log = self.query_one(Log)
+        log.clear()
+        log.write_lines([line.text for line in self._kept[self._source] if self._passes(line)])
+        log.scroll_end(animate=False)
+        self._at = -1
+        self._say()
+
+    def _say(self) -> None:
+        """Source and filters in the border: what is shown, and what is left out."""
+        said = ["[@click=output]events[/]" if self._source == "events" else "[@click=output]output[/]"]
+        if self._source == "events":
+            stage = re.sub(r"\W", " ", one_line(self._stage, 20)) or "all"
+            said += [f"[@click=level]level: {_LEVELS[self._level]}[/]", f"[@click=stage]stage: {stage}[/]"]
+        said += ["[@click=save]save[/]", "[@click=maximize]maximise[/]"]
+        self.border_title = " · ".join(said)
+        self._say_place()
+        self.refresh_bindings()
+
+    def _say_place(self) -> None:
+        """At the lower border: how many lines match, or whether the end is followed."""
+        log, wanted = self.query_one(Log), self._look.wanted
+        if wanted:
+            found = sum(wanted in line.casefold() for line in log.lines)
+            place = f"{found:,} lines match"
+        else:
+            place = "following" if log.is_vertical_scroll_end else "press end to follow"
+        if self.border_subtitle != place:
+            self.border_subtitle = place
+
+
+class _Lines(Log):
+    """Stays at the end when it is resized there."""
+
+    def __init__(self, look: _Look) -> None:
+        super().__init__(highlight=True, max_lines=KEPT_LINES)
+        self.highlighter = look
+        self._rows: int | None = None
+
+    def on_resize(self) -> None:
+        rows, self._rows = self._rows, self.size.height
+        if rows is None or self.scroll_y + rows >= self.virtual_size.height:
+            self.scroll_end(animate=False, x_axis=False)
+
+
+class _Look(Highlighter):
+    """Dims the clock, marks trouble and what is searched for."""
+
+    def __init__(self) -> None:
+        self.wanted = ""
+
+    def highlight(self, text: Text) -> None:
+        if found := _CLOCK.match(text.plain):
+            text.stylize("dim", *found.span())
+        for found in _LEVEL_WORD.finditer(text.plain):
+            text.stylize("bold", *found.span())
+        start = text.plain.casefold().find(self.wanted) if self.wanted else -1
+        while start >= 0:
+            text.stylize("reverse", start, start + len(self.wanted))
+            start = text.plain.casefold().find(self.wanted, start + len(self.wanted))

@@ -1,0 +1,135 @@
+"""The rounds of a run: their stages with progress and remaining time, and their scores against the target."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from engine.config import Target
+from llamaduo_tui import marks, words
+from llamaduo_tui.state import Interval, RunView, Section, Stage, interval
+from llamaduo_tui.text import one_line
+from llamaduo_tui.widgets.steady import Steady
+
+LABEL = 13
+_BAR = 12
+_EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
+
+
+class Timeline(Steady):
+    """A line for each round, then a line for each round's scores."""
+
+    HELP = """
+## Rounds
+
+Each line is a round with its stages. **round 0** is the small model as it came, the baseline; each later round
+trains it, lets it answer and has it judged. Below are the scores on dev prompts, from 1 to 100, with their
+confidence interval: a round is good enough when the *low* end passes the target.
+"""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._shown: tuple[RunView, Target | None, float] = (RunView(), None, 0.0)
+
+    def show(self, view: RunView, target: Target | None, now: float) -> None:
+        self._shown = (view, target, now)
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        view, target, now = self._shown
+        width = self.content_size.width
+        if width:
+            scored = scores(view, target, width)
+            gap = [Content()] if scored and not self.screen.has_class("-short") else []
+            lines = [*timeline(view, now), *gap, *scored]
+            self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
+
+
+def timeline(view: RunView, now: float) -> list[Content]:
+    """One line for each section that has begun, and one for what may follow."""
+    lines = [_section(section, view, now) for section in view.sections if section.stages]
+    rounds = [section.part for section in view.sections if isinstance(section.part, int)]
+    if view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
+        more = view.started.max_rounds - max(rounds, default=0)
+        said = f"up to {more} more round{'s'[: more != 1]}, then the sealed test" if more > 0 else "the sealed test"
+        lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$text-muted"))
+    return lines
+
+
+def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
+    """A head, and a line a round: both means with their intervals, drawn on an axis from 0 to 100 with the target."""
+    rows = [(words.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
+    sealed = (view.outcome.sealed if view.outcome else None) or {}
+    precision, similarity = interval(sealed.get("precision")), interval(sealed.get("similarity"))
+    if precision is not None and similarity is not None:
+        rows.append((words.part("final"), precision, similarity))
+    if not rows:
+        return []
+    axis = max(8, min(40, (width - LABEL) // 2 - 17))
+    goals = (target.precision, target.similarity) if target is not None else (None, None)
+    heads = [
+        f"{name}{f', target {goal:g} ┃' if goal is not None else ''}"
+        for name, goal in zip(("precision", "similarity"), goals, strict=True)
+    ]
+    lines = [Content.styled(f"{'scores':<{LABEL}}{heads[0]:<{axis + 17}}{heads[1]}", "$text-muted")]
+    for name, precision, similarity in rows:
+        measures = [measure(p, goal, axis) for p, goal in zip((precision, similarity), goals, strict=True)]
+        lines.append(Content.assemble((f"{name:<{LABEL}}", "bold"), measures[0], "  ", measures[1]))
+    return lines
+
+
+def measure(value: Interval, goal: float | None, axis: int) -> Content:
+    """`axis` + 15 cells: the mean, a tick where it passes, the interval, and both on an axis with the target."""
+    passed = goal is not None and value.low >= goal
+    style = "$text-success" if passed else ""
+    bounds = f"{value.low:.0f}–{value.high:.0f}"
+    low, mean, high, aim = (
+        min(axis - 1, max(0, int(place / 100 * axis))) for place in (value.low, value.mean, value.high, goal or 0.0)
+    )
+    cells = []
+    for cell in range(axis):
+        if cell == mean:
+            cells.append(("●", f"bold {style}"))
+        elif goal is not None and cell == aim:
+            cells.append(("┃", "bold $text-warning"))
+        elif low <= cell <= high:
+            cells.append(("━", "$success" if passed else "$primary"))
+        else:
+            cells.append(("─", "$text-disabled"))
+    return Content.assemble((f"{value.mean:5.1f}{'✓' if passed else ' '}{bounds:>7} ", style), *cells, " ")
+
+
+def _section(section: Section, view: RunView, now: float) -> Content:
+    parts: list[Content] = [_stage(stage, now) for stage in section.stages]
+    if view.sections[-1] is section and not view.ended:
+        begun = {stage.name for stage in section.stages}
+        parts += [Content.styled(f"· {name}", "$text-muted") for name in _expected(section) if name not in begun]
+    return Content.assemble((f"{words.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
+
+
+def _stage(stage: Stage, now: float) -> Content:
+    name = one_line(stage.name, 20)
+    if stage.state == "done":
+        return Content.assemble(
+            ("✓ ", "$text-success"), name, (f" {words.stopwatch(stage.seconds or 0)}", "$text-muted")
+        )
+    if stage.state == "interrupted":
+        return Content.assemble(("✗ ", "$text-error"), name, (" interrupted", "$text-muted"))
+    head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
+    if not stage.total:
+        return head + Content(f" {words.stopwatch(now - stage.started)}")
+    return Content.assemble(head, " ", marks.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
+
+
+def progress(stage: Stage) -> str:
+    """How far a stage is: "44/120 steps, 1 min 54 s left"."""
+    left = f", {words.duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
+    return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}"
+
+
+def _expected(section: Section) -> tuple[str, ...]:
+    if isinstance(section.part, int):
+        return ("infer", "judge") if section.part == 0 else ("finetune", "infer", "judge")
+    return _EXPECTED[section.part]

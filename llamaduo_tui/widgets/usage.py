@@ -1,0 +1,103 @@
+"""What a run takes: the service's calls, tokens and money against the budget, and this machine's load."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from engine.events import ServiceUsage
+from llamaduo_tui import marks, words
+from llamaduo_tui.machine import Machine
+from llamaduo_tui.widgets.steady import Steady
+
+_BAR = 10
+_GB = 1024**3
+
+
+class Usage(Steady):
+    """Two lines on a narrow terminal, a small table beside the rounds on a wide one."""
+
+    HELP = """
+## Usage
+
+Calls to the service LLM: **cached** ones were answered from the run's ledger and cost nothing. Money is what was
+paid so far, against the run's budget if it has one. Below is what this machine is busy with.
+"""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self._usage: ServiceUsage | None = None
+        self._budget: float | None = None
+        self._machine: Machine | None = None
+
+    def show(self, usage: ServiceUsage | None, budget: float | None) -> None:
+        self._usage, self._budget = usage, budget
+        self._draw()
+
+    def show_machine(self, machine: Machine) -> None:
+        self._machine = machine
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        width = self.content_size.width
+        lines = table(self._usage, self._budget, self._machine)
+        if width >= 60:
+            lines = brief(self._usage, self._budget, self._machine)
+        if width:
+            self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
+
+
+def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | None) -> list[Content]:
+    """A line for each figure."""
+    lines = []
+    if usage is not None:
+        failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
+        tokens = f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"
+        lines += [
+            _row("service", Content(f"{usage.calls:,} calls{failed}")),
+            _row("", Content.styled(f"{usage.cached_calls:,} cached, free", "$text-muted")),
+            _row("tokens", Content(tokens)),
+            _row("money", _money(usage, budget)),
+        ]
+    if machine is not None:
+        lines.append(_row("CPU", Content.assemble(marks.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
+        lines.append(_row("memory", _memory(machine.used, machine.total)))
+        for number, gpu in enumerate(machine.gpus):
+            name = "GPU" if len(machine.gpus) == 1 else f"GPU {number}"
+            lines.append(_row(name, Content.assemble(marks.bar(gpu.busy / 100, _BAR), f" {gpu.busy:.0f}%")))
+            lines.append(_row("", _memory(gpu.used, gpu.total)))
+    return lines
+
+
+def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | None) -> list[Content]:
+    """One line for the service, one for the machine."""
+    lines = []
+    if usage is not None:
+        said = words.usage(usage).rpartition(", ")[0]
+        lines.append(_row("service", Content.assemble(f"{said}, ", _money(usage, budget, bar=False)), 13))
+    if machine is not None:
+        gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
+        load = f"CPU {machine.busy:.0f}%, memory {machine.used / _GB:.1f} of {machine.total / _GB:.0f} GB{gpus}"
+        lines.append(_row("machine", Content(load), 13))
+    return lines
+
+
+def _row(name: str, value: Content, width: int = 9) -> Content:
+    return Content.assemble((f"{name:<{width}}", "bold"), value)
+
+
+def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Content:
+    spent = words.money(usage.cost_usd)
+    if budget is None:
+        return Content(spent)
+    share = usage.cost_usd / budget if budget else 1.0
+    style = "bold $text-warning" if share > 0.8 else ""
+    said = Content.assemble((f"{spent} of {words.money(budget)}{' !' if share > 0.8 else ''}", style))
+    return Content.assemble(marks.bar(share, _BAR), " ", said) if bar else said
+
+
+def _memory(used: int, total: int) -> Content:
+    share = used / total if total else 0.0
+    return Content.assemble(marks.bar(share, _BAR), f" {used / _GB:.1f} of {total / _GB:.0f} GB")

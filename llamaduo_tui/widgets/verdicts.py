@@ -1,0 +1,66 @@
+"""What the judge said of an answer, every repeat with its reasons, and what a person said of that."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.commands import Label
+from engine.rows import Verdict
+from llamaduo_tui.text import clean, one_line
+
+REASON_CHARS = 4_000
+
+
+class Verdicts(Static):
+    """The judge's scores and reasons, then the label."""
+
+    DEFAULT_CSS = """
+    Verdicts {
+        height: auto; padding: 0 1; background: $surface;
+        border: round $panel-lighten-2; border-title-color: $text;
+    }
+    """
+
+    def show(self, verdicts: list[Verdict], label: Label | None) -> None:
+        """Verdicts on one answer, and its newest label if there is one."""
+        judges = len({verdict.judge for verdict in verdicts})
+        count = len(verdicts)
+        said = f"{count} verdicts" if count != 1 else "1 verdict"
+        self.border_title = Content(f"Judge · {said}{f' by {judges} judges' if judges > 1 else ''}")
+        parts = [_yours(label)] if label else []
+        parts += [_verdict(verdict) for verdict in verdicts]
+        if not verdicts:
+            parts.append(Content.styled("Not judged yet.", "$text-muted"))
+        self.update(Content("\n").join(parts))
+
+
+def _verdict(verdict: Verdict) -> Content:
+    judge = (f"   {one_line(verdict.judge, 60)}, repeat {verdict.repeat + 1}", "$text-muted")
+    if verdict.precision is None or verdict.similarity is None:
+        return Content.assemble(("! no verdict", "bold $text-error"), judge, f"\n  {_reason(verdict.error)}")
+    scores = (f"precision {verdict.precision:.0f}   similarity {verdict.similarity:.0f}", "bold")
+    precise, similar = _reason(verdict.precision_reason), _reason(verdict.similarity_reason)
+    if precise == similar:
+        return Content.assemble(scores, judge, f"\n  {precise}")
+    return Content.assemble(
+        scores, judge, ("\n  precision: ", "$text-muted"), precise, ("\n  similarity: ", "$text-muted"), similar
+    )
+
+
+def _reason(text: str) -> str:
+    return clean(text[:REASON_CHARS]) + ("…" if len(text) > REASON_CHARS else "")
+
+
+def _yours(label: Label) -> Content:
+    """One line of what a person said; nothing where it was taken back."""
+    said = []
+    if label.agrees is not None:
+        said.append("✓ you agree" if label.agrees else "✗ you disagree")
+    if label.precision is not None and label.similarity is not None:
+        said.append(f"precision {label.precision:.0f}, similarity {label.similarity:.0f}")
+    if label.flagged:
+        said.append("⚑ bad reference")
+    if label.note:
+        said.append(f"“{one_line(label.note)}”")
+    return Content.styled(" · ".join(said) or "your review was taken back", "bold $text-accent")

@@ -1,0 +1,65 @@
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from engine.service.database import Database
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY CHECK (k < 100))"
+INSERT = "INSERT INTO t VALUES (?)"
+
+
+async def test_writes_that_meet_share_a_commit(tmp_path: Path) -> None:
+    database = Database(tmp_path / "t.sqlite", SCHEMA)
+    commits: list[str] = []
+    held = threading.Event()
+    database._thread.submit(held.wait)
+    database._thread.submit(database._connection.set_trace_callback, commits.append)
+    writes = [asyncio.create_task(database.write(INSERT, (n,))) for n in range(20)]
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(*writes)
+
+    assert await database.row("SELECT COUNT(*) FROM t") == (20,)
+    assert commits.count("COMMIT") == 1
+    database.close()
+
+
+async def test_each_writer_learns_of_its_failure(tmp_path: Path) -> None:
+    """What cannot be committed is not taken for written by those whose statements went along."""
+    database = Database(tmp_path / "t.sqlite", SCHEMA)
+    outcomes = await asyncio.gather(*(database.write(INSERT, (n,)) for n in (1, 100, 2)), return_exceptions=True)
+
+    assert sqlite3.IntegrityError in {type(outcome) for outcome in outcomes}
+    (count,) = await database.row("SELECT COUNT(*) FROM t")
+    assert count == sum(outcome is None for outcome in outcomes)
+    database.close()
+
+
+async def test_what_a_cancelled_caller_asked_for_is_done(tmp_path: Path) -> None:
+    database = Database(tmp_path / "t.sqlite", SCHEMA)
+    held = threading.Event()
+    database._thread.submit(held.wait)
+    write = asyncio.create_task(database.write(INSERT, (1,)))
+    await asyncio.sleep(0)
+    write.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await write
+    held.set()
+    database.close()
+
+    assert sqlite3.connect(tmp_path / "t.sqlite").execute("SELECT k FROM t").fetchall() == [(1,)]
+
+
+async def test_another_writer_is_waited_for(tmp_path: Path) -> None:
+    database = Database(tmp_path / "t.sqlite", SCHEMA)
+    another = sqlite3.connect(tmp_path / "t.sqlite", isolation_level=None)
+    another.execute("BEGIN IMMEDIATE")
+    write = asyncio.create_task(database.write(INSERT, (1,)))
+    await asyncio.sleep(0.05)
+    assert not write.done()
+    another.execute("COMMIT")
+    await write
+    database.close()

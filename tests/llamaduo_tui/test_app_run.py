@@ -1,0 +1,244 @@
+"""One run on the screen: replayed, decided, searched, saved."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import frozen
+import pytest
+import story
+from frozen import app, make, until
+from textual.widgets import Button, Input, Log
+
+from engine import commands, jsonl
+from engine.events import Event, to_row
+from engine.events import Log as LogEvent
+from engine.run import Run
+from llamaduo_tui import control, machine
+from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.machine import Gpu, Machine
+from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.watch import TAIL_BYTES, WRAP, Tail, Watch
+from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.timeline import Timeline
+
+
+@pytest.fixture(autouse=True)
+def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
+
+
+def screen(shown: LlamaDuoApp) -> RunScreen:
+    found = shown.screen
+    assert isinstance(found, RunScreen)
+    return found
+
+
+def replayed(shown: LlamaDuoApp) -> bool:
+    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)
+
+
+async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        lines = screen(shown).query_one(Log).lines
+        assert any("started: from sandbox" in line for line in lines)
+        assert "reached" in lines[-1]
+        timeline = str(screen(shown).query_one(Timeline).content)
+        assert "round 2" in timeline
+        assert "93.4✓" in timeline
+        assert not screen(shown).query_one(DecisionCard).display
+
+
+async def test_attaching_again_shows_the_same(root: Path) -> None:
+    run = make(root, "done", "reached", frozen.REACHED)
+    seen = []
+    for shown in (app(root, run), app(root, run)):
+        async with shown.run_test(size=(120, 40)) as pilot:
+            await until(pilot, partial(replayed, shown))
+            seen.append((screen(shown).view, list(screen(shown).query_one(Log).lines)))
+    assert seen[0] == seen[1]
+
+
+async def test_new_events_arrive(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.WAITING[:6])
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        said = LogEvent(level="warning", message="busy [bold]now[/x] \x1b]52;c;aGk=\x07", seq=99, time=frozen.NOW)
+        jsonl.append(run.events_file, [to_row(said)])
+        log = screen(shown).query_one(Log)
+        await until(pilot, lambda: "busy [bold]now[/x] ␛]52;c;aGk=␇" in log.lines[-1])
+
+
+async def asked(root: Path) -> tuple[Run, LlamaDuoApp]:
+    run = make(root, "tickets", "waiting", frozen.WAITING)
+    return run, app(root, run)
+
+
+async def test_focus_does_not_start_on_what_spends_money(root: Path) -> None:
+    _, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        assert isinstance(shown.focused, Log)
+        await pilot.press("enter", "space")
+        assert screen(shown).query_one(DecisionCard).open
+
+
+async def test_approving_with_another_number_of_pairs(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        pairs = screen(shown).query_one("#pairs", Input)
+        assert pairs.value == "120"
+        pairs.value = "0"
+        await pilot.press("a")
+        assert not commands.read(run.commands_file)
+        pairs.value = "50"
+        screen(shown).query_one(Log).focus()
+        await pilot.press("a", "a", "f")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        (answer,) = commands.read(run.commands_file)
+        assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 50)
+
+
+async def test_every_answer_can_be_clicked(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await pilot.pause()
+        await pilot.click("#stop")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.click("#no")
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+        await pilot.click("#finish")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+
+
+async def test_of_two_apps_the_first_answer_counts(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        control.answer(run, approve=True, pairs=7)
+        await pilot.press("f")
+        await until(pilot, lambda: any("already approved (7 pairs)" in n.message for n in shown._notifications))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["approve"]
+        assert screen(shown).query_one(DecisionCard).open
+
+
+async def test_the_card_goes_once_an_answer_counts(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        card = lambda: screen(shown).query_one(DecisionCard)  # noqa: E731
+        await until(pilot, lambda: card().display)
+        given = story.to_end()[0]
+        jsonl.append(run.events_file, [{**to_row(given), "seq": 999, "time": frozen.NOW}])
+        await until(pilot, lambda: not card().display)
+
+
+async def test_the_log_follows_until_the_reader_scrolls_up(root: Path) -> None:
+    many: list[Event] = [LogEvent(level="info", message=f"line {n}") for n in range(300)]
+    run = make(root, "busy", "running", many)
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log = screen(shown).query_one(Log)
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.max_scroll_y > 0)
+        await pilot.press("home")
+        await until(pilot, lambda: log.scroll_y == 0)
+        jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
+        await until(pilot, lambda: log.lines[-1].endswith("new"))
+        assert log.scroll_y == 0
+        await pilot.press("end")
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await pilot.resize_terminal(80, 40)
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+
+
+async def test_search_level_stage_output_and_save(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        view, log = screen(shown).query_one(LogView), screen(shown).query_one(Log)
+        await pilot.press("slash", *"dev loss", "enter")
+        assert view.border_subtitle == "10 lines match"
+        await pilot.press("n", "escape", "e")
+        assert len(log.lines) == 1
+        assert "busy (429)" in log.lines[0]
+        await pilot.press("w")
+        await until(pilot, lambda: (tmp_path / "done-events.txt").exists())
+        assert "busy (429)" in (tmp_path / "done-events.txt").read_text()
+        await pilot.press("e", "e", "g")
+        assert "coverage" in log.lines[0]
+        await pilot.press("o")
+        assert log.lines == ["loading weights", "␛[31mstep [bold]1[/nope]"]
+
+
+async def test_leaving_leaves_the_run_alone(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await pilot.press("q")
+    assert not commands.read(run.commands_file)
+    assert run.status().state == "waiting"
+
+
+async def test_unreadable_events_are_told_and_the_app_goes_on(root: Path) -> None:
+    run = make(root, "odd", "running", frozen.WAITING[:3])
+    jsonl.append(run.events_file, [{"kind": "log", "nonsense": 1}])
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: any("TypeError" in n.message for n in shown._notifications))
+        assert screen(shown).query_one(Button) is not None
+
+
+def test_a_watch_reads_only_what_is_new(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.WAITING)
+    watch = Watch(run, lambda: frozen.NOW)
+    first = watch.look()
+    assert first is not None
+    assert first.view.approval is not None
+    assert watch.look() is None
+
+
+def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("a" * (10 * WRAP + 1) + "\nlast, unfinished")
+    tail = Tail(file)
+    pieces = [line.text for line in tail.read_new()]
+    assert "".join(pieces) == "a" * (10 * WRAP + 1)
+    assert [line.text for line in tail.read_new()] == ["last, unfinished"]
+
+
+def test_of_a_huge_file_the_end_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"0123456789abcde\n" * (TAIL_BYTES // 16 + 1000))
+    lines = Tail(file).read_new()
+    assert f"{16_000:,} bytes before this" in lines[0].text
+    assert len(lines) == TAIL_BYTES // 16 + 1
+
+
+def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("first life, quite long\n")
+    tail = Tail(file)
+    tail.read_new()
+    file.write_text("second\n")
+    assert [line.text for line in tail.read_new()] == ["second"]
+
+
+def test_graphics_cards_are_read_and_words_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\necho '37, 10240, 81559'\necho '[N/A], [N/A], [N/A]'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert machine.sample().gpus == (Gpu(37.0, 10240 * 1024**2, 81559 * 1024**2),)

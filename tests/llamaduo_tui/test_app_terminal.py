@@ -1,0 +1,90 @@
+"""The app in a real pseudo-terminal, with a worker that only tells the story: it comes and goes, the worker stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from terminals import Terminal
+
+from engine import commands
+from engine.run import Run
+from llamaduo_tui import control
+
+ASKS = "Finish with round 1"
+
+
+def waiting(root: Path, *args: str) -> tuple[Terminal, Run]:
+    screen = Terminal(*(args or ("demo",)))
+    screen.read_until(ASKS)
+    return screen, Run(root / "demo")
+
+
+def test_approving_leads_to_the_end_and_its_exit_status(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.press("a")
+    screen.read_until("can take over")
+    screen.press("q")
+    assert screen.exit_status() == 0
+    assert "report:" in screen.shown
+    (answer,) = commands.read(run.commands_file)
+    assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 120)
+
+
+def test_finishing_ends_without_reaching(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.press("f")
+    screen.read_until("without reaching")
+    screen.press("q")
+    assert screen.exit_status() == 3
+    assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+
+
+def test_stopping_is_confirmed(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.press("x")
+    screen.read_until("Stop it")
+    assert not commands.read(run.commands_file)
+    screen.press("y")
+    screen.read_until("is stopped")
+    screen.press("q")
+    assert screen.exit_status() == 3
+    assert [c.kind for c in commands.read(run.commands_file)] == ["stop"]
+
+
+def test_ctrl_c_leaves_it_running_and_attach_comes_back(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.press("\x03")
+    assert screen.exit_status() == 130
+    assert "goes on without you" in screen.shown
+    assert run.status().seen(time.time()) == "waiting"
+    again, _ = waiting(root, "attach", "demo")
+    again.press("q")
+    assert again.exit_status() == 130
+    control.stop(run)
+
+
+def test_the_terminal_is_given_back_as_it_was(root: Path) -> None:
+    screen, run = waiting(root)
+    os.kill(screen.pid, signal.SIGTERM)
+    assert screen.exit_status() == 143
+    assert "\x1b[?1049l" in screen.shown
+    assert "\x1b[?25h" in screen.shown
+    control.stop(run)
+
+
+def test_a_closed_terminal_ends_the_app_and_leaves_the_worker_alone(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.hang_up()
+    assert os.waitstatus_to_exitcode(os.waitpid(screen.pid, 0)[1]) == -signal.SIGHUP
+    assert run.status().seen(time.time()) == "waiting"
+    control.stop(run)
+
+
+def test_without_a_command_it_opens_at_the_runs(root: Path) -> None:
+    screen = Terminal()
+    screen.read_until("No runs yet")
+    screen.press("q")
+    assert screen.exit_status() == 0
