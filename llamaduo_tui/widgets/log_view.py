@@ -221,7 +221,7 @@ class _Lines(Log):
     def on_resize(self) -> None:
         rows, self._rows = self._rows, self.size.height
         if rows is None or self.scroll_y + rows >= self.virtual_size.height:
-            self.scroll_end(animate=False, x_axis=False)
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
 
 
 class _Look(Highlighter):
