@@ -46,12 +46,23 @@ def test_errors_are_a_line_and_a_hint(root: Path) -> None:
     assert "Traceback" in call("--debug", "status", "nope").stderr
 
 
-def test_what_nobody_expected_is_one_line(root: Path, make_run: MakeRun) -> None:
-    make_run().status_file.write_text("{")
+def test_what_nobody_expected_is_one_line(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("llamaduo_tui.overview.row", broken)
+    make_run()
     shown = call("status", "demo")
     assert shown.exit_code == 1
-    assert shown.stderr.startswith("unexpected: JSONDecodeError")
+    assert shown.stderr.startswith("unexpected: RuntimeError: a fault of ours")
     assert shown.stderr.count("\n") == 1
+
+
+def test_one_broken_run_hides_no_other(make_run: MakeRun) -> None:
+    make_run().status_file.write_text("{")
+    make_run(name="other")
+    rows = {row["run"]: row["state"] for row in json.loads(call("runs", "--json").stdout)}
+    assert rows == {"demo": "unreadable", "other": "new"}
 
 
 def test_status_for_scripts(make_run: MakeRun) -> None:

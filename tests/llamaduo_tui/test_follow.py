@@ -155,10 +155,10 @@ def test_a_reader_that_goes_away_is_no_error(make_run: MakeRun, root: Path) -> N
     for _ in range(200):
         for event in story.stage("infer", 3, 6, "answers"):
             log.append(event)
-    program = subprocess.run(
-        f"{sys.executable} -m llamaduo_tui.cli logs demo | head -1", shell=True, capture_output=True, text=True
-    )
-    assert program.stderr == ""
+    program = Path(sys.executable).with_name("llamaduo-tui")
+    shown = subprocess.run(f"{program} logs demo | head -1", shell=True, capture_output=True, text=True)
+    assert shown.stdout.count("\n") == 1
+    assert shown.stderr == ""
 
 
 def settings_file(root: Path) -> Path:
