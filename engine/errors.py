@@ -29,7 +29,3 @@ class StageError(LlamaDuoError):
 
 class ServiceError(LlamaDuoError):
     """The service LLM cannot be used as configured, or stayed away for too long."""
-
-
-class BudgetError(ServiceError):
-    """The next call could pass the run's budget."""

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import tomli
 from textual.binding import Binding
 from textual.dom import DOMNode
 
@@ -20,10 +20,10 @@ from engine.errors import InputError
 def load(file: Path) -> dict[str, str]:
     """The keys by binding id; none without a file. Raises InputError for a file of another form or an unknown id."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        table = tomli.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise InputError(f"{file.name}: {error}") from None
     known = set(ids())
     for name, keys in table.items():

@@ -5,7 +5,6 @@ A theme is a TOML file with the fields of textual.theme.Theme; `[variables]` set
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib import resources
@@ -13,6 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import tomli
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
@@ -51,8 +51,8 @@ def load(user: Path) -> tuple[list[Theme], list[InputError]]:
 def parse(file: Traversable) -> Theme:
     """The theme in a file. Raises InputError with the file's name and what is wrong in it."""
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        table = tomli.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise InputError(f"theme {file.name}: {error}") from None
     table.setdefault("name", file.name.removesuffix(".toml"))
     known = {field.name for field in fields(Theme)}

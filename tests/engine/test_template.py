@@ -71,7 +71,7 @@ def test_a_new_file_marks_what_only_the_user_knows(tmp_path: Path) -> None:
     file = tmp_path / "migration.toml"
     file.write_text(text)
     defaults = Migration.model_validate(
-        {"coverage": {"source": "your-prompts.jsonl"}, "service": {"model": "provider/model"}}
+        {"coverage": {"source": str(tmp_path / "your-prompts.jsonl")}, "service": {"model": "provider/model"}}
     )
     assert config.load(file) == defaults
 

@@ -155,4 +155,4 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
             assert binding.id in ids
             assert binding.description
             assert binding.tooltip
-    assert len(ids) == len(set(ids))
+    assert [name for name in set(ids) if ids.count(name) > 1] == []
