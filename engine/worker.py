@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine import check, commands, jsonl, loop
 from engine.caps import Caps, changes
@@ -48,6 +49,10 @@ from engine.verdict import Decision
 
 HEARTBEAT_S = 2.0
 POLL_S = 0.25
+CALLS_HOME_S = 10.0
+"""How long a stop waits for calls on their way."""
+
+SERVICE_STAGES = ("judge", "synthesize")
 EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
 
 
@@ -318,11 +323,18 @@ class Worker:
             sent = commands.read(self.run.commands_file)
             mine = [c.kind for c in sent if c.worker == os.getpid() and c.time >= self._started]
             if work is not None and "stop" in mine:
-                work.cancel()
+                await self.stop(work)
                 return
             held = [kind for kind in mine if kind in ("pause", "resume")][-1:] == ["pause"]
             if held == self._going.is_set():
                 self._hold(held)
+
+    async def stop(self, work: asyncio.Task[Any]) -> None:
+        """End the work; calls that are paid for may come home first."""
+        if self._status.stage in SERVICE_STAGES:
+            self._going.clear()
+            await self.client.come_home(CALLS_HOME_S)
+        work.cancel()
 
     def _hold(self, held: bool) -> None:
         """Pause or go on, at once: the stage's process is stopped in its tracks, calls in flight come home."""
@@ -383,6 +395,11 @@ def main(folder: Path, *, yes: bool) -> int:
 
 async def _until_signalled(worker: Worker) -> int:
     work = asyncio.create_task(worker.work())
+    stops: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        stops.append(asyncio.create_task(worker.stop(work)))
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     return await work

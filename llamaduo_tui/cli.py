@@ -15,6 +15,7 @@ import click
 from engine.errors import InputError
 from llamaduo_tui import paths
 from llamaduo_tui.boundary import Commands
+from llamaduo_tui.paths import called
 from llamaduo_tui.text import clean
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def attach(root: Path, run_name: str) -> None:
 
     found = overview.find(root, run_name)
     if not is_terminal():
-        raise InputError("attach needs a terminal", f"llamaduo-tui logs {found.name} -f")
+        raise InputError("attach needs a terminal", f"llamaduo-tui logs {called(found)} -f")
     _open_app(root, found)
 
 
@@ -406,7 +407,7 @@ def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
     from llamaduo_tui.follow import follow, is_terminal
 
     if detach:
-        click.echo(f"follow it: llamaduo-tui attach {run.name}\nstop it:   llamaduo-tui stop {run.name}")
+        click.echo(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
         sys.exit(0)
     if headless or not is_terminal():
         sys.exit(follow(run))

@@ -14,6 +14,7 @@ from engine.errors import InputError, LlamaDuoError
 from engine.events import EventReader
 from engine.run import Process, Run, lock
 from llamaduo_tui.listing import WORKING
+from llamaduo_tui.paths import called
 from llamaduo_tui.state import RunView, reduce
 
 POLL_S = 0.1
@@ -41,7 +42,7 @@ def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
         before = (
             f"round {view.answer.round} was {_said(view.answer.approved, view.answer.pairs)}" if view.answer else ""
         )
-        hint = f"llamaduo-tui resume {run.name}" if state in ("crashed", "stopped", "failed") else before
+        hint = f"llamaduo-tui resume {called(run)}" if state in ("crashed", "stopped", "failed") else before
         raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", hint)
     given = commands.answer(run.commands_file, waiting.round)
     if given is None:
@@ -69,15 +70,15 @@ def stop(run: Run) -> str:
         return f"{run.name} isn't running: it is {state}{gone}"
     commands.send(run.commands_file, Command(kind="stop", worker=worker.pid))
     if _ends(run, worker, STOP_S):
-        return f"{run.name} is stopped; go on with: llamaduo-tui resume {run.name}"
+        return f"{run.name} is stopped; go on with: llamaduo-tui resume {called(run)}"
     if not worker.here:
         raise LlamaDuoError(
-            f"{run.name} works on {worker.host}, which was told to stop", f"see: llamaduo-tui status {run.name}"
+            f"{run.name} works on {worker.host}, which was told to stop", f"see: llamaduo-tui status {called(run)}"
         )
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.pid, signal.SIGTERM)
     if _ends(run, worker, TERMINATE_S):
-        return f"{run.name} is stopped, after a second call; go on with: llamaduo-tui resume {run.name}"
+        return f"{run.name} is stopped, after a second call; go on with: llamaduo-tui resume {called(run)}"
     raise LlamaDuoError(
         f"the worker (pid {worker.pid}) was told to stop but still works", f"at last: kill -9 {worker.pid}"
     )
@@ -91,7 +92,7 @@ def pause(run: Run, on: bool) -> str:
     status = run.status()
     state, worker = status.seen(time.time()), status.process
     if worker is None or state not in WORKING:
-        hint = f"llamaduo-tui resume {run.name}" if state in ("crashed", "stopped", "failed") else ""
+        hint = f"llamaduo-tui resume {called(run)}" if state in ("crashed", "stopped", "failed") else ""
         raise InputError(f"{run.name} isn't at work: it is {state}", hint)
     if (state == "paused") is not on:
         commands.send(run.commands_file, Command(kind="pause" if on else "resume", worker=worker.pid))
@@ -100,10 +101,10 @@ def pause(run: Run, on: bool) -> str:
             if time.monotonic() > end:
                 raise LlamaDuoError(
                     f"the worker (pid {worker.pid}) was told to {'pause' if on else 'go on'} but has not yet",
-                    f"see: llamaduo-tui status {run.name}",
+                    f"see: llamaduo-tui status {called(run)}",
                 )
             time.sleep(POLL_S)
-    return f"{run.name} is paused; go on with: llamaduo-tui resume {run.name}" if on else f"{run.name} goes on"
+    return f"{run.name} is paused; go on with: llamaduo-tui resume {called(run)}" if on else f"{run.name} goes on"
 
 
 def delete(run: Run) -> str:

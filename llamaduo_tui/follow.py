@@ -14,6 +14,7 @@ from engine.errors import LlamaDuoError
 from engine.events import Event, EventReader
 from engine.run import Run
 from llamaduo_tui import plain
+from llamaduo_tui.paths import called
 from llamaduo_tui.state import RunView, reduce
 from llamaduo_tui.text import one_line
 
@@ -32,8 +33,8 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        print(f"{run.name} goes on without you. Follow it: llamaduo-tui attach {run.name}")
-        print(f"Stop it: llamaduo-tui stop {run.name}")
+        print(f"{run.name} goes on without you. Follow it: llamaduo-tui attach {called(run)}")
+        print(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT_RUNNING
     return conclude(run, view)
 
@@ -61,7 +62,7 @@ def worker_gone(run: Run) -> LlamaDuoError:
     return LlamaDuoError(
         f"the worker (pid {process.pid if process else 'unknown'}) is gone"
         + (f"; its last words: {said}" if said else ""),
-        f"llamaduo-tui resume {run.name}   (its whole log: {run.log_file})",
+        f"llamaduo-tui resume {called(run)}   (its whole log: {run.log_file})",
     )
 
 
@@ -97,5 +98,5 @@ def _watch(run: Run) -> RunView:
 
 def _ask(run: Run, view: RunView, new: list[Event]) -> None:
     if view.approval is not None and view.approval in new:
-        answers = f"llamaduo-tui approve {run.name}   (or: reject {run.name}, stop {run.name})"
+        answers = f"llamaduo-tui approve {called(run)}   (or: reject, stop)"
         print(f"         it waits until you answer: {answers}", flush=True)

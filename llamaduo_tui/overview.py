@@ -14,10 +14,13 @@ from llamaduo_tui.text import one_line
 
 
 def find(root: Path, name: str) -> Run:
-    """The run of this name, or the only one that begins with it.
+    """The run of this name or folder, or the only one whose name begins with it.
 
     Raises InputError where there is none, or more than one.
     """
+    if "/" in name:
+        folder = Path(name).expanduser().absolute()
+        return runs.find(folder.parent, folder.name)
     every = runs.all_runs(root)
     begin = [run for run in every if run.name.startswith(name)]
     if any(run.name == name for run in every) or not begin or not name:

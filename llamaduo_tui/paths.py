@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.run import Run
 
 
 def runs_dir(chosen: Path | None = None) -> Path:
@@ -12,6 +17,11 @@ def runs_dir(chosen: Path | None = None) -> Path:
         return chosen.expanduser().absolute()
     named = os.environ.get("LLAMADUO_RUNS")
     return Path(named).expanduser().absolute() if named else _xdg("XDG_STATE_HOME", ".local/state") / "runs"
+
+
+def called(run: Run) -> str:
+    """How commands call a run: by its name, or by its folder where that is not among the usual ones."""
+    return run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder))
 
 
 def config_dir() -> Path:

@@ -10,7 +10,8 @@ import re
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.service.models import exceptions, litellm, litellm_name, price, supp
 from engine.service.schemas import Schema, response_format
 from engine.service.tokens import Expectation, most_tokens, prompt_bytes
 
+HOME_POLL_S = 0.05
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
 
@@ -95,6 +97,7 @@ class Client:
         self._limiters: dict[str, Limiter] = {}
         self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
+        self._calls_abroad = 0
         self._answered, self._told = time.monotonic(), -math.inf
 
     async def complete(
@@ -135,6 +138,21 @@ class Client:
         """Set other caps than those of the settings."""
         await self._budget.cap(usd, calls)
 
+    async def come_home(self, seconds: float) -> None:
+        """Wait a while for the calls that are on their way: they are paid for. The gate keeps others from leaving."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._calls_abroad:  # noqa: ASYNC110 - once in a run, an event would outweigh it
+                    await asyncio.sleep(HOME_POLL_S)
+
+    @contextmanager
+    def _abroad(self) -> Iterator[None]:
+        self._calls_abroad += 1
+        try:
+            yield
+        finally:
+            self._calls_abroad -= 1
+
     async def _reply(self, key: str, request: dict[str, Any]) -> Reply:
         known = await self._ledger.reply(key)
         if known is None and (known := await self._from_cache(request)) is not None:
@@ -157,7 +175,9 @@ class Client:
                 reply = await self._ask_until_answered(request, limiter)
                 cost, calls = reply.cost_usd, 1
                 self._book(reply)
-                await asyncio.shield(self._ledger.keep(key, request, reply, asked))  # it is paid, whatever happens now
+                with self._abroad():
+                    # It is paid, whatever happens now.
+                    await asyncio.shield(self._ledger.keep(key, request, reply, asked))
             finally:
                 await self._budget.settle(most, cost, calls)
         await self._to_cache(request, reply)
@@ -205,13 +225,14 @@ class Client:
         expected = self._expected[request["model"]]
         tries, give_up = 0, 0.0
         while True:
-            if self._gate is not None:
-                await self._gate.wait()
             tokens = expected.tokens(request)
             await limiter.turn(tokens)
+            if self._gate is not None:
+                await self._gate.wait()
             sent = time.monotonic()
             try:
-                reply, headers = await self._ask(request)
+                with self._abroad():
+                    reply, headers = await self._ask(request)
             except OpenAIError as error:
                 if _concerns_this_request(error):
                     raise RefusedError(self._say(error)) from None

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from engine.run import Run, manifest
@@ -35,11 +36,23 @@ def wait_until(root: Path, state: str) -> dict[str, Any]:
     return found
 
 
+def pause_and_go_on(root: Path) -> None:
+    """A paused run holds its stage in its tracks, and goes on where it was."""
+    while (child := Run(root / "tiny").status().child) is None:
+        time.sleep(0.1)
+    llamaduo(root, "pause", "tiny")
+    assert seen(root)["state"] == "paused"
+    assert psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
+    llamaduo(root, "resume", "tiny", "--detach")
+    assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+
+
 @pytest.mark.timeout(600)
 def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path: Path) -> None:
     tiny_migration.write_text(tiny_migration.read_text().replace('approval = "auto"', 'approval = "ask"'))
     root = tmp_path / "runs"
     llamaduo(root, "run", str(tiny_migration), "--detach")
+    pause_and_go_on(root)
     waiting = wait_until(root, "waiting")
     assert waiting["round"] == 1
     assert [decision["round"] for decision in waiting["rounds"]] == [0, 1]

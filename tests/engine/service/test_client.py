@@ -64,7 +64,7 @@ async def asking(handler: Handler, tmp_path: Path, **settings: Any) -> AsyncIter
 
 
 def client_of(server: Server, tmp_path: Path, **settings: Any) -> Client:
-    ours = {name: settings.pop(name) for name in ("on_used_up", "on_trouble", "cache") if name in settings}
+    ours = {name: settings.pop(name) for name in ("on_used_up", "on_trouble", "cache", "gate") if name in settings}
     values: dict[str, Any] = {"api_key_env": "SCRIPTED_API_KEY", "timeout_s": 20.0, **settings}
     return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"), **ours)
 
@@ -505,3 +505,21 @@ async def test_the_sandbox_is_free_and_asked_where_it_is(tmp_path: Path) -> None
 
     assert reply.cost_usd == 0.0
     assert json.dumps(server.bodies[0]["model"]) == '"sandbox"'
+
+
+async def test_calls_on_their_way_come_home_and_no_other_leaves(tmp_path: Path) -> None:
+    answers, leaves = asyncio.Event(), asyncio.Event()
+    leaves.set()
+    async with serving(gated(answers)) as server:
+        client = client_of(server, tmp_path, gate=leaves)
+        first = asyncio.create_task(ask(client, "first"))
+        await server.asked.wait()
+        leaves.clear()
+        second = asyncio.create_task(ask(client, "second"))
+        asyncio.get_running_loop().call_later(0.1, answers.set)
+
+        await client.come_home(10)
+
+        assert (await first).text
+        assert server.prompts == ["first"]
+        second.cancel()
