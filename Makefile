@@ -25,6 +25,7 @@ test: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
+	$(BIN)/python bench/service.py --check
 
 $(VENV)/bin/python:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed; name one with PYTHON=...))
