@@ -36,12 +36,18 @@ def load(file: Path) -> dict[str, str]:
     return table
 
 
-def ids() -> Iterator[str]:
-    """The ids of all bindings of the app, its screens and their widgets."""
-    from llamaduo_tui.screens import confirm, run, runs  # noqa: F401 - their classes are found below
+def ids() -> list[str]:
+    """The ids of all bindings of the app, its screens and their widgets; dialogs share theirs."""
+    return list(dict.fromkeys(binding.id for binding in bindings() if binding.id))
+
+
+def bindings() -> Iterator[Binding]:
+    """All bindings, of every class that has some."""
+    # Their classes are found below.
+    from llamaduo_tui.screens import configure, configure_dialogs, confirm, review, run, runs  # noqa: F401
 
     classes: list[type[DOMNode]] = [DOMNode]
     for found in classes:
         classes += [cls for cls in found.__subclasses__() if cls not in classes]
         if found.__module__.startswith("llamaduo_tui"):
-            yield from (b.id for b in found.__dict__.get("BINDINGS", ()) if isinstance(b, Binding) and b.id)
+            yield from (binding for binding in found.__dict__.get("BINDINGS", ()) if isinstance(binding, Binding))

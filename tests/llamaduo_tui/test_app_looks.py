@@ -148,11 +148,13 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
     from llamaduo_tui.screens.runs import RunsScreen
     from llamaduo_tui.widgets.log_view import LogView
 
-    ids = list(keymap.ids())
+    ids = keymap.ids()
     for cls in (LlamaDuoApp, RunsScreen, RunScreen, LogView, ConfirmScreen):
         for binding in cls.__dict__["BINDINGS"]:
             assert isinstance(binding, Binding)
             assert binding.id in ids
             assert binding.description
             assert binding.tooltip
-    assert [name for name in set(ids) if ids.count(name) > 1] == []
+    does = {binding.id: binding.action for binding in keymap.bindings()}
+    assert all(does[binding.id] == binding.action for binding in keymap.bindings()), "one id, one act"
+    assert {"review.agree", "configure.save", "dialog.cancel"} <= set(ids)
