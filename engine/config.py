@@ -240,11 +240,13 @@ def load(path: Path) -> Migration:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", f"write one with: llamaduo-tui new {path}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}", "check its name and its permissions") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
+        raise InputError(f"{path}: is not UTF-8 text", "save it as UTF-8, or name a migration.toml") from None
     except tomli.TOMLDecodeError as error:
-        raise InputError(f"{path}: is not valid TOML: {error}") from None
+        raise InputError(
+            f"{path}: is not valid TOML: {error}", "mend that line, or start with `llamaduo-tui new`"
+        ) from None
     try:
         return Migration.model_validate(absolute(tables, path.resolve().parent))
     except ValidationError as error:

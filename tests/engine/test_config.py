@@ -206,3 +206,15 @@ def test_a_missing_file_is_looked_for_beside_the_settings(tmp_path: Path) -> Non
     file.write_text('[coverage]\nsource = "typo.jsonl"\n[service]\nmodel = "sandbox"\n')
 
     assert config.load(file).coverage.source == str(tmp_path / "typo.jsonl")
+
+
+@pytest.mark.parametrize("content", [b"# a title\nthis is prose", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_toml_has_a_next_step(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "notes.md"
+    file.write_bytes(content)
+
+    with pytest.raises(InputError) as refused:
+        config.load(file)
+
+    assert "\n" not in refused.value.message
+    assert refused.value.hint
