@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine import jsonl
 from engine.config import Migration
-from engine.coverage.duplicates import fingerprints
+from engine.coverage.duplicates import Fingerprint, fingerprints
 from engine.coverage.load import load
 from engine.coverage.split import Splits, split
 from engine.errors import InputError
@@ -51,6 +51,11 @@ def read_train(folder: Path) -> list[Pair]:
 def read_dev(folder: Path) -> list[Pair]:
     """The pairs that steer the loop. Raises InputError where the stage has not run."""
     return _read(folder / DEV)
+
+
+def read_guard(folder: Path) -> list[Fingerprint]:
+    """What guards the dev and test prompts without telling them."""
+    return [Fingerprint(id=row["id"], minhash=row["minhash"]) for row in jsonl.read(folder / FINGERPRINTS)]
 
 
 def open_sealed(folder: Path) -> list[Pair]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import jsonl
 from engine.config import Migration
-from engine.coverage.duplicates import Fingerprint, NearDuplicates, comparable_text
-from engine.coverage.prepare import FINGERPRINTS, TRAIN, read_dev, read_train
+from engine.coverage.cleaning import Cleaner
+from engine.coverage.prepare import TRAIN, read_dev, read_guard, read_train
 from engine.errors import StageError
 from engine.events import Emit, Log
 from engine.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
@@ -27,12 +25,6 @@ from engine.stages.progress import Progress
 from engine.verdict import PromptScore
 
 MAX_TOKENS = 8192
-MAX_CHARS = 32_000
-"""Longer texts are no pairs of a task, but a service that lost its way."""
-
-DAMAGE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
-"""Control codes, halves of characters, and what stands for them."""
-
 LEAST_YIELD = 0.1
 """Below this share of accepted pairs in a wave of calls, asking on is waste."""
 
@@ -62,40 +54,11 @@ class Order:
     weak: list[PromptScore]
 
 
-class Filter:
-    """Accepts a pair that is new, and refuses one that is known, too near to a known one, or malformed."""
-
-    def __init__(self, fingerprints: Iterable[Fingerprint], known: Iterable[tuple[str, str]]) -> None:
-        self._near = NearDuplicates()
-        self._ids: set[str] = set()
-        for row in fingerprints:
-            self._near.add_fingerprint(row)
-            self._ids.add(row["id"])
-        for id_, text in known:
-            self.add(id_, text)
-
-    def add(self, id_: str, text: str) -> None:
-        self._near.add(id_, text)
-        self._ids.add(id_)
-
-    def refusal(self, pair: dict[str, str]) -> dict[str, str] | None:
-        """Why a pair is refused, with its twin where it has one."""
-        if max(len(pair["instruction"]), len(pair["response"])) > MAX_CHARS:
-            return {"reason": "too long"}
-        if DAMAGE.search(pair["instruction"] + pair["response"]):
-            return {"reason": "control characters"}
-        id_ = prompt_id([{"role": "user", "content": pair["instruction"]}])
-        if id_ in self._ids:
-            return {"reason": "same prompt", "twin": id_}
-        twin = self._near.twin(pair["instruction"])
-        return {"reason": "near-duplicate prompt", "twin": twin} if twin else None
-
-
 @dataclass(slots=True)
 class Harvest:
     """What the calls have brought so far; takes no more pairs than are wanted."""
 
-    filter: Filter
+    cleaner: Cleaner
     generator: str
     order: Order
     accepted: list[SyntheticPair] = field(default_factory=list)
@@ -115,13 +78,12 @@ class Harvest:
     def take(self, seed: Pair, written: Written) -> None:
         if written.problem:
             self.rejected.append({"reason": written.problem, "seed_id": seed.id})
-        for pair in written.pairs:
-            refusal = self.filter.refusal(pair)
+        offered = [_row(pair, seed, self.generator, self.order.round) for pair in written.pairs]
+        for pair, row, refusal in zip(written.pairs, offered, self.cleaner.refusals(offered), strict=True):
             if refusal:
                 self.rejected.append({**pair, **refusal, "seed_id": seed.id})
             elif self.missing:
-                self.accepted.append(_accept(pair, seed, self.generator, self.order.round))
-                self.filter.add(self.accepted[-1].id, pair["instruction"])
+                self.accepted.append(row)
 
 
 class Written(NamedTuple):
@@ -140,7 +102,7 @@ async def synthesize(
     """
     began, spent = time.monotonic(), client.usage.cost_usd
     train = read_train(order.coverage)
-    harvest = Harvest(_filter(order, train), settings.service.model, order)
+    harvest = Harvest(_cleaner(order, train), settings.service.model, order)
     await _fill(harvest, train, settings, prompts, client, emit)
     if not harvest.accepted:
         raise StageError(
@@ -190,11 +152,9 @@ async def _fill(
             return
 
 
-def _filter(order: Order, train: list[Pair]) -> Filter:
-    sealed = [Fingerprint(id=row["id"], minhash=row["minhash"]) for row in jsonl.read(order.coverage / FINGERPRINTS)]
-    known = [(pair.id, comparable_text(pair.prompt)) for pair in train]
-    known += [(row["id"], comparable_text(row["messages"][:-1])) for path in order.earlier for row in jsonl.read(path)]
-    return Filter(sealed, known)
+def _cleaner(order: Order, train: list[Pair]) -> Cleaner:
+    earlier = [SyntheticPair(**row) for path in order.earlier for row in jsonl.read(path)]
+    return Cleaner(read_guard(order.coverage), [*train, *earlier])
 
 
 def _weights(settings: Migration, train: list[Pair], dev: list[Pair], scores: list[PromptScore]) -> list[float]:
@@ -241,7 +201,7 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
         return Written([], f"unreadable reply: {unreadable}")
 
 
-def _accept(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:
+def _row(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:
     """A row of the new pair, under the system prompt of its seed; earlier turns of a seed belong to the seed."""
     prompt: list[Message] = [message for message in seed.prompt if message["role"] == "system"]
     prompt.append({"role": "user", "content": pair["instruction"]})

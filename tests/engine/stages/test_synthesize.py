@@ -16,7 +16,7 @@ from engine.config import Migration
 from engine.coverage.duplicates import fingerprints
 from engine.errors import ServiceError, StageError
 from engine.events import Event, Log
-from engine.rows import Message, Pair, prompt_id
+from engine.rows import Message, Pair, SyntheticPair, prompt_id
 from engine.run import manifest
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
@@ -155,7 +155,8 @@ REFUSED = {
 async def test_what_is_refused_and_why(tmp_path: Path, name: str) -> None:
     text, reason = REFUSED[name]
     earlier = tmp_path / "round-00" / "synthesize" / "pairs.jsonl"
-    jsonl.write(earlier, [pair(EARLIER).to_row()])
+    known = pair(EARLIER)
+    jsonl.write(earlier, [SyntheticPair(known.id, known.messages, "", "sandbox", TRAIN[0].id, 0).to_row()])
     async with synthesis(always(lambda: written(text, "A good one"), fresh()), tmp_path) as (_, stage):
         rows = await stage.run(2, earlier=[earlier])
 
