@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.run import Run, Status, all_runs
-from llamaduo_tui.state import interval
+from llamaduo_tui.scores import interval
 
 WORKING = ("running", "waiting", "paused", "stale")
 """States, as a reader sees them, of a run that has a worker."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from engine import events
 from engine.events import Event
 from llamaduo_tui import words
-from llamaduo_tui.state import Interval, Part, RunView, Score, interval
+from llamaduo_tui.scores import Interval, Score, interval
+from llamaduo_tui.state import Part, RunView
 from llamaduo_tui.text import one_line
 
 EVERY_S = 10.0

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from engine.events import (
     ApprovalGiven,
@@ -24,32 +23,14 @@ from engine.events import (
     StageStarted,
     TrainMetrics,
 )
+from llamaduo_tui import scores
+from llamaduo_tui.scores import Score
 
 Part = int | Literal["start", "final"]
 """Where a stage belongs: before the rounds, in a round, or in the sealed test after them."""
 
 LOG_LINES = 200
 LOSS_POINTS = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean score with its confidence interval, 1 to 100."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """The decision after a round, as far as it is shown."""
-
-    precision: Interval
-    similarity: Interval
-    reached: bool
-    reason: str
-    best_round: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +107,7 @@ def reduce(view: RunView, event: Event) -> RunView:
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
             section = view.section(_part(view, event))
-            return _with_section(view, replace(section, score=_score(event.decision)))
+            return _with_section(view, replace(section, score=scores.score(event.decision)))
         case ServiceUsage():
             return replace(view, usage=event)
         case ApprovalRequested():
@@ -216,27 +197,3 @@ def _interrupted(view: RunView) -> RunView:
         for section in view.sections
     )
     return replace(view, sections=sections)
-
-
-def _score(decision: dict[str, Any]) -> Score | None:
-    """The scores of a decision; None for one of another form."""
-    precision, similarity = interval(decision.get("precision")), interval(decision.get("similarity"))
-    if precision is None or similarity is None:
-        return None
-    best = decision.get("best_round")
-    return Score(
-        precision=precision,
-        similarity=similarity,
-        reached=decision.get("reached") is True,
-        reason=str(decision.get("reason", "")),
-        best_round=best if isinstance(best, int) else None,
-    )
-
-
-def interval(value: Any) -> Interval | None:
-    """The interval in an event; None for one of another form."""
-    if not isinstance(value, dict):
-        return None
-    numbers = [value.get(key) for key in ("mean", "low", "high")]
-    finite = [float(n) for n in numbers if isinstance(n, int | float) and math.isfinite(n)]
-    return Interval(*finite) if len(finite) == len(numbers) else None

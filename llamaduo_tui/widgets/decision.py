@@ -13,7 +13,8 @@ from engine.config import Target
 from engine.run import Run
 from llamaduo_tui import marks, words
 from llamaduo_tui.messages import AnswerRun, StopRun
-from llamaduo_tui.state import Interval, RunView
+from llamaduo_tui.scores import Interval
+from llamaduo_tui.state import RunView
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.steady import Steady
 

@@ -6,7 +6,8 @@ from textual.content import Content
 
 from engine.config import Target
 from llamaduo_tui import marks, words
-from llamaduo_tui.state import Interval, RunView, Section, Stage, interval
+from llamaduo_tui.scores import Interval, interval
+from llamaduo_tui.state import RunView, Section, Stage
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.steady import Steady
 
