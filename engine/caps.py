@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
+import tomlkit
+
+from engine import jsonl
 from engine.config import Service
 from engine.errors import InputError
 from engine.events import Emit, Log
@@ -26,8 +29,23 @@ class Caps(NamedTuple):
         return cls(settings.budget_usd, settings.budget_calls)
 
     def __str__(self) -> str:
-        usd = "no limit of money" if self.usd is None else f"${self.usd:.2f}"
-        return usd + (", any number of calls" if self.calls is None else f", {self.calls} calls")
+        usd = [] if self.usd is None else [f"${self.usd:.2f}"]
+        calls = [] if self.calls is None else [f"{self.calls:,} calls"]
+        return ", ".join(usd + calls) or "without limit"
+
+
+def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
+    """Write other caps into a run's settings, None leaving one as it is; comments stay. Returns those that now hold.
+
+    Raises InputError where the settings cannot be read.
+    """
+    run.settings()
+    document = tomlkit.parse(run.settings_file.read_text(encoding="utf-8"))
+    for key, value in (("budget_usd", usd), ("budget_calls", calls)):
+        if value is not None:
+            document["service"][key] = value
+    jsonl.replace(run.settings_file, tomlkit.dumps(document))
+    return Caps.of(run.settings().service)
 
 
 async def changes(run: Run, caps: Caps, emit: Emit) -> AsyncIterator[Caps]:

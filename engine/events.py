@@ -127,11 +127,26 @@ class ApprovalGiven(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetUsedUp(Event):
-    """The worker waits with everything kept: the next call could pass a cap; `hint` says how to raise it."""
+    """The worker waits with everything kept: the next call could pass a cap; `hint` says how to raise it.
+
+    `cap` is usd or calls, `used` what is gone of it, `least` the smallest one that lets the next call go.
+    """
 
     kind: ClassVar[str] = "budget.used_up"
     reason: str
     hint: str
+    cap: str = "usd"
+    used: float = 0.0
+    least: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChanged(Event):
+    """The caps in USD and in calls that hold from now on, None for none; who waited for the budget looks again."""
+
+    kind: ClassVar[str] = "budget.changed"
+    usd: float | None
+    calls: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +196,7 @@ KINDS: dict[str, type[Event]] = {
         ApprovalRequested,
         ApprovalGiven,
         BudgetUsedUp,
+        BudgetChanged,
         StageFinished,
         RunFinished,
         RunFailed,

@@ -59,7 +59,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """status.json: what a reader needs without reading the events."""
+    """status.json: what a reader needs without reading the events; a run that waits does so for approval or budget."""
 
     state: str = "new"
     process: Process | None = None
@@ -67,6 +67,7 @@ class Status:
     heartbeat: float = 0.0
     round: int | None = None
     stage: str | None = None
+    waits_for: str = ""
     calls: int = 0
     cached_calls: int = 0
     tokens: int = 0

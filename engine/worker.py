@@ -26,6 +26,7 @@ from engine.errors import InputError, LlamaDuoError, StageError
 from engine.events import (
     ApprovalGiven,
     ApprovalRequested,
+    BudgetChanged,
     BudgetUsedUp,
     Emit,
     Event,
@@ -41,6 +42,7 @@ from engine.events import (
 )
 from engine.run import Manifest, Process, Run, lock, manifest
 from engine.service import prompts
+from engine.service.budget import Shortage
 from engine.service.cache import open_cache
 from engine.service.client import Client, Usage
 from engine.service.ledger import Ledger
@@ -69,10 +71,9 @@ class Worker:
         before = run.status()
         self._cached_before = before.cached_calls
         self._shown, self._started = time.monotonic(), time.time()
-        self._status = replace(before, state="running", process=Process.of(os.getpid()), child=None)
+        self._status = replace(before, state="running", waits_for="", process=Process.of(os.getpid()), child=None)
         self._usage_told = 0.0
-        self._waits = False
-        self._budget_used_up = False
+        self._waits_for = ""
         self._going = asyncio.Event()
         self._going.set()
 
@@ -159,8 +160,7 @@ class Worker:
         if answer is None and self._approve:
             answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
         if answer is None:
-            self._waits = True
-            self._show(state=self._state(), round=decision.round)
+            self._wait_for("approval", round=decision.round)
             cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
             self.emit(
                 ApprovalRequested(
@@ -170,8 +170,7 @@ class Worker:
         while answer is None:
             await asyncio.sleep(POLL_S)
             answer = commands.answer(self.run.commands_file, decision.round)
-        self._waits = False
-        self._show(state=self._state())
+        self._wait_for("")
         answer = replace(answer, pairs=answer.pairs or pairs)
         self.emit(
             ApprovalGiven(
@@ -231,18 +230,20 @@ class Worker:
     def _warn(self, message: str) -> None:
         self.emit(Log(level="warning", message=message))
 
-    def _wait_for_budget(self, reason: str) -> None:
+    def _wait_for_budget(self, shortage: Shortage) -> None:
         """Show that calls wait for a higher cap, which somebody writes into the run's settings."""
-        self._budget_used_up = True
-        self._show(state=self._state())
-        hint = f"raise budget_usd or budget_calls in {self.run.settings_file}: the run goes on by itself"
-        self.emit(BudgetUsedUp(reason=reason, hint=hint))
-        self._warn(f"the budget is used up, the run waits: {reason}; {hint}")
+        self._wait_for("budget")
+        hint = f"raise budget_{shortage.cap} in {self.run.settings_file}: the run goes on by itself"
+        self.emit(
+            BudgetUsedUp(reason=shortage.reason, hint=hint, cap=shortage.cap, used=shortage.used, least=shortage.least)
+        )
+        self._warn(f"the budget is used up, the run waits: {shortage.reason}")
 
     async def _watch_caps(self) -> None:
         async for caps in changes(self.run, Caps.of(self.settings.service), self.emit):
-            self._budget_used_up = False
-            self._show(state=self._state())
+            if self._waits_for == "budget":
+                self._wait_for("")
+            self.emit(BudgetChanged(usd=caps.usd, calls=caps.calls))
             self.emit(Log(level="info", message=f"the budget is now: {caps}"))
             await self.client.cap(*caps)
 
@@ -281,7 +282,7 @@ class Worker:
         )
 
     def _end(self, ending: RunFinished) -> int:
-        self._show(state=ending.state, stage=None)
+        self._show(state=ending.state, stage=None, waits_for="")
         self._events.append(ending)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
@@ -290,7 +291,7 @@ class Worker:
         """Record a failure; the reserve makes room for that on a full disk."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self.emit(failure)
-        self._show(state="failed", stage=None)
+        self._show(state="failed", stage=None, waits_for="")
 
     def _show(self, **changes: object) -> None:
         """Write status.json, with a fresh heartbeat."""
@@ -351,7 +352,12 @@ class Worker:
     def _state(self) -> str:
         if not self._going.is_set():
             return "paused"
-        return "waiting" if self._waits or self._budget_used_up else "running"
+        return "waiting" if self._waits_for else "running"
+
+    def _wait_for(self, what: str, **changes: object) -> None:
+        """Show that the work waits for approval or for budget, or for nothing any more."""
+        self._waits_for = what
+        self._show(state=self._state(), waits_for=what, **changes)
 
 
 RESERVE = ".reserve"

@@ -252,16 +252,27 @@ def attach(root: Path, run_name: str) -> None:
 @click.option(
     "--pairs", type=click.IntRange(min=1), metavar="N", help="Pairs to write, instead of the settings' number."
 )
+@click.option("--budget", "usd", type=click.FloatRange(min=0), metavar="USD", help="Let it spend up to this in all.")
+@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Let it make up to N calls in all.")
 @click.pass_obj
-def approve(root: Path, run_name: str, pairs: int | None) -> None:
+def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
     """Let a waiting run pay for another round.
 
+    A run that waits because its budget is used up goes on with a higher one: --budget, or --budget-calls.
+
     \b
-    Example:  llamaduo-tui approve demo --pairs 100
+    Examples:  llamaduo-tui approve demo --pairs 100
+               llamaduo-tui approve demo --budget 25
     """
     from llamaduo_tui import control, overview
 
-    click.echo(control.answer(overview.find(root, run_name), approve=True, pairs=pairs))
+    run = overview.find(root, run_name)
+    if usd is None and budget_calls is None:
+        click.echo(control.answer(run, approve=True, pairs=pairs))
+    elif pairs is not None:
+        raise click.UsageError("--pairs answers for a round, --budget raises a cap: give one of the two")
+    else:
+        click.echo(control.raise_budget(run, usd, budget_calls))
 
 
 @main.command()

@@ -1,8 +1,9 @@
-"""What people tell a run from any terminal: approve, reject, stop, pause, resume and delete."""
+"""What people tell a run from any terminal: approve, reject, raise its budget, stop, pause, resume and delete."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ from engine.run import Process, Run, lock
 from llamaduo_tui.listing import WORKING
 from llamaduo_tui.paths import called
 from llamaduo_tui.state import RunView, reduce
+from llamaduo_tui.text import one_line
+from llamaduo_tui.words import budget_command
 
 POLL_S = 0.1
 PAUSE_S = 5.0
@@ -38,6 +41,9 @@ def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
     """
     view, state = view_of(run), run.status().seen(time.time())
     waiting = view.approval
+    if view.used_up is not None and state in WORKING:
+        reason = one_line(view.used_up.reason)
+        raise InputError(f"{run.name} waits for budget, not for approval: {reason}", budget_command(run, view.used_up))
     if waiting is None or waiting.round is None or state in ("crashed", "stopped", "failed", "reached"):
         before = (
             f"round {view.answer.round} was {_said(view.answer.approved, view.answer.pairs)}" if view.answer else ""
@@ -56,6 +62,33 @@ def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
     if (given.kind == "approve") is not approve:
         raise InputError(said, "the first answer for a round counts")
     return said
+
+
+def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -> str:
+    """Write higher caps, in USD and in calls, into a run's settings; say what was spent, and what comes of it.
+
+    A worker obeys at once, a later one from its start. Raises InputError for a run that has ended, and for a cap that
+    would not let it go on.
+    """
+    view, status = view_of(run), run.status()
+    state = status.seen(time.time())
+    if view.outcome is not None and view.outcome.report is not None:
+        raise InputError(f"{run.name} has ended: nothing is left to pay for", f"see: llamaduo-tui status {called(run)}")
+    short = view.used_up if state in WORKING else None
+    least_usd = short.least if short is not None and short.cap == "usd" else status.cost_usd
+    least_calls = math.ceil(short.least) if short is not None and short.cap == "calls" else status.calls
+    if usd is not None and not least_usd <= usd < math.inf:
+        cents = math.ceil(least_usd * 100) / 100
+        raise InputError(f"${usd:.2f} is too little: ${status.cost_usd:.2f} are spent", f"give at least {cents:.2f}")
+    if calls is not None and calls < least_calls:
+        raise InputError(f"{calls} calls are too few: {status.calls} are used", f"give at least {least_calls}")
+    from engine import caps  # reads settings, which takes longer to import than a plain approval
+
+    now = caps.write(run, usd, calls)
+    spent = f"${status.cost_usd:.2f} and {status.calls:,} calls are spent"
+    then = {"waiting": "it goes on"} if short is not None else {}
+    then |= dict.fromkeys(("crashed", "stopped", "failed"), f"go on with: llamaduo-tui resume {called(run)}")
+    return f"{run.name}: {spent}, the budget is now {now}" + (f"; {then[state]}" if state in then else "")
 
 
 def stop(run: Run) -> str:

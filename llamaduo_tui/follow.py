@@ -13,7 +13,7 @@ import time
 from engine.errors import LlamaDuoError
 from engine.events import Event, EventReader
 from engine.run import Run
-from llamaduo_tui import plain
+from llamaduo_tui import plain, words
 from llamaduo_tui.paths import called
 from llamaduo_tui.state import RunView, reduce
 from llamaduo_tui.text import one_line
@@ -100,3 +100,5 @@ def _ask(run: Run, view: RunView, new: list[Event]) -> None:
     if view.approval is not None and view.approval in new:
         answers = f"llamaduo-tui approve {called(run)}   (or: reject, stop)"
         print(f"         it waits until you answer: {answers}", flush=True)
+    if view.used_up is not None and view.used_up in new:
+        print(f"         it waits until you raise it: {words.budget_command(run, view.used_up)}", flush=True)

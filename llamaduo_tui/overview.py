@@ -42,6 +42,7 @@ def row(run: Run) -> dict[str, Any]:
         "state": state,
         "round": status.round,
         "stage": status.stage,
+        "waits_for": status.waits_for or None,
         "rounds": decisions,
         "calls": status.calls,
         "cached_calls": status.cached_calls,
@@ -61,14 +62,14 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
         best = best_decision(status["rounds"])
         scores = [f"{best[key]['mean']:.1f}" if best else "-" for key in ("precision", "similarity")]
         cost = words.money(status["cost_usd"])
-        cells.append((one_line(status["run"], 60), status["state"], _place(status), scores[0], scores[1], cost))
+        cells.append((one_line(status["run"], 60), _state(status), _place(status), scores[0], scores[1], cost))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def details(status: dict[str, Any]) -> list[str]:
     """One run for a person."""
-    lines = [f"{one_line(status['run'], 100)}: {status['state']}, {_place(status)}"]
+    lines = [f"{one_line(status['run'], 100)}: {_state(status)}, {_place(status)}"]
     for decision in status["rounds"]:
         p, s = decision["precision"]["mean"], decision["similarity"]["mean"]
         lines.append(
@@ -81,9 +82,10 @@ def details(status: dict[str, Any]) -> list[str]:
     lines += [f"  report: {status['report']}"] if status["report"] else []
     waits = {
         "waiting": f"  it waits: llamaduo-tui approve {status['run']}  (or: reject, stop)",
+        "waiting for budget": f"  it waits: llamaduo-tui approve {status['run']} --budget USD  (or: stop)",
         "crashed": f"  its worker is gone: llamaduo-tui resume {status['run']}",
     }
-    return [*lines, *filter(None, [waits.get(status["state"])])]
+    return [*lines, *filter(None, [waits.get(_state(status))])]
 
 
 def best_decision(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -92,6 +94,11 @@ def best_decision(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     best = decisions[-1].get("best_round")
     return next((decision for decision in decisions if decision.get("round") == best), decisions[-1])
+
+
+def _state(status: dict[str, Any]) -> str:
+    budget = status["state"] == "waiting" and status["waits_for"] == "budget"
+    return "waiting for budget" if budget else str(status["state"])
 
 
 def _place(status: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import Literal
 from engine.events import (
     ApprovalGiven,
     ApprovalRequested,
+    BudgetChanged,
+    BudgetUsedUp,
     Event,
     Log,
     RoundScored,
@@ -79,6 +81,7 @@ class RunView:
     usage: ServiceUsage | None = None
     approval: ApprovalRequested | None = None
     answer: ApprovalGiven | None = None
+    used_up: BudgetUsedUp | None = None
     logs: tuple[Log, ...] = ()
     outcome: RunFinished | None = None
     failure: RunFailed | None = None
@@ -102,7 +105,7 @@ def reduce(view: RunView, event: Event) -> RunView:
     view = replace(view, began=view.began or event.time, updated=event.time)
     match event:
         case RunStarted():
-            return replace(_interrupted(view), started=event, approval=None, outcome=None, failure=None)
+            return replace(_interrupted(view), started=event, approval=None, used_up=None, outcome=None, failure=None)
         case StageStarted() | StageProgress() | TrainMetrics() | StageFinished():
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
@@ -114,12 +117,16 @@ def reduce(view: RunView, event: Event) -> RunView:
             return replace(view, approval=event)
         case ApprovalGiven():
             return replace(view, approval=None, answer=event)
+        case BudgetUsedUp():
+            return replace(view, used_up=event)
+        case BudgetChanged():
+            return replace(view, used_up=None)
         case Log():
             return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
         case RunFinished():
-            return replace(_interrupted(view), outcome=event, approval=None)
+            return replace(_interrupted(view), outcome=event, approval=None, used_up=None)
         case RunFailed():
-            return replace(_interrupted(view), failure=event, approval=None)
+            return replace(_interrupted(view), failure=event, approval=None, used_up=None)
     return view
 
 

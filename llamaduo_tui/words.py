@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 
-from engine.events import ApprovalRequested, ServiceUsage
+from engine.events import ApprovalRequested, BudgetUsedUp, ServiceUsage
+from engine.run import Run
+from llamaduo_tui.paths import called
 from llamaduo_tui.state import Part, RunView
 from llamaduo_tui.text import one_line
 
@@ -40,6 +43,8 @@ def explain(view: RunView, stopping: bool = False) -> str:
         return "Stopping: the stage at work saves what it has, so that `resume` goes on from there."
     if view.approval is not None:
         return "The target isn't reached yet. Another round costs service calls, so the run waits for your answer."
+    if view.used_up is not None:
+        return "The budget is used up. What was paid for is kept, and the run waits until you raise it."
     if view.current is None:
         return "Getting ready." if not view.ended else "The run has ended."
     section, stage = view.current
@@ -110,3 +115,13 @@ def price(request: ApprovalRequested) -> str:
     took = f", about {duration(request.seconds)}" if request.seconds is not None else ""
     cost = money(request.cost_usd)
     return f"{request.pairs:,} new pairs, {cost if cost[0] != '$' else f'about {cost}'}{took}"
+
+
+def budget_command(run: Run, used_up: BudgetUsedUp | None = None) -> str:
+    """The command that raises a run's budget; where it is known what is short, with the least that helps."""
+    if used_up is None:
+        return f"llamaduo-tui approve {called(run)} --budget USD"
+    if used_up.cap == "calls":
+        return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(used_up.least):,})"
+    least = math.ceil(used_up.least * 100) / 100
+    return f"llamaduo-tui approve {called(run)} --budget USD   (USD at least {least:.2f})"

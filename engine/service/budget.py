@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 TINY = 1e-12
 """What is left of sums of dollars by rounding."""
+
+
+class Shortage(NamedTuple):
+    """Why a call does not fit: `used` of a cap in USD or in calls, and the `least` cap that would let it go."""
+
+    cap: Literal["usd", "calls"]
+    used: float
+    least: float
+    reason: str
 
 
 class Budget:
     """What was spent, what calls in flight may still cost, and the caps (None: no cap), in USD and in calls."""
 
     def __init__(
-        self, usd: float | None, calls: int | None, *, spent: float, asked: int, on_used_up: Callable[[str], None]
+        self, usd: float | None, calls: int | None, *, spent: float, asked: int, on_used_up: Callable[[Shortage], None]
     ) -> None:
         self._usd, self._calls = usd, calls
         self._spent, self._asked = spent, asked
@@ -28,10 +38,10 @@ class Budget:
         Waits for calls in flight where their true cost may leave room, else for higher caps, and says so.
         """
         async with self._changed:
-            while problem := self._problem(most):
+            while shortage := self._shortage(most):
                 if self._in_flight == 0 and not self._told:
                     self._told = True
-                    self._on_used_up(problem)
+                    self._on_used_up(shortage)
                 await self._changed.wait()
             self._reserved += most
             self._in_flight += 1
@@ -52,10 +62,12 @@ class Budget:
             self._told = False
             self._changed.notify_all()
 
-    def _problem(self, most: float) -> str:
-        """Why a call does not fit; "" where it does."""
-        if self._usd is not None and self._spent + self._reserved + most > self._usd + TINY:
-            return f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next call may cost ${most:.4f}"
-        if self._calls is not None and self._asked + self._in_flight + 1 > self._calls:
-            return f"all {self._calls} calls are used"
-        return ""
+    def _shortage(self, most: float) -> Shortage | None:
+        needed = self._spent + self._reserved + most
+        if self._usd is not None and needed > self._usd + TINY:
+            reason = f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next call may cost ${most:.4f}"
+            return Shortage("usd", self._spent, needed, reason)
+        asked = self._asked + self._in_flight
+        if self._calls is not None and asked + 1 > self._calls:
+            return Shortage("calls", asked, asked + 1, f"all {self._calls} calls are used")
+        return None

@@ -20,7 +20,7 @@ from openai import OpenAIError
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
 from engine.rows import Message
-from engine.service.budget import Budget
+from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.headers import retry_after, used_up
 from engine.service.ledger import Ledger, Reply, request_key
@@ -77,7 +77,7 @@ class Client:
         gate: asyncio.Event | None = None,
         on_change: Callable[[Usage], None] = lambda _: None,
         on_trouble: Callable[[str], None] = lambda _: None,
-        on_used_up: Callable[[str], None] = lambda _: None,
+        on_used_up: Callable[[Shortage], None] = lambda _: None,
     ) -> None:
         totals = ledger.totals()
         self.usage = Usage(totals.calls, 0, 0, totals.prompt_tokens, totals.completion_tokens, totals.cost_usd)

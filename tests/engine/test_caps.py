@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from scripted import always, completion, serving
 
+from engine import caps as module
 from engine import config, jsonl
 from engine.caps import Caps, changes
-from engine.events import BudgetUsedUp, Event, EventReader, Log
+from engine.errors import InputError
+from engine.events import BudgetChanged, BudgetUsedUp, Event, EventReader, Log
 from engine.rows import Response
 from engine.run import Run, create, manifest
 from engine.stages.judge import judge
@@ -68,14 +70,17 @@ async def test_at_half_of_what_a_round_needs_the_run_waits_and_goes_on_after_the
 
             assert isinstance(event, BudgetUsedUp) and "of $5.00 are spent" in event.reason
             assert str(run.settings_file) in event.hint
-            assert run.status().state == "waiting"
+            assert (event.cap, 5.0 < event.least <= 6.1) == ("usd", True)
+            assert (run.status().state, run.status().waits_for) == ("waiting", "budget")
             assert 1.0 <= worker.client.usage.cost_usd <= 5.0
             assert not working.done() and manifest(out) is None
             asked = len(server.bodies)
-            change(run, "budget_usd = 5.0", "budget_usd = 50.0")
+            module.write(run, usd=50.0)
             await working
 
-        assert run.status().state == "running"
+        assert (run.status().state, run.status().waits_for) == ("running", "")
+        told = [event for event in reader.read_new() if isinstance(event, BudgetChanged)]
+        assert [(event.usd, event.calls) for event in told] == [(50.0, None)]
     assert asked < 10 == len(server.bodies)
     assert worker.client.usage.cost_usd == pytest.approx(10.0)
 
@@ -97,4 +102,26 @@ async def test_changes_of_the_caps_are_seen_and_mistakes_are_told(tmp_path: Path
 
     assert told.empty()
     assert str(Caps(7.5, 40)) == "$7.50, 40 calls"
-    assert str(Caps(None, None)) == "no limit of money, any number of calls"
+    assert (str(Caps(1.0, None)), str(Caps(None, 4000))) == ("$1.00", "4,000 calls")
+    assert str(Caps(None, None)) == "without limit"
+
+
+def test_caps_are_written_where_they_belong_and_comments_stay(tmp_path: Path) -> None:
+    run = new_run(tmp_path, budget_usd=5.0, params={"top_p": 0.5})
+    before = run.settings_file.read_text()
+    assert module.write(run, calls=40) == Caps(5.0, 40)
+    assert module.write(run, usd=7.5) == Caps(7.5, 40)
+
+    after = run.settings_file.read_text()
+    assert {line for line in before.splitlines() if line.startswith("#")} <= set(after.splitlines())
+    service = run.settings().service
+    assert (service.budget_usd, service.budget_calls, service.params) == (7.5, 40, {"top_p": 0.5})
+
+
+def test_caps_are_not_written_into_settings_that_cannot_be_read(tmp_path: Path) -> None:
+    run = new_run(tmp_path, budget_usd=5.0)
+    change(run, "budget_usd = 5.0", "budget_usd = lots")
+    before = run.settings_file.read_text()
+    with pytest.raises(InputError):
+        module.write(run, usd=7.5)
+    assert run.settings_file.read_text() == before

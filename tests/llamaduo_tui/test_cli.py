@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import story
 from click.testing import CliRunner, Result
 
 from engine import config, jsonl
-from engine.events import RunFinished
+from engine.events import BudgetChanged, BudgetUsedUp, EventLog, RunFinished
 from engine.run import Process, Run, Status
 from llamaduo_tui import paths
 from llamaduo_tui.cli import main
@@ -87,6 +88,53 @@ def test_status_for_scripts(make_run: MakeRun) -> None:
     assert "llamaduo-tui approve demo" in call("status", "demo").stdout
     assert "64.3" in call("runs").stdout
     assert json.loads(call("runs", "--json").stdout) == [status]
+
+
+def used_up(cap: str = "usd", least: float = 6.504) -> BudgetUsedUp:
+    reason = "$4.90 of $5.00 are spent, and the next call may cost $1.6040"
+    return BudgetUsedUp(reason=reason, hint="raise it", cap=cap, used=4.9, least=least)
+
+
+def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up()])
+    waiting = Status(state="waiting", waits_for="budget", process=Process.of(1), cost_usd=4.9, calls=30)
+    run.write_status(replace(waiting, heartbeat=time.time()))
+    assert json.loads(call("status", "demo", "--json").stdout)["waits_for"] == "budget"
+    assert "demo: waiting for budget" in call("status", "demo").stdout
+    assert "llamaduo-tui approve demo --budget USD" in call("status", "demo").stdout
+    assert "waiting for budget" in call("runs").stdout
+
+    shown = call("approve", "demo")
+    assert shown.exit_code == 2 and "waits for budget, not for approval: $4.90 of $5.00" in shown.stderr
+    assert "hint: llamaduo-tui approve demo --budget USD   (USD at least 6.51)" in shown.stderr
+    for amount in ("6.5", "nan", "inf"):
+        assert "give at least 6.51" in call("approve", "demo", "--budget", amount).stderr, amount
+    assert run.settings().service.budget_usd is None
+
+    raised = call("approve", "demo", "--budget", "6.51")
+    assert raised.stdout == "demo: $4.90 and 30 calls are spent, the budget is now $6.51; it goes on\n"
+    assert run.settings().service.budget_usd == 6.51
+    EventLog(run.events_file).append(BudgetChanged(usd=6.51, calls=None))
+    assert "doesn't wait for an answer" in call("approve", "demo").stderr
+
+
+def test_calls_may_be_too_few_as_well(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up("calls", 31)])
+    status = Status(state="waiting", waits_for="budget", process=Process.of(1), heartbeat=time.time(), calls=30)
+    run.write_status(status)
+    assert "--budget-calls N   (N at least 31)" in call("approve", "demo").stderr
+    assert "give at least 31" in call("approve", "demo", "--budget-calls", "30").stderr
+    assert "the budget is now 60 calls; it goes on" in call("approve", "demo", "--budget-calls", "60").stdout
+    assert run.settings().service.budget_calls == 60
+
+
+def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up()])
+    run.write_status(Status(state="stopped", cost_usd=4.9))
+    assert "go on with: llamaduo-tui resume demo" in call("approve", "demo", "--budget", "7").stdout
+    assert call("approve", "demo", "--budget", "7", "--pairs", "9").exit_code == 2
+    ended = make_run([*story.to_approval(), *story.to_end()], name="ended")
+    assert "has ended" in call("approve", ended.name, "--budget", "7").stderr
 
 
 def test_a_beginning_must_be_of_one_run(make_run: MakeRun) -> None:

@@ -17,9 +17,10 @@ from terminals import PROGRAM
 from engine import commands
 from engine.commands import Command
 from engine.errors import InputError, LlamaDuoError
-from engine.events import Event, EventLog, RunFailed, RunFinished
+from engine.events import BudgetUsedUp, Event, EventLog, EventReader, RunFailed, RunFinished
 from engine.run import Process, Run, Status
 from llamaduo_tui import control, launch
+from llamaduo_tui import follow as module
 from llamaduo_tui.follow import follow
 
 MakeRun = Callable[..., Run]
@@ -38,6 +39,15 @@ def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.Capture
     shown = capsys.readouterr().out
     assert "round 2      precision  93.4 (88 to 98)" in shown
     assert "final/report.md" in shown
+
+
+def test_a_used_up_budget_is_told_with_the_command_that_raises_it(
+    make_run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = BudgetUsedUp(reason="$5 are spent", hint="", cap="usd", used=5.0, least=6.0)
+    run = make_run([story.started(), short])
+    module._ask(run, control.view_of(run), EventReader(run.events_file).read_new())
+    assert "waits until you raise it: llamaduo-tui approve demo --budget USD" in capsys.readouterr().out
 
 
 def test_a_run_that_ended_without_reaching(make_run: MakeRun) -> None:

@@ -9,7 +9,18 @@ import story
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import Event, Log, RoundScored, RunFailed, RunFinished, StageProgress, StageStarted, TrainMetrics
+from engine.events import (
+    BudgetChanged,
+    BudgetUsedUp,
+    Event,
+    Log,
+    RoundScored,
+    RunFailed,
+    RunFinished,
+    StageProgress,
+    StageStarted,
+    TrainMetrics,
+)
 from llamaduo_tui.state import LOG_LINES, LOSS_POINTS, RunView, reduce
 
 
@@ -35,6 +46,14 @@ def test_an_open_question_is_closed_by_its_answer() -> None:
     answered = view_of([*story.to_approval(), story.to_end()[0]])
     assert answered.approval is None
     assert answered.answer is not None
+
+
+def test_a_used_up_budget_is_shown_until_it_is_raised_or_the_run_begins_anew() -> None:
+    short = BudgetUsedUp(reason="$5 are spent", hint="raise it", cap="usd", used=5.0, least=6.0)
+    before: list[Event] = [story.started(), short]
+    assert view_of(before).used_up == replace(short, seq=2, time=1001.0)
+    for after in (BudgetChanged(usd=9.0, calls=None), story.started(), RunFinished(state="stopped", reason="by hand")):
+        assert view_of([*before, after]).used_up is None
 
 
 def test_scores_carry_their_intervals() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.service.budget import Budget
+from engine.service.budget import Budget, Shortage
 
 calls = st.lists(st.tuples(st.floats(0.001, 1), st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=30)
 caps = st.none() | st.floats(0, 5)
@@ -12,8 +12,8 @@ caps = st.none() | st.floats(0, 5)
 
 def budget_of(
     usd: float | None, calls: int | None = None, spent: float = 0.0, asked: int = 0
-) -> tuple[Budget, list[str]]:
-    told: list[str] = []
+) -> tuple[Budget, list[Shortage]]:
+    told: list[Shortage] = []
     return Budget(usd, calls, spent=spent, asked=asked, on_used_up=told.append), told
 
 
@@ -69,7 +69,9 @@ async def test_a_used_up_budget_is_told_once_and_waits_for_more() -> None:
     waiting = [asyncio.create_task(budget.reserve(0.4)) for _ in range(2)]
     await budget.settle(0.8, 0.8, 1)
     await turns(5)
-    assert told == ["$0.80 of $1.00 are spent, and the next call may cost $0.4000"]
+    (short,) = told
+    assert short.reason == "$0.80 of $1.00 are spent, and the next call may cost $0.4000"
+    assert (short.cap, short.used, short.least) == ("usd", 0.8, pytest.approx(1.2))
 
     await budget.cap(1.1, None)
     await turns(5)
@@ -91,7 +93,7 @@ async def test_calls_are_capped_too_and_failed_ones_are_free() -> None:
     await budget.settle(5.0, 0.1, 1)
     await budget.settle(5.0, 0.1, 1)
     await turns(5)
-    assert told == ["all 3 calls are used"]
+    assert told == [Shortage("calls", 3, 4, "all 3 calls are used")]
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
