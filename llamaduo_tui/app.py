@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -63,7 +65,7 @@ class LlamaDuoApp(App[None]):
         return self._runs
 
     def on_mount(self) -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, as under nohup, a closed terminal is read for ever
+        signal.signal(signal.SIGHUP, self._hang_up)  # ignored, as under nohup, a closed terminal is read for ever
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=143))
         loop.add_signal_handler(signal.SIGINT, self.action_leave)
@@ -74,6 +76,16 @@ class LlamaDuoApp(App[None]):
 
     def on_unmount(self) -> None:
         self._left.set()
+
+    def _hang_up(self, number: int, _: object) -> None:
+        """End at once where the terminal is gone, for nothing can be drawn any more; else give it back first."""
+        signal.signal(number, signal.SIG_DFL)
+        try:
+            termios.tcgetattr(0)
+        except termios.error:
+            os.kill(os.getpid(), number)
+        else:
+            self.exit(return_code=128 + number)
 
     def _load_themes(self) -> None:
         themes, problems = theming.load(paths.config_dir() / "themes")

@@ -30,10 +30,11 @@ def seen(root: Path) -> dict[str, Any]:
 
 
 def wait_until(root: Path, state: str) -> dict[str, Any]:
-    while (found := seen(root))["state"] != state:
-        assert found["state"] in ("new", "running"), found
-        time.sleep(0.5)
-    return found
+    run = Run(root / "tiny")
+    while (now := run.status().seen(time.time())) != state:
+        assert now in ("new", "running")
+        time.sleep(0.1)
+    return seen(root)
 
 
 def pause_and_go_on(root: Path) -> None:

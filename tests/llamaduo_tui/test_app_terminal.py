@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from terminals import Terminal
 
 from engine import commands
@@ -66,10 +67,11 @@ def test_ctrl_c_leaves_it_running_and_attach_comes_back(root: Path) -> None:
     control.stop(run)
 
 
-def test_the_terminal_is_given_back_as_it_was(root: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGHUP])
+def test_the_terminal_is_given_back_as_it_was(told: signal.Signals, root: Path) -> None:
     screen, run = waiting(root)
-    os.kill(screen.pid, signal.SIGTERM)
-    assert screen.exit_status() == 143
+    os.kill(screen.pid, told)
+    assert screen.exit_status() == 128 + told
     assert "\x1b[?1049l" in screen.shown
     assert "\x1b[?25h" in screen.shown
     control.stop(run)
