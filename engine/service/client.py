@@ -23,7 +23,7 @@ from engine.rows import Message
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.headers import retry_after, used_up
-from engine.service.ledger import Ledger, Reply, request_key
+from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
 from engine.service.models import exceptions, litellm, litellm_name, price, supports_schema
 from engine.service.schemas import Schema, response_format
@@ -90,10 +90,12 @@ class Client:
         self._on_trouble = on_trouble
         self._budget = Budget(
             *(settings.budget_usd, settings.budget_calls),
-            spent=totals.cost_usd,
-            asked=totals.calls,
+            spent=totals.cost_usd + sum(ledger.lost),
+            asked=totals.calls + len(ledger.lost),
             on_used_up=on_used_up,
         )
+        if ledger.lost and (settings.budget_usd, settings.budget_calls) != (None, None):
+            on_trouble(f"the budget bears {len(ledger.lost)} calls that were cut off, up to ${sum(ledger.lost):.4f}")
         self._limiters: dict[str, Limiter] = {}
         self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
@@ -169,19 +171,30 @@ class Client:
         limiter = self._limiter(request["model"])
         async with limiter.slot():
             await self._budget.reserve(most)
+            flight = Flight(key, time.time(), most)
             cost, calls = 0.0, 0
             try:
-                asked = time.time()
-                reply = await self._ask_until_answered(request, limiter)
+                await self._ledger.announce(flight)
+                reply = await self._ask_until_answered(request, limiter, flight)
                 cost, calls = reply.cost_usd, 1
                 self._book(reply)
                 with self._abroad():
                     # It is paid, whatever happens now.
-                    await asyncio.shield(self._ledger.keep(key, request, reply, asked))
+                    cost -= await asyncio.shield(self._ledger.land(flight, request, reply))
             finally:
+                if calls == 0:
+                    cost, calls = self._not_answered(flight)
                 await self._budget.settle(most, cost, calls)
         await self._to_cache(request, reply)
         return reply
+
+    def _not_answered(self, flight: Flight) -> tuple[float, int]:
+        """What a call without an answer takes of the budget: one that was cut off is paid for most likely."""
+        if flight.cut_off:
+            self._ledger.lose(flight)
+            return flight.most, 1
+        self._ledger.recall(flight)
+        return 0.0, 0
 
     def _book(self, reply: Reply) -> None:
         self.usage.calls += 1
@@ -221,7 +234,7 @@ class Client:
     def _address(self, model: str) -> str:
         return str(self._endpoint(model).get("api_base", ""))
 
-    async def _ask_until_answered(self, request: dict[str, Any], limiter: Limiter) -> Reply:
+    async def _ask_until_answered(self, request: dict[str, Any], limiter: Limiter, flight: Flight) -> Reply:
         expected = self._expected[request["model"]]
         tries, give_up = 0, 0.0
         while True:
@@ -233,6 +246,9 @@ class Client:
             try:
                 with self._abroad():
                     reply, headers = await self._ask(request)
+            except asyncio.CancelledError:
+                flight.cut_off = True
+                raise
             except OpenAIError as error:
                 if _concerns_this_request(error):
                     raise RefusedError(self._say(error)) from None

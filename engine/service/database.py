@@ -10,7 +10,8 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ GATHER_S = 0.02
 BUSY_S = 10.0
 """Seconds to wait for another process that is writing."""
 
+Statement = tuple[str, Sequence[Any]]
+"""SQL, and the values for its placeholders."""
+
 
 class Database:
     """One connection; statements run one after the other, in the order in which they were asked for."""
 
     def __init__(self, path: Path, schema: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
-        self._pending: deque[tuple[str, Sequence[Any]]] = deque()
+        self._pending: deque[tuple[Statement, ...]] = deque()
         self._connection = self._thread.submit(_open, path, schema).result()
 
     async def row(self, query: str, values: Sequence[Any] = ()) -> Any:
@@ -39,8 +43,16 @@ class Database:
 
     async def write(self, statement: str, values: Sequence[Any]) -> None:
         """Returns once the statement is committed; what was asked for is done even where the caller is cancelled."""
-        self._pending.append((statement, values))
-        await asyncio.wrap_future(self._thread.submit(self._commit))
+        await asyncio.wrap_future(self.later((statement, values)))
+
+    async def write_together(self, *statements: Statement) -> None:
+        """As `write`: all of them are committed, or none."""
+        await asyncio.wrap_future(self.later(*statements))
+
+    def later(self, *statements: Statement) -> Future[None]:
+        """As `write_together`, for who need not wait."""
+        self._pending.append(statements)
+        return self._thread.submit(self._commit)
 
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
@@ -61,7 +73,7 @@ class Database:
         time.sleep(GATHER_S)
         batch = list(self._pending)
         with self._connection:
-            for statement, values in batch:
+            for statement, values in chain.from_iterable(batch):
                 self._connection.execute(statement, values)
         for _ in batch:  # only now, so that after a failure each of the callers tries again and learns of it
             self._pending.popleft()

@@ -1,6 +1,7 @@
 """The ledger: every answered service call with its cost, in SQLite, so that nothing is paid twice.
 
-One process writes it. A reply is committed before anybody uses it; a call that was in flight at a crash is not in it.
+One process writes it. A reply is committed before anybody uses it. A call is announced before it leaves: what a crash
+cuts off was most likely paid for, and counts against the budget ever after.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.service.database import Database
+from engine.service.database import Database, Statement
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -26,8 +28,16 @@ CREATE TABLE IF NOT EXISTS calls (
     prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0,
     cost_usd REAL NOT NULL DEFAULT 0
-)
+);
+CREATE TABLE IF NOT EXISTS flights (
+    key TEXT NOT NULL,
+    began REAL NOT NULL,
+    cost_usd REAL NOT NULL,
+    PRIMARY KEY (key, began)
+) WITHOUT ROWID
 """
+
+DELETE = "DELETE FROM flights WHERE key = ? AND began = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,16 @@ class Totals:
     cost_usd: float = 0.0
 
 
+@dataclass(slots=True)
+class Flight:
+    """A call that costs `most` USD at most; `cut_off` where it has left and nobody waits for its answer any more."""
+
+    key: str
+    began: float
+    most: float
+    cut_off: bool = False
+
+
 def request_key(request: dict[str, Any]) -> str:
     """The SHA-256 of the canonical request: model, messages, parameters, repeat index."""
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
@@ -63,6 +83,9 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, SCHEMA)
+        self._lost: defaultdict[str, list[float]] = defaultdict(list)
+        for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
+            self._lost[key].append(cost)
         self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
 
     async def reply(self, key: str) -> Reply | None:
@@ -75,15 +98,41 @@ class Ledger:
         text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
         return Reply(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
 
+    @property
+    def lost(self) -> list[float]:
+        """What each call may have cost, in USD, that a crash or a stop has cut off."""
+        return [cost for costs in self._lost.values() for cost in costs]
+
+    async def announce(self, flight: Flight) -> None:
+        """Note a call that is about to leave, until it lands or is recalled."""
+        await self._database.write("INSERT INTO flights VALUES (?, ?, ?)", (flight.key, flight.began, flight.most))
+
+    def recall(self, flight: Flight) -> None:
+        """Take back a call that did not leave, or that the service refused."""
+        self._database.later((DELETE, (flight.key, flight.began)))
+
+    def lose(self, flight: Flight) -> None:
+        """Give up a call that was cut off: it stays noted."""
+        self._lost[flight.key].append(flight.most)
+
+    async def land(self, flight: Flight, request: dict[str, Any], reply: Reply) -> float:
+        """Keep the answer to a call; returns what lost calls of the same request cost less than was feared.
+
+        They are taken to have cost what this one did.
+        """
+        key, lost = flight.key, self._lost[flight.key]
+        await self._database.write_together(
+            (DELETE, (key, flight.began)),
+            *[("UPDATE flights SET cost_usd = ? WHERE key = ?", (reply.cost_usd, key)) for _ in lost[:1]],
+            _kept(key, request, reply, flight.began),
+        )
+        self._keys.add(key)
+        self._lost[key] = [reply.cost_usd] * len(lost)
+        return sum(lost) - sum(self._lost[key])
+
     async def keep(self, key: str, request: dict[str, Any], reply: Reply, asked: float) -> None:
         """Keep an answer to a request that was sent at `asked`, in seconds since the epoch."""
-        await self._database.write(
-            "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(key, request["model"], json.dumps(request), asked, time.time(), reply.text, reply.finish_reason),
-                *(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd),
-            ),
-        )
+        await self._database.write(*_kept(key, request, reply, asked))
         self._keys.add(key)
 
     def totals(self) -> Totals:
@@ -96,3 +145,13 @@ class Ledger:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _kept(key: str, request: dict[str, Any], reply: Reply, asked: float) -> Statement:
+    return (
+        "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(key, request["model"], json.dumps(request), asked, time.time(), reply.text, reply.finish_reason),
+            *(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd),
+        ),
+    )

@@ -1,9 +1,11 @@
 import asyncio
 import json
 import logging
+import shutil
+import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -156,22 +158,80 @@ async def test_both_of_two_learn_of_a_failure(tmp_path: Path) -> None:
     assert len(server.bodies) == 1
 
 
-async def test_cancelled_in_mid_call_nothing_is_kept_or_reserved(tmp_path: Path) -> None:
+async def test_cancelled_in_mid_call_it_counts_against_the_budget_and_is_priced_when_asked_again(
+    tmp_path: Path,
+) -> None:
     gate = asyncio.Event()
     price = {"input_price": 1.0, "output_price": 10.0}
-    # Room for one call at a time: a reservation that leaked would refuse the second.
-    async with asking(gated(gate), tmp_path, budget_usd=0.001, **price) as (server, client):
+    most, cost = 521e-6, 60e-6
+    async with asking(gated(gate), tmp_path, budget_usd=2 * most + 1e-9, **price) as (server, client):
         call = asyncio.create_task(ask(client))
         await server.asked.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert client.usage.calls == 0
+        assert client._budget._spent == pytest.approx(most)
         gate.set()
         reply = await ask(client)
+        assert client._budget._spent == pytest.approx(2 * cost)
+        client._ledger.close()
+        again = client_of(server, tmp_path, budget_usd=1.0, **price)
 
     assert reply.text == "hi" and not reply.cached
     assert len(server.bodies) == 2
+    assert (again._budget._spent, again._budget._asked) == (pytest.approx(2 * cost), 2)
+
+
+async def test_a_call_that_waits_for_its_turn_costs_nothing_when_it_is_cancelled(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with asking(always(lambda: completion("hi")), tmp_path, gate=gate, input_price=1, output_price=9) as (
+        _,
+        client,
+    ):
+        call = asyncio.create_task(ask(client))
+        await until(lambda: bool(flights(tmp_path)))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        client._ledger.close()
+
+    assert flights(tmp_path) == []
+
+
+async def test_calls_in_flight_at_a_crash_count_against_the_caps(tmp_path: Path) -> None:
+    """The crash is a ledger that was left as it was with calls abroad."""
+    gate, told = asyncio.Event(), list[Any]()
+    prices = {"input_price": 1.0, "output_price": 10.0}
+    async with asking(gated(gate), tmp_path, **prices) as (server, client):
+        calls = [asyncio.create_task(ask(client, text)) for text in ("one", "two")]
+        await until(lambda: server.at_work == 2)
+        (crashed := tmp_path / "crashed").mkdir()
+        shutil.copy(tmp_path / "ledger.sqlite", crashed)
+        gate.set()
+        await asyncio.gather(*calls)
+        assert flights(tmp_path) == [] and len(flights(crashed)) == 2
+
+        capped = client_of(server, crashed, budget_calls=3, on_used_up=told.append, on_trouble=told.append, **prices)
+        assert (capped.usage.calls, capped.usage.cost_usd) == (0, 0.0)
+        await ask(capped, "one")
+        over = asyncio.create_task(ask(capped, "three"))
+        await until(lambda: len(told) == 2)
+        assert told[0] == "the budget bears 2 calls that were cut off, up to $0.0010"
+        assert (told[1].used, told[1].least) == (3, 4)
+        over.cancel()
+        await asyncio.wait([over])
+
+
+async def until(happens: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not happens():  # noqa: ASYNC110 - what happens elsewhere sets no event
+            await asyncio.sleep(0.01)
+
+
+def flights(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
+        return [key for (key,) in database.execute("SELECT key FROM flights")]
 
 
 async def test_retry_after_is_kept_and_nobody_else_starts(tmp_path: Path, slept: list[float]) -> None:
