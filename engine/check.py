@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from engine import config
+from engine import config, contract
 from engine.config import SANDBOX_MODEL, Migration
 from engine.coverage.load import load
 from engine.coverage.prepare import check_splits
@@ -29,6 +29,7 @@ from engine.stages.report import duration
 
 if TYPE_CHECKING:
     from engine.quote import Quote
+    from engine.rows import Pair
 
 CONNECT_S = 5.0
 
@@ -40,9 +41,13 @@ def raise_problems(settings: Migration) -> None:
 
 
 def problems(settings: Migration) -> Iterator[LlamaDuoError]:
-    """Everything about the service that would fail; nothing is asked of a model."""
+    """Everything about the service and the contract that would fail; nothing is asked of a model."""
     try:
         prompts.load(settings.judge.prompts)
+    except InputError as error:
+        yield error
+    try:
+        contract.load(settings.task.contract)
     except InputError as error:
         yield error
     for model in dict.fromkeys([settings.service.model, *settings.judge_models]):
@@ -110,7 +115,8 @@ def _main() -> int:
         if estimate.memory_bytes > estimate.memory_free_bytes:
             found.append(_too_large(estimate))
     except LlamaDuoError as error:
-        found.append(error)
+        if error.message not in {problem.message for problem in found}:
+            found.append(error)
     if args.json:
         rows = [{"error": problem.message, "hint": problem.hint} for problem in found]
         print(json.dumps({"problems": rows, "quote": asdict(estimate) if estimate else None}, indent=1))
@@ -131,11 +137,21 @@ def _quote(settings: Migration) -> Quote:
     if dropped:
         first = f"the first, line {dropped[0].line}: {dropped[0].reason}"
         print(f"{len(dropped)} rows would be dropped; {first}", file=sys.stderr)
+    if broken := breaches(settings, pairs):
+        first = f"the first, {broken[0]}"
+        print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
     local = settings.local
     resolved = resolve(local.model, local.revision, default_cache(), lambda line: print(line, file=sys.stderr))
     splits = split(pairs, settings.coverage.split)
     check_splits(splits, len(pairs))
     return quote(settings, splits, prompts.load(settings.judge.prompts), resolved, find_device())
+
+
+def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:
+    """Where coverage responses themselves break the contract, and how: they, or it, should be mended first."""
+    terms = contract.load(settings.task.contract)
+    found = ((pair.source, terms.broken(pair.target)) for pair in pairs)
+    return [f"{source}: {breach}" for source, breach in found if breach]
 
 
 def _lines(found: Quote) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -23,6 +24,12 @@ Score = Annotated[float, Field(ge=1.0, le=100.0)]
 FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gguf")
 """Endings by which a relative name means a file beside migration.toml, and no id of the Hub."""
 
+PATHS = (("coverage", "source"), ("judge", "prompts"), ("local", "model"), ("task", "contract", "json_schema"))
+"""Keys whose value may be a path."""
+
+ALWAYS = ("prompts", "json_schema")
+"""Those of them whose value is nothing else, where it is a text."""
+
 SANDBOX_MODEL = "sandbox"
 """The service model's name that stands for the offline sandbox, started by the worker."""
 
@@ -37,11 +44,30 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Contract(Table):
+    """What every response must keep to; checked for nothing, before a judge is paid. Broken, it scores 1 and 1."""
+
+    format: Literal["text", "json"] = Field("text", description="json: the whole response must parse.")
+    json_schema: str | dict[str, Any] | None = Field(
+        None, description="A JSON schema that it keeps to: a file, or an inline table."
+    )
+    pattern: str | None = Field(
+        None, description="A regular expression that matches all of it, without look-around and back-references."
+    )
+    max_chars: int | None = Field(None, ge=1, description="Characters that it has at most.")
+    language: str | None = Field(
+        None,
+        pattern="^[a-z]{2}$",
+        description="Its language, as in ISO 639-1 (en, de). Below about 8 words none is told, and it passes.",
+    )
+
+
 class Task(Table):
     """What is being migrated."""
 
     name: str = Field("migration", pattern=r"^[\w][\w .-]{0,63}$", description="A short name; runs are named after it.")
     topic: str = Field("", description="The task in a few words; told to the service when it writes new pairs.")
+    contract: Contract = Contract()
 
 
 class Columns(Table):
@@ -257,13 +283,17 @@ def load(path: Path) -> Migration:
 
 def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The tables of a migration.toml with its relative paths counted from its folder."""
-    for table, key in (("coverage", "source"), ("judge", "prompts"), ("local", "model")):
-        value = tables.get(table, {}).get(key) if isinstance(tables.get(table), dict) else None
+    tables = copy.deepcopy(tables)
+    for *names, key in PATHS:
+        table: Any = tables
+        for name in names:
+            table = table.get(name) if isinstance(table, dict) else None
+        value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not Path(value).is_absolute():
             with suppress(OSError, ValueError, RuntimeError):  # no path of this system: it stays as it is
-                named = key == "prompts" or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
+                named = key in ALWAYS or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
                 if named or (folder / value).exists():
-                    tables[table] = {**tables[table], key: str((folder / Path(value).expanduser()).resolve())}
+                    table[key] = str((folder / Path(value).expanduser()).resolve())
     return tables
 
 

@@ -7,6 +7,9 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
+CONTRACT = "contract"
+"""Stands in a verdict for the judge that was not asked, as the response breaks the task's contract."""
+
 
 class Message(TypedDict):
     """One chat message, as every provider takes it."""

@@ -127,13 +127,20 @@ def decision_from_row(row: dict[str, Any]) -> Decision:
 
 
 def by_prompt(verdicts: Sequence[Verdict]) -> list[PromptScore]:
-    """Each prompt's means over its readable verdicts, in order of id; prompts without one are left out."""
-    readable: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    """Each prompt's means in order of id; prompts without a readable verdict are left out.
+
+    An answer's readable verdicts are averaged first, so that each answer counts alike, however often it was judged.
+    """
+    answers: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for verdict in verdicts:
         if verdict.precision is not None and verdict.similarity is not None:
-            readable[verdict.id].append((verdict.precision, verdict.similarity))
-    means = {id_: np.mean(values, axis=0) for id_, values in sorted(readable.items())}
-    return [PromptScore(id_, float(precision), float(similarity)) for id_, (precision, similarity) in means.items()]
+            answers[verdict.id][verdict.sample].append((verdict.precision, verdict.similarity))
+    return [_mean_score(id_, list(found.values())) for id_, found in sorted(answers.items())]
+
+
+def _mean_score(id_: str, answers: list[list[tuple[float, float]]]) -> PromptScore:
+    precision, similarity = np.mean([np.mean(answer, axis=0) for answer in answers], axis=0)
+    return PromptScore(id_, float(precision), float(similarity))
 
 
 def interval(values: Sequence[float], confidence: float, seed: int) -> Interval:

@@ -24,21 +24,31 @@ def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
         loop = settings.loop.model_copy(update={"approval": "auto"})
         settings = settings.model_copy(update={"loop": loop})
     run = runs.create(root, name, template.render(settings))
-    if settings.judge.prompts:
-        _freeze_prompts(run, settings)
+    frozen = _freeze(run, settings)
+    if frozen != settings:
+        jsonl.replace(run.settings_file, template.render(frozen))
     return run
 
 
-def _freeze_prompts(run: Run, settings: Migration) -> None:
-    """Copy the user's prompts into the run, so that changing them later changes no run."""
+def _freeze(run: Run, settings: Migration) -> Migration:
+    """Copy the files that the settings name into the run, so that changing them later changes no run."""
+    task, judge = settings.task, settings.judge
+    if judge.prompts:
+        judge = judge.model_copy(update={"prompts": _copied(judge.prompts, run.folder / "prompts.toml")})
+    if isinstance(task.contract.json_schema, str):
+        schema = _copied(task.contract.json_schema, run.folder / "schema.json")
+        task = task.model_copy(update={"contract": task.contract.model_copy(update={"json_schema": schema})})
+    return settings.model_copy(update={"task": task, "judge": judge})
+
+
+def _copied(name: str, copy: Path) -> str:
+    """The path of the copy; that of the file itself where it cannot be read: the worker's check says what is wrong."""
     try:
-        text = Path(str(settings.judge.prompts)).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return  # the worker's own check says what is wrong with it
-    copy = run.folder / "prompts.toml"
+        return name
     jsonl.replace(copy, text)
-    judge = settings.judge.model_copy(update={"prompts": str(copy)})
-    jsonl.replace(run.settings_file, template.render(settings.model_copy(update={"judge": judge})))
+    return str(copy)
 
 
 def start(run: Run, yes: bool) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from pydantic_core import from_json
@@ -264,10 +265,25 @@ def _shorten(items: Iterable[Item], firsts: Counter[str]) -> None:
 
 
 def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
-    """Add the verdicts up by prompt, those of one answer in a row as judged; returns how many lines are none."""
+    """Average the verdicts by answer and the answers by prompt, as the decision does; returns how many lines are none.
+
+    An answer's verdicts stand in a row.
+    """
     unreadable = 0
-    before: tuple[Item, int] | None = None
-    low = high = 0.0
+    answers: Counter[str] = Counter()
+    at: tuple[Item, int] | None = None
+    scores: list[tuple[float, float]] = []
+
+    def close() -> None:
+        if at is not None and scores:
+            item, means = at[0], [fmean(p for p, _ in scores), fmean(s for _, s in scores)]
+            answers[item.id] += 1
+            item.precision = means[0] + (item.precision or 0.0)
+            item.similarity = means[1] + (item.similarity or 0.0)
+            middles = [(p + s) / 2 for p, s in scores]
+            item.spread = max(item.spread, max(middles) - min(middles))
+            scores.clear()
+
     for offset, line in lines:
         row = _row(line)
         if not _is_verdict(row):
@@ -277,23 +293,17 @@ def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
         if item is None:
             continue
         item.verdicts = (*item.verdicts, offset)
-        precision, similarity = row["precision"], row["similarity"]
-        if precision is None or similarity is None:
+        if at is None or at[0] is not item or at[1] != row["sample"]:
+            close()
+            at = item, row["sample"]
+        if row["precision"] is None or row["similarity"] is None:
             item.errors += 1
-            continue
-        item.precision = precision + (item.precision or 0.0)
-        item.similarity = similarity + (item.similarity or 0.0)
-        mean = (precision + similarity) / 2
-        if before and before[0] is item and before[1] == row["sample"]:
-            low, high = min(low, mean), max(high, mean)
-            item.spread = max(item.spread, high - low)
         else:
-            low = high = mean
-            before = item, row["sample"]
+            scores.append((row["precision"], row["similarity"]))
+    close()
     for item in items.values():
         if item.precision is not None and item.similarity is not None:
-            count = len(item.verdicts) - item.errors
-            item.precision, item.similarity = item.precision / count, item.similarity / count
+            item.precision, item.similarity = item.precision / answers[item.id], item.similarity / answers[item.id]
     return unreadable
 
 

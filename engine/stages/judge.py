@@ -8,11 +8,11 @@ from math import sqrt
 from pathlib import Path
 from statistics import stdev
 
-from engine import jsonl
+from engine import contract, jsonl
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit
-from engine.rows import Message, Response, Verdict, prompt_text
+from engine.rows import CONTRACT, Message, Response, Verdict, prompt_text
 from engine.run import Manifest, file_hash, finish
 from engine.service import replies, schemas
 from engine.service.client import Client, RefusedError
@@ -47,13 +47,15 @@ async def judge(
 ) -> Manifest:
     """Judge every response with every judge, up to `repeats` times; writes verdicts.jsonl and the manifest.
 
-    Adaptive repeats end for a response once they agree. A verdict that cannot be had is a row with `error`; StageError
-    where no verdict is readable at all.
+    A response that breaks the task's contract gets the lowest scores, and no judge is asked. Adaptive repeats end for a
+    response once they agree. A verdict that cannot be had is a row with `error`; StageError where no judge's verdict
+    is readable at all.
     """
     began, spent = time.monotonic(), client.usage.cost_usd
     repeats = settings.judge.repeats
-    cases = [Case(Response(**row), model) for row in jsonl.read(responses_file) for model in settings.judge_models]
-    progress = Progress(emit, len(cases) * repeats, "verdicts")
+    terms = contract.load(settings.task.contract)
+    responses = [Response(**row) for row in jsonl.read(responses_file)]
+    progress = Progress(emit, len(responses) * len(settings.judge_models) * repeats, "verdicts")
 
     async def one(case: Case, repeat: int) -> Verdict:
         verdict = await _verdict(case, repeat, prompts, client)
@@ -68,10 +70,20 @@ async def judge(
         progress.advance(repeats - len(verdicts))
         return verdicts
 
-    verdicts = [verdict for found in await concurrently(map(judged, cases)) for verdict in found]
-    errors = [verdict.error for verdict in verdicts if verdict.error]
-    if len(errors) == len(verdicts):
-        raise StageError(f"no verdict could be read: {errors[0]}", "check [judge] models and prompts, then resume")
+    async def panel(response: Response) -> list[Verdict]:
+        if breach := terms.broken(response.response):
+            progress.advance(len(settings.judge_models) * repeats)
+            return [_breach(response, breach)]
+        found = await concurrently(judged(Case(response, model)) for model in settings.judge_models)
+        return [verdict for verdicts in found for verdict in verdicts]
+
+    verdicts = [verdict for found in await concurrently(map(panel, responses)) for verdict in found]
+    counts = _counts(verdicts)
+    if counts["errors"] and not counts["verdicts"]:
+        first = next(verdict.error for verdict in verdicts if verdict.error)
+        raise StageError(f"no verdict could be read: {first}", "check [judge] models and prompts, then resume")
+    asked = (len(responses) - counts["broken"]) * len(settings.judge_models) * repeats
+    spared = asked - counts["verdicts"] - counts["errors"]
     jsonl.write(folder / "verdicts.jsonl", (verdict.to_row() for verdict in verdicts))
     return finish(
         folder,
@@ -80,16 +92,23 @@ async def judge(
             inputs={str(responses_file.relative_to(folder.parent)): file_hash(responses_file)},
             settings=settings.digest(),
             seed=settings.loop.seed,
-            counts={
-                "verdicts": len(verdicts) - len(errors),
-                "errors": len(errors),
-                "spared": len(cases) * repeats - len(verdicts),
-                "order": prompts.order,
-            },
+            counts={**counts, "spared": spared, "order": prompts.order},
             seconds=round(time.monotonic() - began, 2),
             cost_usd=client.usage.cost_usd - spent,
         ),
     )
+
+
+def _breach(response: Response, breach: str) -> Verdict:
+    reason = f"The contract is broken, no judge was asked: {breach}."
+    return Verdict(response.id, response.sample, 0, CONTRACT, 1.0, 1.0, reason, reason, "")
+
+
+def _counts(verdicts: list[Verdict]) -> dict[str, int]:
+    """The judges' verdicts and those that could not be read, and the responses that break the contract."""
+    broken = sum(verdict.judge == CONTRACT for verdict in verdicts)
+    errors = sum(bool(verdict.error) for verdict in verdicts)
+    return {"verdicts": len(verdicts) - broken - errors, "errors": errors, "broken": broken}
 
 
 def agree(verdicts: list[Verdict]) -> bool:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import jsonl
+from engine import contract, jsonl
 from engine.config import Migration
+from engine.contract import Contract
 from engine.coverage.cleaning import Cleaner
 from engine.coverage.prepare import TRAIN, read_dev, read_guard, read_train
 from engine.errors import StageError
@@ -58,6 +59,7 @@ class Order:
 class Harvest:
     """What the calls have brought so far; takes no more pairs than are wanted."""
 
+    contract: Contract
     cleaner: Cleaner
     generator: str
     order: Order
@@ -78,8 +80,15 @@ class Harvest:
     def take(self, seed: Pair, written: Written) -> None:
         if written.problem:
             self.rejected.append({"reason": written.problem, "seed_id": seed.id})
-        offered = [_row(pair, seed, self.generator, self.order.round) for pair in written.pairs]
-        for pair, row, refusal in zip(written.pairs, offered, self.cleaner.refusals(offered), strict=True):
+        kept = []
+        for pair in written.pairs:
+            if breach := self.contract.broken(pair["response"]):
+                reason = f"breaks the contract: {breach.partition(':')[0]}"
+                self.rejected.append({**pair, "reason": reason, "breach": breach, "seed_id": seed.id})
+            else:
+                kept.append(pair)
+        offered = [_row(pair, seed, self.generator, self.order.round) for pair in kept]
+        for pair, row, refusal in zip(kept, offered, self.cleaner.refusals(offered), strict=True):
             if refusal:
                 self.rejected.append({**pair, **refusal, "seed_id": seed.id})
             elif self.missing:
@@ -102,7 +111,7 @@ async def synthesize(
     """
     began, spent = time.monotonic(), client.usage.cost_usd
     train = read_train(order.coverage)
-    harvest = Harvest(_cleaner(order, train), settings.service.model, order)
+    harvest = Harvest(contract.load(settings.task.contract), _cleaner(order, train), settings.service.model, order)
     await _fill(harvest, train, settings, prompts, client, emit)
     if not harvest.accepted:
         raise StageError(

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.commands import Label
-from engine.rows import Verdict
+from engine.rows import CONTRACT, Verdict
 from llamaduo_tui.text import clean, one_line
 
 REASON_CHARS = 4_000
@@ -36,7 +36,7 @@ class Verdicts(Static):
 
 
 def _verdict(verdict: Verdict) -> Content:
-    judge = (f"   {one_line(verdict.judge, 60)}, repeat {verdict.repeat + 1}", "$text-muted")
+    judge = (f"   {_judge(verdict)}", "$text-muted")
     if verdict.precision is None or verdict.similarity is None:
         return Content.assemble(("! no verdict", "bold $text-error"), judge, f"\n  {_reason(verdict.error)}")
     scores = (f"precision {verdict.precision:.0f}   similarity {verdict.similarity:.0f}", "bold")
@@ -46,6 +46,11 @@ def _verdict(verdict: Verdict) -> Content:
     return Content.assemble(
         scores, judge, ("\n  precision: ", "$text-muted"), precise, ("\n  similarity: ", "$text-muted"), similar
     )
+
+
+def _judge(verdict: Verdict) -> str:
+    """Who says so; a broken contract speaks for itself, once."""
+    return "contract" if verdict.judge == CONTRACT else f"{one_line(verdict.judge, 60)}, repeat {verdict.repeat + 1}"
 
 
 def _reason(text: str) -> str:

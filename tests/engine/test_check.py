@@ -1,6 +1,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from engine import check
 from engine.config import Migration
 from engine.errors import InputError, LlamaDuoError, ServiceError
+from engine.rows import Pair
+from engine.sandbox import tickets
 
 
 def settings(judge: dict[str, Any] | None = None, **service: Any) -> Migration:
@@ -92,6 +95,24 @@ def test_prompts_and_service_are_told_together(address: str, tmp_path: Path) -> 
     assert len(found) == 3
     with pytest.raises(InputError, match=r"none\.toml"):
         check.raise_problems(settings(judge={"prompts": missing}))
+
+
+def test_a_bad_contract_is_a_problem() -> None:
+    bad = Migration.model_validate({**settings().model_dump(), "task": {"contract": {"pattern": "("}}})
+    (problem,) = problems(bad)
+
+    assert isinstance(problem, InputError) and problem.message.startswith("task.contract.pattern: ")
+
+
+def test_coverage_responses_that_break_the_contract_are_counted() -> None:
+    rows = tickets.rows(seed=1, count=5)
+    pairs = [Pair(f"p{n}", row["messages"], source=f"a.jsonl:{n}") for n, row in enumerate(rows, start=1)]
+    plain = replace(pairs[2], messages=[pairs[2].messages[0], {"role": "assistant", "content": "Bug!"}])
+    terms = Migration.model_validate({**settings().model_dump(), "task": {"contract": {"format": "json"}}})
+
+    assert check.breaches(terms, pairs) == []
+    (found,) = check.breaches(terms, [*pairs, plain])
+    assert found.startswith("a.jsonl:3: not JSON")
 
 
 def test_importing_it_first_asks_no_network() -> None:

@@ -65,6 +65,13 @@ def test_being_surer_takes_a_wider_interval(values: list[float]) -> None:
     assert wide.low <= narrow.low and narrow.high <= wide.high
 
 
+def test_each_answer_counts_alike_however_often_it_was_judged() -> None:
+    once = verdict("p", 1, sample=0, judge="contract")
+    (found,) = by_prompt([once, *(verdict("p", 81, sample=1, repeat=n) for n in range(4))])
+
+    assert (found.precision, found.similarity) == (41, 41)
+
+
 def test_the_interval_is_that_of_the_normal_approximation_where_that_holds() -> None:
     values = np.random.default_rng(0).normal(70, 10, size=400)
     half = 1.96 * values.std() / 20

@@ -11,10 +11,10 @@ from aiohttp.test_utils import TestServer
 from scripted import Handler, Service, always, completion, error, prompt_of, serving
 
 from engine import jsonl
-from engine.config import Migration
+from engine.config import Contract, Migration, Task
 from engine.errors import ServiceError, StageError
 from engine.events import Event, StageProgress
-from engine.rows import Response, Verdict
+from engine.rows import CONTRACT, Response, Verdict
 from engine.run import manifest
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
@@ -23,7 +23,7 @@ from engine.service.ledger import Ledger
 from engine.stages.judge import TRIES, agree, judge
 
 PROMPTS = prompts.load(None)
-COUNTS = {"errors": 0, "spared": 0, "order": "instruction, reference, response"}
+COUNTS = {"errors": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
 
 
 def settings(**judging: Any) -> Migration:
@@ -182,6 +182,35 @@ async def test_a_failure_leaves_no_call_behind(tmp_path: Path) -> None:
         with pytest.raises(ServiceError):
             await stage.run(path)
         await ended.wait()
+
+
+async def test_a_broken_contract_scores_a_response_without_a_judge(tmp_path: Path) -> None:
+    path = responses(tmp_path, '{"a": 1}', "no JSON")
+    async with judging(always(verdict), tmp_path) as (service, stage):
+        stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(format="json"))})
+        verdicts = await stage.run(path)
+
+    assert [(v.id, v.judge, v.precision) for v in verdicts] == [
+        *[("p0", "sandbox", 80.0)] * 2,
+        ("p1", CONTRACT, 1.0),
+    ]
+    broken = verdicts[-1]
+    assert broken.similarity == 1.0 and broken.precision_reason == broken.similarity_reason
+    assert broken.precision_reason.startswith("The contract is broken, no judge was asked: not JSON: expected")
+    assert len(service.bodies) == 2 and not any("no JSON" in prompt for prompt in service.prompts)
+    done = manifest(stage.out)
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 2, "broken": 1}
+    last = stage.events[-1]
+    assert isinstance(last, StageProgress) and (last.done, last.total) == (4, 4)
+
+
+async def test_where_all_break_the_contract_that_is_the_result(tmp_path: Path) -> None:
+    path = responses(tmp_path, "one", "two")
+    async with judging(always(lambda: error(401)), tmp_path) as (service, stage):
+        stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(max_chars=1))})
+        verdicts = await stage.run(path)
+
+    assert service.bodies == [] and {v.judge for v in verdicts} == {CONTRACT}
 
 
 @pytest.mark.parametrize("faults", ["", "garbage=0.3,fenced=0.2,empty=0.1,badscore=0.3"])

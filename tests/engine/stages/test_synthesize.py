@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from scripted import Handler, Service, always, completion, error, serving
 
 from engine import jsonl
-from engine.config import Migration
+from engine.config import Contract, Migration, Task
 from engine.coverage.duplicates import fingerprints
 from engine.errors import ServiceError, StageError
 from engine.events import Event, Log
@@ -179,6 +179,18 @@ async def test_a_response_with_control_characters_or_without_end(tmp_path: Path)
         await stage.run(6)
 
     assert sorted(row["reason"] for row in stage.rejected) == ["control characters", "too long"]
+
+
+async def test_a_pair_that_breaks_the_contract_is_refused(tmp_path: Path) -> None:
+    responses = [lambda: written("What is it about?", "Another that is not"), fresh()]
+    async with synthesis(always(*responses), tmp_path) as (_, stage):
+        task = Task(topic="birds", contract=Contract(pattern="A response|Reply.*", max_chars=11))
+        stage.settings = stage.settings.model_copy(update={"task": task})
+        await stage.run(2)
+        assert stage.rejected == []
+        stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(pattern="yes|no"))})
+        with pytest.raises(StageError, match="breaks the contract: does not match the pattern"):
+            await stage.run(2)
 
 
 async def test_a_low_yield_ends_with_a_warning(tmp_path: Path) -> None:
