@@ -57,6 +57,7 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
             _summary(settings, decision, sealed, end),
             "## Rounds",
             _rounds(run, settings, decision),
+            *_contract(run),
             "## The sealed test",
             _sealed(settings, decision, sealed),
             "## Best and worst answers",
@@ -137,6 +138,21 @@ def _training(run: Run, number: int) -> tuple[str, str]:
         return "untuned", ""
     loss = trained.counts.get("dev_loss" if number else "dev_loss_untuned")
     return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
+
+
+def _contract(run: Run) -> list[str]:
+    """How many answers broke the contract, in the rounds and in the sealed test; nothing where none did."""
+    folders = {f"round {row['round']}": run.round(row["round"]) for row in run.decisions()} | {"sealed test": run.final}
+    stages = {name: (manifest(folder / "judge"), manifest(folder / "infer")) for name, folder in folders.items()}
+    broken = {
+        name: (judged.counts.get("broken", 0), answered.counts["responses"])
+        for name, (judged, answered) in stages.items()
+        if judged and answered
+    }
+    if not any(count for count, _ in broken.values()):
+        return []
+    said = ", ".join(f"{name} {count} of {answers}" for name, (count, answers) in broken.items())
+    return [f"Answers that broke the contract, and scored 1 without a judge: {said}."]
 
 
 def _sealed(settings: Migration, decision: Decision, sealed: Scores) -> str:

@@ -149,3 +149,13 @@ def test_what_agreeing_verdicts_spared_is_told(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
 
     assert "25% of the verdicts were spared, since the first ones agreed." in text
+
+
+def test_broken_contracts_are_told_by_round(tmp_path: Path) -> None:
+    for folder, broken in (("round-00", 7), ("round-01", 0), ("final", 2)):
+        for stage, counts in (("infer", {"responses": 20}), ("judge", {"verdicts": 13, "errors": 0, "broken": broken})):
+            done = Manifest(stage=stage, inputs={}, settings="", seed=1, counts=counts, seconds=1)
+            finish(tmp_path / "demo" / folder / stage, done)
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
+
+    assert "without a judge: round 0 7 of 20, round 1 0 of 20, sealed test 2 of 20." in text
