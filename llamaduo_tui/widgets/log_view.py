@@ -211,16 +211,21 @@ get through, save the log as a file.
 
 
 class _Lines(Log):
-    """Stays at the end when it is resized there."""
+    """Stays at the end, whatever its size, until the reader scrolls away from it."""
 
     def __init__(self, look: _Look) -> None:
         super().__init__(highlight=True, max_lines=KEPT_LINES)
         self.highlighter = look
-        self._rows: int | None = None
+
+    @property
+    def follows(self) -> bool:
+        return not self._anchor_released  # Textual has no public word for it
+
+    def on_mount(self) -> None:
+        self.anchor()
 
     def on_resize(self) -> None:
-        rows, self._rows = self._rows, self.size.height
-        if rows is None or self.scroll_y + rows >= self.virtual_size.height:
+        if self.follows:  # where it is now may be the end at a size on the way to this one
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
 

@@ -36,7 +36,7 @@ confidence interval: a round is good enough when the *low* end passes the target
         self._draw()
 
     def on_resize(self) -> None:
-        self._draw()
+        self.call_after_refresh(self._draw)  # at once, Textual would keep the height of the lines before
 
     def _draw(self) -> None:
         view, target, now = self._shown

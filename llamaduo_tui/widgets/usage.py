@@ -38,7 +38,7 @@ paid so far, against the run's budget if it has one. Below is what this machine 
         self._draw()
 
     def on_resize(self) -> None:
-        self._draw()
+        self.call_after_refresh(self._draw)  # at once, Textual would keep the height of the lines before
 
     def _draw(self) -> None:
         width = self.content_size.width
