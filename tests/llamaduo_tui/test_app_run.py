@@ -49,9 +49,8 @@ async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
         lines = screen(shown).query_one(Log).lines
         assert any("started: from sandbox" in line for line in lines)
         assert "reached" in lines[-1]
-        timeline = str(screen(shown).query_one(Timeline).content)
-        assert "round 2" in timeline
-        assert "93.4✓" in timeline
+        await until(pilot, lambda: "93.4✓" in str(screen(shown).query_one(Timeline).content))
+        assert "round 2" in str(screen(shown).query_one(Timeline).content)
         assert not screen(shown).query_one(DecisionCard).display
 
 
