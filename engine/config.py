@@ -204,7 +204,21 @@ class Target(Table):
 
     precision: Score = Field(85.0, description="Mean precision on dev prompts to reach, 1 to 100.")
     similarity: Score = Field(75.0, description="Mean similarity on dev prompts to reach, 1 to 100.")
-    confidence: float = Field(0.95, ge=0.5, lt=1, description="How sure to be that the target is passed.")
+    confidence: float = Field(
+        0.95, ge=0.5, lt=1, description="How sure to be, over all rounds together, that a reached target is no luck."
+    )
+    relative_to_teacher: float | None = Field(
+        None,
+        ge=0,
+        lt=99,
+        description="Instead of the two scores above: at most so many points below what the service itself gets.",
+    )
+    max_regressed: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of dev prompts that may be worse than in the best earlier round; none: any share.",
+    )
 
 
 class Synthesis(Table):

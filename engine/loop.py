@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import jsonl, verdict
+from engine import commands, jsonl, reviews, verdict
+from engine.commands import Label
 from engine.coverage.prepare import prepare, read_train
+from engine.errors import StageError
 from engine.events import Emit, RoundScored, RunFinished
+from engine.reviews import ResponseKey, Reviews
 from engine.rows import Verdict
 from engine.run import Manifest, file_hash, finish, manifest
 from engine.service.models import price
@@ -35,13 +40,17 @@ async def migrate(worker: Worker) -> RunFinished:
     await _coverage(worker)
     decision = await _evaluate(worker, 0)
     while decision.outcome == "continue":
-        if decision.round > 0 and manifest(_synthesis(worker, decision.round)) is None:
-            answer = await worker.approval(decision)
+        number = decision.round
+        if number > 0 and manifest(_synthesis(worker, number)) is None:
+            decision, answer = await worker.approval(decision, partial(_decide, worker, number))
+            if answer is None:
+                continue
             if answer.kind == "reject":
+                decision = _tell(worker, verdict.finished(decision, worker.budget_left))
                 break
-            await _synthesize(worker, decision.round, answer.pairs or 0)
-        await _finetune(worker, decision.round + 1)
-        decision = await _evaluate(worker, decision.round + 1)
+            await _synthesize(worker, number, answer.pairs or 0)
+        await _finetune(worker, number + 1)
+        decision = await _evaluate(worker, number + 1)
     sealed = await _evaluate_sealed(worker)
     return await _report(worker, decision, sealed)
 
@@ -78,27 +87,84 @@ async def _finetune(worker: Worker, number: int) -> None:
 
 async def _evaluate(worker: Worker, number: int) -> Decision:
     """Let the model of a round answer the dev prompts, have it judged, and decide."""
-    known = jsonl.read_json(worker.run.decision_file(number))
+    known = _known(worker, number)
     if known is not None:
-        return verdict.decision_from_row(known)
-    verdicts = await _answer_and_judge(worker, number, worker.run.round(number))
-    settings = worker.settings
-    rounds = [verdict.decision_from_row(row).scores for row in worker.run.decisions()]
-    rounds.append(verdict.score(verdicts, settings.target.confidence, settings.loop.seed))
-    another = _next(worker, number) if number > 0 else None
-    decision = verdict.decide(rounds, settings.target, settings.loop, hours=worker.hours, another=another)
-    worker.emit(RoundScored(round=number, stage="decide", decision=decision.to_row()))
-    jsonl.write_json(worker.run.decision_file(number), decision.to_row())
+        return known
+    await _answer_and_judge(worker, number, worker.run.round(number))
+    return _decide(worker, number)
+
+
+def _decide(worker: Worker, number: int) -> Decision:
+    """Decide on a round from all verdicts and all that people said so far; the same as before tells nobody again."""
+    run, target, loop = worker.run, worker.settings.target, worker.settings.loop
+    judged = [_verdicts(run.round(n)) for n in range(number + 1)]
+    labels = commands.labels(run.commands_file)
+    flagged = _flagged(labels, judged[-1])
+    risk = verdict.look_risk(target, loop)
+    rounds = [_score(verdicts, risk, loop.seed, flagged) for verdicts in judged]
+    decision = verdict.decide(
+        rounds,
+        target,
+        loop,
+        hours=worker.hours,
+        another=_next(worker, number) if number > 0 else None,
+        reviews=_reviews(labels, judged, risk, flagged),
+        flagged=flagged,
+        budget_left=worker.budget_left,
+    )
+    for earlier, scores in enumerate(rounds[:-1]):
+        before = _known(worker, earlier)
+        if before is not None:  # what was decided then stays; what it was decided on no longer counts flagged prompts
+            _tell(worker, replace(before, scores=scores, flagged=flagged))
+    return _tell(worker, decision)
+
+
+def _tell(worker: Worker, decision: Decision) -> Decision:
+    """Write and announce a decision, unless it is known."""
+    before, row = _known(worker, decision.round), decision.to_row()
+    if before is None or before.to_row() != row:
+        worker.emit(RoundScored(round=decision.round, stage="decide", decision=row))
+        jsonl.write_json(worker.run.decision_file(decision.round), row)
     return decision
+
+
+def _known(worker: Worker, number: int) -> Decision | None:
+    row = jsonl.read_json(worker.run.decision_file(number))
+    return None if row is None else verdict.decision_from_row(row)
+
+
+def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[str]) -> Scores:
+    """The scores without the flagged prompts; raises StageError where none is left."""
+    try:
+        return verdict.score(verdicts, risk, seed, flagged)
+    except ValueError:
+        raise StageError(
+            "every prompt with a readable verdict has a flagged reference",
+            "take some flags back in Review, then resume",
+        ) from None
+
+
+def _flagged(labels: Mapping[ResponseKey, Label], judged: list[Verdict]) -> tuple[str, ...]:
+    ids = {found.id for found in judged}
+    return tuple(id_ for id_ in reviews.flagged(labels) if id_ in ids)
+
+
+def _reviews(
+    labels: Mapping[ResponseKey, Label], judged: list[list[Verdict]], risk: float, flagged: Collection[str]
+) -> Reviews | None:
+    said = {key: found for number, one in enumerate(judged) for key, found in reviews.judged(number, one).items()}
+    return reviews.reviews(labels, said, len(judged) - 1, risk, flagged)
 
 
 async def _evaluate_sealed(worker: Worker) -> Scores:
     """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen."""
-    verdicts = await _answer_and_judge(worker, None, worker.run.final)
-    return verdict.score(verdicts, worker.settings.target.confidence, worker.settings.loop.seed)
+    await _answer_and_judge(worker, None, worker.run.final)
+    judged = _verdicts(worker.run.final)
+    flagged = _flagged(commands.labels(worker.run.commands_file), judged)
+    return _score(judged, 1 - worker.settings.target.confidence, worker.settings.loop.seed, flagged)
 
 
-async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> list[Verdict]:
+async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> None:
     answers, verdicts = folder / "infer", folder / "judge"
     await worker.stage("infer", number, answers, lambda _: worker.child("infer", number, answers))
     await worker.stage(
@@ -107,15 +173,18 @@ async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) ->
         verdicts,
         lambda emit: judge(worker.settings, worker.prompts, worker.client, answers / "responses.jsonl", verdicts, emit),
     )
-    return [Verdict(**row) for row in jsonl.read(verdicts / "verdicts.jsonl")]
+
+
+def _verdicts(folder: Path) -> list[Verdict]:
+    """What the judge said in a round, or in the sealed test."""
+    return [Verdict(**row) for row in jsonl.read(folder / "judge" / "verdicts.jsonl")]
 
 
 async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
     run = worker.run
     folder = _synthesis(worker, number)
     earlier = [_synthesis(worker, n) / "pairs.jsonl" for n in range(1, number)]
-    judged = [Verdict(**row) for row in jsonl.read(run.round(number) / "judge" / "verdicts.jsonl")]
-    order = Order(number, pairs, run.coverage, earlier, verdict.by_prompt(judged))
+    order = Order(number, pairs, run.coverage, earlier, verdict.by_prompt(_verdicts(run.round(number))))
     await worker.stage(
         "synthesize",
         number,
@@ -139,7 +208,7 @@ async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFini
         state=ending.state,
         reason=ending.reason,
         best_round=decision.best_round,
-        sealed=asdict(sealed),
+        sealed=sealed.to_row(),
         report=str(worker.run.report_file),
     )
 

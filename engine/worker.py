@@ -74,6 +74,7 @@ class Worker:
         self._status = replace(before, state="running", waits_for="", process=Process.of(os.getpid()), child=None)
         self._usage_told = 0.0
         self._waits_for = ""
+        self._budget_usd = self.settings.service.budget_usd
         self._going = asyncio.Event()
         self._going.set()
 
@@ -81,6 +82,11 @@ class Worker:
     def hours(self) -> float:
         """Hours of work on this run so far, by this worker and those before it; waiting is none."""
         return self._status.worked_s / 3600
+
+    @property
+    def budget_left(self) -> float | None:
+        """USD that may still be spent; None without a cap."""
+        return None if self._budget_usd is None else self._budget_usd - self.client.usage.cost_usd
 
     @property
     def usage(self) -> Usage:
@@ -152,8 +158,12 @@ class Worker:
             raise StageError(f"the {name} process was ended {cause}", hint)
         return done
 
-    async def approval(self, decision: Decision) -> Command:
-        """The answer to "may another round be paid for?", waited for as long as it takes."""
+    async def approval(self, decision: Decision, again: Callable[[], Decision]) -> tuple[Decision, Command | None]:
+        """The answer to "may another round be paid for?", waited for as long as it takes.
+
+        Reviews that come meanwhile count: `again` decides anew, and where that leaves nothing to pay for there is no
+        answer.
+        """
         another = decision.next
         pairs = another.pairs if another else self.settings.synthesis.pairs_per_round
         answer = commands.answer(self.run.commands_file, decision.round)
@@ -161,23 +171,40 @@ class Worker:
             answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
         if answer is None:
             self._wait_for("approval", round=decision.round)
-            cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
-            self.emit(
-                ApprovalRequested(
-                    round=decision.round, reason=decision.reason, pairs=pairs, cost_usd=cost, seconds=seconds
-                )
-            )
-        while answer is None:
-            await asyncio.sleep(POLL_S)
-            answer = commands.answer(self.run.commands_file, decision.round)
-        self._wait_for("")
+            decision, answer = await self._answer(decision, again, pairs)
+            self._wait_for("")
+        if answer is None:
+            return decision, None
         answer = replace(answer, pairs=answer.pairs or pairs)
         self.emit(
             ApprovalGiven(
                 round=decision.round, approved=answer.kind == "approve", pairs=answer.pairs or pairs, command=answer.id
             )
         )
-        return answer
+        return decision, answer
+
+    async def _answer(
+        self, decision: Decision, again: Callable[[], Decision], pairs: int
+    ) -> tuple[Decision, Command | None]:
+        asked: str = ""
+        seen: tuple[int, float | None] | None = None
+        while True:
+            size = self.run.commands_file.stat().st_size if self.run.commands_file.exists() else 0
+            if (size, self._budget_usd) != seen:
+                seen = (size, self._budget_usd)
+                answer = commands.answer(self.run.commands_file, decision.round)
+                if answer is not None:
+                    return decision, answer
+                decision = again()
+                if decision.outcome != "continue":
+                    return decision, None
+            if decision.reason != asked:
+                asked, another = decision.reason, decision.next
+                cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
+                self.emit(
+                    ApprovalRequested(round=decision.round, reason=asked, pairs=pairs, cost_usd=cost, seconds=seconds)
+                )
+            await asyncio.sleep(POLL_S)
 
     async def work(self) -> int:
         """Carry the run to its end; the exit status is the command's."""
@@ -243,6 +270,7 @@ class Worker:
         async for caps in changes(self.run, Caps.of(self.settings.service), self.emit):
             if self._waits_for == "budget":
                 self._wait_for("")
+            self._budget_usd = caps.usd
             self.emit(BudgetChanged(usd=caps.usd, calls=caps.calls))
             self.emit(Log(level="info", message=f"the budget is now: {caps}"))
             await self.client.cap(*caps)

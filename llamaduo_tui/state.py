@@ -110,6 +110,8 @@ def reduce(view: RunView, event: Event) -> RunView:
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
             section = view.section(_part(view, event))
+            if event.decision.get("outcome") != "continue":  # a review left nothing to ask for
+                view = replace(view, approval=None)
             return _with_section(view, replace(section, score=scores.score(event.decision)))
         case ServiceUsage():
             return replace(view, usage=event)

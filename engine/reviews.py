@@ -1,0 +1,181 @@
+"""What people say of the judge: agreement with it, and means corrected by their scores. Pure functions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist, fmean, variance
+from typing import Any, NamedTuple
+
+from engine.commands import Label
+from engine.intervals import SCORES, Interval
+from engine.rows import Verdict
+
+BANDS = 5
+"""Bands of 20 points: people tell those apart, and not 83 from 86."""
+
+LEAST_REVIEWS = 10
+"""Reviewed responses below which nothing is said of the agreement: kappa of fewer is chance."""
+
+LOW_KAPPA = 0.6
+"""Agreement below "substantial" (Landis & Koch, Biometrics 33, 1977)."""
+
+LEAST_LABELS = 30
+"""Prompts with scores by people for a corrected mean: its interval is that of the normal distribution, which the mean
+of fewer skewed corrections does not have."""
+
+ResponseKey = tuple[int | None, str, int]
+"""Round (None: the sealed test), prompt id and sample."""
+
+
+class Judged(NamedTuple):
+    """A response's mean scores over judges and repeats."""
+
+    precision: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """What reviews add up to; `n` reviewed responses of all rounds, `prompts` of them in the round decided on.
+
+    Kappas are None where they say nothing (too few reviews, or all in one band); `precision` and `similarity` are the
+    round's means corrected by people's scores, None while those are too few.
+    """
+
+    n: int
+    agreed: int
+    kappa_precision: float | None
+    kappa_similarity: float | None
+    warning: str
+    prompts: int
+    precision: Interval | None
+    similarity: Interval | None
+
+
+def reviews_from_row(row: dict[str, Any] | None) -> Reviews | None:
+    """The reviews in a decision.json."""
+    if row is None:
+        return None
+    corrected = {name: Interval(**row[name]) if row[name] else None for name in ("precision", "similarity")}
+    return Reviews(**{**row, **corrected})
+
+
+def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey, Judged]:
+    """What the judge said of each response of a round, over its readable verdicts."""
+    found: dict[ResponseKey, list[tuple[float, float]]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.precision is not None and verdict.similarity is not None:
+            found[round_, verdict.id, verdict.sample].append((verdict.precision, verdict.similarity))
+    return {key: Judged(*(fmean(part) for part in zip(*scores, strict=True))) for key, scores in found.items()}
+
+
+def flagged(labels: Mapping[ResponseKey, Label]) -> tuple[str, ...]:
+    """The prompts whose reference response somebody flagged as bad, in any round."""
+    return tuple(sorted({label.prompt for label in labels.values() if label.flagged}))
+
+
+def reviews(
+    labels: Mapping[ResponseKey, Label],
+    judge: Mapping[ResponseKey, Judged],
+    round_: int | None,
+    risk: float,
+    without: Collection[str] = (),
+) -> Reviews | None:
+    """Reviews of the responses in `judge` against its scores, except of the prompts `without`; None for no review.
+
+    The corrected means are those of `round_`, with bounds at `risk`, each; they take it that who reviewed did not pick
+    prompts by their scores.
+    """
+    people = {
+        key: said
+        for key, label in labels.items()
+        if key in judge and label.prompt not in without and (said := _said(label, judge[key])) is not None
+    }
+    opinions = [labels[key].agrees for key in labels if key in judge and labels[key].prompt not in without]
+    n = len(people)
+    if not n:
+        return None
+    kappas = [
+        kappa([judge[key][part] for key in people], [people[key][part] for key in people])
+        if n >= LEAST_REVIEWS
+        else None
+        for part in (0, 1)
+    ]
+    known = [value for value in kappas if value is not None]
+    warning = ""
+    if known and min(known) < LOW_KAPPA:
+        warning = f"judge and reviewers agree too little (kappa {min(known):.2f} over {n} reviews)"
+    corrections = _by_prompt({key: people[key] for key in people if key[0] == round_}, judge)
+    everything = _prompt_means(
+        {key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without}
+    )
+    corrected = [
+        estimate(
+            [(ours[part], theirs[part]) for ours, theirs in corrections.values()],
+            [scores[part] for id_, scores in everything.items() if id_ not in corrections],
+            risk,
+        )
+        if len(corrections) >= LEAST_LABELS
+        else None
+        for part in (0, 1)
+    ]
+    agreed = sum(opinion is True for opinion in opinions)
+    return Reviews(n, agreed, kappas[0], kappas[1], warning, len(corrections), corrected[0], corrected[1])
+
+
+def kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Cohen's kappa of two raters' scores, 1 to 100, in bands with quadratic weights (Cohen, Psych. Bull. 70, 1968).
+
+    1 is full agreement, 0 that of chance; None where chance alone agrees fully, all scores being in one band.
+    """
+    ours, theirs = [_band(score) for score in first], [_band(score) for score in second]
+    observed = fmean((a - b) ** 2 for a, b in zip(ours, theirs, strict=True))
+    by_chance = fmean((a - b) ** 2 for a in ours for b in theirs)
+    return None if by_chance == 0 else round(1 - observed / by_chance, 4)
+
+
+def estimate(reviewed: Sequence[tuple[float, float]], judged_only: Sequence[float], risk: float) -> Interval:
+    """The mean that people would give, from (judge, person) on some prompts and the judge alone on the others.
+
+    Prediction-powered inference (Angelopoulos et al., Science 382, 2023): the judge's mean on the others, plus by how
+    much it was off on average where people looked; their own mean where they looked everywhere. Bounds at `risk`, each.
+    """
+    corrections = [person - judge for judge, person in reviewed]
+    if len(judged_only) < 2:
+        people = [person for _, person in reviewed]
+        mean, spread = fmean(people), sqrt(variance(people) / len(people))
+    else:
+        mean = fmean(judged_only) + fmean(corrections)
+        spread = sqrt(variance(judged_only) / len(judged_only) + variance(corrections) / len(corrections))
+    half = NormalDist().inv_cdf(1 - risk) * spread
+    return Interval(*(round(min(max(x, SCORES.low), SCORES.high), 2) for x in (mean, mean - half, mean + half)))
+
+
+def _said(label: Label, judge: Judged) -> Judged | None:
+    """A person's scores: their own, or the judge's where they agree; None for a disagreement without a number."""
+    precision = label.precision if label.precision is not None else judge.precision if label.agrees else None
+    similarity = label.similarity if label.similarity is not None else judge.similarity if label.agrees else None
+    return None if precision is None or similarity is None else Judged(precision, similarity)
+
+
+def _band(score: float) -> int:
+    width = (SCORES.high - SCORES.low) / BANDS
+    return min(BANDS - 1, int((score - SCORES.low) / width))
+
+
+def _by_prompt(
+    people: Mapping[ResponseKey, Judged], judge: Mapping[ResponseKey, Judged]
+) -> dict[str, tuple[Judged, Judged]]:
+    """Each reviewed prompt's means over its reviewed responses: the judge's, and people's."""
+    ours, theirs = _prompt_means({key: judge[key] for key in people}), _prompt_means(people)
+    return {id_: (ours[id_], theirs[id_]) for id_ in theirs}
+
+
+def _prompt_means(scores: Mapping[ResponseKey, Judged]) -> dict[str, Judged]:
+    found: dict[str, list[Judged]] = defaultdict(list)
+    for (_, id_, _), one in scores.items():
+        found[id_].append(one)
+    return {id_: Judged(*(fmean(part) for part in zip(*several, strict=True))) for id_, several in found.items()}

@@ -1,0 +1,40 @@
+"""From verdicts to a decision: pure functions, no files, no clock."""
+
+from engine.intervals import Interval, interval
+from engine.verdict.advice import Advice
+from engine.verdict.decision import (
+    Decision,
+    Next,
+    Outcome,
+    decide,
+    decision_from_row,
+    finished,
+    look_risk,
+    looks,
+)
+from engine.verdict.paired import Change, Changes, Teacher, changes, gaps
+from engine.verdict.scores import PromptScore, Scores, best, by_prompt, score
+
+__all__ = [
+    "Advice",
+    "Change",
+    "Changes",
+    "Decision",
+    "Interval",
+    "Next",
+    "Outcome",
+    "PromptScore",
+    "Scores",
+    "Teacher",
+    "best",
+    "by_prompt",
+    "changes",
+    "decide",
+    "decision_from_row",
+    "finished",
+    "gaps",
+    "interval",
+    "look_risk",
+    "looks",
+    "score",
+]

@@ -1,0 +1,112 @@
+"""What a model has to show to take over: each aim is a mean whose lower bound must pass a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.config import Target
+from engine.intervals import DIFFERENCES, SCORES, Interval, Range, least_prompts, prompts_needed
+from engine.verdict.paired import Teacher, on_both
+from engine.verdict.scores import PromptScore, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """One mean over prompts against its bar; `values` is what it is the mean of, empty where only that is known.
+
+    `service` is what the service gets, where the bar is relative to it; `best` what a perfect model would get.
+    """
+
+    name: str
+    found: Interval
+    bar: float
+    values: tuple[float, ...]
+    within: Range
+    best: float
+    service: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.found.low >= self.bar
+
+    @property
+    def above(self) -> bool:
+        return self.found.mean >= self.bar
+
+    def needed(self, risk: float, seed: int) -> int | None:
+        """About how many prompts would tell: for scores like these, or for a perfect model where these are short."""
+        if self.above:
+            return prompts_needed(self.values, self.bar, risk, seed, self.within) if self.values else None
+        return self.least(risk)
+
+    def least(self, risk: float) -> int | None:
+        """The fewest prompts at which a perfect model passes; None where it does not with any number."""
+        return least_prompts(self.best, self.bar, risk, self.within) if self.best > self.bar else None
+
+    def standing(self, prompts: int, sure: str) -> str:
+        """Where the mean is, as a manager would say it, when the aim is not passed."""
+        if self.service is not None:
+            beside = f"{self.name.capitalize()} is {_beside(self.found.mean)} the service's {self.service:.1f}"
+            if not self.above:
+                return f"{beside}, where {-self.bar:g} points below are allowed"
+            return (
+                f"{beside}, but with {prompts} prompts it may be {_beside(self.found.low)}, where {-self.bar:g} points "
+                f"below are allowed, so we are not {sure}"
+            )
+        beside = f"{self.name.capitalize()} {self.found.mean:.1f} is"
+        if not self.above:
+            return f"{beside} short of the target of {self.bar:g}"
+        return (
+            f"{beside} above the target of {self.bar:g}, but with {prompts} prompts it may be as low as "
+            f"{self.found.low:.1f}, so we are not {sure}"
+        )
+
+
+def aims(
+    scores: Scores, target: Target, teacher: Sequence[PromptScore] | None, beside: Teacher | None
+) -> tuple[Aim, Aim]:
+    """Both aims of a target: absolute, or relative to the service. Raises ValueError where its scores are missing."""
+    if target.relative_to_teacher is None:
+        precision = tuple(prompt.precision for prompt in scores.by_prompt)
+        similarity = tuple(prompt.similarity for prompt in scores.by_prompt)
+        return (
+            Aim("precision", scores.precision, target.precision, precision, SCORES, SCORES.high),
+            Aim("similarity", scores.similarity, target.similarity, similarity, SCORES, SCORES.high),
+        )
+    if teacher is None or beside is None:
+        raise ValueError("a target relative to the service needs the service's own scores")
+    both = on_both(teacher, scores.by_prompt)
+    bar = -target.relative_to_teacher
+
+    def relative(name: str, gap: Interval, service: Interval, pairs: list[tuple[float, float]]) -> Aim:
+        values = tuple(model - asked for asked, model in pairs)
+        best = SCORES.high - float(np.mean([asked for asked, _ in pairs]))
+        return Aim(name, gap, bar, values, DIFFERENCES, best, service.mean)
+
+    return (
+        relative("precision", beside.gap_precision, beside.precision, [(s.precision, m.precision) for s, m in both]),
+        relative(
+            "similarity", beside.gap_similarity, beside.similarity, [(s.similarity, m.similarity) for s, m in both]
+        ),
+    )
+
+
+def passing(found: tuple[Aim, Aim]) -> str:
+    """Both aims passed, in words."""
+    precision, similarity = found
+    if precision.service is not None:
+        return (
+            f"Precision is {_beside(precision.found.mean)} the service's and similarity "
+            f"{_beside(similarity.found.mean)}, where {-precision.bar:g} points below are allowed"
+        )
+    return (
+        f"Precision {precision.found.mean:.1f} and similarity {similarity.found.mean:.1f} "
+        f"pass their targets of {precision.bar:g} and {similarity.bar:g}"
+    )
+
+
+def _beside(gap: float) -> str:
+    return f"{abs(gap):.1f} points {'below' if gap < 0 else 'above'}"
