@@ -69,7 +69,7 @@ def test_tickets_differ_from_each_other() -> None:
 
 
 def test_demo_is_what_the_command_prints() -> None:
-    command = [sys.executable, "-m", "engine.sandbox.tickets", "--seed", "1", "--count", "80"]
+    command = [sys.executable, "-m", "engine.sandbox.tickets", "--seed", "1", "--count", "160"]
     printed = subprocess.run(command, capture_output=True, check=True).stdout
 
     assert printed == (DEMO / "tickets.jsonl").read_bytes()
