@@ -6,39 +6,27 @@ when they are shown. Everything here reads files: call it from a thread.
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
-
-from pydantic_core import from_json
 
 from engine import commands
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.rows import Response, Verdict, prompt_text
 from engine.run import Run
+from llamaduo_tui.offsets import explained, is_chat, line_at, lines, shorten, start_of
+from llamaduo_tui.offsets import row as row_of
 
 Part = int | None
 """A round, or None for the sealed test, as in `engine.commands.Label`."""
 
 Order = Literal["worst", "best", "change", "spread", "id"]
 Filter = Literal["all", "regressed", "improved", "errors", "unreviewed", "flagged"]
-
-START_CHARS = 80
-"""Characters of a prompt that the list keeps."""
-
-TURN_LINES = 50
-"""Lines after which a reader lets the screen have its turn."""
-
-SHARED = 3
-"""Prompts that begin with the same line are told apart by what follows it, from this many on."""
 
 
 @dataclass(slots=True)
@@ -141,12 +129,12 @@ class Review:
     def answer(self, part: Part, id_: str, sample: int) -> Answer:
         """One answer with its verdicts. Raises LlamaDuoError where the file is no longer as it was read."""
         item = self.load(part).items[id_]
-        with _explained(file := self._file(part, "infer")):
-            row = _row(_line_at(file, item.rows[2 * item.samples.index(sample) + 1]))
+        with explained(file := self._file(part, "infer")):
+            row = row_of(line_at(file, item.rows[2 * item.samples.index(sample) + 1]))
         if not _is_response(row) or (row["id"], row["sample"]) != (id_, sample):
             raise LlamaDuoError(f"{file} was rewritten while you read it", "press r to read it again")
-        with _explained(file := self._file(part, "judge")):
-            found = [_row(_line_at(file, offset)) for offset in item.verdicts]
+        with explained(file := self._file(part, "judge")):
+            found = [row_of(line_at(file, offset)) for offset in item.verdicts]
         verdicts = [
             Verdict(**{key: verdict[key] for key in _VERDICT})
             for verdict in found
@@ -163,11 +151,11 @@ class Review:
         """The ids of prompts where the prompt, the reference or an answer contains the text; case doesn't matter."""
         wanted = text.casefold()
         found = set()
-        with _explained(file := self._file(part, "infer")):
-            for _, line in _lines(file):
+        with explained(file := self._file(part, "infer")):
+            for _, line in lines(file):
                 if cancelled():
                     break
-                row = _row(line)
+                row = row_of(line)
                 if _is_response(row) and wanted in _searched(row):
                     found.add(row["id"])
         return found
@@ -180,27 +168,25 @@ class Review:
         items: dict[str, Item] = {}
         firsts: Counter[str] = Counter()
         unreadable = 0
-        with _explained(file := self._file(part, "infer")):
-            for offset, line in _lines(file):
-                row = _row(line)
+        with explained(file := self._file(part, "infer")):
+            for offset, line in lines(file):
+                row = row_of(line)
                 if not _is_response(row):
                     unreadable += 1
                     continue
                 id_, sample = sys.intern(row["id"]), row["sample"]
                 item = items.get(id_)
                 if item is None:
-                    start = row["prompt"][-1]["content"].lstrip()[: 2 * START_CHARS]
-                    firsts[start.partition("\n")[0]] += 1
-                    items[id_] = Item(id_, start, (sample, offset))
+                    items[id_] = Item(id_, start_of(row["prompt"][-1]["content"], firsts), (sample, offset))
                 elif sample in item.samples:  # a batch that was answered anew counts as it stands last
                     at = 2 * item.samples.index(sample)
                     item.rows = (*item.rows[:at], sample, offset, *item.rows[at + 2 :])
                 else:
                     item.rows = (*item.rows, sample, offset)
-        _shorten(items.values(), firsts)
+        shorten(items.values(), firsts)
         judged = self._file(part, "judge")
-        with _explained(judged):
-            unreadable += _score(items, _lines(judged))
+        with explained(judged):
+            unreadable += _score(items, lines(judged))
         return Round(part, items, unreadable, judged.exists())
 
 
@@ -256,15 +242,7 @@ def _compare(round_: Round, before: Round) -> None:
             item.change = item.mean - other.mean
 
 
-def _shorten(items: Iterable[Item], firsts: Counter[str]) -> None:
-    """Leave the instruction out that many prompts begin with: what is left tells them apart."""
-    for item in items:
-        first, _, rest = item.start.partition("\n")
-        start = rest if firsts[first] >= SHARED and rest.strip() else item.start
-        item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
-
-
-def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
+def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
     """Average the verdicts by answer and the answers by prompt, as the decision does; returns how many lines are none.
 
     An answer's verdicts stand in a row.
@@ -284,8 +262,8 @@ def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
             item.spread = max(item.spread, max(middles) - min(middles))
             scores.clear()
 
-    for offset, line in lines:
-        row = _row(line)
+    for offset, line in judged:
+        row = row_of(line)
         if not _is_verdict(row):
             unreadable += 1
             continue
@@ -307,63 +285,19 @@ def _score(items: dict[str, Item], lines: Iterator[tuple[int, bytes]]) -> int:
     return unreadable
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        offset = 0
-        for number, line in enumerate(file):
-            if not line.endswith(b"\n"):
-                return
-            if number % TURN_LINES == 0:
-                time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
-            yield offset, line
-            offset += len(line)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", "press r to try again") from None
-
-
-def _line_at(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.readline()
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line, empty for anything else."""
-    try:
-        row = from_json(line)  # four times as fast as json.loads, but strict about lone surrogates
-    except ValueError:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            return {}
-    return row if isinstance(row, dict) else {}
-
-
 def _searched(row: dict[str, Any]) -> str:
     return "\n".join((prompt_text(row["prompt"]), row["target"], row["response"])).casefold()
 
 
 def _is_response(row: dict[str, Any]) -> bool:
-    prompt = row.get("prompt")
     return (
-        isinstance(prompt, list)
-        and row.keys() >= _RESPONSE
+        row.keys() >= _RESPONSE
         and isinstance(row["id"], str)
         and type(row["sample"]) is int
         and isinstance(row["target"], str)
         and isinstance(row["response"], str)
         and isinstance(row["finish_reason"], str)
-        and bool(prompt)
-        and all(isinstance(t, dict) and _is_text(t.get("role")) and _is_text(t.get("content")) for t in prompt)
+        and is_chat(row["prompt"])
     )
 
 
@@ -380,10 +314,6 @@ def _is_verdict(row: dict[str, Any]) -> bool:
         and isinstance(row["precision_reason"], str)
         and isinstance(row["error"], str)
     )
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _is_score(value: Any) -> bool:
