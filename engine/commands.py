@@ -1,7 +1,8 @@
 """What people tell a worker: commands appended to commands.jsonl, each with an id.
 
 The file is also the record: a decision for a round is the first approve or reject that names it, so a command sent
-twice, or by two people, counts once, and a worker that comes back finds the answer that was given before.
+twice, or by two people, counts once, and a worker that comes back finds the answer that was given before. Of the
+reviews and choices, which may change, the newest counts.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from engine import jsonl
 
-Kind = Literal["approve", "reject", "pause", "resume", "stop"]
+Kind = Literal["approve", "reject", "train", "pause", "resume", "stop"]
 Score = Annotated[float, Field(ge=1, le=100)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """`round` and `pairs` belong to approve and reject; `worker` is the pid that the others are meant for."""
+    """`round` and `pairs` belong to approve and reject, `round` to train; `worker` is the pid of the others' worker.
+
+    `train` says that a person has looked at the pairs which a round wrote.
+    """
 
     kind: Kind
     round: int | None = None
@@ -52,12 +56,28 @@ class Label:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
-Form = TypeVar("Form", Command, Label)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A person keeps or refuses synthetic pairs of a round, by the ids of their rows, for trainings to come."""
+
+    kind: Literal["choose"] = "choose"
+    round: int
+    pairs: list[str]
+    keep: bool
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = field(default_factory=lambda: round(time.time(), 3))
+
+
+Choices = dict[tuple[int, str], bool]
+"""Whether a pair is kept, by its round and its row's id; a pair without a choice stays as the filters left it."""
+
+Form = TypeVar("Form", Command, Label, Choice)
 _COMMAND = TypeAdapter(Command)
 _LABEL = TypeAdapter(Label)
+_CHOICE = TypeAdapter(Choice)
 
 
-def send(path: Path, command: Command | Label) -> None:
+def send(path: Path, command: Command | Label | Choice) -> None:
     """Append a command; safe against other writers, since a line is one write."""
     jsonl.append(path, [asdict(command)])
 
@@ -72,6 +92,11 @@ def labels(path: Path) -> dict[tuple[int | None, str, int], Label]:
     return {(label.round, label.prompt, label.sample): label for label in _read(path, _LABEL)}
 
 
+def choices(path: Path) -> Choices:
+    """What people chose of the synthetic pairs: the newest choice for each."""
+    return {(choice.round, id_): choice.keep for choice in _read(path, _CHOICE) for id_ in choice.pairs}
+
+
 def _read(path: Path, form: TypeAdapter[Form]) -> list[Form]:
     found = []
     for line in jsonl.lines(path):
@@ -82,6 +107,6 @@ def _read(path: Path, form: TypeAdapter[Form]) -> list[Form]:
     return found
 
 
-def answer(path: Path, round_: int) -> Command | None:
-    """The decision for a round: the first approve or reject that names it."""
-    return next((c for c in read(path) if c.kind in ("approve", "reject") and c.round == round_), None)
+def answer(path: Path, round_: int, kinds: tuple[Kind, ...] = ("approve", "reject")) -> Command | None:
+    """The decision for a round: the first command of these kinds that names it."""
+    return next((c for c in read(path) if c.kind in kinds and c.round == round_), None)

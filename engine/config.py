@@ -229,6 +229,7 @@ class Synthesis(Table):
     strategy: Literal["failures", "uniform"] = Field(
         "failures", description="Model new pairs on what the local LLM gets wrong, or on all alike (the paper)."
     )
+    review: bool = Field(False, description="Wait for a person to look at new pairs before they are trained on.")
 
 
 class Loop(Table):

@@ -106,7 +106,10 @@ class RoundScored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRequested(Event):
-    """The worker waits: may it pay for another round of synthesis?"""
+    """The worker waits: may it pay for another round of synthesis?
+
+    With the stage `synthesize` it asks whether a person has looked at the round's new pairs: may it train on them?
+    """
 
     kind: ClassVar[str] = "approval.requested"
     reason: str

@@ -49,6 +49,7 @@ async def migrate(worker: Worker) -> RunFinished:
                 decision = _tell(worker, verdict.finished(decision, worker.budget_left))
                 break
             await _synthesize(worker, number, answer.pairs or 0)
+        await _look(worker, number)
         await _finetune(worker, number + 1)
         decision = await _evaluate(worker, number + 1)
     sealed = await _evaluate_sealed(worker)
@@ -78,6 +79,14 @@ async def _coverage(worker: Worker) -> None:
 
 def _source_hash(source: str) -> str:
     return file_hash(Path(source)) if Path(source).is_file() else ""
+
+
+async def _look(worker: Worker, number: int) -> None:
+    """Where the settings ask for it, a person looks at a round's new pairs before they are trained on."""
+    written = manifest(_synthesis(worker, number))
+    trained = manifest(worker.run.round(number + 1) / "finetune")
+    if worker.settings.synthesis.review and written is not None and trained is None:
+        await worker.look(number, written.counts["accepted"])
 
 
 async def _finetune(worker: Worker, number: int) -> None:

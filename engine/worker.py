@@ -206,6 +206,23 @@ class Worker:
                 )
             await asyncio.sleep(POLL_S)
 
+    async def look(self, round_: int, pairs: int) -> None:
+        """Wait until somebody has looked at the pairs that a round wrote, for as long as it takes."""
+        file = self.run.commands_file
+        seen = commands.answer(file, round_, ("train",))
+        if self._approve or seen is not None:
+            return
+        self._wait_for("look", round=round_)
+        reason = "The new pairs wait for a person's look before they are trained on."
+        self.emit(
+            ApprovalRequested(round=round_, stage="synthesize", reason=reason, pairs=pairs, cost_usd=None, seconds=None)
+        )
+        while seen is None:
+            await asyncio.sleep(POLL_S)
+            seen = commands.answer(file, round_, ("train",))
+        self._wait_for("")
+        self.emit(ApprovalGiven(round=round_, stage="synthesize", approved=True, pairs=pairs, command=seen.id))
+
     async def work(self) -> int:
         """Carry the run to its end; the exit status is the command's."""
         self._show()

@@ -256,7 +256,7 @@ def attach(root: Path, run_name: str) -> None:
 @click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Let it make up to N calls in all.")
 @click.pass_obj
 def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
-    """Let a waiting run pay for another round.
+    """Let a waiting run go on: pay for another round, or train on new pairs that you have looked at.
 
     A run that waits because its budget is used up goes on with a higher one: --budget, or --budget-calls.
 

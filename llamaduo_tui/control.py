@@ -35,7 +35,7 @@ def view_of(run: Run) -> RunView:
 
 
 def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
-    """Answer a run that waits for approval, and say what counts now.
+    """Answer a run that waits, for approval or for a look at its new pairs, and say what counts now.
 
     The first answer for a round counts. Raises InputError for a run that doesn't wait, or that was answered otherwise.
     """
@@ -44,6 +44,8 @@ def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
     if view.used_up is not None and state in WORKING:
         reason = one_line(view.used_up.reason)
         raise InputError(f"{run.name} waits for budget, not for approval: {reason}", budget_command(run, view.used_up))
+    if view.look is not None and view.look.round is not None and state in WORKING:
+        return _train(run, view.look.round, approve)
     if waiting is None or waiting.round is None or state in ("crashed", "stopped", "failed", "reached"):
         before = (
             f"round {view.answer.round} was {_said(view.answer.approved, view.answer.pairs)}" if view.answer else ""
@@ -62,6 +64,18 @@ def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
     if (given.kind == "approve") is not approve:
         raise InputError(said, "the first answer for a round counts")
     return said
+
+
+def _train(run: Run, round_: int, approve: bool) -> str:
+    """Say that a round's new pairs have been looked at; which of them are no good is said one by one, by choices."""
+    if not approve:
+        raise InputError(
+            f"{run.name} waits for a look at round {round_}'s new pairs, not for approval",
+            f"refuse pairs in the app: llamaduo-tui attach {called(run)}, then d",
+        )
+    if commands.answer(run.commands_file, round_, ("train",)) is None:
+        commands.send(run.commands_file, Command(kind="train", round=round_))
+    return f"round {round_}: looked at, it trains on the new pairs"
 
 
 def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -> str:

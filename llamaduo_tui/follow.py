@@ -97,6 +97,9 @@ def _watch(run: Run) -> RunView:
 
 
 def _ask(run: Run, view: RunView, new: list[Event]) -> None:
+    if view.look is not None and view.look in new:
+        answers = f"llamaduo-tui approve {called(run)}   (to see them: llamaduo-tui attach {called(run)}, then d)"
+        print(f"         it waits until you have looked: {answers}", flush=True)
     if view.approval is not None and view.approval in new:
         answers = f"llamaduo-tui approve {called(run)}   (or: reject, stop)"
         print(f"         it waits until you answer: {answers}", flush=True)

@@ -82,6 +82,7 @@ def details(status: dict[str, Any]) -> list[str]:
     lines += [f"  report: {status['report']}"] if status["report"] else []
     waits = {
         "waiting": f"  it waits: llamaduo-tui approve {status['run']}  (or: reject, stop)",
+        "waiting for a look": f"  it waits: llamaduo-tui approve {status['run']}  (the new pairs: attach, then d)",
         "waiting for budget": f"  it waits: llamaduo-tui approve {status['run']} --budget USD  (or: stop)",
         "crashed": f"  its worker is gone: llamaduo-tui resume {status['run']}",
     }
@@ -97,8 +98,9 @@ def best_decision(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _state(status: dict[str, Any]) -> str:
-    budget = status["state"] == "waiting" and status["waits_for"] == "budget"
-    return "waiting for budget" if budget else str(status["state"])
+    if status["state"] == "waiting" and status["waits_for"] in ("budget", "look"):
+        return f"waiting for {'a look' if status['waits_for'] == 'look' else 'budget'}"
+    return str(status["state"])
 
 
 def _place(status: dict[str, Any]) -> str:

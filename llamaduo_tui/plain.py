@@ -52,6 +52,10 @@ class Lines:
             case events.Log():
                 level = "" if event.level == "info" else f"{one_line(event.level, 10)}: "
                 return [level + one_line(event.message)]
+            case events.ApprovalRequested(stage="synthesize"):
+                return [f"waits until somebody has looked at {event.pairs:,} new pairs"]
+            case events.ApprovalGiven(stage="synthesize"):
+                return ["looked at: trains on the new pairs"]
             case events.ApprovalRequested():
                 return [f"waits for approval: {words.price(event)}. {one_line(event.reason)}"]
             case events.ApprovalGiven():

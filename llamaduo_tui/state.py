@@ -72,7 +72,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """All that a screen shows of a run."""
+    """All that a screen shows of a run.
+
+    `approval` is the open question whether to pay for another round, `look` the one whether somebody has looked at a
+    round's new pairs; `answer` and `seen` are the last answers to these.
+    """
 
     started: RunStarted | None = None
     began: float = 0.0
@@ -81,6 +85,8 @@ class RunView:
     usage: ServiceUsage | None = None
     approval: ApprovalRequested | None = None
     answer: ApprovalGiven | None = None
+    look: ApprovalRequested | None = None
+    seen: ApprovalGiven | None = None
     used_up: BudgetUsedUp | None = None
     logs: tuple[Log, ...] = ()
     outcome: RunFinished | None = None
@@ -105,7 +111,7 @@ def reduce(view: RunView, event: Event) -> RunView:
     view = replace(view, began=view.began or event.time, updated=event.time)
     match event:
         case RunStarted():
-            return replace(_interrupted(view), started=event, approval=None, used_up=None, outcome=None, failure=None)
+            return replace(_interrupted(view), started=event, outcome=None, failure=None)
         case StageStarted() | StageProgress() | TrainMetrics() | StageFinished():
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
@@ -115,6 +121,10 @@ def reduce(view: RunView, event: Event) -> RunView:
             return _with_section(view, replace(section, score=scores.score(event.decision)))
         case ServiceUsage():
             return replace(view, usage=event)
+        case ApprovalRequested(stage="synthesize"):
+            return replace(view, look=event)
+        case ApprovalGiven(stage="synthesize"):
+            return replace(view, look=None, seen=event)
         case ApprovalRequested():
             return replace(view, approval=event)
         case ApprovalGiven():
@@ -126,9 +136,9 @@ def reduce(view: RunView, event: Event) -> RunView:
         case Log():
             return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
         case RunFinished():
-            return replace(_interrupted(view), outcome=event, approval=None, used_up=None)
+            return replace(_interrupted(view), outcome=event)
         case RunFailed():
-            return replace(_interrupted(view), failure=event, approval=None, used_up=None)
+            return replace(_interrupted(view), failure=event)
     return view
 
 
@@ -195,6 +205,7 @@ def _either(new: float | None, old: float | None) -> float | None:
 
 
 def _interrupted(view: RunView) -> RunView:
+    """The view of a run whose worker is gone: nothing is at work, and nothing is asked."""
     sections = tuple(
         replace(
             section,
@@ -205,4 +216,4 @@ def _interrupted(view: RunView) -> RunView:
         )
         for section in view.sections
     )
-    return replace(view, sections=sections)
+    return replace(view, sections=sections, approval=None, look=None, used_up=None)

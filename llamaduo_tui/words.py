@@ -43,6 +43,8 @@ def explain(view: RunView, stopping: bool = False) -> str:
         return "Stopping: the stage at work saves what it has, so that `resume` goes on from there."
     if view.approval is not None:
         return "The target isn't reached yet. Another round costs service calls, so the run waits for your answer."
+    if view.look is not None:
+        return "The service has written new pairs, and it waits until you have looked: d shows them, a goes on."
     if view.used_up is not None:
         return "The budget is used up. What was paid for is kept, and the run waits until you raise it."
     if view.current is None:

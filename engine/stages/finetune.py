@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from engine import jsonl
+from engine import commands
+from engine.commands import Choices
 from engine.config import Migration
-from engine.coverage.prepare import DEV, TRAIN, read_dev, read_train
-from engine.events import Emit, StageProgress, TrainMetrics
+from engine.coverage.prepare import DEV, TRAIN, read_dev
+from engine.events import Emit, Log, StageProgress, TrainMetrics
 from engine.local.resolve import ResolvedModel
-from engine.rows import Message
 from engine.run import Manifest, Run, begin, file_hash, finish
 from engine.stages import child
+from engine.stages.merge import PAIRS, Merged, merge
 from engine.stages.model import local_model
 
 DECISIVE = ("coverage", "local", "finetune", "loop")
@@ -20,15 +22,26 @@ DECISIVE = ("coverage", "local", "finetune", "loop")
 
 
 def finetune(
-    settings: Migration, resolved: ResolvedModel, coverage: Path, synthetic: list[Path], folder: Path, emit: Emit
+    settings: Migration,
+    resolved: ResolvedModel,
+    coverage: Path,
+    synthetic: list[Path],
+    choices: Choices,
+    folder: Path,
+    emit: Emit,
 ) -> Manifest:
-    """Train on the train split and on `synthetic` (pairs.jsonl of earlier rounds); writes adapter/ and the manifest."""
+    """Train on the train split and on what people's choices leave of `synthetic`, the folders of earlier rounds.
+
+    Writes adapter/ and the manifest; a training that was begun under other settings or choices starts anew.
+    """
     from engine.local import finetune as local
 
     began = time.monotonic()
-    pairs = training_data(coverage, synthetic)
+    merged = merge(coverage, synthetic, choices)
     dev = [pair.messages for pair in read_dev(coverage)]
-    begin(folder, settings.digest(*DECISIVE))
+    begin(folder, " ".join(filter(None, [settings.digest(*DECISIVE), merged.choices])))
+    for level, message in _by_hand(merged):
+        emit(Log(level=level, message=message))
 
     dev_loss: float | None = None
 
@@ -49,20 +62,23 @@ def finetune(
         left = round(progress.seconds_remaining, 1) if progress.step else None
         emit(StageProgress(done=progress.step, total=progress.total_steps, unit="steps", seconds_left=left))
 
-    result = local.finetune(pairs, dev, resolved, settings, folder, told)
+    result = local.finetune(merged.chats, dev, resolved, settings, folder, told)
     return finish(
         folder,
         Manifest(
             stage="finetune",
             inputs={
                 str(path.relative_to(coverage.parent)): file_hash(path)
-                for path in [coverage / TRAIN, coverage / DEV, *synthetic]
-            },
+                for path in [coverage / TRAIN, coverage / DEV, *(past / PAIRS for past in synthetic)]
+            }
+            | ({"choices": merged.choices} if merged.choices else {}),
             settings=settings.digest(),
             seed=settings.loop.seed,
             counts={
                 "pairs": result.pairs,
                 "left_out": result.left_out,
+                "refused_by_hand": merged.refused_by_hand,
+                "kept_by_hand": merged.kept_by_hand,
                 "steps": result.steps,
                 "best_epoch": result.best_epoch,
                 "train_loss": round(result.train_loss, 4),
@@ -78,18 +94,21 @@ def finetune(
     )
 
 
-def training_data(coverage: Path, synthetic: list[Path]) -> list[list[Message]]:
-    """The chats to train on: merging is reading one list after the other."""
-    chats = [pair.messages for pair in read_train(coverage)]
-    return chats + [row["messages"] for path in synthetic for row in jsonl.read(path)]
+def _by_hand(merged: Merged) -> Iterator[tuple[str, str]]:
+    """What people changed, as log lines: level and message."""
+    if merged.choices:
+        yield "info", f"by hand: {merged.refused_by_hand:,} pairs refused, {merged.kept_by_hand:,} kept"
+    if merged.leaks:
+        yield "warning", f"{merged.leaks:,} pairs kept by hand are left out: they repeat dev or test prompts"
 
 
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     number = round_ or 0
-    synthetic = [run.round(n) / "synthesize" / "pairs.jsonl" for n in range(1, number)]
+    synthetic = [run.round(n) / "synthesize" for n in range(1, number)]
     settings = run.settings()
     resolved = local_model(run, settings, emit)
-    finetune(settings, resolved, run.coverage, synthetic, run.round(number) / "finetune", emit)
+    choices = commands.choices(run.commands_file)
+    finetune(settings, resolved, run.coverage, synthetic, choices, run.round(number) / "finetune", emit)
 
 
 if __name__ == "__main__":

@@ -80,19 +80,22 @@ class Harvest:
     def take(self, seed: Pair, written: Written) -> None:
         if written.problem:
             self.rejected.append({"reason": written.problem, "seed_id": seed.id})
-        kept = []
-        for pair in written.pairs:
-            if breach := self.contract.broken(pair["response"]):
+        offered = []
+        for row in (_row(pair, seed, self.generator, self.order.round) for pair in written.pairs):
+            if breach := self.contract.broken(row.messages[-1]["content"]):
                 reason = f"breaks the contract: {breach.partition(':')[0]}"
-                self.rejected.append({**pair, "reason": reason, "breach": breach, "seed_id": seed.id})
+                self._refuse(row, {"reason": reason, "breach": breach})
             else:
-                kept.append(pair)
-        offered = [_row(pair, seed, self.generator, self.order.round) for pair in kept]
-        for pair, row, refusal in zip(kept, offered, self.cleaner.refusals(offered), strict=True):
+                offered.append(row)
+        for row, refusal in zip(offered, self.cleaner.refusals(offered), strict=True):
             if refusal:
-                self.rejected.append({**pair, **refusal, "seed_id": seed.id})
+                self._refuse(row, refusal)
             elif self.missing:
                 self.accepted.append(row)
+
+    def _refuse(self, row: SyntheticPair, refusal: dict[str, str]) -> None:
+        """Keep a refused row; its prompt's id may be its twin's, so it goes by the hash of all its messages."""
+        self.rejected.append({**row.to_row(), "id": prompt_id(row.messages), **refusal})
 
 
 class Written(NamedTuple):

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from engine import commands, jsonl
+from engine.commands import Choice
 from engine.run import Run, manifest
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
@@ -48,9 +50,28 @@ def pause_and_go_on(root: Path) -> None:
     assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
 
 
+def look_at_the_new_pairs(root: Path, run: Run) -> None:
+    """Before they are trained on a person refuses one; what is said once counts, and a new worker doesn't ask again."""
+    wait_until(root, "waiting")
+    llamaduo(root, "reject", "tiny", status=2)
+    refused = next(jsonl.read(run.round(1) / "synthesize" / "pairs.jsonl"))["id"]
+    commands.send(run.commands_file, Choice(round=1, pairs=[refused], keep=False))
+    assert manifest(run.round(2) / "finetune") is None
+    llamaduo(root, "approve", "tiny")
+    while (trained := manifest(run.round(2) / "finetune")) is None:
+        time.sleep(0.1)
+    before = manifest(run.round(1) / "finetune")
+    assert before is not None
+    assert trained.counts["pairs"] == before.counts["pairs"] + 4
+    assert (trained.counts["refused_by_hand"], trained.counts["kept_by_hand"]) == (1, 0)
+    assert "choices" in trained.inputs
+
+
 @pytest.mark.timeout(600)
 def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path: Path) -> None:
-    tiny_migration.write_text(tiny_migration.read_text().replace('approval = "auto"', 'approval = "ask"'))
+    run = Run(tmp_path / "runs" / "tiny")
+    text = tiny_migration.read_text().replace('approval = "auto"', 'approval = "ask"')
+    tiny_migration.write_text(text.replace("[synthesis]", "[synthesis]\nreview = true"))
     root = tmp_path / "runs"
     llamaduo(root, "run", str(tiny_migration), "--detach")
     pause_and_go_on(root)
@@ -64,8 +85,9 @@ def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path
     assert wait_until(root, "waiting")["calls"] == waiting["calls"], "nothing is paid for again"
 
     llamaduo(root, "approve", "tiny", "--pairs", "5")
-    llamaduo(root, "logs", "tiny", "-f", status=3)
-    written = manifest(Run(root / "tiny").round(1) / "synthesize")
-    assert written is not None
+    while (written := manifest(run.round(1) / "synthesize")) is None:
+        time.sleep(0.1)
     assert written.counts["accepted"] == 5
+    look_at_the_new_pairs(root, run)
+    llamaduo(root, "logs", "tiny", "-f", status=3)
     assert "has ended" in llamaduo(root, "resume", "tiny", status=3)

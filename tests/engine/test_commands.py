@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import commands
-from engine.commands import Command, Kind
+from engine.commands import Choice, Command, Kind
 
 sent = st.lists(
     st.builds(Command, kind=st.sampled_from(["approve", "reject", "stop"]), round=st.none() | st.integers(0, 3))
@@ -36,6 +36,27 @@ def test_a_change_of_mind_is_too_late(tmp_path: Path, kind: Kind) -> None:
     commands.send(path, Command(kind="reject" if kind == "approve" else "approve", round=1))
 
     assert commands.answer(path, 1) == first
+
+
+chosen = st.lists(
+    st.builds(Choice, round=st.integers(1, 2), pairs=st.lists(st.sampled_from("abc"), max_size=3), keep=st.booleans())
+)
+
+
+@given(sent=chosen)
+def test_of_the_choices_for_a_pair_the_newest_counts(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[Choice]
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "commands.jsonl"
+    commands.send(path, Command(kind="approve", round=1))
+    for choice in sent:
+        commands.send(path, choice)
+    path.open("a").write('{"kind": "choose", "round": 1, "pairs": [7], "keep": true}\n')
+
+    for (round_, id_), keep in commands.choices(path).items():
+        naming = [choice for choice in sent if choice.round == round_ and id_ in choice.pairs]
+        assert keep is naming[-1].keep
+    assert commands.answer(path, 1, ("train",)) is None, "a choice is no answer"
 
 
 def test_each_command_has_an_id_of_its_own() -> None:

@@ -96,6 +96,17 @@ def test_the_first_answer_counts(make_run: MakeRun) -> None:
     assert len(commands.read(run.commands_file)) == 1
 
 
+def test_a_look_is_answered_once(make_run: MakeRun) -> None:
+    run = make_run([*story.to_approval(), *story.to_look()])
+    run.write_status(Status(state="waiting", process=Process.of(os.getpid()), heartbeat=time.time()))
+    with pytest.raises(InputError, match="waits for a look at round 1's new pairs"):
+        control.answer(run, approve=False)
+    for _ in range(2):
+        assert control.answer(run, approve=True) == "round 1: looked at, it trains on the new pairs"
+    assert [command.kind for command in commands.read(run.commands_file)] == ["train"]
+    assert commands.answer(run.commands_file, 1) is None
+
+
 def test_a_run_that_asks_nothing_takes_no_answer(make_run: MakeRun) -> None:
     with pytest.raises(InputError, match="it is new"):
         control.answer(make_run(), approve=True)

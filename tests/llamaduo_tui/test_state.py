@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.events import (
+    ApprovalGiven,
     BudgetChanged,
     BudgetUsedUp,
     Event,
@@ -27,6 +28,19 @@ from llamaduo_tui.state import LOG_LINES, LOSS_POINTS, RunView, reduce
 def view_of(events: list[Event]) -> RunView:
     numbered = [replace(event, seq=n + 1, time=1000.0 + n) for n, event in enumerate(events)]
     return functools.reduce(reduce, numbered, RunView())
+
+
+def test_a_look_at_new_pairs_is_another_question_than_approval() -> None:
+    asked = [*story.to_approval(), *story.to_look()]
+    view = view_of(asked)
+    assert view.look is not None
+    assert (view.look.round, view.look.pairs, view.approval) == (1, 120, None)
+    answer = ApprovalGiven(round=1, stage="synthesize", approved=True, pairs=120, command="c2")
+    after = view_of([*asked, answer])
+    assert (after.look, after.seen) == (None, replace(answer, seq=len(asked) + 1, time=1000.0 + len(asked)))
+    assert after.answer is not None
+    assert after.answer.command == "c1"
+    assert view_of([*asked, RunFinished(state="stopped", reason="")]).look is None
 
 
 def test_the_timeline_is_in_order_with_the_sealed_test_last() -> None:

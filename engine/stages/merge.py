@@ -1,0 +1,82 @@
+"""The merge: what a round trains on, the train split and all synthetic pairs so far, as people chose among them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import jsonl
+from engine.commands import Choices
+from engine.coverage.duplicates import NearDuplicates, comparable_text
+from engine.coverage.prepare import read_guard, read_train
+from engine.jsonl import Row
+from engine.rows import Message, prompt_id
+
+PAIRS = "pairs.jsonl"
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The chats to train on, and how people's choices changed them.
+
+    `leaks` counts pairs that a person kept but that repeat a dev or test prompt: these are never trained on. `choices`
+    is 16 hex digits of those that had an effect, "" where none had.
+    """
+
+    chats: list[list[Message]]
+    refused_by_hand: int
+    kept_by_hand: int
+    leaks: int
+    choices: str
+
+
+def merge(coverage: Path, synthetic: list[Path], choices: Choices) -> Merged:
+    """Read the train split and the pairs in `synthetic`, the folders of earlier rounds' synthesis.
+
+    A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
+    """
+    written = [(row["round"], row) for folder in synthetic for row in jsonl.read(folder / PAIRS)]
+    refused = [(round_, row["id"]) for round_, row in written if choices.get((round_, row["id"])) is False]
+    out = set(refused)
+    accepted = [row for round_, row in written if (round_, row["id"]) not in out]
+    wanted = list(_kept_by_hand(synthetic, choices))
+    guard = Guard(coverage) if wanted else None
+    kept = [row for row in wanted if guard is not None and not guard.leaks(row["messages"])]
+    changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
+    return Merged(
+        chats=[pair.messages for pair in read_train(coverage)] + [row["messages"] for row in accepted + kept],
+        refused_by_hand=len(refused),
+        kept_by_hand=len(kept),
+        leaks=len(wanted) - len(kept),
+        choices=hashlib.sha256(repr(changed).encode()).hexdigest()[:16] if changed else "",
+    )
+
+
+class Guard:
+    """Tells the prompts that dev and test must not meet in training, by their fingerprints."""
+
+    def __init__(self, coverage: Path) -> None:
+        self._near = NearDuplicates()
+        self._ids = set()
+        for row in read_guard(coverage):
+            self._near.add_fingerprint(row)
+            self._ids.add(row["id"])
+
+    def leaks(self, messages: list[Message]) -> bool:
+        """Whether a chat's prompt is one of dev or test, or nearly so."""
+        prompt = messages[:-1]
+        return prompt_id(prompt) in self._ids or self._near.twin(comparable_text(prompt)) is not None
+
+
+def _kept_by_hand(synthetic: list[Path], choices: Choices) -> Iterator[Row]:
+    """The rows that the filters refused and a person kept, each once."""
+    kept = {key for key, keep in choices.items() if keep}
+    for folder in synthetic if kept else ():
+        for row in jsonl.read(folder / REJECTED):
+            key = (row.get("round"), row.get("id"))
+            if key in kept:
+                kept.discard(key)
+                yield row
