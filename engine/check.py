@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -130,27 +131,32 @@ def _main() -> int:
 def _quote(settings: Migration) -> Quote:
     """Load the data, find the model (which is fetched where it is not here yet), and estimate."""
     from engine.local.device import find_device
-    from engine.local.resolve import default_cache, resolve
+    from engine.local.resolve import ResolvedModel, default_cache, resolve
     from engine.quote import quote
+    from engine.stages.model import misfits
 
-    pairs, dropped = load(settings.coverage)
+    local = settings.local
+
+    @cache
+    def resolved() -> ResolvedModel:
+        return resolve(local.model, local.revision, default_cache(), lambda line: print(line, file=sys.stderr))
+
+    pairs, dropped = load(settings.coverage, misfits(settings, resolved))
     if dropped:
         first = f"the first, line {dropped[0].line}: {dropped[0].reason}"
         print(f"{len(dropped)} rows would be dropped; {first}", file=sys.stderr)
     if broken := breaches(settings, pairs):
         first = f"the first, {broken[0]}"
         print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
-    local = settings.local
-    resolved = resolve(local.model, local.revision, default_cache(), lambda line: print(line, file=sys.stderr))
     splits = split(pairs, settings.coverage.split)
     check_splits(splits, len(pairs))
-    return quote(settings, splits, prompts.load(settings.judge.prompts), resolved, find_device())
+    return quote(settings, splits, prompts.load(settings.judge.prompts), resolved(), find_device())
 
 
 def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:
     """Where coverage responses themselves break the contract, and how: they, or it, should be mended first."""
     terms = contract.load(settings.task.contract)
-    found = ((pair.source, terms.broken(pair.target)) for pair in pairs)
+    found = ((pair.source, terms.broken(pair.target)) for pair in pairs if not pair.target_calls)
     return [f"{source}: {breach}" for source, breach in found if breach]
 
 

@@ -34,7 +34,7 @@ SANDBOX_MODEL = "sandbox"
 """The service model's name that stands for the offline sandbox, started by the worker."""
 
 SECRET = re.compile(r"key|secret|password|credential|authorization|(^|[-_])token$", re.IGNORECASE)
-OURS = {"model", "messages", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
+OURS = {"model", "messages", "tools", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
 """Request parameters that other settings stand for, or that would break the budget or the reading of replies."""
 
 

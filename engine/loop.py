@@ -9,8 +9,6 @@ Complete stages are passed over, so that a worker which comes back walks to wher
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from engine import commands, jsonl, reviews, verdict
 from engine.commands import Label
-from engine.coverage.prepare import prepare, read_train
+from engine.coverage.prepare import read_train
 from engine.errors import StageError
 from engine.events import Emit, RoundScored, RunFinished
 from engine.reviews import ResponseKey, Reviews
-from engine.rows import Verdict
-from engine.run import Manifest, file_hash, finish, manifest
+from engine.rows import Verdict, prompt_text
+from engine.run import Manifest, manifest
 from engine.service.models import price
 from engine.stages import report
 from engine.stages.judge import judge
@@ -57,28 +55,8 @@ async def migrate(worker: Worker) -> RunFinished:
 
 
 async def _coverage(worker: Worker) -> None:
-    folder, settings = worker.run.coverage, worker.settings
-
-    async def work(_: Emit) -> Manifest:
-        began = time.monotonic()
-        counts = await asyncio.to_thread(prepare, settings, folder)
-        return finish(
-            folder,
-            Manifest(
-                stage="coverage",
-                inputs={settings.coverage.source: _source_hash(settings.coverage.source)},
-                settings=settings.digest(),
-                seed=settings.loop.seed,
-                counts=counts,
-                seconds=round(time.monotonic() - began, 2),
-            ),
-        )
-
-    await worker.stage("coverage", None, folder, work)
-
-
-def _source_hash(source: str) -> str:
-    return file_hash(Path(source)) if Path(source).is_file() else ""
+    folder = worker.run.coverage
+    await worker.stage("coverage", None, folder, lambda _: worker.child("coverage", 0, folder))
 
 
 async def _look(worker: Worker, number: int) -> None:
@@ -243,6 +221,6 @@ def _writing_cost(worker: Worker, pairs: int) -> float | None:
     train = read_train(worker.run.coverage)
     if prices is None:
         return None
-    tokens = sum(len(message["content"]) for pair in train for message in pair.messages) / len(train) / 4
+    tokens = sum(len(prompt_text(pair.messages, pair.tools)) for pair in train) / len(train) / 4
     calls = pairs / worker.settings.synthesis.pairs_per_call
     return calls * (tokens + 400) * prices[0] + pairs * tokens * prices[1]

@@ -22,7 +22,7 @@ from engine.local.device import Device, activation_bytes, training_micro_batch
 from engine.local.load import explained, trusts
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
-from engine.rows import Pair
+from engine.rows import Pair, prompt_text
 from engine.service.models import price
 from engine.service.prompts import Prompts
 
@@ -169,7 +169,7 @@ def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
 
 
 def _tokens(pair: Pair) -> float:
-    return sum(len(message["content"]) for message in pair.messages) / 4
+    return len(prompt_text(pair.messages, pair.tools)) / 4
 
 
 def _matrix_rate(device: Device) -> float:

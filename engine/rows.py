@@ -3,19 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
-from dataclasses import asdict, dataclass
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+Tool = dict[str, Any]
+"""The definition of a function that the assistant may call, in OpenAI's form: `type` and `function`."""
+
+
+class Called(TypedDict):
+    """The function that is called; `arguments` is the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call that the assistant makes, in OpenAI's form."""
+
+    id: str
+    type: str
+    function: Called
+
 
 CONTRACT = "contract"
 """Stands in a verdict for the judge that was not asked, as the response breaks the task's contract."""
 
 
 class Message(TypedDict):
-    """One chat message, as every provider takes it."""
+    """One chat message, as every provider takes it; one of the role `tool` holds the result of a call."""
 
     role: str
     content: str
+    tool_calls: NotRequired[list[ToolCall]]
+    tool_call_id: NotRequired[str]
+
+
+class Chat(NamedTuple):
+    """A chat that ends with the assistant's target, and the tools that it was offered."""
+
+    messages: list[Message]
+    tools: list[Tool]
 
 
 class RowMixin:
@@ -29,13 +59,14 @@ class RowMixin:
 class Pair(RowMixin):
     """A prompt with a response that somebody was happy with: coverage or synthetic.
 
-    The last of `messages` is the assistant's target; those before it are the prompt.
+    The last of `messages` is the assistant's target; those before it are the prompt, and so are `tools`.
     """
 
     id: str
     messages: list[Message]
     category: str = ""
     source: str = ""
+    tools: list[Tool] = field(default_factory=list)
 
     @property
     def prompt(self) -> list[Message]:
@@ -43,7 +74,22 @@ class Pair(RowMixin):
 
     @property
     def target(self) -> str:
-        return self.messages[-1]["content"]
+        return message_text(self.messages[-1])
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether the assistant calls a tool, in the prompt or as the target."""
+        return any("tool_calls" in message for message in self.messages)
+
+    @property
+    def target_calls(self) -> bool:
+        """Whether the target itself is a call."""
+        return "tool_calls" in self.messages[-1]
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is one question and a text, which every chat template shows."""
+        return len(self.messages) == 2 and not self.tools and not self.calls_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +102,15 @@ class SyntheticPair(RowMixin):
     generator: str
     seed_id: str
     round: int
+    tools: list[Tool] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Response(RowMixin):
-    """One sampled answer of the local LLM to one prompt; `adapter` is "" for the untuned model."""
+    """One sampled answer to one prompt; `adapter` is "" for the untuned model and for the service.
+
+    `reference` is the target as the local LLM would write it, where that is another text: a tool call.
+    """
 
     id: str
     sample: int
@@ -72,6 +122,13 @@ class Response(RowMixin):
     completion_tokens: int
     model: str
     adapter: str
+    tools: list[Tool] = field(default_factory=list)
+    reference: str = ""
+
+    @property
+    def expected(self) -> str:
+        """The target in the form that the response is to have."""
+        return self.reference or self.target
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +146,20 @@ class Verdict(RowMixin):
     error: str
 
 
-def prompt_text(messages: list[Message]) -> str:
-    """A prompt as a person reads it: the one user message, or each turn behind its role."""
-    if len(messages) == 1:
+def message_text(message: Message) -> str:
+    """A message as a person reads it: its text, then each call as a JSON object on a line of its own."""
+    calls = [call["function"] for call in message.get("tool_calls", [])]
+    lines = [f'{{"name": {_json(call["name"])}, "arguments": {call["arguments"]}}}' for call in calls]
+    return "\n".join([message["content"], *lines] if message["content"] else lines)
+
+
+def prompt_text(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    """A prompt as a person reads it: the one user message, or the tools and each turn behind its role."""
+    if [message["role"] for message in messages] == ["user"] and not tools:
         return messages[0]["content"]
-    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
+    defined = "\n".join(_json(tool["function"]) for tool in tools)
+    turns = [f"[{message['role']}]\n{message_text(message)}" for message in messages]
+    return "\n\n".join([f"[tools]\n{defined}", *turns] if tools else turns)
 
 
 def normalise(text: str) -> str:
@@ -101,7 +167,12 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def prompt_id(prompt: list[Message]) -> str:
-    """The identity of a pair: 16 hex digits of the SHA-256 of its normalised prompt."""
-    text = "\x1e".join(f"{m['role']}\x1f{normalise(m['content'])}" for m in prompt)
-    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:16]
+def prompt_id(prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    """The identity of a pair: 16 hex digits of the SHA-256 of its normalised prompt, tool definitions included."""
+    parts = [f"{m['role']}\x1f{normalise(message_text(m))}" for m in prompt]
+    parts += [f"tools\x1f{json.dumps(tool, sort_keys=True)}" for tool in tools]
+    return hashlib.sha256("\x1e".join(parts).encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,11 +79,12 @@ def row(line: bytes) -> dict[str, Any]:
 
 def is_chat(messages: Any) -> bool:
     """Whether a value of a row is a chat of at least one message."""
-    return (
-        isinstance(messages, list)
-        and bool(messages)
-        and all(isinstance(m, dict) and _is_text(m.get("role")) and _is_text(m.get("content")) for m in messages)
-    )
+    return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
+
+
+def are_tools(tools: Any) -> bool:
+    """Whether a value of a row is a list of tool definitions."""
+    return _is_list(tools, lambda tool: isinstance(tool.get("function"), dict))
 
 
 def start_of(text: str, firsts: Counter[str]) -> str:
@@ -99,6 +100,23 @@ def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
         first, _, rest = item.start.partition("\n")
         start = rest if firsts[first] >= SHARED and rest.strip() else item.start
         item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
+
+
+def _is_message(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and _is_text(message.get("role"))
+        and _is_text(message.get("content"))
+        and _is_list(message.get("tool_calls", []), lambda call: _is_called(call.get("function")))
+    )
+
+
+def _is_called(function: Any) -> bool:
+    return isinstance(function, dict) and _is_text(function.get("name")) and _is_text(function.get("arguments"))
+
+
+def _is_list(value: Any, holds: Callable[[dict[str, Any]], bool]) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) and holds(item) for item in value)
 
 
 def _is_text(value: Any) -> bool:

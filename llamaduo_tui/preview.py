@@ -53,7 +53,9 @@ def look(coverage: Coverage) -> Preview:
         dropped=len(dropped),
         reasons=Counter(_kind(row.reason) for row in dropped).most_common(SHOWN),
         **{name: len(part) for name, part in splits._asdict().items()},
-        samples=[Sample(one_line(prompt_text(pair.prompt)), one_line(pair.target)) for pair in pairs[:SHOWN]],
+        samples=[
+            Sample(one_line(prompt_text(pair.prompt, pair.tools)), one_line(pair.target)) for pair in pairs[:SHOWN]
+        ],
     )
 
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from engine import commands, jsonl
+from engine import commands
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.rows import Response, Verdict, prompt_text
 from engine.run import Run
-from llamaduo_tui.offsets import explained, is_chat, line_at, lines, shorten, start_of
+from llamaduo_tui.offsets import are_tools, explained, is_chat, line_at, lines, shorten, start_of
 from llamaduo_tui.offsets import row as row_of
-from llamaduo_tui.scores import Changes, score
 
 Part = int | None
 """A round, or None for the sealed test, as in `engine.commands.Label`."""
@@ -61,16 +60,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows.
-
-    `changes` are the prompts that moved by more than the judge wavers, as the round's decision says; None without.
-    """
+    """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows."""
 
     part: Part
     items: dict[str, Item]
     unreadable: int
     judged: bool
-    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +143,7 @@ class Review:
         return Answer(
             part,
             item,
-            Response(**{key: row[key] for key in _RESPONSE}),
+            Response(**{key: row[key] for key in _RESPONSE | _ADDED if key in row}),
             sorted(verdicts, key=lambda v: (v.judge, v.repeat)),
         )
 
@@ -192,12 +187,7 @@ class Review:
         judged = self._file(part, "judge")
         with explained(judged):
             unreadable += _score(items, lines(judged))
-        return Round(part, items, unreadable, judged.exists(), self._changes(part))
-
-    def _changes(self, part: Part) -> Changes | None:
-        with explained(file := self.run.decision_file(part or 0)):
-            found = score(jsonl.read_json(file) or {}) if part is not None else None
-        return found.changes if found is not None else None
+        return Round(part, items, unreadable, judged.exists())
 
 
 def arrange(
@@ -209,10 +199,7 @@ def arrange(
 ) -> list[Item]:
     """The items of a round that a filter and a search keep, in an order; those without scores come last."""
     items = [item for item in round_.items.values() if found is None or item.id in found]
-    if keep in ("regressed", "improved") and round_.changes is not None:
-        moved = set(round_.changes.regressed if keep == "regressed" else round_.changes.improved)
-        items = [item for item in items if item.id in moved]
-    elif keep == "regressed":
+    if keep == "regressed":
         items = [item for item in items if item.change is not None and item.change < 0]
     elif keep == "improved":
         items = [item for item in items if item.change is not None and item.change > 0]
@@ -299,7 +286,8 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
 
 
 def _searched(row: dict[str, Any]) -> str:
-    return "\n".join((prompt_text(row["prompt"]), row["target"], row["response"])).casefold()
+    prompt = prompt_text(row["prompt"], row.get("tools", ()))
+    return "\n".join((prompt, row["target"], row["response"])).casefold()
 
 
 def _is_response(row: dict[str, Any]) -> bool:
@@ -311,6 +299,8 @@ def _is_response(row: dict[str, Any]) -> bool:
         and isinstance(row["response"], str)
         and isinstance(row["finish_reason"], str)
         and is_chat(row["prompt"])
+        and are_tools(row.get("tools", []))
+        and isinstance(row.get("reference", ""), str)
     )
 
 
@@ -333,5 +323,8 @@ def _is_score(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and 1 <= value <= 100)
 
 
-_RESPONSE = {field.name for field in fields(Response)}
+_ADDED = {"tools", "reference"}
+"""Fields that responses of older runs don't have."""
+
+_RESPONSE = {field.name for field in fields(Response)} - _ADDED
 _VERDICT = {field.name for field in fields(Verdict)}

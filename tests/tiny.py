@@ -13,6 +13,16 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+TOOLS = (
+    "{% if tools %}{{ '<|im_start|>tools\n' }}{% for tool in tools %}{{ tool | tojson + '\n' }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endif %}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{% if message.content %}{{ message['content'] }}{% endif %}{% for call in message.tool_calls or [] %}"
+    "{{ '<tool_call>\n{\"name\": ' + call.function.name | tojson + ', \"arguments\": ' }}"
+    "{{ call.function.arguments | tojson + '}\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""As models of the Qwen family do it: ChatML with tool definitions, calls and results."""
+
 
 def make_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
     """One token a byte, and the control tokens <|endoftext|>, <|im_start|> and <|im_end|> as 0, 1 and 2."""
@@ -32,9 +42,9 @@ def make_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(folder: Path) -> None:
+def make_model(folder: Path, template: str = CHATML) -> None:
     """Save the model with its tokenizer; the same weights each time."""
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(template)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(

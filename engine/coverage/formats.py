@@ -15,7 +15,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from engine.config import Columns
-from engine.rows import Message
+from engine.coverage import tools
+from engine.coverage.errors import RowError
+from engine.rows import Message, Tool, message_text
 
 PROMPT = ("prompt", "instruction", "question", "query", "input", "user")
 RESPONSE = ("response", "completion", "output", "answer", "target", "assistant")
@@ -24,15 +26,13 @@ CATEGORY = ("category",)
 CONTEXT = ("input", "context")
 """What Alpaca and Dolly keep beside the instruction; it belongs to the prompt."""
 
-NO_TOOLS = "tool calls are not supported yet"
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+FOLLOWERS = {"system": ["user"], "user": ["assistant"], "assistant": ["user"], "tool": ["assistant", "tool", "user"]}
+"""Who may speak after whom; after calls of the assistant come their results."""
+
 MAX_CATEGORY = 100
 
 _BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
-
-
-class RowError(Exception):
-    """A record that cannot be used; its text is the reason."""
 
 
 class Names(NamedTuple):
@@ -75,18 +75,31 @@ def check_table(fields: tuple[str, ...], columns: Columns) -> None:
 def to_messages(record: Any, columns: Columns) -> list[Message]:
     """The chat of a record: a system message or none, then user and assistant in turn; the assistant ends it.
 
+    Between a call of the assistant and what it makes of it stand the results, of the role `tool`.
+
     Raises RowError with the reason why the record cannot be used.
     """
     if not isinstance(record, dict):
         raise RowError(f"not a JSON object but {_kind(record)}")
     names = find_names(tuple(record), columns)
-    messages = [_message(turn) for turn in _turns_of(record, names, columns)]
+    messages = [message for turn in _turns_of(record, names, columns) for message in _messages(turn)]
     if names.system is not None and not (messages and messages[0]["role"] == "system"):
         messages.insert(0, Message(role="system", content=_text(record[names.system], "system prompt")))
     if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
         del messages[0]
     _check(messages)
+    tools.renumber(messages)
     return messages
+
+
+def tools_of(record: dict[str, Any], columns: Columns) -> list[Tool]:
+    """The functions that the recorded request offers to the assistant, mostly none. Raises RowError."""
+    if columns.prompt is not None or columns.response is not None:
+        return []
+    found = tools.definitions(record) or tools.definitions(_request(record) or {})
+    if _BAD_TEXT.search(json.dumps(found, ensure_ascii=False)):
+        raise RowError("a tool's definition holds a lone surrogate")
+    return found
 
 
 def category_of(record: dict[str, Any], columns: Columns) -> str:
@@ -100,8 +113,6 @@ def category_of(record: dict[str, Any], columns: Columns) -> str:
 
 def _turns_of(record: dict[str, Any], names: Names, columns: Columns) -> list[Any]:
     if columns.prompt is None and columns.response is None:
-        if record.get("tools") or record.get("functions"):
-            raise RowError(NO_TOOLS)
         if record.get("messages") is not None:
             turns = _list(record["messages"])
             return turns if _answered(turns) or _reply(record) is None else [*turns, *_replied(record)]
@@ -128,8 +139,6 @@ def _request(record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _asked(request: dict[str, Any]) -> list[Any]:
-    if request.get("tools") or request.get("functions"):
-        raise RowError(NO_TOOLS)
     if request.get("messages") is None:
         raise RowError("no messages in the request")
     system = request.get("system")
@@ -192,19 +201,48 @@ def _list(messages: Any) -> list[Any]:
     return messages
 
 
-def _message(turn: Any) -> Message:
+def _messages(turn: Any) -> list[Message]:
+    """The messages of a turn: Anthropic's user turns hold results beside the text, or nothing else."""
     if not isinstance(turn, dict):
         raise RowError(f"a message is {_kind(turn)}, not an object")
     role = turn.get("role")
-    if role in ("tool", "function") or turn.get("tool_calls") or turn.get("function_call"):
-        raise RowError(NO_TOOLS)
+    if role == "function":
+        raise RowError(tools.OLD_FORM)
     if not isinstance(role, str) or role not in ROLES:
         raise RowError("a message has no role" if role is None else f"unknown role {_shown(role)}")
-    content = _text(turn.get("content"), "content")
-    if _BAD_TEXT.search(content):
-        kind = "a NUL character" if "\0" in content else "a lone surrogate or bytes that are not UTF-8"
+    if role != "assistant" and (turn.get("tool_calls") or turn.get("function_call")):
+        raise RowError(f"a tool call by the {role}")
+    content = turn.get("content")
+    if role == "assistant":
+        message = _message("assistant", _without(content, "tool_use"))
+        if calls := tools.calls(turn):
+            message["tool_calls"] = calls
+        if _BAD_TEXT.search(message_text(message)):
+            raise RowError("a tool call holds a lone surrogate")
+        return [message]
+    if role == "tool":
+        message = _message("tool", content)
+        message["tool_call_id"] = str(turn.get("tool_call_id") or "")
+        return [message]
+    results = tools.results(turn)
+    said = _without(content, "tool_result")
+    spoken = [_message(ROLES[role], said)] if said or not results else []
+    return [*(message for result in results for message in _messages(result)), *spoken]
+
+
+def _message(role: str, content: Any) -> Message:
+    text = _text(content, "content")
+    if _BAD_TEXT.search(text):
+        kind = "a NUL character" if "\0" in text else "a lone surrogate or bytes that are not UTF-8"
         raise RowError(f"the {role}'s text holds {kind}")
-    return Message(role=ROLES[role], content=content)
+    return Message(role=role, content=text)
+
+
+def _without(content: Any, kind: str) -> Any:
+    """A content without its parts of a kind."""
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not (isinstance(part, dict) and part.get("type") == kind)]
 
 
 def _text(value: Any, what: str) -> str:
@@ -226,8 +264,6 @@ def _part(part: Any) -> str:
     if isinstance(part, dict) and isinstance(part.get("text"), str):
         return str(part["text"])
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in ("tool_use", "tool_result"):
-        raise RowError(NO_TOOLS)
     raise RowError(f"content has a part that is not text ({_shown(kind) if kind else _kind(part)})")
 
 
@@ -235,12 +271,14 @@ def _check(messages: list[Message]) -> None:
     if not messages or messages[-1]["role"] != "assistant":
         raise RowError("no assistant turn at the end")
     turns = messages[1:] if messages[0]["role"] == "system" else messages
-    for number, turn in enumerate(turns):
-        expected = "assistant" if number % 2 else "user"
-        if turn["role"] != expected:
-            raise RowError(f"wrong role order: {turn['role']} where {expected} should be (turn {number + 1})")
-        if not turn["content"].strip():
+    expected = FOLLOWERS["system"]
+    for number, turn in enumerate(turns, 1):
+        if turn["role"] not in expected:
+            wanted = " or ".join(expected)
+            raise RowError(f"wrong role order: {turn['role']} where {wanted} should be (turn {number})")
+        if not message_text(turn).strip() and turn["role"] != "tool":
             raise RowError("empty response" if turn is turns[-1] else "empty prompt")
+        expected = ["tool"] if turn.get("tool_calls") else FOLLOWERS[turn["role"]]
 
 
 def _require(names: Names, fields: Collection[str]) -> tuple[str, str]:

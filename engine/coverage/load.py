@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.config import Coverage
+from engine.config import Columns, Coverage
 from engine.coverage import sources
-from engine.coverage.formats import RowError, category_of, to_messages
+from engine.coverage.errors import RowError
+from engine.coverage.formats import category_of, to_messages, tools_of
 from engine.coverage.sources import Dropped
 from engine.errors import InputError
-from engine.rows import Message, Pair, prompt_id
+from engine.rows import Pair, prompt_id, prompt_text
 
 __all__ = ["Dropped", "Loaded", "load"]
 
@@ -21,8 +23,10 @@ class Loaded(NamedTuple):
     dropped: list[Dropped]
 
 
-def load(coverage: Coverage) -> Loaded:
+def load(coverage: Coverage, misfit: Callable[[Pair], str] = lambda _: "") -> Loaded:
     """Read a coverage dataset; of the rows with the same prompt the first is kept.
+
+    `misfit` says why the local model cannot take a pair, or "" where it can.
 
     Raises InputError where there is no such file or dataset, it cannot be read, or none of its rows can be used.
     """
@@ -34,13 +38,13 @@ def load(coverage: Coverage) -> Loaded:
             dropped.append(record)
             continue
         try:
-            messages = to_messages(record.value, coverage.columns)
-            _check_size(messages)
+            pair = _pair(record, coverage.columns, label)
         except RowError as error:
             dropped.append(record.dropped(str(error)))
             continue
-        category = category_of(record.value, coverage.columns)
-        pair = Pair(prompt_id(messages[:-1]), messages, category, f"{label}:{record.line}")
+        if reason := misfit(pair):
+            dropped.append(record.dropped(reason))
+            continue
         twin = pairs.setdefault(pair.id, pair)
         if twin is not pair:
             dropped.append(record.dropped(_same_prompt(pair, twin), twin.id))
@@ -49,9 +53,12 @@ def load(coverage: Coverage) -> Loaded:
     return Loaded(list(pairs.values()), dropped)
 
 
-def _check_size(messages: list[Message]) -> None:
-    if sum(len(message["content"]) for message in messages) > sources.MAX_ROW:
+def _pair(record: sources.Record, columns: Columns, label: str) -> Pair:
+    messages, tools = to_messages(record.value, columns), tools_of(record.value, columns)
+    if len(prompt_text(messages, tools)) > sources.MAX_ROW:
         raise RowError(sources.TOO_LARGE)
+    category = category_of(record.value, columns)
+    return Pair(prompt_id(messages[:-1], tools), messages, category, f"{label}:{record.line}", tools)
 
 
 def _same_prompt(pair: Pair, twin: Pair) -> str:

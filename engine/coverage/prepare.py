@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import jsonl
@@ -20,13 +21,14 @@ FINGERPRINTS = "fingerprints.jsonl"
 """Of dev and test: what later guards them against leaks without opening them."""
 
 
-def prepare(settings: Migration, folder: Path) -> dict[str, int]:
+def prepare(settings: Migration, folder: Path, misfit: Callable[[Pair], str] = lambda _: "") -> dict[str, int]:
     """Load, split and write the coverage dataset; returns the counts of rows by what became of them.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
-    `train`, `dev` and `test` are the rest. Raises InputError where the data cannot be used or a split stays empty.
+    `train`, `dev` and `test` are the rest. `misfit` is as `load` takes it.
+    Raises InputError where the data cannot be used or a split stays empty.
     """
-    pairs, dropped = load(settings.coverage)
+    pairs, dropped = load(settings.coverage, misfit)
     splits = split(pairs, settings.coverage.split)
     check_splits(splits, len(pairs))
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))

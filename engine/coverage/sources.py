@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from engine.config import Columns
-from engine.coverage.formats import RowError, check_table
+from engine.coverage.errors import RowError
+from engine.coverage.formats import check_table
 from engine.errors import InputError
 from engine.rows import RowMixin
 

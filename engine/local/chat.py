@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from engine.errors import InputError
-from engine.rows import Message
+from engine.rows import Message, Tool
+
+CHOOSE = "use only roles that the model knows (some know no system role), or choose another model"
 
 
 @dataclass(frozen=True)
@@ -21,28 +25,54 @@ class Encoded:
     completion_ids: list[int]
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Encoded:
+@dataclass(frozen=True)
+class _Chat:
+    """A chat as templates take it; where users wrote control tokens, marks stand for them: (mark, what they are)."""
+
+    turns: list[dict[str, Any]]
+    tools: list[Tool]
+    quoted: list[str]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Encoded:
     """A chat whose last message is the assistant's target; its prompt is as `encode_prompt` has it.
 
     The completion is the target with the white space that the template puts before it and exactly one end token.
     Where a template renders past answers in another way than new ones (thinking blocks, trimming), the target itself
-    is taken, for that is what the model must say after the prompt. Raises InputError where the template refuses.
+    is taken, for that is what the model must say after the prompt; a call is taken as the template writes it. Raises
+    InputError where the template refuses.
     """
-    marked, quoted = _quote_special(tokenizer, messages)
-    prompt = _render(tokenizer, marked[:-1], add_generation_prompt=True)
-    answer = _render(tokenizer, marked, add_generation_prompt=False).removeprefix(prompt)
-    target = marked[-1]["content"]
-    lead = answer[: max(0, answer.find(target))]
-    completion = target if lead.strip() else lead + target
-    return Encoded(
-        _tokenise(tokenizer, prompt, quoted), [*_tokenise(tokenizer, completion, quoted), end_token_id(tokenizer)]
-    )
+    chat = _chat(tokenizer, messages, tools)
+    prompt = _render(tokenizer, chat.turns[:-1], chat.tools, add_generation_prompt=True)
+    whole = _render(tokenizer, chat.turns, chat.tools, add_generation_prompt=False)
+    answer, target = whole.removeprefix(prompt), chat.turns[-1]["content"]
+    end = end_token_id(tokenizer)
+    if "tool_calls" in chat.turns[-1]:
+        if not whole.startswith(prompt):
+            raise InputError("the local model's chat template writes a call elsewhere than an answer", CHOOSE)
+        completion = answer.rpartition(str(tokenizer.convert_ids_to_tokens(end)))[0] or answer.rstrip()
+    else:
+        lead = answer[: max(0, answer.find(target))]
+        completion = target if lead.strip() else lead + target
+    return Encoded(_tokenise(tokenizer, prompt, chat.quoted), [*_tokenise(tokenizer, completion, chat.quoted), end])
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> list[int]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()
+) -> list[int]:
     """The tokens that the model is given, up to where its answer starts. Raises InputError as `encode` does."""
-    marked, quoted = _quote_special(tokenizer, prompt)
-    return _tokenise(tokenizer, _render(tokenizer, marked, add_generation_prompt=True), quoted)
+    chat = _chat(tokenizer, prompt, tools)
+    return _tokenise(tokenizer, _render(tokenizer, chat.turns, chat.tools, add_generation_prompt=True), chat.quoted)
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    """The text that the model is given, control tokens included. Raises InputError as `encode` does."""
+    return _render(tokenizer, _turns(prompt), list(tools), add_generation_prompt=True)
+
+
+def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    """The target as the model's own answers are read: where it holds calls, in the form of the template."""
+    return str(tokenizer.decode(encode(tokenizer, messages, tools).completion_ids[:-1], skip_special_tokens=True))
 
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -51,8 +81,8 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     For Gemma that is <end_of_turn>, not the tokenizer's eos token, which is what counts where there is none.
     """
     probe = "answer"
-    chat: list[Message] = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": probe}]
-    after = _render(tokenizer, chat, add_generation_prompt=False).rpartition(probe)[2]
+    chat = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": probe}]
+    after = _render(tokenizer, chat, [], add_generation_prompt=False).rpartition(probe)[2]
     special = set(tokenizer.all_special_ids)
     return next((i for i in _tokenise(tokenizer, after, []) if i in special), tokenizer.eos_token_id)
 
@@ -76,39 +106,76 @@ def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def _quote_special(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
-    """Put marks for control tokens that users wrote, so that they stay text: (messages, what the marks stand for).
+def _chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool]) -> _Chat:
+    """Put marks for control tokens that users wrote, so that they stay text.
 
     Only chats that hold such text are tokenised in pieces; all others give the tokens that any server would.
     """
-    everything = "".join(message["content"] for message in messages)
+    turns = _turns(messages)
+    everything = "\n".join(_strings([turns, list(tools)]))
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     quoted = sorted((s for s in special | set(tokenizer.all_special_tokens) if s in everything), key=len, reverse=True)
     if not quoted:
-        return list(messages), []
+        return _Chat(turns, list(tools), [])
     mark = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in everything)
     pattern = re.compile("|".join(map(re.escape, quoted)))
 
-    def quote(match: re.Match[str]) -> str:
-        return f"{mark}{quoted.index(match[0])}{mark}"
+    def quote(text: str) -> str:
+        return pattern.sub(lambda match: f"{mark}{quoted.index(match[0])}{mark}", text)
 
-    marked: list[Message] = [{"role": m["role"], "content": pattern.sub(quote, m["content"])} for m in messages]
-    return marked, [mark, *quoted]
+    return _Chat(_mapped(turns, quote), _mapped(list(tools), quote), [mark, *quoted])
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as templates take them: a call's arguments are an object, a result names its function."""
+    names: dict[str, str] = {}
+    turns = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+        calls = message.get("tool_calls", [])
+        names |= {call["id"]: call["function"]["name"] for call in calls}
+        if calls:
+            functions = [{**c["function"], "arguments": json.loads(c["function"]["arguments"])} for c in calls]
+            turn["tool_calls"] = [{**call, "function": f} for call, f in zip(calls, functions, strict=True)]
+        if message["role"] == "tool":
+            id_ = message["tool_call_id"]
+            turn |= {"tool_call_id": id_, "name": names[id_]}
+        turns.append(turn)
+    return turns
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in a JSON value, names of fields included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value:
+            yield from _strings(item)
+        if isinstance(value, dict):
+            yield from _strings(list(value.values()))
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with each of its texts changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_mapped(item, change) for item in value]
+    if isinstance(value, dict):
+        return {change(key): _mapped(item, change) for key, item in value.items()}
+    return value
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: list[Any], add_generation_prompt: bool
+) -> str:
     try:
         text = tokenizer.apply_chat_template(
-            [{"role": m["role"], "content": m["content"]} for m in messages],
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
+            turns, tools=tools or None, tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"the local model's chat template refuses this chat: {reason}",
-            "use only roles that the model knows (some know no system role), or choose another model",
-        ) from None
+        raise InputError(f"the local model's chat template refuses this chat: {reason}", CHOOSE) from None
     return str(text)
 
 

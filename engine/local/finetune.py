@@ -33,7 +33,7 @@ from engine.local.device import Device, activation_bytes, find_device, peak_memo
 from engine.local.load import load_base, load_tokenizer
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
-from engine.rows import Message
+from engine.rows import Chat
 
 _IGNORED = -100
 _COMPLETE = "complete"
@@ -77,8 +77,8 @@ class FinetuneResult:
 
 
 def finetune(
-    pairs: Sequence[Sequence[Message]],
-    dev: Sequence[Sequence[Message]],
+    pairs: Sequence[Chat],
+    dev: Sequence[Chat],
     resolved: ResolvedModel,
     settings: Migration,
     folder: Path,
@@ -139,12 +139,12 @@ def finetune(
 
 
 def _rows(
-    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]], max_length: int
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], max_length: int
 ) -> tuple[list[dict[str, Any]], int]:
     """Chats as token rows, and how many were too long."""
     rows = []
-    for messages in chats:
-        encoded = encode(tokenizer, messages)
+    for chat in chats:
+        encoded = encode(tokenizer, chat.messages, chat.tools)
         prompt, completion = encoded.prompt_ids, encoded.completion_ids
         length = len(prompt) + len(completion)
         if length <= max_length:

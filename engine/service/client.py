@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from openai import OpenAIError
 
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
-from engine.rows import Message
+from engine.rows import Message, Tool, ToolCall, message_text
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.headers import retry_after, used_up
@@ -108,16 +108,24 @@ class Client:
         *,
         model: str,
         max_tokens: int,
-        temperature: float,
+        temperature: float | None,
+        tools: Sequence[Tool] = (),
         repeat: int = 0,
         schema: Schema | None = None,
     ) -> Reply:
         """The reply to a chat; an identical request (of the same repeat) is paid once.
 
+        Without a `temperature` it is the service's own. Calls of `tools` are in the reply's text, as `message_text` has
+        them.
+
         It keeps to `schema` where the model is known to be able to. Raises RefusedError for this request alone,
         ServiceError where the service cannot be used.
         """
-        params: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+        params: dict[str, Any] = {"max_tokens": max_tokens}
+        if temperature is not None:
+            params["temperature"] = temperature
+        if tools:
+            params["tools"] = list(tools)
         if schema is not None and supports_schema(model):
             params["response_format"] = response_format(schema)
         request = {
@@ -284,6 +292,7 @@ class Client:
             timeout=self._settings.timeout_s,
             num_retries=0,
             max_retries=0,
+            _skip_mcp_handler=True,  # with tools, litellm would look for its MCP gateway, which needs another package
             **self._endpoint(request["model"]),
             **request["params"],
         )
@@ -295,7 +304,7 @@ class Client:
 
     def _read(self, answer: Any, request: dict[str, Any]) -> Reply:
         choice, usage = answer.choices[0], answer.usage
-        text = _whole(choice.message.content or "")
+        text = _whole(_said(choice.message))
         # A service that doesn't count is booked by our own, generous count.
         prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
         completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
@@ -385,6 +394,19 @@ def _passes(error: OpenAIError) -> bool:
 def _out_of_credit(error: OpenAIError) -> bool:
     """OpenAI says it with the status of a rate limit, but waiting does not help."""
     return getattr(error, "status_code", None) == 402 or "exceeded your current quota" in str(error)
+
+
+def _said(message: Any) -> str:
+    """What the assistant wrote, with its calls."""
+    calls: list[ToolCall] = [
+        {
+            "id": "",
+            "type": "function",
+            "function": {"name": call.function.name or "", "arguments": call.function.arguments},
+        }
+        for call in message.tool_calls or []
+    ]
+    return message_text({"role": "assistant", "content": message.content or "", "tool_calls": calls})
 
 
 def _whole(text: str) -> str:

@@ -16,7 +16,16 @@ REQUIRED = {
     "eval": {"instruction", "human_response", "lm_response"},
     "synth_data_gen": {"instruction", "response"},
 }
-OPTIONAL = {"eval": set[str](), "synth_data_gen": {"topic", "count", "variation"}}
+OPTIONAL = {"eval": set[str](), "synth_data_gen": {"topic", "count", "variation", "context"}}
+
+CONTEXT = Template("""
+
+The instruction stands under the following, and so will each new one, which must not repeat it. Where tools are defined,
+the new instructions too are answered in words, without a call.
+
+<context>
+$context
+</context>""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +45,23 @@ class Prompts:
         names = {"instruction": "instruction", "human_response": "reference", "lm_response": "response"}
         return ", ".join(names[name] for name in self.eval.get_identifiers())
 
-    def synthesis(self, *, instruction: str, response: str, topic: str, count: int, variation: str) -> str:
-        """The prompt that asks for `count` new pairs like one seed pair."""
+    def synthesis(
+        self, *, instruction: str, response: str, topic: str, count: int, variation: str, context: str = ""
+    ) -> str:
+        """The prompt that asks for `count` new pairs like one seed pair.
+
+        `context` is what the seed's instruction stands under, and the new ones will: a system prompt, tools. A template
+        without a place for it shows it in front of the instruction.
+        """
+        if context and "context" not in self.synth_data_gen.get_identifiers():
+            instruction = f"{context}\n\n[user]\n{instruction}"
         return self.synth_data_gen.substitute(
-            instruction=instruction, response=response, topic=topic, count=count, variation=variation
+            instruction=instruction,
+            response=response,
+            topic=topic,
+            count=count,
+            variation=variation,
+            context=CONTEXT.substitute(context=context) if context else "",
         )
 
 

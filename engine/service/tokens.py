@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from engine.rows import message_text
 from engine.service.ledger import Reply
 
 NEWEST = 0.2
@@ -16,8 +18,10 @@ def most_tokens(text: str) -> int:
 
 
 def prompt_bytes(request: dict[str, Any]) -> int:
-    """The size of a request's messages."""
-    return sum(most_tokens(message["content"]) for message in request["messages"])
+    """The size of a request's messages and tools."""
+    tools = request["params"].get("tools")
+    written = sum(most_tokens(message_text(message)) for message in request["messages"])
+    return written + (most_tokens(json.dumps(tools)) if tools else 0)
 
 
 class Expectation:

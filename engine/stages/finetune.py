@@ -12,6 +12,7 @@ from engine.config import Migration
 from engine.coverage.prepare import DEV, TRAIN, read_dev
 from engine.events import Emit, Log, StageProgress, TrainMetrics
 from engine.local.resolve import ResolvedModel
+from engine.rows import Chat
 from engine.run import Manifest, Run, begin, file_hash, finish
 from engine.stages import child
 from engine.stages.merge import PAIRS, Merged, merge
@@ -38,7 +39,7 @@ def finetune(
 
     began = time.monotonic()
     merged = merge(coverage, synthetic, choices)
-    dev = [pair.messages for pair in read_dev(coverage)]
+    dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
     begin(folder, " ".join(filter(None, [settings.digest(*DECISIVE), merged.choices])))
     for level, message in _by_hand(merged):
         emit(Log(level=level, message=message))

@@ -37,7 +37,7 @@ def infer(
     `adapter` is None for the untuned model, `inputs` are the hashes of the files that all this comes from. A resumed
     stage goes on behind the last whole batch.
     """
-    from engine.local.chat import encode_prompt
+    from engine.local.chat import encode_prompt, reference
     from engine.local.device import find_device, peak_memory
     from engine.local.generate import batch_size, batches, generate
     from engine.local.load import load_model, load_tokenizer
@@ -47,7 +47,7 @@ def infer(
     begin(folder, settings.digest(*DECISIVE))
     device = find_device()
     tokenizer = load_tokenizer(resolved, local)
-    prompts = [encode_prompt(tokenizer, pair.prompt) for pair in pairs]
+    prompts = [encode_prompt(tokenizer, pair.prompt, pair.tools) for pair in pairs]
     model = load_model(resolved, local, device, adapter)
     size = batch_size(model, device, max(map(len, prompts)) + inference.max_new_tokens)
     plan = batches([pair.id for pair in pairs], prompts, inference.samples, size)
@@ -55,6 +55,7 @@ def infer(
     done = _whole_batches(responses, [len(batch) for batch in plan])
     progress = Progress(emit, len(pairs) * inference.samples, "answers", done=sum(map(len, plan[:done])))
     by_id = {pair.id: pair for pair in pairs}
+    references = {pair.id: reference(tokenizer, pair.messages, pair.tools) for pair in pairs if pair.target_calls}
     name = file_hash(adapter / WEIGHTS) if adapter else ""
     behind = progress.done
 
@@ -74,6 +75,8 @@ def infer(
                 answer.completion_tokens,
                 f"{resolved.name}@{resolved.digest}",
                 name,
+                by_id[answer.id].tools,
+                references.get(answer.id, ""),
             )
             for answer in answers
         ]

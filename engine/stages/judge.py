@@ -71,7 +71,8 @@ async def judge(
         return verdicts
 
     async def panel(response: Response) -> list[Verdict]:
-        if breach := terms.broken(response.response):
+        # A contract is one for answers in words: no call would keep it.
+        if not response.reference and (breach := terms.broken(response.response)):
             progress.advance(len(settings.judge_models) * repeats)
             return [_breach(response, breach)]
         found = await concurrently(judged(Case(response, model)) for model in settings.judge_models)
@@ -122,7 +123,9 @@ def agree(verdicts: list[Verdict]) -> bool:
 async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) -> Verdict:
     response = case.response
     prompt = prompts.judge(
-        instruction=prompt_text(response.prompt), reference=response.target, response=response.response
+        instruction=prompt_text(response.prompt, response.tools),
+        reference=response.expected,
+        response=response.response,
     )
     messages: list[Message] = [{"role": "user", "content": prompt}]
     problem = ""

@@ -12,7 +12,7 @@ from engine.commands import Choices
 from engine.coverage.duplicates import NearDuplicates, comparable_text
 from engine.coverage.prepare import read_guard, read_train
 from engine.jsonl import Row
-from engine.rows import Message, prompt_id
+from engine.rows import Chat, prompt_id
 
 PAIRS = "pairs.jsonl"
 REJECTED = "rejected.jsonl"
@@ -26,7 +26,7 @@ class Merged:
     is 16 hex digits of those that had an effect, "" where none had.
     """
 
-    chats: list[list[Message]]
+    chats: list[Chat]
     refused_by_hand: int
     kept_by_hand: int
     leaks: int
@@ -44,10 +44,11 @@ def merge(coverage: Path, synthetic: list[Path], choices: Choices) -> Merged:
     accepted = [row for round_, row in written if (round_, row["id"]) not in out]
     wanted = list(_kept_by_hand(synthetic, choices))
     guard = Guard(coverage) if wanted else None
-    kept = [row for row in wanted if guard is not None and not guard.leaks(row["messages"])]
+    kept = [row for row in wanted if guard is not None and not guard.leaks(Chat(row["messages"], row.get("tools", [])))]
     changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
     return Merged(
-        chats=[pair.messages for pair in read_train(coverage)] + [row["messages"] for row in accepted + kept],
+        chats=[Chat(pair.messages, pair.tools) for pair in read_train(coverage)]
+        + [Chat(row["messages"], row.get("tools", [])) for row in accepted + kept],
         refused_by_hand=len(refused),
         kept_by_hand=len(kept),
         leaks=len(wanted) - len(kept),
@@ -65,10 +66,10 @@ class Guard:
             self._near.add_fingerprint(row)
             self._ids.add(row["id"])
 
-    def leaks(self, messages: list[Message]) -> bool:
+    def leaks(self, chat: Chat) -> bool:
         """Whether a chat's prompt is one of dev or test, or nearly so."""
-        prompt = messages[:-1]
-        return prompt_id(prompt) in self._ids or self._near.twin(comparable_text(prompt)) is not None
+        prompt = chat.messages[:-1]
+        return prompt_id(prompt, chat.tools) in self._ids or self._near.twin(comparable_text(prompt)) is not None
 
 
 def _kept_by_hand(synthetic: list[Path], choices: Choices) -> Iterator[Row]:

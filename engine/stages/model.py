@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
 from engine import jsonl
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit, Log
 from engine.local.resolve import ResolvedModel, default_cache, resolve
+from engine.rows import Pair
 from engine.run import Run
+
+if TYPE_CHECKING:
+    from engine.local.fit import Fit
 
 
 def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
@@ -27,3 +35,19 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
             "bring the old ones back, or start a new run: rounds of two models can't be compared",
         )
     return resolved
+
+
+def misfits(settings: Migration, resolved: Callable[[], ResolvedModel]) -> Callable[[Pair], str]:
+    """A function that says why the local LLM cannot be shown a pair whole, or "".
+
+    The model is found and its tokenizer loaded for the first pair that is more than a question and a text.
+    """
+
+    @cache
+    def fit() -> Fit:
+        from engine.local.fit import Fit
+        from engine.local.load import load_tokenizer
+
+        return Fit(load_tokenizer(resolved(), settings.local))
+
+    return lambda pair: "" if pair.plain else fit().misfit(pair)

@@ -187,9 +187,9 @@ def _examples(run: Run) -> list[str]:
             reason = _inline(first.precision_reason) if first else "no readable verdict"
             parts.append(
                 f"### {title} {place}: precision {scored.precision:.0f}, similarity {scored.similarity:.0f}\n\n"
-                f"{_block(prompt_text(response.prompt))}\n\n"
+                f"{_block(prompt_text(response.prompt, response.tools))}\n\n"
                 "<table><tr><th>service</th><th>local model</th></tr><tr>"
-                f"<td>{_cell(response.target)}</td><td>{_cell(response.response)}</td></tr></table>\n\n"
+                f"<td>{_cell(response.expected)}</td><td>{_cell(response.response)}</td></tr></table>\n\n"
                 f"Judge: {reason}"
             )
     return parts

@@ -13,6 +13,7 @@ from engine import contract, jsonl
 from engine.config import Migration
 from engine.contract import Contract
 from engine.coverage.cleaning import Cleaner
+from engine.coverage.duplicates import comparable_text
 from engine.coverage.prepare import TRAIN, read_dev, read_guard, read_train
 from engine.errors import StageError
 from engine.events import Emit, Log
@@ -115,7 +116,7 @@ async def synthesize(
     began, spent = time.monotonic(), client.usage.cost_usd
     train = read_train(order.coverage)
     harvest = Harvest(contract.load(settings.task.contract), _cleaner(order, train), settings.service.model, order)
-    await _fill(harvest, train, settings, prompts, client, emit)
+    await _fill(harvest, _seeds(train), settings, prompts, client, emit)
     if not harvest.accepted:
         raise StageError(
             f"the service wrote no pair that can be used: {harvest.reasons}",
@@ -164,6 +165,17 @@ async def _fill(
             return
 
 
+def _seeds(train: list[Pair]) -> list[Pair]:
+    """The rows to model new pairs on: what a tool would have answered, no writer can know."""
+    seeds = [pair for pair in train if not pair.calls_tools]
+    if not seeds:
+        raise StageError(
+            "no pair can be the model of new ones: all train rows call tools",
+            "add coverage rows that are answered in words, or more of those that call tools, and start a new run",
+        )
+    return seeds
+
+
 def _cleaner(order: Order, train: list[Pair]) -> Cleaner:
     earlier = [SyntheticPair(**row) for path in order.earlier for row in jsonl.read(path)]
     return Cleaner(read_guard(order.coverage), [*train, *earlier])
@@ -187,12 +199,18 @@ def _weights(settings: Migration, train: list[Pair], dev: list[Pair], scores: li
 def _prompt(settings: Migration, prompts: Prompts, seed: Pair, dice: random.Random) -> str:
     variation = f"Write them {dice.choice(LENGTHS)}, {dice.choice(STYLES)}, {dice.choice(LEVELS)}."
     return prompts.synthesis(
-        instruction=prompt_text(seed.prompt),
+        instruction=comparable_text(seed.prompt),
         response=seed.target,
         topic=settings.task.topic or settings.task.name,
         count=settings.synthesis.pairs_per_call,
         variation=variation,
+        context=prompt_text(_context(seed), seed.tools),
     )
+
+
+def _context(seed: Pair) -> list[Message]:
+    """What a new pair takes over from its seed's prompt; earlier turns of a seed belong to the seed."""
+    return [message for message in seed.prompt if message["role"] == "system"]
 
 
 async def _write(client: Client, settings: Migration, prompt: str, number: int) -> Written:
@@ -214,8 +232,8 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
 
 
 def _row(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:
-    """A row of the new pair, under the system prompt of its seed; earlier turns of a seed belong to the seed."""
-    prompt: list[Message] = [message for message in seed.prompt if message["role"] == "system"]
-    prompt.append({"role": "user", "content": pair["instruction"]})
+    """A row of the new pair, under the system prompt and with the tools of its seed."""
+    prompt: list[Message] = [*_context(seed), {"role": "user", "content": pair["instruction"]}]
     messages: list[Message] = [*prompt, {"role": "assistant", "content": pair["response"]}]
-    return SyntheticPair(prompt_id(prompt), messages, seed.category, generator, seed.id, round_)
+    id_ = prompt_id(prompt, seed.tools)
+    return SyntheticPair(id_, messages, seed.category, generator, seed.id, round_, seed.tools)

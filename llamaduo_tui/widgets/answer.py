@@ -191,8 +191,8 @@ class AnswerView(VerticalScroll):
         name = re.sub(r"[^A-Za-z0-9]+", "-", f"{_name(self.page.answer.part)} {response.id[:40]} {response.sample}")
         path = self.review.run.folder / "review" / f"{name}.md"
         parts = (
-            ("Prompt", prompt_text(response.prompt)),
-            ("Reference", response.target),
+            ("Prompt", prompt_text(response.prompt, response.tools)),
+            ("Reference", response.expected),
             ("Response", response.response),
         )
         jsonl.replace(path, "\n\n".join(f"# {title}\n\n{text}" for title, text in parts) + "\n")
@@ -241,14 +241,14 @@ class AnswerView(VerticalScroll):
 
 def _page(answer: Answer, wanted: View, limit: int | None) -> Page:
     response = answer.response
-    prompt = prompt_text(response.prompt)
-    texts = clean(response.target[:limit]), clean(response.response[:limit])
+    prompt = prompt_text(response.prompt, response.tools)
+    texts = clean(response.expected[:limit]), clean(response.response[:limit])
     fields = json_rows(*texts)
     views: list[View] = ["fields"] if fields else []
     views += ["text", "markdown"] if max(text.count("\n") for text in texts) < MARKDOWN_LINES else ["text"]
     view = wanted if wanted in views else "text"
     rows = fields if view == "fields" and fields else text_rows(*texts) if view == "text" else []
-    longest = max(map(len, (prompt, response.target, response.response)))
+    longest = max(map(len, (prompt, response.expected, response.response)))
     return Page(answer, clean(prompt[:limit]), texts, rows, view, views, longest)
 
 

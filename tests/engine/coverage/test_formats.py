@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import Columns
-from engine.coverage.formats import RowError, category_of, check_table, to_messages
+from engine.coverage.errors import RowError
+from engine.coverage.formats import category_of, check_table, to_messages, tools_of
+from engine.rows import message_text, prompt_id, prompt_text
 
 ANY = Columns()
 USER = {"role": "user", "content": "Where is my parcel?"}
@@ -142,10 +145,6 @@ def test_text_parts_are_joined() -> None:
             {"prompt": "x", "response": "\ud800"},
             "the assistant's text holds a lone surrogate or bytes that are not UTF-8",
         ),
-        ({"messages": CHAT, "tools": [{"type": "function"}]}, "tool calls are not supported yet"),
-        ({"messages": [USER, {**ASSISTANT, "tool_calls": [{}]}]}, "tool calls are not supported yet"),
-        ({"messages": [USER, {"role": "tool", "content": "x"}, ASSISTANT]}, "tool calls are not supported yet"),
-        ({"request": {**REQUEST, "tools": [{}]}, "response": CHOICES}, "tool calls are not supported yet"),
         ({"request": REQUEST, "response": None}, "no response to the request"),
         ({"request": REQUEST}, "no response to the request"),
         ({"request": {"model": "x"}, "response": CHOICES}, "no messages in the request"),
@@ -236,3 +235,165 @@ def test_hostile_records_are_refused_or_become_a_chat(record: Any) -> None:
     turns = [m["role"] for m in messages if m["role"] != "system"]
     assert turns == ["user", "assistant"] * (len(turns) // 2)
     assert all(isinstance(m["content"], str) and m["content"].strip() for m in messages)
+
+
+TRACK = {"name": "track", "arguments": '{"parcel": 7, "note": "ü"}'}
+PROXY = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "call_9fX", "type": "function", "function": TRACK}],
+}
+RESULT = {"role": "tool", "tool_call_id": "call_9fX", "content": "in Graz"}
+PARAMETERS = {"type": "object", "properties": {"parcel": {"type": "integer"}}}
+TOOL = {"type": "function", "function": {"name": "track", "description": "Finds it.", "parameters": PARAMETERS}}
+CALLED = [
+    USER,
+    {**PROXY, "content": "", "tool_calls": [{"id": "call00001", "type": "function", "function": TRACK}]},
+    {"role": "tool", "content": "in Graz", "tool_call_id": "call00001"},
+    ASSISTANT,
+]
+USE = {"type": "tool_use", "id": "toolu_1", "name": "track", "input": {"parcel": 7, "note": "ü"}}
+FOUND = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "in Graz"}]}
+ANTHROPIC = {"name": "track", "description": "Finds it.", "input_schema": PARAMETERS}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [USER, PROXY, RESULT, ASSISTANT], "tools": [TOOL]},
+        {"messages": json.dumps([USER, PROXY, RESULT, ASSISTANT]), "tools": json.dumps([TOOL])},
+        {"messages": [USER, PROXY, RESULT, ASSISTANT], "functions": [TOOL["function"]]},
+        {"request": {"messages": [USER, PROXY, RESULT], "tools": [TOOL]}, "response": CHOICES},
+        {"body": {"messages": [USER, PROXY, RESULT], "tools": [TOOL]}, "response": {"body": CHOICES}},
+        {"prompt": [USER, PROXY, RESULT], "completion": [ASSISTANT], "tools": [TOOL]},
+        {
+            "request": {
+                "messages": [USER, {"role": "assistant", "content": [USE]}, {"role": "user", "content": [FOUND]}],
+                "tools": [ANTHROPIC],
+            },
+            "response": {"role": "assistant", "content": [{"type": "text", "text": "shipping"}]},
+        },
+        {  # Parquet makes all rows alike
+            "messages": [USER, {**PROXY, "tool_call_id": None}, {**RESULT, "tool_calls": None}, ASSISTANT],
+            "tools": [
+                {
+                    **TOOL,
+                    "function": {
+                        **TOOL["function"],
+                        "strict": None,
+                        "parameters": {
+                            "type": "object",
+                            "properties": {"parcel": {"type": "integer", "enum": None}, "other": None},
+                        },
+                    },
+                }
+            ],
+        },
+    ],
+)
+def test_tools_calls_and_results_are_kept_in_one_form(record: dict[str, Any]) -> None:
+    assert to_messages(record, ANY) == CALLED
+    assert tools_of(record, ANY) == [TOOL]
+
+
+def test_a_call_can_be_the_target() -> None:
+    (_, target) = to_messages({"request": REQUEST, "response": {"choices": [{"message": PROXY}]}}, ANY)
+    assert message_text(target) == '{"name": "track", "arguments": {"parcel": 7, "note": "ü"}}'
+
+
+def test_a_user_may_speak_beside_a_result() -> None:
+    turn = {"role": "user", "content": [FOUND, {"type": "text", "text": "And now?"}]}
+    messages = to_messages({"messages": [USER, {"role": "assistant", "content": [USE]}, turn, ASSISTANT]}, ANY)
+    assert [m["role"] for m in messages] == ["user", "assistant", "tool", "user", "assistant"]
+
+
+def call(**function: Any) -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"id": "1", "function": function}]}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([USER, PROXY, ASSISTANT], "wrong role order: assistant where tool should be (turn 3)"),
+        ([USER, RESULT, ASSISTANT], "wrong role order: tool where assistant should be (turn 2)"),
+        ([USER, PROXY, {**RESULT, "tool_call_id": "x"}, ASSISTANT], "a tool result without its call"),
+        ([USER, PROXY, RESULT, RESULT, ASSISTANT], "a tool result without its call"),
+        ([USER, {**PROXY, "tool_calls": PROXY["tool_calls"] * 2}], "two tool calls with one id"),
+        ([USER, call(name="f", arguments="{")], "a tool call's arguments are no JSON"),
+        ([USER, call(name="f", arguments="[1]")], "a tool call's arguments are not a JSON object"),
+        ([USER, call(arguments="{}")], "a tool call has no function's name"),
+        ([USER, call(name="f", arguments='{"a": "\\ud800"}')], "a tool call holds a lone surrogate"),
+        ([{**USER, "tool_calls": [{}]}, ASSISTANT], "a tool call by the user"),
+        (
+            [USER, {**ASSISTANT, "function_call": {"name": "f"}}],
+            "function_call is not supported: record the request with",
+        ),
+        ([USER, {"role": "function", "content": ""}, ASSISTANT], "function_call is not supported: record the request"),
+        ([USER, {"role": "assistant", "tool_calls": "now"}], "tool_calls is text, not a list"),
+    ],
+)
+def test_calls_that_cannot_be_used_are_no_rows(messages: list[Any], expected: str) -> None:
+    assert reason({"messages": messages}).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("tools", "expected"),
+    [
+        ([{"type": "web_search"}], "a tool is no function ('web_search')"),
+        (["track"], "a tool is no function"),
+        ([{"type": "function", "function": {}}], "a tool has no name"),
+        ("hammer", "tools is text, not a list"),
+        ({"a": 1}, "tools is not a list"),
+        ([{**TOOL, "function": {"name": "f", "description": "\ud800"}}], "a tool's definition holds a lone surrogate"),
+        (
+            [{"function": {"name": "f", "parameters": functools.reduce(lambda v, _: {"a": v}, range(99), {})}}],
+            "a tool is nested",
+        ),
+    ],
+)
+def test_tools_that_cannot_be_used_are_no_rows(tools: Any, expected: str) -> None:
+    with pytest.raises(RowError) as caught:
+        tools_of({"messages": CHAT, "tools": tools}, ANY)
+    assert str(caught.value).startswith(expected)
+
+
+def test_two_requests_with_other_tools_are_two_prompts() -> None:
+    plain = prompt_id(CHAT[:1])
+    assert plain == "d3f3291dc7f61d5a"
+    assert len({plain, prompt_id(CHAT[:1], [TOOL]), prompt_id(CALLED[:-1], [TOOL]), prompt_id(CALLED[:-1])}) == 4
+
+
+tool_turns = st.recursive(
+    st.none()
+    | st.text(max_size=3)
+    | st.integers()
+    | st.sampled_from(["f", "{}", "1", "tool_use", "tool_result", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "type", "function", "name", "arguments", "input", "text", "content", "tool_use_id"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(tool_turns, tool_turns, tool_turns, tool_turns)
+def test_hostile_calls_are_refused_or_can_be_sent_and_shown(called: Any, result: Any, spoken: Any, tools: Any) -> None:
+    turns = [
+        USER,
+        {"role": "assistant", "content": spoken, "tool_calls": called},
+        {"role": "tool", "content": result, "tool_call_id": "1"},
+        {"role": "user", "content": result},
+        ASSISTANT,
+    ]
+    record = {"messages": [turn for turn in turns if turn["role"] != "tool" or called], "tools": tools}
+    try:
+        messages, defined = to_messages(record, ANY), tools_of(record, ANY)
+    except RowError:
+        return
+    assert prompt_text(messages, defined).encode()
+    for message in messages:
+        assert all(isinstance(json.loads(c["function"]["arguments"]), dict) for c in message.get("tool_calls", []))

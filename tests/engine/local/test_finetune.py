@@ -15,7 +15,7 @@ from engine.config import Migration
 from engine.errors import InputError
 from engine.local.finetune import FinetuneResult, TrainProgress, finetune
 from engine.local.resolve import ResolvedModel
-from engine.rows import Message
+from engine.rows import Chat, Message
 
 
 def chat(number: int) -> list[Message]:
@@ -25,8 +25,8 @@ def chat(number: int) -> list[Message]:
     ]
 
 
-PAIRS = [chat(number) for number in range(22)]
-DEV = [chat(number) for number in range(100, 105)]
+PAIRS = [Chat(chat(number), []) for number in range(22)]
+DEV = [Chat(chat(number), []) for number in range(100, 105)]
 
 
 def migration(**finetune_settings: object) -> Migration:
@@ -124,7 +124,7 @@ def test_a_killed_run_ends_with_the_same_weights(
 
 def test_pairs_that_are_too_long_are_left_out(tiny: ResolvedModel, tmp_path: Path) -> None:
     settings = migration(epochs=1, max_length=70)
-    long = [[*chat(1)[:1], Message(role="assistant", content="x" * 60)]]
+    long = [Chat([*chat(1)[:1], Message(role="assistant", content="x" * 60)], [])]
     result = finetune([*PAIRS, *long], [], tiny, settings, tmp_path, lambda _: None)
     assert result.left_out == 1
     assert result.dev_loss is None and result.best_epoch == 1

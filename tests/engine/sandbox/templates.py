@@ -33,5 +33,5 @@ def judge_prompt(template: Template, instruction: str, reference: str, response:
 
 def writer_prompt(template: Template, instruction: str, response: str, count: int = 5, variation: str = "") -> str:
     return template.safe_substitute(
-        instruction=instruction, response=response, topic="tickets", count=count, variation=variation
+        instruction=instruction, response=response, topic="tickets", count=count, variation=variation, context=""
     )

@@ -48,7 +48,7 @@ def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
 
 
 def texts(merged: Merged) -> list[str]:
-    return [chat[0]["content"] for chat in merged.chats]
+    return [chat.messages[0]["content"] for chat in merged.chats]
 
 
 def id_of(text: str, *, refused: bool = False) -> str:

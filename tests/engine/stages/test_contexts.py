@@ -1,0 +1,211 @@
+"""System prompts, several turns and tools, from the recorded request through every stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from scripted import Service, completion, serving
+
+from engine import jsonl
+from engine.config import Migration
+from engine.coverage.prepare import read_dev, read_train
+from engine.local.chat import encode_prompt
+from engine.local.finetune import finetune as train
+from engine.local.load import load_tokenizer
+from engine.local.resolve import ResolvedModel
+from engine.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
+from engine.run import Run
+from engine.service import prompts
+from engine.service.client import Client
+from engine.service.ledger import Ledger
+from engine.stages.coverage import coverage
+from engine.stages.finetune import finetune
+from engine.stages.infer import infer
+from engine.stages.judge import judge
+from engine.stages.merge import merge
+from engine.stages.model import misfits
+from engine.stages.synthesize import Order, synthesize
+from engine.verdict import PromptScore
+from llamaduo_tui.review import Review
+from tests.tiny import CHATML, TOOLS, make_model
+
+TOOL = {"type": "function", "function": {"name": "track", "description": "Finds a parcel.", "parameters": {}}}
+SYSTEM = {"role": "system", "content": "You answer for PostTown."}
+
+
+def call(number: int) -> dict[str, Any]:
+    function = {"name": "track", "arguments": json.dumps({"parcel": number})}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": f"call_{number}", "function": function}]}
+
+
+def recorded(number: int) -> dict[str, Any]:
+    """One logged request of four kinds: a question, a later turn, a call, and an answer from a result."""
+    asked = {"role": "user", "content": f"Where is parcel {number}, sent {number * 7} days ago?"}
+    found = {"role": "tool", "tool_call_id": f"call_{number}", "content": f"town {number}"}
+    earlier = [{"role": "user", "content": f"Hello {number}"}, {"role": "assistant", "content": "Yes?"}]
+    said = {"role": "assistant", "content": f"In town {number}."}
+    turns = [[asked, said], [*earlier, asked, said], [asked, call(number)], [asked, call(number), found, said]]
+    messages = [SYSTEM, *turns[number % 4]]
+    reply = {"choices": [{"message": messages[-1], "finish_reason": "stop"}]}
+    return {"request": {"model": "gpt-4o", "messages": messages[:-1], "tools": [TOOL]}, "response": reply}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ResolvedModel:
+    folder = tmp_path_factory.mktemp("tools")
+    make_model(folder, TOOLS)
+    return ResolvedModel("tiny", folder, None, "0" * 16)
+
+
+@pytest.fixture(scope="module")
+def run(model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run up to the answers of round 1."""
+    run = Run(tmp_path_factory.mktemp("run"))
+    source = run.folder / "log.jsonl"
+    jsonl.write(source, map(recorded, range(40)))
+    found = settings(source)
+    coverage(found, misfits(found, lambda: model), run.coverage)
+    finetune(found, model, run.coverage, [], {}, run.round(1) / "finetune", lambda _: None)
+    infer(found, model, read_dev(run.coverage), None, {}, run.round(1) / "infer", lambda _: None)
+    return run
+
+
+def settings(source: Path) -> Migration:
+    return Migration.model_validate(
+        {
+            "coverage": {"source": str(source)},
+            "service": {"model": "sandbox"},
+            "judge": {"repeats": 1},
+            "local": {"model": "tiny", "adapter": {"r": 2, "alpha": 4}},
+            "finetune": {"epochs": 1, "batch_size": 8},
+            "inference": {"samples": 1, "max_new_tokens": 4},
+        }
+    )
+
+
+def kind(pair: Pair) -> str:
+    return " ".join(message["role"] for message in pair.messages)
+
+
+def test_all_kinds_are_kept(run: Run) -> None:
+    assert not list(jsonl.read(run.coverage / "dropped.jsonl"))
+    assert {kind(pair) for pair in read_train(run.coverage)} == {
+        "system user assistant",
+        "system user assistant user assistant",
+        "system user assistant tool assistant",
+    }
+    assert all(pair.tools == [TOOL] for pair in read_train(run.coverage))
+
+
+def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Path) -> None:
+    make_model(tmp_path / "model", CHATML)
+    source = tmp_path / "log.jsonl"
+    plain = [{"prompt": f"Question {number}?", "response": "Yes."} for number in range(20)]
+    jsonl.write(source, [*plain, *map(recorded, range(3))])
+    found = settings(source)
+    coverage(found, misfits(found, lambda: ResolvedModel("tiny", tmp_path / "model", None, "0")), tmp_path / "coverage")
+    dropped = list(jsonl.read(tmp_path / "coverage" / "dropped.jsonl"))
+    reason = "the local model's chat template leaves out tool definitions"
+    assert [(row["line"], row["reason"]) for row in dropped] == [(line, reason) for line in (21, 22, 23)]
+
+
+class SeenError(Exception):
+    """What the trainer was given is known, it need not train."""
+
+
+def test_training_and_inference_show_the_model_the_same_tokens(
+    run: Run, model: ResolvedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows: list[dict[str, Any]] = []
+
+    def see(given: list[dict[str, Any]]) -> None:
+        rows.extend(given)
+        raise SeenError
+
+    found = settings(run.folder / "log.jsonl")
+    tokenizer = load_tokenizer(model, found.local)
+    monkeypatch.setattr("engine.local.finetune.Dataset.from_list", see)
+    dev = read_dev(run.coverage)
+    with pytest.raises(SeenError):
+        train([Chat(pair.messages, pair.tools) for pair in dev], [], model, found, tmp_path, lambda _: None)
+    inferred = {row["id"]: row["prompt_tokens"] for row in jsonl.read(run.round(1) / "infer" / "responses.jsonl")}
+    for row, pair in zip(rows, dev, strict=True):
+        prompt = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
+        assert prompt == encode_prompt(tokenizer, pair.prompt, pair.tools)
+        assert len(prompt) == inferred[pair.id]
+        learned = tokenizer.decode([label for label in row["labels"] if label != -100])
+        calls = "tool_calls" in pair.messages[-1]
+        assert learned == (f"<tool_call>\n{pair.target}\n</tool_call>" if calls else pair.target) + "<|im_end|>"
+
+
+def judged() -> web.Response:
+    one = {"score": 50, "reason": "so so"}
+    return completion(json.dumps({"similarity_assessment": one, "precision_assessment": one}))
+
+
+async def test_the_judge_sees_system_prompt_turns_and_tools(run: Run) -> None:
+    async def handler(_service: Service, _request: web.Request) -> web.StreamResponse:
+        return judged()
+
+    found, folder = settings(run.folder / "log.jsonl"), run.round(1) / "judge"
+    folder.mkdir(exist_ok=True)
+    answers = run.round(1) / "infer" / "responses.jsonl"
+    async with serving(handler) as service:
+        with closing(Ledger(run.folder / "judge.sqlite")) as ledger:
+            client = Client(found.service, ledger, sandbox_base=service.base)
+            await judge(found, prompts.load(None), client, answers, folder, lambda _: None)
+    responses = {row["id"]: Response(**row) for row in jsonl.read(answers)}
+    for pair in read_dev(run.coverage):
+        asked = next(text for text in service.prompts if prompt_text(pair.prompt, pair.tools) in text)
+        assert '[tools]\n{"name": "track", "description": "Finds a parcel."' in asked
+        assert f"[system]\n{SYSTEM['content']}" in asked
+        assert responses[pair.id].expected in asked
+        if "tool_calls" in pair.messages[-1]:
+            assert responses[pair.id].expected == f"<tool_call>\n{pair.target}\n</tool_call>"
+    assert all(Verdict(**row).precision == 50 for row in jsonl.read(folder / "verdicts.jsonl"))
+
+
+async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.coverage, tmp_path / "coverage")
+    count = 0
+
+    async def handler(_service: Service, _request: web.Request) -> web.StreamResponse:
+        nonlocal count
+        count += 1
+        pairs = [{"instruction": f"Is number {count} {'very ' * count}late?", "response": "No."}]
+        return completion(json.dumps({"contents": pairs}))
+
+    found = settings(run.folder / "log.jsonl")
+    order = Order(1, 4, tmp_path / "coverage", [], [PromptScore(pair.id, 1, 1) for pair in read_dev(run.coverage)])
+    folder = tmp_path / "round-01" / "synthesize"
+    async with serving(handler) as service:
+        with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+            client = Client(found.service, ledger, sandbox_base=service.base)
+            await synthesize(found, prompts.load(None), client, order, folder, lambda _: None)
+    for asked in service.prompts:
+        context, _, seed = asked.partition("</context>")
+        assert f"[system]\n{SYSTEM['content']}" in context and '{"name": "track"' in context
+        assert SYSTEM["content"] not in seed and "[tool]" not in seed
+    rows = [SyntheticPair(**row) for row in jsonl.read(folder / "pairs.jsonl")]
+    assert len(rows) == 4
+    for row in rows:
+        assert row.messages[0] == SYSTEM and row.tools == [TOOL] and len(row.messages) == 3
+    assert merge(run.coverage, [folder], {}).chats[-1] == Chat(rows[-1].messages, [TOOL])
+
+
+def test_the_review_shows_turns_and_tools(run: Run) -> None:
+    review = Review(run)
+    for pair in read_dev(run.coverage):
+        response = review.answer(1, pair.id, 0).response
+        assert prompt_text(response.prompt, response.tools) == prompt_text(pair.prompt, pair.tools)
+    assert review.search(1, "finds a parcel", lambda: False) == {pair.id for pair in read_dev(run.coverage)}
+
+
+def test_rows_of_older_runs_have_no_tools() -> None:
+    assert Pair("p", [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]).tools == []
