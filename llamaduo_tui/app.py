@@ -164,7 +164,16 @@ class LlamaDuoApp(App[None]):
     def _review(self, message: messages.ReviewRun) -> None:
         from llamaduo_tui.screens.review import ReviewScreen
 
-        self.push_screen(ReviewScreen(message.run))
+        self.push_screen(ReviewScreen(message.run, getattr(self.screen, "news", None), message.lost))
+
+    @on(messages.RunChanged)
+    def _run_changed(self, message: messages.RunChanged) -> None:
+        """What the run's own screen was told, the screens above it show, too."""
+        from llamaduo_tui.screens.deciding import DecidingScreen
+
+        for above in self.screen_stack[2:]:
+            if isinstance(above, DecidingScreen):
+                above.take(message.news)
 
     @on(messages.Configure)
     @work
@@ -212,6 +221,12 @@ class LlamaDuoApp(App[None]):
         from llamaduo_tui import control
 
         self._order(partial(control.answer, message.run, message.approve, message.pairs))
+
+    @on(messages.RaiseBudget)
+    def _raise_budget(self, message: messages.RaiseBudget) -> None:
+        from llamaduo_tui import control
+
+        self._order(partial(control.raise_budget, message.run, message.usd, message.calls))
 
     @on(messages.PauseRun)
     def _pause(self, message: messages.PauseRun) -> None:
@@ -290,11 +305,12 @@ class LlamaDuoApp(App[None]):
     @on(messages.OrderFailed)
     def _order_failed(self, message: messages.OrderFailed) -> None:
         """Say why; a card whose answer did not get through asks again."""
-        from llamaduo_tui.widgets.decision import DecisionCard
+        from llamaduo_tui.widgets.card import Card
 
         self._say(LlamaDuoError(message.error, message.hint))
-        for card in self.screen.query(DecisionCard):
-            card.reopen()
+        for screen in self.screen_stack:
+            for card in screen.query(Card):
+                card.reopen()
 
     def _say(self, error: LlamaDuoError) -> None:
         said = one_line(error.message, 300) + (f"\n{one_line(error.hint, 200)}" if error.hint else "")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from engine.run import Run
 from llamaduo_tui.listing import Entry
+
+if TYPE_CHECKING:
+    from llamaduo_tui.watch import News
 
 
 @dataclass
@@ -34,9 +38,18 @@ class OpenRun(Message):
 
 @dataclass
 class ReviewRun(Message):
-    """Show a run's answers beside the service's, with their verdicts."""
+    """Show a run's answers beside the service's, with their verdicts; `lost`: those that got worse."""
 
     run: Run
+    lost: bool = False
+
+
+@dataclass
+class RunChanged(Message):
+    """A look at the run found something new."""
+
+    run: Run
+    news: News
 
 
 @dataclass
@@ -46,6 +59,15 @@ class AnswerRun(Message):
     run: Run
     approve: bool
     pairs: int | None = None
+
+
+@dataclass
+class RaiseBudget(Message):
+    """Raise a run's cap on money, in USD, or on calls."""
+
+    run: Run
+    usd: float | None = None
+    calls: int | None = None
 
 
 @dataclass

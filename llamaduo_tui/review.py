@@ -14,13 +14,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from engine import commands
+from engine import commands, jsonl
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.rows import Response, Verdict, prompt_text
 from engine.run import Run
 from llamaduo_tui.offsets import are_tools, explained, is_chat, line_at, lines, shorten, start_of
 from llamaduo_tui.offsets import row as row_of
+from llamaduo_tui.scores import Changes, score
 
 Part = int | None
 """A round, or None for the sealed test, as in `engine.commands.Label`."""
@@ -60,12 +61,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows."""
+    """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows.
+
+    `changes` are the prompts that moved by more than the judge wavers, as the round's decision says; None without.
+    """
 
     part: Part
     items: dict[str, Item]
     unreadable: int
     judged: bool
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,12 @@ class Review:
         judged = self._file(part, "judge")
         with explained(judged):
             unreadable += _score(items, lines(judged))
-        return Round(part, items, unreadable, judged.exists())
+        return Round(part, items, unreadable, judged.exists(), self._changes(part))
+
+    def _changes(self, part: Part) -> Changes | None:
+        with explained(file := self.run.decision_file(part or 0)):
+            found = score(jsonl.read_json(file) or {}) if part is not None else None
+        return found.changes if found is not None else None
 
 
 def arrange(
@@ -199,7 +209,10 @@ def arrange(
 ) -> list[Item]:
     """The items of a round that a filter and a search keep, in an order; those without scores come last."""
     items = [item for item in round_.items.values() if found is None or item.id in found]
-    if keep == "regressed":
+    if keep in ("regressed", "improved") and round_.changes is not None:
+        moved = set(round_.changes.regressed if keep == "regressed" else round_.changes.improved)
+        items = [item for item in items if item.id in moved]
+    elif keep == "regressed":
         items = [item for item in items if item.change is not None and item.change < 0]
     elif keep == "improved":
         items = [item for item in items if item.change is not None and item.change > 0]

@@ -88,6 +88,7 @@ class RunView:
     look: ApprovalRequested | None = None
     seen: ApprovalGiven | None = None
     used_up: BudgetUsedUp | None = None
+    caps: BudgetChanged | None = None
     logs: tuple[Log, ...] = ()
     outcome: RunFinished | None = None
     failure: RunFailed | None = None
@@ -132,7 +133,7 @@ def reduce(view: RunView, event: Event) -> RunView:
         case BudgetUsedUp():
             return replace(view, used_up=event)
         case BudgetChanged():
-            return replace(view, used_up=None)
+            return replace(view, used_up=None, caps=event)
         case Log():
             return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
         case RunFinished():

@@ -64,6 +64,11 @@ def part(part: Part) -> str:
     return "data" if part == "start" else "sealed test"
 
 
+def count(number: int, what: str) -> str:
+    """A number of things: "1 run", "1,204 lines"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them, with two units at most: "45 s", "3 min", "2 h 5 min"."""
     whole = max(0, round(seconds))
@@ -109,14 +114,15 @@ def usage(usage: ServiceUsage) -> str:
     """What the service LLM was asked for, and what it cost."""
     failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
     tokens = usage.prompt_tokens + usage.completion_tokens
-    return f"{usage.calls:,} calls, {usage.cached_calls:,} cached{failed}, {tokens:,} tokens, {money(usage.cost_usd)}"
+    calls = f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}"
+    return f"{calls}, {tokens:,} tokens, {money(usage.cost_usd)}"
 
 
 def price(request: ApprovalRequested) -> str:
     """What another round would add and cost."""
     took = f", about {duration(request.seconds)}" if request.seconds is not None else ""
     cost = money(request.cost_usd)
-    return f"{request.pairs:,} new pairs, {cost if cost[0] != '$' else f'about {cost}'}{took}"
+    return f"{count(request.pairs, 'new pair')}, {cost if cost[0] != '$' else f'about {cost}'}{took}"
 
 
 def budget_command(run: Run, used_up: BudgetUsedUp | None = None) -> str:

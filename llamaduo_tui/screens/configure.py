@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
-from textual.widgets import Button, Footer, OptionList, Static
+from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
@@ -33,6 +33,7 @@ from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickCoverage, P
 from llamaduo_tui.service_keys import ServiceKey, service_key
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
+from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
 from llamaduo_tui.widgets.preflight_panel import PreflightPanel
 from llamaduo_tui.widgets.section_form import SectionForm, SectionList
@@ -94,7 +95,7 @@ class ConfigureScreen(Screen[Path | None]):
                 yield SectionForm(id="form")
                 yield Static(id="help")
             yield PreflightPanel(id="side")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#sections", OptionList).highlighted = 0

@@ -12,8 +12,7 @@ from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import var
-from textual.screen import Screen
-from textual.widgets import Footer, Input, Select, Static
+from textual.widgets import Input, Select, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from engine import commands
@@ -22,9 +21,12 @@ from engine.errors import LlamaDuoError
 from engine.run import Run
 from llamaduo_tui import words
 from llamaduo_tui.review import Filter, Order, Part, Review, Round, arrange, reviewed
+from llamaduo_tui.screens.deciding import DecidingScreen, answering
 from llamaduo_tui.text import clean, one_line
+from llamaduo_tui.watch import News
 from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
 from llamaduo_tui.widgets.comparison import Comparison
+from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
 
@@ -77,7 +79,7 @@ class Changed(Message):
     """The worker wrote more answers or verdicts."""
 
 
-class ReviewScreen(Screen[None]):
+class ReviewScreen(DecidingScreen):
     """A run's prompts by score, and for the chosen one everything that there is to judge it by."""
 
     CSS_PATH = "review.tcss"
@@ -92,39 +94,39 @@ class ReviewScreen(Screen[None]):
         Binding("y", "agree", "Agree", id="review.agree", tooltip="Agree with the judge; again takes it back"),
         Binding("n", "disagree", "Disagree", id="review.disagree", tooltip="Give your own scores and a note"),
         Binding("b", "flag", "Bad reference", id="review.flag", tooltip="Flag the reference; again takes it back"),
-        Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
-        Binding("u", "unreviewed", "Next unreviewed", id="review.unreviewed", tooltip="Next answer without a review"),
+        Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Next answer without a review"),
         Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
-        Binding("m", "whole", "Show all", id="review.whole", tooltip="All of a long text, or its beginning"),
-        Binding("comma", "sample(-1)", "Answer before", show=False, id="review.sample_before", tooltip="Other sample"),
-        Binding("full_stop", "sample(1)", "Next answer", id="review.sample", tooltip="The model's next sample"),
-        Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="Its answer a round before"),
-        Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="Its answer a round later"),
-        Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and answers"),
-        Binding("t", "menu('round')", "Round", show=False, id="review.round", tooltip="Choose the round or test"),
-        Binding("o", "menu('order')", "Order", show=False, id="review.order", tooltip="Choose the order of prompts"),
-        Binding(
-            "g", "menu('keep')", "Filter", show=False, id="review.filter", tooltip="Choose which prompts are shown"
-        ),
-        Binding("c", "copy", "Copy", show=False, id="review.copy", tooltip="Copy the response to your clipboard"),
-        Binding("w", "save", "Save", show=False, id="review.save", tooltip="Save prompt and both answers to a file"),
         Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
         Binding("escape", "back", "Back", id="review.back", tooltip="Back to the list, then to the run"),
+        Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
+        Binding("full_stop", "sample(1)", "Next answer", id="review.sample", tooltip="The model's next sample"),
+        Binding("comma", "sample(-1)", "Answer before", show=False, id="review.sample_before", tooltip="Other sample"),
+        Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="Its answer a round before"),
+        Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="Its answer a round later"),
+        Binding("m", "whole", "Show all", id="review.whole", tooltip="All of a long text, or its beginning"),
+        Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and answers"),
+        Binding("t", "menu('round')", "Round", id="review.round", tooltip="Choose the round or test"),
+        Binding("o", "menu('order')", "Order", id="review.order", tooltip="Choose the order of prompts"),
+        Binding("g", "menu('keep')", "Filter", id="review.filter", tooltip="Choose which prompts are shown"),
+        Binding("c", "copy", "Copy", id="review.copy", tooltip="Copy the response to your clipboard"),
+        Binding("w", "save", "Save", id="review.save", tooltip="Save prompt and both answers to a file"),
+        *answering(show=False),
+        Binding("x", "stop", "Stop", False, id="run.stop", tooltip="Stop the run's worker, to resume later"),
     ]
 
     changed: var[bool] = var(False, bindings=True)
     keys: var[tuple[bool, ...] | None] = var[tuple[bool, ...] | None](None, bindings=True)
     """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
 
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
+    def __init__(self, run: Run, news: News | None = None, lost: bool = False) -> None:
+        super().__init__(run)
         self.review = Review(run)
         self.round: Round | None = None
         self.parts: list[Part] = []
         self.labels: dict[tuple[Part, str, int], Label] = {}
         self.order: Order = "worst"
-        self.keep: Filter = "all"
+        self.keep: Filter = "regressed" if lost else "all"
+        self._first_news = news
         self.found: set[str] | None = None
         self.size_read: tuple[tuple[int, int], ...] = ()
 
@@ -133,7 +135,7 @@ class ReviewScreen(Screen[None]):
         with Horizontal(id="review-tools"):
             yield Select([("reading…", "")], id="round", allow_blank=False, compact=True, tooltip="Round (t)")
             yield Select(ORDERS, id="order", allow_blank=False, compact=True, tooltip="Order (o)")
-            yield Select(FILTERS, id="keep", allow_blank=False, compact=True, tooltip="Filter (g)")
+            yield Select(FILTERS, value=self.keep, id="keep", allow_blank=False, compact=True, tooltip="Filter (g)")
             yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and answers")
         with Container(id="review-body"):
             with Vertical(id="review-list"):
@@ -145,9 +147,12 @@ class ReviewScreen(Screen[None]):
             with Vertical(id="review-side"):
                 yield AnswerView(self.review, id="detail")
                 yield LabelForm(id="label")
-        yield Footer()
+        yield from self.cards()
+        yield KeyBar()
 
     def on_mount(self) -> None:
+        if self._first_news is not None:
+            self.take(self._first_news)
         self._title()
         self._open(self.part, first=True)
         self.set_interval(POLL_S, self._look)
@@ -294,9 +299,8 @@ class ReviewScreen(Screen[None]):
         else:
             done = {id_ for (part, id_, _), label in self.labels.items() if part == self.part and reviewed(label)}
             shown, total = len(self.query_one(PromptList).items), len(self.round.items)
-            count = (
-                f"{total:,} prompt{'' if total == 1 else 's'}" if shown == total else f"{shown:,} of {total:,} prompts"
-            )
+            every = words.count(total, "prompt")
+            count = every if shown == total else f"{shown:,} of {every}"
             said = " · ".join([_name(self.part), count, f"{len(done & self.round.items.keys()):,} reviewed"])
             said += "" if self.round.judged else " · not judged yet"
             said += f" · ! {self.round.unreadable:,} unreadable lines" if self.round.unreadable else ""
@@ -387,7 +391,14 @@ class ReviewScreen(Screen[None]):
             return page is not None and len(page.answer.item.samples) > 1
         if action == "peek":
             return view.neighbour(int(str(parameters[0]))) is not None
-        return self.changed if action == "reload" else True
+        if action == "stop":
+            return self.asking is not None
+        return self.changed if action == "reload" else super().check_action(action, parameters)
+
+    def action_lost(self) -> None:
+        """In the newest round, those that got worse."""
+        self.query_one("#keep", Select).value = "regressed"
+        self._open(None, first=True)
 
     def action_unreviewed(self) -> None:
         listing = self.query_one(PromptList)

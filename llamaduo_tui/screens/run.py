@@ -15,19 +15,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
-from textual.widgets import Footer
 
-from engine.config import Target
 from engine.run import Run
 from llamaduo_tui import machine, marks, messages, words
 from llamaduo_tui.listing import WORKING
 from llamaduo_tui.machine import Machine
+from llamaduo_tui.screens.deciding import DecidingScreen, answering
 from llamaduo_tui.state import RunView
 from llamaduo_tui.text import one_line
-from llamaduo_tui.watch import News, Watch
+from llamaduo_tui.watch import Watch
+from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.charts import Charts
-from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.steady import Steady
 from llamaduo_tui.widgets.timeline import Timeline, progress
@@ -44,20 +43,13 @@ _ENDED = {
 
 
 @dataclass
-class RunChanged(Message):
-    """A look at the run found something new."""
-
-    news: News
-
-
-@dataclass
 class MachineSampled(Message):
     """How busy the machine is."""
 
     machine: Machine
 
 
-class RunScreen(Screen[None]):
+class RunScreen(DecidingScreen):
     """What happens in a run, and what to press."""
 
     CSS_PATH = "run.tcss"
@@ -65,21 +57,18 @@ class RunScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = "Log"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
-        Binding("a", "approve", "Approve", id="run.approve", tooltip="Pay for another round"),
-        Binding("f", "finish", "Finish", id="run.finish", tooltip="End with the best round"),
+        *answering(show=True),
+        Binding("v", "review", "Review", id="run.review", tooltip="Read the answers side by side with the verdicts"),
         Binding("p", "pause", "Pause", id="run.pause", tooltip="Hold the run in its tracks"),
         Binding("p", "go_on", "Go on", id="run.go_on", tooltip="Let the paused run go on"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that goes on from here"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
-        Binding("v", "review", "Review", id="run.review", tooltip="Read the answers side by side with the verdicts"),
+        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
     ]
 
     def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
-        self._news: News | None = None
+        super().__init__(run)
         self._left = threading.Event()
         self._offered: object = None
 
@@ -90,11 +79,11 @@ class RunScreen(Screen[None]):
                 yield Timeline()
             yield Usage()
         yield Steady(id="now", markup=False)
-        yield DecisionCard(self.run)
+        yield from self.cards()
         with Horizontal(id="lower"):
             yield LogView()
             yield Charts()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one("#rounds").border_title = "rounds"
@@ -107,19 +96,6 @@ class RunScreen(Screen[None]):
     def on_unmount(self) -> None:
         self._left.set()
 
-    @property
-    def view(self) -> RunView:
-        return self._news.view if self._news is not None else RunView()
-
-    @property
-    def state(self) -> str:
-        return self._news.state if self._news is not None else "new"
-
-    @property
-    def _target(self) -> Target | None:
-        settings = self._news.settings if self._news is not None else None
-        return settings.target if settings is not None else None
-
     @work(thread=True, group="watch", exit_on_error=False)
     def _watch_run(self) -> None:
         watch = Watch(self.run, self._now)
@@ -130,7 +106,7 @@ class RunScreen(Screen[None]):
                 self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
                 news = None
             if news is not None:
-                self.post_message(RunChanged(news))
+                self.post_message(messages.RunChanged(self.run, news))
             self._left.wait(LOOK_S)
 
     @work(thread=True, group="machine", exit_on_error=False)
@@ -139,18 +115,17 @@ class RunScreen(Screen[None]):
             self.post_message(MachineSampled(machine.sample()))
             self._left.wait(MACHINE_S)
 
-    @on(RunChanged)
-    def _changed(self, message: RunChanged) -> None:
-        if not self.query(DecisionCard):  # on its way out
+    @on(messages.RunChanged)
+    def _changed(self, message: messages.RunChanged) -> None:
+        if not self.query(Card):  # on its way out
             return
-        self._news = message.news
-        self.query_one(LogView).add(message.news.events, message.news.output)
-        self.query_one(Charts).show(message.news.view)
-        settings = message.news.settings
-        self.query_one(Usage).show(message.news.view.usage, settings.service.budget_usd if settings else None)
-        self.query_one(DecisionCard).show(message.news.view, self._target)
+        news = message.news
+        self.take(news)
+        self.query_one(LogView).add(news.events, news.output)
+        self.query_one(Charts).show(news.view)
+        self.query_one(Usage).show(news.view.usage, self.budget)
         self._draw()
-        offered = (self.state, self.view.approval, _complete(self.view), len(self.view.sections))
+        offered = (self.state, _complete(self.view), len(self.view.sections))
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -172,7 +147,7 @@ class RunScreen(Screen[None]):
         self._draw()
 
     def _tick(self) -> None:
-        if self.state in WORKING and self.query(DecisionCard):
+        if self.state in WORKING and self.query(Card):
             self._draw()
 
     def _now(self) -> float:
@@ -183,11 +158,9 @@ class RunScreen(Screen[None]):
         now = self._now()
         top = self.query_one("#head", Steady)
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
-        self.query_one(Timeline).show(self.view, self._target, now)
-        asks = self.query_one(DecisionCard).display
+        self.query_one(Timeline).show(self.view, self.target, now)
         box = self.query_one("#now", Steady)
-        box.display = not asks
-        self.set_class(asks, "-asks")
+        box.display = not self.has_class("-asks")
         title, said = happening(self.view, self.state)
         if box.border_title != title:
             box.border_title = title
@@ -195,10 +168,8 @@ class RunScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
-            case "approve" | "finish":
-                return any(card.open for card in self.query(DecisionCard))
             case "pause":
-                return self.state in ("running", "waiting", "stale")
+                return self.state in ("running", "stale")
             case "go_on":
                 return self.state == "paused"
             case "resume":
@@ -207,19 +178,13 @@ class RunScreen(Screen[None]):
                 return self.state in WORKING
             case "review":
                 return any(section.score is not None for section in self.view.sections)
-        return True
+        return super().check_action(action, parameters)
 
     def action_back(self) -> None:
         if self.maximized is not None:
             self.minimize()
         else:
             self.dismiss()
-
-    def action_approve(self) -> None:
-        self.query_one(DecisionCard).approve()
-
-    def action_finish(self) -> None:
-        self.query_one(DecisionCard).finish()
 
     def action_pause(self) -> None:
         self.post_message(messages.PauseRun(self.run, on=True))
@@ -229,9 +194,6 @@ class RunScreen(Screen[None]):
 
     def action_resume(self) -> None:
         self.post_message(messages.ResumeRun(self.run))
-
-    def action_stop(self) -> None:
-        self.post_message(messages.StopRun(self.run))
 
     def action_review(self) -> None:
         self.post_message(messages.ReviewRun(self.run))

@@ -11,12 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from llamaduo_tui import marks, messages, words
 from llamaduo_tui.listing import UNREADABLE, WORKING, Entry
 from llamaduo_tui.text import one_line
+from llamaduo_tui.widgets.key_bar import KeyBar
 
 WELCOME = """\
 No runs yet.
@@ -59,7 +60,7 @@ class RunsScreen(Screen[None]):
         with Vertical(id="welcome"):
             yield Static(WELCOME, markup=False)
             yield Static(Content.assemble("    press ", ("d", "bold $text-accent"), " for the demo"), id="invitation")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def show(self, entries: list[Entry]) -> None:
         """A new look at all runs; only what has changed is drawn."""
@@ -190,7 +191,8 @@ class RunsScreen(Screen[None]):
 def _head(entries: list[Entry], found: list[Entry]) -> Content:
     waiting = sum(entry.waits for entry in entries)
     working = sum(entry.state == "running" for entry in entries)
-    said = [f"{len(found)} of {len(entries)} runs" if len(found) < len(entries) else f"{len(entries)} runs"]
+    runs = words.count(len(entries), "run")
+    said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
     said += [f"{working} at work"] if working else []
     asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
     return Content.assemble(

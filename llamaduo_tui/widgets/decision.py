@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from textual import on
-from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.events import Resize
+from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
 from engine.config import Target
-from engine.run import Run
 from llamaduo_tui import marks, words
 from llamaduo_tui.messages import AnswerRun, StopRun
-from llamaduo_tui.scores import Interval
+from llamaduo_tui.scores import Changes, Group, Interval, Score
 from llamaduo_tui.state import RunView
 from llamaduo_tui.text import one_line
-from llamaduo_tui.widgets.steady import Steady
+from llamaduo_tui.widgets.card import Card, Fact, fact
+
+WEAKEST = 3
+"""Groups of prompts that the card names."""
+
+_ADVICE = {"approve": "a, another round", "finish": "f, finish with the best round", "stop": "x, stop"}
 
 
-class DecisionCard(Vertical):
-    """Shown while the run waits; what it sends is counted once, whoever else answers."""
+class DecisionCard(Card):
+    """A round fell short: the scores, what another would take, and what the engine would do."""
 
     HELP = """
 ## Decision
@@ -29,45 +31,31 @@ The round falls short of the target. **Approve** lets the service LLM write new 
 and trains another round on them; change the number of pairs first if you like. **Finish** runs the sealed test
 with the best round so far and ends. **Stop** ends the worker for now: resume it later, and it asks again.
 The first answer counts, from whatever terminal it comes.
+
+Scores go from 1 to 100, with their confidence interval in brackets: a target is reached when the *low* end passes it.
 """
 
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self._run = run
-        self._asked = 0
-        self._round: int | None = None
-        self._sent = ""
-        self._facts: list[Content] = []
-        self.display = False
-
-    def compose(self) -> ComposeResult:
-        yield Steady(id="facts", markup=False)
-        with Horizontal(id="answers"):
-            yield Label("pairs", id="pairs-label")
-            yield Input(type="integer", id="pairs", compact=True, max_length=7)
-            yield Button("a Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round")
-            yield Button("f Finish with the best round", id="finish", compact=True, tooltip="End with the sealed test")
-            yield Button("x Stop", id="stop", compact=True, tooltip="Stop for now, and resume later")
-
-    @property
-    def open(self) -> bool:
-        """Whether it asks and has not been answered here."""
-        return self.display and not self._sent
+    def answers(self) -> list[Widget]:
+        return [
+            Label("pairs", classes="amount-label"),
+            Input(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
+            Button("a Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
+            Button("f Finish with the best round", id="finish", compact=True, tooltip="End with the sealed test"),
+        ]
 
     def show(self, view: RunView, target: Target | None) -> None:
         """The open question, or nothing."""
         approval = view.approval
-        self.display = approval is not None
+        fresh = self.ask(None if approval is None else approval.seq)
         if approval is None:
             return
-        if approval.seq != self._asked:
-            self._asked, self._round, self._sent = approval.seq, approval.round, ""
+        if fresh:
             self.query_one("#pairs", Input).value = str(approval.pairs)
-            best = max((s.score.best_round or 0 for s in view.sections if s.score is not None), default=0)
-            self.query_one("#finish", Button).label = f"f Finish with round {best}"
+        scored = [section.score for section in view.sections if section.score is not None]
+        best = scored[-1].best_round if scored else None
+        self.query_one("#finish", Button).label = f"f Finish with round {best or 0}"
         self.border_title = f"round {approval.round} falls short: pay for another?"
-        self._facts = facts(view, target)
-        self._draw()
+        self.say(facts(view, target), brief(view, target))
 
     def approve(self) -> None:
         """Send the approval, unless the number of pairs is none."""
@@ -76,77 +64,121 @@ The first answer counts, from whatever terminal it comes.
             self.notify("The number of pairs is a whole number above 0.", severity="error")
             pairs.focus()
         elif self.open:
-            self._send(AnswerRun(self._run, approve=True, pairs=int(pairs.value)), "approval sent …")
+            self.send(AnswerRun(self.run, approve=True, pairs=int(pairs.value)), "approval sent …")
 
     def finish(self) -> None:
         """Send the wish to end with the best round."""
         if self.open:
-            self._send(AnswerRun(self._run, approve=False), "sent: finish with the best round …")
-
-    def reopen(self) -> None:
-        """What was sent did not get through: ask again."""
-        self._sent = ""
-        self._draw()
-        self.refresh_bindings()
-
-    def _send(self, message: AnswerRun, said: str) -> None:
-        self._sent = said
-        self.post_message(message)
-        self._draw()
-        self.refresh_bindings()
-
-    def _draw(self) -> None:
-        lines = [*self._facts, Content.styled(self._sent, "bold")] if self._sent else self._facts
-        self.query_one("#facts", Steady).put(Content("\n").join(lines))
-        self.query_one("#answers").display = not self._sent
-
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.width < 76, "-tight")
+            self.send(AnswerRun(self.run, approve=False), "sent: finish with the best round …")
 
     @on(Input.Submitted, "#pairs")
     def _go_to_approve(self) -> None:
         self.query_one("#approve", Button).focus()
 
-    @on(Button.Pressed, "#approve")
-    def _approve_pressed(self) -> None:
-        self.approve()
-
-    @on(Button.Pressed, "#finish")
-    def _finish_pressed(self) -> None:
-        self.finish()
-
-    @on(Button.Pressed, "#stop")
-    def _stop_pressed(self) -> None:
-        self.post_message(StopRun(self._run))
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "approve":
+                self.approve()
+            case "finish":
+                self.finish()
+            case _:
+                self.post_message(StopRun(self.run))
 
 
-def facts(view: RunView, target: Target | None) -> list[Content]:
-    """The scores against the target, the trend, the price and the reason."""
-    scores = [section.score for section in view.sections if section.score is not None]
-    lines = []
-    if scores:
-        last = scores[-1]
-        for name, value, goal, means in (
-            ("precision", last.precision, target.precision if target else None, [s.precision.mean for s in scores]),
-            ("similarity", last.similarity, target.similarity if target else None, [s.similarity.mean for s in scores]),
-        ):
-            lines.append(_score(name, value, goal, means))
+def facts(view: RunView, target: Target | None) -> list[Fact]:
+    """What there is to know, the most important first: scores, changes, the price, the advice, what else was found."""
+    scored = [section.score for section in view.sections if section.score is not None]
     approval = view.approval
-    if approval is not None:
-        lines.append(Content.assemble(("another    ", "bold"), words.price(approval)))
-        lines.append(Content.assemble(("advice     ", "bold"), one_line(approval.reason, 400)))
+    if approval is None:
+        return []
+    another = fact("another", words.price(approval))
+    if not scored:
+        return [another, fact("result", one_line(approval.reason, 400))]
+    last = scored[-1]
+    goals = _goals(target)
+    lines = [
+        _score("precision", last.precision, goals[0], [score.precision.mean for score in scored]),
+        _score("similarity", last.similarity, goals[1], [score.similarity.mean for score in scored]),
+    ]
+    lines += [_changes(last.changes)] if last.changes else []
+    lines.append(another)
+    if last.advice:
+        advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
+        lines.append(fact("advice", advised))
+    lines.append(fact("result", one_line(approval.reason, 400)))
+    return lines + _found(last)
+
+
+def brief(view: RunView, target: Target | None) -> Content:
+    """The scores and the price on one line."""
+    scored = [section.score for section in view.sections if section.score is not None]
+    if view.approval is None:
+        return Content()
+    said = []
+    if scored:
+        for name, value, goal in zip(
+            ("precision", "similarity"), (scored[-1].precision, scored[-1].similarity), _goals(target), strict=True
+        ):
+            of = f" of {goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
+            said.append(f"{name} {value.mean:.0f}{of}")
+    return Content(" · ".join([*said, f"another round: {words.price(view.approval)}"]))
+
+
+def _goals(target: Target | None) -> tuple[float | None, float | None]:
+    return (target.precision, target.similarity) if target is not None else (None, None)
+
+
+def _verdict(value: Interval, goal: float | None) -> str:
+    if goal is not None and value.low >= goal:
+        return "✓ passed"
+    return "✗ short" if goal is None or value.mean < goal else "✗ not yet sure"
+
+
+def _score(name: str, value: Interval, goal: float | None, means: list[float]) -> Fact:
+    verdict = _verdict(value, goal)
+    rounds = " → ".join(f"{mean:.0f}" for mean in means[-5:])
+    return fact(
+        name,
+        (f"{value.mean:.1f}", "bold $text-success" if verdict[0] == "✓" else "bold $text-warning"),
+        f" ({value.low:.0f}–{value.high:.0f})",
+        "" if goal is None else f"  target {goal:g} {verdict}",
+        (f"   by round {rounds} {marks.trend(means, 12)}", "$text-muted"),
+    )
+
+
+def _changes(changes: Changes) -> Fact:
+    better, worse = len(changes.improved), len(changes.regressed)
+    return fact(
+        "changes",
+        (f"▲ {better:,} better", "$text-success" if better else ""),
+        "  ",
+        (f"▼ {worse:,} worse", "$text-error" if worse else ""),
+        (", l shows them" if worse else "", "$text-muted"),
+        f"  since round {changes.against}: precision {_points(changes.precision)}, "
+        f"similarity {_points(changes.similarity)}",
+    )
+
+
+def _found(score: Score) -> list[Fact]:
+    """What else a newer engine found: the gap to the service, the weakest groups, what people flagged."""
+    lines = []
+    if score.teacher is not None:
+        gaps = score.teacher.gap_precision, score.teacher.gap_similarity
+        lines.append(fact("service", "against it precision {}, similarity {}".format(*map(_points, gaps))))
+    if len(score.groups) > 1:
+        weakest = sorted(score.groups, key=lambda group: group.precision + group.similarity)[:WEAKEST]
+        lines.append(fact("weakest", " · ".join(map(_group, weakest))))
+    if score.more_prompts:
+        lines.append(fact("prompts", f"about {words.count(score.more_prompts, 'more dev prompt')} would tell"))
+    if score.flagged:
+        lines.append(fact("flagged", f"{words.count(score.flagged, 'prompt')} left out: bad references"))
     return lines
 
 
-def _score(name: str, value: Interval, goal: float | None, means: list[float]) -> Content:
-    passed = goal is not None and value.low >= goal
-    verdict = "✓ passed" if passed else "✗ short" if goal is None or value.mean < goal else "✗ not yet sure"
-    aim = "" if goal is None else f"  target {goal:g} {verdict}"
-    rounds = " → ".join(f"{mean:.0f}" for mean in means[-5:])
-    return Content.assemble(
-        (f"{name:<11}", "bold"),
-        (f"{value.mean:.1f}", "bold $text-success" if passed else "bold $text-warning"),
-        f" ({value.low:.0f}–{value.high:.0f})",
-        aim,
-        (f"   by round {rounds} {marks.trend(means, 12)}", "$text-muted"),
-    )
+def _points(difference: Interval) -> str:
+    return f"{difference.mean:+.1f} ({difference.low:+.0f} to {difference.high:+.0f})"
+
+
+def _group(group: Group) -> str:
+    return f"{one_line(group.name, 24)} {group.precision:.0f}/{group.similarity:.0f} ({group.prompts:,})"

@@ -13,6 +13,7 @@ from llamaduo_tui.widgets.steady import Steady
 
 LABEL = 13
 _BAR = 12
+BRIEF_ROUNDS = 3
 _EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
 
@@ -42,9 +43,11 @@ confidence interval: a round is good enough when the *low* end passes the target
         view, target, now = self._shown
         width = self.content_size.width
         if width:
-            scored = scores(view, target, width)
-            gap = [Content()] if scored and not self.screen.has_class("-short") else []
-            lines = [*timeline(view, now), *gap, *scored]
+            scored, short = scores(view, target, width), self.screen.has_class("-short")
+            if short and scored and self.screen.has_class("-asks"):  # the room is the card's
+                lines = [scored[0], *scored[1:][-BRIEF_ROUNDS:]]
+            else:
+                lines = [*timeline(view, now), *([Content()] if scored and not short else []), *scored]
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
 
 
@@ -54,7 +57,7 @@ def timeline(view: RunView, now: float) -> list[Content]:
     rounds = [section.part for section in view.sections if isinstance(section.part, int)]
     if view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
         more = view.started.max_rounds - max(rounds, default=0)
-        said = f"up to {more} more round{'s'[: more != 1]}, then the sealed test" if more > 0 else "the sealed test"
+        said = f"up to {words.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
         lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$text-muted"))
     return lines
 

@@ -37,6 +37,26 @@ def decision(number: int, precision: float, similarity: float, reached: bool = F
         "teacher": None,
         "best_round": number,
         "next": {"pairs": 120, "cost_usd": 0.42, "seconds": 190.0},
+        "changes": changes(number - 1) if number else None,
+        "advice": {"action": "approve", "reason": "The last round gained 52 points, and another costs $0.42."},
+        "more_prompts": None,
+        "reviews": None,
+        "flagged": [],
+        "groups": [
+            {"name": "billing", "prompts": 9, "precision": precision - 20, "similarity": similarity - 10},
+            {"name": "outage", "prompts": 15, "precision": precision + 10, "similarity": similarity + 5},
+        ],
+    }
+
+
+def changes(against: int) -> dict[str, Any]:
+    """Fourteen of 24 prompts better than in an earlier round, two worse."""
+    return {
+        "against": against,
+        "precision": {"mean": 51.8, "low": 44.0, "high": 59.0},
+        "similarity": {"mean": 43.1, "low": 36.0, "high": 50.0},
+        "improved": [{"id": f"better{n}", "before": 10.0, "after": 80.0} for n in range(14)],
+        "regressed": [{"id": id_, "before": 90.0, "after": 45.0} for id_ in ("a1", "gone")],
     }
 
 

@@ -112,7 +112,7 @@ async def test_every_answer_can_be_clicked(root: Path) -> None:
     async with shown.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
         await pilot.pause()
-        await pilot.click("#stop")
+        await pilot.click("DecisionCard .stop")
         await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
         await pilot.click("#no")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))

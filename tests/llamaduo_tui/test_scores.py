@@ -13,7 +13,8 @@ DIFFERENCE = {"mean": 4.0, "low": 1.0, "high": 7.0}
 
 
 def test_an_old_decision_has_its_scores() -> None:
-    found = scores.score(story.decision(1, 64.3, 51.2))
+    row = story.decision(1, 64.3, 51.2)
+    found = scores.score({key: row[key] for key in ("reason", "precision", "similarity", "best_round")})
     assert found is not None
     assert (found.precision.mean, found.best_round, found.advice, found.groups) == (64.3, 1, None, ())
 
