@@ -50,32 +50,30 @@ class Interval:
 
 def interval(values: Sequence[float], risk: float, seed: int, within: Range = SCORES) -> Interval:
     """The mean of one number a prompt, with bounds that the true mean passes with a chance of `risk`, each."""
-    data = np.asarray(values, dtype=np.float64)
-    low, high = bounds(data[None, :], risk, seed, within)
+    data = np.asarray(values, dtype=np.float64)[None, :]
     mean = float(data.mean())
-    return Interval(round(mean, 2), round(min(float(low[0]), mean), 2), round(max(float(high[0]), mean), 2))
+    low = float(lower_bounds(data, risk, seed, within.low)[0])
+    high = -float(lower_bounds(-data, risk, seed, -within.high)[0])
+    return Interval(round(mean, 2), round(min(low, mean), 2), round(max(high, mean), 2))
 
 
-def bounds(
-    values: Floats, risk: float, seed: int, within: Range = SCORES, copies: float = 1.0
-) -> tuple[Floats, Floats]:
-    """Lower and upper bounds for the mean of each row of `values`, shape (sets, prompts).
+def lower_bounds(values: Floats, risk: float, seed: int, worst: float, copies: float = 1.0) -> Floats:
+    """A lower bound for the mean of each row of `values`, shape (sets, prompts), which are nowhere below `worst`.
 
-    `copies` of every prompt are taken to be there: the bounds that so many more of the same kind would give.
+    `copies` of every prompt are taken to be there: the bound that so many more of the same kind would give.
     """
     rows, count = values.shape
     dice = np.random.default_rng(seed)
     step = max(1, DRAWN_AT_ONCE // (count + 1))
-    lows, highs = np.empty((RESAMPLES, rows)), np.empty((RESAMPLES, rows))
+    means = np.empty((rows, RESAMPLES))
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
         # Normalised gamma variables are a Dirichlet sample: the weights of the prompts, and of the one more.
         weights = dice.standard_gamma(copies, (size, count))
-        extra = dice.standard_exponential((size, 1))
-        sums, total = weights @ values.T, weights.sum(axis=1, keepdims=True) + extra
-        lows[start : start + size] = (sums + extra * within.low) / total
-        highs[start : start + size] = (sums + extra * within.high) / total
-    return np.quantile(lows, risk, axis=0), np.quantile(highs, 1 - risk, axis=0)
+        extra = dice.standard_exponential(size)
+        means[:, start : start + size] = (values @ weights.T + extra * worst) / (weights.sum(axis=1) + extra)
+    found: Floats = np.quantile(means, risk, axis=1)
+    return found
 
 
 def prompts_needed(values: Sequence[float], bar: float, risk: float, seed: int, within: Range = SCORES) -> int | None:
@@ -85,7 +83,7 @@ def prompts_needed(values: Sequence[float], bar: float, risk: float, seed: int, 
         return None
 
     def passes(copies: float) -> bool:
-        return bool(bounds(data[None, :], risk, seed, within, copies)[0][0] >= bar)
+        return bool(lower_bounds(data[None, :], risk, seed, within.low, copies)[0] >= bar)
 
     fewest, most = 0.0, 1.0
     while not passes(most):

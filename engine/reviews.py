@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.commands import Label
 from engine.intervals import SCORES, Interval
-from engine.rows import Verdict
+from engine.rows import CONTRACT, Verdict
 
 BANDS = 5
 """Bands of 20 points: people tell those apart, and not 83 from 86."""
@@ -31,15 +31,16 @@ ResponseKey = tuple[int | None, str, int]
 
 
 class Judged(NamedTuple):
-    """A response's mean scores over judges and repeats."""
+    """A response's mean scores over judges and repeats; `contract` where none was asked, as it breaks the contract."""
 
     precision: float
     similarity: float
+    contract: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """What reviews add up to; `n` reviewed responses of all rounds, `prompts` of them in the round decided on.
+    """What reviews add up to: `n` judged responses of all rounds that people scored, `prompts` of the round decided on.
 
     Kappas are None where they say nothing (too few reviews, or all in one band); `precision` and `similarity` are the
     round's means corrected by people's scores, None while those are too few.
@@ -65,11 +66,12 @@ def reviews_from_row(row: dict[str, Any] | None) -> Reviews | None:
 
 def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey, Judged]:
     """What the judge said of each response of a round, over its readable verdicts."""
-    found: dict[ResponseKey, list[tuple[float, float]]] = defaultdict(list)
+    found: dict[ResponseKey, list[Judged]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.precision is not None and verdict.similarity is not None:
-            found[round_, verdict.id, verdict.sample].append((verdict.precision, verdict.similarity))
-    return {key: Judged(*(fmean(part) for part in zip(*scores, strict=True))) for key, scores in found.items()}
+            said = Judged(verdict.precision, verdict.similarity, verdict.judge == CONTRACT)
+            found[round_, verdict.id, verdict.sample].append(said)
+    return {key: _mean(several) for key, several in found.items()}
 
 
 def flagged(labels: Mapping[ResponseKey, Label]) -> tuple[str, ...]:
@@ -89,41 +91,41 @@ def reviews(
     The corrected means are those of `round_`, with bounds at `risk`, each; they take it that who reviewed did not pick
     prompts by their scores.
     """
-    people = {
-        key: said
-        for key, label in labels.items()
-        if key in judge and label.prompt not in without and (said := _said(label, judge[key])) is not None
-    }
-    opinions = [labels[key].agrees for key in labels if key in judge and labels[key].prompt not in without]
-    n = len(people)
-    if not n:
+    given = {key: label for key, label in labels.items() if key in judge and label.prompt not in without}
+    people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
+    if not people:
         return None
-    kappas = [
-        kappa([judge[key][part] for key in people], [people[key][part] for key in people])
-        if n >= LEAST_REVIEWS
-        else None
-        for part in (0, 1)
-    ]
+    beside = [key for key in people if not judge[key].contract]
+    kappas = [_kappa([(judge[key][part], people[key][part]) for key in beside]) for part in (0, 1)]
     known = [value for value in kappas if value is not None]
     warning = ""
     if known and min(known) < LOW_KAPPA:
-        warning = f"judge and reviewers agree too little (kappa {min(known):.2f} over {n} reviews)"
-    corrections = _by_prompt({key: people[key] for key in people if key[0] == round_}, judge)
-    everything = _prompt_means(
-        {key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without}
-    )
+        warning = f"judge and reviewers agree too little (kappa {min(known):.2f} over {len(beside)} reviews)"
+    here = _prompt_means({key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without})
+    corrections = _by_prompt({key: said for key, said in people.items() if key[0] == round_}, judge)
+    others = [scores for id_, scores in here.items() if id_ not in corrections]
     corrected = [
-        estimate(
-            [(ours[part], theirs[part]) for ours, theirs in corrections.values()],
-            [scores[part] for id_, scores in everything.items() if id_ not in corrections],
-            risk,
-        )
+        estimate([(ours[part], theirs[part]) for ours, theirs in corrections.values()], [o[part] for o in others], risk)
         if len(corrections) >= LEAST_LABELS
         else None
         for part in (0, 1)
     ]
-    agreed = sum(opinion is True for opinion in opinions)
-    return Reviews(n, agreed, kappas[0], kappas[1], warning, len(corrections), corrected[0], corrected[1])
+    return Reviews(
+        len(beside),
+        sum(label.agrees is True for label in given.values()),
+        kappas[0],
+        kappas[1],
+        warning,
+        len(corrections),
+        corrected[0],
+        corrected[1],
+    )
+
+
+def _kappa(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < LEAST_REVIEWS:
+        return None
+    return kappa([judge for judge, _ in pairs], [person for _, person in pairs])
 
 
 def kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -178,4 +180,9 @@ def _prompt_means(scores: Mapping[ResponseKey, Judged]) -> dict[str, Judged]:
     found: dict[str, list[Judged]] = defaultdict(list)
     for (_, id_, _), one in scores.items():
         found[id_].append(one)
-    return {id_: Judged(*(fmean(part) for part in zip(*several, strict=True))) for id_, several in found.items()}
+    return {id_: _mean(several) for id_, several in found.items()}
+
+
+def _mean(several: Sequence[Judged]) -> Judged:
+    contract = all(one.contract for one in several)
+    return Judged(fmean(one.precision for one in several), fmean(one.similarity for one in several), contract)

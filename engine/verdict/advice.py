@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.config import Loop
 from engine.reviews import Reviews
-from engine.verdict.aims import Aim
+from engine.verdict.aims import Aim, out_of_reach
 from engine.verdict.scores import Scores, best
 
 Action = Literal["approve", "finish", "stop"]
@@ -28,6 +28,7 @@ def advise(
     found: Sequence[Aim],
     loop: Loop,
     *,
+    risk: float,
     more: int | None,
     short_of_money: bool,
     reviews: Reviews | None,
@@ -41,6 +42,8 @@ def advise(
         return Advice("stop", f"{reviews.warning[:1].upper()}{reviews.warning[1:]}: mend the judge's prompt first.")
     if rounds[-1].doubt:
         return Advice("stop", f"{rounds[-1].doubt}, and no round mends that.")
+    if more and out_of_reach(found, rounds[-1].prompts, risk):
+        return Advice("stop", f"No round can show it with {rounds[-1].prompts} prompts: add about {more} first.")
     if short_of_money:
         return Advice("finish", "What is left of the budget does not last for another round; raise it to go on.")
     if len(rounds) < 3:

@@ -94,6 +94,11 @@ def aims(
     )
 
 
+def out_of_reach(found: Sequence[Aim], prompts: int, risk: float) -> bool:
+    """Whether not even a perfect model could pass with so few prompts."""
+    return any((least := aim.least(risk)) is None or least > prompts for aim in found if not aim.passed)
+
+
 def passing(found: tuple[Aim, Aim]) -> str:
     """Both aims passed, in words."""
     precision, similarity = found

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from engine.config import Loop, Target
 from engine.reviews import Reviews, reviews_from_row
 from engine.verdict.advice import Advice, advise
-from engine.verdict.aims import Aim, aims, passing
+from engine.verdict.aims import Aim, aims, out_of_reach, passing
 from engine.verdict.paired import Changes, Teacher, changes, changes_from_row, gaps, teacher_from_row
 from engine.verdict.scores import PromptScore, Scores, best, scores_from_row
 
@@ -164,7 +164,7 @@ def decide(
         return decision
     cost = another.cost_usd if another else None
     short = cost is not None and budget_left is not None and cost > budget_left
-    advice = advise(rounds, found, loop, more=more, short_of_money=short, reviews=reviews)
+    advice = advise(rounds, found, loop, risk=risk, more=more, short_of_money=short, reviews=reviews)
     return replace(decision, advice=advice)
 
 
@@ -195,7 +195,7 @@ def _outcome(
         return "reached", f"{standing}."
     if more is not None and all(aim.above for aim in found) and not doubt:
         wanted = f"too few prompts to tell: about {more} more needed"
-        if _hopeless(found, scores.prompts, look_risk(target, loop)) or _end(rounds, loop, hours):
+        if out_of_reach(found, scores.prompts, look_risk(target, loop)) or _end(rounds, loop, hours):
             return "prompts", f"{standing}; {wanted}."
         return "continue", f"{standing}; another round may do it, or about {more} more prompts."
     ended = _end(rounds, loop, hours)
@@ -250,11 +250,6 @@ def _more_prompts(found: tuple[Aim, Aim], prompts: int, risk: float, seed: int) 
         unsure = [aim for aim in found if not aim.above]
     needed = [count for aim in unsure if (count := aim.needed(risk, seed)) is not None and count > prompts]
     return max(needed) - prompts if needed else None
-
-
-def _hopeless(found: tuple[Aim, Aim], prompts: int, risk: float) -> bool:
-    """Whether not even a perfect model could pass with these prompts."""
-    return any((least := aim.least(risk)) is None or least > prompts for aim in found if not aim.passed)
 
 
 def _stalled(rounds: Sequence[Scores], loop: Loop) -> bool:
