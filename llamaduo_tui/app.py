@@ -23,8 +23,9 @@ from textual.screen import Screen
 
 from engine.errors import InputError, LlamaDuoError
 from engine.run import Run
-from llamaduo_tui import keymap, marks, messages, paths, theming
+from llamaduo_tui import keymap, marks, messages, paths, preferences, theming
 from llamaduo_tui.listing import Entry, Listing
+from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
 from llamaduo_tui.text import one_line
 
@@ -47,6 +48,7 @@ class LlamaDuoApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs at work go on"),
         Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs at work go on", show=False),
+        Binding("T", "change_theme", "Theme", False, id="app.theme", tooltip="Try other colours, and keep some"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys, and what has the focus"),
     ]
 
@@ -59,7 +61,8 @@ class LlamaDuoApp(App[None]):
         self._listed: dict[Run, str] | None = None
         self._left = threading.Event()
         self._runs = RunsScreen()
-        self._load_themes()
+        self._preferences = Preferences()
+        self._wear()
 
     def get_default_screen(self) -> RunsScreen:
         return self._runs
@@ -87,15 +90,47 @@ class LlamaDuoApp(App[None]):
         else:
             self.exit(return_code=128 + number)
 
-    def _load_themes(self) -> None:
-        themes, problems = theming.load(paths.config_dir() / "themes")
+    def _wear(self) -> None:
+        """The themes that there are, and the one that the user has chosen."""
         for name in list(self.available_themes):
             self.unregister_theme(name)
+        self._load_themes()
+        self.theme = theming.DEFAULT
+        try:
+            self._preferences = preferences.load(paths.preferences_file())
+        except InputError as problem:
+            self.call_later(self._say, problem)
+        wanted = self._preferences.theme
+        if wanted in self.available_themes:
+            self.theme = wanted
+        else:
+            known = ", ".join(sorted(self.available_themes))
+            self.call_later(self._say, InputError(f"there is no theme {wanted!r}", f"there are: {known}"))
+
+    def _load_themes(self) -> None:
+        themes, problems = theming.load(paths.config_dir() / "themes")
         for theme in themes:
             self.register_theme(theme)
-        self.theme = theming.DEFAULT
         for problem in problems:
             self.call_later(self._say, problem)
+
+    def search_themes(self) -> None:
+        """Let the user try themes and keep one; those that came into the folder meanwhile are among them."""
+        self._choose_theme()
+
+    @work
+    async def _choose_theme(self) -> None:
+        from llamaduo_tui.screens.themes import ThemesScreen
+
+        self._load_themes()
+        choice: Screen[str | None] = ThemesScreen()
+        name = await self.push_screen_wait(choice)
+        if name is not None:
+            self._keep(name)
+
+    @work(thread=True, group="keep", exit_on_error=False)
+    def _keep(self, theme: str) -> None:
+        self._carry_out(partial(preferences.keep_theme, paths.preferences_file(), theme))
 
     def _load_keys(self) -> None:
         try:
@@ -130,14 +165,14 @@ class LlamaDuoApp(App[None]):
 
     def _tell(self, run: Run, state: str) -> None:
         """Say what has become of a run: a bell for what needs the user, a toast where it is not on the screen."""
-        if state == "waiting":
+        if state == "waiting" and self._preferences.bell:
             self.bell()
         if getattr(self.screen, "run", None) != run:
             mark, name = marks.of(state), one_line(run.name, 60)
             self.notify(f"{mark.sign} {mark.word}", title=name, severity=_NEWS[state], timeout=10, markup=False)
 
     def _set_terminal_title(self, title: str) -> None:
-        if self._driver is not None and title != self.title:
+        if self._preferences.title and self._driver is not None and title != self.title:
             self._driver.write(f"\x1b]2;{title}\x07")
             self.title = title
 

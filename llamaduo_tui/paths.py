@@ -29,6 +29,11 @@ def config_dir() -> Path:
     return _xdg("XDG_CONFIG_HOME", ".config")
 
 
+def preferences_file() -> Path:
+    """What the user has set of the app itself, such as the theme."""
+    return config_dir() / "settings.toml"
+
+
 def cache_dir() -> Path:
     """The folder of fetched models, as the engine finds it: $LLAMADUO_CACHE, else below the XDG cache folder."""
     named = os.environ.get("LLAMADUO_CACHE")

@@ -59,6 +59,15 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True)
+class Reviews:
+    """How often people agreed with the judge, of `n` reviewed responses; `warning` where that is too seldom."""
+
+    n: int
+    agreed: int
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """The decision after a round; what only newer versions write is None or empty in older runs."""
 
@@ -71,6 +80,7 @@ class Score:
     advice: Advice | None = None
     more_prompts: int | None = None
     teacher: Teacher | None = None
+    reviews: Reviews | None = None
     flagged: int = 0
     groups: tuple[Group, ...] = ()
 
@@ -91,6 +101,7 @@ def score(decision: dict[str, Any]) -> Score | None:
         advice=_advice(decision.get("advice")),
         more_prompts=_whole(decision.get("more_prompts")),
         teacher=_teacher(decision.get("teacher")),
+        reviews=_reviews(decision.get("reviews")),
         flagged=len(flagged) if isinstance(flagged, list) else 0,
         groups=_groups(decision.get("groups")),
     )
@@ -131,6 +142,11 @@ def _teacher(value: Any) -> Teacher | None:
         return None
     precision, similarity = interval(value.get("gap_precision")), interval(value.get("gap_similarity"))
     return Teacher(precision, similarity) if precision is not None and similarity is not None else None
+
+
+def _reviews(value: Any) -> Reviews | None:
+    n, agreed = (_whole(value.get(key)) for key in ("n", "agreed")) if isinstance(value, dict) else (None, None)
+    return Reviews(n, agreed, str(value.get("warning", ""))) if n and agreed is not None else None
 
 
 def _groups(value: Any) -> tuple[Group, ...]:

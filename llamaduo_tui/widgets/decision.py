@@ -169,6 +169,11 @@ def _found(score: Score) -> list[Fact]:
     if len(score.groups) > 1:
         weakest = sorted(score.groups, key=lambda group: group.precision + group.similarity)[:WEAKEST]
         lines.append(fact("weakest", " · ".join(map(_group, weakest))))
+    if score.reviews is not None:
+        warned = f": {one_line(score.reviews.warning, 200)}" if score.reviews.warning else ""
+        lines.append(
+            fact("reviews", f"people agree with the judge on {score.reviews.agreed:,} of {score.reviews.n:,}{warned}")
+        )
     if score.more_prompts:
         lines.append(fact("prompts", f"about {words.count(score.more_prompts, 'more dev prompt')} would tell"))
     if score.flagged:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaduo_tui import scores
-from llamaduo_tui.scores import Advice, Group, Interval
+from llamaduo_tui.scores import Advice, Group, Interval, Reviews
 
 DIFFERENCE = {"mean": 4.0, "low": 1.0, "high": 7.0}
 
@@ -34,6 +34,7 @@ def test_a_new_decision_has_all_there_is() -> None:
             "more_prompts": 40,
             "teacher": {"gap_precision": DIFFERENCE, "gap_similarity": DIFFERENCE},
             "flagged": ["a", "b"],
+            "reviews": {"n": 9, "agreed": 3, "warning": "too little"},
             "groups": [{"name": "billing", "prompts": 6, "precision": 41, "similarity": DIFFERENCE}],
         }
     )
@@ -43,7 +44,7 @@ def test_a_new_decision_has_all_there_is() -> None:
     assert found.advice == Advice("finish", "It stopped gaining.")
     assert found.teacher is not None
     assert found.teacher.gap_precision == Interval(4.0, 1.0, 7.0)
-    assert (found.more_prompts, found.flagged) == (40, 2)
+    assert (found.more_prompts, found.flagged, found.reviews) == (40, 2, Reviews(9, 3, "too little"))
     assert found.groups == (Group("billing", 6, 41.0, 4.0),)
 
 
