@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 from engine import jsonl
 from engine.config import Migration, Target
 from engine.rows import Response, Verdict, prompt_text
 from engine.run import Manifest, Run, file_hash, finish, manifest
 from engine.service.client import Usage
+from engine.stages import findings
+from engine.stages.markdown import block, cell, inline, interval
 from engine.verdict import Decision, Interval, Scores, by_prompt
 
 SHOWN = 3
 """Best and worst answers to show, each."""
-
-CUT = 1500
-"""Characters of one text in the report."""
-
-UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control codes, characters that turn the direction of text, halves of characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,10 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
             "## Rounds",
             _rounds(run, settings, decision),
             *_contract(run),
+            findings.error_rate(settings, decision),
+            *findings.flagged(decision),
+            *findings.changed(run, decision),
+            *findings.people(decision),
             "## The sealed test",
             _sealed(settings, decision, sealed),
             "## Best and worst answers",
@@ -89,7 +87,7 @@ def _holds(sealed: Scores, target: Target) -> bool:
 
 
 def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
-    model = _inline(settings.local.model)
+    model = inline(settings.local.model)
     best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
     advice = (
         f"{model}, {best}, can take over this task."
@@ -104,8 +102,8 @@ def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Endin
     )
     return (
         f"{end.reason} {advice}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
-        f"{_interval(sealed.precision)} and similarity {_interval(sealed.similarity)} of 100, judged by "
-        f"{', '.join(_inline(name) for name in settings.judge_models)} against the recorded responses.{sandbox}"
+        f"{interval(sealed.precision)} and similarity {interval(sealed.similarity)} of 100, judged by "
+        f"{', '.join(inline(name) for name in settings.judge_models)} against the recorded responses.{sandbox}"
     )
 
 
@@ -118,8 +116,8 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         number = row["round"]
         pairs, loss = _training(run, number)
         lines.append(
-            f"| {number} | {pairs} | {_interval(Interval(**row['precision']))} "
-            f"| {_interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
+            f"| {number} | {pairs} | {interval(Interval(**row['precision']))} "
+            f"| {interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
             f"| {row['coverage_70']['precision']:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
         )
     target = settings.target
@@ -159,7 +157,7 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores) -> str:
     verdict = "meets the target" if _holds(sealed, settings.target) else "falls short of the target"
     return (
         f"Round {decision.best_round} answered {sealed.prompts} prompts that neither training nor the rounds saw: "
-        f"precision {_interval(sealed.precision)}, similarity {_interval(sealed.similarity)}. Its mean {verdict}. "
+        f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its mean {verdict}. "
         f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
         f"{sealed.coverage_70['precision']:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
@@ -184,12 +182,12 @@ def _examples(run: Run) -> list[str]:
         for place, scored in enumerate(chosen, start=1):
             response = responses[scored.id]
             first = next((v for v in verdicts[scored.id] if v.sample == response.sample and not v.error), None)
-            reason = _inline(first.precision_reason) if first else "no readable verdict"
+            reason = inline(first.precision_reason) if first else "no readable verdict"
             parts.append(
                 f"### {title} {place}: precision {scored.precision:.0f}, similarity {scored.similarity:.0f}\n\n"
-                f"{_block(prompt_text(response.prompt, response.tools))}\n\n"
+                f"{block(prompt_text(response.prompt, response.tools))}\n\n"
                 "<table><tr><th>service</th><th>local model</th></tr><tr>"
-                f"<td>{_cell(response.expected)}</td><td>{_cell(response.response)}</td></tr></table>\n\n"
+                f"<td>{cell(response.expected)}</td><td>{cell(response.response)}</td></tr></table>\n\n"
                 f"Judge: {reason}"
             )
     return parts
@@ -228,30 +226,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _interval(found: Interval | Any) -> str:
-    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
-
-
-def _printable(text: str) -> str:
-    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
-
-
-def _inline(text: str) -> str:
-    """Untrusted text inside a line of Markdown."""
-    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", " ".join(_printable(text[:CUT]).split()))
-
-
-def _block(text: str) -> str:
-    """Untrusted text as a code block that it cannot close."""
-    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", cut)), default=0))
-    return f"{fence}text\n{cut}\n{fence}"
-
-
-def _cell(text: str) -> str:
-    """Untrusted text in a cell of an HTML table."""
-    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
-    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"<pre>{escaped.replace(chr(10), '&#10;')}</pre>"

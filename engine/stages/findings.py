@@ -1,0 +1,111 @@
+"""The report's sections on how sure the decision is, what changed between rounds, and what people said of the judge."""
+
+from __future__ import annotations
+
+from engine import jsonl
+from engine.config import Migration
+from engine.reviews import LEAST_LABELS, Reviews
+from engine.rows import prompt_text
+from engine.run import Run
+from engine.stages.markdown import inline, interval
+from engine.verdict import Change, Decision, look_risk, looks
+
+SHOWN = 5
+"""Prompts to show of those that got better, and of those that got worse."""
+
+PROMPT_CUT = 100
+"""Characters of a prompt in a table."""
+
+
+def error_rate(settings: Migration, decision: Decision) -> str:
+    """How often a decision like this is wrong, and how much of that is spent."""
+    risk, most = look_risk(settings.target, settings.loop), looks(settings.loop)
+    spent = decision.round + 1
+    return (
+        f"How sure: of migrations like this one, at most {most * risk:.1%} are declared to reach a target that they do "
+        f"not reach. That is spread over {most} looks at the dev prompts, one at the untuned model and one after each "
+        f"of {settings.loop.max_rounds} rounds, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
+        "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores."
+    )
+
+
+def flagged(decision: Decision) -> list[str]:
+    """The prompts whose reference people flagged."""
+    if not decision.flagged:
+        return []
+    count = len(decision.flagged)
+    prompts, they = ("1 dev prompt", "it counts") if count == 1 else (f"{count} dev prompts", "they count")
+    return [
+        f"{prompts} left the scores of every round, since a reviewer flagged the reference response as bad; {they} in "
+        f"no figure: {', '.join(inline(id_) for id_ in decision.flagged)}."
+    ]
+
+
+def changed(run: Run, decision: Decision) -> list[str]:
+    """The last round against the best before it, prompt by prompt."""
+    changes = decision.changes
+    if changes is None:
+        return []
+    prompts = _prompts(run, decision.round)
+    better, worse = len(changes.improved), len(changes.regressed)
+    text = (
+        f"Beside round {changes.against}, the best before it, round {decision.round} changed precision by "
+        f"{interval(changes.precision)} and similarity by {interval(changes.similarity)} points on the same "
+        f"{changes.prompts} prompts. {better} of them got better and {worse} worse by more than a judge wavers."
+    )
+    tables = [
+        _table(title, moved, prompts)
+        for title, moved in (("worse", changes.regressed), ("better", changes.improved))
+        if moved
+    ]
+    return ["## What changed", text, *tables]
+
+
+def _prompts(run: Run, number: int) -> dict[str, str]:
+    rows = jsonl.read(run.round(number) / "infer" / "responses.jsonl")
+    return {row["id"]: prompt_text(row["prompt"]) for row in rows}
+
+
+def _table(title: str, moved: tuple[Change, ...], prompts: dict[str, str]) -> str:
+    lines = [f"| got {title} | before | after |", "|---|---|---|"]
+    for change in moved[:SHOWN]:
+        prompt = prompts.get(change.id, change.id)
+        cut = prompt if len(prompt) <= PROMPT_CUT else prompt[:PROMPT_CUT] + " …"
+        lines.append(f"| {inline(cut)} | {change.before:.0f} | {change.after:.0f} |")
+    if len(moved) > SHOWN:
+        lines.append(f"| and {len(moved) - SHOWN} more | | |")
+    return "\n".join(lines)
+
+
+def people(decision: Decision) -> list[str]:
+    """What reviews say of the judge, and of the scores."""
+    found = decision.reviews
+    if found is None:
+        return []
+    return ["## What people said", " ".join([_agreement(found), _corrected(found, decision.round)])]
+
+
+def _agreement(found: Reviews) -> str:
+    said = f"People scored {found.n} judged responses and agreed with the judge on {found.agreed} outright."
+    kappas = [
+        f"{value:.2f} for {name}"
+        for name, value in (("precision", found.kappa_precision), ("similarity", found.kappa_similarity))
+        if value is not None
+    ]
+    if not kappas:
+        return f"{said} That is too few, or too much alike, to say how well they agree."
+    said += f" Weighted kappa, where 1 is full agreement and 0 is chance, is {' and '.join(kappas)}."
+    return f"{said} **Careful**: {found.warning}." if found.warning else said
+
+
+def _corrected(found: Reviews, number: int) -> str:
+    if found.precision is None or found.similarity is None:
+        return (
+            f"The scores can be corrected by theirs once {LEAST_LABELS} prompts of a round are scored; "
+            f"{found.prompts} of round {number} are."
+        )
+    return (
+        f"Corrected by their scores of {found.prompts} prompts, round {number} has precision "
+        f"{interval(found.precision)} and similarity {interval(found.similarity)}. That takes it that they did not "
+        "pick prompts by their scores."
+    )

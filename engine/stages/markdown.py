@@ -1,0 +1,41 @@
+"""Pieces of the report as Markdown, with untrusted text where it can do no harm."""
+
+from __future__ import annotations
+
+import re
+
+from engine.intervals import Interval
+
+CUT = 1500
+"""Characters of one text in the report."""
+
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control codes, characters that turn the direction of text, halves of characters."""
+
+
+def interval(found: Interval) -> str:
+    """A mean with its bounds."""
+    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+
+
+def _printable(text: str) -> str:
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
+
+
+def inline(text: str) -> str:
+    """Untrusted text inside a line of Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", " ".join(_printable(text[:CUT]).split()))
+
+
+def block(text: str) -> str:
+    """Untrusted text as a code block that it cannot close."""
+    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", cut)), default=0))
+    return f"{fence}text\n{cut}\n{fence}"
+
+
+def cell(text: str) -> str:
+    """Untrusted text in a cell of an HTML table."""
+    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"<pre>{escaped.replace(chr(10), '&#10;')}</pre>"
