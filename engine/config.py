@@ -230,6 +230,21 @@ class Synthesis(Table):
         "failures", description="Model new pairs on what the local LLM gets wrong, or on all alike (the paper)."
     )
     review: bool = Field(False, description="Wait for a person to look at new pairs before they are trained on.")
+    duplicate_prompt: float = Field(
+        0.9, ge=0.5, le=1, description="Refuse a new pair whose prompt is this similar to a known one (Jaccard)."
+    )
+    duplicate_response: float = Field(
+        0.9, ge=0.5, le=1, description="Refuse a new pair whose response, if long, is this similar to a known one."
+    )
+    duplicate_response_words: int = Field(
+        50, ge=1, description="Shorter responses may repeat: labels, JSON and stock phrases rightly do."
+    )
+    contamination: float = Field(
+        0.65,
+        ge=0.3,
+        le=1,
+        description="Refuse a new pair that holds this share of a dev or test prompt, reworded or not.",
+    )
 
 
 class Loop(Table):

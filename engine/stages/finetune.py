@@ -38,7 +38,7 @@ def finetune(
     from engine.local import finetune as local
 
     began = time.monotonic()
-    merged = merge(coverage, synthetic, choices)
+    merged = merge(coverage, synthetic, choices, settings.synthesis)
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
     begin(folder, " ".join(filter(None, [settings.digest(*DECISIVE), merged.choices])))
     for level, message in _by_hand(merged):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine import jsonl
 from engine.config import Migration
-from engine.coverage.prepare import DEV, SEALED, open_sealed, read_dev
+from engine.coverage.prepare import DEV, TEST, open_sealed, read_dev
 from engine.errors import StageError
 from engine.events import Emit
 from engine.local.resolve import ResolvedModel
@@ -119,7 +119,7 @@ def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     settings = run.settings()
     resolved = local_model(run, settings, emit)
     if round_ is None:
-        pairs, source, folder = open_sealed(run.coverage), run.coverage / SEALED, run.final / "infer"
+        pairs, source, folder = open_sealed(run.coverage), run.coverage / TEST, run.final / "infer"
         adapter = _adapter(run, run.decisions()[-1]["best_round"])
     else:
         pairs, source, folder = read_dev(run.coverage), run.coverage / DEV, run.round(round_) / "infer"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from engine import jsonl
 from engine.commands import Choices
-from engine.coverage.duplicates import NearDuplicates, comparable_text
+from engine.config import Synthesis
+from engine.coverage.cleaning import Cleaner
 from engine.coverage.prepare import read_guard, read_train
 from engine.jsonl import Row
-from engine.rows import Chat, prompt_id
+from engine.rows import Chat, Pair, prompt_id
 
 PAIRS = "pairs.jsonl"
 REJECTED = "rejected.jsonl"
@@ -33,7 +34,7 @@ class Merged:
     choices: str
 
 
-def merge(coverage: Path, synthetic: list[Path], choices: Choices) -> Merged:
+def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Synthesis) -> Merged:
     """Read the train split and the pairs in `synthetic`, the folders of earlier rounds' synthesis.
 
     A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
@@ -42,12 +43,13 @@ def merge(coverage: Path, synthetic: list[Path], choices: Choices) -> Merged:
     refused = [(round_, row["id"]) for round_, row in written if choices.get((round_, row["id"])) is False]
     out = set(refused)
     accepted = [row for round_, row in written if (round_, row["id"]) not in out]
+    train = read_train(coverage)
     wanted = list(_kept_by_hand(synthetic, choices))
-    guard = Guard(coverage) if wanted else None
-    kept = [row for row in wanted if guard is not None and not guard.leaks(Chat(row["messages"], row.get("tools", [])))]
+    leaks = Cleaner(settings, read_guard(coverage), train).leaks([_pair(row) for row in wanted]) if wanted else []
+    kept = [row for row, leak in zip(wanted, leaks, strict=True) if not leak]
     changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
     return Merged(
-        chats=[Chat(pair.messages, pair.tools) for pair in read_train(coverage)]
+        chats=[Chat(pair.messages, pair.tools) for pair in train]
         + [Chat(row["messages"], row.get("tools", [])) for row in accepted + kept],
         refused_by_hand=len(refused),
         kept_by_hand=len(kept),
@@ -56,20 +58,10 @@ def merge(coverage: Path, synthetic: list[Path], choices: Choices) -> Merged:
     )
 
 
-class Guard:
-    """Tells the prompts that dev and test must not meet in training, by their fingerprints."""
-
-    def __init__(self, coverage: Path) -> None:
-        self._near = NearDuplicates()
-        self._ids = set()
-        for row in read_guard(coverage):
-            self._near.add_fingerprint(row)
-            self._ids.add(row["id"])
-
-    def leaks(self, chat: Chat) -> bool:
-        """Whether a chat's prompt is one of dev or test, or nearly so."""
-        prompt = chat.messages[:-1]
-        return prompt_id(prompt, chat.tools) in self._ids or self._near.twin(comparable_text(prompt)) is not None
+def _pair(row: Row) -> Pair:
+    """The pair of a refused row, whose own id is one of prompt and response."""
+    chat = Chat(row["messages"], row.get("tools", []))
+    return Pair(prompt_id(chat.messages[:-1], chat.tools), chat.messages, tools=chat.tools)
 
 
 def _kept_by_hand(synthetic: list[Path], choices: Choices) -> Iterator[Row]:

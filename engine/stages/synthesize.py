@@ -115,7 +115,9 @@ async def synthesize(
     """
     began, spent = time.monotonic(), client.usage.cost_usd
     train = read_train(order.coverage)
-    harvest = Harvest(contract.load(settings.task.contract), _cleaner(order, train), settings.service.model, order)
+    harvest = Harvest(
+        contract.load(settings.task.contract), _cleaner(settings, order, train), settings.service.model, order
+    )
     await _fill(harvest, _seeds(train), settings, prompts, client, emit)
     if not harvest.accepted:
         raise StageError(
@@ -176,9 +178,9 @@ def _seeds(train: list[Pair]) -> list[Pair]:
     return seeds
 
 
-def _cleaner(order: Order, train: list[Pair]) -> Cleaner:
+def _cleaner(settings: Migration, order: Order, train: list[Pair]) -> Cleaner:
     earlier = [SyntheticPair(**row) for path in order.earlier for row in jsonl.read(path)]
-    return Cleaner(read_guard(order.coverage), [*train, *earlier])
+    return Cleaner(settings.synthesis, read_guard(order.coverage), [*train, *earlier])
 
 
 def _weights(settings: Migration, train: list[Pair], dev: list[Pair], scores: list[PromptScore]) -> list[float]:

@@ -1,40 +1,45 @@
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.coverage.duplicates import NearDuplicates, comparable_text, fingerprints
-from engine.rows import Pair, prompt_id
+from engine.coverage.duplicates import NearDuplicates, comparable_text, jaccard, signatures
+from engine.coverage.shingles import Words
+from engine.rows import Message
 
 TICKET = "My invoice from March shows the wrong amount, please correct it"
 
 
-def guard(*texts: str, threshold: float = 0.9) -> NearDuplicates:
-    seen = NearDuplicates(threshold)
-    for text in texts:
-        seen.add(text, text)
-    return seen
+class Texts(NearDuplicates):
+    """An index that takes texts, each with itself as its id."""
 
+    def __init__(self, *texts: str, threshold: float = 0.9) -> None:
+        super().__init__(threshold)
+        for text in texts:
+            self.remember(text)
 
-def pair(text: str, system: str = "") -> Pair:
-    messages = [{"role": "system", "content": system}] if system else []
-    messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
-    return Pair(prompt_id(messages[:-1]), messages)  # type: ignore[arg-type]
+    def remember(self, text: str) -> None:
+        self.add(text, next(self.sketches(Words([text]).shingles)))
+
+    def twin_of(self, text: str) -> str | None:
+        return self.twin(next(self.sketches(Words([text]).shingles)))
 
 
 def words(count: int, seed: int = 0) -> list[str]:
     return [f"word{number}" for number in random.Random(seed).sample(range(100_000), count)]
 
 
+def similarity(one: str, other: str) -> float:
+    shingles = Words([one, other]).shingles
+    return jaccard(shingles.row(0), shingles.row(1))
+
+
 @given(st.text(alphabet="aBcDé东ß!? +\n", max_size=60))
 def test_case_and_white_space_make_no_other_prompt(text: str) -> None:
-    assert guard(text).twin("  " + text.lower().replace(" ", "\n\t") + "\n") == text
+    assert Texts(text).twin_of("  " + text.lower().replace(" ", "\n\t") + "\n") == text
 
 
 @pytest.mark.parametrize(
@@ -52,50 +57,63 @@ def test_case_and_white_space_make_no_other_prompt(text: str) -> None:
     ],
 )
 def test_one_important_word_makes_another_prompt(one: str, other: str) -> None:
-    assert guard(one).twin(other) is None
-    assert guard(other).twin(one) is None
+    assert Texts(one).twin_of(other) is None
+    assert Texts(other).twin_of(one) is None
 
 
 def test_short_prompts_that_differ_in_one_word_are_hardly_ever_twins() -> None:
     wrong = 0
     for seed in range(500):
         text = words(3 + seed % 8, seed)
-        seen = guard(" ".join(text))
-        wrong += seen.twin(" ".join([*text[:-1], "another"])) is not None
+        seen = Texts(" ".join(text))
+        wrong += seen.twin_of(" ".join([*text[:-1], "another"])) is not None
     assert wrong == 0
 
 
 def test_long_prompts_that_differ_in_one_word_are_twins() -> None:
     text = words(200)
-    assert guard(" ".join(text)).twin(" ".join([*text[:100], "another", *text[101:]])) == " ".join(text)
+    assert Texts(" ".join(text)).twin_of(" ".join([*text[:100], "another", *text[101:]])) == " ".join(text)
 
 
 def test_scripts_without_spaces_are_compared_by_character() -> None:
     text = "".join(chr(0x4E00 + number) for number in range(200))
-    assert guard(text).twin(text[:100] + "鿿" + text[101:]) == text
+    assert Texts(text).twin_of(text[:100] + "鿿" + text[101:]) == text
 
 
 def test_a_full_stop_makes_no_other_prompt() -> None:
-    assert guard("Where is my parcel?").twin("where is my parcel...") == "Where is my parcel?"
+    assert Texts("Where is my parcel?").twin_of("where is my parcel...") == "Where is my parcel?"
 
 
 def test_the_most_similar_prompt_is_named() -> None:
     text = words(200)
     near, nearer = " ".join([*text[:-8], *words(8, 1)]), " ".join([*text[:-1], "end"])
-    assert guard(near, nearer, threshold=0.8).twin(" ".join(text)) == nearer
+    assert Texts(near, nearer, threshold=0.8).twin_of(" ".join(text)) == nearer
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.9, 1.0])
-def test_the_index_misses_no_twin(threshold: float) -> None:
-    """Against comparing every signature with every other."""
+def test_the_index_finds_twins_and_nothing_else(threshold: float) -> None:
+    """Against comparing every text with every other; what is found is exact, what is missed is rare."""
     base = words(40)
     texts = [" ".join([*base[: 40 - n % 12], *words(n % 12, n)]) for n in range(120)]
-    rows = [row["minhash"] for row in fingerprints([pair(text) for text in texts])]
-    seen = NearDuplicates(threshold)
+    seen = Texts(threshold=threshold)
+    missed = 0
     for number, text in enumerate(texts):
-        similarity = [sum(a == b for a, b in zip(rows[number], row, strict=True)) / 128 for row in rows[:number]]
-        assert (seen.twin(text) is not None) == (max(similarity, default=0) >= threshold)
-        seen.add(str(number), text)
+        near = max((similarity(text, other) for other in texts[:number]), default=0.0)
+        twin = seen.twin_of(text)
+        assert twin is None or similarity(text, twin) >= threshold
+        missed += twin is None and near >= threshold
+        seen.remember(text)
+    assert missed <= 1
+
+
+def test_twins_just_at_the_threshold_are_found() -> None:
+    found = 0
+    for seed in range(400):
+        text = words(150, seed)
+        other = [*text[:40], "x", *text[41:80], "y", *text[81:120], "z", *text[121:140], "w", *text[141:]]
+        assert 0.9 <= similarity(" ".join(text), " ".join(other)) < 0.93
+        found += Texts(" ".join(text)).twin_of(" ".join(other)) is not None
+    assert found >= 396
 
 
 def test_the_estimate_is_near_the_jaccard_similarity() -> None:
@@ -105,42 +123,20 @@ def test_the_estimate_is_near_the_jaccard_similarity() -> None:
         text = words(60, seed)
         kept = 10 + seed % 45
         one, other = " ".join(text), " ".join([*text[:kept], *words(60 - kept, seed + 1000)])
-        first, second = (row["minhash"] for row in fingerprints([pair(one), pair(other)]))
-        shared = 2 * kept + 1  # words, and pairs with the margin before the first
-        exact = shared / (2 * 121 - shared)
-        errors.append(sum(a == b for a, b in zip(first, second, strict=True)) / 128 - exact)
+        first, second = signatures(Words([one, other]).shingles)
+        errors.append((first == second).mean() - similarity(one, other))
     assert max(map(abs, errors)) < 0.16
     assert abs(sum(errors) / len(errors)) < 0.02
 
 
-def test_fingerprints_guard_without_the_text() -> None:
-    rows = fingerprints([pair(TICKET, system="Be brief."), pair("Where is my parcel?")])
-    seen = NearDuplicates()
-    for row in json.loads(json.dumps(rows)):
-        seen.add_fingerprint(row)
-    assert seen.twin(TICKET.upper()) == rows[0]["id"]
-    assert seen.twin("Where is my refund?") is None
-    assert len(rows[0]["minhash"]) == 128
-    assert not any("March" in str(row) for row in rows)
-
-
 def test_a_shared_system_prompt_makes_no_twins() -> None:
-    system = " ".join(words(300))
-    assert comparable_text(pair(TICKET, system).prompt) == TICKET
-    seen = NearDuplicates()
-    seen.add_fingerprint(fingerprints([pair("Cancel my order", system)])[0])
-    assert seen.twin(comparable_text(pair("Where is my parcel?", system).prompt)) is None
-
-
-def test_fingerprints_are_the_same_in_every_process() -> None:
-    code = (
-        "from engine.coverage.duplicates import fingerprints; from engine.rows import Pair;"
-        f"print(fingerprints([Pair('x', [dict(role='user', content={TICKET!r}), {{}}])])[0]['minhash'][:3])"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout) == fingerprints([pair(TICKET)])[0]["minhash"][:3] == [53513836, 297848396, 5787119]
+    prompt: list[Message] = [
+        {"role": "system", "content": " ".join(words(300))},
+        {"role": "user", "content": TICKET},
+    ]
+    assert comparable_text(prompt) == TICKET
 
 
 def test_huge_and_hostile_texts_are_taken() -> None:
     text = "\ud800 \x1b[2J " + " ".join(words(50_000))
-    assert guard(text).twin(text) == text
+    assert Texts(text).twin_of(text) == text

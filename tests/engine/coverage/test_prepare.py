@@ -9,10 +9,9 @@ import pytest
 
 import engine.coverage
 from engine import jsonl
-from engine.config import Migration
-from engine.coverage.duplicates import NearDuplicates, comparable_text
-from engine.coverage.prepare import open_sealed, prepare, read_dev, read_train
-from engine.coverage.split import split_of
+from engine.config import Migration, Synthesis
+from engine.coverage.cleaning import Cleaner
+from engine.coverage.prepare import open_sealed, prepare, read_dev, read_guard, read_train
 from engine.errors import InputError
 
 
@@ -36,14 +35,15 @@ def test_the_splits_hold_every_pair_and_the_counts_agree(tmp_path: Path) -> None
     parts = {"train": read_train(folder), "dev": read_dev(folder), "test": open_sealed(folder)}
     assert counts == {"rows": 102, "dropped": 2, "duplicates": 1} | {name: len(part) for name, part in parts.items()}
     assert sum(len(part) for part in parts.values()) == 100
-    assert all(split_of(pair.id, 0.2, 0.2) == name for name, part in parts.items() for pair in part)
+    assert [len(part) for part in parts.values()] == [60, 20, 20]
     dropped = list(jsonl.read(folder / "dropped.jsonl"))
     assert [(row["line"], row["row"][:6]) for row in dropped] == [(101, "broken"), (102, '{"prom')]
     assert sorted(path.name for path in folder.iterdir()) == [
         "dev.jsonl",
         "dropped.jsonl",
         "fingerprints.jsonl",
-        "test.jsonl",
+        "test.jsonl",  # since it was opened here
+        "test.sealed",
         "train.jsonl",
     ]
 
@@ -57,52 +57,67 @@ def test_preparing_again_gives_the_same_files(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_the_test_split_is_for_its_owner_alone(tmp_path: Path) -> None:
-    prepare(settings(tickets(tmp_path / "a.jsonl", 50)), tmp_path / "coverage")
-    assert (tmp_path / "coverage" / "test.jsonl").stat().st_mode & 0o777 == 0o600
+def test_the_test_split_is_sealed_until_it_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "coverage"
+    prepare(settings(tickets(tmp_path / "a.jsonl", 50)), folder)
+    assert not (folder / "test.jsonl").exists()
+    assert (folder / "test.sealed").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ValueError):
+        list(jsonl.read(folder / "test.sealed"))
+    assert not any(b"Ticket" in path.read_bytes() for path in folder.iterdir() if path.stem == "test")
+
+    pairs = open_sealed(folder)
+    assert len(pairs) == 10
+    assert [pair.to_row() for pair in pairs] == list(jsonl.read(folder / "test.jsonl"))
+    assert open_sealed(folder) == pairs, "a final stage that was interrupted begins anew"
+    assert (folder / "test.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_only_one_function_opens_the_test_split() -> None:
-    """Whoever reads it names `open_sealed`, which a search finds."""
-    readers = [
+def names_in(package: str, *names: str) -> set[str]:
+    """Where in a package's code these names or texts stand, as file:function."""
+    root = Path(engine.coverage.__path__[0]).parent.parent / package
+    return {
         f"{path.name}:{function.name}"
-        for path in Path(engine.coverage.__path__[0]).glob("*.py")
+        for path in root.rglob("*.py")
         for function in ast.walk(ast.parse(path.read_text()))
-        if isinstance(function, ast.FunctionDef)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
-        if (isinstance(node, ast.Name) and node.id == "SEALED")
-        or (isinstance(node, ast.Constant) and node.value == "test.jsonl")
-    ]
-    assert sorted(readers) == ["prepare.py:open_sealed", "prepare.py:prepare"]
+        if (isinstance(node, ast.Name) and node.id in names) or (isinstance(node, ast.Constant) and node.value in names)
+    }
 
 
-def test_fingerprints_guard_dev_and_test_but_not_train(tmp_path: Path) -> None:
+def test_only_the_final_stage_opens_the_test_split() -> None:
+    assert names_in("engine", "SEALED", "test.sealed") == {"prepare.py:open_sealed", "prepare.py:prepare"}
+    assert names_in("engine", "open_sealed") == {"infer.py:_stage"}
+    assert names_in("llamaduo_tui", "open_sealed", "test.sealed", "test.jsonl") == set()
+
+
+def test_the_guard_is_for_dev_and_test_but_not_for_train(tmp_path: Path) -> None:
     folder = tmp_path / "coverage"
     prepare(settings(tickets(tmp_path / "a.jsonl", 60)), folder)
-    seen = NearDuplicates()
-    for row in jsonl.read(folder / "fingerprints.jsonl"):
-        seen.add_fingerprint({"id": row["id"], "minhash": row["minhash"]})
+    cleaner = Cleaner(Synthesis(), read_guard(folder), [])
+    assert not (folder / "test.jsonl").exists()
     for pair in [*read_dev(folder), *open_sealed(folder)]:
-        assert seen.twin(comparable_text(pair.prompt)) == pair.id
-    assert [seen.twin(comparable_text(pair.prompt)) for pair in read_train(folder)] == [None] * len(read_train(folder))
+        assert cleaner.refusals([pair]) == [{"reason": "same prompt", "twin": pair.id}]
+    assert cleaner.refusals(read_train(folder)) == [None] * 36
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """Its test split was never sealed, and its fingerprints were minima."""
+    folder = tmp_path / "coverage"
+    prepare(settings(tickets(tmp_path / "a.jsonl", 60)), folder)
+    guard, test = read_guard(folder), open_sealed(folder)
+    (folder / "test.sealed").unlink()
+    jsonl.write(folder / "fingerprints.jsonl", [{"id": row["id"], "minhash": [1, 2, 3]} for row in guard])
+    assert read_guard(folder) == read_guard(folder) == guard
+    assert open_sealed(folder) == test
 
 
 @pytest.mark.parametrize(
     ("rows", "shares", "message", "hint"),
     [
-        (4, (0.001, 0.2), "no prompt fell into dev: 4 usable rows are too few", "add rows or raise coverage.split.dev"),
-        (
-            9,
-            (0.5, 0.001),
-            "no prompt fell into test: 9 usable rows are too few",
-            "add rows or raise coverage.split.test",
-        ),
-        (
-            1,
-            (0.9, 0.09),
-            "no prompt fell into train: 1 usable row is too few",
-            "add rows or lower coverage.split.dev and coverage.split.test",
-        ),
+        (2, (0.2, 0.2), "no prompt fell into dev: 2 usable rows are too few", "add rows or raise coverage.split.dev"),
+        (1, (0.9, 0.09), "no prompt fell into dev: 1 usable row is too few", "add rows or raise coverage.split.dev"),
     ],
 )
 def test_an_empty_split_is_an_error_that_says_what_to_do(

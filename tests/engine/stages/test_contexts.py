@@ -13,7 +13,7 @@ from aiohttp import web
 from scripted import Service, completion, serving
 
 from engine import jsonl
-from engine.config import Migration
+from engine.config import Migration, Synthesis
 from engine.coverage.prepare import read_dev, read_train
 from engine.local.chat import encode_prompt
 from engine.local.finetune import finetune as train
@@ -196,7 +196,7 @@ async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: R
     assert len(rows) == 4
     for row in rows:
         assert row.messages[0] == SYSTEM and row.tools == [TOOL] and len(row.messages) == 3
-    assert merge(run.coverage, [folder], {}).chats[-1] == Chat(rows[-1].messages, [TOOL])
+    assert merge(run.coverage, [folder], {}, Synthesis()).chats[-1] == Chat(rows[-1].messages, [TOOL])
 
 
 def test_the_review_shows_turns_and_tools(run: Run) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from engine import jsonl
 from engine.commands import Choices
-from engine.coverage.duplicates import fingerprints
+from engine.config import Synthesis
+from engine.coverage.guard import fingerprints
 from engine.rows import Message, Pair, SyntheticPair, prompt_id
 from engine.run import begin
 from engine.stages.merge import Merged, merge
@@ -41,7 +42,8 @@ def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
     for number in (1, 2):
         folder = tmp_path / f"round-0{number}" / "synthesize"
         jsonl.write(folder / "pairs.jsonl", [synthetic(f"{name}{number}", number) for name in "ab"])
-        rejected = [refused(f"c{number}", number), refused(f"c{number}", number), refused(f"{TEST}!", number)]
+        rejected = [refused(text, number) for text in (f"c{number}", f"c{number}", f"{TEST}!")]
+        rejected.append(refused(f"I read: {TEST}. True?", number, "holds a dev or test prompt"))
         problem = {"reason": "unreadable reply", "seed_id": "seed"}
         jsonl.write(folder / "rejected.jsonl", [problem, *rejected, refused(DEV, number, "same prompt")])
     return coverage, [tmp_path / f"round-0{number}" / "synthesize" for number in (1, 2)]
@@ -56,7 +58,7 @@ def id_of(text: str, *, refused: bool = False) -> str:
 
 
 def test_without_choices_it_is_one_list_after_the_other(folders: tuple[Path, list[Path]]) -> None:
-    merged = merge(*folders, {})
+    merged = merge(*folders, {}, Synthesis())
     assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
     assert (merged.refused_by_hand, merged.kept_by_hand, merged.leaks, merged.choices) == (0, 0, 0, "")
 
@@ -69,23 +71,25 @@ def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[
         (2, id_of("a2")): True,  # it is in already
         (1, id_of("c1", refused=True)): False,  # it is out already
     }
-    merged = merge(*folders, choices)
+    merged = merge(*folders, choices, Synthesis())
     assert texts(merged) == ["train", "b1", "a2", "b2", "c2"]
     assert (merged.refused_by_hand, merged.kept_by_hand) == (1, 1)
 
 
 def test_a_leak_is_never_trained_on(folders: tuple[Path, list[Path]]) -> None:
-    leaks: Choices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!")}
-    merged = merge(*folders, leaks)
+    leaks: Choices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!", f"I read: {TEST}. True?")}
+    merged = merge(*folders, leaks, Synthesis())
     assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
-    assert (merged.kept_by_hand, merged.leaks, merged.choices) == (0, 2, "")
+    assert (merged.kept_by_hand, merged.leaks, merged.choices) == (0, 3, "")
 
 
 def test_choices_with_an_effect_make_another_training(folders: tuple[Path, list[Path]], tmp_path: Path) -> None:
     a, b = (1, id_of("a1")), (2, id_of("c2", refused=True))
-    digests = [merge(*folders, choices).choices for choices in ({}, {a: False}, {b: True}, {a: False, b: True})]
+    digests = [
+        merge(*folders, choices, Synthesis()).choices for choices in ({}, {a: False}, {b: True}, {a: False, b: True})
+    ]
     assert len(set(digests)) == 4
-    assert merge(*folders, {b: True, a: False, (1, "gone"): False}).choices == digests[3]
+    assert merge(*folders, {b: True, a: False, (1, "gone"): False}, Synthesis()).choices == digests[3]
 
     begun = tmp_path / "finetune"
     begin(begun, f"settings {digests[1]}")

@@ -13,7 +13,7 @@ from scripted import Handler, Service, always, completion, error, serving
 
 from engine import jsonl
 from engine.config import Contract, Migration, Task
-from engine.coverage.duplicates import fingerprints
+from engine.coverage.guard import fingerprints
 from engine.errors import ServiceError, StageError
 from engine.events import Event, Log
 from engine.rows import Message, Pair, SyntheticPair, prompt_id
