@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import os
 import random
-import re
 import sqlite3
 import time
 from collections import defaultdict
@@ -19,29 +16,21 @@ from openai import OpenAIError
 
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
-from engine.rows import Message, Tool, ToolCall, message_text
+from engine.rows import Message, Tool
+from engine.service.answers import headers, read, whole
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
-from engine.service.headers import retry_after, used_up
+from engine.service.faults import Trouble, concerns_one_request, passes, pause
+from engine.service.headers import used_up
 from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
-from engine.service.models import exceptions, litellm, litellm_name, price, supports_schema
+from engine.service.models import endpoint, exceptions, litellm, litellm_name, price, supports_schema
 from engine.service.schemas import Schema, response_format
-from engine.service.tokens import Expectation, most_tokens, prompt_bytes
+from engine.service.tokens import Expectation, prompt_bytes
 
 HOME_POLL_S = 0.05
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
-
-TELL_EVERY_S = 30.0
-"""Faults are told no more often."""
-
-RETRIED_STATUS = (408, 409, 429)
-REFUSALS = ("context_length_exceeded", "content_policy_violation", "content_filter", "invalid_prompt")
-"""OpenAI's codes for a prompt that it will not answer; litellm knows some of them by their message alone."""
-
-SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half a character, which JSON can hold and UTF-8 cannot."""
 
 
 class RefusedError(Exception):
@@ -100,7 +89,7 @@ class Client:
         self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._calls_abroad = 0
-        self._answered, self._told = time.monotonic(), -math.inf
+        self._trouble = Trouble(settings.api_key_env, on_trouble)
 
     async def complete(
         self,
@@ -240,7 +229,7 @@ class Client:
         self._on_trouble(f"replies are not kept for later runs: {error}")
 
     def _address(self, model: str) -> str:
-        return str(self._endpoint(model).get("api_base", ""))
+        return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
     async def _ask_until_answered(self, request: dict[str, Any], limiter: Limiter, flight: Flight) -> Reply:
         expected = self._expected[request["model"]]
@@ -253,29 +242,31 @@ class Client:
             sent = time.monotonic()
             try:
                 with self._abroad():
-                    reply, headers = await self._ask(request)
+                    reply, told = await self._ask(request)
             except asyncio.CancelledError:
                 flight.cut_off = True
                 raise
             except OpenAIError as error:
-                if _concerns_this_request(error):
-                    raise RefusedError(self._say(error)) from None
-                if not _passes(error):
-                    raise self._unusable(error, request["model"]) from None
+                if concerns_one_request(error):
+                    raise RefusedError(self._trouble.say(error)) from None
+                if not passes(error):
+                    raise self._trouble.unusable(error, request["model"]) from None
                 tries += 1
-                self._note_trouble(error, request["model"])
-                pause = _pause(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
+                self.usage.failed_calls += 1
+                self._on_change(self.usage)
+                self._trouble.tell(error, request["model"])
+                seconds = pause(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
                 give_up = give_up or time.monotonic() + self._patience(error)
-                if time.monotonic() + pause > give_up:
-                    raise self._gave_up(error, request["model"]) from None
+                if time.monotonic() + seconds > give_up:
+                    raise self._trouble.gave_up(error, request["model"]) from None
                 if isinstance(error, exceptions.RateLimitError):
                     limiter.window.refused(sent)
-                    limiter.pause(pause)
-                await asyncio.sleep(pause)
+                    limiter.pause(seconds)
+                await asyncio.sleep(seconds)
             else:
-                self._answered = time.monotonic()
+                self._trouble.over()
                 limiter.window.answered()
-                limiter.pause(used_up(headers, limiter.unknown))
+                limiter.pause(used_up(told, limiter.unknown))
                 limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
                 expected.learn(request, reply)
                 return reply
@@ -288,138 +279,21 @@ class Client:
         """The service's answer to one request, and its headers; raises what litellm raises."""
         answer = await litellm.acompletion(
             model=litellm_name(request["model"]),
-            messages=[{**message, "content": _whole(message["content"])} for message in request["messages"]],
+            messages=[{**message, "content": whole(message["content"])} for message in request["messages"]],
             timeout=self._settings.timeout_s,
             num_retries=0,
             max_retries=0,
             _skip_mcp_handler=True,  # with tools, litellm would look for its MCP gateway, which needs another package
-            **self._endpoint(request["model"]),
+            **endpoint(request["model"], self._settings, self._sandbox_base),
             **request["params"],
         )
         if answer is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
             raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
         if not answer.choices:
             raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
-        return self._read(answer, request), _headers(answer)
-
-    def _read(self, answer: Any, request: dict[str, Any]) -> Reply:
-        choice, usage = answer.choices[0], answer.usage
-        text = _whole(_said(choice.message))
-        # A service that doesn't count is booked by our own, generous count.
-        prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
-        completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
-        prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
-        return Reply(
-            text=text,
-            finish_reason=_whole(choice.finish_reason or "stop"),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
-        )
-
-    def _endpoint(self, model: str) -> dict[str, Any]:
-        if model == SANDBOX_MODEL:
-            return {"api_base": self._settings.api_base or self._sandbox_base, "api_key": "sandbox"}
-        if model != self._settings.model:
-            return {}
-        found: dict[str, Any] = {}
-        if self._settings.api_base:
-            found["api_base"] = self._settings.api_base
-        if self._settings.api_key_env:
-            found["api_key"] = os.environ.get(self._settings.api_key_env)
-        return found
+        return read(answer, request, price(request["model"], self._settings)), headers(answer)
 
     def _most(self, request: dict[str, Any]) -> float:
         prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
         prompt_tokens = prompt_bytes(request) + 16 * len(request["messages"])
         return prompt_tokens * prompt_price + int(request["params"]["max_tokens"]) * completion_price
-
-    def _note_trouble(self, error: Exception, model: str) -> None:
-        self.usage.failed_calls += 1
-        self._on_change(self.usage)
-        now = time.monotonic()
-        if now - self._told < TELL_EVERY_S:
-            return
-        self._told = now
-        silent = now - self._answered
-        if silent < TELL_EVERY_S:
-            self._on_trouble(f"{model} answered with an error, trying again: {self._say(error)}")
-        else:
-            since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
-            self._on_trouble(f"waiting for {model}, no answer since {since} ({silent:.0f} s): {self._say(error)}")
-
-    def _gave_up(self, error: Exception, model: str) -> ServiceError:
-        return ServiceError(
-            f"{model} cannot be reached: {self._say(error)}",
-            "check the network, api_base and the provider's status, then resume: what was answered is kept",
-        )
-
-    def _unusable(self, error: OpenAIError, model: str) -> ServiceError:
-        if _out_of_credit(error):
-            hint = "top up the account at the provider, then resume: what was answered is kept"
-        elif getattr(error, "status_code", None) in (401, 403):
-            hint = f"check the key in the environment ({self._settings.api_key_env or 'as the provider names it'})"
-        elif isinstance(error, exceptions.NotFoundError):
-            hint = "check the model's name in [service] or [judge]"
-        else:
-            hint = "check [service] in the run's migration.toml, then resume"
-        return ServiceError(f"{model} refuses: {self._say(error)}", hint)
-
-    def _say(self, error: Exception) -> str:
-        """An error in one line without any key in it."""
-        text = " ".join(str(error).split())
-        for name, value in os.environ.items():
-            if len(value) >= 8 and (name == self._settings.api_key_env or name.endswith(("_KEY", "_TOKEN", "_SECRET"))):
-                text = text.replace(value, f"${name}")
-        return text[:300]
-
-
-def _concerns_this_request(error: OpenAIError) -> bool:
-    if isinstance(error, exceptions.ContextWindowExceededError | exceptions.ContentPolicyViolationError):
-        return True
-    body = getattr(error, "body", None)
-    return isinstance(body, dict) and body.get("code") in REFUSALS
-
-
-def _passes(error: OpenAIError) -> bool:
-    """Whether trying again can help: limits, faults of the server or the network."""
-    if isinstance(error, exceptions.Timeout | exceptions.APIConnectionError | exceptions.APIResponseValidationError):
-        return True
-    status = int(getattr(error, "status_code", None) or 0)
-    if _out_of_credit(error):
-        return False
-    return status in RETRIED_STATUS or status >= 500
-
-
-def _out_of_credit(error: OpenAIError) -> bool:
-    """OpenAI says it with the status of a rate limit, but waiting does not help."""
-    return getattr(error, "status_code", None) == 402 or "exceeded your current quota" in str(error)
-
-
-def _said(message: Any) -> str:
-    """What the assistant wrote, with its calls."""
-    calls: list[ToolCall] = [
-        {
-            "id": "",
-            "type": "function",
-            "function": {"name": call.function.name or "", "arguments": call.function.arguments},
-        }
-        for call in message.tool_calls or []
-    ]
-    return message_text({"role": "assistant", "content": message.content or "", "tool_calls": calls})
-
-
-def _whole(text: str) -> str:
-    return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _headers(answer: Any) -> dict[str, str]:
-    """The service's own headers; litellm keeps them aside, under names of its own."""
-    kept = answer._hidden_params.get("additional_headers") or {}
-    return {name.removeprefix("llm_provider-").lower(): str(value) for name, value in kept.items()}
-
-
-def _pause(error: Exception) -> float | None:
-    """The seconds to wait that the service named."""
-    headers = getattr(error, "litellm_response_headers", None) or {}
-    return retry_after(headers) or used_up(headers, ("requests", "tokens")) or None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
@@ -15,7 +16,7 @@ from litellm import exceptions
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import InputError
 
-__all__ = ["exceptions", "litellm", "litellm_name", "missing_keys", "price", "supports_schema"]
+__all__ = ["endpoint", "exceptions", "litellm", "litellm_name", "missing_keys", "price", "supports_schema"]
 
 litellm.suppress_debug_info = True
 litellm.drop_params = True
@@ -25,6 +26,20 @@ litellm.telemetry = False
 def litellm_name(model: str) -> str:
     """How litellm calls a model of our settings."""
     return f"openai/{SANDBOX_MODEL}" if model == SANDBOX_MODEL else model
+
+
+def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> dict[str, Any]:
+    """Where a model is asked, and with which key, as litellm's arguments; {} leaves both to litellm."""
+    if model == SANDBOX_MODEL:
+        return {"api_base": settings.api_base or sandbox_base, "api_key": "sandbox"}
+    if model != settings.model:
+        return {}
+    found: dict[str, Any] = {}
+    if settings.api_base:
+        found["api_base"] = settings.api_base
+    if settings.api_key_env:
+        found["api_key"] = os.environ.get(settings.api_key_env)
+    return found
 
 
 @functools.cache

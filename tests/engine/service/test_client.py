@@ -18,6 +18,7 @@ from engine.config import Service
 from engine.errors import ServiceError
 from engine.rows import Message
 from engine.service import client as module
+from engine.service import faults, limiter
 from engine.service.client import Client, RefusedError
 from engine.service.ledger import Ledger, Reply
 from engine.service.limiter import FIRST_CALLS
@@ -53,9 +54,10 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         def __getattr__(self, name: str) -> Any:
             return sleep if name == "sleep" else getattr(asyncio, name)
 
-    for source in (module, __import__("engine.service.limiter", fromlist=["x"])):
-        monkeypatch.setattr(source, "time", Clock())
+    for source in (module, limiter):
         monkeypatch.setattr(source, "asyncio", Aio())
+    for source in (module, limiter, faults):
+        monkeypatch.setattr(source, "time", Clock())
     return pauses
 
 

@@ -1,0 +1,54 @@
+"""A service's answer to one request, as litellm hands it over: its text, its tokens and what they cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from engine.rows import ToolCall, message_text
+from engine.service.ledger import Reply
+from engine.service.tokens import most_tokens, prompt_bytes
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can hold and UTF-8 cannot."""
+
+
+def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | None) -> Reply:
+    """The reply in an answer that holds a choice, at USD for one input and one output token (None: unknown)."""
+    choice, usage = answer.choices[0], answer.usage
+    text = whole(_said(choice.message))
+    # A service that doesn't count is booked by our own, generous count.
+    prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
+    completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
+    prompt_price, completion_price = prices or (0.0, 0.0)
+    return Reply(
+        text=text,
+        finish_reason=whole(choice.finish_reason or "stop"),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
+    )
+
+
+def whole(text: str) -> str:
+    """A text without half characters."""
+    return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def headers(answer: Any) -> dict[str, str]:
+    """The service's own headers; litellm keeps them aside, under names of its own."""
+    kept = answer._hidden_params.get("additional_headers") or {}
+    return {name.removeprefix("llm_provider-").lower(): str(value) for name, value in kept.items()}
+
+
+def _said(message: Any) -> str:
+    """What the assistant wrote, with its calls."""
+    calls: list[ToolCall] = [
+        {
+            "id": "",
+            "type": "function",
+            "function": {"name": call.function.name or "", "arguments": call.function.arguments},
+        }
+        for call in message.tool_calls or []
+    ]
+    return message_text({"role": "assistant", "content": message.content or "", "tool_calls": calls})
