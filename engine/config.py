@@ -115,6 +115,9 @@ class Service(Table):
     patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
     budget_usd: float | None = Field(None, ge=0, description="The run never spends more than this; none: no cap.")
     budget_calls: int | None = Field(None, ge=0, description="The run never pays for more calls than this.")
+    batch: bool = Field(
+        False, description="Ask in batches (OpenAI, Azure): half the price, but each takes up to 24 hours."
+    )
     cache: bool = Field(True, description="Keep replies for later runs of yours, in ~/.cache/llamaduo.")
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")

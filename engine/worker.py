@@ -260,6 +260,7 @@ class Worker:
                 gate=self._going,
                 on_change=self._tell_usage,
                 on_trouble=self._warn,
+                on_note=lambda message: self.emit(Log(level="info", message=message)),
                 on_used_up=self._wait_for_budget,
             )
             watching = asyncio.create_task(self._watch_caps())
@@ -267,6 +268,7 @@ class Worker:
                 yield
             finally:
                 watching.cancel()
+                await self.client.close()
                 ledger.close()
                 if cache is not None:
                     cache.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from engine.rows import ToolCall, message_text
+from engine.rows import Message, ToolCall, message_text
 from engine.service.ledger import Reply
 from engine.service.tokens import most_tokens, prompt_bytes
 
@@ -28,6 +28,11 @@ def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | Non
         completion_tokens=completion_tokens,
         cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
     )
+
+
+def sendable(messages: list[Message]) -> list[Message]:
+    """The messages of a request without half characters."""
+    return [{**message, "content": whole(message["content"])} for message in messages]
 
 
 def whole(text: str) -> str:

@@ -32,24 +32,28 @@ class Budget:
         self._told = False
         self._changed = asyncio.Condition()
 
-    async def reserve(self, most: float) -> None:
-        """Set a call that costs at most `most` aside.
+    async def reserve(self, most: float, calls: int = 1) -> None:
+        """Set calls that together cost at most `most` aside.
 
         Waits for calls in flight where their true cost may leave room, else for higher caps, and says so.
         """
         async with self._changed:
-            while shortage := self._shortage(most):
+            while shortage := self._shortage(most, calls):
                 if self._in_flight == 0 and not self._told:
                     self._told = True
                     self._on_used_up(shortage)
                 await self._changed.wait()
-            self._reserved += most
-            self._in_flight += 1
+            self.hold(most, calls)
 
-    async def settle(self, most: float, cost: float, calls: int) -> None:
-        """Give a reservation back and book what the call did cost, and how many calls it was: 1, or 0 for none."""
+    def hold(self, most: float, calls: int) -> None:
+        """Set calls aside that are on their way already, whatever the caps."""
+        self._reserved += most
+        self._in_flight += calls
+
+    async def settle(self, most: float, cost: float, calls: int, reserved: int = 1) -> None:
+        """Give a reservation (of so many calls) back; book what these did cost, and how many of them it was."""
         async with self._changed:
-            self._in_flight -= 1
+            self._in_flight -= reserved
             self._reserved = self._reserved - most if self._in_flight else 0.0
             self._spent += cost
             self._asked += calls
@@ -62,12 +66,14 @@ class Budget:
             self._told = False
             self._changed.notify_all()
 
-    def _shortage(self, most: float) -> Shortage | None:
+    def _shortage(self, most: float, calls: int) -> Shortage | None:
         needed = self._spent + self._reserved + most
         if self._usd is not None and needed > self._usd + TINY:
-            reason = f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next call may cost ${most:.4f}"
+            coming = "call" if calls == 1 else f"{calls:,} calls"
+            reason = f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next {coming} may cost ${most:.4f}"
             return Shortage("usd", self._spent, needed, reason)
         asked = self._asked + self._in_flight
-        if self._calls is not None and asked + 1 > self._calls:
-            return Shortage("calls", asked, asked + 1, f"all {self._calls} calls are used")
+        if self._calls is not None and asked + calls > self._calls:
+            reason = f"{asked:,} of {self._calls:,} calls are used, and {calls:,} more are needed"
+            return Shortage("calls", asked, asked + calls, reason)
         return None

@@ -17,7 +17,8 @@ from openai import OpenAIError
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
 from engine.rows import Message, Tool
-from engine.service.answers import headers, read, whole
+from engine.service.answers import headers, read, sendable
+from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.faults import Trouble, concerns_one_request, passes, pause
@@ -26,7 +27,7 @@ from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
 from engine.service.models import endpoint, exceptions, litellm, litellm_name, price, supports_schema
 from engine.service.schemas import Schema, response_format
-from engine.service.tokens import Expectation, prompt_bytes
+from engine.service.tokens import Expectation, most_cost
 
 HOME_POLL_S = 0.05
 FIRST_PATIENCE_S = 15.0
@@ -52,8 +53,8 @@ class Usage:
 class Client:
     """One for all stages of a worker, so that limits, ledger and budget are shared.
 
-    `on_trouble` is told of faults, twice a minute at most; `on_used_up` that the budget is, whereupon calls wait for
-    `cap`.
+    `on_trouble` is told of faults, twice a minute at most; `on_note` of what becomes of batch jobs; `on_used_up` that
+    the budget is, whereupon calls wait for `cap`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Client:
         gate: asyncio.Event | None = None,
         on_change: Callable[[Usage], None] = lambda _: None,
         on_trouble: Callable[[str], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
         on_used_up: Callable[[Shortage], None] = lambda _: None,
     ) -> None:
         totals = ledger.totals()
@@ -90,6 +92,13 @@ class Client:
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._calls_abroad = 0
         self._trouble = Trouble(settings.api_key_env, on_trouble)
+        self._batches = Batches(
+            *(settings, ledger, self._budget, self._trouble),
+            gate=gate,
+            abroad=self._abroad,
+            on_reply=self._book,
+            on_note=on_note,
+        )
 
     async def complete(
         self,
@@ -137,6 +146,10 @@ class Client:
         """Set other caps than those of the settings."""
         await self._budget.cap(usd, calls)
 
+    async def close(self) -> None:
+        """Wait for no batch job any more."""
+        await self._batches.close()
+
     async def come_home(self, seconds: float) -> None:
         """Wait a while for the calls that are on their way: they are paid for. The gate keeps others from leaving."""
         with suppress(TimeoutError):
@@ -164,7 +177,12 @@ class Client:
         return replace(reply, cached=True)
 
     async def _pay(self, key: str, request: dict[str, Any]) -> Reply:
-        most = self._most(request)
+        reply = await self._batches.reply(key, request) or await self._ask_directly(key, request)
+        await self._to_cache(request, reply)
+        return reply
+
+    async def _ask_directly(self, key: str, request: dict[str, Any]) -> Reply:
+        most = most_cost(request, price(request["model"], self._settings))
         limiter = self._limiter(request["model"])
         async with limiter.slot():
             await self._budget.reserve(most)
@@ -182,7 +200,6 @@ class Client:
                 if calls == 0:
                     cost, calls = self._not_answered(flight)
                 await self._budget.settle(most, cost, calls)
-        await self._to_cache(request, reply)
         return reply
 
     def _not_answered(self, flight: Flight) -> tuple[float, int]:
@@ -279,7 +296,7 @@ class Client:
         """The service's answer to one request, and its headers; raises what litellm raises."""
         answer = await litellm.acompletion(
             model=litellm_name(request["model"]),
-            messages=[{**message, "content": whole(message["content"])} for message in request["messages"]],
+            messages=sendable(request["messages"]),
             timeout=self._settings.timeout_s,
             num_retries=0,
             max_retries=0,
@@ -292,8 +309,3 @@ class Client:
         if not answer.choices:
             raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
         return read(answer, request, price(request["model"], self._settings)), headers(answer)
-
-    def _most(self, request: dict[str, Any]) -> float:
-        prompt_price, completion_price = price(request["model"], self._settings) or (0.0, 0.0)
-        prompt_tokens = prompt_bytes(request) + 16 * len(request["messages"])
-        return prompt_tokens * prompt_price + int(request["params"]["max_tokens"]) * completion_price

@@ -92,6 +92,11 @@ def passes(error: OpenAIError) -> bool:
     return status in RETRIED_STATUS or status >= 500
 
 
+def locks_out(error: OpenAIError) -> bool:
+    """Whether the service will have nothing to do with us: a wrong key, or an empty account."""
+    return getattr(error, "status_code", None) in (401, 403) or _out_of_credit(error)
+
+
 def pause(error: OpenAIError) -> float | None:
     """The seconds to wait that the service named."""
     headers = getattr(error, "litellm_response_headers", None) or {}

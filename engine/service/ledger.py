@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.service import jobs
 from engine.service.database import Database, Statement
+from engine.service.jobs import Job, Jobs
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -34,7 +36,7 @@ CREATE TABLE IF NOT EXISTS flights (
     began REAL NOT NULL,
     cost_usd REAL NOT NULL,
     PRIMARY KEY (key, began)
-) WITHOUT ROWID
+) WITHOUT ROWID;
 """
 
 DELETE = "DELETE FROM flights WHERE key = ? AND began = ?"
@@ -82,7 +84,8 @@ class Ledger:
     """Opened by the one worker of a run."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, SCHEMA)
+        self._database = Database(path, SCHEMA + jobs.SCHEMA)
+        self.jobs = Jobs(self._database)
         self._lost: defaultdict[str, list[float]] = defaultdict(list)
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
             self._lost[key].append(cost)
@@ -129,6 +132,12 @@ class Ledger:
         self._keys.add(key)
         self._lost[key] = [reply.cost_usd] * len(lost)
         return sum(lost) - sum(self._lost[key])
+
+    async def keep_job(self, job: Job, replies: dict[str, Reply]) -> None:
+        """Keep the answers that a batch job has brought, by key, and be done with the job: both or neither."""
+        kept = [_kept(key, job.requests[key], reply, job.began) for key, reply in replies.items()]
+        await self._database.write_together(*kept, *jobs.removal(job))
+        self._keys |= replies.keys()
 
     async def keep(self, key: str, request: dict[str, Any], reply: Reply, asked: float) -> None:
         """Keep an answer to a request that was sent at `asked`, in seconds since the epoch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -16,7 +17,22 @@ from litellm import exceptions
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import InputError
 
-__all__ = ["endpoint", "exceptions", "litellm", "litellm_name", "missing_keys", "price", "supports_schema"]
+__all__ = [
+    "batch_provider",
+    "endpoint",
+    "exceptions",
+    "litellm",
+    "litellm_name",
+    "missing_keys",
+    "price",
+    "request_params",
+    "supports_schema",
+]
+
+BATCH_PROVIDERS = ("openai", "azure")
+"""Of those whose batches litellm speaks to, who need no bucket of the user's in a cloud."""
+
+BATCH_PRICE = 0.5
 
 litellm.suppress_debug_info = True
 litellm.drop_params = True
@@ -48,17 +64,46 @@ def supports_schema(model: str) -> bool:
     return bool(litellm.supports_response_schema(model=litellm_name(model)))
 
 
-def price(model: str, settings: Service) -> tuple[float, float] | None:
-    """USD for one input and one output token, from the settings, else from litellm's list, else None."""
+def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float, float] | None:
+    """USD for one input and one output token, from the settings, else from litellm's list, else None.
+
+    In a batch they cost half, unless litellm's list knows better.
+    """
+    share = BATCH_PRICE if batch else 1.0
     if model == SANDBOX_MODEL:
         return 0.0, 0.0
     if model == settings.model and settings.input_price is not None and settings.output_price is not None:
-        return settings.input_price / 1e6, settings.output_price / 1e6
+        return share * settings.input_price / 1e6, share * settings.output_price / 1e6
     try:
         prompt, completion = litellm.cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
     except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
         return None
-    return float(prompt), float(completion)
+    listed: Mapping[str, Any] = litellm.get_model_info(model) if batch else {}
+    return (
+        float(listed.get("input_cost_per_token_batches") or share * prompt),
+        float(listed.get("output_cost_per_token_batches") or share * completion),
+    )
+
+
+@functools.cache
+def batch_provider(model: str) -> str | None:
+    """Who takes the model's calls in batches, as files of requests in OpenAI's form; None where nobody does."""
+    provider = litellm.get_llm_provider(litellm_name(model))[1]
+    return provider if provider in BATCH_PROVIDERS and model != SANDBOX_MODEL else None
+
+
+def request_params(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A model's name and a request's parameters as the provider itself takes them.
+
+    What litellm does to a call on its way has to be done to those of a batch beforehand.
+    """
+    name, provider, *_ = litellm.get_llm_provider(request["model"])
+    params = litellm.utils.get_optional_params(
+        model=name, custom_llm_provider=provider, drop_params=True, **request["params"]
+    )
+    extra = params.pop("extra_body", None) or {}
+    params.pop("stream", None)
+    return name, {**params, **extra}
 
 
 def missing_keys(model: str, settings: Service) -> list[str]:

@@ -24,6 +24,13 @@ def prompt_bytes(request: dict[str, Any]) -> int:
     return written + (most_tokens(json.dumps(tools)) if tools else 0)
 
 
+def most_cost(request: dict[str, Any], prices: tuple[float, float] | None) -> float:
+    """An upper bound for the USD that a request costs, at prices for one input and one output token."""
+    prompt_price, completion_price = prices or (0.0, 0.0)
+    prompt_tokens = prompt_bytes(request) + 16 * len(request["messages"])
+    return prompt_tokens * prompt_price + int(request["params"]["max_tokens"]) * completion_price
+
+
 class Expectation:
     """The tokens of a model's requests, answers included, learned from those so far."""
 
