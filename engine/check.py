@@ -25,7 +25,7 @@ from engine.coverage.prepare import check_splits
 from engine.coverage.split import split
 from engine.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
-from engine.service.models import missing_keys, price
+from engine.service.models import batch_provider, missing_keys, price
 from engine.stages.report import duration
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
     for model in dict.fromkeys([settings.service.model, *settings.judge_models]):
         if model != SANDBOX_MODEL:
             yield from _model_problems(settings, model)
+        elif settings.service.batch:
+            yield _no_batches(model)
     if settings.service.api_base:
         yield from _connection_problems(settings.service.api_base)
 
@@ -70,11 +72,17 @@ def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
             f"{model}: no API key: {' or '.join(missing)} is not in the environment",
             f"export {missing[0]}=..., or name another variable in [service] api_key_env",
         )
+    if service.batch and batch_provider(model) is None:
+        yield _no_batches(model)
     if service.budget_usd is not None and price(model, service) is None:
         yield InputError(
             f"{model}: has no known price, so the budget cannot be kept",
             "give [service] input_price and output_price, or leave budget_usd out",
         )
+
+
+def _no_batches(model: str) -> LlamaDuoError:
+    return InputError(f"{model}: takes no batches", "set [service] batch to false: OpenAI and Azure take them")
 
 
 def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
@@ -164,6 +172,9 @@ def _lines(found: Quote) -> list[str]:
     def usd(amount: float | None) -> str:
         return "unknown price" if amount is None else f"${amount:.2f}"
 
+    batch = (
+        ["batches   at half the price, as quoted; each takes up to 24 h, on top of the times"] if found.batch else []
+    )
     return [
         f"data      {found.train} pairs train, {found.dev} steer the loop, {found.test} stay sealed",
         f"machine   {found.device}, {found.memory_free_bytes / 2**30:.1f} GiB free",
@@ -173,6 +184,7 @@ def _lines(found: Quote) -> list[str]:
         f"{usd(found.usd_round)}, {duration(found.seconds_round)}",
         f"at most   about {found.calls_most:,} service calls, {found.tokens_most:,} tokens, "
         f"{usd(found.usd_most)}, {duration(found.seconds_most)} (all rounds and the sealed test)",
+        *batch,
         "Times are rough: they come from a moment's measurement of this machine.",
     ]
 

@@ -217,7 +217,8 @@ def _next(worker: Worker, number: int) -> Next:
 
 def _writing_cost(worker: Worker, pairs: int) -> float | None:
     """USD for `pairs` new pairs of the length of those at hand, at four characters a token; None without a price."""
-    prices = price(worker.settings.service.model, worker.settings.service)
+    service = worker.settings.service
+    prices = price(service.model, service, batch=service.batch)
     train = read_train(worker.run.coverage)
     if prices is None:
         return None

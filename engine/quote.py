@@ -38,7 +38,10 @@ START_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline and the sealed test."""
+    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline and the sealed test.
+
+    With `batch`, money is what calls cost in batches, and no time is counted for them.
+    """
 
     train: int
     dev: int
@@ -55,6 +58,7 @@ class Quote:
     memory_free_bytes: int
     parameters: int
     device: str
+    batch: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: Resol
         memory_free_bytes=device.memory_free,
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
+        batch=settings.service.batch,
     )
 
 
@@ -120,7 +125,7 @@ def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
 
 
 def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
-    prices = price(model, settings.service) or (math.nan, math.nan)
+    prices = price(model, settings.service, batch=settings.service.batch) or (math.nan, math.nan)
     return _Calls(calls, prompt + completion, prompt * prices[0] + completion * prices[1])
 
 

@@ -67,6 +67,7 @@ async def examine(settings: Migration) -> Preflight:
 def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
     """A quote as labelled facts for people: data, machine, memory, a round, and the worst case."""
     needs, free = quote["memory_bytes"] / GIB, quote["memory_free_bytes"] / GIB
+    batch = [("Batches", "half the price, as quoted; each takes up to 24 h more")] if quote.get("batch") else []
     return [
         ("Data", f"{quote['train']:,} train · {quote['dev']:,} dev · {quote['test']:,} sealed"),
         ("Machine", one_line(quote["device"], 80)),
@@ -74,6 +75,7 @@ def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
         ("A round", _amount(quote, "round")),
         ("At most", _amount(quote, "most")),
+        *batch,
     ]
 
 

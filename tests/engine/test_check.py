@@ -55,6 +55,16 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems(settings(model="gpt-4o", api_key_env="MY_KEY")) == []
 
 
+def test_batches_are_taken_by_openai_and_azure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "sk-1")
+    judges = {"models": ["gpt-4o", "anthropic/claude-sonnet-4-5"]}
+    (problem,) = problems(settings(judge=judges, model="gpt-4o", batch=True))
+    assert problem.message == "anthropic/claude-sonnet-4-5: takes no batches" and "batch to false" in problem.hint
+    assert "sandbox: takes no batches" in problems(settings(batch=True))[0].message
+    assert problems(settings(model="gpt-4o", batch=True)) == []
+
+
 def test_every_judge_is_looked_at() -> None:
     found = problems(settings(judge={"models": ["gpt-4o", "anthropic/claude-sonnet-4-5", "gpt-4o"]}))
 
