@@ -158,6 +158,8 @@ def _quote(settings: Migration) -> Quote:
         print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
     splits = split(pairs, settings.coverage.split)
     check_splits(splits, len(pairs))
+    if too_few := _too_few(settings, len(splits.dev)):
+        print(too_few, file=sys.stderr)
     return quote(settings, splits, prompts.load(settings.judge.prompts), resolved(), find_device())
 
 
@@ -166,6 +168,18 @@ def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:
     terms = contract.load(settings.task.contract)
     found = ((pair.source, terms.broken(pair.target)) for pair in pairs if not pair.target_calls)
     return [f"{source}: {breach}" for source, breach in found if breach]
+
+
+def _too_few(settings: Migration, dev: int) -> str:
+    """Says that no model could be shown to reach the target with so few dev prompts; "" where one could."""
+    from engine.verdict import fewest_prompts
+
+    fewest = fewest_prompts(settings.target, settings.loop)
+    if fewest is None:
+        return "no number of prompts can show that this target is reached: it leaves no room for doubt"
+    if fewest <= dev:
+        return ""
+    return f"{dev} dev prompts cannot show that the target is reached, not even of a perfect model: it takes {fewest}"
 
 
 def _lines(found: Quote) -> list[str]:

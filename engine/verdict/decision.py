@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from engine.config import Loop, Target
+from engine.intervals import DIFFERENCES, SCORES, least_prompts
 from engine.reviews import Reviews, reviews_from_row
 from engine.verdict.advice import Advice, advise
 from engine.verdict.aims import Aim, aims, out_of_reach, passing
@@ -111,6 +112,18 @@ def looks(loop: Loop) -> int:
 def look_risk(target: Target, loop: Loop) -> float:
     """The chance that one look declares a target reached which is not."""
     return (1 - target.confidence) / looks(loop)
+
+
+def fewest_prompts(target: Target, loop: Loop) -> int | None:
+    """How many dev prompts it takes at least: for a perfect model, or for one that does all as well as the service.
+
+    None where no number would do, as the target leaves no room.
+    """
+    if target.relative_to_teacher is None:
+        best, bar, within = SCORES.high, max(target.precision, target.similarity), SCORES
+    else:
+        best, bar, within = 0.0, -target.relative_to_teacher, DIFFERENCES
+    return least_prompts(best, bar, look_risk(target, loop), within) if best > bar else None
 
 
 def decide(

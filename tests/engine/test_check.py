@@ -132,3 +132,8 @@ def test_importing_it_first_asks_no_network() -> None:
     done = subprocess.run([sys.executable, "-c", guard + program], capture_output=True, text=True, timeout=120)
 
     assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
+
+
+def test_too_few_dev_prompts_are_told_before_they_cost() -> None:
+    assert check._too_few(settings(), 28).startswith("28 dev prompts cannot show that the target is reached")
+    assert check._too_few(settings(), 29) == ""

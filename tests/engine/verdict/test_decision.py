@@ -17,6 +17,7 @@ from engine.verdict import (
     best,
     decide,
     decision_from_row,
+    fewest_prompts,
     finished,
     look_risk,
     looks,
@@ -306,3 +307,17 @@ def test_too_few_or_unreadable_verdicts_reach_nothing(prompts: int, verdicts: in
 
     assert not decision.reached
     assert doubtful.doubt in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "fewest"),
+    [
+        (Target(precision=85, similarity=75), 29),
+        (Target(precision=50, similarity=95), 89),
+        (Target(precision=100), None),
+        (Target(precision=100, relative_to_teacher=3), 150),
+        (Target(relative_to_teacher=0), None),
+    ],
+)
+def test_the_fewest_prompts_that_can_show_a_target(target: Target, fewest: int | None) -> None:
+    assert fewest_prompts(target, LOOP) == fewest
