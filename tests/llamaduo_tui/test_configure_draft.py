@@ -75,9 +75,8 @@ def test_text_is_read_as_its_fields_type(key: str, text: str, value: Any) -> Non
 def test_a_default_shown_and_read_back_is_the_default() -> None:
     for field in FIELDS.values():
         if field.default is not None:
-            assert fields.parse(field, fields.text_of(field.default)) == (None if field.default in ("", {}) else field.default)
-                None if field.default == "" else field.default
-            )
+            default = None if field.default in ("", {}, []) else field.default
+            assert fields.parse(field, fields.text_of(field.default)) == default
 
 
 def test_only_what_was_changed_is_touched(file: Path) -> None:
