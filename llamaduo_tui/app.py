@@ -214,9 +214,15 @@ class LlamaDuoApp(App[None]):
     @work
     async def _configure(self, message: messages.Configure) -> None:
         """Edit settings; where the user starts a run with them, go there."""
+        from llamaduo_tui.draft import Draft
         from llamaduo_tui.screens.configure import ConfigureScreen
 
-        settings: Screen[Path | None] = ConfigureScreen(message.file)
+        try:
+            draft = Draft.copy(message.like.settings_file) if message.like is not None else Draft.open(message.file)
+        except InputError as problem:
+            self._say(problem)
+            return
+        settings: Screen[Path | None] = ConfigureScreen(draft)
         file = await self.push_screen_wait(settings)
         if file is not None:
             self._begin(file)

@@ -61,11 +61,12 @@ class ChangedOnDiskError(InputError):
 class Draft:
     """Settings on their way to a file; `file` is None for new ones that have no place yet."""
 
-    def __init__(self, file: Path | None, text: str | None, values: Values) -> None:
+    def __init__(self, file: Path | None, text: str | None, values: Values, copied: bool = False) -> None:
         self.file = file
         self.edits: Edits = {}
         self._text = text
         self._values = values
+        self._copied = copied
 
     @classmethod
     def open(cls, file: Path | None) -> Draft:
@@ -79,10 +80,25 @@ class Draft:
         except tomli.TOMLDecodeError as error:
             raise InputError(f"{file}: is not valid TOML: {error}", "mend it in a text editor, then open it") from None
 
+    @classmethod
+    def copy(cls, file: Path) -> Draft:
+        """New settings that begin as those in a file, comments and all; that file is not touched.
+
+        Raises InputError as `open` does, and for a file that is not there.
+        """
+        there = cls.open(file)
+        if there._text is None:
+            raise InputError(f"{file}: is not there")
+        values = absolute(there._values, there.folder)
+        draft = cls(None, there._text, there._values, copied=True)
+        for path in FIELDS:
+            draft[path] = _at(values, path)
+        return draft
+
     @property
     def new(self) -> bool:
         """Whether there is no file of these settings yet."""
-        return self._text is None
+        return self._text is None or self._copied
 
     @property
     def folder(self) -> Path:
@@ -136,6 +152,9 @@ class Draft:
         try:
             if self._text is None:
                 _create(file, template.render(settings))
+                return
+            if self._copied:
+                _create(file, edited(self._text, self.edits))
                 return
             if _read(file) != self._text:
                 raise ChangedOnDiskError(f"{file} changed on disk since it was opened")

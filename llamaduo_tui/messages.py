@@ -114,9 +114,10 @@ class StartDemo(Message):
 
 @dataclass
 class Configure(Message):
-    """Open the settings of a new migration, or those in a file."""
+    """Open the settings of a new migration, or those in a file; or new ones that begin as those of a run."""
 
     file: Path | None = None
+    like: Run | None = None
 
 
 @dataclass

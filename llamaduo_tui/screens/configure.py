@@ -44,10 +44,7 @@ SETTLED_S = 0.2
 
 
 class ConfigureScreen(Screen[Path | None]):
-    """Edit a migration.toml, or a new one; dismissed with the file to start, or with None.
-
-    Raises InputError where the file cannot be read or is no TOML.
-    """
+    """Edit a migration.toml, or a new one; dismissed with the file to start, or with None."""
 
     CSS_PATH = "configure.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
@@ -72,10 +69,10 @@ class ConfigureScreen(Screen[Path | None]):
         coverage: Coverage
         found: Preview | InputError
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self, draft: Draft) -> None:
         super().__init__()
         self._sections = fields.sections()
-        self._draft = Draft.open(file)
+        self._draft = draft
         self._settings: Migration | None = None
         self._problems: list[Problem] = []
         self._focused: Field | None = None

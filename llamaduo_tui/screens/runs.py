@@ -34,11 +34,12 @@ class RunsScreen(Screen[None]):
     AUTO_FOCUS = "OptionList"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run", priority=True),
-        Binding("slash", "search", "Search", id="runs.search", tooltip="Runs whose name or state has these letters"),
         Binding("n", "new", "New", id="runs.new", tooltip="Set up a migration of your own"),
-        Binding("d", "demo", "Demo", id="runs.demo", tooltip="See the whole loop: no key, no GPU, no downloads"),
         Binding("r", "resume", "Resume", id="runs.resume", tooltip="Go on after a pause, a stop, a failure or a crash"),
         Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the run's worker, to resume later"),
+        Binding("slash", "search", "Search", id="runs.search", tooltip="Runs whose name or state has these letters"),
+        Binding("c", "duplicate", "Duplicate", id="runs.duplicate", tooltip="A new migration with this run's settings"),
+        Binding("d", "demo", "Demo", id="runs.demo", tooltip="See the whole loop: no key, no GPU, no downloads"),
         Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
         Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
     ]
@@ -84,6 +85,8 @@ class RunsScreen(Screen[None]):
                 return state in ("paused", "stopped", "failed", "crashed")
             case "stop":
                 return state in WORKING
+            case "duplicate":
+                return entry is not None
             case "delete":
                 return entry is not None and state not in WORKING
             case "search":
@@ -168,6 +171,10 @@ class RunsScreen(Screen[None]):
 
     def action_new(self) -> None:
         self.post_message(messages.Configure())
+
+    def action_duplicate(self) -> None:
+        if (entry := self._chosen) is not None:
+            self.post_message(messages.Configure(like=entry.run))
 
     def action_demo(self) -> None:
         self.post_message(messages.StartDemo())

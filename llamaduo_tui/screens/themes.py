@@ -38,7 +38,7 @@ class ThemesScreen(ModalScreen[str | None]):
     def _line(self, name: str) -> Content:
         mark = "● " if name == self._worn else "  "
         kind = "dark" if self.app.available_themes[name].dark else "light"
-        return Content.assemble(f"{mark}{one_line(name, 20):<14}", (f" {kind}", "$text-muted"))
+        return Content(f"{mark}{one_line(name, 20):<14} {kind}")
 
     @on(OptionList.OptionHighlighted)
     def _try(self, event: OptionList.OptionHighlighted) -> None:

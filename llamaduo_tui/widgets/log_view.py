@@ -16,12 +16,16 @@ from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
 from textual.widgets import Input, Log
 
+from llamaduo_tui import words
 from llamaduo_tui.text import one_line
 from llamaduo_tui.watch import KEPT_LINES, Line
 
 _LEVELS = {"info": "all", "warning": "warnings", "error": "errors"}
 _RANKS = list(_LEVELS)
 _LEVEL_WORD = re.compile(r"\b(?:warning|error|failed)\b", re.IGNORECASE)
+CLIPBOARD_BYTES = 74_994
+"""What hterm and others take in one OSC 52 sequence."""
+
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d")
 
 
@@ -34,8 +38,8 @@ class LogView(Vertical):
 
 It follows the newest line until you scroll up; `end` follows again. Switch between the *events* of the run and the
 *output* of its processes (`worker.log`). Narrow the events down by level and stage, search with `/`, go from match to
-match with `n` and `N`. Select text with the mouse and copy it with your terminal; where copying does not
-get through, save the log as a file.
+match with `n` and `N`. `y` copies what you have selected with the mouse, else all lines that the filters and the search
+leave; `Y` copies those in sight. `w` and `W` write them to a file instead, where copying does not get through.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", id="log.search", tooltip="Find text in the log"),
@@ -46,8 +50,10 @@ get through, save the log as a file.
         Binding("o", "output", "Output", False, id="log.output", tooltip="Events, or what the processes printed"),
         Binding("e", "level", "Level", False, id="log.level", tooltip="All, from warnings on, or errors alone"),
         Binding("g", "stage", "Stage", False, id="log.stage", tooltip="The lines of one stage, or all"),
-        Binding("w", "save", "Save", False, id="log.save", tooltip="Write what is shown to a file"),
-        Binding("y", "copy", "Copy", False, id="log.copy", tooltip="Copy the selection or all lines"),
+        Binding("w", "save('all')", "Save", False, id="log.save", tooltip="Selection, or all that match, to a file"),
+        Binding("W", "save('seen')", "Save page", False, id="log.save_page", tooltip="The lines in sight to a file"),
+        Binding("y", "copy('all')", "Copy", False, id="log.copy", tooltip="Copy the selection, or all that match"),
+        Binding("Y", "copy('seen')", "Copy page", False, id="log.copy_page", tooltip="Copy the lines in sight"),
         Binding("m", "maximize", "Maximise", False, id="log.maximise", tooltip="The whole screen, and back"),
     ]
 
@@ -138,12 +144,25 @@ get through, save the log as a file.
                 break
         self._say()
 
-    def action_save(self) -> None:
-        self.post_message(self.Save(self._source, "\n".join(self.query_one(Log).lines) + "\n"))
+    def action_save(self, which: str) -> None:
+        self.post_message(self.Save(self._source, "\n".join(self._picked(which)) + "\n"))
 
-    def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self.screen.get_selected_text() or "\n".join(self.query_one(Log).lines))
-        self.notify("Sent to your terminal's clipboard. If it does not arrive, save the log as a file.")
+    def action_copy(self, which: str) -> None:
+        lines = self._picked(which)
+        text = "\n".join(lines)
+        self.app.copy_to_clipboard(text)
+        cut = " More than some terminals take." if len(text.encode()) > CLIPBOARD_BYTES else ""
+        sent = f"{words.count(len(lines), 'line')} sent to your terminal's clipboard."
+        self.notify(f"{sent}{cut} If nothing arrives, w saves a file.", markup=False)
+
+    def _picked(self, which: str) -> list[str]:
+        """The lines that are selected with the mouse, else those in sight, else all that the search leaves."""
+        log = self.query_one(Log)
+        if selected := self.screen.get_selected_text():
+            return selected.split("\n")
+        if which == "seen":
+            return list(log.lines[log.scroll_offset.y :][: log.size.height])
+        return [line for line in log.lines if self._look.wanted in line.casefold()]
 
     def action_maximize(self) -> None:
         if self.screen.maximized is not None:
@@ -193,7 +212,8 @@ get through, save the log as a file.
         if self._source == "events":
             stage = re.sub(r"\W", " ", one_line(self._stage, 20)) or "all"
             said += [f"[@click=level]level: {_LEVELS[self._level]}[/]", f"[@click=stage]stage: {stage}[/]"]
-        said += ["[@click=save]save[/]", "[@click=maximize]maximise[/]"]
+        said += ["[@click=search]search[/]", "[@click=copy('all')]copy[/]", "[@click=save('all')]save[/]"]
+        said += ["[@click=maximize]maximise[/]"]
         self.border_title = " · ".join(said)
         self._say_place()
         self.refresh_bindings()
@@ -203,7 +223,7 @@ get through, save the log as a file.
         log, wanted = self.query_one(Log), self._look.wanted
         if wanted:
             found = sum(wanted in line.casefold() for line in log.lines)
-            place = f"{found:,} lines match"
+            place = f"{words.count(found, 'line')} match{'es' if found == 1 else ''}"
         else:
             place = "following" if log.is_vertical_scroll_end else "press end to follow"
         if self.border_subtitle != place:

@@ -241,3 +241,32 @@ def test_graphics_cards_are_read_and_words_are_passed_over(tmp_path: Path, monke
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert machine.sample().gpus == (Gpu(37.0, 10240 * 1024**2, 81559 * 1024**2),)
+
+
+async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_and_saved(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    copied: list[str] = []
+    monkeypatch.setattr(shown, "copy_to_clipboard", copied.append)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log = screen(shown).query_one(Log)
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await pilot.press("Y")
+        page = log.lines[log.scroll_offset.y :]
+        assert copied[-1].split("\n") == list(page)
+        assert len(page) == log.size.height < len(log.lines)
+        await pilot.press("slash", *"dev loss", "enter", "y")
+        assert len(copied[-1].split("\n")) == 10
+        assert all("dev loss" in line for line in copied[-1].split("\n"))
+        await pilot.press("w")
+        await until(pilot, lambda: (tmp_path / "done-events.txt").exists())
+        assert (tmp_path / "done-events.txt").read_text() == copied[-1] + "\n"
+        monkeypatch.setattr(screen(shown), "get_selected_text", lambda: "just this")
+        await pilot.press("y")
+        assert copied[-1] == "just this"
+        await pilot.press("W")
+        await until(pilot, lambda: (tmp_path / "done-events-2.txt").exists())
+        assert (tmp_path / "done-events-2.txt").read_text() == "just this\n"

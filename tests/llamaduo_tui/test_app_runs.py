@@ -8,13 +8,14 @@ import frozen
 import pytest
 import story
 from frozen import app, make, some, until
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from engine import commands
 from engine.run import Run
 from llamaduo_tui import control, launch, listing
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.listing import Listing
+from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.screens.runs import RunsScreen
@@ -157,3 +158,25 @@ def test_what_did_not_change_is_not_read_again(root: Path, monkeypatch: pytest.M
     first = looks.look()
     monkeypatch.setattr(Run, "status", lambda self: pytest.fail("read again"))
     assert looks.look() == first
+
+
+async def test_a_run_is_duplicated_into_new_settings(root: Path) -> None:
+    run = make(root, "tickets", "reached", frozen.REACHED)
+    before = run.settings_file.read_bytes()
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: shown.screen.query_one(OptionList).option_count > 0)
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(shown.screen, ConfigureScreen) and shown.screen.is_mounted)
+        assert "new settings ● not saved" in str(shown.screen.query_one("#where", Static).content)
+        await pilot.press("escape")
+    assert run.settings_file.read_bytes() == before
+
+
+async def test_one_run_is_one_run(root: Path) -> None:
+    make(root, "tickets", "reached", frozen.REACHED)
+    shown = app(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: shown.screen.query_one(OptionList).option_count > 0)
+        assert "1 run" in str(shown.screen.query_one("#head", Static).content)
+        assert "1 runs" not in str(shown.screen.query_one("#head", Static).content)

@@ -17,6 +17,7 @@ from engine import config
 from engine.config import Coverage
 from engine.errors import InputError
 from llamaduo_tui import preflight, preview
+from llamaduo_tui.draft import Draft
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.section_form import SectionForm
@@ -52,7 +53,7 @@ class Host(App[Path | None]):
         self.file = file
 
     def on_mount(self) -> None:
-        self.push_screen(ConfigureScreen(self.file), self.exit)
+        self.push_screen(ConfigureScreen(Draft.open(self.file)), self.exit)
 
 
 @pytest.fixture

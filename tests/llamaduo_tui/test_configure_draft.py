@@ -260,3 +260,29 @@ def test_a_keys_variable_is_named_and_its_value_is_not(
 
 def test_the_sandbox_needs_no_key() -> None:
     assert service_key("sandbox", None).present
+
+
+def test_a_copy_keeps_comments_and_the_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    file = tmp_path / "migration.toml"
+    text = '# of last year\n[coverage]\nsource = "a.jsonl"  # tickets\n[service]\nmodel = "sandbox"\n'
+    file.write_text(text)
+    draft = Draft.copy(file)
+    assert draft.new
+    assert draft.file is None
+    draft["loop", "max_rounds"] = 3
+    other = tmp_path / "elsewhere" / "migration.toml"
+    other.parent.mkdir()
+    draft.save(other)
+    assert file.read_text() == text
+    assert "# of last year" in other.read_text()
+    assert "# tickets" in other.read_text()
+    settings = config.load(other)
+    assert (settings.coverage.source, settings.loop.max_rounds) == (str(tmp_path / "a.jsonl"), 3)
+    with pytest.raises(InputError, match="is there already"):
+        Draft.copy(file).save(other)
+
+
+def test_a_copy_of_nothing_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not there"):
+        Draft.copy(tmp_path / "none.toml")

@@ -1,0 +1,30 @@
+"""The guide of the demo on the screen: a few lines, there until they are dismissed."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from llamaduo_tui.guide import LAST, Step
+from llamaduo_tui.widgets.steady import Steady
+
+
+class GuideLine(Steady):
+    """One step of the tour."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+        self.display = False
+
+    def show(self, step: Step | None) -> None:
+        """This step, or nothing."""
+        self.display = step is not None
+        if step is None:
+            return
+        self.put(
+            Content.assemble(
+                (f"{step.number} of {LAST} · {step.title}  ", "bold $text-accent"),
+                step.said,
+                ("  ▸ ", "bold $text-accent"),
+                (step.press, "bold"),
+            )
+        )
