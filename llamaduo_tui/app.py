@@ -56,6 +56,7 @@ class LlamaDuoApp(App[None]):
         super().__init__()
         self.root = root
         self.clock = clock
+        self.guided = True
         self._at = at
         self._entries: list[Entry] = []
         self._listed: dict[Run, str] | None = None

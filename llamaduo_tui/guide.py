@@ -48,13 +48,13 @@ def step(view: RunView, state: str) -> Step:
         return _step(_at(view), "Held in its tracks, it costs nothing.", "p lets it go on")
     if view.approval is not None:
         return _step(
-            5,
-            "Round 1 beats the baseline but not the target. Read some answers before you pay for more training data: "
-            "which are wrong, and is the judge right?",
+            _at(view),
+            f"Round {view.approval.round} beats the baseline and is short of the target. Read some answers before "
+            "you pay for more training data: which are wrong, and is the judge right?",
             "v to read, then a to approve: here it is free",
         )
     if view.look is not None:
-        return _step(6, "The new pairs wait for your eye before anything is trained on them.", "d to see them, a to go on")
+        return _step(6, "The new pairs wait for your eye before they are trained on.", "d to see them, a to go on")
     if view.used_up is not None:
         return _step(_at(view), "The budget that the settings set is used up.", "a to raise it")
     return _at_work(view)
@@ -63,7 +63,7 @@ def step(view: RunView, state: str) -> Step:
 def review(view: RunView) -> Step:
     """In the review: how to read it."""
     back = "esc, then a to decide" if view.approval is not None else "esc goes back"
-    said = "The worst answers come first: the service's on one side, the small model's on the other, ≠ where they differ."
+    said = "Worst first; ≠ marks where the small model differs from the service."
     return _step(_at(view), said, f"y or n: is the judge right? {back}")
 
 
@@ -75,8 +75,8 @@ def _at_work(view: RunView) -> Step:
 
 _WORK = {
     1: (
-        "Support tickets with the answers their owner was happy with: some train, some steer (dev), and some stay sealed "
-        "until the end.",
+        "Support tickets with the answers their owner was happy with: some train, some steer (dev), and some stay "
+        "sealed until the end.",
         "nothing yet",
     ),
     2: (
@@ -104,8 +104,8 @@ _WORK = {
         "v to read meanwhile, d for the new pairs",
     ),
     8: (
-        "The dev tickets have steered the loop, so their scores flatter. The best round now answers tickets that nothing "
-        "has ever seen, once.",
+        "The dev tickets have steered the loop, so their scores flatter. The best round now answers tickets that "
+        "nothing has ever seen, once.",
         "nothing: this is the figure to trust",
     ),
 }
@@ -114,9 +114,10 @@ _WORK = {
 def _at(view: RunView) -> int:
     """The number of the step at work."""
     current = view.current
+    if view.approval is not None:
+        return 5
     if current is None:
-        rounds = [section.part for section in view.sections if isinstance(section.part, int)]
-        return 1 if not rounds else 2 if rounds[-1] == 0 else 4
+        return _between(view)
     part, stage = current[0].part, current[1].name
     if not isinstance(part, int):
         return 1 if part == "start" else 8
@@ -125,6 +126,19 @@ def _at(view: RunView) -> int:
     if stage == "synthesize":
         return 6
     return 7 if part > 1 else 3 if stage == "finetune" else 4
+
+
+def _between(view: RunView) -> int:
+    """The number of the step while no stage is at work: one has just ended, or the next is about to begin."""
+    if not view.sections or view.sections[-1].part == "start":
+        return 1
+    last = view.sections[-1]
+    if last.part == "final" or (last.score is not None and last.score.reached):
+        return 8
+    if view.answer is not None and view.answer.round == last.part:
+        written = any(stage.name == "synthesize" and stage.state == "done" for stage in last.stages)
+        return (7 if written else 6) if view.answer.approved else 8
+    return 2 if last.part == 0 else 4 if last.part == 1 else 7
 
 
 def _ended(view: RunView) -> Step:

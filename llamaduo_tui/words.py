@@ -120,9 +120,14 @@ def usage(usage: ServiceUsage) -> str:
 
 def price(request: ApprovalRequested) -> str:
     """What another round would add and cost."""
+    return f"{count(request.pairs, 'new pair')}, {takes(request)}"
+
+
+def takes(request: ApprovalRequested) -> str:
+    """What another round is expected to take, in money and time."""
     took = f", about {duration(request.seconds)}" if request.seconds is not None else ""
     cost = money(request.cost_usd)
-    return f"{count(request.pairs, 'new pair')}, {cost if cost[0] != '$' else f'about {cost}'}{took}"
+    return f"{cost if cost[0] != '$' else f'about {cost}'}{took}"
 
 
 def budget_command(run: Run, used_up: BudgetUsedUp | None = None) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.config import Target
 from engine.run import Run
-from llamaduo_tui import messages
+from llamaduo_tui import guide, messages
 from llamaduo_tui.state import RunView
 from llamaduo_tui.watch import News
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.guide_line import GuideLine
 
 
 def answering(show: bool) -> list[Binding]:
@@ -28,15 +31,20 @@ def answering(show: bool) -> list[Binding]:
 class DecidingScreen(Screen[None]):
     """Shows a run's open question; what is pressed goes to the card that asks."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "guide", "Guide", False, id="run.guide", tooltip="Hide the demo's guide, or show it again"),
+    ]
+
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
         self.news: News | None = None
 
     def cards(self) -> ComposeResult:
-        """The cards, for a screen to place."""
+        """The cards and the demo's guide, for a screen to place."""
         yield DecisionCard(self.run)
         yield BudgetCard(self.run)
+        yield GuideLine()
 
     @property
     def view(self) -> RunView:
@@ -72,8 +80,31 @@ class DecidingScreen(Screen[None]):
         for budget in self.query(BudgetCard):
             budget.show(news.view)
         self.set_class(any(card.display for card in self.query(Card)), "-asks")
+        self.show_guide()
         if self._question() != before:
             self.refresh_bindings()
+
+    def tour(self) -> guide.Step | None:
+        """What the demo's guide says here."""
+        return None
+
+    @property
+    def guided(self) -> bool:
+        """Whether the guide of the demo is on the screen."""
+        return any(line.display for line in self.query(GuideLine))
+
+    def show_guide(self) -> None:
+        """Say the step of the tour, in the demo and until it is dismissed."""
+        wanted = self.app.guided and self._leads()  # type: ignore[attr-defined]
+        for line in self.query(GuideLine):
+            line.show(self.tour() if wanted else None)
+
+    def on_screen_resume(self) -> None:
+        """It may have been dismissed on the screen above."""
+        self.show_guide()
+
+    def _leads(self) -> bool:
+        return self.news is not None and guide.leads(self.news.settings)
 
     def _question(self) -> object:
         return self.view.approval, self.view.used_up
@@ -86,6 +117,8 @@ class DecidingScreen(Screen[None]):
                 return isinstance(self.asking, DecisionCard)
             case "lost":
                 return bool(self._lost())
+            case "guide":
+                return self._leads()
         return True
 
     def _lost(self) -> tuple[str, ...]:
@@ -101,6 +134,10 @@ class DecidingScreen(Screen[None]):
     def action_finish(self) -> None:
         if isinstance(self.asking, DecisionCard):
             self.asking.finish()
+
+    def action_guide(self) -> None:
+        self.app.guided = not self.app.guided  # type: ignore[attr-defined]
+        self.show_guide()
 
     def action_lost(self) -> None:
         self.post_message(messages.ReviewRun(self.run, lost=True))

@@ -19,7 +19,7 @@ from engine import commands
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.run import Run
-from llamaduo_tui import words
+from llamaduo_tui import guide, words
 from llamaduo_tui.review import Filter, Order, Part, Review, Round, arrange, reviewed
 from llamaduo_tui.screens.deciding import DecidingScreen, answering
 from llamaduo_tui.text import clean, one_line
@@ -159,6 +159,9 @@ class ReviewScreen(DecidingScreen):
 
     def on_resize(self) -> None:
         self.query_one(Comparison).set_class(self.size.width < 100, "-stacked")
+
+    def tour(self) -> guide.Step:
+        return guide.review(self.view)
 
     @property
     def part(self) -> Part:

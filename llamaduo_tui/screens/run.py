@@ -18,6 +18,7 @@ from textual.message import Message
 
 from engine.run import Run
 from llamaduo_tui import machine, marks, messages, words
+from llamaduo_tui.guide import Step, step
 from llamaduo_tui.listing import WORKING
 from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.deciding import DecidingScreen, answering
@@ -130,6 +131,14 @@ class RunScreen(DecidingScreen):
             self._offered = offered
             self.refresh_bindings()
 
+    def tour(self) -> Step:
+        return step(self.view, self.state)
+
+    def show_guide(self) -> None:
+        super().show_guide()
+        if self.news is not None:
+            self._draw()
+
     @on(LogView.Save)
     def _save(self, message: LogView.Save) -> None:
         self.post_message(messages.SaveText(f"{self.run.name}-{message.source}", message.text))
@@ -160,7 +169,7 @@ class RunScreen(DecidingScreen):
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
         self.query_one(Timeline).show(self.view, self.target, now)
         box = self.query_one("#now", Steady)
-        box.display = not self.has_class("-asks")
+        box.display = not self.has_class("-asks") and (self.view.ended or not self.guided)
         title, said = happening(self.view, self.state)
         if box.border_title != title:
             box.border_title = title

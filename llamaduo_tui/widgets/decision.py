@@ -117,12 +117,11 @@ def brief(view: RunView, target: Target | None) -> Content:
         return Content()
     said = []
     if scored:
-        for name, value, goal in zip(
-            ("precision", "similarity"), (scored[-1].precision, scored[-1].similarity), _goals(target), strict=True
-        ):
-            of = f" of {goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
+        scores = (scored[-1].precision, scored[-1].similarity)
+        for name, value, goal in zip(("precision", "similarity"), scores, _goals(target), strict=True):
+            of = f"/{goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
             said.append(f"{name} {value.mean:.0f}{of}")
-    return Content(" · ".join([*said, f"another round: {words.price(view.approval)}"]))
+    return Content(" · ".join([*said, words.takes(view.approval)]))
 
 
 def _goals(target: Target | None) -> tuple[float | None, float | None]:
@@ -154,7 +153,7 @@ def _changes(changes: Changes) -> Fact:
         (f"▲ {better:,} better", "$text-success" if better else ""),
         "  ",
         (f"▼ {worse:,} worse", "$text-error" if worse else ""),
-        (", l shows them" if worse else "", "$text-muted"),
+        (" (l)" if worse else "", "$text-muted"),
         f"  since round {changes.against}: precision {_points(changes.precision)}, "
         f"similarity {_points(changes.similarity)}",
     )
@@ -182,7 +181,7 @@ def _found(score: Score) -> list[Fact]:
 
 
 def _points(difference: Interval) -> str:
-    return f"{difference.mean:+.1f} ({difference.low:+.0f} to {difference.high:+.0f})"
+    return f"{difference.mean:+.1f} ({difference.low:.0f} to {difference.high:.0f})"
 
 
 def _group(group: Group) -> str:

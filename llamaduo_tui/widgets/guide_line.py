@@ -24,7 +24,8 @@ class GuideLine(Steady):
             Content.assemble(
                 (f"{step.number} of {LAST} · {step.title}  ", "bold $text-accent"),
                 step.said,
-                ("  ▸ ", "bold $text-accent"),
+                ("\n▸ ", "bold $text-accent"),
                 (step.press, "bold"),
+                ("   h hides this", "$text-muted"),
             )
         )
