@@ -40,14 +40,16 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """What reviews add up to: `n` judged responses of all rounds that people scored, `prompts` of the round decided on.
+    """What reviews add up to, over all rounds: `n` judged responses with a person's opinion, `agreed` of them with the
+    judge, `scored` with a person's scores, which are the judge's where they agree.
 
-    Kappas are None where they say nothing (too few reviews, or all in one band); `precision` and `similarity` are the
-    round's means corrected by people's scores, None while those are too few.
+    Kappas are None where they say nothing (too few scores, or all in one band). `precision` and `similarity` are the
+    means of the round decided on, corrected by people's scores of `prompts` of it; None while those are too few.
     """
 
     n: int
     agreed: int
+    scored: int
     kappa_precision: float | None
     kappa_similarity: float | None
     warning: str
@@ -91,16 +93,17 @@ def reviews(
     The corrected means are those of `round_`, with bounds at `risk`, each; they take it that who reviewed did not pick
     prompts by their scores.
     """
-    given = {key: label for key, label in labels.items() if key in judge and label.prompt not in without}
-    people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
-    if not people:
+    given = {
+        key: label
+        for key, label in labels.items()
+        if key in judge and label.prompt not in without and (label.agrees is not None or label.precision is not None)
+    }
+    if not given:
         return None
+    people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
+    opinions = [label.agrees for key, label in given.items() if not judge[key].contract]
     beside = [key for key in people if not judge[key].contract]
     kappas = [_kappa([(judge[key][part], people[key][part]) for key in beside]) for part in (0, 1)]
-    known = [value for value in kappas if value is not None]
-    warning = ""
-    if known and min(known) < LOW_KAPPA:
-        warning = f"judge and reviewers agree too little (kappa {min(known):.2f} over {len(beside)} reviews)"
     here = _prompt_means({key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without})
     corrections = _by_prompt({key: said for key, said in people.items() if key[0] == round_}, judge)
     others = [scores for id_, scores in here.items() if id_ not in corrections]
@@ -111,15 +114,25 @@ def reviews(
         for part in (0, 1)
     ]
     return Reviews(
+        len(opinions),
+        opinions.count(True),
         len(beside),
-        sum(label.agrees is True for label in given.values()),
         kappas[0],
         kappas[1],
-        warning,
+        _warning(opinions, [value for value in kappas if value is not None], len(beside)),
         len(corrections),
         corrected[0],
         corrected[1],
     )
+
+
+def _warning(opinions: Sequence[bool | None], kappas: Sequence[float], scored: int) -> str:
+    if kappas and min(kappas) < LOW_KAPPA:
+        return f"judge and reviewers agree too little (kappa {min(kappas):.2f} over {scored} reviews)"
+    against = opinions.count(False)
+    if len(opinions) >= LEAST_REVIEWS and 2 * against > len(opinions):
+        return f"reviewers disagree with the judge on {against} of {len(opinions)} responses"
+    return ""
 
 
 def _kappa(pairs: Sequence[tuple[float, float]]) -> float | None:

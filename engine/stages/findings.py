@@ -86,15 +86,17 @@ def people(decision: Decision) -> list[str]:
 
 
 def _agreement(found: Reviews) -> str:
-    said = f"People scored {found.n} judged responses and agreed with the judge on {found.agreed} outright."
+    said = f"People reviewed {found.n} judged responses and agreed with the judge on {found.agreed}."
     kappas = [
         f"{value:.2f} for {name}"
         for name, value in (("precision", found.kappa_precision), ("similarity", found.kappa_similarity))
         if value is not None
     ]
-    if not kappas:
-        return f"{said} That is too few, or too much alike, to say how well they agree."
-    said += f" Weighted kappa, where 1 is full agreement and 0 is chance, is {' and '.join(kappas)}."
+    if kappas:
+        over = f"over the {found.scored} with their scores"
+        said += f" Weighted kappa, where 1 is full agreement and 0 is chance, is {' and '.join(kappas)} {over}."
+    else:
+        said += " Too few have their scores, or all are too much alike, to say how well they agree."
     return f"{said} **Careful**: {found.warning}." if found.warning else said
 
 

@@ -119,13 +119,16 @@ def test_enough_labels_correct_the_mean_of_their_round() -> None:
     assert elsewhere is not None and elsewhere.precision is None and elsewhere.n == LEAST_LABELS
 
 
-def test_flags_notes_and_disagreement_without_a_score_are_no_scores() -> None:
-    said = labels(
-        label("p1", flagged=True), label("p2", note="hm"), label("p3", agrees=False), label("gone", agrees=True)
-    )
-
-    assert reviews(said, JUDGE, 1, 0.05) is None
+def test_flags_and_notes_are_no_opinions() -> None:
+    assert reviews(labels(label("p1", flagged=True), label("p2", note="hm")), JUDGE, 1, 0.05) is None
     assert reviews(labels(label("p4", agrees=True)), JUDGE, 1, 0.05, without={"p4"}) is None
+
+
+def test_who_disagrees_without_a_score_is_counted_and_heard() -> None:
+    found = reviews(labels(*(label(f"p{n}", agrees=n < 5) for n in range(12))), JUDGE, 1, 0.05)
+
+    assert found is not None and (found.n, found.agreed, found.scored) == (12, 5, 5)
+    assert found.warning == "reviewers disagree with the judge on 7 of 12 responses"
 
 
 def test_a_flag_in_any_round_counts() -> None:

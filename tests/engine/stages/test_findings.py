@@ -50,15 +50,18 @@ def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
 
 
 def test_people_are_heard() -> None:
-    few = Reviews(4, 3, None, None, "", 4, None, None)
+    few = Reviews(4, 3, 3, None, None, "", 4, None, None)
     (_, text) = findings.people(replace(DECISION, reviews=few))
-    assert "People scored 4 judged responses and agreed with the judge on 3 outright. That is too few" in text
+    assert "People reviewed 4 judged responses and agreed with the judge on 3. Too few have" in text
     assert "once 30 prompts of a round are scored; 4 of round 2 are." in text
 
     many = Reviews(
-        50, 20, 0.41, 0.8, "judge and reviewers agree too little (kappa 0.41 over 50 reviews)", 40, EVEN, EVEN
+        50, 20, 45, 0.41, 0.8, "judge and reviewers agree too little (kappa 0.41 over 50 reviews)", 40, EVEN, EVEN
     )
     (_, text) = findings.people(replace(DECISION, reviews=many))
-    assert "is 0.41 for precision and 0.80 for similarity. **Careful**: judge and reviewers agree too little" in text
+    assert (
+        "is 0.41 for precision and 0.80 for similarity over the 45 with their scores. **Careful**: judge and reviewers agree too little"
+        in text
+    )
     assert "Corrected by their scores of 40 prompts, round 2 has precision 80.0 (70.0 to 90.0)" in text
     assert findings.people(DECISION) == []

@@ -246,7 +246,7 @@ def test_advice_weighs_the_trend_and_the_purse(
 
 def test_a_judge_that_people_disagree_with_is_mended_first() -> None:
     doubted = Reviews(
-        20, 3, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20 over 20 reviews)", 5, None, None
+        20, 3, 20, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20 over 20 reviews)", 5, None, None
     )
     decision = decide(rising(10, 60, 75), TARGET, LOOP, hours=0, reviews=doubted)
 
@@ -265,7 +265,7 @@ def test_who_ends_a_run_for_want_of_money_ended_it_by_the_budget() -> None:
 
 def test_a_decision_comes_back_from_its_file() -> None:
     teacher = [PromptScore(str(n), 90.0, 90.0) for n in range(40)]
-    reviewed = Reviews(31, 30, 0.9, None, "", 31, Interval(80, 70, 90), Interval(80, 70, 90))
+    reviewed = Reviews(31, 30, 31, 0.9, None, "", 31, Interval(80, 70, 90), Interval(80, 70, 90))
     before, after = judged(*[40.0] * 40), judged(*[72.0] * 20, *[30.0] * 20)
     for another in (None, Next(10, None, 3.5)):
         decision = decide(
