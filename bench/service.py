@@ -38,10 +38,11 @@ from engine.sandbox.faults import KINDS
 from engine.sandbox.judge import assess
 from engine.sandbox.server import read_chat
 from engine.service import prompts
+from engine.service.asking import MAX_TOKENS
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.service.models import litellm
-from engine.stages.judge import MAX_TOKENS, judge
+from engine.stages.judge import judge
 
 PROMPTS = prompts.load(None)
 FIRST_S = 2.0

@@ -232,6 +232,9 @@ class Synthesis(Table):
     strategy: Literal["failures", "uniform"] = Field(
         "failures", description="Model new pairs on what the local LLM gets wrong, or on all alike (the paper)."
     )
+    min_score: Score | None = Field(
+        None, description="Have the judges score each new pair, and keep those at or above this; none: not judged."
+    )
     review: bool = Field(False, description="Wait for a person to look at new pairs before they are trained on.")
     duplicate_prompt: float = Field(
         0.9, ge=0.5, le=1, description="Refuse a new pair whose prompt is this similar to a known one (Jaccard)."

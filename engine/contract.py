@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,12 +20,15 @@ from pydantic_core import from_json
 
 from engine import config
 from engine.errors import InputError
+from engine.rows import CONTRACT, Response, Verdict
 
 LEAST_LETTERS = 40
 """Bytes of letters from which on a language is told.
 
 Of 60 sentences in 12 languages py3langid knew all when cut to 8 words, 57 at 4 words, and 27 at one word.
 """
+
+SAID = "The contract is broken, no judge was asked: "
 
 SHOWN = 200
 """Characters of a reason; one may quote the whole response."""
@@ -60,9 +64,9 @@ class Contract:
                 value = from_json(text, allow_inf_nan=False)
             except ValueError as error:
                 return f"not JSON: {error}"[:SHOWN]
-        if self.schema is not None and (breach := next(self.schema.iter_errors(value), None)) is not None:
-            where = "".join(f"{part}: " for part in breach.instance_path)
-            return f"not of the schema: {where}{breach.message}"[:SHOWN]
+        if self.schema is not None and (fault := next(self.schema.iter_errors(value), None)) is not None:
+            where = "".join(f"{part}: " for part in fault.instance_path)
+            return f"not of the schema: {where}{fault.message}"[:SHOWN]
         return self._wrong_language(value)
 
     def _wrong_language(self, value: Any) -> str:
@@ -74,6 +78,21 @@ class Contract:
             return ""
         found = _detect(text)
         return "" if found == self.language else f"not in the language {self.language}: reads like {found}"
+
+
+def breach(response: Response, reason: str) -> Verdict:
+    """The verdict on a response that breaks the contract: the lowest scores."""
+    said = f"{SAID}{reason}."
+    return Verdict(response.id, response.sample, 0, CONTRACT, 1.0, 1.0, said, said, "")
+
+
+def breaches(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """What each prompt (by id) has broken of the contract, where an answer did: the kind of its first breach."""
+    found: dict[str, str] = {}
+    for verdict in verdicts:
+        if verdict.judge == CONTRACT:
+            found.setdefault(verdict.id, verdict.precision_reason.removeprefix(SAID).partition(":")[0].rstrip("."))
+    return found
 
 
 def load(settings: config.Contract) -> Contract:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import commands, jsonl, reviews, verdict
+from engine import commands, contract, jsonl, reviews, verdict
 from engine.commands import Label
-from engine.coverage.prepare import read_train
+from engine.coverage.prepare import read_dev, read_train
 from engine.errors import StageError
 from engine.events import Emit, RoundScored, RunFinished
+from engine.groups import Groups
 from engine.reviews import ResponseKey, Reviews
 from engine.rows import Verdict, prompt_text
 from engine.run import Manifest, manifest
@@ -99,11 +100,21 @@ def _decide(worker: Worker, number: int) -> Decision:
         flagged=flagged,
         budget_left=worker.budget_left,
     )
+    groups = [
+        tuple(_groups(run.coverage).scores(scores.by_prompt, contract.breaches(verdicts)))
+        for scores, verdicts in zip(rounds, judged, strict=True)
+    ]
     for earlier, scores in enumerate(rounds[:-1]):
         before = _known(worker, earlier)
         if before is not None:  # what was decided then stays; what it was decided on no longer counts flagged prompts
-            _tell(worker, replace(before, scores=scores, flagged=flagged))
-    return _tell(worker, decision)
+            _tell(worker, replace(before, scores=scores, flagged=flagged, groups=groups[earlier]))
+    return _tell(worker, replace(decision, groups=groups[number]))
+
+
+@cache
+def _groups(coverage: Path) -> Groups:
+    """The kinds of prompt, which stay the same for as long as a run lasts."""
+    return Groups(read_train(coverage), read_dev(coverage))
 
 
 def _tell(worker: Worker, decision: Decision) -> Decision:
@@ -171,7 +182,10 @@ async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
     run = worker.run
     folder = _synthesis(worker, number)
     earlier = [_synthesis(worker, n) / "pairs.jsonl" for n in range(1, number)]
-    order = Order(number, pairs, run.coverage, earlier, verdict.by_prompt(_verdicts(run.round(number))))
+    judged = _verdicts(run.round(number))
+    flagged = _flagged(commands.labels(run.commands_file), judged)
+    weak = [score for score in verdict.by_prompt(judged) if score.id not in flagged]
+    order = Order(number, pairs, run.coverage, earlier, weak, contract.breaches(judged))
     await worker.stage(
         "synthesize",
         number,

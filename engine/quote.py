@@ -121,7 +121,18 @@ def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
     frame = len(prompts.synthesis(instruction="", response="", topic="", count=1, variation="")) / 4
     wanted = settings.synthesis.pairs_per_round
     calls = wanted / settings.synthesis.pairs_per_call
-    return _calls(settings, settings.service.model, calls, calls * (frame + length), wanted * length)
+    written = _calls(settings, settings.service.model, calls, calls * (frame + length), wanted * length)
+    return written if settings.synthesis.min_score is None else written + _scoring(settings, prompts, wanted, length)
+
+
+def _scoring(settings: Migration, prompts: Prompts, pairs: int, length: float) -> _Calls:
+    """Scoring each of a round's pairs before it is trained on."""
+    frame = len(prompts.judge_pair(instruction="", response="")) / 4
+    judges = [
+        _calls(settings, judge, pairs, pairs * (frame + length), JUDGE_REPLY / 2 * pairs)
+        for judge in settings.judge_models
+    ]
+    return sum(judges, _Calls(0, 0, 0))
 
 
 def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:

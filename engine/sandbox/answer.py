@@ -30,6 +30,11 @@ def answer(prompt: str) -> Answer:
     request = prompts.read(prompt)
     if isinstance(request, prompts.JudgeRequest):
         return Answer("judge", judge.assess(request.reference, request.response).to_json())
+    if isinstance(request, prompts.PairRequest):
+        right = tickets.triage(request.instruction)
+        reference = tickets.answer_line(right) if right else NOT_A_TICKET
+        precision = judge.assess(reference, request.response).precision
+        return Answer("judge", json.dumps({"precision_assessment": precision._asdict()}))
     if isinstance(request, prompts.SynthesisRequest):
         return Answer("synthesis", json.dumps({"contents": synthesize(request, seed=text_hash(prompt))}))
     triaged = tickets.triage(prompt)
@@ -43,7 +48,10 @@ def subject(messages: Sequence[str]) -> str:
 
 
 def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, str]]:
-    """New tickets with their answers, about half with the seed pair's kind or product; none where it is no ticket."""
+    """New tickets with their answers; none where the seed pair is no ticket.
+
+    All are of the kind that is asked for; without one about half have the seed pair's kind or product.
+    """
     example = tickets.triage(request.instruction)
     if example is None:
         return []
@@ -52,6 +60,8 @@ def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, s
     for _ in range(request.count):
         shared = rng.choice(("product", "kind", None, None))
         kept = {shared: example[shared]} if shared else {}
+        if request.kind in tickets.PROBLEMS:
+            kept["kind"] = request.kind
         instruction, response = tickets.write_ticket(rng, **kept)
         pairs.append({"instruction": instruction, "response": response})
     return pairs

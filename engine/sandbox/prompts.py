@@ -1,4 +1,4 @@
-"""What a prompt asks of the sandbox: to judge a response, to write new pairs, or something else.
+"""What a prompt asks of the sandbox: to judge a response or a pair, to write new pairs, or something else.
 
 It reads the project's own prompts, whose texts stand between tags, and LlamaDuo's, whose texts stand in fences or
 behind headings. A response that is under judgement can imitate any of these marks, so the outermost ones count.
@@ -18,6 +18,7 @@ PAIR_TAGS = ("instruction", "response")
 
 FENCE = re.compile(r"^[ \t]*```[ \t]*$", re.MULTILINE)
 FENCED_HEADING = re.compile(r"^[^\n]{0,60}\b(?:instruction|response)\b[^\n]{0,20}\n[ \t]*```\w*[ \t]*\n", re.I | re.M)
+KIND = re.compile(r"^Kind: (\S[^\n]{0,80})\.$", re.MULTILINE)
 COUNT = re.compile(r"\b(\d{1,6}) (?:new |more )?(?:\([^)\n]{0,40}\) )?pairs\b", re.IGNORECASE)
 
 
@@ -32,14 +33,26 @@ class JudgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisRequest:
-    """A seed pair, and how many new ones are wanted (1 to 50)."""
+    """A seed pair, how many new ones are wanted (1 to 50), and of what kind, "" where that is not said."""
 
     instruction: str
     response: str
     count: int
+    kind: str = ""
 
 
-def read(prompt: str) -> JudgeRequest | SynthesisRequest | None:
+@dataclass(frozen=True, slots=True)
+class PairRequest:
+    """A pair that is to be judged by itself."""
+
+    instruction: str
+    response: str
+
+
+Request = JudgeRequest | PairRequest | SynthesisRequest
+
+
+def read(prompt: str) -> Request | None:
     """What the prompt asks for; None where it is neither a judge's prompt nor one for synthesis."""
     if "similarity_assessment" in prompt and "precision_assessment" in prompt:
         texts = _sections(prompt, JUDGE_TAGS)
@@ -48,7 +61,13 @@ def read(prompt: str) -> JudgeRequest | SynthesisRequest | None:
     if '"contents"' in prompt:
         texts = _sections(prompt, PAIR_TAGS) or _headed(prompt)
         if texts is not None:
-            return SynthesisRequest(texts[0], texts[1], _count(prompt.replace(texts[0], "")))
+            template = prompt.replace(texts[0], "")
+            kind = KIND.search(template.replace(texts[1], ""))
+            return SynthesisRequest(texts[0], texts[1], _count(template), kind[1] if kind else "")
+    elif "precision_assessment" in prompt:
+        texts = _sections(prompt, PAIR_TAGS)
+        if texts is not None:
+            return PairRequest(*texts)
     return None
 
 

@@ -15,8 +15,13 @@ from engine.errors import InputError
 REQUIRED = {
     "eval": {"instruction", "human_response", "lm_response"},
     "synth_data_gen": {"instruction", "response"},
+    "pair_eval": {"instruction", "response"},
 }
-OPTIONAL = {"eval": set[str](), "synth_data_gen": {"topic", "count", "variation", "context"}}
+OPTIONAL = {
+    "eval": set[str](),
+    "synth_data_gen": {"topic", "count", "variation", "context"},
+    "pair_eval": set[str](),
+}
 
 CONTEXT = Template("""
 
@@ -30,10 +35,11 @@ $context
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Two templates; `judge` and `synthesis` fill them in."""
+    """The templates; `judge`, `synthesis` and `judge_pair` fill them in."""
 
     eval: Template
     synth_data_gen: Template
+    pair_eval: Template
 
     def judge(self, *, instruction: str, reference: str, response: str) -> str:
         """The prompt that asks for the scores of one response."""
@@ -64,9 +70,13 @@ class Prompts:
             context=CONTEXT.substitute(context=context) if context else "",
         )
 
+    def judge_pair(self, *, instruction: str, response: str) -> str:
+        """The prompt that asks how right a new pair's response is."""
+        return self.pair_eval.substitute(instruction=instruction, response=response)
+
 
 def load(path: str | None) -> Prompts:
-    """The user's prompts where there is a file, else ours; a file may hold only one of the two.
+    """The user's prompts where there is a file, else ours; a file may hold only some of them.
 
     Raises InputError that names the placeholder that is missing, unknown or malformed.
     """

@@ -41,16 +41,26 @@ class Scores:
 
 def scores(text: str) -> Scores:
     """The scores in a judge's reply; raises ReplyError where one is missing, unclear, contradicted or out of range."""
+    found = _assessments(text, "similarity", "precision")
+    return Scores(found["similarity"][0], found["precision"][0], found["similarity"][1], found["precision"][1])
+
+
+def precision(text: str) -> float:
+    """The one score in a judge's reply about a pair; raises ReplyError likewise."""
+    return _assessments(text, "precision")["precision"][0]
+
+
+def _assessments(text: str, *names: str) -> dict[str, tuple[float, str]]:
     found: dict[str, tuple[float, str]] = {}
     for value in _values(text):
-        for name in ("similarity", "precision"):
+        for name in names:
             assessment = _find(value, name)
             if assessment is not None and found.setdefault(name, assessment)[0] != assessment[0]:
                 raise ReplyError(f"it holds more than one {name} score")
-    missing = [name for name in ("similarity", "precision") if name not in found]
+    missing = [name for name in names if name not in found]
     if missing:
         raise ReplyError(f"no score for {' and '.join(missing)} in a JSON object")
-    return Scores(found["similarity"][0], found["precision"][0], found["similarity"][1], found["precision"][1])
+    return found
 
 
 def pairs(text: str) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ _ASSESSMENT = _object(score={"type": "integer"}, reason={"type": "string"})
 _PAIR = _object(instruction={"type": "string"}, response={"type": "string"})
 
 SCORES = _object(similarity_assessment=_ASSESSMENT, precision_assessment=_ASSESSMENT)
+PRECISION = _object(precision_assessment=_ASSESSMENT)
 PAIRS = _object(contents={"type": "array", "items": _PAIR})
 
 

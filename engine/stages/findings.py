@@ -1,11 +1,11 @@
-"""The report's sections on how sure the decision is, what changed between rounds, and what people said of the judge."""
+"""The report's sections on how sure the decision is, what changed and for which kinds, and what people said of it."""
 
 from __future__ import annotations
 
 from engine import jsonl
 from engine.config import Migration
 from engine.reviews import LEAST_LABELS, Reviews
-from engine.rows import prompt_text
+from engine.rows import CONTRACT, prompt_text
 from engine.run import Run
 from engine.stages.markdown import inline, interval
 from engine.verdict import Change, Decision, look_risk, looks
@@ -39,6 +39,27 @@ def flagged(decision: Decision) -> list[str]:
         f"{prompts} left the scores of every round, since a reviewer flagged the reference response as bad; {they} in "
         f"no figure: {', '.join(inline(id_) for id_ in decision.flagged)}."
     ]
+
+
+def kinds(run: Run) -> list[str]:
+    """Each kind of prompt's precision by round, the one that gained most first; nothing where there is but one."""
+    decisions = run.decisions()
+    rounds = [{group["name"]: group for group in row.get("groups", ())} for row in decisions]
+    names = sorted({name for found in rounds for name in found if not name.startswith(f"{CONTRACT}: ")})
+    if len(names) < 2:
+        return []
+    scores = {name: [found[name]["precision"] for found in rounds if name in found] for name in names}
+    gains = {name: points[-1] - points[0] for name, points in scores.items()}
+    numbers = " | ".join(f"round {row['round']}" for row in decisions)
+    lines = [
+        f"| kind of prompt | prompts | {numbers} | gain |",
+        "|---" * (len(rounds) + 3) + "|",
+    ]
+    for name in sorted(names, key=lambda name: -gains[name]):
+        prompts = max(found[name]["prompts"] for found in rounds if name in found)
+        cells = [f"{found[name]['precision']:.1f}" if name in found else "" for found in rounds]
+        lines.append(f"| {inline(name)} | {prompts} | {' | '.join(cells)} | {gains[name]:+.1f} |")
+    return ["Mean precision by kind of dev prompt:", "\n".join(lines)]
 
 
 def changed(run: Run, decision: Decision) -> list[str]:

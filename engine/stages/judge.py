@@ -12,20 +12,14 @@ from engine import contract, jsonl
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit
-from engine.rows import CONTRACT, Message, Response, Verdict, prompt_text
+from engine.rows import CONTRACT, Response, Verdict, prompt_text
 from engine.run import Manifest, file_hash, finish
 from engine.service import replies, schemas
+from engine.service.asking import ask
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
 from engine.stages.progress import Progress
-
-MAX_TOKENS = 4096
-"""Room for a judge that thinks before it answers."""
-
-TRIES = 4
-"""Times that a judge is asked for one verdict, each time told what was wrong with its reply."""
-
 
 FIRST_REPEATS = 2
 """Repeats that it takes to see whether they agree."""
@@ -72,9 +66,9 @@ async def judge(
 
     async def panel(response: Response) -> list[Verdict]:
         # A contract is one for answers in words: no call would keep it.
-        if not response.reference and (breach := terms.broken(response.response)):
+        if not response.reference and (reason := terms.broken(response.response)):
             progress.advance(len(settings.judge_models) * repeats)
-            return [_breach(response, breach)]
+            return [contract.breach(response, reason)]
         found = await concurrently(judged(Case(response, model)) for model in settings.judge_models)
         return [verdict for verdicts in found for verdict in verdicts]
 
@@ -100,11 +94,6 @@ async def judge(
     )
 
 
-def _breach(response: Response, breach: str) -> Verdict:
-    reason = f"The contract is broken, no judge was asked: {breach}."
-    return Verdict(response.id, response.sample, 0, CONTRACT, 1.0, 1.0, reason, reason, "")
-
-
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:
     """The judges' verdicts and those that could not be read, and the responses that break the contract."""
     broken = sum(verdict.judge == CONTRACT for verdict in verdicts)
@@ -127,43 +116,22 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
         reference=response.expected,
         response=response.response,
     )
-    messages: list[Message] = [{"role": "user", "content": prompt}]
-    problem = ""
-    for _ in range(TRIES):
-        try:
-            reply = await client.complete(
-                messages,
-                model=case.judge,
-                max_tokens=MAX_TOKENS,
-                temperature=0.0,
-                repeat=repeat,
-                schema=schemas.SCORES,
-            )
-            scores = replies.scores(reply.text)
-        except RefusedError as refused:
-            problem = f"refused: {refused}"
-            break
-        except replies.ReplyError as unreadable:
-            problem = str(unreadable)
-            messages = [*messages, *_correction(reply.text, problem)]
-        else:
-            return Verdict(
-                response.id,
-                response.sample,
-                repeat,
-                case.judge,
-                scores.similarity,
-                scores.precision,
-                scores.similarity_reason,
-                scores.precision_reason,
-                "",
-            )
+    try:
+        scores = await ask(client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=replies.scores)
+    except RefusedError as refused:
+        problem = f"refused: {refused}"
+    except replies.ReplyError as unreadable:
+        problem = str(unreadable)
+    else:
+        return Verdict(
+            response.id,
+            response.sample,
+            repeat,
+            case.judge,
+            scores.similarity,
+            scores.precision,
+            scores.similarity_reason,
+            scores.precision_reason,
+            "",
+        )
     return Verdict(response.id, response.sample, repeat, case.judge, None, None, "", "", problem)
-
-
-def _correction(reply: str, problem: str) -> list[Message]:
-    shown = reply[:4000] or "(empty)"
-    return [
-        {"role": "assistant", "content": shown},
-        {"role": "user", "content": f"That could not be used: {problem}. Answer again, with the JSON object alone."},
-    ]

@@ -54,6 +54,7 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
             *_contract(run),
             findings.error_rate(settings, decision),
             *findings.flagged(decision),
+            *findings.kinds(run),
             *findings.changed(run, decision),
             *findings.people(decision),
             "## The sealed test",

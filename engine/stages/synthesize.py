@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from engine import contract, jsonl
@@ -15,11 +17,14 @@ from engine.contract import Contract
 from engine.coverage.cleaning import Cleaner
 from engine.coverage.duplicates import comparable_text
 from engine.coverage.prepare import TRAIN, read_dev, read_guard, read_train
+from engine.coverage.traits import Variety
 from engine.errors import StageError
 from engine.events import Emit, Log
+from engine.groups import Groups
 from engine.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.run import Manifest, file_hash, finish
 from engine.service import replies, schemas
+from engine.service.asking import ask
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
@@ -33,20 +38,16 @@ LEAST_YIELD = 0.1
 POOR_CALLS = 3
 """Calls in a row that must be that poor: one alone may be bad luck."""
 
-BREADTH = 0.3
-"""Share of seeds drawn from all train rows alike, so that what works is not forgotten."""
-
-LENGTHS = ("short", "of medium length", "long and detailed")
-STYLES = ("plain and factual", "casual", "formal", "hurried", "polite", "annoyed", "rambling", "terse")
-LEVELS = ("easy", "typical", "tricky", "with a misleading detail")
+EVEN_HARDNESS = 0.5
+"""Chance of asking for a hard case where failures don't direct."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a round of synthesis starts from and is to bring.
 
-    `earlier` are the pairs.jsonl of rounds before, `weak` the dev scores that seeds are drawn by (only their categories
-    are used: dev text never enters a prompt).
+    `earlier` are the pairs.jsonl of rounds before. `weak` are the dev scores, and `breaches` what dev prompts broke of
+    the contract: seeds are drawn by them, but dev text never enters a prompt.
     """
 
     round: int
@@ -54,6 +55,7 @@ class Order:
     coverage: Path
     earlier: list[Path]
     weak: list[PromptScore]
+    breaches: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,7 +80,8 @@ class Harvest:
         counts = Counter(row["reason"] for row in self.rejected).most_common(3)
         return ", ".join(f"{reason} ({count})" for reason, count in counts) or "it offered none"
 
-    def take(self, seed: Pair, written: Written) -> None:
+    def sift(self, seed: Pair, written: Written) -> list[SyntheticPair]:
+        """What is left of a call's pairs when the contract and the cleaner have seen them."""
         if written.problem:
             self.rejected.append({"reason": written.problem, "seed_id": seed.id})
         offered = []
@@ -88,13 +91,20 @@ class Harvest:
                 self._refuse(row, {"reason": reason, "breach": breach})
             else:
                 offered.append(row)
-        for row, refusal in zip(offered, self.cleaner.refusals(offered), strict=True):
+        refusals = self.cleaner.refusals(offered)
+        for row, refusal in zip(offered, refusals, strict=True):
             if refusal:
                 self._refuse(row, refusal)
-            elif self.missing:
-                self.accepted.append(row)
+        return [row for row, refusal in zip(offered, refusals, strict=True) if not refusal]
 
-    def _refuse(self, row: SyntheticPair, refusal: dict[str, str]) -> None:
+    def take(self, row: SyntheticPair, flaw: Flaw | None) -> None:
+        """Keep a pair that is wanted and has no flaw in a judge's eyes."""
+        if flaw is not None:
+            self._refuse(row, flaw._asdict())
+        elif self.missing:
+            self.accepted.append(row)
+
+    def _refuse(self, row: SyntheticPair, refusal: Mapping[str, Any]) -> None:
         """Keep a refused row; its prompt's id may be its twin's, so it goes by the hash of all its messages."""
         self.rejected.append({**row.to_row(), "id": prompt_id(row.messages), **refusal})
 
@@ -104,6 +114,42 @@ class Written(NamedTuple):
 
     pairs: list[dict[str, str]]
     problem: str
+
+
+class Flaw(NamedTuple):
+    """Why a judged pair is not good enough; `score` is None where no judge could say."""
+
+    reason: str
+    score: float | None
+
+
+class Seeds:
+    """Draws the train rows to model pairs on, and what else to ask for.
+
+    Rows that call tools are none: what a tool would have answered, no writer can know. Raises StageError where all do.
+    """
+
+    def __init__(self, settings: Migration, train: list[Pair], order: Order) -> None:
+        groups = Groups(train, read_dev(order.coverage))
+        weights, hardness = [1.0] * len(train), dict.fromkeys(groups.of_train, EVEN_HARDNESS)
+        if settings.synthesis.strategy == "failures":
+            weights = groups.seed_weights(order.weak, order.breaches).tolist()
+            hardness |= {kind: points / 100 for kind, points in groups.weakness(order.weak, order.breaches).items()}
+        self._weights = {place: weight for place, weight in enumerate(weights) if not train[place].calls_tools}
+        if not self._weights:
+            raise StageError(
+                "no pair can be the model of new ones: all train rows call tools",
+                "add coverage rows that are answered in words, or more of those that call tools, and start a new run",
+            )
+        self._train, self._hardness = train, hardness
+        self._dice = random.Random(f"{settings.loop.seed}/{order.round}")
+        self._variety = Variety(train, groups.of_train, groups.terms)
+
+    def draw(self, count: int) -> list[tuple[Pair, str]]:
+        """Seeds with the lines that tell how the new pairs are to differ from them."""
+        places = self._dice.choices([*self._weights], [*self._weights.values()], k=count)
+        seeds = [self._train[place] for place in places]
+        return [(seed, self._variety.line(seed, self._hardness, self._dice)) for seed in seeds]
 
 
 async def synthesize(
@@ -118,7 +164,7 @@ async def synthesize(
     harvest = Harvest(
         contract.load(settings.task.contract), _cleaner(settings, order, train), settings.service.model, order
     )
-    await _fill(harvest, _seeds(train), settings, prompts, client, emit)
+    await _fill(harvest, Seeds(settings, train, order), settings, prompts, client, emit)
     if not harvest.accepted:
         raise StageError(
             f"the service wrote no pair that can be used: {harvest.reasons}",
@@ -142,22 +188,23 @@ async def synthesize(
 
 
 async def _fill(
-    harvest: Harvest, train: list[Pair], settings: Migration, prompts: Prompts, client: Client, emit: Emit
+    harvest: Harvest, seeds: Seeds, settings: Migration, prompts: Prompts, client: Client, emit: Emit
 ) -> None:
     """Call in waves: each asks for what is missing, from seeds drawn anew."""
     order, per_call = harvest.order, settings.synthesis.pairs_per_call
-    dice = random.Random(f"{settings.loop.seed}/{order.round}")
-    weights = _weights(settings, train, read_dev(order.coverage), order.weak)
     progress = Progress(emit, order.pairs, "pairs")
     poor = 0
     while harvest.missing:
         before = len(harvest.accepted)
-        seeds = dice.choices(train, weights, k=-(-harvest.missing // per_call))
-        texts = [_prompt(settings, prompts, seed, dice) for seed in seeds]
+        drawn = seeds.draw(-(-harvest.missing // per_call))
+        texts = [_prompt(settings, prompts, seed, variation) for seed, variation in drawn]
         calls = [_write(client, settings, text, number) for number, text in enumerate(texts, start=harvest.calls)]
         harvest.calls += len(calls)
-        for seed, written in zip(seeds, await concurrently(calls), strict=True):
-            harvest.take(seed, written)
+        written = await concurrently(calls)
+        offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in harvest.sift(seed, found)]
+        flaws = await concurrently(_flaw(client, settings, prompts, row) for row in offered)
+        for row, flaw in zip(offered, flaws, strict=True):
+            harvest.take(row, flaw)
         gained = len(harvest.accepted) - before
         progress.advance(gained)
         poor += len(calls) if gained < LEAST_YIELD * len(calls) * per_call else -poor
@@ -167,39 +214,12 @@ async def _fill(
             return
 
 
-def _seeds(train: list[Pair]) -> list[Pair]:
-    """The rows to model new pairs on: what a tool would have answered, no writer can know."""
-    seeds = [pair for pair in train if not pair.calls_tools]
-    if not seeds:
-        raise StageError(
-            "no pair can be the model of new ones: all train rows call tools",
-            "add coverage rows that are answered in words, or more of those that call tools, and start a new run",
-        )
-    return seeds
-
-
 def _cleaner(settings: Migration, order: Order, train: list[Pair]) -> Cleaner:
     earlier = [SyntheticPair(**row) for path in order.earlier for row in jsonl.read(path)]
     return Cleaner(settings.synthesis, read_guard(order.coverage), [*train, *earlier])
 
 
-def _weights(settings: Migration, train: list[Pair], dev: list[Pair], scores: list[PromptScore]) -> list[float]:
-    """How likely each train row is a seed: alike, or by how far its category falls short on dev."""
-    if settings.synthesis.strategy == "uniform":
-        return [1.0] * len(train)
-    category = {pair.id: pair.category for pair in dev}
-    shortfalls: dict[str, list[float]] = defaultdict(list)
-    for score in scores:
-        shortfalls[category[score.id]].append(100.0 - (score.precision + score.similarity) / 2)
-    weakness = {name: sum(values) / len(values) for name, values in shortfalls.items()}
-    overall = sum(weakness.values()) / len(weakness)
-    raw = [weakness.get(pair.category, overall) for pair in train]
-    total = sum(raw) or 1.0
-    return [BREADTH / len(train) + (1 - BREADTH) * value / total for value in raw]
-
-
-def _prompt(settings: Migration, prompts: Prompts, seed: Pair, dice: random.Random) -> str:
-    variation = f"Write them {dice.choice(LENGTHS)}, {dice.choice(STYLES)}, {dice.choice(LEVELS)}."
+def _prompt(settings: Migration, prompts: Prompts, seed: Pair, variation: str) -> str:
     return prompts.synthesis(
         instruction=comparable_text(seed.prompt),
         response=seed.target,
@@ -231,6 +251,25 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
         return Written([], f"refused: {refused}")
     except replies.ReplyError as unreadable:
         return Written([], f"unreadable reply: {unreadable}")
+
+
+async def _flaw(client: Client, settings: Migration, prompts: Prompts, row: SyntheticPair) -> Flaw | None:
+    """What the judges have against a pair; None where it is good enough, or pairs are not judged."""
+    wanted = settings.synthesis.min_score
+    if wanted is None:
+        return None
+    prompt = prompts.judge_pair(
+        instruction=prompt_text(row.messages[:-1], row.tools), response=row.messages[-1]["content"]
+    )
+    try:
+        found = await concurrently(
+            ask(client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=replies.precision)
+            for model in settings.judge_models
+        )
+    except (RefusedError, replies.ReplyError) as problem:
+        return Flaw(f"not judged: {problem}", None)
+    score = fmean(found)
+    return None if score >= wanted else Flaw(f"scored below {wanted:g}", round(score, 2))
 
 
 def _row(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:

@@ -14,13 +14,14 @@ from engine.verdict.decision import (
     looks,
 )
 from engine.verdict.paired import Change, Changes, Teacher, changes, gaps
-from engine.verdict.scores import PromptScore, Scores, best, by_prompt, score
+from engine.verdict.scores import GroupScore, PromptScore, Scores, best, by_prompt, score
 
 __all__ = [
     "Advice",
     "Change",
     "Changes",
     "Decision",
+    "GroupScore",
     "Interval",
     "Next",
     "Outcome",

@@ -23,7 +23,7 @@ from engine.reviews import Reviews, reviews_from_row
 from engine.verdict.advice import Advice, advise
 from engine.verdict.aims import Aim, aims, out_of_reach, passing
 from engine.verdict.paired import Changes, Teacher, changes, changes_from_row, gaps, teacher_from_row
-from engine.verdict.scores import PromptScore, Scores, best, scores_from_row
+from engine.verdict.scores import GroupScore, PromptScore, Scores, best, scores_from_row
 
 Outcome = Literal["reached", "continue", "plateau", "rounds", "time", "budget", "prompts"]
 
@@ -42,7 +42,8 @@ class Decision:
     """decision.json: whether the target is reached, and whether another round is worth it.
 
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
-    `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out.
+    `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out;
+    `groups` are the scores by kind of prompt, the weakest first.
     """
 
     round: int
@@ -58,6 +59,7 @@ class Decision:
     advice: Advice | None = None
     reviews: Reviews | None = None
     flagged: tuple[str, ...] = ()
+    groups: tuple[GroupScore, ...] = ()
 
     @property
     def reached(self) -> bool:
@@ -77,6 +79,7 @@ class Decision:
             "more_prompts": self.more_prompts,
             "reviews": _row(self.reviews),
             "flagged": list(self.flagged),
+            "groups": [asdict(group) for group in self.groups],
         }
 
 
@@ -101,6 +104,7 @@ def decision_from_row(row: dict[str, Any]) -> Decision:
         Advice(**advice) if advice else None,
         reviews_from_row(row.get("reviews")),
         tuple(row.get("flagged", ())),
+        tuple(GroupScore(**group) for group in row.get("groups", ())),
     )
 
 

@@ -33,6 +33,16 @@ class PromptScore:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScore:
+    """One kind of prompt's mean scores, 1 to 100, over `prompts` prompts."""
+
+    name: str
+    prompts: int
+    precision: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What one model got on one set of prompts; `coverage_*` are shares of prompts at or above 50 and 70.
 

@@ -10,6 +10,7 @@ import engine
 TEMPLATES = tomli.loads((Path(engine.__file__).parent / "prompts.toml").read_text())
 JUDGE = Template(TEMPLATES["eval"]["prompt"])
 WRITER = Template(TEMPLATES["synth_data_gen"]["prompt"])
+PAIR_JUDGE = Template(TEMPLATES["pair_eval"]["prompt"])
 
 FENCED_JUDGE = Template(
     "Compare two responses to an instruction.\n\n"

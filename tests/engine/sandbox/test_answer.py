@@ -1,10 +1,12 @@
 import json
 import random
 
+import pytest
+
 from engine.sandbox import tickets
 from engine.sandbox.answer import answer
 
-from .templates import JUDGE, WRITER, judge_prompt, writer_prompt
+from .templates import JUDGE, PAIR_JUDGE, WRITER, judge_prompt, writer_prompt
 
 TICKET, TRIAGED = tickets.write_ticket(random.Random(5))
 
@@ -62,6 +64,30 @@ def test_pairs_follow_the_seed_and_still_vary() -> None:
     # Half are related by intent; of the rest, chance makes another two in five so.
     assert 0.55 < related / len(made) < 0.85
     assert {new["kind"] for new in made} == set(tickets.PROBLEMS)
+
+
+def test_pairs_are_of_the_kind_that_is_asked_for() -> None:
+    made = pairs_for(writer_prompt(WRITER, TICKET, TRIAGED, 10, "Kind: billing.\nLength: about 20 words."))
+    unknown = pairs_for(writer_prompt(WRITER, TICKET, TRIAGED, 10, "Kind: weather."))
+
+    assert {json.loads(pair["response"])["kind"] for pair in made} == {"billing"}
+    assert len({json.loads(pair["response"])["kind"] for pair in unknown}) > 1
+
+
+def test_a_seed_asks_for_no_kind() -> None:
+    made = pairs_for(writer_prompt(WRITER, f"{TICKET}\nKind: billing.", "Kind: billing.", 20))
+
+    assert len({json.loads(pair["response"])["kind"] for pair in made}) > 1
+
+
+@pytest.mark.parametrize(("response", "score"), [(TRIAGED, 100), ("{}", 1), ("I don't know", 1)])
+def test_a_pair_is_judged_by_its_own_instruction(response: str, score: int) -> None:
+    reply = answer(PAIR_JUDGE.substitute(instruction=TICKET, response=response))
+
+    assert reply.task == "judge"
+    assert list(json.loads(reply.text)) == ["precision_assessment"]
+    assert json.loads(reply.text)["precision_assessment"]["score"] <= score + 3
+    assert (json.loads(reply.text)["precision_assessment"]["score"] == 100) is (score == 100)
 
 
 def test_no_pairs_for_another_task() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.service.replies import MAX_REPLY, ReplyError, pairs, scores
+from engine.service.replies import MAX_REPLY, ReplyError, pairs, precision, scores
 
 GOOD = {
     "similarity_assessment": {"score": 72, "reason": "It's near."},
@@ -210,3 +210,23 @@ def test_no_pairs_is_an_answer() -> None:
 def test_what_holds_no_pairs_is_refused(text: str) -> None:
     with pytest.raises(ReplyError):
         pairs(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ('{"precision_assessment": {"score": 70, "reason": "fine"}}', 70),
+        ('```json\n{"precision": "85/100"}\n```', 85),
+        ('{"similarity_assessment": {"score": 3}, "precision_assessment": {"score": 4}}', 4),
+    ],
+)
+def test_the_one_score_of_a_pair(text: str, score: float) -> None:
+    assert precision(text) == score
+
+
+@pytest.mark.parametrize(
+    "text", ["", "70", '{"similarity": 70}', '{"precision": 0}', '{"precision": 1}{"precision": 2}']
+)
+def test_no_score_of_a_pair_is_guessed(text: str) -> None:
+    with pytest.raises(ReplyError):
+        precision(text)

@@ -18,9 +18,10 @@ from engine.rows import CONTRACT, Response, Verdict
 from engine.run import manifest
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
+from engine.service.asking import TRIES
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.stages.judge import TRIES, agree, judge
+from engine.stages.judge import agree, judge
 
 PROMPTS = prompts.load(None)
 COUNTS = {"errors": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}

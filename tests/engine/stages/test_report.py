@@ -11,7 +11,7 @@ from engine.run import Manifest, Run, finish, manifest
 from engine.service.client import Usage
 from engine.stages import report
 from engine.stages.report import duration, ending
-from engine.verdict import Decision, Interval, Scores
+from engine.verdict import Decision, GroupScore, Interval, Scores
 
 SHARE = {"precision": 0.75, "similarity": 0.5}
 
@@ -54,12 +54,18 @@ def judged(id_: str, score: float | None, reason: str = "fine") -> Verdict:
     return Verdict(id_, 0, 0, "j", score, score, "", reason, "" if score is not None else "unreadable")
 
 
-def write(folder: Path, responses: list[Response], verdicts: list[Verdict], **tables: Any) -> str:
+def write(
+    folder: Path,
+    responses: list[Response],
+    verdicts: list[Verdict],
+    groups: tuple[tuple[GroupScore, ...], ...] = ((), ()),
+    **tables: Any,
+) -> str:
     run = Run(folder / "demo")
     jsonl.write(run.final / "infer" / "responses.jsonl", (row.to_row() for row in responses))
     jsonl.write(run.final / "judge" / "verdicts.jsonl", (row.to_row() for row in verdicts))
-    jsonl.write_json(run.decision_file(0), Decision(0, "continue", "Short.", BAD, 0, None).to_row())
-    jsonl.write_json(run.decision_file(1), REACHED.to_row())
+    jsonl.write_json(run.decision_file(0), Decision(0, "continue", "Short.", BAD, 0, None, groups=groups[0]).to_row())
+    jsonl.write_json(run.decision_file(1), replace(REACHED, groups=groups[1]).to_row())
     counts = {"pairs": 120, "dev_loss": 0.51234}
     trained = Manifest(
         stage="finetune", inputs={}, settings="", seed=1, counts=counts, seconds=125, peak_memory_bytes=2**31
@@ -159,3 +165,21 @@ def test_broken_contracts_are_told_by_round(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
 
     assert "without a judge: round 0 7 of 20, round 1 0 of 20, sealed test 2 of 20." in text
+
+
+def test_which_kinds_got_better_is_told_by_round(tmp_path: Path) -> None:
+    broken = GroupScore("contract: not JSON", 2, 1, 1)
+    before = (broken, GroupScore("bill|ing", 4, 20, 20), GroupScore("bug", 9, 90, 90))
+    after = (GroupScore("bug", 9, 88, 88), GroupScore("bill|ing", 4, 75, 75))
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], (before, after))
+
+    lines = text.splitlines()
+    assert "| kind of prompt | prompts | round 0 | round 1 | gain |" in lines
+    assert lines.index("| bill\\|ing | 4 | 20.0 | 75.0 | +55.0 |") < lines.index("| bug | 9 | 90.0 | 88.0 | -2.0 |")
+    assert "not JSON" not in text
+
+
+def test_one_kind_is_no_table(tmp_path: Path) -> None:
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
+
+    assert "kind of prompt" not in text

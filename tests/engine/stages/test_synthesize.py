@@ -1,15 +1,17 @@
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from scripted import Handler, Service, always, completion, error, serving
+from scripted import Handler, Service, always, completion, error, prompt_of, serving
 
 from engine import jsonl
 from engine.config import Contract, Migration, Task
@@ -28,6 +30,10 @@ from engine.verdict import PromptScore
 
 PROMPTS = prompts.load(None)
 DEV = "The dev prompt tells of seven swans that swam in the Danube on a very cold day"
+DEVS = {
+    "weak": [DEV, *(f"A dev prompt of {n} herons and {n * 3} frogs in a pond" for n in range(2, 7))],
+    "strong": [DEV[::-1], *(f"The dev prompt of {n} magpies with {n * 5} shiny spoons" for n in range(2, 7))],
+}
 TEST = "The sealed prompt tells of nine owls that sat in an oak tree by the light of the moon"
 EARLIER = "The earlier prompt tells of four storks that built a nest upon the chimney of a mill"
 
@@ -56,7 +62,8 @@ def settings(**synthesis: Any) -> Migration:
 
 def coverage(folder: Path, train: list[Pair] = TRAIN) -> Path:
     found = folder / "coverage"
-    dev, test = [pair(DEV, "weak"), pair(DEV[::-1], "strong")], [pair(TEST)]
+    test = [pair(TEST)]
+    dev = [pair(text, category) for category, texts in DEVS.items() for text in texts]
     for name, pairs in (("train", train), ("dev", dev), ("test", test)):
         jsonl.write(found / f"{name}.jsonl", (row.to_row() for row in pairs))
     jsonl.write(found / "fingerprints.jsonl", (dict(row) for row in fingerprints([*dev, *test])))
@@ -65,7 +72,8 @@ def coverage(folder: Path, train: list[Pair] = TRAIN) -> Path:
 
 def weak() -> list[PromptScore]:
     """The local model fails at "weak" and is perfect at "strong"."""
-    return [PromptScore(pair(DEV).id, 1, 1), PromptScore(pair(DEV[::-1]).id, 100, 100)]
+    points = {"weak": 1.0, "strong": 100.0}
+    return [PromptScore(pair(text).id, points[kind], points[kind]) for kind, texts in DEVS.items() for text in texts]
 
 
 def written(*texts: str, response: Any = "A response") -> web.Response:
@@ -88,12 +96,14 @@ class Synthesis:
     def __init__(self, folder: Path, base: str, found: Migration) -> None:
         self.folder, self.base, self.settings = folder, base, found
         self.events: list[Event] = []
+        self.order_changes: dict[str, Any] = {}
         self.out = folder / "round-01" / "synthesize"
         if not (folder / "coverage").exists():
             coverage(folder)
 
     async def run(self, wanted: int, *, round_: int = 1, earlier: list[Path] | None = None) -> list[jsonl.Row]:
         order = Order(round_, wanted, self.folder / "coverage", earlier or [], weak())
+        order = replace(order, **self.order_changes)
         with closing(Ledger(self.folder / "ledger.sqlite")) as ledger:
             self.client = Client(self.settings.service, ledger, sandbox_base=self.base)
             await synthesize(self.settings, PROMPTS, self.client, order, self.out, self.events.append)
@@ -246,7 +256,85 @@ async def test_failures_draw_more_from_where_the_model_is_weak(tmp_path: Path) -
 
     asked = seeds_asked(service)
     # 30 % of the seeds come from all alike, so that what works is not forgotten.
-    assert 0.75 < asked["weak"] / asked.total() < 0.95
+    assert 0.65 < asked["weak"] / asked.total() < 0.95
+
+
+async def test_calls_differ_in_what_they_ask_for_as_the_train_rows_do(tmp_path: Path) -> None:
+    async with synthesis(always(fresh()), tmp_path) as (service, stage):
+        await stage.run(60)
+
+    lines = re.compile(r"^Kind: .*\nLength: .*\nForm: .*\n(?:Subject: .*\n)?Difficulty: .*$", re.MULTILINE)
+    asked = [lines.search(prompt) for prompt in service.prompts]
+    assert len({found[0] for found in asked if found}) >= 3
+    for found, prompt in zip(asked, service.prompts, strict=True):
+        assert found and found[0].startswith("Kind: weak." if "The weak seed" in prompt else "Kind: strong.")
+        assert "Length: about 5 words.\nForm: with figures." in found[0]
+
+
+async def test_seeds_are_near_to_what_broke_the_contract(tmp_path: Path) -> None:
+    """Of the strong prompts those of magpies broke it: the train rows with magpies are asked for more."""
+    rows = [pair(f"Here {n} birds {kind} over a lake", "strong") for kind in ("sing", "magpies") for n in range(5)]
+    coverage(tmp_path, [*rows, pair("Weak one", "weak")])
+    broken = {pair(text).id: "not JSON" for text in DEVS["strong"][1:]}
+    even = [PromptScore(score.id, 50, 50) for score in weak()]
+    async with synthesis(always(fresh()), tmp_path) as (service, stage):
+        stage.order_changes = {"breaches": broken, "weak": even}
+        await stage.run(300)
+
+    count = Counter("magpies" in prompt.partition("</instruction>")[0] for prompt in service.prompts)
+    assert count[True] > 0.55 * count.total()
+
+
+def judging(score: Callable[[str], object]) -> Handler:
+    """Writes fresh pairs, and scores them."""
+    new = fresh()
+
+    async def handler(_service: Service, request: web.Request) -> web.StreamResponse:
+        prompt = await prompt_of(request)
+        if '"precision_assessment"' not in prompt:
+            return new()
+        assert "similarity" not in prompt
+        return completion(json.dumps({"precision_assessment": {"score": score(prompt), "reason": "so"}}))
+
+    return handler
+
+
+async def test_pairs_below_the_least_score_are_refused(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def score(prompt: str) -> object:
+        seen.append(prompt)
+        return 69 if len(seen) % 3 else 70
+
+    async with synthesis(judging(score), tmp_path, min_score=70) as (_, stage):
+        rows = await stage.run(6)
+
+    assert len(rows) == 6 and len(seen) >= 18
+    assert {row["reason"] for row in stage.rejected} == {"scored below 70"}
+    assert {row["score"] for row in stage.rejected} == {69}
+    kept = {row["messages"][0]["content"] for row in rows}
+    assert not kept & {row["instruction"] for row in stage.rejected}
+
+
+async def test_a_pair_that_no_judge_can_score_is_refused(tmp_path: Path) -> None:
+    said: list[int] = []
+
+    def score(prompt: str) -> object:
+        said.append(1)
+        return "excellent" if len(said) <= 8 else 90
+
+    async with synthesis(judging(score), tmp_path, min_score=70) as (_, stage):
+        rows = await stage.run(4)
+
+    assert len(rows) == 4
+    assert all(row["reason"].startswith("not judged: the precision score") for row in stage.rejected)
+
+
+async def test_without_a_least_score_nothing_is_judged(tmp_path: Path) -> None:
+    async with synthesis(judging(lambda _: 1), tmp_path) as (service, stage):
+        await stage.run(6)
+
+    assert len(service.bodies) == 3
 
 
 async def test_uniform_draws_from_all_alike(tmp_path: Path) -> None:
@@ -263,8 +351,10 @@ async def test_dev_and_test_text_is_never_told(tmp_path: Path) -> None:
 
     sent = json.dumps(service.bodies)
     assert "seed number" in sent
-    for text in (DEV, DEV[::-1], TEST):
+    for text in (*DEVS["weak"], *DEVS["strong"], TEST):
         assert text[:20] not in sent and f"Reply to: {text}"[:30] not in sent
+    for word in ("heron", "frog", "magpie", "spoon", "swan", "danube", "owl"):
+        assert word not in sent.casefold()
 
 
 async def test_the_same_seed_asks_the_same(tmp_path: Path) -> None:
