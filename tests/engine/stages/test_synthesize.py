@@ -313,7 +313,7 @@ async def test_pairs_below_the_least_score_are_refused(tmp_path: Path) -> None:
     assert {row["reason"] for row in stage.rejected} == {"scored below 70"}
     assert {row["score"] for row in stage.rejected} == {69}
     kept = {row["messages"][0]["content"] for row in rows}
-    assert not kept & {row["instruction"] for row in stage.rejected}
+    assert not kept & {row["messages"][0]["content"] for row in stage.rejected}
 
 
 async def test_a_pair_that_no_judge_can_score_is_refused(tmp_path: Path) -> None:
