@@ -210,6 +210,9 @@ class Target(Table):
     confidence: float = Field(
         0.95, ge=0.5, lt=1, description="How sure to be, over all rounds together, that a reached target is no luck."
     )
+    teacher: bool = Field(
+        True, description="Ask the service for the dev and test prompts again: what it gets itself is the ceiling."
+    )
     relative_to_teacher: float | None = Field(
         None,
         ge=0,
@@ -222,6 +225,12 @@ class Target(Table):
         lt=1,
         description="Share of dev prompts that may be worse than in the best earlier round; none: any share.",
     )
+
+    @model_validator(mode="after")
+    def _asks_whom_it_compares_with(self) -> Target:
+        if self.relative_to_teacher is not None and not self.teacher:
+            raise ValueError("relative_to_teacher needs teacher = true")
+        return self
 
 
 class Synthesis(Table):

@@ -28,7 +28,8 @@ from engine.service.models import price
 from engine.stages import report
 from engine.stages.judge import judge
 from engine.stages.synthesize import Order, synthesize
-from engine.verdict import Decision, Next, Scores
+from engine.stages.teacher import teacher
+from engine.verdict import Decision, Next, PromptScore, Scores, Teacher
 
 if TYPE_CHECKING:
     from engine.worker import Worker
@@ -51,8 +52,8 @@ async def migrate(worker: Worker) -> RunFinished:
         await _look(worker, number)
         await _finetune(worker, number + 1)
         decision = await _evaluate(worker, number + 1)
-    sealed = await _evaluate_sealed(worker)
-    return await _report(worker, decision, sealed)
+    sealed, asked = await _evaluate_sealed(worker)
+    return await _report(worker, decision, sealed, asked)
 
 
 async def _coverage(worker: Worker) -> None:
@@ -79,6 +80,8 @@ async def _evaluate(worker: Worker, number: int) -> Decision:
     if known is not None:
         return known
     await _answer_and_judge(worker, number, worker.run.round(number))
+    if number == 0 and worker.settings.target.teacher:
+        await _teach(worker, 0, worker.run.round(0), worker.run.teacher)
     return _decide(worker, number)
 
 
@@ -96,6 +99,7 @@ def _decide(worker: Worker, number: int) -> Decision:
         loop,
         hours=worker.hours,
         another=_next(worker, number) if number > 0 else None,
+        teacher=_teacher(run.teacher),
         reviews=_reviews(labels, judged, risk, flagged),
         flagged=flagged,
         budget_left=worker.budget_left,
@@ -154,12 +158,19 @@ def _reviews(
     return reviews.reviews(labels, said, len(judged) - 1, risk, flagged)
 
 
-async def _evaluate_sealed(worker: Worker) -> Scores:
-    """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen."""
-    await _answer_and_judge(worker, None, worker.run.final)
-    judged = _verdicts(worker.run.final)
-    flagged = _flagged(commands.labels(worker.run.commands_file), judged)
-    return _score(judged, 1 - worker.settings.target.confidence, worker.settings.loop.seed, flagged)
+async def _evaluate_sealed(worker: Worker) -> tuple[Scores, Teacher | None]:
+    """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen.
+
+    The service is asked for them, too, where it was for the dev prompts.
+    """
+    run, loop, risk = worker.run, worker.settings.loop, 1 - worker.settings.target.confidence
+    await _answer_and_judge(worker, None, run.final)
+    if manifest(run.teacher) is not None:
+        await _teach(worker, None, run.final, run.final / "teacher")
+    judged = _verdicts(run.final)
+    sealed = _score(judged, risk, loop.seed, _flagged(commands.labels(run.commands_file), judged))
+    asked = _teacher(run.final / "teacher")
+    return sealed, None if asked is None else verdict.gaps(asked, sealed.by_prompt, risk, loop.seed)
 
 
 async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> None:
@@ -171,6 +182,22 @@ async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) ->
         verdicts,
         lambda emit: judge(worker.settings, worker.prompts, worker.client, answers / "responses.jsonl", verdicts, emit),
     )
+
+
+async def _teach(worker: Worker, number: int | None, answered: Path, folder: Path) -> None:
+    """Ask the service for the prompts that the local model answered in `answered`."""
+    asked = answered / "infer" / "responses.jsonl"
+    await worker.stage(
+        "teacher",
+        number,
+        folder,
+        lambda emit: teacher(worker.settings, worker.prompts, worker.client, asked, folder, emit),
+    )
+
+
+def _teacher(folder: Path) -> list[PromptScore] | None:
+    """What the service got itself; None where it was not asked."""
+    return verdict.by_prompt(_verdicts(folder)) if manifest(folder) is not None else None
 
 
 def _verdicts(folder: Path) -> list[Verdict]:
@@ -198,11 +225,11 @@ def _synthesis(worker: Worker, number: int) -> Path:
     return worker.run.round(number) / "synthesize"
 
 
-async def _report(worker: Worker, decision: Decision, sealed: Scores) -> RunFinished:
-    ending = report.ending(worker.settings, decision, sealed)
+async def _report(worker: Worker, decision: Decision, sealed: Scores, asked: Teacher | None) -> RunFinished:
+    ending = report.ending(worker.settings, decision, sealed, asked)
 
     async def work(_: Emit) -> Manifest:
-        return report.write(worker.run, worker.settings, worker.usage, decision, sealed, ending)
+        return report.write(worker.run, worker.settings, worker.usage, decision, sealed, ending, asked)
 
     await worker.stage("report", None, worker.run.final, work)
     return RunFinished(

@@ -38,7 +38,8 @@ START_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline and the sealed test.
+    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline, the sealed test and what
+    the service is asked for to compare with.
 
     With `batch`, money is what calls cost in batches, and no time is counted for them.
     """
@@ -84,6 +85,8 @@ def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: Resol
     rounds = settings.loop.max_rounds
     most = judged * (rounds + 1) + _judging(settings, prompts, splits.test)
     most += _writing(settings, prompts, pairs) * (rounds - 1)
+    if settings.target.teacher:
+        most += _teaching(settings, prompts, [*splits.dev, *splits.test])
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     seconds = [_round_seconds(settings, splits, pairs, parameters, device, number) for number in range(1, rounds + 1)]
@@ -113,6 +116,13 @@ def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
     text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
     judges = [_calls(settings, judge, len(pairs), text, JUDGE_REPLY * len(pairs)) for judge in settings.judge_models]
     return sum(judges, _Calls(0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
+
+
+def _teaching(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """The service's own answer to every prompt, as long as the recorded one, and its judging."""
+    answers = sum(len(pair.target) for pair in pairs) / 4
+    asked = _calls(settings, settings.service.model, len(pairs), sum(map(_tokens, pairs)) - answers, answers)
+    return asked + _judging(settings, prompts, pairs) * (1 / settings.inference.samples)
 
 
 def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:

@@ -130,6 +130,10 @@ class Run:
         return self.folder / "coverage"
 
     @property
+    def teacher(self) -> Path:
+        return self.folder / "teacher"
+
+    @property
     def final(self) -> Path:
         return self.folder / "final"
 

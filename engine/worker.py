@@ -54,7 +54,7 @@ POLL_S = 0.25
 CALLS_HOME_S = 10.0
 """How long a stop waits for calls on their way."""
 
-SERVICE_STAGES = ("judge", "synthesize")
+SERVICE_STAGES = ("judge", "synthesize", "teacher")
 EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
 
 

@@ -126,7 +126,7 @@ def _where(event: Event) -> str:
     if event.stage is None:
         return "" if event.round is None else words.part(event.round)
     part: Part | None = event.round
-    if part is None and event.stage in ("infer", "judge", "report"):
+    if part is None and event.stage in ("infer", "judge", "teacher", "report"):
         part = "final"
     return " ".join(filter(None, [words.part(part) if part is not None else "", one_line(event.stage, 40)]))
 

@@ -20,6 +20,8 @@ _START = {
 _BASELINE = {
     "infer": "The small model answers the dev prompts as it came, untuned: the baseline that the rounds have to beat.",
     "judge": "The service LLM scores the untuned answers: are they right (precision), and like yours (similarity)?",
+    "teacher": "The service answers the dev prompts again, judged against its own earlier answers: the ceiling for a "
+    "model that learns from it.",
 }
 _ROUND = {
     "finetune": "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on dev "
@@ -33,6 +35,7 @@ _ROUND = {
 _FINAL = {
     "infer": "The sealed test: the best round answers prompts that neither training nor the loop has ever seen.",
     "judge": "The service LLM scores the sealed test: this is the figure to trust.",
+    "teacher": "The service answers the sealed prompts again, to be scored beside the small model.",
     "report": "Writing the report: scores with their confidence, what it cost, and what was kept.",
 }
 

@@ -8,7 +8,7 @@ from engine.reviews import LEAST_LABELS, Reviews
 from engine.rows import CONTRACT, prompt_text
 from engine.run import Run
 from engine.stages.markdown import inline, interval
-from engine.verdict import Change, Decision, look_risk, looks
+from engine.verdict import Change, Decision, Interval, Teacher, look_risk, looks
 
 SHOWN = 5
 """Prompts to show of those that got better, and of those that got worse."""
@@ -27,6 +27,25 @@ def error_rate(settings: Migration, decision: Decision) -> str:
         f"of {settings.loop.max_rounds} rounds, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
         "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores."
     )
+
+
+def asked(teacher: Teacher, which: str) -> str:
+    """What the service gets itself, `which` says on which prompts."""
+    return (
+        f"Asked for {teacher.prompts} {which} prompts again, the service itself gets precision "
+        f"{interval(teacher.precision)} and similarity {interval(teacher.similarity)} against its own earlier "
+        "answers."
+    )
+
+
+def beside(asked: Teacher) -> str:
+    """The local model on the sealed prompts, beside the service."""
+
+    def gap(found: Interval) -> str:
+        side = "below" if found.mean < 0 else "above"
+        return f"{abs(found.mean):.1f} points {side} that ({found.low:+.1f} to {found.high:+.1f})"
+
+    return f"Precision is {gap(asked.gap_precision)}, similarity {gap(asked.gap_similarity)}."
 
 
 def flagged(decision: Decision) -> list[str]:

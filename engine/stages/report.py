@@ -13,7 +13,7 @@ from engine.run import Manifest, Run, file_hash, finish, manifest
 from engine.service.client import Usage
 from engine.stages import findings
 from engine.stages.markdown import block, cell, inline, interval
-from engine.verdict import Decision, Interval, Scores, by_prompt
+from engine.verdict import Decision, Interval, Scores, Teacher, by_prompt
 
 SHOWN = 3
 """Best and worst answers to show, each."""
@@ -27,22 +27,34 @@ class Ending:
     reason: str
 
 
-def ending(settings: Migration, decision: Decision, sealed: Scores) -> Ending:
-    """Reached only where the sealed test, which nobody tuned on, does not contradict the dev decision."""
+def ending(settings: Migration, decision: Decision, sealed: Scores, asked: Teacher | None = None) -> Ending:
+    """Reached only where the sealed test, which nobody tuned on, does not contradict the dev decision.
+
+    `asked` is the service on the sealed prompts, None where it was not asked.
+    """
     if not decision.reached:
         outcome = "Ended by hand" if decision.outcome == "continue" else "Ended without reaching the target"
         return Ending("stopped", f"{outcome}: {decision.reason}")
-    if _holds(sealed, settings.target):
+    if _holds(sealed, asked, settings.target):
         return Ending("reached", f"Target reached in round {decision.round}: {decision.reason}")
     return Ending(
         "stopped",
         f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
         f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
+        + (f" (the service itself {asked.precision.mean:.1f} and {asked.similarity.mean:.1f})" if asked else "")
         + (f"; {sealed.doubt}." if sealed.doubt else "."),
     )
 
 
-def write(run: Run, settings: Migration, usage: Usage, decision: Decision, sealed: Scores, end: Ending) -> Manifest:
+def write(
+    run: Run,
+    settings: Migration,
+    usage: Usage,
+    decision: Decision,
+    sealed: Scores,
+    end: Ending,
+    asked: Teacher | None = None,
+) -> Manifest:
     """Write final/report.md and the manifest that makes the run complete."""
     stages = _manifests(run)
     text = "\n\n".join(
@@ -58,7 +70,7 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
             *findings.changed(run, decision),
             *findings.people(decision),
             "## The sealed test",
-            _sealed(settings, decision, sealed),
+            _sealed(settings, decision, sealed, asked),
             "## Best and worst answers",
             *_examples(run),
             "## What it took",
@@ -82,7 +94,10 @@ def write(run: Run, settings: Migration, usage: Usage, decision: Decision, seale
     )
 
 
-def _holds(sealed: Scores, target: Target) -> bool:
+def _holds(sealed: Scores, asked: Teacher | None, target: Target) -> bool:
+    if target.relative_to_teacher is not None:
+        gaps = [asked.gap_precision, asked.gap_similarity] if asked else []
+        return bool(gaps) and all(gap.mean >= -target.relative_to_teacher for gap in gaps) and not sealed.doubt
     passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
     return passed and not sealed.doubt
 
@@ -121,13 +136,22 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
             f"| {interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
             f"| {row['coverage_70']['precision']:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
         )
-    target = settings.target
-    lines += [
-        "",
-        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with its whole "
-        f"{target.confidence:.0%} interval above. At 50, at 70: share of dev prompts with at least that precision.",
-    ]
+    lines += ["", f"{_target(settings.target)} At 50, at 70: share of dev prompts with at least that precision."]
+    if decision.teacher:
+        lines += ["", f"{findings.asked(decision.teacher, 'dev')} More than that can hardly be learned from it."]
     return "\n".join(lines)
+
+
+def _target(target: Target) -> str:
+    if target.relative_to_teacher is not None:
+        return (
+            f"Target: precision and similarity at most {target.relative_to_teacher:g} points below what the service "
+            "itself gets for the same prompts, each with its whole interval above that."
+        )
+    return (
+        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with its whole "
+        f"{target.confidence:.0%} interval above."
+    )
 
 
 def _training(run: Run, number: int) -> tuple[str, str]:
@@ -154,14 +178,15 @@ def _contract(run: Run) -> list[str]:
     return [f"Answers that broke the contract, and scored 1 without a judge: {said}."]
 
 
-def _sealed(settings: Migration, decision: Decision, sealed: Scores) -> str:
-    verdict = "meets the target" if _holds(sealed, settings.target) else "falls short of the target"
+def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teacher | None) -> str:
+    verdict = "meets the target" if _holds(sealed, asked, settings.target) else "falls short of the target"
     return (
         f"Round {decision.best_round} answered {sealed.prompts} prompts that neither training nor the rounds saw: "
         f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its mean {verdict}. "
         f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
         f"{sealed.coverage_70['precision']:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
+        + (f"\n\n{findings.asked(asked, 'sealed')} {findings.beside(asked)}" if asked else "")
     )
 
 
@@ -214,7 +239,7 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
 
 
 def _manifests(run: Run) -> list[Manifest]:
-    folders = [run.coverage, *sorted(run.folder.glob("round-*/*")), *sorted(run.final.glob("*"))]
+    folders = [run.coverage, run.teacher, *sorted(run.folder.glob("round-*/*")), *sorted(run.final.glob("*"))]
     found = (manifest(folder) for folder in folders if folder.is_dir())
     return [complete for complete in found if complete is not None]
 

@@ -99,6 +99,16 @@ def out_of_reach(found: Sequence[Aim], prompts: int, risk: float) -> bool:
     return any((least := aim.least(risk)) is None or least > prompts for aim in found if not aim.passed)
 
 
+def ceiling(teacher: Teacher, target: Target) -> str:
+    """What the service gets itself, where the target leans on that or asks for more; "" where it does neither."""
+    got = f"precision {teacher.precision.mean:.1f} and similarity {teacher.similarity.mean:.1f}"
+    said = f"the service itself gets {got} against its own earlier answers"
+    if target.relative_to_teacher is not None:
+        return said
+    beyond = teacher.precision.mean < target.precision or teacher.similarity.mean < target.similarity
+    return f"{said}, which is short of the target too" if beyond else ""
+
+
 def passing(found: tuple[Aim, Aim]) -> str:
     """Both aims passed, in words."""
     precision, similarity = found

@@ -21,7 +21,7 @@ from engine.config import Loop, Target
 from engine.intervals import DIFFERENCES, SCORES, least_prompts
 from engine.reviews import Reviews, reviews_from_row
 from engine.verdict.advice import Advice, advise
-from engine.verdict.aims import Aim, aims, out_of_reach, passing
+from engine.verdict.aims import Aim, aims, ceiling, out_of_reach, passing
 from engine.verdict.paired import Changes, Teacher, changes, changes_from_row, gaps, teacher_from_row
 from engine.verdict.scores import GroupScore, PromptScore, Scores, best, scores_from_row
 
@@ -162,6 +162,8 @@ def decide(
     doubt = _doubt(scores, to_best, target)
     more = _more_prompts(found, scores.prompts, risk, loop.seed)
     outcome, reason = _outcome(rounds, found, target, loop, hours, doubt, more)
+    if said := "" if beside is None else ceiling(beside, target):
+        reason = f"{reason.removesuffix('.')}; {said}."
     decision = Decision(
         number,
         outcome,
