@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import importlib.metadata
 import os
 import re
 import shutil
@@ -15,8 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-import psutil
 
 from engine import jsonl
 from engine.errors import InputError, LlamaDuoError
@@ -39,6 +35,8 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
+        import psutil  # it takes longer to import than a list of runs to read
+
         return cls(pid=pid, started=psutil.Process(pid).create_time(), host=socket.gethostname())
 
     @property
@@ -50,6 +48,8 @@ class Process:
         """Whether it still runs; a process of another host counts as alive, nobody here can tell."""
         if not self.here:
             return True
+        import psutil
+
         try:
             process = psutil.Process(self.pid)
             return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
@@ -247,6 +247,8 @@ def _works_elsewhere(holder: Status) -> bool:
 def _end_orphan(child: Process | None) -> None:
     """A stage whose worker was killed must not write beside its successor."""
     if child is not None and child.here and child.alive:
+        import psutil
+
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(child.pid)
             process.kill()
@@ -303,11 +305,15 @@ def finish(folder: Path, complete: Manifest) -> Manifest:
 
 def file_hash(path: Path) -> str:
     """16 hex digits of a file's SHA-256."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:
+    import importlib.metadata
+
     found = {}
     for library in LIBRARIES:
         try:

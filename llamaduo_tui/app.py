@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -306,7 +305,7 @@ class LlamaDuoApp(App[None]):
 
     @on(messages.StartDemo)
     def _start_demo(self) -> None:
-        self._begin(Path(str(resources.files("engine") / "demo" / "migration.toml")), "demo")
+        self._begin(paths.demo_settings(), "demo")
 
     def _begin(self, file: Path, name: str | None = None) -> None:
         self.notify("It is on its way: the start takes some seconds.", title="starting", markup=False)

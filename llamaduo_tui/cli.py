@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from importlib import metadata, resources
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), envvar="LLAMADUO_RUNS", help="Folder of the runs."
 )
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
-@click.version_option(metadata.version("llamaduo-tui"), prog_name="llamaduo-tui")
+@click.version_option(package_name="llamaduo-tui", prog_name="llamaduo-tui")
 @click.pass_context
 def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noqa: ARG001 - read by Commands.invoke
     """Move a task from a cloud LLM to a small model on your own box, and prove that the move is safe.
@@ -50,9 +49,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
     """
     ctx.obj = paths.runs_dir(runs_dir)
     if ctx.invoked_subcommand is None:
-        from llamaduo_tui.follow import is_terminal
-
-        if not is_terminal():
+        if not _is_terminal():
             click.echo(ctx.get_help())
         else:
             _open_app(ctx.obj)
@@ -92,14 +89,13 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
     Example:  llamaduo-tui demo
     """
     from engine import config
-    from llamaduo_tui.follow import is_terminal
 
-    if not headless and not detach and not is_terminal():
+    if not headless and not detach and not _is_terminal():
         headless = True
-    if headless and not yes and not is_terminal():
+    if headless and not yes and not _is_terminal():
         click.echo("no terminal to ask at: goes on as with --headless --yes")
         yes = True
-    settings = config.load(Path(str(resources.files("engine") / "demo" / "migration.toml")))
+    settings = config.load(paths.demo_settings())
     _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
 
 
@@ -239,10 +235,9 @@ def attach(root: Path, run_name: str) -> None:
     Example:  llamaduo-tui attach demo
     """
     from llamaduo_tui import overview
-    from llamaduo_tui.follow import is_terminal
 
     found = overview.find(root, run_name)
-    if not is_terminal():
+    if not _is_terminal():
         raise InputError("attach needs a terminal", f"llamaduo-tui logs {called(found)} -f")
     _open_app(root, found)
 
@@ -415,14 +410,19 @@ def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> 
 
 def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
     """Follow a run at work and exit as it ends; detached, say how to follow it and exit."""
-    from llamaduo_tui.follow import follow, is_terminal
+    from llamaduo_tui.follow import follow
 
     if detach:
         click.echo(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
         sys.exit(0)
-    if headless or not is_terminal():
+    if headless or not _is_terminal():
         sys.exit(follow(run))
     _open_app(root, run)
+
+
+def _is_terminal() -> bool:
+    """Whether somebody can see the app and press a key."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _open_app(root: Path, at: Run | None = None) -> NoReturn:

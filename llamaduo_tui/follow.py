@@ -6,8 +6,6 @@ Exit statuses: 0 the target is reached, 3 ended without reaching it, 130 left wh
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 
 from engine.errors import LlamaDuoError
@@ -48,11 +46,6 @@ def conclude(run: Run, view: RunView) -> int:
         failed.exit_status = view.failure.exit_status
         raise failed
     return 0 if view.outcome is not None and view.outcome.state == "reached" else 3
-
-
-def is_terminal() -> bool:
-    """Whether somebody can see the app and press a key."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def worker_gone(run: Run) -> LlamaDuoError:

@@ -34,6 +34,13 @@ def preferences_file() -> Path:
     return config_dir() / "settings.toml"
 
 
+def demo_settings() -> Path:
+    """The settings of the demo, which come with the program."""
+    from importlib import resources  # its imports take longer than all else here
+
+    return Path(str(resources.files("engine") / "demo" / "migration.toml"))
+
+
 def cache_dir() -> Path:
     """The folder of fetched models, as the engine finds it: $LLAMADUO_CACHE, else below the XDG cache folder."""
     named = os.environ.get("LLAMADUO_CACHE")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -40,7 +38,7 @@ _COLOURS = frozenset(
 def load(user: Path) -> tuple[list[Theme], list[InputError]]:
     """All themes, the user's last, and what is wrong with those that cannot be used."""
     themes, problems = [], []
-    for file in [*_files(resources.files("llamaduo_tui") / "themes"), *_files(user)]:
+    for file in [*_files(Path(__file__).with_name("themes")), *_files(user)]:
         try:
             themes.append(parse(file))
         except InputError as problem:
@@ -48,7 +46,7 @@ def load(user: Path) -> tuple[list[Theme], list[InputError]]:
     return themes, problems
 
 
-def parse(file: Traversable) -> Theme:
+def parse(file: Path) -> Theme:
     """The theme in a file. Raises InputError with the file's name and what is wrong in it."""
     try:
         table = tomli.loads(file.read_text(encoding="utf-8"))
@@ -80,6 +78,6 @@ def _check(name: str, key: str, value: Any) -> None:
         raise InputError(f"theme {name}: variables: their values are text")
 
 
-def _files(folder: Traversable) -> Iterator[Traversable]:
+def _files(folder: Path) -> Iterator[Path]:
     if folder.is_dir():
         yield from sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda file: file.name)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING
 
-from engine.events import ApprovalRequested, BudgetUsedUp, ServiceUsage
-from engine.run import Run
 from llamaduo_tui.paths import called
-from llamaduo_tui.state import Part, RunView
 from llamaduo_tui.text import one_line
+
+if TYPE_CHECKING:
+    from engine.events import ApprovalRequested, BudgetUsedUp, ServiceUsage
+    from engine.run import Run
+    from llamaduo_tui.state import Part, RunView
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
 

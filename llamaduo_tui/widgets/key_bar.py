@@ -2,40 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.events import Resize
+from textual.binding import ActiveBinding
+from textual.content import Content
+from textual.events import Leave, MouseDown, MouseMove
+from textual.screen import Screen
 from textual.widgets import Footer
-from textual.widgets._footer import FooterKey
 
 HELP = "help"
 
 
+class _Key(NamedTuple):
+    """A key in the bar: its cells, from `start` up to `end`, and what it is bound to."""
+
+    start: int
+    end: int
+    shown: str
+    bound: ActiveBinding
+
+
 class KeyBar(Footer):
-    """What does not fit is in the help, whose key is always shown, and in the command palette."""
+    """What does not fit is in the help, whose key is always shown, and in the command palette.
+
+    It is drawn as one line: a widget for each key, as in Textual's footer, takes a good part of a start and of each
+    change of what the keys do.
+    """
 
     def __init__(self) -> None:
-        super().__init__(show_command_palette=False, compact=True)
-        self._width = 0
+        super().__init__(show_command_palette=False)
+        self._keys: list[_Key] = []
+        self._under: _Key | None = None
 
     def compose(self) -> ComposeResult:
-        owners = {active.binding.key: active.node for active in self.screen.active_bindings.values()}
-        found = (key for key in super().compose() if isinstance(key, FooterKey))
-        keys = sorted(found, key=lambda key: (owners[key.key] is self.app, owners[key.key] is not self.screen))
-        room = self.app.size.width - sum(_width(key) for key in keys if key.action == HELP)
-        for key in keys:
-            if key.action != HELP:
-                room -= _width(key)
-                if room < 0:
-                    break
-                yield key
-        yield from (key for key in keys if key.action == HELP)
+        yield from ()
 
-    async def on_resize(self, event: Resize) -> None:
-        if event.size.width != self._width:
-            self._width = event.size.width
-            await self.recompose()
+    def bindings_changed(self, screen: Screen[object]) -> None:
+        if screen is self.screen:
+            self.refresh()
+
+    def render(self) -> Content:
+        self._keys = list(self._fitting(self.size.width))
+        return Content.assemble(*(self._drawn(key) for key in self._keys))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        key = self._at(event.x)
+        if key is not None:
+            self.app.simulate_key(key.bound.binding.key) if key.bound.enabled else self.app.bell()
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        self._point_at(self._at(event.x))
+
+    def on_leave(self, _: Leave) -> None:
+        self._point_at(None)
+
+    def _point_at(self, key: _Key | None) -> None:
+        if key != self._under:
+            self._under = key
+            self.tooltip = (key.bound.tooltip or key.bound.binding.description) if key is not None else None
+            self.refresh()
+
+    def _at(self, x: int) -> _Key | None:
+        return next((key for key in self._keys if key.start <= x < key.end), None)
+
+    def _fitting(self, width: int) -> Iterator[_Key]:
+        """Each action's first key, as long as there is room beside that of the help."""
+        by_action: dict[str, ActiveBinding] = {}
+        for active in self.screen.active_bindings.values():
+            if active.binding.show:
+                by_action.setdefault(active.binding.action, active)
+        ranked = sorted(by_action.values(), key=lambda bound: (bound.node is self.app, bound.node is not self.screen))
+        keys = [(self.app.get_key_display(bound.binding), bound) for bound in ranked]
+        helping = [(name, bound) for name, bound in keys if bound.binding.action == HELP]
+        room = width - sum(_width(name, bound) for name, bound in helping)
+        start = 0
+        for name, bound in [*(key for key in keys if key not in helping), *helping]:
+            end = start + _width(name, bound)
+            if bound.binding.action == HELP:
+                room = width
+            elif end > room:
+                room = start  # a shorter one after it does not jump the queue
+                continue
+            yield _Key(start, end, name, bound)
+            start = end
+
+    def _drawn(self, key: _Key) -> Content:
+        dim = "" if key.bound.enabled else "dim "
+        back = "on $block-hover-background" if key == self._under else ""
+        return Content.assemble(
+            (key.shown, f"bold {dim}$footer-key-foreground {back or 'on $footer-key-background'}"),
+            (f" {key.bound.binding.description}", f"{dim}$footer-description-foreground {back}"),
+            " ",
+        )
 
 
-def _width(key: FooterKey) -> int:
+def _width(name: str, bound: ActiveBinding) -> int:
     """Cells of a key, its description, and the gaps behind each."""
-    return len(key.key_display) + len(key.description) + 2
+    return cell_len(f"{name} {bound.binding.description} ")
