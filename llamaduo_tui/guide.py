@@ -99,7 +99,7 @@ _WORK = {
         "d shows them as they come",
     ),
     7: (
-        "The model trains anew, from its base, on the old pairs and the new, which takes two minutes or so; then it is "
+        "The model trains anew, from its base, on the old pairs and the new: the longest step. Then it answers and is "
         "judged again.",
         "v to read meanwhile, d for the new pairs",
     ),

@@ -152,7 +152,7 @@ class ReviewScreen(DecidingScreen):
 
     def on_mount(self) -> None:
         if self._first_news is not None:
-            self.take(self._first_news)
+            self.call_after_refresh(self.take, self._first_news)
         self._title()
         self._open(self.part, first=True)
         self.set_interval(POLL_S, self._look)

@@ -39,7 +39,7 @@ writes the new cap into the run's settings, and the run goes on by itself. **Sto
         return [
             Label("new cap", classes="amount-label"),
             Input(id="cap", classes="amount", compact=True, max_length=12),
-            Button("a Raise", id="raise", variant="warning", compact=True, tooltip="Let it spend up to the new cap"),
+            Button("Raise", id="raise", variant="warning", compact=True, tooltip="Let it spend up to the new cap"),
         ]
 
     def show(self, view: RunView) -> None:
@@ -50,6 +50,7 @@ writes the new cap into the run's settings, and the run goes on by itself. **Sto
             return
         if fresh:
             self.query_one("#cap", Input).value = _offer(used_up)
+            self.query_one("#raise", Button).label = self.keyed("approve", "Raise")
             self._calls = used_up.cap == "calls"
             self.query_one(Label).update("calls, at most" if self._calls else "US dollars, at most")
         self.border_title = "the budget is used up: raise it?"

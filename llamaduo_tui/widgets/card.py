@@ -39,10 +39,10 @@ class Card(Vertical):
         yield Steady(classes="brief", markup=False)
         with Horizontal(classes="answers"):
             yield from self.answers()
-            yield Button("x Stop", classes="stop", compact=True, tooltip="Stop for now, and resume later")
+            yield Button("Stop", classes="stop", compact=True, tooltip="Stop for now, and resume later")
 
     def answers(self) -> Sequence[Widget]:
-        """What answers the question, but for `x Stop`."""
+        """What answers the question, but for stopping."""
         raise NotImplementedError
 
     @property
@@ -66,7 +66,14 @@ class Card(Vertical):
         if question is None or question == self._asked:
             return False
         self._asked, self._sent = question, ""
+        self.query_one(".stop", Button).label = self.keyed("stop", "Stop")
         return True
+
+    def keyed(self, action: str, said: str) -> str:
+        """A button's text, with the key that does the same as the user has bound it."""
+        bound = (active.binding for active in self.screen.active_bindings.values())
+        key = next((self.app.get_key_display(binding) for binding in bound if binding.action == action), "")
+        return f"{key} {said}".lstrip()
 
     def say(self, facts: Sequence[Fact], brief: Content) -> None:
         """What there is to know, line by line and on one line."""

@@ -39,8 +39,8 @@ Scores go from 1 to 100, with their confidence interval in brackets: a target is
         return [
             Label("pairs", classes="amount-label"),
             Input(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
-            Button("a Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
-            Button("f Finish with the best round", id="finish", compact=True, tooltip="End with the sealed test"),
+            Button("Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
+            Button("Finish", id="finish", compact=True, tooltip="End with the sealed test"),
         ]
 
     def show(self, view: RunView, target: Target | None) -> None:
@@ -51,9 +51,10 @@ Scores go from 1 to 100, with their confidence interval in brackets: a target is
             return
         if fresh:
             self.query_one("#pairs", Input).value = str(approval.pairs)
-        scored = [section.score for section in view.sections if section.score is not None]
-        best = scored[-1].best_round if scored else None
-        self.query_one("#finish", Button).label = f"f Finish with round {best or 0}"
+            self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
+            scored = [section.score for section in view.sections if section.score is not None]
+            best = scored[-1].best_round if scored else None
+            self.query_one("#finish", Button).label = self.keyed("finish", f"Finish with round {best or 0}")
         self.border_title = f"round {approval.round} falls short: pay for another?"
         self.say(facts(view, target), brief(view, target))
 

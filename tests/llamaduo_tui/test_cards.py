@@ -14,12 +14,12 @@ import review_run
 import story
 from frozen import app, make, until
 from textual.pilot import Pilot
-from textual.widgets import Input, Log
+from textual.widgets import Button, Input, Log
 
 from engine import commands, jsonl
 from engine.events import BudgetChanged, BudgetUsedUp, to_row
 from engine.run import Run
-from llamaduo_tui import machine
+from llamaduo_tui import machine, paths
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.deciding import DecidingScreen
@@ -223,3 +223,13 @@ def test_the_card_in_the_review(size: tuple[int, int], root: Path, snap_compare:
 def test_the_card_in_the_review_without_colour(root: Path, snap_compare: Snap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(app(root, waiting(root)), terminal_size=(80, 24), run_before=reviewed)
+
+
+async def test_the_buttons_name_the_users_own_keys(root: Path) -> None:
+    paths.config_dir().mkdir(parents=True)
+    (paths.config_dir() / "keys.toml").write_text('"run.approve" = "f9"\n')
+    shown = app(root, waiting(root))
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: asks(shown))
+        assert str(screen(shown).query_one("#approve", Button).label) == "f9 Approve"
+        assert str(screen(shown).query_one("#finish", Button).label) == "f Finish with round 1"
