@@ -12,12 +12,12 @@ from engine.coverage.guard import Fingerprint, fingerprints
 from engine.coverage.split import split
 from engine.rows import Message, Pair, prompt_id
 from engine.sandbox import tickets
+from tests.rewording import FILLER, embed, reword
 
 DEV = (
     "Our caravan broke down near Trieste last Thursday, and the mechanic wants nine hundred euros for a gearbox. "
     "Does the policy pay for that, and who pays for the hotel until the parts arrive from Graz?"
 )
-FILLER = "I found this in an old letter and wonder what to make of it. "
 ESSAY = " ".join(
     f"Sentence {n} of the essay says that the {n * 7}th lamp burns for {n * 13} nights." for n in range(12)
 )
@@ -38,26 +38,14 @@ def reasons(made: Cleaner, *pairs: Pair) -> list[str]:
     return [refusal["reason"] if refusal else "" for refusal in made.refusals(pairs)]
 
 
-def reword(text: str, dice: random.Random, edits: int = 1) -> str:
-    """The text with another greeting, some words swapped, replaced and put in, and other marks and case."""
-    words = text.replace(",", "").split()
-    for _ in range(edits):
-        at = dice.randrange(len(words) - 1)
-        words[at : at + 2] = words[at + 1], words[at]
-        words[dice.randrange(len(words))] = dice.choice(("splendid", "kindly", "moreover"))
-        words.insert(dice.randrange(len(words)), dice.choice(("well", "really", "just")))
-    told = f"Good evening to you all! {' '.join(words)} Cheers, Pat"
-    return told.upper() if dice.random() < 0.5 else told.replace(".", ";")
-
-
 @pytest.mark.parametrize(
     "text",
     [
         DEV,
         DEV.upper() + "!!!",
         reword(DEV, random.Random(1), edits=2),
-        FILLER * 3 + DEV + ". " + FILLER * 3,
-        FILLER * 3 + reword(DEV, random.Random(2), edits=2) + FILLER * 3,
+        embed(DEV),
+        embed(reword(DEV, random.Random(2), edits=2)),
         DEV.replace("last Thursday", "").replace("near Trieste", "last Thursday near Trieste").replace("hotel", "inn"),
     ],
 )
