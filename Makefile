@@ -26,6 +26,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/service.py --check
+	$(BIN)/python bench/data.py --check
 	$(BIN)/python bench/verdict.py --check
 
 $(VENV)/bin/python:

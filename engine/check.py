@@ -11,6 +11,7 @@ import logging
 import socket
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
@@ -22,7 +23,7 @@ from engine import config, contract
 from engine.config import SANDBOX_MODEL, Migration
 from engine.coverage.load import load
 from engine.coverage.prepare import check_splits
-from engine.coverage.split import split
+from engine.coverage.split import TINY, families, split
 from engine.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
 from engine.service.models import batch_provider, missing_keys, price
@@ -158,9 +159,24 @@ def _quote(settings: Migration) -> Quote:
         print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
     splits = split(pairs, settings.coverage.split)
     check_splits(splits, len(pairs))
+    for line in of_the_split(pairs):
+        print(line, file=sys.stderr)
     if too_few := _too_few(settings, len(splits.dev)):
         print(too_few, file=sys.stderr)
     return quote(settings, splits, prompts.load(settings.judge.prompts), resolved(), find_device())
+
+
+def of_the_split(pairs: list[Pair]) -> Iterator[str]:
+    """What is not plain in how the rows are split: near-duplicates, and categories too small to be shared out."""
+    alike = [family for family in families(pairs) if len(family) > 1]
+    if alike:
+        count = sum(map(len, alike))
+        first = " and ".join(pairs[number].source for number in alike[0][:2])
+        yield f"{count} of {len(pairs)} prompts nearly repeat another and stay in one split with it; the first, {first}"
+    rows = Counter(pair.category for pair in pairs)
+    tiny = [category for category in rows if rows[category] < TINY]
+    if tiny and len(tiny) < len(rows):
+        yield f"{len(tiny)} of {len(rows)} categories have fewer than {TINY} rows and only train, such as {tiny[0]!r}"
 
 
 def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:

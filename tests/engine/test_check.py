@@ -10,7 +10,7 @@ import pytest
 from engine import check
 from engine.config import Migration
 from engine.errors import InputError, LlamaDuoError, ServiceError
-from engine.rows import Pair
+from engine.rows import Message, Pair
 from engine.sandbox import tickets
 
 
@@ -137,3 +137,17 @@ def test_importing_it_first_asks_no_network() -> None:
 def test_too_few_dev_prompts_are_told_before_they_cost() -> None:
     assert check._too_few(settings(), 28).startswith("28 dev prompts cannot show that the target is reached")
     assert check._too_few(settings(), 29) == ""
+
+
+def test_what_is_not_plain_in_the_split_is_told() -> None:
+    def row(number: int, text: str, category: str) -> Pair:
+        messages: list[Message] = [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
+        return Pair(str(number), messages, category, f"a.jsonl:{number}")
+
+    rows = [row(number, f"case{number} item{number * 7}", "bug") for number in range(20)]
+    assert list(check.of_the_split(rows)) == []
+    rows += [row(20, "Where is it", "rare"), row(21, "where is it?", "bug")]
+    assert list(check.of_the_split(rows)) == [
+        "2 of 22 prompts nearly repeat another and stay in one split with it; the first, a.jsonl:20 and a.jsonl:21",
+        "1 of 2 categories have fewer than 3 rows and only train, such as 'rare'",
+    ]
