@@ -33,6 +33,7 @@ def load(coverage: Coverage, misfit: Callable[[Pair], str] = lambda _: "") -> Lo
     label = sources.label(coverage.source)
     pairs: dict[str, Pair] = {}
     dropped: list[Dropped] = []
+    unfit: set[str] = set()
     for record in sources.read(coverage.source, coverage.columns):
         if isinstance(record, Dropped):
             dropped.append(record)
@@ -43,13 +44,14 @@ def load(coverage: Coverage, misfit: Callable[[Pair], str] = lambda _: "") -> Lo
             dropped.append(record.dropped(str(error)))
             continue
         if reason := misfit(pair):
+            unfit.add(reason)
             dropped.append(record.dropped(reason))
             continue
         twin = pairs.setdefault(pair.id, pair)
         if twin is not pair:
             dropped.append(record.dropped(_same_prompt(pair, twin), twin.id))
     if not pairs:
-        raise _nothing_usable(coverage.source, dropped)
+        raise _nothing_usable(coverage.source, dropped, unfit)
     return Loaded(list(pairs.values()), dropped)
 
 
@@ -66,12 +68,14 @@ def _same_prompt(pair: Pair, twin: Pair) -> str:
     return f"same prompt as {twin.source}{other}"
 
 
-def _nothing_usable(source: str, dropped: list[Dropped]) -> InputError:
+def _nothing_usable(source: str, dropped: list[Dropped], unfit: set[str]) -> InputError:
     if not dropped:
         return InputError(f"{source}: holds no rows", "each row is a prompt with a response that you were happy with")
     first = dropped[0]
     count = "its one row cannot" if len(dropped) == 1 else f"none of its {len(dropped)} rows can"
     return InputError(
         f"{source}: {count} be used; row {first.line}: {first.reason}",
-        "rows are chat `messages`, or have a prompt and a response: see coverage.columns",
+        "choose another model in local.model, one whose chat template knows what these rows hold"
+        if first.reason in unfit
+        else "rows are chat `messages`, or have a prompt and a response: see coverage.columns",
     )

@@ -15,6 +15,7 @@ from scripted import Service, completion, serving
 from engine import jsonl
 from engine.config import Migration, Synthesis
 from engine.coverage.prepare import read_dev, read_train
+from engine.errors import InputError
 from engine.local.chat import encode_prompt
 from engine.local.finetune import finetune as train
 from engine.local.load import load_tokenizer
@@ -113,6 +114,11 @@ def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Pa
     dropped = list(jsonl.read(tmp_path / "coverage" / "dropped.jsonl"))
     reason = "the local model's chat template leaves out tool definitions"
     assert [(row["line"], row["reason"]) for row in dropped] == [(line, reason) for line in (21, 22, 23)]
+
+    jsonl.write(source, map(recorded, range(3)))
+    with pytest.raises(InputError, match="none of its 3 rows can be used; row 1: the local model's chat") as caught:
+        coverage(found, misfits(found, lambda: ResolvedModel("tiny", tmp_path / "model", None, "0")), tmp_path / "none")
+    assert "another model in local.model" in caught.value.hint
 
 
 class SeenError(Exception):
