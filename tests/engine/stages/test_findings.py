@@ -60,8 +60,8 @@ def test_people_are_heard() -> None:
     )
     (_, text) = findings.people(replace(DECISION, reviews=many))
     assert (
-        "is 0.41 for precision and 0.80 for similarity over the 45 with their scores. **Careful**: judge and reviewers agree too little"
-        in text
+        "is 0.41 for precision and 0.80 for similarity over the 45 with their scores. "
+        "**Careful**: judge and reviewers agree too little" in text
     )
     assert "Corrected by their scores of 40 prompts, round 2 has precision 80.0 (70.0 to 90.0)" in text
     assert findings.people(DECISION) == []
