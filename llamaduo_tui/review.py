@@ -29,6 +29,22 @@ Part = int | None
 Order = Literal["worst", "best", "change", "spread", "id"]
 Filter = Literal["all", "regressed", "improved", "errors", "unreviewed", "flagged"]
 
+ORDERS: list[tuple[str, Order]] = [
+    ("worst first", "worst"),
+    ("best first", "best"),
+    ("most changed", "change"),
+    ("most disagreement", "spread"),
+    ("by id", "id"),
+]
+FILTERS: list[tuple[str, Filter]] = [
+    ("all prompts", "all"),
+    ("regressed", "regressed"),
+    ("improved", "improved"),
+    ("judge errors", "errors"),
+    ("not reviewed", "unreviewed"),
+    ("flagged", "flagged"),
+]
+
 
 @dataclass(slots=True)
 class Item:

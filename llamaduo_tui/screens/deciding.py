@@ -95,7 +95,7 @@ class DecidingScreen(Screen[None]):
 
     def show_guide(self) -> None:
         """Say the step of the tour, in the demo and until it is dismissed."""
-        wanted = self.app.guided and self._leads()  # type: ignore[attr-defined]
+        wanted = self._leads() and self.app.guided  # type: ignore[attr-defined]
         for line in self.query(GuideLine):
             line.show(self.tour() if wanted else None)
 

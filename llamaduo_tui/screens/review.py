@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on, work
@@ -15,13 +15,13 @@ from textual.reactive import var
 from textual.widgets import Input, Select, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine import commands
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.run import Run
 from llamaduo_tui import guide, words
-from llamaduo_tui.review import Filter, Order, Part, Review, Round, arrange, reviewed
-from llamaduo_tui.screens.deciding import DecidingScreen, answering
+from llamaduo_tui.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
+from llamaduo_tui.screens.deciding import answering
+from llamaduo_tui.screens.labelling import LabellingScreen
 from llamaduo_tui.text import clean, one_line
 from llamaduo_tui.watch import News
 from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
@@ -32,21 +32,6 @@ from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
 
 POLL_S = 2.0
 
-ORDERS: list[tuple[str, Order]] = [
-    ("worst first", "worst"),
-    ("best first", "best"),
-    ("most changed", "change"),
-    ("most disagreement", "spread"),
-    ("by id", "id"),
-]
-FILTERS: list[tuple[str, Filter]] = [
-    ("all prompts", "all"),
-    ("regressed", "regressed"),
-    ("improved", "improved"),
-    ("judge errors", "errors"),
-    ("not reviewed", "unreviewed"),
-    ("flagged", "flagged"),
-]
 SEALED = "final"
 """The sealed test among the rounds of the select, which keeps None for itself."""
 
@@ -79,7 +64,7 @@ class Changed(Message):
     """The worker wrote more answers or verdicts."""
 
 
-class ReviewScreen(DecidingScreen):
+class ReviewScreen(LabellingScreen):
     """A run's prompts by score, and for the chosen one everything that there is to judge it by."""
 
     CSS_PATH = "review.tcss"
@@ -91,9 +76,6 @@ class ReviewScreen(DecidingScreen):
     ]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "agree", "Agree", id="review.agree", tooltip="Agree with the judge; again takes it back"),
-        Binding("n", "disagree", "Disagree", id="review.disagree", tooltip="Give your own scores and a note"),
-        Binding("b", "flag", "Bad reference", id="review.flag", tooltip="Flag the reference; again takes it back"),
         Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Next answer without a review"),
         Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
         Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
@@ -121,9 +103,7 @@ class ReviewScreen(DecidingScreen):
     def __init__(self, run: Run, news: News | None = None, lost: bool = False) -> None:
         super().__init__(run)
         self.review = Review(run)
-        self.round: Round | None = None
         self.parts: list[Part] = []
-        self.labels: dict[tuple[Part, str, int], Label] = {}
         self.order: Order = "worst"
         self.keep: Filter = "regressed" if lost else "all"
         self._first_news = news
@@ -143,7 +123,7 @@ class ReviewScreen(DecidingScreen):
                 yield Static(
                     "No answers yet: they appear here as soon as there are some.", id="review-empty", markup=False
                 )
-                yield PromptList(self._marks, id="prompts")
+                yield PromptList(self.marks, id="prompts")
             with Vertical(id="review-side"):
                 yield AnswerView(self.review, id="detail")
                 yield LabelForm(id="label")
@@ -153,7 +133,7 @@ class ReviewScreen(DecidingScreen):
     def on_mount(self) -> None:
         if self._first_news is not None:
             self.call_after_refresh(self.take, self._first_news)
-        self._title()
+        self.say_title()
         self._open(self.part, first=True)
         self.set_interval(POLL_S, self._look)
 
@@ -162,15 +142,6 @@ class ReviewScreen(DecidingScreen):
 
     def tour(self) -> guide.Step:
         return guide.review(self.view)
-
-    @property
-    def part(self) -> Part:
-        """The round of the list."""
-        return self.round.part if self.round else None
-
-    @property
-    def _view(self) -> AnswerView:
-        return self.query_one(AnswerView)
 
     # -- reading, in threads ------------------------------------------------------------------------------------
 
@@ -204,10 +175,6 @@ class ReviewScreen(DecidingScreen):
     def _look(self) -> None:
         if self.review.size() != self.size_read:
             self.post_message(Changed())
-
-    @work(thread=True, group="review-label", exit_on_error=False)
-    def _send(self, label: Label) -> None:
-        commands.send(self.run.commands_file, label)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is not WorkerState.ERROR or event.worker.error is None:
@@ -244,7 +211,7 @@ class ReviewScreen(DecidingScreen):
             self.found = set()
             self._search(self.part, text)
         self._arrange()
-        self._view.show_history(self.parts)
+        self.answer.show_history(self.parts)
 
     def on_empty(self) -> None:
         self.query_one("#review-list").add_class("-empty")
@@ -264,13 +231,13 @@ class ReviewScreen(DecidingScreen):
     def _choose(self, message: PromptList.Chosen) -> None:
         self.query_one(LabelForm).close()
         if message.item is None:
-            self._view.clear()
+            self.answer.clear()
         else:
-            self._view.show(self.part, message.item.id, message.item.samples[0])
+            self.answer.show(self.part, message.item.id, message.item.samples[0])
 
     @on(AnswerView.Shown)
     def _show(self) -> None:
-        view, page = self._view, self._view.page
+        view, page = self.answer, self.answer.page
         view.show_label(self._label())
         self.keys = (
             None
@@ -293,9 +260,9 @@ class ReviewScreen(DecidingScreen):
         none = "No answers yet." if not self.round.items else "No prompt is left by this filter and search."
         self.query_one("#review-empty", Static).update(Content(none))
         self.query_one(PromptList).show(items)
-        self._title()
+        self.say_title()
 
-    def _title(self) -> None:
+    def say_title(self) -> None:
         name = one_line(self.run.name, 40)
         if self.round is None:
             said = ""
@@ -311,78 +278,13 @@ class ReviewScreen(DecidingScreen):
             Content.assemble(("Review", "bold"), f"  {name}  ", (said, "$text-muted"))
         )
 
-    def _marks(self, id_: str) -> str:
-        """What people said of a prompt's answers: ✓ agrees, ✗ disagrees, ⚑ bad reference, ✎ a note."""
-        if self.round is None or not self.labels:
-            return ""
-        samples = self.round.items[id_].samples
-        labels = [label for s in samples if (label := self.labels.get((self.part, id_, s))) and reviewed(label)]
-        marks = "✗" if any(label.agrees is False for label in labels) else "✓" if any(x.agrees for x in labels) else ""
-        marks += "⚑" if any(label.flagged for label in labels) else ""
-        return marks + ("✎" if any(label.note for label in labels) else "")
-
-    # -- labels -------------------------------------------------------------------------------------------------
-
-    def _label(self) -> Label | None:
-        """The newest label of the answer that is shown."""
-        page = self._view.page
-        return self.labels.get(page.key) if page else None
-
-    def _put(self, **values: object) -> None:
-        """Give the answer that is shown a new label: what isn't named stays."""
-        page = self._view.page
-        if page is None:
-            return
-        key = page.key
-        fresh = Label(round=key[0], prompt=key[1], sample=key[2])
-        label = replace(self.labels.get(key) or fresh, id=fresh.id, time=fresh.time, **values)  # type: ignore[arg-type]
-        self.labels[key] = label
-        self._send(label)
-        self._view.show_label(label)
-        self.query_one(PromptList).refresh()
-        self._title()
-
-    def action_agree(self) -> None:
-        label = self._label()
-        agrees = None if label and label.agrees else True
-        self._put(agrees=agrees, precision=None, similarity=None)
-
-    def action_flag(self) -> None:
-        label = self._label()
-        self._put(flagged=not (label and label.flagged))
-
-    def action_disagree(self) -> None:
-        page, label = self._view.page, self._label()
-        if page is None:
-            return
-        scores = page.answer.scores
-        if label and label.precision is not None:
-            scores = (label.precision, label.similarity)
-        self.query_one(LabelForm).open(scores, label.note if label else "")
-
-    def action_note(self) -> None:
-        label = self._label()
-        self.query_one(LabelForm).open(None, label.note if label else "")
-
-    @on(LabelForm.Saved)
-    def _labelled(self, message: LabelForm.Saved) -> None:
-        if message.precision is None:
-            self._put(note=message.note)
-        else:
-            self._put(agrees=False, precision=message.precision, similarity=message.similarity, note=message.note)
-        self.query_one(PromptList).focus()
-
-    @on(LabelForm.Cancelled)
-    def _not_labelled(self) -> None:
-        self.query_one(PromptList).focus()
-
     # -- moving about -------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that would do nothing."""
         if not self.is_mounted or isinstance(self.focused, Input):
             return action == "back" or not hasattr(self, f"action_{action}")  # letters are typed there
-        view = self._view
+        view = self.answer
         page = view.page
         if action in ("agree", "disagree"):
             return page is not None and bool(page.answer.verdicts)
@@ -408,22 +310,22 @@ class ReviewScreen(DecidingScreen):
         start = listing.highlighted or 0
         for step in range(1, len(listing.items) + 1):
             index = (start + step) % len(listing.items)
-            if not self._marks(listing.items[index].id):
+            if not self.marks(listing.items[index].id):
                 listing.choose(index)
                 return
         self.notify("Every prompt of this list is reviewed.")
 
     def action_view(self) -> None:
-        self._view.next_view()
+        self.answer.next_view()
 
     def action_whole(self) -> None:
-        self._view.toggle_whole()
+        self.answer.toggle_whole()
 
     def action_sample(self, by: int) -> None:
-        self._view.step_sample(by)
+        self.answer.step_sample(by)
 
     def action_peek(self, by: int) -> None:
-        self._view.step_round(by)
+        self.answer.step_round(by)
 
     def action_search(self) -> None:
         self.query_one("#search", Input).focus()
@@ -435,16 +337,16 @@ class ReviewScreen(DecidingScreen):
 
     def action_reload(self) -> None:
         part = self.part
-        self.review = self._view.review = Review(self.run)
+        self.review = self.answer.review = Review(self.run)
         self._open(part)
 
     def action_copy(self) -> None:
-        if (page := self._view.page) is not None:
+        if (page := self.answer.page) is not None:
             self.app.copy_to_clipboard(clean(page.answer.response.response))
             self.notify("Where your terminal allows it. If it doesn't: w saves a file.", title="Response copied")
 
     def action_save(self) -> None:
-        self._view.save()
+        self.answer.save()
 
     def action_back(self) -> None:
         listing, form = self.query_one(PromptList), self.query_one(LabelForm)

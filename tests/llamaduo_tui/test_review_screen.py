@@ -100,11 +100,11 @@ async def test_agree_and_take_back(run: Run) -> None:
         await settle(pilot)
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is True
-        assert screen._marks("a1") == "✓"
+        assert screen.marks("a1") == "✓"
         assert "you agree" in text(screen, "#verdicts")
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is None
-        assert screen._marks("a1") == ""
+        assert screen.marks("a1") == ""
 
 
 async def test_disagree_with_own_scores_and_a_note(run: Run) -> None:
@@ -118,7 +118,7 @@ async def test_disagree_with_own_scores_and_a_note(run: Run) -> None:
         await press(pilot, "backspace", "tab", "tab", "b", "y", "enter")
         label = labels(run)[1, "a1", 0]
         assert (label.agrees, label.precision, label.similarity, label.note) == (False, 10, 50, "by")
-        assert screen._marks("a1") == "✗✎"
+        assert screen.marks("a1") == "✗✎"
         assert not screen.query_one(LabelForm).has_class("-open")
         assert screen.query_one(PromptList).has_focus
 
@@ -156,7 +156,7 @@ async def test_samples_and_rounds_of_one_prompt(run: Run) -> None:
         assert shown(await press(pilot, "left_square_bracket")) == (0, "a1", 1)
         screen = await press(pilot, "y")
         assert labels(run)[0, "a1", 1].agrees is True
-        assert screen._marks("a1") == ""
+        assert screen.marks("a1") == ""
         assert shown(await press(pilot, "right_square_bracket", "comma")) == (1, "a1", 0)
         assert screen.check_action("peek", (1,)) is False
 
@@ -288,7 +288,7 @@ async def test_a_label_that_cannot_be_written_is_taken_back(run: Run) -> None:
         run.commands_file.mkdir()
         await pilot.press("y")
         screen = await settle(pilot)
-        assert screen._marks("a1") == ""
+        assert screen.marks("a1") == ""
 
 
 async def test_what_others_say_later_counts(run: Run) -> None:
@@ -299,7 +299,7 @@ async def test_what_others_say_later_counts(run: Run) -> None:
         commands.send(run.commands_file, later)
         screen.action_reload()
         screen = await settle(pilot)
-        assert screen._marks("a1") == "✗"
+        assert screen.marks("a1") == "✗"
 
 
 async def test_a_rewritten_file_says_so(run: Run) -> None:
