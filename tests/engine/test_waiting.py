@@ -13,7 +13,7 @@ from engine import commands, jsonl, loop
 from engine.commands import Command, Label
 from engine.errors import StageError
 from engine.events import ApprovalRequested, Event, EventReader, RoundScored
-from engine.rows import Verdict
+from engine.rows import Message, Pair, Verdict
 from engine.run import Run, create
 from engine.verdict import Decision, decision_from_row
 from engine.worker import Worker
@@ -25,6 +25,7 @@ source = "a.jsonl"
 model = "sandbox"
 """
 
+TARGET = Message(role="assistant", content="Fine.")
 BAD = ("p36", "p37", "p38", "p39")
 """Four of 40 prompts that got the worst score: without them the target is reached."""
 
@@ -37,6 +38,9 @@ def judge(run: Run, number: int, **scores: float) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     run = create(tmp_path, "waiting", SETTINGS)
+    for name, ids in (("train", range(40, 60)), ("dev", range(40))):
+        pairs = [Pair(f"p{n}", [Message(role="user", content=f"Prompt {n}"), TARGET], "kind") for n in ids]
+        jsonl.write(run.coverage / f"{name}.jsonl", (pair.to_row() for pair in pairs))
     judge(run, 0, **{f"p{n}": 40.0 for n in range(40)})
     judge(run, 1, **{f"p{n}": 1.0 if f"p{n}" in BAD else 100.0 for n in range(40)})
     return run
