@@ -210,6 +210,12 @@ class LlamaDuoApp(App[None]):
             if isinstance(above, DecidingScreen):
                 above.take(message.news)
 
+    @on(messages.ShowData)
+    def _show_data(self, message: messages.ShowData) -> None:
+        from llamaduo_tui.screens.data import DataScreen
+
+        self.push_screen(DataScreen(message.run, getattr(self.screen, "news", None)))
+
     @on(messages.Configure)
     @work
     async def _configure(self, message: messages.Configure) -> None:
@@ -232,6 +238,10 @@ class LlamaDuoApp(App[None]):
         yield from super().get_system_commands(screen)
         yield SystemCommand("New migration", "Set up a migration of your own", self._runs.action_new)
         yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
+        run = getattr(screen, "run", None)
+        if run is not None:
+            show = partial(self.post_message, messages.ShowData(run))
+            yield SystemCommand("Data", "The pairs that this run learns from, and those that were refused", show)
         for entry in self._entries:
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
             yield SystemCommand(title, marks.of(entry.state).word, partial(self._open, entry.run))

@@ -44,7 +44,7 @@ def ids() -> list[str]:
 def bindings() -> Iterator[Binding]:
     """All bindings, of every class that has some."""
     # Their classes are found below.
-    from llamaduo_tui.screens import configure, configure_dialogs, confirm, review, run, runs, themes  # noqa: F401
+    from llamaduo_tui.screens import configure, configure_dialogs, confirm, data, review, run, runs, themes  # noqa: F401
 
     classes: list[type[DOMNode]] = [DOMNode]
     for found in classes:

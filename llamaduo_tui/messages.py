@@ -53,8 +53,15 @@ class RunChanged(Message):
 
 
 @dataclass
+class ShowData(Message):
+    """Show the pairs that a run learns from."""
+
+    run: Run
+
+
+@dataclass
 class AnswerRun(Message):
-    """Approve another round with so many pairs, or finish with the best round."""
+    """Approve another round with so many pairs or finish with the best one; or train on new pairs, looked at."""
 
     run: Run
     approve: bool

@@ -5,6 +5,7 @@ Files of a run may be torn, rewritten or broken by hand: what is no row is an em
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -50,6 +51,17 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """Keep what is made here out of the garbage collector's sight: each of its rounds would halt the app to walk it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an OSError into a LlamaDuoError that names the file."""
     try:
@@ -68,7 +80,9 @@ def line_at(path: Path, offset: int) -> bytes:
 def row(line: bytes) -> dict[str, Any]:
     """The JSON object of a line, empty for anything else."""
     try:
-        found = from_json(line)  # four times as fast as json.loads, but strict about lone surrogates
+        found = from_json(
+            line, cache_strings="keys"
+        )  # four times as fast as json.loads, but strict about lone surrogates
     except ValueError:
         try:
             found = json.loads(line)
@@ -88,9 +102,11 @@ def are_tools(tools: Any) -> bool:
 
 
 def start_of(text: str, firsts: Counter[str]) -> str:
-    """The beginning of a prompt, twice as long as is kept, for `shorten`; `firsts` counts its first line."""
+    """The beginning of a prompt, twice as long as is kept, for `shorten`; `firsts` counts its first line of several."""
     start = text.lstrip()[: 2 * START_CHARS]
-    firsts[start.partition("\n")[0]] += 1
+    first, newline, _ = start.partition("\n")
+    if newline:
+        firsts[first] += 1
     return start
 
 
@@ -105,13 +121,14 @@ def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
 def _is_message(message: Any) -> bool:
     return (
         isinstance(message, dict)
-        and _is_text(message.get("role"))
-        and _is_text(message.get("content"))
-        and _is_list(message.get("tool_calls", []), lambda call: _is_called(call.get("function")))
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        and ("tool_calls" not in message or _is_list(message["tool_calls"], _is_call))
     )
 
 
-def _is_called(function: Any) -> bool:
+def _is_call(call: dict[str, Any]) -> bool:
+    function = call.get("function")
     return isinstance(function, dict) and _is_text(function.get("name")) and _is_text(function.get("arguments"))
 
 

@@ -17,12 +17,13 @@ from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.guide_line import GuideLine
+from llamaduo_tui.widgets.look_card import LookCard
 
 
 def answering(show: bool) -> list[Binding]:
     """The keys of the cards; `show` puts them into the footer, too."""
     return [
-        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Pay for what the card asks"),
+        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Say yes to what the card asks"),
         Binding("f", "finish", "Finish", show, id="run.finish", tooltip="End with the best round"),
         Binding("l", "lost", "Got worse", show, id="run.lost", tooltip="Read the answers that got worse"),
     ]
@@ -44,6 +45,7 @@ class DecidingScreen(Screen[None]):
         """The cards and the demo's guide, for a screen to place."""
         yield DecisionCard(self.run)
         yield BudgetCard(self.run)
+        yield LookCard(self.run)
         yield GuideLine()
 
     @property
@@ -79,6 +81,8 @@ class DecidingScreen(Screen[None]):
             decision.show(news.view, self.target)
         for budget in self.query(BudgetCard):
             budget.show(news.view)
+        for look in self.query(LookCard):
+            look.show(news.view)
         self.set_class(any(card.display for card in self.query(Card)), "-asks")
         self.show_guide()
         if self._question() != before:
@@ -107,7 +111,7 @@ class DecidingScreen(Screen[None]):
         return self.news is not None and guide.leads(self.news.settings)
 
     def _question(self) -> object:
-        return self.view.approval, self.view.used_up
+        return self.view.approval, self.view.used_up, self.view.look
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:

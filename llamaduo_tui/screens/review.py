@@ -18,7 +18,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.run import Run
-from llamaduo_tui import guide, words
+from llamaduo_tui import guide, messages, words
 from llamaduo_tui.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
 from llamaduo_tui.screens.deciding import answering
 from llamaduo_tui.screens.labelling import LabellingScreen
@@ -78,6 +78,7 @@ class ReviewScreen(LabellingScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Next answer without a review"),
         Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
+        Binding("d", "data", "Data", id="review.data", tooltip="The pairs that it learns from"),
         Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
         Binding("escape", "back", "Back", id="review.back", tooltip="Back to the list, then to the run"),
         Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
@@ -326,6 +327,9 @@ class ReviewScreen(LabellingScreen):
 
     def action_peek(self, by: int) -> None:
         self.answer.step_round(by)
+
+    def action_data(self) -> None:
+        self.app.post_message(messages.ShowData(self.run))
 
     def action_search(self) -> None:
         self.query_one("#search", Input).focus()

@@ -64,6 +64,7 @@ class RunScreen(DecidingScreen):
         Binding("p", "go_on", "Go on", id="run.go_on", tooltip="Let the paused run go on"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that goes on from here"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
+        Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
     ]
@@ -206,6 +207,9 @@ class RunScreen(DecidingScreen):
 
     def action_review(self) -> None:
         self.post_message(messages.ReviewRun(self.run))
+
+    def action_data(self) -> None:
+        self.post_message(messages.ShowData(self.run))
 
     def action_charts(self) -> None:
         """On a narrow terminal the charts stand in for the log, on a wide one beside it."""

@@ -1,4 +1,7 @@
-"""Two answers side by side, row against row, scrolled as one; one below the other where the terminal is narrow."""
+"""Two answers side by side, row against row, scrolled as one; one below the other where the terminal is narrow.
+
+A text alone is shown in the right one's place, over all the width.
+"""
 
 from __future__ import annotations
 
@@ -59,27 +62,30 @@ class Comparison(Container):
         yield self._left
         yield self._right
 
-    async def show_rows(self, rows: Sequence[Row], titles: tuple[str, str]) -> None:
-        """Both sides as lines with marks."""
+    async def show_rows(self, rows: Sequence[Row], titles: tuple[str | None, str]) -> None:
+        """Both sides as lines with marks; the right one alone where the left one has no title."""
         await self.query(Markdown).remove()
         self._rows, self._laid = rows, ()
         for side, title in zip((self._left, self._right), titles, strict=True):
-            side.display = True
-            side.border_title = Content(title)
+            side.display = title is not None
+            side.border_title = Content(title or "")
         self.lay_out()
 
-    async def show_markdown(self, texts: tuple[str, str], titles: tuple[str, str]) -> None:
-        """Both sides as Markdown; links are shown, never opened."""
+    async def show_markdown(self, texts: tuple[str, str], titles: tuple[str | None, str]) -> None:
+        """Both sides as Markdown, or the right one alone; links are shown, never opened."""
         await self.query(Markdown).remove()
         self._left.display = self._right.display = False
         for text, title in zip(texts, titles, strict=True):
+            if title is None:
+                continue
             rendered = Markdown(_ENTITY.sub(_plain_entity, text), open_links=False)
             rendered.border_title = Content(title)
             await self.mount(rendered)
 
     def lay_out(self) -> None:
         """Wrap the rows to the widths at hand; side by side, what belongs together stays level."""
-        widths = self._left.content_size.width, self._right.content_size.width
+        sides = (self._left if self._left.display else self._right), self._right
+        widths = sides[0].content_size.width, sides[1].content_size.width
         stacked = self.has_class("-stacked")
         now = (widths, stacked, id(self._rows))
         if now == self._laid or min(widths) <= GUTTER:
@@ -89,7 +95,7 @@ class Comparison(Container):
         right: list[Content] = []
         for row in self._rows:
             a, b = _wrapped(row.left, row.mark, widths[0]), _wrapped(row.right, row.mark, widths[1])
-            level = 0 if stacked else max(len(a), len(b))
+            level = 0 if stacked or not self._left.display else max(len(a), len(b))
             left += [*a, *[Content(" ")] * (level - len(a))]
             right += [*b, *[Content(" ")] * (level - len(b))]
         self._left.set_lines(left)

@@ -139,7 +139,7 @@ def to_approval() -> list[Event]:
 def to_look() -> list[Event]:
     """From the answer to the question whether somebody has looked at the new pairs."""
     return [
-        *to_end()[:9],
+        *to_end()[:10],
         ApprovalRequested(round=1, stage="synthesize", reason="Look first.", pairs=120, cost_usd=None, seconds=None),
     ]
 
