@@ -10,6 +10,7 @@ import json
 import random
 import re
 import sys
+from collections.abc import Mapping
 
 from engine import jsonl
 
@@ -189,12 +190,13 @@ def answer_line(answer: dict[str, str]) -> str:
     return json.dumps(answer, separators=(",", ":"))
 
 
-def rows(seed: int, count: int) -> list[jsonl.Row]:
-    """Coverage rows of `count` different tickets, with their kind as category."""
+def rows(seed: int, count: int, weights: Mapping[str, float] | None = None) -> list[jsonl.Row]:
+    """Coverage rows of `count` different tickets, with their kind as category; `weights` say how frequent kinds are."""
     rng = random.Random(seed)
     found: dict[str, jsonl.Row] = {}
     while len(found) < count:
-        instruction, response = write_ticket(rng)
+        kind = rng.choices([*weights], [*weights.values()])[0] if weights else None
+        instruction, response = write_ticket(rng, kind=kind)
         messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
         found[instruction] = {"messages": messages, "category": json.loads(response)["kind"]}
     return list(found.values())
