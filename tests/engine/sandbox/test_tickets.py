@@ -78,3 +78,9 @@ def test_demo_is_what_the_command_prints() -> None:
     for row in rows:
         ask, target = row["messages"]
         assert json.loads(target["content"]) == tickets.triage(ask["content"])
+
+
+def test_weights_make_kinds_rare() -> None:
+    kinds = [row["category"] for row in tickets.rows(1, 200, {"bug": 9, "billing": 1})]
+
+    assert set(kinds) == {"bug", "billing"} and 5 < kinds.count("billing") < 45
