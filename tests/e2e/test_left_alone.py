@@ -41,17 +41,21 @@ def wait_until(root: Path, state: str) -> dict[str, Any]:
 
 def pause_and_go_on(root: Path) -> None:
     """A paused run holds its stage in its tracks, and goes on where it was."""
-    while (child := Run(root / "tiny").status().child) is None:
-        time.sleep(0.1)
-    llamaduo(root, "pause", "tiny")
-    assert seen(root)["state"] == "paused"
-    assert psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
-    llamaduo(root, "resume", "tiny", "--detach")
+    run, child = Run(root / "tiny"), None
+    while child is None:  # a stage of the tiny model may end before the pause comes
+        while run.status().child is None:
+            time.sleep(0.1)
+        llamaduo(root, "pause", "tiny")
+        assert seen(root)["state"] == "paused"
+        child = run.status().child
+        if child is not None:
+            assert psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
+        llamaduo(root, "resume", "tiny", "--detach")
     assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
 
 
 def look_at_the_new_pairs(root: Path, run: Run) -> None:
-    """Before they are trained on a person refuses one; what is said once counts, and a new worker doesn't ask again."""
+    """Before they are trained on a person refuses one."""
     wait_until(root, "waiting")
     llamaduo(root, "reject", "tiny", status=2)
     refused = next(jsonl.read(run.round(1) / "synthesize" / "pairs.jsonl"))["id"]
