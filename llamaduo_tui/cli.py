@@ -365,6 +365,24 @@ def sandbox(options: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--prune", is_flag=True, help="Delete replies instead.")
+@click.option("--days", type=click.FloatRange(min=0), metavar="N", help="With --prune: keep those of the last N days.")
+def cache(prune: bool, days: float | None) -> None:
+    """Replies of service LLMs kept across your runs.
+
+    A run that asks what an earlier one asked pays nothing. `cache = false` in a run's [service] does without.
+
+    \b
+    Examples:  llamaduo-tui cache
+               llamaduo-tui cache --prune --days 30
+    """
+    if days is not None and not prune:
+        raise click.UsageError("--days says what --prune keeps: give both")
+    kept = ["--days", str(days)] if days is not None else []
+    _module("engine.service.cache", *(["prune", *kept] if prune else ["show"]))
+
+
+@main.command()
 @_json
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> None:

@@ -12,18 +12,23 @@ from engine.service.tokens import most_tokens, prompt_bytes
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and UTF-8 cannot."""
 
+REFUSAL = "refusal"
+FILTERED = "content_filter"
+"""How an answer ends that is none: the model declines, or the provider cuts it off."""
+
 
 def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | None) -> Reply:
     """The reply in an answer that holds a choice, at USD for one input and one output token (None: unknown)."""
     choice, usage = answer.choices[0], answer.usage
-    text = whole(_said(choice.message))
+    refusal = (choice.message.provider_specific_fields or {}).get("refusal")
+    text = whole(refusal or _said(choice.message))
     # A service that doesn't count is booked by our own, generous count.
     prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
     completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
     prompt_price, completion_price = prices or (0.0, 0.0)
     return Reply(
         text=text,
-        finish_reason=whole(choice.finish_reason or "stop"),
+        finish_reason=REFUSAL if refusal else whole(choice.finish_reason or "stop"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,

@@ -298,6 +298,12 @@ class _Call(BaseModel):
 class _Message(BaseModel):
     content: str | None = None
     tool_calls: list[_Call] | None = None
+    refusal: str | None = None
+
+    @property
+    def provider_specific_fields(self) -> dict[str, str | None]:
+        """Where litellm keeps a refusal."""
+        return {"refusal": self.refusal}
 
 
 class _Choice(BaseModel):

@@ -17,7 +17,7 @@ from openai import OpenAIError
 from engine.config import SANDBOX_MODEL, Service
 from engine.errors import ServiceError
 from engine.rows import Message, Tool
-from engine.service.answers import headers, read, sendable
+from engine.service.answers import FILTERED, REFUSAL, headers, read, sendable
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
@@ -35,7 +35,7 @@ FIRST_PATIENCE_S = 15.0
 
 
 class RefusedError(Exception):
-    """The service will not answer this one request, whatever we do; others are not concerned."""
+    """The service, its filter or its model will not answer this one request; others are not concerned."""
 
 
 @dataclass(slots=True)
@@ -169,7 +169,10 @@ class Client:
         known = await self._ledger.reply(key)
         if known is None and (known := await self._from_cache(request)) is not None:
             await self._ledger.keep(key, request, known, time.time())
-        return self._reused(known) if known is not None else await self._pay(key, request)
+        reply = self._reused(known) if known is not None else await self._pay(key, request)
+        if reply.finish_reason in (REFUSAL, FILTERED):
+            raise RefusedError(f"{reply.finish_reason}: {reply.text[:200]}".rstrip(": "))
+        return reply
 
     def _reused(self, reply: Reply) -> Reply:
         self.usage.cached_calls += 1

@@ -51,6 +51,7 @@ def precision(text: str) -> float:
 
 
 def _assessments(text: str, *names: str) -> dict[str, tuple[float, str]]:
+    _not_empty(text)
     found: dict[str, tuple[float, str]] = {}
     for value in _values(text):
         for name in names:
@@ -68,6 +69,7 @@ def pairs(text: str) -> list[dict[str, str]]:
 
     Members that lack either text are left out, those before a cut are kept; an empty list is a valid answer.
     """
+    _not_empty(text)
     found: list[dict[str, str]] = []
     empty = False
     for value in _values(text):
@@ -77,6 +79,11 @@ def pairs(text: str) -> list[dict[str, str]]:
     if found or empty:
         return found
     raise ReplyError('no JSON object of the form {"contents": [{"instruction": "...", "response": "..."}]}')
+
+
+def _not_empty(text: str) -> None:
+    if not text.strip():
+        raise ReplyError("the reply is empty")
 
 
 def _contents(value: Any) -> list[Any] | None:

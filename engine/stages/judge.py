@@ -21,6 +21,9 @@ from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
 from engine.stages.progress import Progress
 
+REFUSED = "refused"
+"""How the error of a verdict begins that the service would not give."""
+
 FIRST_REPEATS = 2
 """Repeats that it takes to see whether they agree."""
 
@@ -95,10 +98,11 @@ async def judge(
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    """The judges' verdicts and those that could not be read, and the responses that break the contract."""
+    """The judges' verdicts, those that could not be had (refused by the service among them), and broken contracts."""
     broken = sum(verdict.judge == CONTRACT for verdict in verdicts)
     errors = sum(bool(verdict.error) for verdict in verdicts)
-    return {"verdicts": len(verdicts) - broken - errors, "errors": errors, "broken": broken}
+    refused = sum(verdict.error.startswith(REFUSED) for verdict in verdicts)
+    return {"verdicts": len(verdicts) - broken - errors, "errors": errors, "refused": refused, "broken": broken}
 
 
 def agree(verdicts: list[Verdict]) -> bool:
@@ -119,7 +123,7 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     try:
         scores = await ask(client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=replies.scores)
     except RefusedError as refused:
-        problem = f"refused: {refused}"
+        problem = f"{REFUSED}: {refused}"
     except replies.ReplyError as unreadable:
         problem = str(unreadable)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -135,6 +136,18 @@ def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run
     assert call("approve", "demo", "--budget", "7", "--pairs", "9").exit_code == 2
     ended = make_run([*story.to_approval(), *story.to_end()], name="ended")
     assert "has ended" in call("approve", ended.name, "--budget", "7").stderr
+
+
+def test_kept_replies_are_shown_and_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "no replies are kept yet" in call("cache").stdout
+    (tmp_path / "llamaduo").mkdir()
+    with sqlite3.connect(tmp_path / "llamaduo" / "replies.sqlite") as database:
+        database.execute("CREATE TABLE replies (key, model, stored REAL)")
+        database.execute("INSERT INTO replies VALUES ('k', 'gpt-4o', 1.0), ('l', 'gpt-4o', ?)", (time.time(),))
+    assert "2  gpt-4o, since 1970-01-01" in call("cache").stdout
+    assert call("cache", "--days", "3").exit_code == 2
+    assert call("cache", "--prune", "--days", "3").stdout == "1 replies deleted\n"
 
 
 def test_a_beginning_must_be_of_one_run(make_run: MakeRun) -> None:

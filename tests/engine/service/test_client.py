@@ -289,6 +289,33 @@ async def test_a_reset_is_tried_again(tmp_path: Path, slept: list[float]) -> Non
     assert len(server.bodies) == 2
 
 
+async def test_a_reset_in_mid_answer_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        if len(server.bodies) > 1:
+            return completion("hi")
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "900"})
+        await response.prepare(request)
+        await response.write(b'{"id": "chatcmpl-1", "choices": [{"mess')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async with asking(handler, tmp_path) as (server, client):
+        assert (await ask(client)).text == "hi"
+
+    assert len(server.bodies) == 2 and client.usage.failed_calls == 1
+
+
+async def test_a_name_that_does_not_resolve_is_tried_again_then_told(tmp_path: Path, slept: list[float]) -> None:
+    client = client_of(Server(always(), base="http://nowhere.invalid/v1"), tmp_path)
+    with pytest.raises(ServiceError, match="cannot be reached") as failed:
+        await ask(client)
+
+    client._ledger.close()
+    assert "check the network, api_base" in failed.value.hint
+    assert client.usage.failed_calls > 2 and flights(tmp_path) == []
+
+
 async def test_a_timeout_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
     async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
         if len(server.bodies) == 1:

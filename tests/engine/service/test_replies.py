@@ -190,6 +190,12 @@ def test_a_response_of_json_becomes_its_text() -> None:
     ]
 
 
+def test_an_empty_reply_is_called_so() -> None:
+    for read in (scores, pairs):
+        with pytest.raises(ReplyError, match="the reply is empty"):
+            read(" \n")
+
+
 def test_no_pairs_is_an_answer() -> None:
     assert pairs('{"contents": []}') == []
 

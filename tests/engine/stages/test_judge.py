@@ -24,7 +24,7 @@ from engine.service.ledger import Ledger
 from engine.stages.judge import agree, judge
 
 PROMPTS = prompts.load(None)
-COUNTS = {"errors": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
+COUNTS = {"errors": 0, "refused": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
 
 
 def settings(**judging: Any) -> Migration:
@@ -113,7 +113,7 @@ async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Pa
         good, bad = await stage.run(path)
 
     assert good.error == "" and good.precision == 80.0
-    assert bad.error.startswith("no score") and bad.precision is None and bad.similarity is None
+    assert bad.error.startswith(("no score", "the reply is empty")) and bad.precision is None and bad.similarity is None
     assert len(service.bodies) == 1 + TRIES
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 1}
@@ -130,6 +130,36 @@ async def test_a_response_too_long_for_the_judge_is_a_row(tmp_path: Path) -> Non
         _, bad = await stage.run(path)
 
     assert bad.error.startswith("refused: ") and "4096" in bad.error
+
+
+def ended(how: str, **message: Any) -> web.Response:
+    said = {"role": "assistant", "content": None, **message}
+    return completion("", choices=[{"index": 0, "message": said, "finish_reason": how}])
+
+
+async def test_refusals_filters_and_empty_answers_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    path = responses(tmp_path, "good", "DECLINED", "FILTERED", "EMPTY")
+
+    async def handler(service: Service, request: web.Request) -> web.StreamResponse:
+        prompt = await prompt_of(request)
+        if "DECLINED" in prompt:
+            return ended("stop", refusal="I won't judge that.")
+        if "FILTERED" in prompt:
+            return ended("content_filter", content='{"similarity": 90, "prec')
+        return ended("stop", content=" ") if "EMPTY" in prompt else verdict()
+
+    async with judging(handler, tmp_path, repeats=1) as (server, stage):
+        _, declined, filtered, empty = await stage.run(path)
+
+    assert declined.error == "refused: refusal: I won't judge that."
+    assert filtered.error.startswith("refused: content_filter")
+    assert empty.error == "the reply is empty"
+    asked = [sum(word in prompt for prompt in server.prompts) for word in ("DECLINED", "FILTERED", "EMPTY")]
+    assert asked == [1, 1, TRIES]
+    done = manifest(stage.out)
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refused": 2}
 
 
 async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:
