@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import Split
@@ -29,19 +29,21 @@ def sides(parts: Splits) -> dict[str, str]:
     return {pair.id: name for name, part in parts._asdict().items() for pair in part}
 
 
+@settings(deadline=None)
 @given(categories, shares)
-def test_every_pair_is_in_one_split_and_in_order(found: list[str], settings: Split) -> None:
+def test_every_pair_is_in_one_split_and_in_order(found: list[str], shared: Split) -> None:
     rows = pairs(found)
-    parts = split(rows, settings)
+    parts = split(rows, shared)
     assert sorted(pair.id for part in parts for pair in part) == sorted(row.id for row in rows)
     assert all(part == [row for row in rows if row in part] for part in parts)
     assert parts.dev and parts.test and parts.train
 
 
+@settings(deadline=None)
 @given(categories.filter(lambda found: len(found) >= 12), shares)
-def test_shares_hold_over_all_and_within_each_category(found: list[str], settings: Split) -> None:
-    parts = split(pairs(found), settings)
-    for part, share in ((parts.dev, settings.dev), (parts.test, settings.test)):
+def test_shares_hold_over_all_and_within_each_category(found: list[str], shared: Split) -> None:
+    parts = split(pairs(found), shared)
+    for part, share in ((parts.dev, shared.dev), (parts.test, shared.test)):
         assert abs(len(part) - share * len(found)) <= 1
         for category, size in Counter(found).items():
             here = sum(pair.category == category for pair in part)
@@ -65,6 +67,7 @@ def test_nothing_but_tiny_categories_still_fills_every_split() -> None:
     assert [len(part) for part in parts] == [24, 8, 8]
 
 
+@settings(deadline=None)
 @given(st.integers(20, 200), st.integers(0, 5))
 def test_a_row_that_is_added_moves_next_to_no_other(count: int, seed: int) -> None:
     rows = pairs([("billing", "bug", "access")[(n * 7 + seed) % 3] for n in range(count)])
