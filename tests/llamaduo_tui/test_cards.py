@@ -26,6 +26,7 @@ from llamaduo_tui.screens.deciding import DecidingScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Facts
+from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
@@ -197,6 +198,8 @@ async def test_the_footer_keeps_what_fits_and_the_help(root: Path) -> None:
 
 async def drawn(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: asks(pilot.app))
+    charts = [chart for chart in pilot.app.screen.query(Charts) if chart.display]  # drawn at their own pace
+    await until(pilot, lambda: all(chart.has_class("-drawn") for chart in charts))
     await until(pilot, lambda: not any(w.is_running and w.group == "default" for w in pilot.app.workers))
     await pilot.pause()
 
