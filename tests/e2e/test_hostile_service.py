@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine import jsonl
@@ -39,8 +41,15 @@ def test_ends_with_verdicts_and_without_the_key(
     tiny_migration.write_text(text)
     root = tmp_path / "runs"
     command = [PROGRAM, "--runs-dir", str(root), "--debug", "run", str(tiny_migration), "--headless", "--yes"]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 3, done.stdout + done.stderr
+    with (tmp_path / "shown").open("w") as shown:
+        process = subprocess.Popen(command, stdout=shown, stderr=shown, stdin=subprocess.DEVNULL)
+    lines: set[str] = set()
+    while process.poll() is None:
+        lines |= command_lines()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+    said = (tmp_path / "shown").read_text()
+    assert process.returncode == 3, said
 
     run = Run(root / "tiny")
     verdicts = list(jsonl.read(run.round(1) / "judge" / "verdicts.jsonl"))
@@ -48,7 +57,12 @@ def test_ends_with_verdicts_and_without_the_key(
     assert all((row["precision"] is None) == bool(row["error"]) for row in verdicts)
     assert sum(not row["error"] for row in verdicts) >= 0.9 * len(verdicts)
 
-    written = [path for path in root.rglob("*") if path.is_file()]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 20
     assert not [path for path in written if KEY.encode() in path.read_bytes()]
-    assert KEY not in done.stdout + done.stderr
+    assert any("engine.stages.finetune" in line for line in lines) and not [line for line in lines if KEY in line]
+
+
+def command_lines() -> set[str]:
+    """The command lines of all processes at this moment."""
+    return {" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])}
