@@ -15,7 +15,7 @@ T = TypeVar("T")
 MAX_TOKENS = 4096
 """Room for a judge that thinks before it answers."""
 
-TRIES = 4
+TRIES = 5
 """Times that a model is asked for one thing, each time told what was wrong with its reply."""
 
 SHOWN = 4000

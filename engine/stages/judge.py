@@ -102,7 +102,7 @@ def _counts(verdicts: list[Verdict]) -> dict[str, int]:
     broken = sum(verdict.judge == CONTRACT for verdict in verdicts)
     errors = sum(bool(verdict.error) for verdict in verdicts)
     refused = sum(verdict.error.startswith(REFUSED) for verdict in verdicts)
-    return {"verdicts": len(verdicts) - broken - errors, "errors": errors, "refused": refused, "broken": broken}
+    return {"verdicts": len(verdicts) - broken - errors, "errors": errors, "refusals": refused, "broken": broken}
 
 
 def agree(verdicts: list[Verdict]) -> bool:

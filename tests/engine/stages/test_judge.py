@@ -24,7 +24,7 @@ from engine.service.ledger import Ledger
 from engine.stages.judge import agree, judge
 
 PROMPTS = prompts.load(None)
-COUNTS = {"errors": 0, "refused": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
+COUNTS = {"errors": 0, "refusals": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
 
 
 def settings(**judging: Any) -> Migration:
@@ -159,7 +159,7 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
     asked = [sum(word in prompt for prompt in server.prompts) for word in ("DECLINED", "FILTERED", "EMPTY")]
     assert asked == [1, 1, TRIES]
     done = manifest(stage.out)
-    assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refused": 2}
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refusals": 2}
 
 
 async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:
