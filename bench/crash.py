@@ -3,7 +3,8 @@
     python bench/crash.py [FILE] [--check] [--keep FOLDER]
 
 FILE is a migration.toml with the sandbox as its service (default: the demo's). Bars: decisions, answers, verdicts and
-sealed test are the same with and without kills; no request that the ledger holds is asked again.
+sealed test are the same with and without kills; no request that the ledger holds is asked again; one that a kill met on
+its way home is asked once more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -29,7 +31,6 @@ from rich.table import Table
 from engine import config, jsonl
 from engine.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
 from engine.run import Run, create, file_hash
-from engine.sandbox.journal import Journal
 from engine.sandbox.server import read_chat
 from engine.template import render
 
@@ -76,7 +77,7 @@ def main() -> int:
         killed = _new(root, file, "killed")
         done, paid_twice = _finish(killed, MOMENTS)
         differing = [name for name in _results(left_alone) if _results(left_alone)[name] != _results(killed).get(name)]
-        counts = Journal(killed.folder / "sandbox.jsonl").stats()
+        asked = Counter(_asked(killed)).values()
         if not _paid(killed) <= set(_asked(killed)):
             raise SystemExit("the ledger's requests are not those that the sandbox saw: nothing can be compared")
         for moment in done:
@@ -86,7 +87,7 @@ def main() -> int:
         ("kills, each followed by a resume", "at least 5", str(len(done)), len(done) >= 5),
         ("results that differ from the run left alone", "none", ", ".join(differing) or "none", not differing),
         ("requests in the ledger that were asked again", "0", str(paid_twice), paid_twice == 0),
-        ("the sandbox's own count: answered, asked again", "0", str(counts["asked_again"]), counts["asked_again"] == 0),
+        ("the sandbox's own count: times that a request was asked", "at most 2", str(max(asked)), max(asked) <= 2),
     ]
     for figure, bar, measured, met in rows:
         table.add_row(figure, bar, measured, "met" if met else "MISSED")
