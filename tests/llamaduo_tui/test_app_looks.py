@@ -69,9 +69,21 @@ def test_run(name: str, size: tuple[int, int], root: Path, snap_compare: Snap) -
     assert snap_compare(app(root, some(root)[name]), terminal_size=size, run_before=drawn)
 
 
-def test_run_without_colour(root: Path, snap_compare: Snap, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_runs_without_colour(
+    size: tuple[int, int], root: Path, snap_compare: Snap, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert snap_compare(app(root, some(root)["tickets"]), terminal_size=(80, 24), run_before=drawn)
+    some(root)
+    assert snap_compare(app(root), terminal_size=size, run_before=listed)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_run_without_colour(
+    size: tuple[int, int], root: Path, snap_compare: Snap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(app(root, some(root)["tickets"]), terminal_size=size, run_before=drawn)
 
 
 @pytest.mark.parametrize("theme", ["paper", "contrast", "okabe", "sixteen"])
