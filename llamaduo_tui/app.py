@@ -53,6 +53,8 @@ class LlamaDuoApp(App[None]):
 
     def __init__(self, root: Path, at: Run | None = None, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
+        if "TEXTUAL_ANIMATIONS" not in os.environ:
+            self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.root = root
         self.clock = clock
         self.guided = True

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from engine import commands, jsonl
@@ -283,10 +282,10 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
 
     def close() -> None:
         if at is not None and scores:
-            item, means = at[0], [fmean(p for p, _ in scores), fmean(s for _, s in scores)]
+            item, (precision, similarity) = at[0], (sum(means) / len(means) for means in zip(*scores, strict=True))
             answers[item.id] += 1
-            item.precision = means[0] + (item.precision or 0.0)
-            item.similarity = means[1] + (item.similarity or 0.0)
+            item.precision = precision + (item.precision or 0.0)
+            item.similarity = similarity + (item.similarity or 0.0)
             middles = [(p + s) / 2 for p, s in scores]
             item.spread = max(item.spread, max(middles) - min(middles))
             scores.clear()

@@ -19,6 +19,7 @@ from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.run import Run
 from llamaduo_tui import guide, messages, words
+from llamaduo_tui.offsets import kept
 from llamaduo_tui.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
 from llamaduo_tui.screens.deciding import answering
 from llamaduo_tui.screens.labelling import LabellingScreen
@@ -157,12 +158,15 @@ class ReviewScreen(LabellingScreen):
             rounds = [other for other in reversed(parts) if other is not None]
             part = next((other for other in rounds if review.judged(other)), rounds[0] if rounds else None)
         labels = review.labels()
-        self.post_message(Loaded(review.load(part), parts, labels, size))
+        with kept():
+            opened = review.load(part)
+        self.post_message(Loaded(opened, parts, labels, size))
         earlier = [other for other in parts if other is not None and part is not None and other < part]
         for other in reversed(earlier):
             if worker.is_cancelled:
                 return
-            review.load(other)
+            with kept():
+                review.load(other)
             self.post_message(Loaded(review.load(part), parts, labels, size))
 
     @work(thread=True, group="review-search", exclusive=True, exit_on_error=False)

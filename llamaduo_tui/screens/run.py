@@ -6,6 +6,7 @@ The same while it works, attached later, or after its end: all of it comes from 
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from llamaduo_tui import machine, marks, messages, words
 from llamaduo_tui.guide import Step, step
 from llamaduo_tui.listing import WORKING
 from llamaduo_tui.machine import Machine
+from llamaduo_tui.offsets import kept
 from llamaduo_tui.screens.deciding import DecidingScreen, answering
 from llamaduo_tui.state import RunView
 from llamaduo_tui.text import one_line
@@ -100,10 +102,12 @@ class RunScreen(DecidingScreen):
 
     @work(thread=True, group="watch", exit_on_error=False)
     def _watch_run(self) -> None:
-        watch = Watch(self.run, self._now)
+        watch, first = Watch(self.run, self._now), True
         while not self._left.is_set():
             try:
-                news = watch.look()
+                with kept() if first else nullcontext():
+                    news = watch.look()
+                first = False
             except (OSError, ValueError, TypeError, KeyError) as error:
                 self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
                 news = None

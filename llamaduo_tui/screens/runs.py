@@ -18,6 +18,7 @@ from llamaduo_tui import marks, messages, words
 from llamaduo_tui.listing import UNREADABLE, WORKING, Entry
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.steady import Steady
 
 WELCOME = """\
 No runs yet.
@@ -52,11 +53,11 @@ class RunsScreen(Screen[None]):
         self._offered: object = None
 
     def compose(self) -> ComposeResult:
-        yield Static(id="head", markup=False)
+        yield Steady(id="head", markup=False)
         search = Input(placeholder="name or state", compact=True)
         search.display = False
         yield search
-        yield Static(id="columns", markup=False)
+        yield Steady(id="columns", markup=False)
         yield OptionList(markup=False)
         with Vertical(id="welcome"):
             yield Static(WELCOME, markup=False)
@@ -102,7 +103,7 @@ class RunsScreen(Screen[None]):
 
     def _draw(self) -> None:
         entries = self._entries
-        if entries is None or not self.query(OptionList):  # not yet composed, or on its way out
+        if entries is None or not self.is_active or not self.query(OptionList):  # hidden, not composed, or going
             return
         wanted = self.query_one(Input).value.casefold()
         found = [e for e in entries if wanted in f"{e.run.name} {marks.of(e.state).word}".casefold()]
@@ -110,8 +111,8 @@ class RunsScreen(Screen[None]):
         width = self.query_one(OptionList).content_size.width
         now = self.app.clock()  # type: ignore[attr-defined]
         names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
-        self.query_one("#head", Static).update(_head(entries, found))
-        self.query_one("#columns", Static).update(_columns(width, names))
+        self.query_one("#head", Steady).put(_head(entries, found))
+        self.query_one("#columns", Steady).put(_columns(width, names))
         self._fill(found, [_row(entry, now, width, names) for entry in found])
         self._offer()
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.highlighter import Highlighter
 from rich.text import Text
 from textual import on
@@ -90,9 +91,8 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
             kept.extend(lines)
             del kept[:-KEPT_LINES]
         new = events if self._source == "events" else output
-        log = self.query_one(Log)
         if new:
-            log.write_lines([line.text for line in new if self._passes(line)])
+            self.query_one(_Lines).append([line.text for line in new if self._passes(line)])
             self._say_place()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -243,6 +243,18 @@ class _Lines(Log):
 
     def on_mount(self) -> None:
         self.anchor()
+
+    def append(self, lines: Sequence[str]) -> None:
+        """Add lines at the end; what is being read stays in its place while the oldest lines go."""
+        place, gone = self.scroll_y, len(self.lines) + len(lines) - KEPT_LINES
+        self.write_lines(lines)
+        if gone > 0 and not self.follows:
+            self.scroll_to(y=max(0, place - gone), animate=False, immediate=True)
+
+    def _update_size(self, updates: int, lines: list[str]) -> None:  # type: ignore[override]
+        """Textual measures in a thread of its own, which holds the interpreter up far longer than this takes."""
+        widths = (len(line) if line.isascii() else cell_len(line) for line in lines)
+        self._update_maximum_width(updates, max(widths, default=0))
 
     def on_resize(self) -> None:
         if self.follows:  # where it is now may be the end at a size on the way to this one

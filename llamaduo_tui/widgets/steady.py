@@ -10,7 +10,9 @@ class Steady(Static):
     """A Static for content that is made anew several times a second and is mostly the same."""
 
     def put(self, content: Content) -> None:
-        """Show the content, unless it is shown already."""
-        shown = self.content
-        if not isinstance(shown, Content) or not shown.is_same(content):
+        """Show the content, unless it is shown already; the screen is laid out anew only for another height."""
+        shown, width = self.content, self.content_size.width
+        if not isinstance(shown, Content) or not width:
             self.update(content)
+        elif not shown.is_same(content):
+            self.update(content, layout=len(shown.wrap(width)) != len(content.wrap(width)))
