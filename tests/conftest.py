@@ -14,6 +14,9 @@ CACHE = os.environ.get("LLAMADUO_CACHE") or str(
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llamaduo"
 )
 
+# Read by OpenMP as torch is loaded: two test processes on two cores would else spin for each other's threads.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
