@@ -191,7 +191,7 @@ def test_a_broken_parquet_file_is_an_error(write: Write) -> None:
         ("a.csv", "prompt,response".encode("utf-16"), "is not UTF-8 text"),
         ("a.json", b'["\xff"]', "is not UTF-8 text"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
-        ("a.jsonl", gzip.compress(GOOD.encode(, mtime=0)), "is compressed"),
+        ("a.jsonl", gzip.compress(GOOD.encode(), mtime=0), "is compressed"),
         ("a.txt", b"x", "unknown kind of file"),
         ("a.jsonl", b"{}\nx\n", "none of its 2 rows can be used; row 1: no column for the prompt; there are: none"),
         ("a.jsonl", b"x\n", "its one row cannot be used; row 1: broken JSON: Expecting value (column 1)"),
