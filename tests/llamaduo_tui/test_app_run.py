@@ -21,9 +21,11 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Gpu, Machine
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
-from llamaduo_tui.watch import TAIL_BYTES, WRAP, Tail, Watch
+from llamaduo_tui.watch import TAIL_BYTES, WRAP, Line, Tail, Watch
+from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.steady import Steady
 from llamaduo_tui.widgets.timeline import Timeline
 
 
@@ -62,6 +64,44 @@ async def test_attaching_again_shows_the_same(root: Path) -> None:
             await until(pilot, partial(replayed, shown))
             seen.append((screen(shown).view, list(screen(shown).query_one(Log).lines)))
     assert seen[0] == seen[1]
+
+
+async def test_what_is_read_stays_in_place_while_the_oldest_lines_go(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_view, "KEPT_LINES", 100)
+    shown = app(root, make(root, "busy", "running", frozen.WAITING[:6]))
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log, view = screen(shown).query_one(Log), screen(shown).query_one(LogView)
+        view.add([Line(f"line {n}") for n in range(100)], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await pilot.press("up", "up", "up")
+        await until(pilot, lambda: not log.is_vertical_scroll_end)
+        read = log.lines[int(log.scroll_y)]
+        view.add([Line(f"line {n}") for n in range(100, 130)], [])
+        assert log.lines[int(log.scroll_y)] == read
+        await pilot.press("end")
+        view.add([Line(f"line {n}") for n in range(130, 140)], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end and view.border_subtitle == "following")
+
+
+async def test_a_ticking_clock_lays_nothing_out_and_the_list_below_is_left_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = frozen.NOW
+    shown = LlamaDuoApp(root, make(root, "busy", "running", frozen.TRAINING), clock=lambda: now)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        await pilot.pause()
+        head, asked = screen(shown).query_one("#head", Steady), []
+        monkeypatch.setattr(head, "refresh", lambda *_, layout=False: asked.append(layout))
+        now += 7
+        await until(pilot, lambda: bool(asked))
+        assert not any(asked)
+        drawn = list(shown._runs._drawn)
+        shown._runs.show([])
+        assert shown._runs._drawn == drawn
 
 
 async def test_new_events_arrive(root: Path) -> None:

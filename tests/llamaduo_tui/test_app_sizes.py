@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import data_run
 import frozen
 import pytest
 import review_run
@@ -19,8 +20,10 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.prompt_list import PromptList
 
 SIZES = [(120, 40), (200, 60), (80, 24), (120, 24), (80, 60)]
@@ -65,6 +68,13 @@ async def reviewing(pilot: Pilot[None]) -> None:
     await until(pilot, lambda: bool(pilot.app.screen.query_one(PromptList).items))
 
 
+async def reading_data(pilot: Pilot[None]) -> None:
+    await opened(pilot, "tickets")
+    await pilot.press("d")
+    await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
+    await until(pilot, lambda: bool(pilot.app.screen.query_one(PairList).items))
+
+
 async def configuring(pilot: Pilot[None]) -> None:
     await runs(pilot)
     await pilot.press("n")
@@ -88,9 +98,9 @@ def out_of_reach(screen: Screen[object]) -> list[Widget]:
     ]
 
 
-@pytest.mark.parametrize("go", [runs, training, deciding, ended, reviewing, configuring, confirming])
+@pytest.mark.parametrize("go", [runs, training, deciding, ended, reviewing, reading_data, configuring, confirming])
 async def test_resized_live(go: Go, root: Path) -> None:
-    review_run.rounds(some(root)["tickets"])
+    data_run.synthesis(data_run.coverage(review_run.rounds(some(root)["tickets"])), 1)
     shown = app(root)
     async with shown.run_test(size=(80, 24)) as pilot:
         await go(pilot)
@@ -117,7 +127,7 @@ def crowded(screen: Screen[object]) -> list[Widget]:
     """Scrolling parts of a screen too small to read anything in."""
     return [
         widget
-        for widget in screen.query("Log, OptionList, PromptList, #form, #detail")
+        for widget in screen.query("Log, OptionList, PromptList, PairList, #form, #detail, #pair")
         if widget.is_on_screen and (widget.region.height < 3 or widget.region.width < 12)
     ]
 
