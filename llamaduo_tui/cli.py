@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -445,9 +446,12 @@ def _is_terminal() -> bool:
 
 def _open_app(root: Path, at: Run | None = None) -> NoReturn:
     """Open the app; left at a run, exit as that run has ended, or as left running."""
+    gc.disable()  # what a start makes stays: to look for garbage in it meanwhile takes long
     from llamaduo_tui.app import LlamaDuoApp
 
     app = LlamaDuoApp(root, at)
+    gc.freeze()
+    gc.enable()
     app.run()
     if app.return_code or at is None:
         sys.exit(app.return_code)
