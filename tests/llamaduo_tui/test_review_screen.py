@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import review_run
+from frozen import until
 from review_run import response, verdicts, write
 from textual.app import App
 from textual.pilot import Pilot
@@ -47,6 +48,13 @@ async def settle(pilot: Pilot[Any]) -> ReviewScreen:
     screen = pilot.app.screen
     assert isinstance(screen, ReviewScreen)
     return screen
+
+
+async def drawn(pilot: Pilot[Any]) -> None:
+    """Wait until the first prompt is read and shown, too."""
+    screen = await settle(pilot)
+    await until(pilot, lambda: screen.query_one(AnswerView).page is not None)
+    await settle(pilot)
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> ReviewScreen:
@@ -316,7 +324,7 @@ class TestLooks:
     """Snapshots of the screen."""
 
     def test_fields(self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
-        assert snap_compare(Host(run), terminal_size=size, run_before=settle)
+        assert snap_compare(Host(run), terminal_size=size, run_before=drawn)
 
     def test_text_without_colour(
         self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
@@ -324,14 +332,14 @@ class TestLooks:
         monkeypatch.setenv("NO_COLOR", "1")
 
         async def second(pilot: Pilot[Any]) -> None:
-            await settle(pilot)
+            await drawn(pilot)
             await press(pilot, "y", "down", "b")
 
         assert snap_compare(Host(run), terminal_size=size, run_before=second)
 
     def test_form(self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
         async def disagree(pilot: Pilot[Any]) -> None:
-            await settle(pilot)
+            await drawn(pilot)
             await press(pilot, "n")
             screen = pilot.app.screen
             for field in screen.query(Input):
