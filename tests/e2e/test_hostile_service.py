@@ -36,6 +36,7 @@ def test_ends_with_verdicts_and_without_the_key(
     tiny_migration: Path, tmp_path: Path, faulty_service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLANTED_KEY", KEY)
+    monkeypatch.setenv("LLAMADUO_CACHE", str(tmp_path / "cache"))
     service = f'model = "openai/any"\napi_base = "{faulty_service}"\napi_key_env = "PLANTED_KEY"'
     text = tiny_migration.read_text().replace('model = "sandbox"', service).replace("max_rounds = 2", "max_rounds = 1")
     tiny_migration.write_text(text)
@@ -59,6 +60,7 @@ def test_ends_with_verdicts_and_without_the_key(
 
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 20
+    assert (tmp_path / "cache" / "replies.sqlite") in written
     assert not [path for path in written if KEY.encode() in path.read_bytes()]
     assert any("engine.stages.finetune" in line for line in lines) and not [line for line in lines if KEY in line]
 

@@ -88,7 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
 
     async def migrate() -> None:
         async with serving(leaky.respond) as service:
-            given = f'model = "openai/any"\napi_base = "{service.base}"\napi_key_env = "ANY_KEY"'
+            given = f'model = "openai/any"\napi_base = "{service.base}"\napi_key_env = "ANY_KEY"\ncache = false'
             file.write_text(text.replace('model = "sandbox"', given, 1))
             path = f"{folder}:{Path(__file__).parents[2]}"
             done = await asyncio.create_subprocess_exec(
