@@ -25,6 +25,7 @@ from engine.coverage.load import load
 from engine.coverage.prepare import check_splits
 from engine.coverage.split import TINY, families, split
 from engine.errors import InputError, LlamaDuoError, ServiceError
+from engine.paths import cache_dir
 from engine.service import prompts
 from engine.service.models import batch_provider, missing_keys, price
 from engine.stages.report import duration
@@ -140,7 +141,7 @@ def _main() -> int:
 def _quote(settings: Migration) -> Quote:
     """Load the data, find the model (which is fetched where it is not here yet), and estimate."""
     from engine.local.device import find_device
-    from engine.local.resolve import ResolvedModel, default_cache, resolve
+    from engine.local.resolve import ResolvedModel, resolve
     from engine.quote import quote
     from engine.stages.model import misfits
 
@@ -148,7 +149,7 @@ def _quote(settings: Migration) -> Quote:
 
     @cache
     def resolved() -> ResolvedModel:
-        return resolve(local.model, local.revision, default_cache(), lambda line: print(line, file=sys.stderr))
+        return resolve(local.model, local.revision, cache_dir(), lambda line: print(line, file=sys.stderr))
 
     pairs, dropped = load(settings.coverage, misfits(settings, resolved))
     if dropped:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from engine.paths import cache_dir
+
 TESTED = {
     "torch": "2.13.0",
     "transformers": "5.23.0",
@@ -115,11 +117,7 @@ def _disk(name: str, folder: Path) -> Finding:
 
 
 def _cache() -> list[Finding]:
-    if importlib.util.find_spec("transformers") is None:
-        return []
-    from engine.local.resolve import default_cache
-
-    return [_disk("cache", default_cache())]
+    return [_disk("cache", cache_dir())]
 
 
 def _keys() -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from engine.errors import InputError
+from engine.paths import cache_dir
 from llamaduo_tui import paths
 from llamaduo_tui.boundary import Commands
 from llamaduo_tui.paths import called
@@ -406,7 +407,7 @@ def locate(root: Path, as_json: bool) -> None:
     \b
     Example:  cd "$(llamaduo-tui locate --json | jq -r .runs)"
     """
-    places = {"runs": str(root), "config": str(paths.config_dir()), "cache": str(paths.cache_dir())}
+    places = {"runs": str(root), "config": str(paths.config_dir()), "cache": str(cache_dir())}
     if as_json:
         _print_json(places)
     else:

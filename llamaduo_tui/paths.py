@@ -41,11 +41,5 @@ def demo_settings() -> Path:
     return Path(str(resources.files("engine") / "demo" / "migration.toml"))
 
 
-def cache_dir() -> Path:
-    """The folder of fetched models, as the engine finds it: $LLAMADUO_CACHE, else below the XDG cache folder."""
-    named = os.environ.get("LLAMADUO_CACHE")
-    return Path(named).expanduser() if named else _xdg("XDG_CACHE_HOME", ".cache")
-
-
 def _xdg(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / default) / "llamaduo"

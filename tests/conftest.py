@@ -1,6 +1,6 @@
 """What every test gets: a home of its own, so that nothing of the user's is read or written.
 
-The cache of fetched models stays the user's: fetching the small real model takes a minute.
+Fetched models stay the user's: fetching the small real one takes a minute.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-CACHE = os.environ.get("LLAMADUO_CACHE") or str(
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llamaduo"
-)
+from engine.paths import cache_dir
+
+MODELS = cache_dir() / "models"
 
 # Read by OpenMP as torch is loaded: two test processes on two cores would else spin for each other's threads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -26,6 +26,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         if name.endswith(("_API_KEY", "_API_BASE")) or name.startswith(("LLAMADUO_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("LLAMADUO_CACHE", CACHE)
+    MODELS.mkdir(parents=True, exist_ok=True)
+    cache = folder / "cache"
+    cache.mkdir()
+    (cache / "models").symlink_to(MODELS.absolute())
+    monkeypatch.setenv("LLAMADUO_CACHE", str(cache))
     monkeypatch.setenv("LLAMADUO_RUNS", str(folder / "runs"))
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import struct
 import subprocess
@@ -47,13 +46,6 @@ class ResolvedModel:
     path: Path
     revision: str | None
     digest: str
-
-
-def default_cache() -> Path:
-    """The user's cache: $LLAMADUO_CACHE, else $XDG_CACHE_HOME/llamaduo, else ~/.cache/llamaduo."""
-    if own := os.environ.get("LLAMADUO_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llamaduo"
 
 
 def resolve(model: str, revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import SANDBOX_MODEL, Migration
+from engine.paths import cache_dir
 from engine.service.database import Database
 from engine.service.ledger import Reply, request_key
 
@@ -35,9 +36,8 @@ DAY_S = 86400
 
 
 def cache_file() -> Path:
-    """Where the replies lie: $XDG_CACHE_HOME/llamaduo/replies.sqlite."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "llamaduo" / "replies.sqlite"
+    """Where the replies lie, in the user's cache."""
+    return cache_dir() / "replies.sqlite"
 
 
 class Cache:

@@ -10,7 +10,8 @@ from engine import jsonl
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit, Log
-from engine.local.resolve import ResolvedModel, default_cache, resolve
+from engine.local.resolve import ResolvedModel, resolve
+from engine.paths import cache_dir
 from engine.rows import Pair
 from engine.run import Run
 
@@ -26,7 +27,7 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     pinned = jsonl.read_json(run.model_file)
     local = settings.local
     revision = pinned["revision"] if pinned else local.revision
-    resolved = resolve(local.model, revision, default_cache(), lambda line: emit(Log(level="info", message=line)))
+    resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
     if pinned is None:
         jsonl.write_json(run.model_file, {"revision": resolved.revision, "digest": resolved.digest})
     elif pinned["digest"] != resolved.digest:

@@ -139,10 +139,9 @@ def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run
 
 
 def test_kept_replies_are_shown_and_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LLAMADUO_CACHE", str(tmp_path))
     assert "no replies are kept yet" in call("cache").stdout
-    (tmp_path / "llamaduo").mkdir()
-    with sqlite3.connect(tmp_path / "llamaduo" / "replies.sqlite") as database:
+    with sqlite3.connect(tmp_path / "replies.sqlite") as database:
         database.execute("CREATE TABLE replies (key, model, stored REAL)")
         database.execute("INSERT INTO replies VALUES ('k', 'gpt-4o', 1.0), ('l', 'gpt-4o', ?)", (time.time(),))
     assert "2  gpt-4o, since 1970-01-01" in call("cache").stdout
@@ -228,7 +227,6 @@ def test_places(
     for name, value in environment.items():
         monkeypatch.setenv(name, str(tmp_path / value))
     assert paths.runs_dir() == tmp_path / runs
-    assert paths.cache_dir() == tmp_path / cache
     assert paths.runs_dir(tmp_path / "mine") == tmp_path / "mine"
     located = json.loads(call("locate", "--json").stdout)
     assert (located["runs"], located["cache"]) == (str(tmp_path / runs), str(tmp_path / cache))

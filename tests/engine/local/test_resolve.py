@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.errors import InputError, StageError
 from engine.local import resolve as resolving
-from engine.local.resolve import DEFAULT_NAME, ResolvedModel, default_cache, resolve
+from engine.local.resolve import DEFAULT_NAME, ResolvedModel, resolve
 
 
 def quiet(_: str) -> None:
@@ -45,14 +45,6 @@ def test_importing_it_loads_no_heavy_library() -> None:
     code = "import engine.local.resolve, sys; print({'torch', 'transformers', 'huggingface_hub'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-
-
-def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("LLAMADUO_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "llamaduo"
-    monkeypatch.setenv("LLAMADUO_CACHE", str(tmp_path / "own"))
-    assert default_cache() == tmp_path / "own"
 
 
 def test_a_folder_is_taken_as_it_is_and_its_digest_follows_its_weights(tmp_path: Path) -> None:
