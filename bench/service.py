@@ -205,9 +205,7 @@ def _responses(count: int, note: str = "") -> list[Response]:
 
 
 def _prompt(response: Response) -> str:
-    return PROMPTS.judge(
-        instruction=response.prompt[0]["content"], reference=response.target, response=response.response
-    )
+    return PROMPTS.judge_response(response)
 
 
 async def _judge(folder: Path, server: Server, count: int, **service: float) -> Client:

@@ -18,7 +18,23 @@ BROKEN_PIPE = 141
 
 
 class Commands(click.Group):
-    """A group of commands whose errors are said to users; its `--debug` option shows the traceback too."""
+    """Commands in sections, whose errors are said to users; the group's `--debug` option shows the traceback too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, list[click.Command]] = {}
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add commands that the help lists together, in this order."""
+        self._sections[title] = list(commands)
+        for command in commands:
+            self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(width)) for command in commands])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 import tomli
 
 from engine.errors import InputError
+from engine.rows import Response, prompt_text
 
 REQUIRED = {
     "eval": {"instruction", "human_response", "lm_response"},
@@ -44,6 +45,14 @@ class Prompts:
     def judge(self, *, instruction: str, reference: str, response: str) -> str:
         """The prompt that asks for the scores of one response."""
         return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response)
+
+    def judge_response(self, response: Response) -> str:
+        """The prompt that asks for the scores of a response, as it stands in responses.jsonl."""
+        return self.judge(
+            instruction=prompt_text(response.prompt, response.tools),
+            reference=response.expected,
+            response=response.response,
+        )
 
     @property
     def order(self) -> str:

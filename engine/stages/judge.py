@@ -12,7 +12,7 @@ from engine import contract, jsonl
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit
-from engine.rows import CONTRACT, Response, Verdict, prompt_text
+from engine.rows import CONTRACT, Response, Verdict
 from engine.run import Manifest, file_hash, finish
 from engine.service import replies, schemas
 from engine.service.asking import ask
@@ -115,11 +115,7 @@ def agree(verdicts: list[Verdict]) -> bool:
 
 async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) -> Verdict:
     response = case.response
-    prompt = prompts.judge(
-        instruction=prompt_text(response.prompt, response.tools),
-        reference=response.expected,
-        response=response.response,
-    )
+    prompt = prompts.judge_response(response)
     try:
         scores = await ask(client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=replies.scores)
     except RefusedError as refused:

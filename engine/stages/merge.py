@@ -21,17 +21,24 @@ REJECTED = "rejected.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The chats to train on, and how people's choices changed them.
+    """The pairs to train on, and how people's choices changed them.
 
-    `leaks` counts pairs that a person kept but that repeat a dev or test prompt: these are never trained on. `choices`
-    is 16 hex digits of those that had an effect, "" where none had.
+    `synthetic` are rows of pairs.jsonl and, where a person kept them, of rejected.jsonl. `leaks` counts pairs that a
+    person kept but that repeat a dev or test prompt: these are never trained on. `choices` is 16 hex digits of those
+    that had an effect, "" where none had.
     """
 
-    chats: list[Chat]
+    train: list[Pair]
+    synthetic: list[Row]
     refused_by_hand: int
     kept_by_hand: int
     leaks: int
     choices: str
+
+    @property
+    def chats(self) -> list[Chat]:
+        """What the local LLM learns."""
+        return [Chat(pair.messages, pair.tools) for pair in self.train] + [_chat(row) for row in self.synthetic]
 
 
 def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Synthesis) -> Merged:
@@ -49,8 +56,8 @@ def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Syn
     kept = [row for row, leak in zip(wanted, leaks, strict=True) if not leak]
     changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
     return Merged(
-        chats=[Chat(pair.messages, pair.tools) for pair in train]
-        + [Chat(row["messages"], row.get("tools", [])) for row in accepted + kept],
+        train=train,
+        synthetic=accepted + kept,
         refused_by_hand=len(refused),
         kept_by_hand=len(kept),
         leaks=len(wanted) - len(kept),
@@ -58,9 +65,13 @@ def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Syn
     )
 
 
+def _chat(row: Row) -> Chat:
+    return Chat(row["messages"], row.get("tools", []))
+
+
 def _pair(row: Row) -> Pair:
     """The pair of a refused row, whose own id is one of prompt and response."""
-    chat = Chat(row["messages"], row.get("tools", []))
+    chat = _chat(row)
     return Pair(prompt_id(chat.messages[:-1], chat.tools), chat.messages, tools=chat.tools)
 
 

@@ -1,0 +1,147 @@
+"""The rows of a run under the column names of the LlamaDuo datasets, one JSONL file for each split and round.
+
+Nothing leaves a run before its stage is complete, and nothing of the sealed test before the final stage answered it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from engine import commands, jsonl
+from engine.coverage.prepare import DEV, TEST, TRAIN, read_dev, read_test, read_train
+from engine.errors import InputError
+from engine.jsonl import Row
+from engine.rows import CONTRACT, Pair, Response, Verdict, prompt_text
+from engine.run import Manifest, Run, manifest
+from engine.service import prompts
+from engine.stages.merge import merge
+
+
+class Exported(NamedTuple):
+    """A file that was written, by its name below the folder, and the number of its rows."""
+
+    name: str
+    rows: int
+
+
+def export(run: Run, folder: Path) -> list[Exported]:
+    """Write the rows of all complete stages of a run into a new folder, which appears whole or not at all.
+
+        coverage/{train,dev,test}.jsonl    generator prompt_id seed_prompt messages category prompt, and tools
+        synthetic/round-NN.jsonl           the same, as people's choices left them
+        responses/NAME.jsonl               instructions target_responses candidate_responses model_id model_sha
+        evaluations/NAME.jsonl             these and eval_prompts similarity_scores precision_scores evaluators dates
+
+    NAME is round-NN for the dev prompts, test for the sealed ones, and teacher or teacher-test for the service's own
+    answers to them. `generator` of a coverage row is the place that it was read from, `model_sha` the hash of the
+    adapter, or of the weights of an untuned model. A verdict that could not be had has no scores.
+
+    Raises InputError where the folder is there already or cannot be made, or no stage is complete.
+    """
+    if folder.exists():
+        raise InputError(f"{folder}: is there already", "choose another name: `export` never overwrites")
+    if manifest(run.coverage) is None:
+        raise InputError(
+            f"{run.name} has nothing to export yet: its coverage stage is not complete",
+            f"see where it is: llamaduo-tui status {run.name}",
+        )
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        written = [Exported(name, _write(unfinished / name, rows)) for name, rows in _files(run)]
+        unfinished.rename(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}", "choose another folder") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return written
+
+
+def _write(path: Path, rows: Iterable[Row]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(jsonl.dumps(row) + "\n")
+            count += 1
+    return count
+
+
+def _files(run: Run) -> Iterator[tuple[str, Iterable[Row]]]:
+    yield f"coverage/{TRAIN}", map(_coverage, read_train(run.coverage))
+    yield f"coverage/{DEV}", map(_coverage, read_dev(run.coverage))
+    if manifest(run.final / "infer") is not None:
+        yield f"coverage/{TEST}", map(_coverage, read_test(run.coverage))
+    yield from _synthetic(run)
+    rounds = {folder.name: folder for folder in sorted(run.folder.glob("round-*"))}
+    others = {"teacher": run.teacher, "test": run.final, "teacher-test": run.final / "teacher"}
+    asked = prompts.load(run.settings().judge.prompts)
+    for name, folder in (rounds | others).items():
+        if manifest(folder / "infer") is not None:
+            yield f"responses/{name}.jsonl", map(_response, _responses(folder))
+        judged = manifest(folder / "judge")
+        if judged is not None:
+            yield f"evaluations/{name}.jsonl", _evaluations(folder, judged, asked)
+
+
+def _coverage(pair: Pair) -> Row:
+    return _pair(pair, generator=pair.source, seed_prompt="")
+
+
+def _pair(pair: Pair, generator: str, seed_prompt: str) -> Row:
+    return {
+        "generator": generator,
+        "prompt_id": pair.id,
+        "seed_prompt": seed_prompt,
+        "messages": pair.messages,
+        "category": pair.category,
+        "prompt": prompt_text(pair.prompt, pair.tools),
+        **({"tools": pair.tools} if pair.tools else {}),
+    }
+
+
+def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
+    folders = [folder for folder in sorted(run.folder.glob("round-*/synthesize")) if manifest(folder) is not None]
+    merged = merge(run.coverage, folders, commands.choices(run.commands_file), run.settings().synthesis)
+    seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in merged.train}
+    for folder in folders:
+        rows = [row for row in merged.synthetic if run.round(row["round"]) == folder.parent]
+        pairs = ((Pair(row["id"], row["messages"], row["category"], tools=row.get("tools", [])), row) for row in rows)
+        yield (
+            f"synthetic/{folder.parent.name}.jsonl",
+            [_pair(pair, row["generator"], seeds[row["seed_id"]]) for pair, row in pairs],
+        )
+
+
+def _responses(folder: Path) -> Iterator[Response]:
+    return (Response(**row) for row in jsonl.read(folder / "infer" / "responses.jsonl"))
+
+
+def _response(response: Response) -> Row:
+    name, digest = response.model.rsplit("@", 1) if "@" in response.model else (response.model, "")
+    return {
+        "instructions": prompt_text(response.prompt, response.tools),
+        "target_responses": response.expected,
+        "candidate_responses": response.response,
+        "model_id": name,
+        "model_sha": response.adapter or digest,
+    }
+
+
+def _evaluations(folder: Path, judged: Manifest, asked: prompts.Prompts) -> Iterator[Row]:
+    responses = {(response.id, response.sample): response for response in _responses(folder)}
+    finished = datetime.fromtimestamp(judged.finished, UTC).isoformat(timespec="seconds")
+    for verdict in (Verdict(**row) for row in jsonl.read(folder / "judge" / "verdicts.jsonl")):
+        response = responses[verdict.id, verdict.sample]
+        yield {
+            **_response(response),
+            "eval_prompts": "" if verdict.judge == CONTRACT else asked.judge_response(response),
+            "similarity_scores": verdict.similarity,
+            "precision_scores": verdict.precision,
+            "evaluators": verdict.judge,
+            "dates": finished,
+        }
