@@ -64,6 +64,7 @@ class LlamaDuoApp(App[None]):
         self._left = threading.Event()
         self._runs = RunsScreen()
         self._preferences = Preferences()
+        self._said: set[str] = set()
         self._wear()
 
     def get_default_screen(self) -> RunsScreen:
@@ -114,7 +115,7 @@ class LlamaDuoApp(App[None]):
         for theme in themes:
             self.register_theme(theme)
         for problem in problems:
-            self.call_later(self._say, problem)
+            self.call_later(self._say_once, problem)
 
     def search_themes(self) -> None:
         """Let the user try themes and keep one; those that came into the folder meanwhile are among them."""
@@ -135,9 +136,9 @@ class LlamaDuoApp(App[None]):
         self._carry_out(partial(preferences.keep_theme, paths.preferences_file(), theme))
 
     def _load_keys(self) -> None:
-        try:
-            self.set_keymap(keymap.load(paths.config_dir() / "keys.toml"))
-        except InputError as problem:
+        keys, problems = keymap.load(paths.config_dir() / "keys.toml")
+        self.set_keymap(keys)
+        for problem in problems:
             self._say(problem)
 
     # Looking at all runs
@@ -364,6 +365,11 @@ class LlamaDuoApp(App[None]):
         for screen in self.screen_stack:
             for card in screen.query(Card):
                 card.reopen()
+
+    def _say_once(self, error: LlamaDuoError) -> None:
+        if error.message not in self._said:
+            self._said.add(error.message)
+            self._say(error)
 
     def _say(self, error: LlamaDuoError) -> None:
         said = one_line(error.message, 300) + (f"\n{one_line(error.hint, 200)}" if error.hint else "")

@@ -211,4 +211,12 @@ def _open_app(root: Path, at: Run | None = None) -> NoReturn:
 main.add_section("Begin", demo, cli_tools.new, cli_tools.check, run)
 main.add_section("Follow", attach, cli_runs.runs, cli_runs.status, cli_runs.logs)
 main.add_section("Answer and control", cli_runs.approve, cli_runs.reject, cli_runs.pause, resume, cli_runs.stop)
-main.add_section("More", cli_runs.export, cli_tools.doctor, cli_tools.cache, cli_tools.locate, cli_tools.sandbox)
+main.add_section(
+    "More",
+    cli_runs.export,
+    cli_tools.doctor,
+    cli_tools.cache,
+    cli_tools.locate,
+    cli_tools.keys,
+    cli_tools.sandbox,
+)

@@ -122,6 +122,18 @@ def locate(root: Path, as_json: bool) -> None:
         click.echo("\n".join(f"{name:<8}{place}" for name, place in places.items()))
 
 
+@click.command()
+def keys() -> None:
+    """Every key of the app by its id, as a keys.toml to fill in.
+
+    \b
+    Example:  llamaduo-tui keys > ~/.config/llamaduo/keys.toml
+    """
+    from llamaduo_tui import keymap
+
+    click.echo(keymap.listing())
+
+
 def _module(name: str, *args: str) -> NoReturn:
     """Run a heavy module as a process of its own, show what it says, and exit as it does.
 

@@ -5,6 +5,8 @@ A theme is a TOML file with the fields of textual.theme.Theme; `[variables]` set
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any, get_type_hints
 
 import tomli
 from textual.color import Color, ColorParseError
+from textual.css.errors import DeclarationError
+from textual.css.parse import parse_declarations
 from textual.theme import Theme
 
 from engine.errors import InputError
@@ -37,8 +41,8 @@ _COLOURS = frozenset(
 
 def load(user: Path) -> tuple[list[Theme], list[InputError]]:
     """All themes, the user's last, and what is wrong with those that cannot be used."""
-    themes, problems = [], []
-    for file in [*_files(Path(__file__).with_name("themes")), *_files(user)]:
+    themes, problems = [_read(file) for file in _files(Path(__file__).with_name("themes"))], []
+    for file in _files(user):
         try:
             themes.append(parse(file))
         except InputError as problem:
@@ -48,6 +52,16 @@ def load(user: Path) -> tuple[list[Theme], list[InputError]]:
 
 def parse(file: Path) -> Theme:
     """The theme in a file. Raises InputError with the file's name and what is wrong in it."""
+    theme = _read(file)
+    if theme.variables:
+        tokens = theme.to_color_system().generate()
+        for token, value in theme.variables.items():
+            _check_token(file.name, token, value, tokens)
+    return theme
+
+
+def _read(file: Path) -> Theme:
+    """The theme in a file whose design tokens may be wrong; to look at each takes as long as all the rest."""
     try:
         table = tomli.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
@@ -76,6 +90,21 @@ def _check(name: str, key: str, value: Any) -> None:
         raise InputError(f"theme {name}: {key}: {value!r} has the wrong form")
     if isinstance(value, dict) and not all(isinstance(token, str) for token in value.values()):
         raise InputError(f"theme {name}: variables: their values are text")
+
+
+def _check_token(name: str, token: str, value: str, known: dict[str, str]) -> None:
+    """A wrong value would end the app, in the middle of its styles."""
+    if token not in known:
+        nearest = difflib.get_close_matches(token, known, n=1)
+        raise InputError(f"theme {name}: unknown token {token!r}", f"did you mean {nearest[0]!r}?" if nearest else "")
+    kind = "text-style" if re.search(r"-style\b", token) else "color"
+    try:
+        if re.search("[;{}/]", value):
+            raise ValueError
+        parse_declarations(f"{kind}: {value};", ("", ""))
+    except (DeclarationError, ValueError):
+        said, such = ("colour", '"teal" or "auto 60%"') if kind == "color" else ("style", '"bold" or "none"')
+        raise InputError(f"theme {name}: {token}: {value!r} is no {said}", f"such as {such}") from None
 
 
 def _files(folder: Path) -> Iterator[Path]:

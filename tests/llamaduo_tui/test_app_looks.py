@@ -98,6 +98,8 @@ def test_five_themes_come_with_the_program(tmp_path: Path) -> None:
     assert not problems
     assert {theme.name for theme in themes} >= {"dusk", "paper", "contrast", "okabe", "sixteen"}
     assert {theme.dark for theme in themes} == {True, False}
+    for file in (Path(theming.__file__).parent / "themes").iterdir():
+        theming.parse(file)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,11 @@ def test_five_themes_come_with_the_program(tmp_path: Path) -> None:
         ('primary = "red"\nhue = 1', "unknown key 'hue'"),
         ('primary = "red"\ndark = "yes"', "dark: 'yes' has the wrong form"),
         ('primary = "red"\n[variables]\nborder = 1', "variables: their values are text"),
+        ('primary = "red"\n[variables]\nboder = "red"', "unknown token 'boder'"),
+        ('primary = "red"\n[variables]\nborder = "bluish"', "border: 'bluish' is no colour"),
+        ('primary = "red"\n[variables]\nborder = "red; color: blue"', "border: 'red; color: blue' is no colour"),
+        ('primary = "red"\n[variables]\nborder = "red } * {"', "border: 'red } * {' is no colour"),
+        ('primary = "red"\n[variables]\nblock-cursor-text-style = "loud"', "'loud' is no style"),
     ],
 )
 def test_a_bad_theme_is_told(text: str, said: str, tmp_path: Path) -> None:
@@ -144,12 +151,35 @@ async def test_keys_can_be_bound_anew(root: Path) -> None:
         assert not isinstance(shown.screen, RunScreen)
 
 
-async def test_an_unknown_id_is_a_toast(root: Path) -> None:
+async def test_a_bad_line_of_the_keys_is_a_toast_and_the_others_count(root: Path) -> None:
     paths.config_dir().mkdir(parents=True)
-    (paths.config_dir() / "keys.toml").write_text('"run.aprove" = "f9"\n')
+    lines = ['"run.aprove" = "f9"', '"app.quit" = "hyperspace"', '"app.theme" = 3', '"runs.new" = "ctrl+f9"']
+    (paths.config_dir() / "keys.toml").write_text("\n".join(lines))
     shown = app(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: any("did you mean 'run.approve'?" in n.message for n in shown._notifications))
+        await until(pilot, lambda: len(shown._notifications) == 3)
+        told = "\n".join(note.message for note in shown._notifications)
+        assert "did you mean 'run.approve'?" in told
+        assert "app.quit: 'hyperspace' is no key" in told
+        assert "app.theme: 3 is no key" in told
+        assert "ctrl+f9" in shown.screen.active_bindings
+
+
+def test_a_binding_that_loses_its_key_to_another_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text('"runs.new" = "f3,/"\n"run.pause" = "u"\n"run.go_on" = "u"\n')
+    _, problems = keymap.load(file)
+    assert [problem.message for problem in problems] == ["keys.toml: runs.search has lost its key 'slash' to runs.new"]
+
+
+def test_the_listing_of_keys_is_a_keys_file(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(keymap.listing())
+    assert keymap.load(file) == ({}, [])
+    file.write_text("\n".join(line.removeprefix("#") for line in keymap.listing().splitlines()[1:]))
+    keys, problems = keymap.load(file)
+    assert not problems
+    assert set(keys) == set(keymap.ids())
 
 
 def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
