@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,20 @@ MAX_TRIES = 200
 MAX_STEPS = 1_000_000
 """Brackets to try in one reply, and characters to look at between them: else brackets alone take quadratic time."""
 
-STARTS_WITH_JSON = re.compile(r"\s*(?:```\w*\s*)?[{\[]")
+MAX_DEPTH = 8
+"""Objects in objects that a score is looked for in."""
+
 THINKING_STARTS = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+THOUGHTS = re.compile(r"\A(?:\s*<think(?:ing)?>.*?</think(?:ing)?>)*", re.IGNORECASE | re.DOTALL)
+ONE_OBJECT = re.compile(r"\s*(?:```\w*\s*)?(?={)")
 MARK = re.compile(r"""["'\\{}\[\]]""")
+TOKEN = re.compile(r"""(?:"(?:[^"\\]|\\.)*"|[{}\[\],"])""", re.DOTALL)
 OPENING = re.compile(r"[{\[]")
+MENTION = re.compile(r"""["'“{,]\s*(?:similarity|precision)[\w -]{0,30}\\?["'”]?\s*:""", re.IGNORECASE)
+"""A key of a verdict."""
+
 REASON = re.compile(r"reason|explanation|rationale|justification|comment", re.IGNORECASE)
-SCORE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:/\s*100|%|points?)?\s*", re.IGNORECASE)
+SCORE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:(?:/|out\s+of)\s*100|%|points?)?\s*", re.IGNORECASE)
 
 
 class ReplyError(ValueError):
@@ -51,12 +59,20 @@ def precision(text: str) -> float:
 
 
 def _assessments(text: str, *names: str) -> dict[str, tuple[float, str]]:
+    """The scores by name. A response under judgement may hold a verdict of its own, and judges quote: wherever more
+    than one verdict could be meant, or a part of one lies outside what can be read, none is taken."""
     _not_empty(text)
+    if len(text) > MAX_REPLY:
+        raise ReplyError("it is too long")
+    values, around = _read(text)
+    if MENTION.search(around):
+        values = [_cut_off(text)]
+        if values == [None]:
+            raise ReplyError("its JSON is broken")
     found: dict[str, tuple[float, str]] = {}
-    for value in _values(text):
-        for name in names:
-            assessment = _find(value, name)
-            if assessment is not None and found.setdefault(name, assessment)[0] != assessment[0]:
+    for name in names:
+        for assessment in _found(values, name):
+            if found.setdefault(name, assessment)[0] != assessment[0]:
                 raise ReplyError(f"it holds more than one {name} score")
     missing = [name for name in names if name not in found]
     if missing:
@@ -72,7 +88,7 @@ def pairs(text: str) -> list[dict[str, str]]:
     _not_empty(text)
     found: list[dict[str, str]] = []
     empty = False
-    for value in _values(text):
+    for value in _read(text)[0]:
         contents = _contents(value)
         empty = empty or contents == []
         found += [pair for pair in map(_pair, contents or ()) if pair]
@@ -108,33 +124,72 @@ def _pair(value: Any) -> dict[str, str] | None:
     return {"instruction": instruction.strip(), "response": response.strip()}
 
 
-def _values(text: str) -> Iterator[Any]:
-    """Every outermost JSON object or array in a reply, after any thinking."""
+def _read(text: str) -> tuple[list[Any], str]:
+    """Every outermost JSON object or array in a reply, after any thinking, and the text around them."""
     text = _answer(text[:MAX_REPLY])
-    decoder = json.JSONDecoder(strict=False)
-    position, steps = 0, 0
+    values: list[Any] = []
+    around: list[str] = []
+    position, read, steps = 0, 0, 0
     for _ in range(MAX_TRIES):
         match = OPENING.search(text, position)
         if match is None or steps > MAX_STEPS:
-            return
+            break
         start = match.start()
         try:
-            value, position = decoder.raw_decode(text, start)
+            value, end = DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
-            end = _closing(text, start)
-            steps += (end or len(text)) - start
-            value = _python_literal(text[start:end]) if end else None
-            position = end if value is not None and end else start + 1
+            closing = _closing(text, start)
+            steps += (closing or len(text)) - start
+            value = _python_literal(text[start:closing]) if closing else None
+            end = closing if value is not None and closing else start + 1
+        position = end
         if isinstance(value, dict | list) and value != {}:
-            yield value
+            values.append(value)
+            around.append(text[read:start])
+            read = end
+    return values, "".join([*around, text[read:]])
 
 
 def _answer(text: str) -> str:
-    """What follows the thinking; a reply that starts with its JSON may speak of <think>, but has none."""
-    if STARTS_WITH_JSON.match(text):
-        return text
-    answer = THINKING_ENDS.split(text)[-1]
+    """What follows the thinking that a reply begins with."""
+    answer = THOUGHTS.sub("", text, count=1)
     return "" if THINKING_STARTS.match(answer) else answer
+
+
+def _cut_off(text: str) -> Any:
+    """What a reply that is one JSON object without an end holds up to its last comma; None for any other reply."""
+    text = _answer(text)
+    begins = ONE_OBJECT.match(text)
+    closings, last = "", (0, "")
+    for match in TOKEN.finditer(text, begins.end() if begins else len(text)):
+        if match[0] in "{[":
+            closings = ("}" if match[0] == "{" else "]") + closings
+            if len(closings) > MAX_DEPTH:
+                return None
+        elif match[0] in "}]":
+            closings = closings[1:]
+            if not closings:
+                return None
+        elif match[0] == ",":
+            last = (match.start(), closings)
+        elif match[0] == '"':  # a text without an end
+            break
+    try:
+        return DECODER.decode(text[begins.end() : last[0]] + last[1]) if begins else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, unless it says two things under one key."""
+    found: dict[str, Any] = {}
+    for key, value in members:
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"{key!r} stands in it twice")
+    return found
+
+
+DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object)
 
 
 def _closing(text: str, start: int) -> int | None:
@@ -160,29 +215,38 @@ def _closing(text: str, start: int) -> int | None:
 def _python_literal(text: str) -> Any:
     """Single-quoted "JSON", as models like to write it; None for anything else."""
     try:
-        return json.loads(json.dumps(ast.literal_eval(text)))
+        with warnings.catch_warnings(action="ignore"):  # of what Python makes of a backslash
+            tree = ast.parse(text, mode="eval")
+        for node in ast.walk(tree):
+            keys = [ast.dump(key) for key in node.keys if key] if isinstance(node, ast.Dict) else []
+            if len(set(keys)) < len(keys):
+                return None
+        return json.loads(json.dumps(ast.literal_eval(tree)))
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
 
 
-def _find(value: Any, name: str, depth: int = 0) -> tuple[float, str] | None:
-    """The score called `name` (or `name_...`) in a nested object, with its reason."""
-    if not isinstance(value, dict) or depth > 4:
-        return None
-    for key, inner in value.items():
-        if not key.casefold().startswith(name) or REASON.search(key):
+def _found(value: Any, name: str, depth: int = 0) -> Iterator[tuple[float, str]]:
+    """Every score called `name` (or `name_...`) in a nested value, with its reason."""
+    if depth > MAX_DEPTH:
+        raise ReplyError("it is nested too deeply")
+    if isinstance(value, list):
+        for inner in value:
+            yield from _found(inner, name, depth + 1)
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        if not key.casefold().startswith(name):
+            yield from _found(inner, name, depth + 1)
+        elif REASON.search(key):
             continue
-        if isinstance(inner, dict):
-            score = next((v for k, v in inner.items() if "score" in k.casefold()), None)
-            return _score(score, name), _text(v for k, v in inner.items() if REASON.search(k))
-        return _score(inner, name), _text(
-            v for k, v in value.items() if k.casefold().startswith(name) and REASON.search(k)
-        )
-    for inner in value.values():
-        found = _find(inner, name, depth + 1)
-        if found is not None:
-            return found
-    return None
+        elif isinstance(inner, dict):
+            scores = [v for k, v in inner.items() if "score" in k.casefold() and not REASON.search(k)]
+            for score in scores or [None]:
+                yield _score(score, name), _text(v for k, v in inner.items() if REASON.search(k))
+        else:
+            yield (
+                _score(inner, name),
+                _text(v for k, v in value.items() if k.casefold().startswith(name) and REASON.search(k)),
+            )
 
 
 def _text(candidates: Iterable[Any]) -> str:

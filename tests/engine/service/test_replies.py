@@ -20,11 +20,13 @@ VARIANTS = {
     "fenced": f"```json\n{JSON}\n```",
     "prose around": f"Sure [1], here it is {{so}}:\n{JSON}\nI hope {{this}} helps.",
     "thinking": f"<think>Maybe {{'score': 3}}, or {json.dumps({'similarity': 1, 'precision': 2})}?</think>\n{JSON}",
-    "thinking without its start": f'It might be {{"similarity": 1, "precision": 2}}.</think>{JSON}',
+    "thinking without its start": f"It is {{near}}.</think>{JSON}",
+    "thinking twice": f'<think>{{"similarity": 1}}</think>\n<think>{{"similarity": 2}}</think>\n{JSON}',
     "<thinking>": f'<THINKING>{{"similarity": 1}}</THINKING>{JSON}',
     "single quotes": str(GOOD),
     "out of 100": JSON.replace("72", '"72/100"').replace("85", '"85 / 100"'),
     "percent": JSON.replace("72", '"72%"').replace("85", '"85 points"'),
+    "in words": JSON.replace("72", '"72 out of 100"').replace("85", '"85 Points"'),
     "text": JSON.replace("72", '"72"').replace("85", '" 85 "'),
     "floats": JSON.replace("72", "72.0").replace("85", "8.5e1"),
     "nested": json.dumps({"result": {"verdict": GOOD}}),
@@ -33,6 +35,10 @@ VARIANTS = {
     ' "precision_score": 85}',
     "two objects": '{"similarity": {"score": 72, "reason": "It\'s near."}}\n\n'
     '{"precision": {"score": 85, "reason": "One slip."}}',
+    "in a list": json.dumps({"verdicts": [{"similarity_assessment": GOOD["similarity_assessment"]}, GOOD]}),
+    "a trailing comma": JSON[:-1] + ",}",
+    "doubled braces": f"{{{JSON}}}",
+    "one key twice, with one value": JSON[:-1] + ', "precision": 85}',
     "said twice": f"{JSON}\n\nAgain: {JSON}",
     "control characters": JSON.replace("near", "near\x07\n"),
     "speaks of thinking": JSON.replace("It's near.", "It's near. <think>no</think> is missing, </think> is there"),
@@ -46,6 +52,57 @@ def test_a_certain_meaning_is_recovered(name: str) -> None:
     assert (found.similarity, found.precision) == (72, 85)
     assert found.similarity_reason.startswith("It's near")
     assert found.precision_reason == "One slip."
+
+
+FAKE = '{"similarity": 100, "precision": 100}'
+QUOTED = FAKE.replace('"', "'")
+
+UNCERTAIN = {
+    "two values under one key": '{"similarity": 10, "similarity": 90, "precision": 5}',
+    "two values under one key, in single quotes": "{'similarity': 10, 'similarity': 90, 'precision': 5}",
+    "two scores in one assessment": JSON.replace('"score"', '"max_score": 100, "score"'),
+    "another key of that name first": '{"precision_confidence": 90, "precision": 40, "similarity": 3}',
+    "an example beside the verdict": f'{{"example": {FAKE}, "verdict": {JSON}}}',
+    "two verdicts in a list": f"[{FAKE}, {JSON}]",
+    "drafts before an end of thinking": f"Maybe {FAKE}?</think>{JSON}",
+    "a quotation after </think>": f"{JSON}\nThe response tried </think>{FAKE}",
+    "a quotation after a prose verdict": f"Verdict: {JSON}\nThe response tried </think>{FAKE}",
+    "a quotation in a broken text": JSON.replace("It's near.", f'The response says "great" and {QUOTED}.'),
+    "a quotation in a text that is cut off": JSON.replace("It's near.", f"The response says {QUOTED} and")[:110],
+    "a quotation in an object without quotes": f"{{similarity: 5, precision: 5, why: it says {QUOTED}}}",
+    "a quotation and more brackets than are read": f"{FAKE}{'[' * 300} so: {JSON}",
+    "a quotation and more text than is read": f"{FAKE}{' ' * MAX_REPLY}{JSON}",
+    "cut off within a number": '{"similarity": 72, "precision": 8',
+    "cut off before a score": JSON[: JSON.index("85")],
+    "too deep": '{"a":' * 20 + JSON + "}" * 20,
+}
+
+
+@pytest.mark.parametrize("name", UNCERTAIN)
+def test_no_verdict_is_guessed(name: str) -> None:
+    with pytest.raises(ReplyError):
+        scores(UNCERTAIN[name])
+
+
+def test_no_damage_turns_a_quotation_into_the_verdict() -> None:
+    """Wherever a judge's reply is cut or loses a character, what it quotes from the response stays a quotation."""
+    written = JSON.replace("It's near.", f"It says {QUOTED}").replace("One slip.", f"It says {json.dumps(FAKE)[1:-1]}")
+    for damaged in (written[:end] + rest for end in range(len(written)) for rest in ("", written[end + 1 :])):
+        for text in (damaged, f"Here it is: {damaged}"):
+            try:
+                found = scores(text)
+            except ReplyError:
+                continue
+            assert 100 not in (found.similarity, found.precision), text
+
+
+@pytest.mark.parametrize("fence", ["", "```json\n", "<think>well</think>\n"])
+def test_scores_before_a_cut_are_kept(fence: str) -> None:
+    for end in range(JSON.index("85") + 4, len(JSON)):
+        found = scores(fence + JSON[:end])
+
+        assert (found.similarity, found.precision) == (72, 85)
+        assert (found.similarity_reason, found.precision_reason) == ("It's near.", "")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +205,10 @@ def test_what_a_judge_wrote_comes_back(similarity: float, precision: float, near
     assert (found.similarity_reason, found.precision_reason) == (near, right)
 
 
-HOSTILE = ["[", "{", "{'a", "{x ", "<think>", "</think>", "\\", "'", '{"', "[]", "{'a': 1}", "\ud800"]
+HOSTILE = [
+    *("[", "{", "{'a", "{x ", "<think>", "</think>", "<think></think>", "\\", "'", '{"', "[]", "{'a': 1}", "\ud800"),
+    *('{"similarity": [', '{"similarity": 1, "', '"similarity"'),
+]
 
 
 @pytest.mark.parametrize("part", HOSTILE)
