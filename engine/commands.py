@@ -82,6 +82,11 @@ def send(path: Path, command: Command | Label | Choice) -> None:
     jsonl.append(path, [asdict(command)])
 
 
+def size(path: Path) -> int:
+    """The bytes of what was said so far: where they are the same, nothing new was."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def read(path: Path) -> list[Command]:
     """All commands so far, oldest first; lines of another form are passed over."""
     return _read(path, _COMMAND)

@@ -42,7 +42,9 @@ async def migrate(worker: Worker) -> RunFinished:
     while decision.outcome == "continue":
         number = decision.round
         if number > 0 and manifest(_synthesis(worker, number)) is None:
-            decision, answer = await worker.approval(decision, partial(_decide, worker, number))
+            decision, answer = await worker.approvals.another_round(
+                decision, partial(_decide, worker, number), worker.settings.synthesis.pairs_per_round
+            )
             if answer is None:
                 continue
             if answer.kind == "reject":
@@ -66,7 +68,7 @@ async def _look(worker: Worker, number: int) -> None:
     written = manifest(_synthesis(worker, number))
     trained = manifest(worker.run.round(number + 1) / "finetune")
     if worker.settings.synthesis.review and written is not None and trained is None:
-        await worker.look(number, written.counts["accepted"])
+        await worker.approvals.look(number, written.counts["accepted"])
 
 
 async def _finetune(worker: Worker, number: int) -> None:

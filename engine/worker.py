@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from engine import check, commands, jsonl, loop
+from engine.approvals import Approvals
 from engine.caps import Caps, changes
-from engine.commands import Command
 from engine.errors import InputError, LlamaDuoError, StageError
 from engine.events import (
-    ApprovalGiven,
-    ApprovalRequested,
     BudgetChanged,
     BudgetUsedUp,
     Emit,
@@ -47,7 +45,6 @@ from engine.service.cache import open_cache
 from engine.service.client import Client, Usage
 from engine.service.ledger import Ledger
 from engine.stages.child import FINAL, explain
-from engine.verdict import Decision
 
 HEARTBEAT_S = 2.0
 POLL_S = 0.25
@@ -58,19 +55,29 @@ default of 300,000 makes matrix products some ten times slower, and on idle ones
 CALLS_HOME_S = 10.0
 """How long a stop waits for calls on their way."""
 
+RESERVE = ".reserve"
+RESERVE_BYTES = 256 * 1024
+"""Kept free of other files: the room in which a full disk is recorded."""
+
 SERVICE_STAGES = ("judge", "synthesize", "teacher")
 EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
 
 
 class Worker:
-    """What the loop works with: settings, service, stages as children, events, approvals."""
+    """What the loop works with: settings, service, stages as children, events, people's answers."""
 
     def __init__(self, run: Run, *, yes: bool) -> None:
         self.run = run
         self.settings = run.settings()
         self.prompts = prompts.load(self.settings.judge.prompts)
         self.client: Client
-        self._approve = yes or self.settings.loop.approval == "auto"
+        self.approvals = Approvals(
+            run,
+            given=yes or self.settings.loop.approval == "auto",
+            emit=self.emit,
+            wait_for=self._wait_for,
+            budget_left=lambda: self.budget_left,
+        )
         self._events = EventLog(run.events_file)
         before = run.status()
         self._cached_before = before.cached_calls
@@ -162,71 +169,6 @@ class Worker:
             hint = "if memory ran out, lower finetune.batch_size or max_length; then resume, nothing is lost"
             raise StageError(f"the {name} process was ended {cause}", hint)
         return done
-
-    async def approval(self, decision: Decision, again: Callable[[], Decision]) -> tuple[Decision, Command | None]:
-        """The answer to "may another round be paid for?", waited for as long as it takes.
-
-        Reviews that come meanwhile count: `again` decides anew, and where that leaves nothing to pay for there is no
-        answer.
-        """
-        another = decision.next
-        pairs = another.pairs if another else self.settings.synthesis.pairs_per_round
-        answer = commands.answer(self.run.commands_file, decision.round)
-        if answer is None and self._approve:
-            answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
-        if answer is None:
-            self._wait_for("approval", round=decision.round)
-            decision, answer = await self._answer(decision, again, pairs)
-            self._wait_for("")
-        if answer is None:
-            return decision, None
-        answer = replace(answer, pairs=answer.pairs or pairs)
-        self.emit(
-            ApprovalGiven(
-                round=decision.round, approved=answer.kind == "approve", pairs=answer.pairs or pairs, command=answer.id
-            )
-        )
-        return decision, answer
-
-    async def _answer(
-        self, decision: Decision, again: Callable[[], Decision], pairs: int
-    ) -> tuple[Decision, Command | None]:
-        asked: str = ""
-        seen: tuple[int, float | None] | None = None
-        while True:
-            size = self.run.commands_file.stat().st_size if self.run.commands_file.exists() else 0
-            if (size, self._budget_usd) != seen:
-                seen = (size, self._budget_usd)
-                answer = commands.answer(self.run.commands_file, decision.round)
-                if answer is not None:
-                    return decision, answer
-                decision = again()
-                if decision.outcome != "continue":
-                    return decision, None
-            if decision.reason != asked:
-                asked, another = decision.reason, decision.next
-                cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
-                self.emit(
-                    ApprovalRequested(round=decision.round, reason=asked, pairs=pairs, cost_usd=cost, seconds=seconds)
-                )
-            await asyncio.sleep(POLL_S)
-
-    async def look(self, round_: int, pairs: int) -> None:
-        """Wait until somebody has looked at the pairs that a round wrote, for as long as it takes."""
-        file = self.run.commands_file
-        seen = commands.answer(file, round_, ("train",))
-        if self._approve or seen is not None:
-            return
-        self._wait_for("look", round=round_)
-        reason = "The new pairs wait for a person's look before they are trained on."
-        self.emit(
-            ApprovalRequested(round=round_, stage="synthesize", reason=reason, pairs=pairs, cost_usd=None, seconds=None)
-        )
-        while seen is None:
-            await asyncio.sleep(POLL_S)
-            seen = commands.answer(file, round_, ("train",))
-        self._wait_for("")
-        self.emit(ApprovalGiven(round=round_, stage="synthesize", approved=True, pairs=pairs, command=seen.id))
 
     async def work(self) -> int:
         """Carry the run to its end; the exit status is the command's."""
@@ -369,8 +311,7 @@ class Worker:
         read = 0
         while True:
             await asyncio.sleep(POLL_S)
-            size = self.run.commands_file.stat().st_size if self.run.commands_file.exists() else 0
-            if size == read:
+            if (size := commands.size(self.run.commands_file)) == read:
                 continue
             read = size
             sent = commands.read(self.run.commands_file)
@@ -406,14 +347,10 @@ class Worker:
             return "paused"
         return "waiting" if self._waits_for else "running"
 
-    def _wait_for(self, what: str, **changes: object) -> None:
-        """Show that the work waits for approval or for budget, or for nothing any more."""
+    def _wait_for(self, what: str, round_: int | None = None) -> None:
+        """Show that the work waits for approval, a look or budget, or for nothing any more."""
         self._waits_for = what
-        self._show(state=self._state(), waits_for=what, **changes)
-
-
-RESERVE = ".reserve"
-RESERVE_BYTES = 256 * 1024
+        self._show(state=self._state(), waits_for=what, round=self._status.round if round_ is None else round_)
 
 
 @asynccontextmanager

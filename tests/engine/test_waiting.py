@@ -54,7 +54,8 @@ class Waiting:
         self.worker = Worker(run, yes=False)
         loop._decide(self.worker, 0)
         self.decision = loop._decide(self.worker, 1)
-        self.answer = asyncio.create_task(self.worker.approval(self.decision, partial(loop._decide, self.worker, 1)))
+        again = partial(loop._decide, self.worker, 1)
+        self.answer = asyncio.create_task(self.worker.approvals.another_round(self.decision, again, pairs=12))
 
     async def hears(self, event: type[Event]) -> Event:
         """The next event of this type."""
