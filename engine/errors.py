@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class LlamaDuoError(Exception):
     """What stops a command or a run, in words for the user.
@@ -21,6 +26,17 @@ class InputError(LlamaDuoError):
     """Bad usage, settings or input data: nothing was started, the user can mend it."""
 
     exit_status = 2
+
+
+class DamagedError(LlamaDuoError, ValueError):
+    """A file of a run directory is not as it was written."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        lost = "the folder it is in" if path.suffix == ".jsonl" else "it"
+        super().__init__(
+            f"{path}: is damaged: {what}",
+            f"put it back from a copy; or remove {lost} and resume: what is missing is made anew",
+        )
 
 
 class StageError(LlamaDuoError):

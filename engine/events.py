@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engine import jsonl
+from engine import jsonl, records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,13 +223,10 @@ def to_row(event: Event) -> dict[str, Any]:
 def from_row(row: dict[str, Any]) -> Event | None:
     """The event of a JSON object; None for a kind that this version doesn't know.
 
-    Fields of a newer version are left out.
+    Fields of a newer version are left out. Raises ValueError where a field is missing or of another type.
     """
-    event = KINDS.get(row.get("kind", ""))
-    if event is None:
-        return None
-    known = {field.name for field in dataclasses.fields(event)}
-    return event(**{key: value for key, value in row.items() if key in known})
+    event = KINDS.get(str(row.get("kind")))
+    return None if event is None else records.build(event, row)
 
 
 class EventLog:
@@ -238,7 +235,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seq = max((row["seq"] for row in jsonl.read(path)), default=0)
+        self._seq = max(map(_seq, jsonl.lines(path)), default=0)
 
     @property
     def last_seq(self) -> int:
@@ -269,5 +266,32 @@ class EventReader:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
-        parsed = (from_row(json.loads(line)) for line in whole.splitlines() if line.strip())
+        parsed = (_event(line) for line in whole.splitlines() if line.strip())
         return [event for event in parsed if event is not None]
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of a line; a damaged one is told in its place, for what comes after it still counts."""
+    try:
+        return from_row(_row(line))
+    except ValueError:
+        return Log(level="warning", message="a damaged line of events.jsonl is left out")
+
+
+def _seq(line: bytes) -> int:
+    """The number of a line, 0 for a damaged one."""
+    try:
+        seq = _row(line).get("seq")
+    except ValueError:
+        return 0
+    return seq if isinstance(seq, int) else 0
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(row, dict):
+        raise ValueError("no object")
+    return row

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.errors import DamagedError
+
 Row = dict[str, Any]
 
 
@@ -34,8 +36,9 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """The rows of a JSONL file that we wrote, as far as its lines are whole."""
-    return map(json.loads, lines(path))
+    """The rows of a JSONL file that we wrote, as far as its lines are whole. Raises DamagedError at other lines."""
+    for number, line in enumerate(lines(path), start=1):
+        yield _object(line, path, f"line {number} is no JSON object")
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
@@ -59,12 +62,22 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     replace(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode)
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file, or None where there is no file."""
+def read_json(path: Path) -> Row | None:
+    """The object of a JSON file, or None where there is no file. Raises DamagedError where it holds no object."""
     try:
-        return json.loads(path.read_bytes())
+        return _object(path.read_bytes(), path, "it holds no JSON object")
     except FileNotFoundError:
         return None
+
+
+def _object(text: bytes, path: Path, otherwise: str) -> Row:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError(path, otherwise)
+    return value
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:

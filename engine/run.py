@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from engine import jsonl
-from engine.errors import InputError, LlamaDuoError
+from engine import jsonl, records
+from engine.errors import DamagedError, InputError, LlamaDuoError
 
 if TYPE_CHECKING:
     from engine.config import Migration
@@ -153,21 +153,24 @@ class Run:
         return config.load(self.settings_file)
 
     def status(self) -> Status:
-        """The status as last written; fields of a newer version are left out."""
-        row = jsonl.read_json(self.status_file)
-        if row is None:
-            return Status()
-        known = {key: value for key, value in row.items() if key in Status.__dataclass_fields__}
-        for key in ("process", "child"):
-            known[key] = Process(**row[key]) if row.get(key) else None
-        return Status(**known)
+        """The status as last written; raises DamagedError where it is none."""
+        with _undamaged(self.status_file):
+            row = jsonl.read_json(self.status_file) or {}
+            made = {key: records.build(Process, row[key]) for key in ("process", "child") if row.get(key)}
+            status = records.build(Status, {**row, **made})
+            if status.state not in STATES:
+                raise ValueError("its state is unknown")
+            return status
 
     def write_status(self, status: Status) -> None:
         jsonl.write_json(self.status_file, asdict(status), mode=0o600)
 
     def decisions(self) -> list[dict[str, Any]]:
-        """The decisions so far, by round."""
-        rows = [jsonl.read_json(path) for path in self.folder.glob("round-*/decision.json")]
+        """The decisions so far, by round; raises DamagedError where one has no round or no scores."""
+        rows = []
+        for path in self.folder.glob("round-*/decision.json"):
+            with _undamaged(path):
+                rows.append(_decision(jsonl.read_json(path)))
         return sorted(rows, key=lambda row: int(row["round"]))
 
 
@@ -255,6 +258,26 @@ def _end_orphan(child: Process | None) -> None:
             psutil.wait_procs([process], timeout=10)
 
 
+def _decision(row: dict[str, Any] | None) -> dict[str, Any]:
+    """A decision as readers take it for granted."""
+    if row is None or not isinstance(row.get("round"), int) or not isinstance(row.get("reason"), str):
+        raise ValueError("no decision")
+    for score in ("precision", "similarity"):
+        if not isinstance(row.get(score), dict) or not isinstance(row[score].get("mean"), float | int):
+            raise ValueError(f"no {score}")
+    return row
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DamagedError:
+        raise
+    except ValueError as error:
+        raise DamagedError(path, str(error)) from None
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
@@ -284,8 +307,10 @@ class Manifest:
 
 def manifest(folder: Path) -> Manifest | None:
     """The manifest of a stage's folder, None while it isn't complete."""
-    row = jsonl.read_json(folder / "manifest.json")
-    return None if row is None else Manifest(**row)
+    path = folder / "manifest.json"
+    row = jsonl.read_json(path)
+    with _undamaged(path):
+        return None if row is None else records.build(Manifest, row)
 
 
 def begin(folder: Path, settings: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from engine.errors import DamagedError
 from engine.run import Run, Status, all_runs
 from llamaduo_tui.scores import interval
 
@@ -52,7 +53,7 @@ class Listing:
                 entries.append(self._entry(run))
             except FileNotFoundError:  # deleted while we look
                 continue
-            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            except (OSError, DamagedError):
                 entries.append(Entry(run, UNREADABLE, run.folder.stat().st_mtime))
         return sorted(entries, key=lambda entry: not entry.waits)
 

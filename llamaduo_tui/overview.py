@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import run as runs
-from engine.errors import InputError
+from engine.errors import DamagedError, InputError
 from engine.run import Run, Status
 from llamaduo_tui import words
 from llamaduo_tui.text import one_line
@@ -35,7 +35,7 @@ def row(run: Run) -> dict[str, Any]:
     try:
         status, decisions = run.status(), run.decisions()
         state = status.seen(time.time())
-    except (OSError, ValueError, TypeError):
+    except (OSError, DamagedError):
         status, decisions, state = Status(), [], "unreadable"
     return {
         "run": run.name,

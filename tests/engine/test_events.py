@@ -12,6 +12,15 @@ EVENTS = [
     StageProgress(done=1, total=2, unit="steps", stage="finetune", round=1),
     RunFinished(state="reached", reason="🦙"),
 ]
+SAMPLES: dict[str, object] = {
+    "str": "<text>",
+    "int": 7,
+    "float": 0.5,
+    "bool": True,
+    "dict[str, Any]": {"a": [1]},
+    "float | None": None,
+    "int | None": 2,
+}
 
 
 def write(path: Path) -> list[Event]:
@@ -22,7 +31,7 @@ def write(path: Path) -> list[Event]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_comes_back_from_its_row(kind: str) -> None:
     event = KINDS[kind]
-    needed = {f.name: f"<{f.name}>" for f in dataclasses.fields(event) if f.default is dataclasses.MISSING}
+    needed = {f.name: SAMPLES[str(f.type)] for f in dataclasses.fields(event) if f.default is dataclasses.MISSING}
     made = event(**needed, seq=3, time=1.5, round=2, stage="judge")
 
     row = to_row(made)
@@ -36,6 +45,29 @@ def test_what_a_newer_version_wrote() -> None:
 
     assert from_row(row | {"kind": "run.dreamt"}) is None
     assert from_row(row | {"colour": "red"}) == EVENTS[0]
+
+
+@pytest.mark.parametrize("wrong", [{"level": 5}, {"message": None}, {"seq": "9"}, {"time": {}}])
+def test_fields_of_another_type_make_no_event(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is of another type"):
+        from_row(to_row(EVENTS[0]) | wrong)
+    with pytest.raises(ValueError, match="'message'"):
+        from_row({"kind": "log", "level": "info"})
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"\xff\x00", b"[1]", b"null", b'"x"', b"[" * 100_000, b'{"kind":"log","message":{}}', b"{"]
+)
+def test_a_damaged_line_costs_no_other(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    first, *others = write(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], damaged + b"\n", *lines[1:]]))
+
+    read = EventReader(path).read_new()
+    assert [read[0], *read[2:]] == [first, *others]
+    assert isinstance(read[1], Log) and "damaged" in read[1].message
+    assert EventLog(path).last_seq == 3
 
 
 def test_numbers_go_on_without_a_gap(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_names_tell_no_dev_text() -> None:
     assert {group.name for group in mixed.kinds} == {"billing", "bug", "other"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["", "a", "b", "c\nd"])), min_size=1, max_size=25),
     st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["", "a", "b", "e"])), min_size=1, max_size=25),

@@ -12,7 +12,7 @@ points = st.lists(st.floats(1, 100), min_size=1, max_size=25)
 risks = st.floats(0.01, 0.4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(points, risks, st.integers(0, 99))
 def test_an_interval_holds_its_mean_and_stays_within_the_range(values: list[float], risk: float, seed: int) -> None:
     found = interval(values, risk, seed)
@@ -21,7 +21,7 @@ def test_an_interval_holds_its_mean_and_stays_within_the_range(values: list[floa
     assert found == interval(values, risk, seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(points, st.data())
 def test_higher_scores_never_lower_an_interval(values: list[float], data: st.DataObject) -> None:
     raised = [data.draw(st.floats(value, 100)) for value in values]
@@ -30,7 +30,7 @@ def test_higher_scores_never_lower_an_interval(values: list[float], data: st.Dat
     assert after.mean >= before.mean and after.low >= before.low and after.high >= before.high
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(points)
 def test_being_surer_takes_a_wider_interval(values: list[float]) -> None:
     narrow, wide = interval(values, 0.4, 3), interval(values, 0.01, 3)
@@ -38,7 +38,7 @@ def test_being_surer_takes_a_wider_interval(values: list[float]) -> None:
     assert wide.low <= narrow.low and narrow.high <= wide.high
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(-99, 99), min_size=5, max_size=25))
 def test_turned_around_the_bounds_change_places(values: list[float]) -> None:
     found, turned = interval(values, 0.1, 5, DIFFERENCES), interval([-value for value in values], 0.1, 5, DIFFERENCES)

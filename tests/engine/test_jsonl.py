@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import jsonl
+from engine.errors import DamagedError
 
 ROWS = [{"id": 1, "text": "ünï\u2028\n\r\x00"}, {"id": 2, "text": "\ud800 half"}, {"id": 3, "text": "🦙" * 50}]
 
@@ -53,6 +54,17 @@ def test_a_torn_line_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
 def test_no_file_has_no_rows(tmp_path: Path) -> None:
     assert list(jsonl.read(tmp_path / "none.jsonl")) == []
     assert jsonl.read_json(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff", b"[1]", b"null", b"[" * 100_000, b'{"a":'])
+def test_what_is_no_object_is_damaged(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(DamagedError, match=r"a\.json: is damaged: it holds no JSON object"):
+        jsonl.read_json(path)
+    path.write_bytes(b"{}\n" + text + b"\n")
+    with pytest.raises(DamagedError, match="line 2 is no JSON object"):
+        list(jsonl.read(path))
 
 
 def test_writers_take_turns(tmp_path: Path) -> None:

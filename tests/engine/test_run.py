@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine import jsonl
-from engine.errors import InputError, LlamaDuoError
+from engine.errors import DamagedError, InputError, LlamaDuoError
 from engine.run import STALE_AFTER_S, Manifest, Process, Run, Status, all_runs, create, find, finish, lock, manifest
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -115,7 +115,9 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
 
 def test_decisions_come_by_round(run: Run) -> None:
     for number in (100, 2, 11, 0):
-        jsonl.write_json(run.decision_file(number), {"round": number})
+        score = {"mean": 50.0}
+        row = {"round": number, "reason": "", "precision": score, "similarity": score}
+        jsonl.write_json(run.decision_file(number), row)
 
     assert [row["round"] for row in run.decisions()] == [0, 2, 11, 100]
 
@@ -140,6 +142,32 @@ def test_a_status_comes_back(run: Run) -> None:
 
     assert run.status() == status
     assert me.alive
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"state": "\\u001b[2J"}', '{"process": 7}', '{"process": {"pid": 1}}', '{"round": "1"}']
+)
+def test_a_status_that_is_none(run: Run, text: str) -> None:
+    run.status_file.write_text(text)
+    with pytest.raises(DamagedError, match=r"status\.json: is damaged"):
+        run.status()
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"round": 1e400}', '{"round": 1, "reason": "", "precision": 5, "similarity": {}}']
+)
+def test_a_decision_that_is_none(run: Run, text: str) -> None:
+    run.round(1).mkdir()
+    run.decision_file(1).write_text(text)
+    with pytest.raises(DamagedError, match=r"decision\.json: is damaged"):
+        run.decisions()
+
+
+def test_a_manifest_that_is_none(run: Run) -> None:
+    run.coverage.mkdir()
+    (run.coverage / "manifest.json").write_text('{"stage": "coverage"}')
+    with pytest.raises(DamagedError, match="missing"):
+        manifest(run.coverage)
 
 
 def test_a_process_is_told_from_a_later_one_with_its_pid() -> None:

@@ -202,7 +202,7 @@ _EDITS = st.fixed_dictionaries({}, optional={key: st.none() | value for key, val
 _FILES = [SMALL, template.render(preset={"coverage": {"source": "a"}, "service": {"model": "sandbox"}})]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.sampled_from(_FILES), changes=_EDITS)
 def test_load_edit_save_gives_the_edited_settings(tmp_path: Path, text: str, changes: dict[str, Any]) -> None:
     changes = {key: value for key, value in changes.items() if (key, value) != ("service.model", None)}
@@ -220,7 +220,7 @@ def test_load_edit_save_gives_the_edited_settings(tmp_path: Path, text: str, cha
     assert all(line in file.read_bytes().decode().splitlines() for line in comments)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=_EDITS)
 def test_an_edit_and_its_reverse_give_the_text_again(changes: dict[str, Any]) -> None:
     edits = {tuple(key.split(".")): value for key, value in changes.items() if value is not None}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.coverage.duplicates import NearDuplicates, comparable_text, jaccard, signatures
@@ -37,7 +37,6 @@ def similarity(one: str, other: str) -> float:
     return jaccard(shingles.row(0), shingles.row(1))
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="aBcDé东ß!? +\n", max_size=60))
 def test_case_and_white_space_make_no_other_prompt(text: str) -> None:
     assert Texts(text).twin_of("  " + text.lower().replace(" ", "\n\t") + "\n") == text

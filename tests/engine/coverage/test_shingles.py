@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.coverage.shingles import REACH, Rows, Words
@@ -15,7 +15,6 @@ def sets(rows: Rows) -> list[set[int]]:
     return [set(rows.row(number).tolist()) for number in range(len(rows.starts) - 1)]
 
 
-@settings(deadline=None)
 @given(texts)
 def test_a_text_has_the_same_hashes_alone_and_among_others(found: list[str]) -> None:
     together = Words(found)
@@ -26,7 +25,6 @@ def test_a_text_has_the_same_hashes_alone_and_among_others(found: list[str]) -> 
         assert together.counts[number] == alone.counts[0] >= 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([f"w{number}" for number in range(40)]), min_size=1, max_size=30))
 def test_the_hashes_stand_for_words_and_pairs(words: list[str]) -> None:
     made = Words([" ".join(words)])

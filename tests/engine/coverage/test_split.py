@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import Split
@@ -29,7 +29,6 @@ def sides(parts: Splits) -> dict[str, str]:
     return {pair.id: name for name, part in parts._asdict().items() for pair in part}
 
 
-@settings(deadline=None)
 @given(categories, shares)
 def test_every_pair_is_in_one_split_and_in_order(found: list[str], shared: Split) -> None:
     rows = pairs(found)
@@ -39,7 +38,6 @@ def test_every_pair_is_in_one_split_and_in_order(found: list[str], shared: Split
     assert parts.dev and parts.test and parts.train
 
 
-@settings(deadline=None)
 @given(categories.filter(lambda found: len(found) >= 12), shares)
 def test_shares_hold_over_all_and_within_each_category(found: list[str], shared: Split) -> None:
     parts = split(pairs(found), shared)
@@ -67,7 +65,6 @@ def test_nothing_but_tiny_categories_still_fills_every_split() -> None:
     assert [len(part) for part in parts] == [24, 8, 8]
 
 
-@settings(deadline=None)
 @given(st.integers(20, 200), st.integers(0, 5))
 def test_a_row_that_is_added_moves_next_to_no_other(count: int, seed: int) -> None:
     rows = pairs([("billing", "bug", "access")[(n * 7 + seed) % 3] for n in range(count)])

@@ -14,7 +14,7 @@ from engine.sandbox import tickets
 DEMO = Path(tickets.__file__).parents[1] / "demo"
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(st.integers(min_value=0))
 def test_answers_every_ticket_that_it_writes(seed: int) -> None:
     instruction, response = tickets.write_ticket(random.Random(seed))

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.service.budget import Budget, Shortage
@@ -22,7 +22,6 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-@settings(deadline=None)
 @given(cap=caps, most_calls=st.none() | st.integers(0, 20), spent=st.floats(0, 5), wanted=calls)
 def test_the_caps_are_never_passed(
     cap: float | None, most_calls: int | None, spent: float, wanted: list[tuple[float, float, int]]

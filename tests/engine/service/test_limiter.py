@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.service import limiter as module
@@ -67,7 +67,6 @@ def most_in_a_window(amounts: Sent, rate: float) -> float:
     return worst
 
 
-@settings(deadline=None)
 @given(
     rpm=st.none() | st.integers(1, 600),
     tpm=st.none() | st.integers(60, 60_000),

@@ -28,7 +28,7 @@ def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> 
     assert found.precision.mean == found.similarity.mean == 13.75
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(prompts, prompts)
 def test_there_and_back_change_places(before: list[PromptScore], after: list[PromptScore]) -> None:
     there, back = changes(0, before, after, 0.1, 1), changes(0, after, before, 0.1, 1)
@@ -41,7 +41,7 @@ def test_there_and_back_change_places(before: list[PromptScore], after: list[Pro
         assert changes_from_row(asdict(there)) == there
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(prompts, prompts)
 def test_a_gap_is_that_of_the_prompts_of_both(teacher: list[PromptScore], local: list[PromptScore]) -> None:
     found = gaps(teacher, local, 0.1, 1)
