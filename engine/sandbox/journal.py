@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
 
 from engine import jsonl
-from engine.errors import InputError, LlamaDuoError
+from engine.errors import DamagedError, InputError, LlamaDuoError
 
 
 class Journal:
@@ -28,7 +27,7 @@ class Journal:
             for row in jsonl.read(path):
                 self._count(row["event"], row["hash"], row["status"])
             jsonl.append(path, [])
-        except (json.JSONDecodeError, KeyError, TypeError):
+        except (DamagedError, KeyError, TypeError):
             raise InputError(f"{path}: is no log of the sandbox", "name another file, or none") from None
         except OSError as error:
             raise LlamaDuoError(f"{path}: cannot be written: {error.strerror}", "name a file you can write") from None
