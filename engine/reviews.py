@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist, fmean, variance
+from statistics import NormalDist, covariance, fmean, variance
 from typing import Any, NamedTuple
 
 from engine.commands import Label
@@ -21,6 +21,11 @@ LEAST_REVIEWS = 10
 
 LOW_KAPPA = 0.6
 """Agreement below "substantial" (Landis & Koch, Biometrics 33, 1977)."""
+
+FAR = 5.0
+"""Points between judge and person, on average, from which a low kappa is a warning. Where nearly all scores are alike,
+a few small differences make kappa low (Feinstein & Cicchetti, J. Clin. Epidemiol. 43, 1990); and no mean is further off
+than this."""
 
 LEAST_LABELS = 30
 """Prompts with scores by people for a corrected mean: its interval is that of the normal distribution, which the mean
@@ -103,7 +108,8 @@ def reviews(
     people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
     opinions = [label.agrees for key, label in given.items() if not judge[key].contract]
     beside = [key for key in people if not judge[key].contract]
-    kappas = [_kappa([(judge[key][part], people[key][part]) for key in beside]) for part in (0, 1)]
+    pairs = [[(judge[key][part], people[key][part]) for key in beside] for part in (0, 1)]
+    kappas = [_kappa(both) for both in pairs]
     here = _prompt_means({key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without})
     corrections = _by_prompt({key: said for key, said in people.items() if key[0] == round_}, judge)
     others = [scores for id_, scores in here.items() if id_ not in corrections]
@@ -119,16 +125,18 @@ def reviews(
         len(beside),
         kappas[0],
         kappas[1],
-        _warning(opinions, [value for value in kappas if value is not None], len(beside)),
+        _warning(opinions, pairs),
         len(corrections),
         corrected[0],
         corrected[1],
     )
 
 
-def _warning(opinions: Sequence[bool | None], kappas: Sequence[float], scored: int) -> str:
-    if kappas and min(kappas) < LOW_KAPPA:
-        return f"judge and reviewers agree too little (kappa {min(kappas):.2f} over {scored} reviews)"
+def _warning(opinions: Sequence[bool | None], pairs: Sequence[list[tuple[float, float]]]) -> str:
+    far = [both for both in pairs if both and fmean(abs(judge - person) for judge, person in both) >= FAR]
+    low = min((value for both in far if (value := _kappa(both)) is not None), default=1.0)
+    if low < LOW_KAPPA:
+        return f"judge and reviewers agree too little (kappa {low:.2f} over {len(far[0])} reviews)"
     against = opinions.count(False)
     if len(opinions) >= LEAST_REVIEWS and 2 * against > len(opinions):
         return f"reviewers disagree with the judge on {against} of {len(opinions)} responses"
@@ -155,16 +163,20 @@ def kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
 def estimate(reviewed: Sequence[tuple[float, float]], judged_only: Sequence[float], risk: float) -> Interval:
     """The mean that people would give, from (judge, person) on some prompts and the judge alone on the others.
 
-    Prediction-powered inference (Angelopoulos et al., Science 382, 2023): the judge's mean on the others, plus by how
-    much it was off on average where people looked; their own mean where they looked everywhere. Bounds at `risk`, each.
+    Prediction-powered inference (Angelopoulos et al., Science 382, 2023), tuned to lean on the judge only as far as
+    that narrows the bounds (Angelopoulos, Duchi & Zrnic, arXiv 2311.01453): people's mean, plus `lean` times what the
+    judge gave the others beyond these; with a judge who is of no use, or with no others, people's mean. Bounds at
+    `risk`, each.
     """
-    corrections = [person - judge for judge, person in reviewed]
-    if len(judged_only) < 2:
-        people = [person for _, person in reviewed]
-        mean, spread = fmean(people), sqrt(variance(people) / len(people))
-    else:
-        mean = fmean(judged_only) + fmean(corrections)
-        spread = sqrt(variance(judged_only) / len(judged_only) + variance(corrections) / len(corrections))
+    judge, people = [ours for ours, _ in reviewed], [theirs for _, theirs in reviewed]
+    all_judged = variance([*judge, *judged_only])
+    lean = 0.0
+    if judged_only and all_judged:
+        best = covariance(judge, people) / all_judged / (1 + len(reviewed) / len(judged_only))
+        lean = min(max(best, 0.0), 1.0)
+    beyond = [person - lean * ours for ours, person in reviewed]
+    mean = fmean(beyond) + lean * fmean(judged_only or [0.0])
+    spread = sqrt(variance(beyond) / len(reviewed) + lean**2 * all_judged / max(1, len(judged_only)))
     half = NormalDist().inv_cdf(1 - risk) * spread
     return Interval(*(round(min(max(x, SCORES.low), SCORES.high), 2) for x in (mean, mean - half, mean + half)))
 
