@@ -48,12 +48,17 @@ class Interval:
     high: float
 
 
-def interval(values: Sequence[float], risk: float, seed: int, within: Range = SCORES) -> Interval:
-    """The mean of one number a prompt, with bounds that the true mean passes with a chance of `risk`, each."""
+def interval(values: Sequence[float], risk: float, seed: int, within: Range = SCORES, unknown: int = 0) -> Interval:
+    """The mean of one number a prompt, with bounds that the true mean passes with a chance of `risk`, each.
+
+    The bounds hold whatever the numbers of `unknown` more prompts are: the worst for the lower one, the best for the
+    upper (Manski, American Economic Review 80, 1990).
+    """
     data = np.asarray(values, dtype=np.float64)[None, :]
     mean = float(data.mean())
-    low = float(lower_bounds(data, risk, seed, within.low)[0])
-    high = -float(lower_bounds(-data, risk, seed, -within.high)[0])
+    worst, best = (np.append(data, np.full((1, unknown), end), axis=1) for end in within)
+    low = float(lower_bounds(worst, risk, seed, within.low)[0])
+    high = -float(lower_bounds(-best, risk, seed, -within.high)[0])
     return Interval(round(mean, 2), round(min(low, mean), 2), round(max(high, mean), 2))
 
 

@@ -172,7 +172,7 @@ async def _evaluate_sealed(worker: Worker) -> tuple[Scores, Teacher | None]:
     judged = _verdicts(run.final)
     sealed = _score(judged, risk, loop.seed, _flagged(commands.labels(run.commands_file), judged))
     asked = _teacher(run.final / "teacher")
-    return sealed, None if asked is None else verdict.gaps(asked, sealed.by_prompt, risk, loop.seed)
+    return sealed, None if asked is None else verdict.gaps(asked, sealed.by_prompt, risk, loop.seed, sealed.unjudged)
 
 
 async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> None:

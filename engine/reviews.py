@@ -72,13 +72,13 @@ def reviews_from_row(row: dict[str, Any] | None) -> Reviews | None:
 
 
 def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey, Judged]:
-    """What the judge said of each response of a round, over its readable verdicts."""
-    found: dict[ResponseKey, list[Judged]] = defaultdict(list)
+    """What the judges said of each response of a round, over their readable verdicts; each judge counts alike."""
+    found: dict[ResponseKey, dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
     for verdict in verdicts:
         if verdict.precision is not None and verdict.similarity is not None:
             said = Judged(verdict.precision, verdict.similarity, verdict.judge == CONTRACT)
-            found[round_, verdict.id, verdict.sample].append(said)
-    return {key: _mean(several) for key, several in found.items()}
+            found[round_, verdict.id, verdict.sample][verdict.judge].append(said)
+    return {key: _mean([_mean(repeats) for repeats in judges.values()]) for key, judges in found.items()}
 
 
 def flagged(labels: Mapping[ResponseKey, Label]) -> tuple[str, ...]:

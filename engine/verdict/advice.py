@@ -42,8 +42,8 @@ def advise(
         return Advice("stop", f"{reviews.warning[:1].upper()}{reviews.warning[1:]}: mend the judge's prompt first.")
     if rounds[-1].doubt:
         return Advice("stop", f"{rounds[-1].doubt}, and no round mends that.")
-    if more and out_of_reach(found, rounds[-1].prompts, risk):
-        return Advice("stop", f"No round can show it with {rounds[-1].prompts} prompts: add about {more} first.")
+    if more and out_of_reach(found, risk):
+        return Advice("stop", f"No round can show it with {rounds[-1].prompts} dev prompts: add about {more} first.")
     if short_of_money:
         return Advice("finish", "What is left of the budget does not last for another round; raise it to go on.")
     if len(rounds) < 3:

@@ -15,9 +15,10 @@ from engine.verdict.scores import PromptScore, Scores
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """One mean over prompts against its bar; `values` is what it is the mean of, empty where only that is known.
+    """One mean over `prompts` against its bar; `values` is what it is the mean of, empty where only that is known.
 
-    `service` is what the service gets, where the bar is relative to it; `best` what a perfect model would get.
+    Prompts that were not judged have the worst value there. `service` is what the service gets, where the bar is
+    relative to it; `best` what a perfect model would get.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Aim:
     values: tuple[float, ...]
     within: Range
     best: float
+    prompts: int
     service: float | None = None
 
     @property
@@ -46,21 +48,21 @@ class Aim:
         """The fewest prompts at which a perfect model passes; None where it does not with any number."""
         return least_prompts(self.best, self.bar, risk, self.within) if self.best > self.bar else None
 
-    def standing(self, prompts: int, sure: str) -> str:
+    def standing(self, sure: str) -> str:
         """Where the mean is, as a manager would say it, when the aim is not passed."""
         if self.service is not None:
             beside = f"{self.name.capitalize()} is {_beside(self.found.mean)} the service's {self.service:.1f}"
             if not self.above:
                 return f"{beside}, where {-self.bar:g} points below are allowed"
             return (
-                f"{beside}, but with {prompts} prompts it may be {_beside(self.found.low)}, where {-self.bar:g} points "
-                f"below are allowed, so we are not {sure}"
+                f"{beside}, but with {self.prompts} prompts it may be {_beside(self.found.low)}, where "
+                f"{-self.bar:g} points below are allowed, so we are not {sure}"
             )
         beside = f"{self.name.capitalize()} {self.found.mean:.1f} is"
         if not self.above:
             return f"{beside} short of the target of {self.bar:g}"
         return (
-            f"{beside} above the target of {self.bar:g}, but with {prompts} prompts it may be as low as "
+            f"{beside} above the target of {self.bar:g}, but with {self.prompts} prompts it may be as low as "
             f"{self.found.low:.1f}, so we are not {sure}"
         )
 
@@ -70,11 +72,15 @@ def aims(
 ) -> tuple[Aim, Aim]:
     """Both aims of a target: absolute, or relative to the service. Raises ValueError where its scores are missing."""
     if target.relative_to_teacher is None:
-        precision = tuple(prompt.precision for prompt in scores.by_prompt)
-        similarity = tuple(prompt.similarity for prompt in scores.by_prompt)
+
+        def absolute(name: str, found: Interval, bar: float, points: list[float]) -> Aim:
+            values = (*points, *[SCORES.low] * scores.unjudged)
+            return Aim(name, found, bar, values, SCORES, SCORES.high, scores.prompts)
+
+        rows = scores.by_prompt
         return (
-            Aim("precision", scores.precision, target.precision, precision, SCORES, SCORES.high),
-            Aim("similarity", scores.similarity, target.similarity, similarity, SCORES, SCORES.high),
+            absolute("precision", scores.precision, target.precision, [row.precision for row in rows]),
+            absolute("similarity", scores.similarity, target.similarity, [row.similarity for row in rows]),
         )
     if teacher is None or beside is None:
         raise ValueError("a target relative to the service needs the service's own scores")
@@ -82,9 +88,9 @@ def aims(
     bar = -target.relative_to_teacher
 
     def relative(name: str, gap: Interval, service: Interval, pairs: list[tuple[float, float]]) -> Aim:
-        values = tuple(model - asked for asked, model in pairs)
+        values = (*(model - asked for asked, model in pairs), *[DIFFERENCES.low] * scores.unjudged)
         best = SCORES.high - float(np.mean([asked for asked, _ in pairs]))
-        return Aim(name, gap, bar, values, DIFFERENCES, best, service.mean)
+        return Aim(name, gap, bar, values, DIFFERENCES, best, len(both), service.mean)
 
     return (
         relative("precision", beside.gap_precision, beside.precision, [(s.precision, m.precision) for s, m in both]),
@@ -94,9 +100,9 @@ def aims(
     )
 
 
-def out_of_reach(found: Sequence[Aim], prompts: int, risk: float) -> bool:
+def out_of_reach(found: Sequence[Aim], risk: float) -> bool:
     """Whether not even a perfect model could pass with so few prompts."""
-    return any((least := aim.least(risk)) is None or least > prompts for aim in found if not aim.passed)
+    return any((least := aim.least(risk)) is None or least > aim.prompts for aim in found if not aim.passed)
 
 
 def ceiling(teacher: Teacher, target: Target) -> str:

@@ -151,7 +151,7 @@ def decide(
     """
     number, scores = len(rounds) - 1, rounds[-1]
     risk = look_risk(target, loop)
-    beside = None if teacher is None else gaps(teacher, scores.by_prompt, risk, loop.seed)
+    beside = None if teacher is None else gaps(teacher, scores.by_prompt, risk, loop.seed, scores.unjudged)
     found = aims(scores, target, teacher, beside)
     against = best(rounds[:-1]) if number else None
     to_best = to_last = None
@@ -159,8 +159,8 @@ def decide(
         to_best = changes(against, rounds[against].by_prompt, scores.by_prompt, risk, loop.seed)
         if against != number - 1:
             to_last = changes(number - 1, rounds[-2].by_prompt, scores.by_prompt, risk, loop.seed)
-    doubt = _doubt(scores, to_best, target)
-    more = _more_prompts(found, scores.prompts, risk, loop.seed)
+    doubt = _doubt(scores, to_best, beside, target)
+    more = _more_prompts(found, risk, loop.seed)
     outcome, reason = _outcome(rounds, found, target, loop, hours, doubt, more)
     if said := "" if beside is None else ceiling(beside, target):
         reason = f"{reason.removesuffix('.')}; {said}."
@@ -209,21 +209,21 @@ def _outcome(
     more: int | None,
 ) -> tuple[Outcome, str]:
     scores = rounds[-1]
-    standing = _standing(found, scores.prompts, f"{target.confidence:.0%} sure", doubt)
+    standing = _standing(found, f"{target.confidence:.0%} sure", doubt)
     if not doubt and all(aim.passed for aim in found):
         return "reached", f"{standing}."
     if more is not None and all(aim.above for aim in found) and not doubt:
-        wanted = f"too few prompts to tell: about {more} more needed"
-        if out_of_reach(found, scores.prompts, look_risk(target, loop)) or _end(rounds, loop, hours):
+        wanted = f"too few prompts to tell: about {more} more dev prompts needed"
+        if out_of_reach(found, look_risk(target, loop)) or _end(rounds, loop, hours):
             return "prompts", f"{standing}; {wanted}."
-        return "continue", f"{standing}; another round may do it, or about {more} more prompts."
+        return "continue", f"{standing}; another round may do it, or about {more} more dev prompts."
     ended = _end(rounds, loop, hours)
     if ended is not None:
         outcome, why = ended
         return outcome, f"{standing}; {why}."
     if more is not None:
         return "continue", (
-            f"{standing}; and with {scores.prompts} prompts not even a perfect model could be shown to pass: about "
+            f"{standing}; and with {scores.prompts} dev prompts not even a perfect model could be shown to pass: about "
             f"{more} more are needed."
         )
     return "continue", f"{standing}."
@@ -240,19 +240,21 @@ def _end(rounds: Sequence[Scores], loop: Loop, hours: float) -> tuple[Outcome, s
     return None
 
 
-def _standing(found: tuple[Aim, Aim], prompts: int, sure: str, doubt: str) -> str:
+def _standing(found: tuple[Aim, Aim], sure: str, doubt: str) -> str:
     """The scores against the target, as a manager would say it."""
     short = [aim for aim in found if not aim.passed]
     if short:
         worst = next((aim for aim in short if not aim.above), short[0])
-        return worst.standing(prompts, sure)
+        return worst.standing(sure)
     return f"{passing(found)}, " + (f"but {doubt}" if doubt else sure)
 
 
-def _doubt(scores: Scores, to_best: Changes | None, target: Target) -> str:
+def _doubt(scores: Scores, to_best: Changes | None, beside: Teacher | None, target: Target) -> str:
     """What keeps scores that pass from carrying the decision; "" for nothing."""
     if scores.doubt:
         return scores.doubt
+    if target.relative_to_teacher is not None and beside is not None and (said := beside.doubt(scores.prompts)):
+        return said
     if target.max_regressed is None or to_best is None:
         return ""
     worse, count = len(to_best.regressed), to_best.prompts
@@ -262,13 +264,13 @@ def _doubt(scores: Scores, to_best: Changes | None, target: Target) -> str:
     return f"{worse} of {count} prompts got worse than in round {to_best.against}, and {allowed}"
 
 
-def _more_prompts(found: tuple[Aim, Aim], prompts: int, risk: float, seed: int) -> int | None:
+def _more_prompts(found: tuple[Aim, Aim], risk: float, seed: int) -> int | None:
     """How many more prompts it takes to tell, where the prompts at hand can't: None where they can or nothing would."""
     unsure = [aim for aim in found if not aim.passed]
     if not all(aim.above for aim in unsure):
         unsure = [aim for aim in found if not aim.above]
-    needed = [count for aim in unsure if (count := aim.needed(risk, seed)) is not None and count > prompts]
-    return max(needed) - prompts if needed else None
+    missing = [count - aim.prompts for aim in unsure if (count := aim.needed(risk, seed)) is not None]
+    return max((count for count in missing if count > 0), default=None)
 
 
 def _stalled(rounds: Sequence[Scores], loop: Loop) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import Any
 
 from engine.intervals import DIFFERENCES, Interval, interval
-from engine.verdict.scores import PromptScore
+from engine.verdict.scores import MOST_UNREADABLE, PromptScore
 
 MARGIN = 10.0
-"""Points of a prompt's mean score that count as a change. The judge stops repeating at a standard error of 2 points
-(`engine.stages.judge.AGREEMENT`), so a difference that is its noise alone has one of 2.8: this is 3.5 of those, which
-one prompt in 2,000 passes. A sampled answer that came out differently does pass: it is a different answer."""
+"""Points of a prompt's mean score that count as a change, at least: less is of no matter to who reads the answers."""
+
+SURE = 3.3
+"""Standard errors that a change has, at least, so that one prompt in 1,000 is listed for the judge's wavering alone. A
+sampled answer that came out differently is listed: it is a different answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,12 @@ class Teacher:
     gap_similarity: Interval
     prompts: int
 
+    def doubt(self, prompts: int) -> str:
+        """Why the gaps can't stand for all the `prompts` of the local model; "" where they can."""
+        if self.prompts >= (1 - MOST_UNREADABLE) * prompts:
+            return ""
+        return f"the service has a readable verdict on {self.prompts} of {prompts} prompts only"
+
 
 Both = list[tuple[PromptScore, PromptScore]]
 
@@ -57,28 +66,41 @@ def changes(
     both = on_both(before, after)
     if not both:
         return None
-    moved = [Change(old.id, round(old.mean, 2), round(new.mean, 2)) for old, new in both]
+    moved = [
+        Change(old.id, round(old.mean, 2), round(new.mean, 2))
+        for old, new in both
+        if abs(new.mean - old.mean) > max(MARGIN, SURE * hypot(old.error, new.error))
+    ]
     moved.sort(key=lambda change: (-abs(change.after - change.before), change.id))
     return Changes(
         against,
         interval([new.precision - old.precision for old, new in both], risk, seed, DIFFERENCES),
         interval([new.similarity - old.similarity for old, new in both], risk, seed, DIFFERENCES),
-        tuple(change for change in moved if change.after - change.before > MARGIN),
-        tuple(change for change in moved if change.before - change.after > MARGIN),
+        tuple(change for change in moved if change.after > change.before),
+        tuple(change for change in moved if change.after < change.before),
         len(both),
     )
 
 
-def gaps(teacher: Sequence[PromptScore], local: Sequence[PromptScore], risk: float, seed: int) -> Teacher | None:
-    """The local model beside the service; None where they share no prompt."""
+def gaps(
+    teacher: Sequence[PromptScore], local: Sequence[PromptScore], risk: float, seed: int, unjudged: int = 0
+) -> Teacher | None:
+    """The local model beside the service; None where they share no prompt.
+
+    The bounds of the gaps hold whatever the local model would get on its `unjudged` prompts.
+    """
     both = on_both(teacher, local)
     if not both:
         return None
+
+    def gap(of: Callable[[PromptScore], float]) -> Interval:
+        return interval([of(model) - of(service) for service, model in both], risk, seed, DIFFERENCES, unjudged)
+
     return Teacher(
         interval([service.precision for service, _ in both], risk, seed),
         interval([service.similarity for service, _ in both], risk, seed),
-        interval([model.precision - service.precision for service, model in both], risk, seed, DIFFERENCES),
-        interval([model.similarity - service.similarity for service, model in both], risk, seed, DIFFERENCES),
+        gap(lambda score: score.precision),
+        gap(lambda score: score.similarity),
         len(both),
     )
 

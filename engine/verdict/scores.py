@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ MOST_UNREADABLE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class PromptScore:
-    """One prompt's mean scores, 1 to 100."""
+    """One prompt's mean scores, 1 to 100, and the standard error of their mean that is the judge's wavering."""
 
     id: str
     precision: float
     similarity: float
+    error: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -46,7 +48,8 @@ class GroupScore:
 class Scores:
     """What one model got on one set of prompts; `coverage_*` are shares of prompts at or above 50 and 70.
 
-    `by_prompt` is what the rest was made from, in order of id; a decision.json leaves it out.
+    `prompts` have a readable verdict, `unjudged` more have none: the bounds hold whatever these would get. `by_prompt`
+    is what the rest was made from, in order of id; a decision.json leaves it out.
     """
 
     precision: Interval
@@ -57,6 +60,7 @@ class Scores:
     verdicts: int
     errors: int
     by_prompt: tuple[PromptScore, ...] = ()
+    unjudged: int = 0
 
     @property
     def doubt(self) -> str:
@@ -87,25 +91,41 @@ def scores_from_row(row: dict[str, Any]) -> Scores:
         row["prompts"],
         row["verdicts"],
         row["errors"],
+        unjudged=row.get("unjudged", 0),
     )
+
+
+Repeats = list[tuple[float, float]]
+"""One judge's readable verdicts on one answer: precision and similarity."""
 
 
 def by_prompt(verdicts: Sequence[Verdict]) -> list[PromptScore]:
     """Each prompt's means in order of id; prompts without a readable verdict are left out.
 
-    An answer's readable verdicts are averaged first, so that each answer counts alike, however often it was judged; a
-    prompt is one number, since more answers to it are no new evidence about other prompts.
+    Averaged are a judge's verdicts on an answer, then an answer's judges, then a prompt's answers, so that each counts
+    alike however often it was asked; a prompt is one number, since more answers to it are no new evidence about others.
     """
-    answers: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    answers: dict[str, dict[int, dict[str, Repeats]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for verdict in verdicts:
         if verdict.precision is not None and verdict.similarity is not None:
-            answers[verdict.id][verdict.sample].append((verdict.precision, verdict.similarity))
-    return [_mean_score(id_, list(found.values())) for id_, found in sorted(answers.items())]
+            answers[verdict.id][verdict.sample][verdict.judge].append((verdict.precision, verdict.similarity))
+    prompts = {id_: [list(judges.values()) for judges in found.values()] for id_, found in sorted(answers.items())}
+    wavering = _wavering([repeats for found in prompts.values() for judges in found for repeats in judges])
+    return [_mean_score(id_, found, wavering) for id_, found in prompts.items()]
 
 
-def _mean_score(id_: str, answers: list[list[tuple[float, float]]]) -> PromptScore:
-    precision, similarity = np.mean([np.mean(answer, axis=0) for answer in answers], axis=0)
-    return PromptScore(id_, float(precision), float(similarity))
+def _wavering(cells: Sequence[Repeats]) -> float:
+    """The variance of a verdict's mean of both scores, over all that were repeated; 0 where none was."""
+    several = [np.mean(repeats, axis=1) for repeats in cells if len(repeats) > 1]
+    freedom = sum(len(means) - 1 for means in several)
+    return sum(float(means.var()) * len(means) for means in several) / max(1, freedom)
+
+
+def _mean_score(id_: str, answers: list[list[Repeats]], wavering: float) -> PromptScore:
+    means = [np.mean([np.mean(repeats, axis=0) for repeats in judges], axis=0) for judges in answers]
+    precision, similarity = np.mean(means, axis=0)
+    noise = sum(1 / len(repeats) / len(judges) ** 2 for judges in answers for repeats in judges) / len(answers) ** 2
+    return PromptScore(id_, float(precision), float(similarity), sqrt(wavering * noise))
 
 
 def score(verdicts: Sequence[Verdict], risk: float, seed: int, without: Collection[str] = ()) -> Scores:
@@ -119,15 +139,17 @@ def score(verdicts: Sequence[Verdict], risk: float, seed: int, without: Collecti
         raise ValueError("no readable verdict")
     precision = [prompt.precision for prompt in prompts]
     similarity = [prompt.similarity for prompt in prompts]
+    unjudged = len({verdict.id for verdict in counted}) - len(prompts)
     return Scores(
-        interval(precision, risk, seed),
-        interval(similarity, risk, seed),
+        interval(precision, risk, seed, unknown=unjudged),
+        interval(similarity, risk, seed, unknown=unjudged),
         _coverage(precision, similarity, 50),
         _coverage(precision, similarity, 70),
         len(prompts),
         len(counted),
         sum(verdict.precision is None for verdict in counted),
         tuple(prompts),
+        unjudged,
     )
 
 

@@ -111,6 +111,13 @@ def test_a_response_gets_the_mean_of_its_verdicts() -> None:
     assert found == {(2, "a", 0): Judged(70, 70), (2, "a", 1): Judged(1, 1, contract=True)}
 
 
+def test_each_judge_of_a_response_counts_alike() -> None:
+    asked = [("one", 0, 80.0), ("other", 0, 40.0), ("other", 1, 40.0), ("other", 2, 40.0)]
+    rows = [Verdict("a", 0, repeat, judge, score, score, "", "", "") for judge, repeat, score in asked]
+
+    assert judged(1, rows) == {(1, "a", 0): Judged(60, 60)}
+
+
 JUDGE = {(1, f"p{n}", 0): Judged(10.0 + 2 * n, 15.0 + 2 * n) for n in range(40)}
 
 

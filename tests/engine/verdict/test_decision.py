@@ -145,7 +145,7 @@ def test_above_the_target_and_not_sure_says_what_would_tell() -> None:
 
     assert decision.outcome == "continue"
     assert decision.more_prompts is not None and 20 < decision.more_prompts < 200
-    assert f"another round may do it, or about {decision.more_prompts} more prompts." in decision.reason
+    assert f"another round may do it, or about {decision.more_prompts} more dev prompts." in decision.reason
 
 
 def test_the_last_round_above_the_target_needs_prompts() -> None:
@@ -153,7 +153,7 @@ def test_the_last_round_above_the_target_needs_prompts() -> None:
     decision = decide([judged(*[50.0] * 40)] * 4 + [unsure], TARGET, LOOP, hours=0)
 
     assert decision.outcome == "prompts"
-    assert decision.reason.endswith(f"too few prompts to tell: about {decision.more_prompts} more needed.")
+    assert decision.reason.endswith(f"too few prompts to tell: about {decision.more_prompts} more dev prompts needed.")
 
 
 def test_no_round_is_paid_for_that_could_show_nothing() -> None:
@@ -167,8 +167,8 @@ def test_short_of_the_target_with_too_few_prompts_says_so_before_it_costs() -> N
     decision = decide([judged(*[60.0] * 20)], TARGET, LOOP, hours=0)
 
     assert decision.outcome == "continue" and decision.more_prompts == 9
-    assert "with 20 prompts not even a perfect model could be shown to pass: about 9 more" in decision.reason
-    assert decision.advice == Advice("stop", "No round can show it with 20 prompts: add about 9 first.")
+    assert "with 20 dev prompts not even a perfect model could be shown to pass: about 9 more" in decision.reason
+    assert decision.advice == Advice("stop", "No round can show it with 20 dev prompts: add about 9 first.")
 
 
 def test_a_round_is_compared_with_the_best_and_with_the_last() -> None:
@@ -210,6 +210,26 @@ def test_a_target_relative_to_the_service(local: list[float], outcome: str, said
     assert decision.outcome == outcome
     assert said in decision.reason
     assert decision.teacher is not None and decision.teacher.prompts == len(local)
+
+
+def test_a_service_that_answers_only_some_prompts_is_no_measure() -> None:
+    teacher = [PromptScore(str(n), 81.0, 81.0) for n in range(260)]
+    decision = decide([judged(*[80.0] * 300)], RELATIVE, LOOP, hours=0, teacher=teacher)
+
+    assert not decision.reached
+    assert "but the service has a readable verdict on 260 of 300 prompts only" in decision.reason
+    assert decide([judged(*[80.0] * 280)], RELATIVE, LOOP, hours=0, teacher=teacher).reached
+
+
+def test_what_no_judge_could_read_may_be_the_worst() -> None:
+    """6 of 100 prompts without a verdict are few enough to go on, but may take 6 points from the mean."""
+    scores = [95.0 if n < 94 else None for n in range(100)]
+    rows = [Verdict(str(n), 0, 0, "j", found, found, "", "", "") for n, found in enumerate(scores)]
+    unread = score(rows, look_risk(TARGET, LOOP), LOOP.seed)
+
+    assert unread.unjudged == 6 and not unread.doubt
+    assert not decide([unread], TARGET, LOOP, hours=0).reached
+    assert decide([judged(*[95.0] * 94)], TARGET, LOOP, hours=0).reached
 
 
 def test_a_relative_target_needs_the_service() -> None:

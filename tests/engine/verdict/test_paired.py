@@ -1,9 +1,11 @@
 from dataclasses import asdict
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.verdict import Change, PromptScore, changes, gaps
+from engine.rows import Verdict
+from engine.verdict import Change, PromptScore, by_prompt, changes, gaps
 from engine.verdict.paired import MARGIN, changes_from_row, teacher_from_row
 
 ids = st.sampled_from("abcdefgh")
@@ -26,6 +28,21 @@ def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> 
     assert found.improved == (Change("d", 50, 95), Change("b", 50, 70))
     assert found.regressed == (Change("c", 50, 30),)
     assert found.precision.mean == found.similarity.mean == 13.75
+
+
+def test_a_judge_who_wavers_much_moves_nothing_alone() -> None:
+    """The same answers judged twice by a judge with a standard deviation of 12: a quarter differs by more than 10."""
+
+    def judged(seed: int) -> list[PromptScore]:
+        dice = np.random.default_rng(seed)
+        rows = [(f"{n:03}", repeat, dice.normal([60, 60], 12)) for n in range(400) for repeat in range(2)]
+        return by_prompt([Verdict(id_, 0, repeat, "j", s, p, "", "", "") for id_, repeat, (s, p) in rows])
+
+    before, after = judged(1), judged(2)
+    found = changes(0, before, after, 0.05, 0)
+
+    assert sum(abs(a.mean - b.mean) > MARGIN for a, b in zip(after, before, strict=True)) > 80
+    assert found is not None and len(found.improved) + len(found.regressed) <= 2
 
 
 @settings(max_examples=40)
