@@ -173,7 +173,8 @@ def of_the_split(pairs: list[Pair]) -> Iterator[str]:
     if alike:
         count = sum(map(len, alike))
         first = " and ".join(pairs[number].source for number in alike[0][:2])
-        yield f"{count} of {len(pairs)} prompts nearly repeat another and stay in one split with it; the first, {first}"
+        said = "prompts nearly repeat another or go on from it, and stay in one split with it; the first,"
+        yield f"{count} of {len(pairs)} {said} {first}"
     rows = Counter(pair.category for pair in pairs)
     tiny = [category for category in rows if rows[category] < TINY]
     if tiny and len(tiny) < len(rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 Tool = dict[str, Any]
 """The definition of a function that the assistant may call, in OpenAI's form: `type` and `function`."""
+
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+"""Joiners, marks of direction, variation selectors, soft hyphens and tags: what Unicode calls default ignorable."""
 
 
 class Called(TypedDict):
@@ -163,8 +170,9 @@ def prompt_text(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
 
 
 def normalise(text: str) -> str:
-    """Text with differences that don't matter taken away: Unicode form, case and white space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Text with differences that don't matter taken away: Unicode form, case, white space, and what nobody sees."""
+    seen = text if text.isascii() else _INVISIBLE.sub("", text)
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
 
 
 def prompt_id(prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:

@@ -2,9 +2,9 @@
 
 A text is refused that holds a guarded prompt to a large share, be it reworded or inside a longer one. GPT-3 refused any
 run of 8 to 13 words (Brown et al. 2020, appendix C), PaLM 70 % of a text's 8-grams (Chowdhery et al. 2022, section 8),
-Llama 2 let spans differ in four words (Touvron et al. 2023, appendix A.6). One synonym in eight words hides a text from
-n-grams, and a template's n-grams are in every text of the task. So the parts counted here are loose pairs of words, and
-each counts by how rare it is in this task (inverse document frequency: Sparck Jones 1972).
+Llama 2 let spans differ in four tokens (Touvron et al. 2023, appendix A.6). One synonym in eight words hides a text
+from n-grams, and a template's n-grams are in every text of the task. So the parts counted here are loose pairs of
+words, and each counts by how rare it is in this task (inverse document frequency: Sparck Jones 1972).
 """
 
 from __future__ import annotations
@@ -107,8 +107,11 @@ def _once(held: csr_array) -> csr_array:
 
 
 def fingerprints(pairs: Sequence[Pair]) -> list[Fingerprint]:
-    """Rows for each pair's prompt and for its response if that is long, the same on every machine."""
+    """Rows for each pair's prompt, for the last question in it if there are several turns, and for its response if
+    that is long; the same on every machine.
+    """
     prompts = Words([comparable_text(pair.prompt) for pair in pairs])
+    questions = Words([_last_question(pair) for pair in pairs])
     responses = Words([pair.target for pair in pairs])
     return [
         Fingerprint(
@@ -117,7 +120,14 @@ def fingerprints(pairs: Sequence[Pair]) -> list[Fingerprint]:
             shingles=words.shingles.row(number).tolist(),
             loose_pairs=words.loose_pairs.row(number).tolist(),
         )
-        for words, least in ((prompts, 0), (responses, LONG_RESPONSE))
+        for words, least in ((prompts, 0), (questions, LEAST_WORDS), (responses, LONG_RESPONSE))
         for number, pair in enumerate(pairs)
         if words.counts[number] >= least
     ]
+
+
+def _last_question(pair: Pair) -> str:
+    """What the user said last, where that is not the whole prompt: new pairs have one turn, and could repeat it."""
+    turns = [message for message in pair.prompt if message["role"] != "system"]
+    said = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return said[-1] if len(turns) > 1 else ""

@@ -132,7 +132,7 @@ def _words(text: str) -> list[int]:
 
 
 def _mixed(keys: NDArray[np.uint64]) -> Hashes:
-    """32 well-mixed bits of each key: the finalizer of Steele et al., "Fast splittable pseudorandom numbers" (2014)."""
+    """32 well-mixed bits of each key: the finalizer of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return (keys >> np.uint64(32)).astype(np.uint32)

@@ -1,20 +1,22 @@
 """Train, dev and test by a hash of each prompt, in equal shares of every category.
 
-Prompts are taken in the order of their hashes, so a row that is added moves next to no other. Near-duplicates are one
-family and stay together: a test prompt of which train has a copy would measure memory.
+Prompts are taken in the order of their hashes, so a row that is added moves a handful of others at most. One family,
+which stays together, are near-duplicates, and requests of one conversation, each of which holds those before it with
+their answers: a test prompt of which train has a copy would measure memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from engine.config import Split
 from engine.coverage.duplicates import NearDuplicates, comparable_text
+from engine.coverage.guard import LEAST_WORDS
 from engine.coverage.shingles import Words
-from engine.rows import Pair
+from engine.rows import Pair, prompt_id
 
 Name = Literal["train", "dev", "test"]
 
@@ -63,7 +65,9 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
 
 
 def families(pairs: Sequence[Pair]) -> list[list[int]]:
-    """The numbers of the pairs whose prompts are near-duplicates, each with those of its twins' twins."""
+    """The numbers of the pairs whose prompts are near-duplicates, or go on from one another, each with those of its
+    twins' twins.
+    """
     parent = list(range(len(pairs)))
 
     def root(number: int) -> int:
@@ -78,10 +82,28 @@ def families(pairs: Sequence[Pair]) -> list[list[int]]:
         for twin in seen.twins(sketch):
             parent[root(number)] = root(int(twin.id))
         seen.add(str(number), sketch)
+    for number, earlier in _continued(pairs):
+        parent[root(number)] = root(earlier)
     found: dict[int, list[int]] = defaultdict(list)
     for number in range(len(pairs)):
         found[root(number)].append(number)
     return list(found.values())
+
+
+def _continued(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
+    """Pairs of numbers: one whose prompt begins with the whole other, prompt and response.
+
+    Where the user said less than `LEAST_WORDS` there, it is no sign: many conversations begin with a greeting.
+    """
+    ended = {
+        prompt_id(pair.messages): number
+        for number, pair in enumerate(pairs)
+        if sum(len(turn["content"].split()) for turn in pair.prompt if turn["role"] == "user") >= LEAST_WORDS
+    }
+    for number, pair in enumerate(pairs):
+        for place, turn in enumerate(pair.prompt, start=1):
+            if turn["role"] == "assistant" and (earlier := ended.get(prompt_id(pair.prompt[:place]))) is not None:
+                yield number, earlier
 
 
 def _seats(sizes: dict[Stratum, int], room: dict[Stratum, int], share: float, left_over: int = 0) -> dict[Stratum, int]:

@@ -148,6 +148,7 @@ def test_what_is_not_plain_in_the_split_is_told() -> None:
     assert list(check.of_the_split(rows)) == []
     rows += [row(20, "Where is it", "rare"), row(21, "where is it?", "bug")]
     assert list(check.of_the_split(rows)) == [
-        "2 of 22 prompts nearly repeat another and stay in one split with it; the first, a.jsonl:20 and a.jsonl:21",
+        "2 of 22 prompts nearly repeat another or go on from it, and stay in one split with it; the first, "
+        "a.jsonl:20 and a.jsonl:21",
         "1 of 2 categories have fewer than 3 rows and only train, such as 'rare'",
     ]

@@ -46,6 +46,8 @@ def reasons(made: Cleaner, *pairs: Pair) -> list[str]:
         reword(DEV, random.Random(1), edits=2),
         embed(DEV),
         embed(reword(DEV, random.Random(2), edits=2)),
+        DEV.replace(" ", "\u200b "),
+        embed("\u00ad".join(DEV).replace("\u00ad \u00ad", " ")),
         DEV.replace("last Thursday", "").replace("near Trieste", "last Thursday near Trieste").replace("hotel", "inn"),
     ],
 )
@@ -61,6 +63,20 @@ def test_a_long_guarded_response_is_found_too() -> None:
         "holds a dev or test prompt",
         "",
     ]
+
+
+def test_the_last_question_of_a_guarded_conversation_is_found_alone() -> None:
+    before = "Good morning, I am Ann, customer 2231, and I insured a caravan and two bicycles with you in the spring. "
+    turns: list[Message] = [
+        {"role": "user", "content": before * 2},
+        {"role": "assistant", "content": ESSAY},
+        {"role": "user", "content": DEV},
+    ]
+    guarded = Pair(prompt_id(turns), [*turns, {"role": "assistant", "content": "yes"}])
+    made = cleaner([guarded], [])
+
+    assert reasons(made, pair(reword(DEV, random.Random(1), edits=2))) == ["holds a dev or test prompt"]
+    assert reasons(made, pair("Where can I insure a boat that is older than thirty years?")) == [""]
 
 
 def test_a_short_guarded_prompt_may_stand_in_a_longer_one() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.config import Split
 from engine.coverage.split import Splits, families, split
-from engine.rows import Pair, prompt_id
+from engine.rows import Message, Pair, prompt_id
 
 shares = st.tuples(st.floats(0.05, 0.3), st.floats(0.05, 0.3)).map(lambda pair: Split(dev=pair[0], test=pair[1]))
 categories = st.lists(st.sampled_from(["", "billing", "bug", "access"]), min_size=3, max_size=60)
@@ -17,7 +17,8 @@ FRAME = (
 
 
 def pair(text: str, category: str = "") -> Pair:
-    return Pair(prompt_id([{"role": "user", "content": text}]), [{"role": "user", "content": text}, {}], category)  # type: ignore[typeddict-item]
+    asked: list[Message] = [{"role": "user", "content": text}]
+    return Pair(prompt_id(asked), [*asked, {"role": "assistant", "content": "yes"}], category)
 
 
 def pairs(found: list[str]) -> list[Pair]:
@@ -66,7 +67,7 @@ def test_nothing_but_tiny_categories_still_fills_every_split() -> None:
 
 
 @given(st.integers(20, 200), st.integers(0, 5))
-def test_a_row_that_is_added_moves_next_to_no_other(count: int, seed: int) -> None:
+def test_a_row_that_is_added_moves_a_handful_of_others_at_most(count: int, seed: int) -> None:
     rows = pairs([("billing", "bug", "access")[(n * 7 + seed) % 3] for n in range(count)])
     before, after = sides(split(rows[:-1], Split())), sides(split(rows, Split()))
     assert sum(after[id_] != side for id_, side in before.items()) <= 6
@@ -90,6 +91,31 @@ def test_near_duplicates_stay_together() -> None:
     for extra in range(20):  # whichever side the hash chooses
         more = [*rows, *(pair(f"more{extra} of{n} this{n * extra}", "a") for n in range(extra))]
         assert len({sides(split(more, Split()))[row.id] for row in rows[47:]}) == 1
+
+
+def chat(*turns: str) -> Pair:
+    """A pair of the user's and the assistant's turns, one after the other."""
+    messages: list[Message] = [
+        {"role": "assistant" if place % 2 else "user", "content": turn} for place, turn in enumerate(turns)
+    ]
+    return Pair(prompt_id(messages[:-1]), messages)
+
+
+def test_requests_of_one_conversation_stay_together() -> None:
+    """As recorded: each holds those before it, with the answers that they are to get."""
+    turns = [f"turn {n} of the chat says {n * 7} words on {n * n} things in all" for n in range(6)]
+    first, second, third = (chat(*turns[:end]) for end in (2, 4, 6))
+    other = chat(turns[0], "another answer than recorded", *turns[2:4])
+    rows = [*pairs(["a"] * 40), third, first, other, second]
+
+    assert [family for family in families(rows) if len(family) > 1] == [[40, 41, 43]]
+
+
+def test_a_greeting_that_many_begin_with_makes_no_family() -> None:
+    hello = ["Hi there", "Hello! What can I do for you today?"]
+    rows = [chat(*hello), *(chat(*hello, f"question {n} of {n * n} about {n * 7}", "yes") for n in range(9))]
+
+    assert all(len(family) == 1 for family in families(rows))
 
 
 def test_a_long_instruction_that_all_share_makes_no_family() -> None:
