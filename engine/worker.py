@@ -52,9 +52,6 @@ SPINS = "1000"
 """How often a stage's OpenMP threads look for each other before they sleep: with another process on the cores, the
 default of 300,000 makes matrix products some ten times slower, and on idle ones it gains nothing."""
 
-CALLS_HOME_S = 10.0
-"""How long a stop waits for calls on their way."""
-
 RESERVE = ".reserve"
 RESERVE_BYTES = 256 * 1024
 """Kept free of other files: the room in which a full disk is recorded."""
@@ -327,7 +324,7 @@ class Worker:
         """End the work; calls that are paid for may come home first."""
         if self._status.stage in SERVICE_STAGES:
             self._going.clear()
-            await self.client.come_home(CALLS_HOME_S)
+            await self.client.come_home()
         work.cancel()
 
     def _hold(self, held: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import sqlite3
 import time
@@ -10,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from openai import OpenAIError
 
@@ -21,7 +22,15 @@ from engine.service.answers import FILTERED, REFUSAL, headers, read, sendable
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
-from engine.service.faults import Trouble, concerns_one_request, passes, pause
+from engine.service.faults import (
+    Trouble,
+    concerns_one_request,
+    error_status,
+    locks_out,
+    may_be_paid,
+    passes,
+    pause,
+)
 from engine.service.headers import used_up
 from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
@@ -29,7 +38,15 @@ from engine.service.models import endpoint, exceptions, litellm, litellm_name, p
 from engine.service.schemas import Schema, response_format
 from engine.service.tokens import Expectation, most_cost
 
-HOME_POLL_S = 0.05
+HOME_S, HOME_POLL_S = 10.0, 0.05
+"""How long a stop or a failure waits for calls on their way."""
+
+OBJECTIONS = (400, 413, 422)
+"""The statuses of services that object to what a request holds."""
+
+MOST_ODD = 3
+"""Requests in a row that a service may object to before it seems to object to all."""
+
 FIRST_PATIENCE_S = 15.0
 """How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
 
@@ -91,6 +108,8 @@ class Client:
         self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
         self._in_flight: dict[str, asyncio.Task[Reply]] = {}
         self._calls_abroad = 0
+        self._odd: defaultdict[str, int] = defaultdict(int)
+        self._ended: ServiceError | None = None
         self._trouble = Trouble(settings.api_key_env, on_trouble)
         self._batches = Batches(
             *(settings, ledger, self._budget, self._trouble),
@@ -150,10 +169,10 @@ class Client:
         """Wait for no batch job any more."""
         await self._batches.close()
 
-    async def come_home(self, seconds: float) -> None:
+    async def come_home(self) -> None:
         """Wait a while for the calls that are on their way: they are paid for. The gate keeps others from leaving."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(HOME_S):
                 while self._calls_abroad:  # noqa: ASYNC110 - once in a run, an event would outweigh it
                     await asyncio.sleep(HOME_POLL_S)
 
@@ -171,7 +190,7 @@ class Client:
             await self._ledger.keep(key, request, known, time.time())
         reply = self._reused(known) if known is not None else await self._pay(key, request)
         if reply.finish_reason in (REFUSAL, FILTERED):
-            raise RefusedError(f"{reply.finish_reason}: {reply.text[:200]}".rstrip(": "))
+            raise RefusedError(" ".join(f"{reply.finish_reason}: {reply.text[:200]}".split()).rstrip(": "))
         return reply
 
     def _reused(self, reply: Reply) -> Reply:
@@ -185,28 +204,37 @@ class Client:
         return reply
 
     async def _ask_directly(self, key: str, request: dict[str, Any]) -> Reply:
-        most = most_cost(request, price(request["model"], self._settings))
-        limiter = self._limiter(request["model"])
+        """Ask until there is an answer; each try is a call of its own for budget and ledger."""
+        limiter, tries, began = self._limiter(request["model"]), 0, math.inf
         async with limiter.slot():
-            await self._budget.reserve(most)
-            flight = Flight(key, time.time(), most)
-            cost, calls = 0.0, 0
-            try:
-                await self._ledger.announce(flight)
-                reply = await self._ask_until_answered(request, limiter, flight)
-                cost, calls = reply.cost_usd, 1
-                self._book(reply)
-                with self._abroad():
-                    # It is paid, whatever happens now.
-                    cost -= await asyncio.shield(self._ledger.land(flight, request, reply))
-            finally:
-                if calls == 0:
-                    cost, calls = self._not_answered(flight)
-                await self._budget.settle(most, cost, calls)
+            while True:
+                try:
+                    return await self._try(key, request, limiter)
+                except OpenAIError as error:
+                    tries, began = tries + 1, min(began, time.monotonic())
+                    await self._endure(error, request["model"], limiter, tries, began)
+
+    async def _try(self, key: str, request: dict[str, Any], limiter: Limiter) -> Reply:
+        most = most_cost(request, price(request["model"], self._settings))
+        await self._budget.reserve(most)
+        flight = Flight(key, time.time(), most)
+        cost, calls = 0.0, 0
+        try:
+            await self._ledger.announce(flight)
+            reply = await self._send(request, limiter, flight)
+            cost, calls = reply.cost_usd, 1
+            self._book(reply)
+            with self._abroad():
+                # It is paid, whatever happens now.
+                cost -= await asyncio.shield(self._ledger.land(flight, request, reply))
+        finally:
+            if calls == 0:
+                cost, calls = self._not_answered(flight)
+            await self._budget.settle(most, cost, calls)
         return reply
 
     def _not_answered(self, flight: Flight) -> tuple[float, int]:
-        """What a call without an answer takes of the budget: one that was cut off is paid for most likely."""
+        """What a call without an answer takes of the budget: one that the service may have worked on is paid for."""
         if flight.cut_off:
             self._ledger.lose(flight)
             return flight.most, 1
@@ -251,62 +279,88 @@ class Client:
     def _address(self, model: str) -> str:
         return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
-    async def _ask_until_answered(self, request: dict[str, Any], limiter: Limiter, flight: Flight) -> Reply:
+    async def _send(self, request: dict[str, Any], limiter: Limiter, flight: Flight) -> Reply:
+        """One try, as soon as limits and gate allow."""
         expected = self._expected[request["model"]]
-        tries, give_up = 0, 0.0
-        while True:
-            tokens = expected.tokens(request)
-            await limiter.turn(tokens)
-            if self._gate is not None:
-                await self._gate.wait()
-            sent = time.monotonic()
-            try:
-                with self._abroad():
-                    reply, told = await self._ask(request)
-            except asyncio.CancelledError:
-                flight.cut_off = True
-                raise
-            except OpenAIError as error:
-                if concerns_one_request(error):
-                    raise RefusedError(self._trouble.say(error)) from None
-                if not passes(error):
-                    raise self._trouble.unusable(error, request["model"]) from None
-                tries += 1
-                self.usage.failed_calls += 1
-                self._on_change(self.usage)
-                self._trouble.tell(error, request["model"])
-                seconds = pause(error) or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
-                give_up = give_up or time.monotonic() + self._patience(error)
-                if time.monotonic() + seconds > give_up:
-                    raise self._trouble.gave_up(error, request["model"]) from None
-                if isinstance(error, exceptions.RateLimitError):
-                    limiter.window.refused(sent)
-                    limiter.pause(seconds)
-                await asyncio.sleep(seconds)
-            else:
-                self._trouble.over()
-                limiter.window.answered()
-                limiter.pause(used_up(told, limiter.unknown))
-                limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
-                expected.learn(request, reply)
-                return reply
+        tokens = expected.tokens(request)
+        await limiter.turn(tokens)
+        if self._gate is not None:
+            await self._gate.wait()
+        if self._ended is not None:
+            await self._end(self._ended)
+        sent = time.monotonic()
+        try:
+            with self._abroad():
+                reply, told = await self._ask(request)
+        except asyncio.CancelledError:
+            flight.cut_off = True
+            raise
+        except OpenAIError as error:
+            flight.cut_off = passes(error) and may_be_paid(error)
+            if isinstance(error, exceptions.RateLimitError):
+                limiter.window.refused(sent)
+            raise
+        self._trouble.over()
+        self._odd[request["model"]] = 0
+        limiter.window.answered()
+        limiter.pause(used_up(told, limiter.unknown))
+        limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
+        expected.learn(request, reply)
+        return reply
 
-    def _patience(self, error: OpenAIError) -> float:
-        answers = self.usage.calls > 0 or isinstance(error, exceptions.RateLimitError)
-        return self._settings.patience_s if answers else min(FIRST_PATIENCE_S, self._settings.patience_s)
+    async def _endure(self, error: OpenAIError, model: str, limiter: Limiter, tries: int, began: float) -> None:
+        """Wait before the next try, where another can help; a call's tries have failed since `began`.
+
+        Raises RefusedError or ServiceError where none can.
+        """
+        if concerns_one_request(error) or self._is_odd(error, model):
+            raise RefusedError(self._trouble.say(error)) from None
+        if not passes(error):
+            await self._end(self._trouble.unusable(error, model))
+        self.usage.failed_calls += 1
+        self._on_change(self.usage)
+        self._trouble.tell(error, model)
+        told = pause(error)
+        seconds = told or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
+        works = self.usage.calls > 0 or told is not None or isinstance(error, exceptions.RateLimitError)
+        patience = self._settings.patience_s if works else min(FIRST_PATIENCE_S, self._settings.patience_s)
+        # A service that answers others is there, however long this call has failed.
+        if time.monotonic() + seconds > max(began, self._trouble.answered) + patience:
+            await self._end(self._trouble.gave_up(error, model))
+        if isinstance(error, exceptions.RateLimitError):
+            limiter.pause(seconds)
+        await asyncio.sleep(seconds)
+
+    def _is_odd(self, error: OpenAIError, model: str) -> bool:
+        """Whether a model that has answered others objects to this request; many in a row are no chance."""
+        if error_status(error) not in OBJECTIONS or locks_out(error) or not self._ledger.knows(model):
+            return False
+        self._odd[model] += 1
+        return self._odd[model] <= MOST_ODD
+
+    async def _end(self, ended: ServiceError) -> NoReturn:
+        """Fail for good, once those calls are home that are paid for; no other leaves."""
+        self._ended = self._ended or ended
+        await self.come_home()
+        raise self._ended from None
 
     async def _ask(self, request: dict[str, Any]) -> tuple[Reply, Mapping[str, str]]:
         """The service's answer to one request, and its headers; raises what litellm raises."""
-        answer = await litellm.acompletion(
-            model=litellm_name(request["model"]),
-            messages=sendable(request["messages"]),
-            timeout=self._settings.timeout_s,
-            num_retries=0,
-            max_retries=0,
-            _skip_mcp_handler=True,  # with tools, litellm would look for its MCP gateway, which needs another package
-            **endpoint(request["model"], self._settings, self._sandbox_base),
-            **request["params"],
-        )
+        seconds = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(seconds):  # litellm's own waits as long for each piece of an answer
+                answer = await litellm.acompletion(
+                    model=litellm_name(request["model"]),
+                    messages=sendable(request["messages"]),
+                    timeout=seconds,
+                    num_retries=0,
+                    max_retries=0,
+                    _skip_mcp_handler=True,  # with tools, it would look for its MCP gateway, which is another package
+                    **endpoint(request["model"], self._settings, self._sandbox_base),
+                    **request["params"],
+                )
+        except TimeoutError:
+            raise exceptions.Timeout(f"no whole answer in {seconds:g} s", request["model"], "") from None
         if answer is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
             raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
         if not answer.choices:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 
+import httpx
 from openai import APIConnectionError, APIResponseValidationError, OpenAIError
 
 from engine.errors import ServiceError
@@ -21,17 +22,22 @@ REFUSALS = ("context_length_exceeded", "content_policy_violation", "content_filt
 """OpenAI's codes for a prompt that it will not answer; litellm knows some of them by their message alone."""
 
 
+OUT_OF_CREDIT = ("exceeded your current quota", "credit balance is too low")
+
+
 class Trouble:
     """Tells of faults, twice a minute at most; `api_key_env` is where the key lies that is never told."""
 
     def __init__(self, api_key_env: str | None, on_trouble: Callable[[str], None]) -> None:
         self._api_key_env = api_key_env
         self._on_trouble = on_trouble
-        self._answered, self._told = time.monotonic(), -math.inf
+        self.answered = time.monotonic()
+        """When the service has answered last, or the work began."""
+        self._told = -math.inf
 
     def over(self) -> None:
         """The service has answered."""
-        self._answered = time.monotonic()
+        self.answered = time.monotonic()
 
     def tell(self, error: OpenAIError, model: str) -> None:
         """Tell of a fault that passes."""
@@ -39,7 +45,7 @@ class Trouble:
         if now - self._told < TELL_EVERY_S:
             return
         self._told = now
-        silent = now - self._answered
+        silent = now - self.answered
         if silent < TELL_EVERY_S:
             self._on_trouble(f"{model} answered with an error, trying again: {self.say(error)}")
         else:
@@ -57,7 +63,7 @@ class Trouble:
         """What ends a run that its service will not serve."""
         if _out_of_credit(error):
             hint = "top up the account at the provider, then resume: what was answered is kept"
-        elif getattr(error, "status_code", None) in (401, 403):
+        elif error_status(error) in (401, 403):
             hint = f"check the key in the environment ({self._api_key_env or 'as the provider names it'})"
         elif isinstance(error, exceptions.NotFoundError):
             hint = "check the model's name in [service] or [judge]"
@@ -83,18 +89,33 @@ def concerns_one_request(error: OpenAIError) -> bool:
 
 
 def passes(error: OpenAIError) -> bool:
-    """Whether trying again can help: limits, faults of the server or the network."""
+    """Whether trying again can help: limits, faults of the server or the network, answers that cannot be read."""
     if isinstance(error, APIConnectionError | APIResponseValidationError):
         return True
-    status = int(getattr(error, "status_code", None) or 0)
+    status = error_status(error)
     if _out_of_credit(error):
         return False
-    return status in RETRIED_STATUS or status >= 500
+    # 422 is also how litellm calls an answer of Gemini's that it cannot read.
+    return status in RETRIED_STATUS or status >= 500 or (status == 422 and may_be_paid(error))
+
+
+def may_be_paid(error: OpenAIError) -> bool:
+    """Whether the service may have worked for an error that passes: it neither refused nor was out of reach."""
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    unpaid = httpx.HTTPStatusError | httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    return not any(isinstance(cause, unpaid) for cause in causes)
 
 
 def locks_out(error: OpenAIError) -> bool:
     """Whether the service will have nothing to do with us: a wrong key, or an empty account."""
-    return getattr(error, "status_code", None) in (401, 403) or _out_of_credit(error)
+    return error_status(error) in (401, 403) or _out_of_credit(error)
+
+
+def error_status(error: OpenAIError) -> int:
+    """The HTTP status that litellm gives an error; 0 for none."""
+    return int(getattr(error, "status_code", None) or 0)
 
 
 def pause(error: OpenAIError) -> float | None:
@@ -104,5 +125,5 @@ def pause(error: OpenAIError) -> float | None:
 
 
 def _out_of_credit(error: OpenAIError) -> bool:
-    """OpenAI says it with the status of a rate limit, but waiting does not help."""
-    return getattr(error, "status_code", None) == 402 or "exceeded your current quota" in str(error)
+    """OpenAI says it with the status of a rate limit, Anthropic with that of a bad request; waiting does not help."""
+    return error_status(error) == 402 or any(said in str(error) for said in OUT_OF_CREDIT)

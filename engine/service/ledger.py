@@ -90,6 +90,7 @@ class Ledger:
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
             self._lost[key].append(cost)
         self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
+        self._models = {model for (model,) in self._database.rows("SELECT DISTINCT model FROM calls")}
 
     async def reply(self, key: str) -> Reply | None:
         """The answer of an earlier, identical request."""
@@ -100,6 +101,10 @@ class Ledger:
         )
         text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
         return Reply(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
+
+    def knows(self, model: str) -> bool:
+        """Whether the model has answered in this run."""
+        return model in self._models
 
     @property
     def lost(self) -> list[float]:
@@ -130,6 +135,7 @@ class Ledger:
             _kept(key, request, reply, flight.began),
         )
         self._keys.add(key)
+        self._models.add(request["model"])
         self._lost[key] = [reply.cost_usd] * len(lost)
         return sum(lost) - sum(self._lost[key])
 
@@ -138,6 +144,7 @@ class Ledger:
         kept = [_kept(key, job.requests[key], reply, job.began) for key, reply in replies.items()]
         await self._database.write_together(*kept, *jobs.removal(job))
         self._keys |= replies.keys()
+        self._models |= {job.model} if replies else set()
 
     async def keep(self, key: str, request: dict[str, Any], reply: Reply, asked: float) -> None:
         """Keep an answer to a request that was sent at `asked`, in seconds since the epoch."""

@@ -80,10 +80,10 @@ def always(*responses: Callable[[], web.StreamResponse]) -> Handler:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Service]:
+async def serving(handler: Handler, path: str = "/v1/chat/completions") -> AsyncIterator[Service]:
     service = Service(handler)
     app = web.Application(client_max_size=2**24)
-    app.router.add_post("/v1/chat/completions", service.respond)
+    app.router.add_post(path, service.respond)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -187,7 +187,7 @@ async def test_after_a_stop_the_next_worker_waits_for_the_same_job(tmp_path: Pat
         async with living(provider, tmp_path) as (client, told):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home(5)
+            await client.come_home()
             await stop(calls)
         assert "goes on at the provider" in told[-1]
         done.set()
@@ -207,7 +207,7 @@ async def test_a_job_whose_sending_was_cut_off_is_found_at_the_provider(tmp_path
         async with living(provider, tmp_path) as (client, _):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home(5)
+            await client.come_home()
             await stop(calls)
         with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database, database:
             database.execute("UPDATE jobs SET provider_id = NULL")  # as if killed before the answer came
@@ -222,7 +222,7 @@ async def test_a_job_whose_sending_was_cut_off_is_found_at_the_provider(tmp_path
         async with living(provider, other) as (client, _):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home(5)
+            await client.come_home()
             await stop(calls)
         with closing(sqlite3.connect(other / "ledger.sqlite")) as database, database:
             database.execute("UPDATE jobs SET provider_id = NULL")

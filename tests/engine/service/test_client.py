@@ -2,15 +2,12 @@ import asyncio
 import json
 import logging
 import shutil
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from calling import KEY, MODEL, ask, asking, client_of, flights, until
 from scripted import Handler, always, completion, error, prompt_of, serving
 from scripted import Service as Server
 
@@ -18,64 +15,9 @@ from engine.config import Service
 from engine.errors import ServiceError
 from engine.rows import Message
 from engine.service import client as module
-from engine.service import faults, limiter
 from engine.service.client import Client, RefusedError
 from engine.service.ledger import Ledger, Reply
 from engine.service.limiter import FIRST_CALLS
-
-KEY = "sk-planted-0123456789abcdef"
-MODEL = "openai/scripted"
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
-
-
-@pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, none of them in earnest."""
-    pauses: list[float] = []
-
-    class Clock:
-        def monotonic(self) -> float:
-            return time.monotonic() + sum(pauses)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(time, name)
-
-    real = asyncio.sleep
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await real(0)
-
-    class Aio:
-        def __getattr__(self, name: str) -> Any:
-            return sleep if name == "sleep" else getattr(asyncio, name)
-
-    for source in (module, limiter):
-        monkeypatch.setattr(source, "asyncio", Aio())
-    for source in (module, limiter, faults):
-        monkeypatch.setattr(source, "time", Clock())
-    return pauses
-
-
-@asynccontextmanager
-async def asking(handler: Handler, tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Server, Client]]:
-    async with serving(handler) as server:
-        yield server, client_of(server, tmp_path, **settings)
-
-
-def client_of(server: Server, tmp_path: Path, **settings: Any) -> Client:
-    ours = {name: settings.pop(name) for name in ("on_used_up", "on_trouble", "cache", "gate") if name in settings}
-    values: dict[str, Any] = {"api_key_env": "SCRIPTED_API_KEY", "timeout_s": 20.0, **settings}
-    return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"), **ours)
-
-
-async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: int = 50) -> Reply:
-    messages: list[Message] = [{"role": "user", "content": text}]
-    return await client.complete(messages, model=MODEL, max_tokens=max_tokens, temperature=0.0, repeat=repeat)
 
 
 async def test_the_key_and_the_parameters_are_sent(tmp_path: Path) -> None:
@@ -223,17 +165,6 @@ async def test_calls_in_flight_at_a_crash_count_against_the_caps(tmp_path: Path)
         assert (told[1].used, told[1].least) == (3, 4)
         over.cancel()
         await asyncio.wait([over])
-
-
-async def until(happens: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not happens():  # noqa: ASYNC110 - what happens elsewhere sets no event
-            await asyncio.sleep(0.01)
-
-
-def flights(folder: Path) -> list[str]:
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
-        return [key for (key,) in database.execute("SELECT key FROM flights")]
 
 
 async def test_retry_after_is_kept_and_nobody_else_starts(tmp_path: Path, slept: list[float]) -> None:
@@ -607,7 +538,7 @@ async def test_calls_on_their_way_come_home_and_no_other_leaves(tmp_path: Path) 
         second = asyncio.create_task(ask(client, "second"))
         asyncio.get_running_loop().call_later(0.1, answers.set)
 
-        await client.come_home(10)
+        await client.come_home()
 
         assert (await first).text
         assert server.prompts == ["first"]

@@ -1,0 +1,213 @@
+"""Calls that fail: what they take of the budget, whom they concern, and what becomes of the others."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from calling import ask, asking, client_of, flights, until
+from scripted import Service as Server
+from scripted import always, completion, error, prompt_of, serving
+
+from engine.config import Service
+from engine.errors import ServiceError
+from engine.rows import Message
+from engine.service.client import MOST_ODD, Client, RefusedError
+from engine.service.concurrently import concurrently
+from engine.service.ledger import Ledger
+
+PRICES = {"input_price": 1.0, "output_price": 10.0}
+COST = 60e-6
+"""USD of a scripted answer: 10 tokens in, 5 out."""
+
+
+async def hang(_server: Server, _request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def reset(_server: Server, request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "900"})
+    await response.prepare(request)
+    await response.write(b'{"id": "chatcmpl-1", "choices": [{"mess')
+    assert request.transport is not None
+    request.transport.abort()
+    return response
+
+
+async def drip(_server: Server, request: web.Request) -> web.StreamResponse:
+    """Keep the connection alive, as some gateways do, for ever."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    while True:
+        await response.write(b" ")
+        await asyncio.sleep(0.05)
+
+
+async def garble(_server: Server, _request: web.Request) -> web.StreamResponse:
+    return web.Response(text='{"choices": [', content_type="application/json")
+
+
+@pytest.mark.parametrize("mishap", [hang, reset, drip, garble])
+async def test_an_answer_that_was_lost_on_its_way_is_paid_for(
+    mishap: Callable[[Server, web.Request], object], tmp_path: Path, slept: list[float]
+) -> None:
+    """The service has worked for it, and bills it: as much as for the answer that came, as soon as one has."""
+
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        if len(server.bodies) > 2:
+            return completion("hi")
+        response = await mishap(server, request)  # type: ignore[misc]
+        assert isinstance(response, web.StreamResponse)
+        return response
+
+    async with asking(handler, tmp_path, timeout_s=0.3, budget_usd=1.0, **PRICES) as (server, client):
+        reply = await ask(client)
+        tries = 1 + client.usage.failed_calls
+        assert client._budget._spent == pytest.approx(tries * COST)
+        assert (client._budget._asked, client._budget._reserved, client._budget._in_flight) == (tries, 0, 0)
+        client._ledger.close()
+        later = client_of(server, tmp_path, budget_usd=1.0, **PRICES)
+
+    assert reply.text == "hi" and client.usage.calls == 1 and tries >= 3
+    assert (later._budget._spent, later._budget._asked) == (pytest.approx(tries * COST), tries)
+
+
+async def test_lost_answers_never_pass_the_budget(tmp_path: Path, slept: list[float]) -> None:
+    """A service that hangs may bill each try: the third does not fit, and waits for a higher cap."""
+    told = asyncio.Event()
+    most = 521e-6
+    async with serving(hang) as server:
+        client = client_of(
+            server, tmp_path, timeout_s=0.2, budget_usd=2 * most + 1e-9, on_used_up=lambda _: told.set(), **PRICES
+        )
+        call = asyncio.create_task(ask(client))
+        await told.wait()
+        assert client.usage.failed_calls == 2 and len(server.bodies) <= 2
+        call.cancel()
+        await asyncio.wait([call])
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504, 529])
+async def test_a_refusal_is_not_paid_for(status: int, tmp_path: Path, slept: list[float]) -> None:
+    async with asking(always(lambda: error(status), lambda: completion("hi")), tmp_path, **PRICES) as (_, client):
+        await ask(client)
+        client._ledger.close()
+
+    assert client._budget._spent == pytest.approx(COST) and flights(tmp_path) == []
+
+
+async def test_an_answer_that_drips_ends_in_time(tmp_path: Path, slept: list[float]) -> None:
+    async with asking(drip, tmp_path, timeout_s=0.3, patience_s=0) as (_, client):
+        with pytest.raises(ServiceError, match=r"no whole answer in 0\.3 s"):
+            await ask(client)
+
+
+async def test_a_gemini_answer_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """litellm calls it a bad request."""
+    monkeypatch.setenv("GEMINI_API_KEY", "planted-0123456789")
+    answer = {
+        "candidates": [{"content": {"parts": [{"text": "hi"}], "role": "model"}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8},
+    }
+    handler = always(lambda: web.Response(text="<html>"), lambda: web.json_response(answer))
+    async with serving(handler, "/{path:.*}") as server:
+        model = "gemini/gemini-2.5-pro"
+        client = Client(Service(model=model, api_base=server.base), Ledger(tmp_path / "ledger.sqlite"))
+        messages: list[Message] = [{"role": "user", "content": "hello"}]
+        reply = await client.complete(messages, model=model, max_tokens=5, temperature=0.0)
+
+    assert reply.text == "hi" and client.usage.failed_calls == 1
+
+
+async def objecting(_server: Server, request: web.Request) -> web.StreamResponse:
+    return error(400, "no such thing") if "odd" in await prompt_of(request) else completion("hi")
+
+
+async def test_an_odd_request_ends_no_run(tmp_path: Path) -> None:
+    async with asking(objecting, tmp_path) as (server, client):
+        await ask(client, "before")
+        for number in range(2 * MOST_ODD):
+            with pytest.raises(RefusedError, match="no such thing"):
+                await ask(client, f"odd {number}")
+            await ask(client, f"{number}")
+        client._ledger.close()
+        later = client_of(server, tmp_path)
+        with pytest.raises(RefusedError, match="no such thing"):
+            await ask(later, "odd")
+
+
+async def test_a_service_that_objects_to_all_is_set_up_wrongly(tmp_path: Path) -> None:
+    async with asking(objecting, tmp_path) as (_, client):
+        await ask(client, "before")
+        outcomes = [await asyncio.gather(ask(client, f"odd {n}"), return_exceptions=True) for n in range(MOST_ODD + 1)]
+
+    kinds = [type(failed) for outcome in outcomes for failed in outcome]
+    assert kinds == [*[RefusedError] * MOST_ODD, ServiceError]
+
+
+@pytest.mark.parametrize("status", [400, 402, 429])
+async def test_an_empty_account_is_told_at_once(status: int, tmp_path: Path) -> None:
+    said = "Your credit balance is too low to access the API"
+    async with asking(always(lambda: completion("hi"), lambda: error(status, said)), tmp_path) as (server, client):
+        await ask(client, "before")
+        with pytest.raises(ServiceError, match="credit balance") as failed:
+            await ask(client)
+
+    assert "top up the account" in failed.value.hint and len(server.bodies) == 2
+
+
+async def test_a_service_that_answers_others_is_there(tmp_path: Path, slept: list[float]) -> None:
+    """One unlucky call may fail for longer than the service may stay away."""
+
+    async def handler(_server: Server, request: web.Request) -> web.StreamResponse:
+        unlucky = await prompt_of(request) == "unlucky" and sum(slept) < 500
+        return error(503) if unlucky else completion("hi")
+
+    async with asking(handler, tmp_path, patience_s=100) as (_, client):
+        await ask(client, "before")
+        call = asyncio.create_task(ask(client, "unlucky"))
+        number = 0
+        while not call.done():
+            await ask(client, f"{(number := number + 1)}")
+
+    assert (await call).text == "hi" and sum(slept) >= 500
+
+
+async def test_a_service_that_names_a_pause_is_not_set_up_wrongly(tmp_path: Path, slept: list[float]) -> None:
+    handler = always(lambda: error(503, Retry_After="60"), lambda: completion("hi"))
+    async with asking(handler, tmp_path) as (_, client):
+        assert (await ask(client)).text == "hi"
+
+    assert sum(slept) >= 60
+
+
+async def test_what_is_paid_for_comes_home_before_a_failure_ends_the_work(tmp_path: Path) -> None:
+    answers = asyncio.Event()
+
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        if await prompt_of(request) == "bad":
+            asyncio.get_running_loop().call_later(0.2, answers.set)
+            await until(lambda: server.at_work == 2)
+            return error(401)
+        await answers.wait()
+        return completion("hi")
+
+    async with asking(handler, tmp_path, concurrency=2) as (server, client):
+        with pytest.raises(ServiceError, match="refuses"):
+            await concurrently(ask(client, text) for text in ("slow", "bad", "third"))
+        assert sorted(server.prompts) == ["bad", "slow"]
+        client._ledger.close()
+        assert (await ask(client_of(server, tmp_path), "slow")).cached
+
+
+async def test_a_refusal_is_told_in_one_line(tmp_path: Path) -> None:
+    message = {"role": "assistant", "content": "", "refusal": "No.\n\n  Never.\n"}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    async with asking(always(lambda: completion("", choices=choices)), tmp_path) as (_, client):
+        with pytest.raises(RefusedError, match=re.escape("refusal: No. Never.")):
+            await ask(client)
