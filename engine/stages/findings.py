@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from engine import jsonl
 from engine.config import Migration
 from engine.reviews import LEAST_LABELS, Reviews
 from engine.rows import CONTRACT, prompt_text
 from engine.run import Run
 from engine.stages.markdown import inline, interval
-from engine.verdict import Change, Decision, Interval, Teacher, look_risk, looks
+from engine.verdict import Change, Decision, Interval, Scores, Teacher, look_risk, looks
+from engine.verdict.paired import MARGIN
 
 SHOWN = 5
 """Prompts to show of those that got better, and of those that got worse."""
@@ -25,8 +28,29 @@ def error_rate(settings: Migration, decision: Decision) -> str:
         f"How sure: of migrations like this one, at most {most * risk:.1%} are declared to reach a target that they do "
         f"not reach. That is spread over {most} looks at the dev prompts, one at the untuned model and one after each "
         f"of {settings.loop.max_rounds} rounds, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
-        "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores."
+        "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores. What "
+        "failed on the dev prompts chose what was learned next, so that they may suit the model better than others do: "
+        "the sealed test is there for that." + unjudged(decision.scores)
     )
+
+
+def unjudged(scores: Scores) -> str:
+    """How many prompts have no readable verdict, and what follows; "" for none."""
+    if not scores.unjudged:
+        return ""
+    count = "1 prompt has" if scores.unjudged == 1 else f"{scores.unjudged} prompts have"
+    return f" {count} no readable verdict: the intervals hold whatever the scores would be there."
+
+
+def wanted(settings: Migration, decision: Decision) -> list[str]:
+    """How many more rows it takes to tell, where the dev prompts were too few."""
+    more, share = decision.more_prompts, settings.coverage.split.dev
+    if more is None:
+        return []
+    return [
+        f"With about {more} more dev prompts it could be told. As {share:.0%} of the coverage rows become dev prompts, "
+        f"that is about {ceil(more / share)} more rows, or a larger `coverage.split.dev`."
+    ]
 
 
 def asked(teacher: Teacher, which: str) -> str:
@@ -56,7 +80,8 @@ def flagged(decision: Decision) -> list[str]:
     prompts, they = ("1 dev prompt", "it counts") if count == 1 else (f"{count} dev prompts", "they count")
     return [
         f"{prompts} left the scores of every round, since a reviewer flagged the reference response as bad; {they} in "
-        f"no figure: {', '.join(inline(id_) for id_ in decision.flagged)}."
+        f"no figure: {', '.join(inline(id_) for id_ in decision.flagged)}. The error rate takes it that the reference "
+        "alone was the reason, and not how the model did there."
     ]
 
 
@@ -91,7 +116,8 @@ def changed(run: Run, decision: Decision) -> list[str]:
     text = (
         f"Beside round {changes.against}, the best before it, round {decision.round} changed precision by "
         f"{interval(changes.precision)} and similarity by {interval(changes.similarity)} points on the same "
-        f"{changes.prompts} prompts. {better} of them got better and {worse} worse by more than a judge wavers."
+        f"{changes.prompts} prompts. {better} of them got better and {worse} worse, by more than {MARGIN:g} points and "
+        "than the judge wavers."
     )
     tables = [
         _table(title, moved, prompts)

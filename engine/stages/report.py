@@ -13,7 +13,7 @@ from engine.run import Manifest, Run, file_hash, finish, manifest
 from engine.service.client import Usage
 from engine.stages import findings
 from engine.stages.markdown import block, cell, inline, interval
-from engine.verdict import Decision, Interval, Scores, Teacher, by_prompt
+from engine.verdict import Decision, Interval, Scores, Teacher
 
 SHOWN = 3
 """Best and worst answers to show, each."""
@@ -42,7 +42,7 @@ def ending(settings: Migration, decision: Decision, sealed: Scores, asked: Teach
         f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
         f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
         + (f" (the service itself {asked.precision.mean:.1f} and {asked.similarity.mean:.1f})" if asked else "")
-        + (f"; {sealed.doubt}." if sealed.doubt else "."),
+        + (f"; {doubt}." if (doubt := _doubt(sealed, asked, settings.target)) else "."),
     )
 
 
@@ -65,6 +65,7 @@ def write(
             _rounds(run, settings, decision),
             *_contract(run),
             findings.error_rate(settings, decision),
+            *findings.wanted(settings, decision),
             *findings.flagged(decision),
             *findings.kinds(run),
             *findings.changed(run, decision),
@@ -72,7 +73,7 @@ def write(
             "## The sealed test",
             _sealed(settings, decision, sealed, asked),
             "## Best and worst answers",
-            *_examples(run),
+            *_examples(run, sealed),
             "## What it took",
             _cost(usage, stages),
         ]
@@ -97,9 +98,16 @@ def write(
 def _holds(sealed: Scores, asked: Teacher | None, target: Target) -> bool:
     if target.relative_to_teacher is not None:
         gaps = [asked.gap_precision, asked.gap_similarity] if asked else []
-        return bool(gaps) and all(gap.mean >= -target.relative_to_teacher for gap in gaps) and not sealed.doubt
-    passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
-    return passed and not sealed.doubt
+        passed = bool(gaps) and all(gap.mean >= -target.relative_to_teacher for gap in gaps)
+    else:
+        passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
+    return passed and not _doubt(sealed, asked, target)
+
+
+def _doubt(sealed: Scores, asked: Teacher | None, target: Target) -> str:
+    """Why the sealed scores confirm nothing; "" where they can."""
+    relative = target.relative_to_teacher is not None
+    return sealed.doubt or (asked.doubt(sealed.prompts) if asked and relative else "")
 
 
 def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
@@ -119,7 +127,8 @@ def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Endin
     return (
         f"{end.reason} {advice}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
         f"{interval(sealed.precision)} and similarity {interval(sealed.similarity)} of 100, judged by "
-        f"{', '.join(inline(name) for name in settings.judge_models)} against the recorded responses.{sandbox}"
+        f"{', '.join(inline(name) for name in settings.judge_models)} against the recorded responses. In brackets: the "
+        f"bounds of what it gets on prompts like these, each {settings.target.confidence:.0%} sure.{sandbox}"
     )
 
 
@@ -146,11 +155,11 @@ def _target(target: Target) -> str:
     if target.relative_to_teacher is not None:
         return (
             f"Target: precision and similarity at most {target.relative_to_teacher:g} points below what the service "
-            "itself gets for the same prompts, each with its whole interval above that."
+            "itself gets for the same prompts, each with the lower end of its interval."
         )
     return (
-        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with its whole "
-        f"{target.confidence:.0%} interval above."
+        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with the lower end of its "
+        "interval."
     )
 
 
@@ -186,22 +195,20 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teac
         f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
         f"{sealed.coverage_70['precision']:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
+        + findings.unjudged(sealed)
         + (f"\n\n{findings.asked(asked, 'sealed')} {findings.beside(asked)}" if asked else "")
     )
 
 
-def _examples(run: Run) -> list[str]:
-    """The best and the worst sealed prompts, service and local answer side by side."""
+def _examples(run: Run, sealed: Scores) -> list[str]:
+    """The best and the worst of the scored sealed prompts, service and local answer side by side."""
     responses: dict[str, Response] = {}
     for row in jsonl.read(run.final / "infer" / "responses.jsonl"):
         responses.setdefault(row["id"], Response(**row))
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for row in jsonl.read(run.final / "judge" / "verdicts.jsonl"):
         verdicts[row["id"]].append(Verdict(**row))
-    ranked = sorted(
-        by_prompt([v for found in verdicts.values() for v in found]),
-        key=lambda s: (-(s.precision + s.similarity), s.id),
-    )
+    ranked = sorted(sealed.by_prompt, key=lambda score: (-score.mean, score.id))
     best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
     parts = []
     for title, chosen in (("Best", best), ("Worst", worst)):

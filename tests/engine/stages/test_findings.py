@@ -22,10 +22,24 @@ def test_the_error_rate_is_told_in_full() -> None:
     assert "5 looks at the dev prompts" in text and "1.00% each; 3 were taken, so 3.0% are spent" in text
 
 
+def test_prompts_without_a_verdict_are_told() -> None:
+    unread = replace(DECISION, scores=replace(DECISION.scores, unjudged=2))
+
+    assert "2 prompts have no readable verdict: the intervals hold" in findings.error_rate(SETTINGS, unread)
+    assert "no readable verdict" not in findings.error_rate(SETTINGS, DECISION)
+
+
+def test_prompts_that_are_missing_are_told_as_rows() -> None:
+    assert findings.wanted(SETTINGS, DECISION) == []
+    (text,) = findings.wanted(SETTINGS, replace(DECISION, more_prompts=9))
+
+    assert "about 9 more dev prompts" in text and "As 20% of the coverage rows" in text and "about 45 more rows" in text
+
+
 def test_flagged_prompts_are_named() -> None:
     assert findings.flagged(DECISION) == []
     (text,) = findings.flagged(replace(DECISION, flagged=("a1", "<b>")))
-    assert text.startswith("2 dev prompts left the scores") and text.endswith("a1, \\<b\\>.")
+    assert text.startswith("2 dev prompts left the scores") and "in no figure: a1, \\<b\\>. The error rate" in text
 
 
 def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
@@ -42,7 +56,7 @@ def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
     _, text, lost, won = findings.changed(run, replace(DECISION, changes=changes))
 
     assert "Beside round 1, the best before it, round 2 changed precision by -3.5 (-9.0 to 2.0)" in text
-    assert "1 of them got better and 7 worse" in text
+    assert "1 of them got better and 7 worse, by more than 10 points and than the judge wavers." in text
     assert lost.startswith("| got worse |") and "| \\[do\\] \\| 0 yyy" in lost and "| and 2 more | | |" in lost
     assert lost.count("\n") == 1 + findings.SHOWN + 1
     assert "| 10 | 95 |" in won

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from engine.run import Manifest, Run, finish, manifest
 from engine.service.client import Usage
 from engine.stages import report
 from engine.stages.report import duration, ending
-from engine.verdict import Decision, GroupScore, Interval, Scores
+from engine.verdict import Decision, GroupScore, Interval, Scores, by_prompt
 
 SHARE = {"precision": 0.75, "similarity": 0.5}
 
@@ -59,6 +60,7 @@ def write(
     responses: list[Response],
     verdicts: list[Verdict],
     groups: tuple[tuple[GroupScore, ...], ...] = ((), ()),
+    without: Collection[str] = (),
     **tables: Any,
 ) -> str:
     run = Run(folder / "demo")
@@ -72,8 +74,9 @@ def write(
     )
     finish(run.round(1) / "finetune", trained)
     found = settings(**tables)
+    sealed = replace(GOOD, by_prompt=tuple(by_prompt([row for row in verdicts if row.id not in without])))
     usage = Usage(calls=1234, cached_calls=5, prompt_tokens=1_000_000, completion_tokens=2_000, cost_usd=3.456)
-    report.write(run, found, usage, REACHED, GOOD, ending(found, REACHED, GOOD))
+    report.write(run, found, usage, REACHED, sealed, ending(found, REACHED, sealed))
     done = manifest(run.final)
     assert done is not None and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
     assert set(done.inputs) == {"round-00/decision.json", "round-01/decision.json", "final/judge/verdicts.jsonl"}
@@ -112,6 +115,21 @@ def test_unreadable_verdicts_are_no_examples(tmp_path: Path) -> None:
     text = write(tmp_path, responses, [judged("a", None), judged("b", 50)])
 
     assert "prompt b" in text and "prompt a" not in text
+
+
+def test_prompts_that_left_the_scores_are_no_examples(tmp_path: Path) -> None:
+    responses = [respond("a", "prompt a", "t", "r"), respond("b", "prompt b", "t", "r")]
+    text = write(tmp_path, responses, [judged("a", 50), judged("b", 50)], without={"a"})
+
+    assert "prompt b" in text and "prompt a" not in text
+
+
+def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], target={"confidence": 0.9})
+
+    assert "In brackets: the bounds of what it gets on prompts like these, each 90% sure." in text
+    assert "precision 85, similarity 75, each with the lower end of its interval." in text
+    assert "one at the untuned model and one after each of 4 rounds, 2.00% each;" in text
 
 
 HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"
