@@ -162,8 +162,8 @@ def _quote(settings: Migration) -> Quote:
     check_splits(splits, len(pairs))
     for line in of_the_split(pairs):
         print(line, file=sys.stderr)
-    if too_few := _too_few(settings, len(splits.dev)):
-        print(too_few, file=sys.stderr)
+    for line in _too_few(settings, len(splits.dev), len(splits.test)):
+        print(line, file=sys.stderr)
     return quote(settings, splits, prompts.load(settings.judge.prompts), resolved(), find_device())
 
 
@@ -188,16 +188,19 @@ def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:
     return [f"{source}: {breach}" for source, breach in found if breach]
 
 
-def _too_few(settings: Migration, dev: int) -> str:
-    """Says that no model could be shown to reach the target with so few dev prompts; "" where one could."""
-    from engine.verdict import fewest_prompts
+def _too_few(settings: Migration, dev: int, test: int) -> Iterator[str]:
+    """Says where no model could be shown to reach the target with so few dev prompts, or test prompts to confirm it."""
+    from engine.verdict import LEAST_PROMPTS, fewest_prompts
 
     fewest = fewest_prompts(settings.target, settings.loop)
     if fewest is None:
-        return "no number of prompts can show that this target is reached: it leaves no room for doubt"
-    if fewest <= dev:
-        return ""
-    return f"{dev} dev prompts cannot show that the target is reached, not even of a perfect model: it takes {fewest}"
+        yield "no number of prompts can show that this target is reached: it leaves no room for doubt"
+    elif dev < fewest:
+        yield (
+            f"{dev} dev prompts cannot show that the target is reached, not even of a perfect model: it takes {fewest}"
+        )
+    if test < LEAST_PROMPTS:
+        yield f"{test} sealed prompts cannot confirm that the target is reached: it takes {LEAST_PROMPTS}"
 
 
 def _lines(found: Quote) -> list[str]:

@@ -6,7 +6,10 @@ What another version wrote is read as far as it is understood; text in it is unt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.config import Target
 
 LARGEST = 1e9
 """What is beyond is no score: infinities, what is no number, integers that no float holds."""
@@ -105,6 +108,13 @@ def score(decision: dict[str, Any]) -> Score | None:
         flagged=len(flagged) if isinstance(flagged, list) else 0,
         groups=_groups(decision.get("groups")),
     )
+
+
+def goals(target: Target | None) -> tuple[float | None, float | None]:
+    """The precision and the similarity to reach; None where none is known, or where the service's own are the bar."""
+    if target is None or target.relative_to_teacher is not None:
+        return None, None
+    return target.precision, target.similarity
 
 
 def interval(value: Any) -> Interval | None:

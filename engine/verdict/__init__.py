@@ -14,9 +14,10 @@ from engine.verdict.decision import (
     looks,
 )
 from engine.verdict.paired import Change, Changes, Teacher, changes, gaps
-from engine.verdict.scores import GroupScore, PromptScore, Scores, best, by_prompt, score
+from engine.verdict.scores import LEAST_PROMPTS, GroupScore, PromptScore, Scores, best, by_prompt, score
 
 __all__ = [
+    "LEAST_PROMPTS",
     "Advice",
     "Change",
     "Changes",

@@ -23,7 +23,7 @@ from engine.reviews import Reviews, reviews_from_row
 from engine.verdict.advice import Advice, advise
 from engine.verdict.aims import Aim, aims, ceiling, out_of_reach, passing
 from engine.verdict.paired import Changes, Teacher, changes, changes_from_row, gaps, teacher_from_row
-from engine.verdict.scores import GroupScore, PromptScore, Scores, best, scores_from_row
+from engine.verdict.scores import LEAST_PROMPTS, GroupScore, PromptScore, Scores, best, scores_from_row
 
 Outcome = Literal["reached", "continue", "plateau", "rounds", "time", "budget", "prompts"]
 
@@ -127,7 +127,7 @@ def fewest_prompts(target: Target, loop: Loop) -> int | None:
         best, bar, within = SCORES.high, max(target.precision, target.similarity), SCORES
     else:
         best, bar, within = 0.0, -target.relative_to_teacher, DIFFERENCES
-    return least_prompts(best, bar, look_risk(target, loop), within) if best > bar else None
+    return max(LEAST_PROMPTS, least_prompts(best, bar, look_risk(target, loop), within)) if best > bar else None
 
 
 def decide(

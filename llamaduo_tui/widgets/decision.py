@@ -10,13 +10,16 @@ from textual.widgets import Button, Input, Label
 from engine.config import Target
 from llamaduo_tui import marks, words
 from llamaduo_tui.messages import AnswerRun, StopRun
-from llamaduo_tui.scores import Changes, Group, Interval, Score
+from llamaduo_tui.scores import Changes, Group, Interval, Score, goals
 from llamaduo_tui.state import RunView
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.card import Card, Fact, fact
 
 WEAKEST = 3
 """Groups of prompts that the card names."""
+
+MOVED = 4
+"""Groups that it names of those that got better or worse."""
 
 _ADVICE = {"approve": "a, another round", "finish": "f, finish with the best round", "stop": "x, stop"}
 
@@ -97,10 +100,10 @@ def facts(view: RunView, target: Target | None) -> list[Fact]:
     if not scored:
         return [another, fact("result", one_line(approval.reason, 400))]
     last = scored[-1]
-    goals = _goals(target)
+    precise, similar = goals(target)
     lines = [
-        _score("precision", last.precision, goals[0], [score.precision.mean for score in scored]),
-        _score("similarity", last.similarity, goals[1], [score.similarity.mean for score in scored]),
+        _score("precision", last.precision, precise, [score.precision.mean for score in scored]),
+        _score("similarity", last.similarity, similar, [score.similarity.mean for score in scored]),
     ]
     lines += [_changes(last.changes)] if last.changes else []
     lines.append(another)
@@ -108,7 +111,7 @@ def facts(view: RunView, target: Target | None) -> list[Fact]:
         advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
         lines.append(fact("advice", advised))
     lines.append(fact("result", one_line(approval.reason, 400)))
-    return lines + _found(last)
+    return lines + _found(last, view, target)
 
 
 def brief(view: RunView, target: Target | None) -> Content:
@@ -119,14 +122,10 @@ def brief(view: RunView, target: Target | None) -> Content:
     said = []
     if scored:
         scores = (scored[-1].precision, scored[-1].similarity)
-        for name, value, goal in zip(("precision", "similarity"), scores, _goals(target), strict=True):
+        for name, value, goal in zip(("precision", "similarity"), scores, goals(target), strict=True):
             of = f"/{goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
             said.append(f"{name} {value.mean:.0f}{of}")
     return Content(" · ".join([*said, words.takes(view.approval)]))
-
-
-def _goals(target: Target | None) -> tuple[float | None, float | None]:
-    return (target.precision, target.similarity) if target is not None else (None, None)
 
 
 def _verdict(value: Interval, goal: float | None) -> str:
@@ -160,15 +159,18 @@ def _changes(changes: Changes) -> Fact:
     )
 
 
-def _found(score: Score) -> list[Fact]:
+def _found(score: Score, view: RunView, target: Target | None) -> list[Fact]:
     """What else a newer engine found: the gap to the service, the weakest groups, what people flagged."""
     lines = []
     if score.teacher is not None:
-        gaps = score.teacher.gap_precision, score.teacher.gap_similarity
-        lines.append(fact("service", "against it precision {}, similarity {}".format(*map(_points, gaps))))
+        allowed = target.relative_to_teacher if target is not None else None
+        gaps = [_gap(gap, allowed) for gap in (score.teacher.gap_precision, score.teacher.gap_similarity)]
+        said = f", target {-allowed:g}" if allowed is not None else ""
+        lines.append(fact("service", f"against it precision {gaps[0]}, similarity {gaps[1]}{said}"))
     if len(score.groups) > 1:
         weakest = sorted(score.groups, key=lambda group: group.precision + group.similarity)[:WEAKEST]
         lines.append(fact("weakest", " · ".join(map(_group, weakest))))
+        lines += _kinds(score, view)
     if score.reviews is not None:
         warned = f": {one_line(score.reviews.warning, 200)}" if score.reviews.warning else ""
         lines.append(
@@ -179,6 +181,25 @@ def _found(score: Score) -> list[Fact]:
     if score.flagged:
         lines.append(fact("flagged", f"{words.count(score.flagged, 'prompt')} left out: bad references"))
     return lines
+
+
+def _kinds(score: Score, view: RunView) -> list[Fact]:
+    """Which groups got better or worse since the round that this one is compared with, the most first."""
+    against = score.changes.against if score.changes else None
+    before = next((s.score.groups for s in view.sections if s.part == against and s.score is not None), ())
+    known = {group.name: group.precision for group in before}
+    gains = [(group.precision - known[group.name], group.name) for group in score.groups if group.name in known]
+    moved = sorted(((gain, name) for gain, name in gains if abs(gain) >= 1), key=lambda one: (-abs(one[0]), one[1]))
+    if not moved:
+        return []
+    told = [f"{'▲' if gain > 0 else '▼'} {one_line(name, 24)} {gain:+.0f}" for gain, name in moved[:MOVED]]
+    more = f" · {len(moved) - MOVED} more" if len(moved) > MOVED else ""
+    return [fact("kinds", f"precision since round {against}: {' · '.join(told)}{more}")]
+
+
+def _gap(gap: Interval, allowed: float | None) -> str:
+    """A gap to the service; where that is the target, whether it is met."""
+    return _points(gap) if allowed is None else f"{_points(gap)} {_verdict(gap, -allowed)}"
 
 
 def _points(difference: Interval) -> str:

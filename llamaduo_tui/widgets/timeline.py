@@ -6,7 +6,7 @@ from textual.content import Content
 
 from engine.config import Target
 from llamaduo_tui import marks, words
-from llamaduo_tui.scores import Interval, interval
+from llamaduo_tui.scores import Interval, goals, interval
 from llamaduo_tui.state import RunView, Section, Stage
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.steady import Steady
@@ -72,14 +72,14 @@ def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     if not rows:
         return []
     axis = max(8, min(40, (width - LABEL) // 2 - 17))
-    goals = (target.precision, target.similarity) if target is not None else (None, None)
+    wanted = goals(target)
     heads = [
         f"{name}{f', target {goal:g} ┃' if goal is not None else ''}"
-        for name, goal in zip(("precision", "similarity"), goals, strict=True)
+        for name, goal in zip(("precision", "similarity"), wanted, strict=True)
     ]
     lines = [Content.styled(f"{'scores':<{LABEL}}{heads[0]:<{axis + 17}}{heads[1]}", "$text-muted")]
     for name, precision, similarity in rows:
-        measures = [measure(p, goal, axis) for p, goal in zip((precision, similarity), goals, strict=True)]
+        measures = [measure(p, goal, axis) for p, goal in zip((precision, similarity), wanted, strict=True)]
         lines.append(Content.assemble((f"{name:<{LABEL}}", "bold"), measures[0], "  ", measures[1]))
     return lines
 

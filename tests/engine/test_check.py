@@ -134,9 +134,13 @@ def test_importing_it_first_asks_no_network() -> None:
     assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
 
 
-def test_too_few_dev_prompts_are_told_before_they_cost() -> None:
-    assert check._too_few(settings(), 28).startswith("28 dev prompts cannot show that the target is reached")
-    assert check._too_few(settings(), 29) == ""
+def test_too_few_prompts_are_told_before_they_cost() -> None:
+    (dev,) = check._too_few(settings(), 28, 10)
+    assert dev.startswith("28 dev prompts cannot show that the target is reached")
+    assert list(check._too_few(settings(), 29, 10)) == []
+    assert list(check._too_few(settings(), 29, 9)) == [
+        "9 sealed prompts cannot confirm that the target is reached: it takes 10"
+    ]
 
 
 def test_what_is_not_plain_in_the_split_is_told() -> None:

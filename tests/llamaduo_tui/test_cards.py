@@ -17,17 +17,19 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
 from engine import commands, jsonl
-from engine.events import BudgetChanged, BudgetUsedUp, to_row
+from engine.config import Target
+from engine.events import ApprovalRequested, BudgetChanged, BudgetUsedUp, RoundScored, to_row
 from engine.run import Run
 from llamaduo_tui import machine, paths
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.deciding import DecidingScreen
 from llamaduo_tui.screens.review import ReviewScreen
+from llamaduo_tui.state import RunView, reduce
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Facts
 from llamaduo_tui.widgets.charts import Charts
-from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.decision import DecisionCard, brief, facts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
 
@@ -79,8 +81,27 @@ async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
             "120 new pairs, about $0.42, about 3 min",
             "a, another round: The last round gained 52 points",
             "billing 44/41 (9)",
+            "precision since round 0: ▲ billing +52 · ▲ outage +52",
         ):
             assert wanted in said(shown)
+
+
+def test_a_target_relative_to_the_service_is_told_as_that() -> None:
+    decision = story.decision(1, 82, 80)
+    decision["teacher"] = {
+        "gap_precision": {"mean": -1, "low": -2, "high": 0},
+        "gap_similarity": {"mean": -2, "low": -5, "high": 1},
+    }
+    scored = RoundScored(round=1, stage="decide", decision=decision)
+    asks = ApprovalRequested(round=1, reason="Not yet.", pairs=9, cost_usd=None, seconds=None)
+    view = reduce(reduce(RunView(), scored), asks)
+    target = Target(relative_to_teacher=3)
+    told = {fact.name: fact.said.plain for fact in facts(view, target)}
+
+    assert "target" not in told["precision"] + told["similarity"] + brief(view, target).plain
+    assert told["service"] == (
+        "against it precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure, target -3"
+    )
 
 
 async def test_an_old_decision_has_a_card_too(root: Path) -> None:

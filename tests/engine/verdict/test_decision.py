@@ -334,6 +334,7 @@ def test_too_few_or_unreadable_verdicts_reach_nothing(prompts: int, verdicts: in
     [
         (Target(precision=85, similarity=75), 29),
         (Target(precision=50, similarity=95), 89),
+        (Target(precision=20, similarity=10), 10),
         (Target(precision=100), None),
         (Target(precision=100, relative_to_teacher=3), 150),
         (Target(relative_to_teacher=0), None),
