@@ -188,7 +188,7 @@ def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
     """The model with its adapter, without memory behind its weights."""
     trusted = trusts(settings.local)
     with torch.device("meta"), explained(resolved, "the model"):
-        model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        model = AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
         )
         return add_adapter(model, settings.local.adapter)

@@ -250,7 +250,7 @@ class _ResponseTrainer(SFTTrainer):
         return loss / num_items_in_batch * processes
 
 
-class _Complete(TrainerCallback):
+class _Complete(TrainerCallback):  # type: ignore[misc]
     """Marks a checkpoint as whole, after everything else in it is written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -259,7 +259,7 @@ class _Complete(TrainerCallback):
             jsonl.write_json(checkpoint / _COMPLETE, _sizes(checkpoint))
 
 
-class _Reporter(TrainerCallback):
+class _Reporter(TrainerCallback):  # type: ignore[misc]
     """Tells the progress of training, a few times a second at most."""
 
     def __init__(self, emit: Callable[[TrainProgress], None], epoch_tokens: int) -> None:

@@ -106,7 +106,7 @@ def _answer(
         [[0] * (width - len(q.prompt_ids)) + [1] * len(q.prompt_ids) for q in batch], device=model.device
     )
     with torch.inference_mode():
-        output = model.generate(  # type: ignore[operator]
+        output = model.generate(
             input_ids=input_ids,
             attention_mask=mask,
             generation_config=config,
@@ -118,7 +118,7 @@ def _answer(
     ]
 
 
-class _Watcher(StoppingCriteria):
+class _Watcher(StoppingCriteria):  # type: ignore[misc]
     """Stops nothing: it is the place where `generate` lets others look on."""
 
     def __init__(self, width: int, most: int, ends: set[int], tell: Callable[[int], None]) -> None:
@@ -149,10 +149,8 @@ def _generation(tokenizer: PreTrainedTokenizerBase, question: Question, row: lis
 def _sampling(inference: Inference, ends: list[int], pad: int) -> GenerationConfig:
     chosen: dict[str, Any] = {"max_new_tokens": inference.max_new_tokens, "eos_token_id": ends, "pad_token_id": pad}
     if inference.temperature == 0:
-        return GenerationConfig(do_sample=False, **chosen)  # type: ignore[no-untyped-call]
-    return GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=True, temperature=inference.temperature, top_k=0, top_p=1.0, **chosen
-    )
+        return GenerationConfig(do_sample=False, **chosen)
+    return GenerationConfig(do_sample=True, temperature=inference.temperature, top_k=0, top_p=1.0, **chosen)
 
 
 def _end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

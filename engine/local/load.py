@@ -44,7 +44,7 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
 
     Raises InputError where it cannot be used.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     quantised = local.quantization == "nf4"
     with explained(resolved, "the model"):
         model = AutoModelForCausalLM.from_pretrained(
@@ -84,7 +84,7 @@ def load_model(
 
 
 def _nf4() -> BitsAndBytesConfig:
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
