@@ -30,6 +30,9 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 FOLLOWERS = {"system": ["user"], "user": ["assistant"], "assistant": ["user"], "tool": ["assistant", "tool", "user"]}
 """Who may speak after whom; after calls of the assistant come their results."""
 
+THOUGHTS = ("thinking", "redacted_thinking")
+"""Parts of Anthropic's answers that are no answer: what a model says to itself first, as in other services' records."""
+
 MAX_CATEGORY = 100
 
 _BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -214,7 +217,7 @@ def _messages(turn: Any) -> list[Message]:
         raise RowError(f"a tool call by the {role}")
     content = turn.get("content")
     if role == "assistant":
-        message = _message("assistant", _without(content, "tool_use"))
+        message = _message("assistant", _without(content, "tool_use", *THOUGHTS))
         if calls := tools.calls(turn):
             message["tool_calls"] = calls
         if _BAD_TEXT.search(message_text(message)):
@@ -238,11 +241,11 @@ def _message(role: str, content: Any) -> Message:
     return Message(role=role, content=text)
 
 
-def _without(content: Any, kind: str) -> Any:
-    """A content without its parts of a kind."""
+def _without(content: Any, *kinds: str) -> Any:
+    """A content without its parts of these kinds."""
     if not isinstance(content, list):
         return content
-    return [part for part in content if not (isinstance(part, dict) and part.get("type") == kind)]
+    return [part for part in content if not (isinstance(part, dict) and part.get("type") in kinds)]
 
 
 def _text(value: Any, what: str) -> str:

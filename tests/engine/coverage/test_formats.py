@@ -296,6 +296,16 @@ def test_tools_calls_and_results_are_kept_in_one_form(record: dict[str, Any]) ->
     assert tools_of(record, ANY) == [TOOL]
 
 
+def test_what_a_model_says_to_itself_is_no_part_of_its_answer() -> None:
+    thought = {"type": "thinking", "thinking": "It is about a parcel.", "signature": "x"}
+    hidden = {"type": "redacted_thinking", "data": "x"}
+    answer = {"role": "assistant", "content": [thought, hidden, {"type": "text", "text": "shipping"}]}
+
+    assert to_messages({"request": {"messages": [USER]}, "response": answer}, ANY) == [USER, ASSISTANT]
+    with pytest.raises(RowError, match="empty response"):
+        to_messages({"request": {"messages": [USER]}, "response": {**answer, "content": [thought]}}, ANY)
+
+
 def test_a_call_can_be_the_target() -> None:
     (_, target) = to_messages({"request": REQUEST, "response": {"choices": [{"message": PROXY}]}}, ANY)
     assert message_text(target) == '{"name": "track", "arguments": {"parcel": 7, "note": "ü"}}'
