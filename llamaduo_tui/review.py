@@ -263,6 +263,11 @@ def _mean(scores: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def _means(scores: list[tuple[float, float]]) -> tuple[float, float]:
+    precision, similarity = zip(*scores, strict=True)
+    return sum(precision) / len(scores), sum(similarity) / len(scores)
+
+
 def _compare(round_: Round, before: Round) -> None:
     for item in round_.items.values():
         other = before.items.get(item.id)
@@ -271,22 +276,23 @@ def _compare(round_: Round, before: Round) -> None:
 
 
 def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
-    """Average the verdicts by answer and the answers by prompt, as the decision does; returns how many lines are none.
+    """Average the verdicts by judge, by answer and by prompt, as the decision does; returns how many lines are none.
 
     An answer's verdicts stand in a row.
     """
     unreadable = 0
     answers: Counter[str] = Counter()
     at: tuple[Item, int] | None = None
-    scores: list[tuple[float, float]] = []
+    scores: dict[str, list[tuple[float, float]]] = {}
 
     def close() -> None:
         if at is not None and scores:
-            item, (precision, similarity) = at[0], (sum(means) / len(means) for means in zip(*scores, strict=True))
+            item, judges = at[0], [_means(said) for said in scores.values()]
+            precision, similarity = _means(judges)
             answers[item.id] += 1
             item.precision = precision + (item.precision or 0.0)
             item.similarity = similarity + (item.similarity or 0.0)
-            middles = [(p + s) / 2 for p, s in scores]
+            middles = [(p + s) / 2 for said in scores.values() for p, s in said]
             item.spread = max(item.spread, max(middles) - min(middles))
             scores.clear()
 
@@ -305,7 +311,7 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
         if row["precision"] is None or row["similarity"] is None:
             item.errors += 1
         else:
-            scores.append((row["precision"], row["similarity"]))
+            scores.setdefault(row["judge"], []).append((row["precision"], row["similarity"]))
     close()
     for item in items.values():
         if item.precision is not None and item.similarity is not None:

@@ -13,6 +13,7 @@ from engine.commands import Label
 from engine.errors import LlamaDuoError
 from engine.rows import Response
 from engine.run import Run
+from engine.verdict import by_prompt
 from llamaduo_tui.review import Filter, Order, Review, arrange, reviewed
 
 
@@ -38,6 +39,21 @@ def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
     assert item.samples == (0, 1)
     assert item.spread == 40
     assert item.change == 10
+
+
+def test_scores_are_those_of_the_decision(make_run: Callable[..., Run]) -> None:
+    """A panel of which one judge was asked more often, beside an answer that broke the contract."""
+    run = make_run()
+    judged = [
+        *verdicts("a", 0, (90, 80), (80, 90)),
+        *verdicts("a", 0, (20, 10), None, (40, 30), (60, 50), judge="claude"),
+        *verdicts("a", 1, (1, 1), judge="contract"),
+    ]
+    write(run.round(0), [response("a"), response("a", 1)], judged)
+    item = Review(run).load(0).items["a"]
+    (score,) = by_prompt(judged)
+
+    assert (item.precision, item.similarity) == (score.precision, score.similarity)
 
 
 def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:
