@@ -61,6 +61,7 @@ class LlamaDuoApp(App[None]):
         self._at = at
         self._entries: list[Entry] = []
         self._listed: dict[Run, str] | None = None
+        self._stopped: set[Run] = set()
         self._left = threading.Event()
         self._runs = RunsScreen()
         self._preferences = Preferences()
@@ -168,6 +169,9 @@ class LlamaDuoApp(App[None]):
 
     def _tell(self, run: Run, state: str) -> None:
         """Say what has become of a run: a bell for what needs the user, a toast where it is not on the screen."""
+        if state == "stopped" and run in self._stopped:  # by the user, who is told by what carries it out
+            self._stopped.discard(run)
+            return
         if state == "waiting" and self._preferences.bell:
             self.bell()
         if getattr(self.screen, "run", None) != run:
@@ -219,6 +223,12 @@ class LlamaDuoApp(App[None]):
 
         self.push_screen(DataScreen(message.run, getattr(self.screen, "news", None)))
 
+    @on(messages.ShowReport)
+    def _show_report(self, message: messages.ShowReport) -> None:
+        from llamaduo_tui.screens.report import ReportScreen
+
+        self.push_screen(ReportScreen(message.run))
+
     @on(messages.Configure)
     @work
     async def _configure(self, message: messages.Configure) -> None:
@@ -254,6 +264,13 @@ class LlamaDuoApp(App[None]):
             self.action_hide_help_panel()
         else:
             self.action_show_help_panel()
+
+    def action_show_help_panel(self) -> None:
+        """With our own panel, for the palette too."""
+        from llamaduo_tui.widgets.help import Help
+
+        if not self.screen.query(Help):
+            self.screen.mount(Help())
 
     def action_leave(self) -> None:
         """Close the app; what is at work goes on."""
@@ -299,7 +316,8 @@ class LlamaDuoApp(App[None]):
 
         name = one_line(message.run.name, 40)
         if await self._confirmed(f"Stop {name}?", "What it has done is kept, and it can be resumed later.", "Stop it"):
-            self.notify("The stage at work saves what it has.", title=f"stopping {name}", markup=False)
+            self.notify(f"stopping {name}: the stage at work saves what it has", markup=False)
+            self._stopped.add(message.run)
             self._order(partial(control.stop, message.run))
 
     @on(messages.DeleteRun)
@@ -317,8 +335,12 @@ class LlamaDuoApp(App[None]):
         self._order(partial(_write, message.name, message.text))
 
     @on(messages.StartDemo)
-    def _start_demo(self) -> None:
-        self._begin(paths.demo_settings(), "demo")
+    @work
+    async def _start_demo(self) -> None:
+        """At once for a newcomer; where there are runs the key may have been meant for another screen's data."""
+        said = "A small model is migrated on this machine, which keeps its processor busy for some minutes. It is free."
+        if not self._entries or await self._confirmed("Start the demo?", said, "Start it", harmless=True):
+            self._begin(paths.demo_settings(), "demo")
 
     def _begin(self, file: Path, name: str | None = None) -> None:
         self.notify("It is on its way: the start takes some seconds.", title="starting", markup=False)
@@ -346,10 +368,10 @@ class LlamaDuoApp(App[None]):
             self.post_message(messages.OrderFailed(f"{error.filename or 'the run'}: {error.strerror}", ""))
         return None
 
-    async def _confirmed(self, question: str, explained: str, yes: str) -> bool:
+    async def _confirmed(self, question: str, explained: str, yes: str, harmless: bool = False) -> bool:
         from llamaduo_tui.screens.confirm import ConfirmScreen
 
-        asked: Screen[bool] = ConfirmScreen(question, explained, yes)
+        asked: Screen[bool] = ConfirmScreen(question, explained, yes, harmless)
         return await self.push_screen_wait(asked)
 
     @on(messages.OrderDone)

@@ -63,8 +63,8 @@ def step(view: RunView, state: str) -> Step:
 def review(view: RunView) -> Step:
     """In the review: how to read it."""
     back = "esc, then a to decide" if view.approval is not None else "esc goes back"
-    said = "Worst first; ≠ marks where the small model differs from the service."
-    return _step(_at(view), said, f"y or n: is the judge right? {back}")
+    said = "Worst first; ≠ marks what differs from the service."
+    return _step(LAST if view.outcome is not None else _at(view), said, f"y or n: is the judge right? {back}")
 
 
 def _at_work(view: RunView) -> Step:
@@ -77,7 +77,7 @@ _WORK = {
     1: (
         "Support tickets with the answers their owner was happy with: some train, some steer (dev), and some stay "
         "sealed until the end.",
-        "nothing yet",
+        "nothing to press yet",
     ),
     2: (
         "The small model answers the dev tickets as it came, and the service judges it. Every round has to beat this.",
@@ -91,7 +91,7 @@ _WORK = {
     4: (
         "The tuned model answers, and the service gives each answer two scores from 1 to 100: is it right (precision), "
         "and is it like the owner's (similarity)?",
-        "nothing: the decision is yours in a moment",
+        "nothing to press: the decision is yours in a moment",
     ),
     6: (
         "The service writes new tickets like those that the small model gets wrong. Copies, and look-alikes of test "
@@ -106,7 +106,7 @@ _WORK = {
     8: (
         "The dev tickets have steered the loop, so their scores flatter. The best round now answers tickets that "
         "nothing has ever seen, once.",
-        "nothing: this is the figure to trust",
+        "nothing to press: this is the figure to trust",
     ),
 }
 
@@ -145,10 +145,10 @@ def _ended(view: RunView) -> Step:
     outcome = view.outcome
     if outcome is None or outcome.report is None:
         return _step(LAST, "Stopped by hand; what it had done is kept.", "r goes on from there")
-    said = "The sealed test confirms it: the small model can take over. The report says so in plain words."
+    said = "The sealed test confirms it: the small model can take over."
     if outcome.state != "reached":
-        said = "It fell short this time, and says so: the report tells by how much, and what it cost."
-    return _step(LAST, said, "v to read the sealed answers; esc, then n for a task of your own")
+        said = "It fell short this time, and says so."
+    return _step(LAST, said, "r for the report; then esc, and n for a task of your own")
 
 
 def _step(number: int, said: str, press: str) -> Step:

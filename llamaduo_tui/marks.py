@@ -23,7 +23,7 @@ class Mark(NamedTuple):
 
 
 _STATES = {
-    "new": Mark("○", "starting", "$text-muted"),
+    "new": Mark("○", "starting", "$foreground-muted"),
     "running": Mark("▶", "running", "bold $text-primary"),
     "waiting": Mark("◆", "waits for you", "bold $text-warning"),
     "paused": Mark("‖", "paused", "bold $text-warning"),
@@ -49,4 +49,4 @@ def trend(values: Sequence[float], width: int) -> str:
 def bar(share: float, width: int, style: str = "$primary") -> Content:
     """A share from 0 to 1 as a bar."""
     full = round(min(1.0, max(0.0, share)) * width)
-    return Content.assemble(("━" * full, style), ("─" * (width - full), "$text-disabled"))
+    return Content.assemble(("━" * full, style), ("─" * (width - full), "$border-blurred"))

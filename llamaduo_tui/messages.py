@@ -37,6 +37,13 @@ class OpenRun(Message):
 
 
 @dataclass
+class ShowReport(Message):
+    """Show the report of a run that has ended."""
+
+    run: Run
+
+
+@dataclass
 class ReviewRun(Message):
     """Show a run's answers beside the service's, with their verdicts; `lost`: those that got worse."""
 

@@ -140,6 +140,11 @@ def _started(event: events.RunStarted) -> list[str]:
 
 
 def _counts(event: events.StageFinished) -> str:
-    plain = {k: v for k, v in event.counts.items() if isinstance(v, int | float | str)}
-    said = ", ".join(f"{one_line(k, 30)} {one_line(str(v), 30)}" for k, v in list(plain.items())[:8])
-    return f" ({said})" if said else ""
+    """What a stage counted, but for what there was none of."""
+    plain = {k: v for k, v in event.counts.items() if isinstance(v, int | float) and v}
+    shown = [f"{one_line(k, 30).replace('_', ' ')} {_figure(v)}" for k, v in list(plain.items())[:8]]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"

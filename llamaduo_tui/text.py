@@ -7,6 +7,10 @@ joiners and everything else stay. Markup is never parsed: wrap the result in `ri
 
 from __future__ import annotations
 
+import re
+
+_ENTITY = re.compile(r"&#?\w+;")
+
 _REVERSED = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Bidirectional embeddings, overrides and isolates: they can make a line read as another one."""
 
@@ -35,3 +39,14 @@ def one_line(text: str, limit: int = 500) -> str:
     """The text on one line of at most `limit` characters, cut with an ellipsis."""
     joined = " ".join(clean(text[: limit * 4]).split())
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+def markdown(text: str) -> str:
+    """The text as Markdown source: its entities, too, are left with nothing that a terminal would obey."""
+    import html  # its table takes a part of a start
+
+    def plain(found: re.Match[str]) -> str:
+        meant = html.unescape(found[0])
+        return found[0] if clean(meant) == meant else clean(meant)
+
+    return _ENTITY.sub(plain, clean(text))

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
+from textual.widgets.button import ButtonVariant
 
 
 class ConfirmScreen(ModalScreen[bool]):
@@ -23,9 +24,10 @@ class ConfirmScreen(ModalScreen[bool]):
         Binding("right,down", "app.focus_next", "Other answer", id="confirm.next", tooltip="Move", show=False),
     ]
 
-    def __init__(self, question: str, explained: str, yes: str) -> None:
-        super().__init__()
+    def __init__(self, question: str, explained: str, yes: str, harmless: bool = False) -> None:
+        super().__init__(classes="-harmless" if harmless else None)
         self._question, self._explained, self._yes = question, explained, yes
+        self._variant: ButtonVariant = "primary" if harmless else "error"
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -33,7 +35,7 @@ class ConfirmScreen(ModalScreen[bool]):
             yield Static(self._explained, markup=False)
             with Horizontal():
                 yield Button("n No", id="no", compact=True)
-                yield Button(f"y {self._yes}", id="yes", variant="error", compact=True)
+                yield Button(f"y {self._yes}", id="yes", variant=self._variant, compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#no", Button).focus()

@@ -335,7 +335,9 @@ class DataScreen(DecidingScreen):
         said += [f"sealed test: {self.sealed:,}, unseen"] if self.sealed is not None else []
         said += ["nothing trains any more"] if self.news is not None and not self.open else []
         self.query_one("#data-title", Static).update(
-            Content.assemble(("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$text-muted"))
+            Content.assemble(
+                ("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$foreground-muted")
+            )
         )
 
     @on(PairList.Chosen)

@@ -25,6 +25,7 @@ def answering(show: bool) -> list[Binding]:
     return [
         Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Say yes to what the card asks"),
         Binding("f", "finish", "Finish", show, id="run.finish", tooltip="End with the best round"),
+        Binding("equals_sign", "amount", "Amount", False, id="run.amount", tooltip="Change the pairs, or the new cap"),
         Binding("l", "lost", "Got worse", show, id="run.lost", tooltip="Read the answers that got worse"),
     ]
 
@@ -117,6 +118,8 @@ class DecidingScreen(Screen[None]):
         match action:
             case "approve":
                 return self.asking is not None
+            case "amount":
+                return self.asking is not None and bool(self.asking.query(".amount"))
             case "finish":
                 return isinstance(self.asking, DecisionCard)
             case "lost":
@@ -134,6 +137,10 @@ class DecidingScreen(Screen[None]):
     def action_approve(self) -> None:
         if self.asking is not None:
             self.asking.approve()
+
+    def action_amount(self) -> None:
+        if self.asking is not None:
+            self.asking.query_one(".amount").focus()
 
     def action_finish(self) -> None:
         if isinstance(self.asking, DecisionCard):

@@ -78,10 +78,11 @@ class ReviewScreen(LabellingScreen):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Next answer without a review"),
+        Binding("space", "read_on", "Read on", id="review.read_on", tooltip="A page down, then the next prompt"),
         Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
         Binding("d", "data", "Data", id="review.data", tooltip="The pairs that it learns from"),
         Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
-        Binding("escape", "back", "Back", id="review.back", tooltip="Back to the list, then to the run"),
+        Binding("escape", "back", "Back", id="review.back", tooltip="End the search, then back to the run"),
         Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
         Binding("full_stop", "sample(1)", "Next answer", id="review.sample", tooltip="The model's next sample"),
         Binding("comma", "sample(-1)", "Answer before", show=False, id="review.sample_before", tooltip="Other sample"),
@@ -280,7 +281,7 @@ class ReviewScreen(LabellingScreen):
             said += "" if self.round.judged else " · not judged yet"
             said += f" · ! {self.round.unreadable:,} unreadable lines" if self.round.unreadable else ""
         self.query_one("#review-title", Static).update(
-            Content.assemble(("Review", "bold"), f"  {name}  ", (said, "$text-muted"))
+            Content.assemble(("Review", "bold"), f"  {name}  ", (said, "$foreground-muted"))
         )
 
     # -- moving about -------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ class ReviewScreen(LabellingScreen):
         page = view.page
         if action in ("agree", "disagree"):
             return page is not None and bool(page.answer.verdicts)
-        if action in ("flag", "note", "view", "copy", "save", "unreviewed"):
+        if action in ("flag", "note", "view", "copy", "save", "unreviewed", "read_on"):
             return page is not None
         if action == "whole":
             return page is not None and page.longest > SHOWN_CHARS
@@ -319,6 +320,14 @@ class ReviewScreen(LabellingScreen):
                 listing.choose(index)
                 return
         self.notify("Every prompt of this list is reviewed.")
+
+    def action_read_on(self) -> None:
+        """Down the answer, and from its end to the next prompt."""
+        answer, listing = self.answer, self.query_one(PromptList)
+        if answer.scroll_offset.y < answer.max_scroll_y:
+            answer.scroll_page_down(animate=False)
+        else:
+            listing.action_move(1)
 
     def action_view(self) -> None:
         self.answer.next_view()
@@ -357,7 +366,9 @@ class ReviewScreen(LabellingScreen):
         self.answer.save()
 
     def action_back(self) -> None:
-        listing, form = self.query_one(PromptList), self.query_one(LabelForm)
+        listing, form, search = self.query_one(PromptList), self.query_one(LabelForm), self.query_one("#search", Input)
+        if search.has_focus:
+            search.clear()
         if form.has_class("-open"):
             form.action_cancel()
         elif not listing.has_focus and listing.display:

@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
+from textual.widgets import Input, Log
 
 from engine.run import Run
 from llamaduo_tui import machine, marks, messages, words
@@ -65,6 +66,7 @@ class RunScreen(DecidingScreen):
         Binding("p", "pause", "Pause", id="run.pause", tooltip="Hold the run in its tracks"),
         Binding("p", "go_on", "Go on", id="run.go_on", tooltip="Let the paused run go on"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that goes on from here"),
+        Binding("r", "report", "Report", id="run.report", tooltip="What came of it, in plain words"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
@@ -188,6 +190,8 @@ class RunScreen(DecidingScreen):
                 return self.state == "paused"
             case "resume":
                 return self.state in ("stopped", "failed", "crashed") and not _complete(self.view)
+            case "report":
+                return _complete(self.view) and self.state not in WORKING
             case "stop":
                 return self.state in WORKING
             case "review":
@@ -197,6 +201,8 @@ class RunScreen(DecidingScreen):
     def action_back(self) -> None:
         if self.maximized is not None:
             self.minimize()
+        elif isinstance(self.focused, Input):
+            self.query_one(Log).focus()
         else:
             self.dismiss()
 
@@ -212,6 +218,9 @@ class RunScreen(DecidingScreen):
     def action_review(self) -> None:
         self.post_message(messages.ReviewRun(self.run))
 
+    def action_report(self) -> None:
+        self.post_message(messages.ShowReport(self.run))
+
     def action_data(self) -> None:
         self.post_message(messages.ShowData(self.run))
 
@@ -225,14 +234,16 @@ def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content
     mark = marks.of(state)
     until = view.updated if view.ended or state not in WORKING else now
     age = f" · {words.duration(until - view.began)}" if view.began else ""
-    first = Content.assemble((f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$text-muted"))
+    first = Content.assemble(
+        (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$foreground-muted")
+    )
     started = view.started
     if started is None:
         return first
     route = Content.assemble(
-        ("from ", "$text-muted"),
+        ("from ", "$foreground-muted"),
         one_line(started.service, 60),
-        (" to ", "$text-muted"),
+        (" to ", "$foreground-muted"),
         (one_line(started.model, 60), "bold"),
     )
     sandbox = Content.styled(f" {words.SANDBOX}", "$text-warning") if started.sandbox else Content()
@@ -248,22 +259,26 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
     if view.failure is not None and state not in WORKING:
         failed = view.failure
         said = Content.assemble(
-            ("✗ ", "$text-error"), one_line(failed.error, 300), "\n", (one_line(failed.hint, 300), "$text-muted")
+            ("✗ ", "$text-error"), one_line(failed.error, 300), "\n", (one_line(failed.hint, 300), "$foreground-muted")
         )
         return "failed", said
     if view.outcome is not None and state not in WORKING:
         outcome = view.outcome
-        next_ = f"report: {one_line(outcome.report, 200)}" if outcome.report else "Press r to go on from here."
+        next_ = (
+            f"Press r for the report, {one_line(outcome.report, 200)}"
+            if outcome.report
+            else "Press r to go on from here."
+        )
         title = _ENDED.get(outcome.state, "The run has ended.") if outcome.report else "Stopped."
         mark = marks.of(outcome.state)
         said = Content.assemble(
-            (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}\n", (next_, "$text-muted")
+            (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}\n", (next_, "$foreground-muted")
         )
         return "the end", said
     if state == "crashed":
         gone = "The worker is gone: killed, out of memory, or the machine restarted. What it had done is kept."
         return "crashed", Content.assemble(
-            gone, "\n", ("Press r to go on from there; the output tells more.", "$text-muted")
+            gone, "\n", ("Press r to go on from there; the output tells more.", "$foreground-muted")
         )
     if state == "stale":
         return "no sign of life", Content(

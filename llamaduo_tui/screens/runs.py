@@ -8,10 +8,10 @@ from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
+from textual.containers import Middle
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from llamaduo_tui import marks, messages, words
@@ -20,19 +20,24 @@ from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.steady import Steady
 
-WELCOME = """\
-No runs yet.
-
-A run moves a task from a cloud LLM to a small model on this machine: it trains the small model on your prompts with \
-the responses you were happy with, has its answers judged, and asks you before it pays for more examples.
-
-See the whole loop in a few minutes, without key, GPU or downloads:"""
-
 
 class RunsScreen(Screen[None]):
     """The list of runs; the app sends it a look at all of them every few seconds."""
 
     AUTO_FOCUS = "OptionList"
+    HELP = """
+## Runs
+
+A run moves one task from a cloud LLM to a small local model. Its worker goes on when you close the app.
+
+- **▶ running** · **‖ paused** · **○ starting**
+- **◆ waits for you**: a decision, pairs to look at, or its budget
+- **✓ reached** the target · **■ stopped**, or ended short of it
+- **✗ failed** or **crashed**: `r` goes on from where it was
+- **? no sign of life**: its heartbeat is late
+
+The scores are the best round's, from 1 to 100, and beside them those of all rounds as a small trend.
+"""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run", priority=True),
         Binding("n", "new", "New", id="runs.new", tooltip="Set up a migration of your own"),
@@ -59,9 +64,6 @@ class RunsScreen(Screen[None]):
         yield search
         yield Steady(id="columns", markup=False)
         yield OptionList(markup=False)
-        with Vertical(id="welcome"):
-            yield Static(WELCOME, markup=False)
-            yield Static(Content.assemble("    press ", ("d", "bold $text-accent"), " for the demo"), id="invitation")
         yield KeyBar()
 
     def show(self, entries: list[Entry]) -> None:
@@ -108,6 +110,8 @@ class RunsScreen(Screen[None]):
         wanted = self.query_one(Input).value.casefold()
         found = [e for e in entries if wanted in f"{e.run.name} {marks.of(e.state).word}".casefold()]
         self.set_class(not entries, "-empty")
+        if not entries and not self.query("#welcome"):
+            self._welcome()
         width = self.query_one(OptionList).content_size.width
         now = self.app.clock()  # type: ignore[attr-defined]
         names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
@@ -115,6 +119,12 @@ class RunsScreen(Screen[None]):
         self.query_one("#columns", Steady).put(_columns(width, names))
         self._fill(found, [_row(entry, now, width, names) for entry in found])
         self._offer()
+
+    def _welcome(self) -> None:
+        """Mounted where it is needed: most starts are with runs."""
+        from llamaduo_tui.widgets.welcome import Welcome
+
+        self.mount(Middle(Welcome(), id="welcome"), before=self.query_one(KeyBar))
 
     def _offer(self) -> None:
         """The footer's keys, where what the chosen run allows has changed."""
@@ -219,7 +229,8 @@ def _row(entry: Entry, now: float, width: int, names: int) -> Content:
         f"{means[best]:4.0f} {marks.trend(means, 5)}" if means and best < len(means) else "   –"
         for means in (entry.precisions, entry.similarities)
     )
-    cost, age = words.money(entry.cost_usd), words.age(now - entry.created)
+    cost = words.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
+    age = words.age(now - entry.created)
     name = one_line(entry.run.name, 60)
     return _line(mark.content, name, _place(entry), precision, similarity, cost, age, width, names)
 
@@ -237,10 +248,10 @@ def _line(
 ) -> Content:
     """The columns side by side: the name as wide as the longest, the similarity only where there is room."""
     wide = width >= 92
-    taken = 18 + 11 + 10 + 8 + (12 + 18 if wide else 14)
+    taken = 18 + 18 + 11 + 9 + 7 + (12 if wide else 0)
     room = max(12, min(names + 2, width - taken))
-    cells: list[tuple[str | Content, int]] = [(state, 18), (name, room), (place, 18 if wide else 14)]
-    cells += [(precision, 11), *([(similarity, 12)] if wide else []), (f"{cost:>8}", 10), (f"{age:>7}", 8)]
+    cells: list[tuple[str | Content, int]] = [(state, 18), (name, room), (place, 18)]
+    cells += [(precision, 11), *([(similarity, 12)] if wide else []), (f"{cost:>8}", 9), (f"{age:>6}", 7)]
     parts = [cell if isinstance(cell, Content) else Content(cell) for cell, _ in cells]
     return Content.assemble(
         *(

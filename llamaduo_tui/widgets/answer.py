@@ -59,6 +59,16 @@ class Page:
 class AnswerView(VerticalScroll):
     """Reads an answer in a thread and shows it; all of it scrolls as one."""
 
+    HELP = """
+## Answer
+
+The prompt, the service's response and the local model's side by side, and every verdict of the judge with its reasons.
+**≠** marks what differs. Above is the prompt's mean score by round: `[` and `]` show its earlier and later answers,
+`.` another sample. `v` changes between JSON fields, text and Markdown.
+
+Is the judge right? `y` agrees, `n` takes your own scores, `b` flags a bad response of the service, `e` takes a note.
+Your reviews tell how far the judge can be trusted, and from 30 on they correct the scores.
+"""
     DEFAULT_CSS = """
     AnswerView {
         scrollbar-gutter: stable; scrollbar-size-vertical: 1;

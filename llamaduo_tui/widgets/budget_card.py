@@ -52,7 +52,8 @@ writes the new cap into the run's settings, and the run goes on by itself. **Sto
             self.query_one("#cap", Input).value = _offer(used_up)
             self.query_one("#raise", Button).label = self.keyed("approve", "Raise")
             self._calls = used_up.cap == "calls"
-            self.query_one(Label).update("calls, at most" if self._calls else "US dollars, at most")
+            what = "calls, at most" if self._calls else "US dollars, at most"
+            self.query_one(Label).update(self.keyed("amount", what))
         self.border_title = "the budget is used up: raise it?"
         self.say(facts(view, used_up), Content(one_line(used_up.reason)))
 

@@ -87,7 +87,7 @@ Below are the learning rate and the speed in tokens a second.
         return Color.parse(self.app.theme_variables[name]).rgb
 
     def _spark(self, name: str, label: str, newest: list[str], values: Sequence[float]) -> None:
-        self.query_one(f"#{name}-label", Static).update(Content.assemble((f"{label} ", "$text-muted"), *newest))
+        self.query_one(f"#{name}-label", Static).update(Content.assemble((f"{label} ", "$foreground-muted"), *newest))
         self.query_one(f"#{name}", Sparkline).data = list(values)
 
 

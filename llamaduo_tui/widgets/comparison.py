@@ -5,8 +5,6 @@ A text alone is shown in the right one's place, over all the width.
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 
 from textual import events
@@ -16,13 +14,11 @@ from textual.content import Content
 from textual.widgets import Markdown
 
 from llamaduo_tui.compare import Line, Row
-from llamaduo_tui.text import clean
+from llamaduo_tui.text import markdown
 from llamaduo_tui.widgets.lines import Lines
 
 GUTTER = 2
 """Columns before a line: its mark and a space."""
-
-_ENTITY = re.compile(r"&#?\w+;")
 
 CHANGED = "bold underline $text-warning"
 
@@ -32,7 +28,7 @@ class Side(Lines):
 
     def on_resize(self, event: events.Resize) -> None:
         if isinstance(self.parent, Comparison):
-            self.parent.lay_out()
+            self.call_after_refresh(self.parent.lay_out)  # at once, Textual would keep the height of the lines before
 
 
 class Comparison(Container):
@@ -78,7 +74,7 @@ class Comparison(Container):
         for text, title in zip(texts, titles, strict=True):
             if title is None:
                 continue
-            rendered = Markdown(_ENTITY.sub(_plain_entity, text), open_links=False)
+            rendered = Markdown(markdown(text), open_links=False)
             rendered.border_title = Content(title)
             await self.mount(rendered)
 
@@ -100,12 +96,6 @@ class Comparison(Container):
             right += [*b, *[Content(" ")] * (level - len(b))]
         self._left.set_lines(left)
         self._right.set_lines(right)
-
-
-def _plain_entity(found: re.Match[str]) -> str:
-    """An entity as it came, or made showable where it stands for what a terminal would obey."""
-    meant = html.unescape(found[0])
-    return found[0] if clean(meant) == meant else clean(meant)
 
 
 def _wrapped(line: Line | None, mark: str, width: int) -> list[Content]:

@@ -31,7 +31,7 @@ class DecisionCard(Card):
 ## Decision
 
 The round falls short of the target. **Approve** lets the service LLM write new pairs, which costs what the card says,
-and trains another round on them; change the number of pairs first if you like. **Finish** runs the sealed test
+and trains another round on them; change the number of pairs first with `=`. **Finish** runs the sealed test
 with the best round so far and ends. **Stop** ends the worker for now: resume it later, and it asks again.
 The first answer counts, from whatever terminal it comes.
 
@@ -54,6 +54,7 @@ Scores go from 1 to 100, with their confidence interval in brackets: a target is
             return
         if fresh:
             self.query_one("#pairs", Input).value = str(approval.pairs)
+            self.query_one(".amount-label", Label).update(self.keyed("amount", "pairs"))
             self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
             scored = [section.score for section in view.sections if section.score is not None]
             best = scored[-1].best_round if scored else None
@@ -142,7 +143,7 @@ def _score(name: str, value: Interval, goal: float | None, means: list[float]) -
         (f"{value.mean:.1f}", "bold $text-success" if verdict[0] == "✓" else "bold $text-warning"),
         f" ({value.low:.0f}–{value.high:.0f})",
         "" if goal is None else f"  target {goal:g} {verdict}",
-        (f"   by round {rounds} {marks.trend(means, 12)}", "$text-muted"),
+        (f"   by round {rounds} {marks.trend(means, 12)}", "$foreground-muted"),
     )
 
 
@@ -153,7 +154,7 @@ def _changes(changes: Changes) -> Fact:
         (f"▲ {better:,} better", "$text-success" if better else ""),
         "  ",
         (f"▼ {worse:,} worse", "$text-error" if worse else ""),
-        (" (l)" if worse else "", "$text-muted"),
+        (" (l)" if worse else "", "$foreground-muted"),
         f"  since round {changes.against}: precision {_points(changes.precision)}, "
         f"similarity {_points(changes.similarity)}",
     )
@@ -166,10 +167,11 @@ def _found(score: Score, view: RunView, target: Target | None) -> list[Fact]:
         allowed = target.relative_to_teacher if target is not None else None
         gaps = [_gap(gap, allowed) for gap in (score.teacher.gap_precision, score.teacher.gap_similarity)]
         said = f", target {-allowed:g}" if allowed is not None else ""
-        lines.append(fact("service", f"against it precision {gaps[0]}, similarity {gaps[1]}{said}"))
+        lines.append(fact("service", f"precision {gaps[0]}, similarity {gaps[1]} beside its own answers{said}"))
     if len(score.groups) > 1:
         weakest = sorted(score.groups, key=lambda group: group.precision + group.similarity)[:WEAKEST]
-        lines.append(fact("weakest", " · ".join(map(_group, weakest))))
+        shown = " · ".join(map(_group, weakest))
+        lines.append(fact("weakest", shown, ("   precision/similarity", "$foreground-muted")))
         lines += _kinds(score, view)
     if score.reviews is not None:
         warned = f": {one_line(score.reviews.warning, 200)}" if score.reviews.warning else ""
@@ -207,4 +209,5 @@ def _points(difference: Interval) -> str:
 
 
 def _group(group: Group) -> str:
-    return f"{one_line(group.name, 24)} {group.precision:.0f}/{group.similarity:.0f} ({group.prompts:,})"
+    scores = f"{group.precision:.0f}/{group.similarity:.0f}"
+    return f"{one_line(group.name, 24)} {scores} ({words.count(group.prompts, 'prompt')})"

@@ -26,6 +26,6 @@ class GuideLine(Steady):
                 step.said,
                 ("\n▸ ", "bold $text-accent"),
                 (step.press, "bold"),
-                ("   h hides this", "$text-muted"),
+                ("   h hides this", "$foreground-muted"),
             )
         )

@@ -46,7 +46,11 @@ class KeyBar(Footer):
 
     def render(self) -> Content:
         self._keys = list(self._fitting(self.size.width))
-        return Content.assemble(*(self._drawn(key) for key in self._keys))
+        if not self._keys:
+            return Content()
+        ends = [*(key.start for key in self._keys[1:]), self._keys[-1].end]
+        drawn = (self._drawn(key).pad_right(end - key.end) for key, end in zip(self._keys, ends, strict=True))
+        return Content.assemble(" " * self._keys[0].start, *drawn)
 
     def on_mouse_down(self, event: MouseDown) -> None:
         key = self._at(event.x)
@@ -69,7 +73,7 @@ class KeyBar(Footer):
         return next((key for key in self._keys if key.start <= x < key.end), None)
 
     def _fitting(self, width: int) -> Iterator[_Key]:
-        """Each action's first key, as long as there is room beside that of the help."""
+        """Each action's first key, as long as there is room beside that of the help; airy where all of them fit."""
         by_action: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
             if active.binding.show:
@@ -77,17 +81,18 @@ class KeyBar(Footer):
         ranked = sorted(by_action.values(), key=lambda bound: (bound.node is self.app, bound.node is not self.screen))
         keys = [(self.app.get_key_display(bound.binding), bound) for bound in ranked]
         helping = [(name, bound) for name, bound in keys if bound.binding.action == HELP]
-        room = width - sum(_width(name, bound) for name, bound in helping)
-        start = 0
+        gap = next((gap for gap in (3, 2) if 1 + sum(_width(*key) + gap for key in keys) <= width), 1)
+        room = width - sum(_width(name, bound) + gap for name, bound in helping)
+        start = 0 if gap == 1 else 1
         for name, bound in [*(key for key in keys if key not in helping), *helping]:
             end = start + _width(name, bound)
             if bound.binding.action == HELP:
                 room = width
-            elif end > room:
+            elif end + gap > room:
                 room = start  # a shorter one after it does not jump the queue
                 continue
             yield _Key(start, end, name, bound)
-            start = end
+            start = end + gap
 
     def _drawn(self, key: _Key) -> Content:
         dim = "" if key.bound.enabled else "dim "
@@ -95,10 +100,9 @@ class KeyBar(Footer):
         return Content.assemble(
             (key.shown, f"bold {dim}$footer-key-foreground {back or 'on $footer-key-background'}"),
             (f" {key.bound.binding.description}", f"{dim}$footer-description-foreground {back}"),
-            " ",
         )
 
 
 def _width(name: str, bound: ActiveBinding) -> int:
-    """Cells of a key, its description, and the gaps behind each."""
-    return cell_len(f"{name} {bound.binding.description} ")
+    """Cells of a key and its description."""
+    return cell_len(f"{name} {bound.binding.description}")

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
 LOWEST, HIGHEST = 1.0, 100.0
+_NUMBER = r"[0-9.]*"
 
 
 class LabelForm(Vertical):
@@ -49,9 +50,17 @@ class LabelForm(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal(classes="scores"):
             yield Label("Precision", markup=False)
-            yield Input(id="label-precision", compact=True, max_length=5, tooltip="Is it right? 1 to 100")
+            yield Input(
+                id="label-precision", compact=True, max_length=5, restrict=_NUMBER, tooltip="Is it right? 1 to 100"
+            )
             yield Label("Similarity", markup=False)
-            yield Input(id="label-similarity", compact=True, max_length=5, tooltip="Is it like the reference? 1 to 100")
+            yield Input(
+                id="label-similarity",
+                compact=True,
+                max_length=5,
+                restrict=_NUMBER,
+                tooltip="Is it like the reference? 1 to 100",
+            )
         with Horizontal():
             yield Label("Note", markup=False)
             yield Input(id="label-note", compact=True, max_length=2000, placeholder="why, in a few words")
@@ -63,6 +72,7 @@ class LabelForm(Vertical):
     def open(self, scores: tuple[float | None, float | None] | None, note: str) -> None:
         """Ask for scores (beginning at these) and a note; for the note alone where scores is None."""
         self.set_class(scores is None, "-note-only")
+        self.border_subtitle = Content("enter saves · esc cancels")
         self.border_title = Content("Your note" if scores is None else "Your own scores, 1 to 100")
         for name, score in zip(("precision", "similarity"), scores or (None, None), strict=True):
             self._input(name).value = "" if score is None else f"{score:.0f}"

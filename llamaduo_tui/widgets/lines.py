@@ -67,7 +67,7 @@ class WrappedText(Lines):
         self._wrap()
 
     def on_resize(self, event: events.Resize) -> None:
-        self._wrap()
+        self.call_after_refresh(self._wrap)  # at once, Textual would keep the height of the lines before
 
     def _wrap(self) -> None:
         if self.content_size.width > 0:

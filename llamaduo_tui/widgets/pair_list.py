@@ -17,9 +17,9 @@ REASON_FROM = 84
 """Columns of a list from which on it has room for reasons."""
 
 MARKS: dict[Standing, Mark] = {
-    "train": Mark("·", "train", "$text-muted"),
-    "dev": Mark("·", "dev", "$text-muted"),
-    "dropped": Mark("−", "dropped", "$text-muted"),
+    "train": Mark("·", "train", "$foreground-muted"),
+    "dev": Mark("·", "dev", "$foreground-muted"),
+    "dropped": Mark("−", "dropped", "$foreground-muted"),
     "new": Mark("+", "new", "bold $text-success"),
     "refused": Mark("−", "refused", "bold $text-warning"),
     "leak": Mark("!", "leak", "bold $text-error"),

@@ -171,10 +171,10 @@ def _facts(page: Page, choices: Choices, whole: bool) -> Content:
     lines = [Content.assemble((f"{mark.sign} {mark.word}", mark.style), f": {EXPLAINED[now]}")]
     if pair.reason:
         sealed = ", which is sealed in the test" if now == "leak" and page.twin is None else ""
-        lines.append(Content.assemble(("reason  ", "$text-muted"), one_line(pair.reason, 300), sealed))
+        lines.append(Content.assemble(("reason  ", "$foreground-muted"), one_line(pair.reason, 300), sealed))
     about = " · ".join(filter(None, [one_line(pair.item.category, 60), one_line(pair.origin, 200)]))
     if about:
-        lines.append(Content.styled(about, "$text-muted"))
+        lines.append(Content.styled(about, "$foreground-muted"))
     if page.longest > SHOWN_CHARS:
         state = "all of it is shown" if whole else f"the first {SHOWN_CHARS:,} are shown, m shows all"
         lines.append(Content.styled(f"! {page.longest:,} characters: {state}", "$text-warning"))

@@ -11,11 +11,24 @@ from llamaduo_tui.review import Item
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.row_list import RowList
 
-HEADING = "  PREC SIM  +/−      PROMPT"
+HEADING = "  PREC SIM  +/−  YOU PROMPT"
 
 
 class PromptList(RowList[Item]):
     """Prompts with their scores, the change against the previous round, and a person's marks."""
+
+    HELP = """
+## Prompts
+
+**PREC** and **SIM** are the judge's mean scores, from 1 to 100: is the answer right, and is it like the service's?
+**+/−** is the change since the round before. Then come your marks:
+
+- **✓** you agree with the judge · **✗** you don't
+- **⚑** the service's response is no good: the prompt leaves all scores
+- **✎** you left a note
+
+`o` sorts, `g` filters, `/` searches, `t` takes another round, `u` goes to the next one that you have not reviewed.
+"""
 
     def __init__(self, marks: Callable[[str], str], id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id)

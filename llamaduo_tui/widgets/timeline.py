@@ -14,6 +14,10 @@ from llamaduo_tui.widgets.steady import Steady
 LABEL = 13
 _BAR = 12
 BRIEF_ROUNDS = 3
+SHORT_LINES = 9
+BRIEF_LINES = 4
+"""Lines that it takes of a terminal with few of them, while it works and when there is something to read."""
+
 _EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
 
@@ -43,11 +47,13 @@ confidence interval: a round is good enough when the *low* end passes the target
         view, target, now = self._shown
         width = self.content_size.width
         if width:
-            scored, short = scores(view, target, width), self.screen.has_class("-short")
-            if short and scored and self.screen.has_class("-asks"):  # the room is the card's
-                lines = [scored[0], *scored[1:][-BRIEF_ROUNDS:]]
+            scored, begun = scores(view, target, width), timeline(view, now)
+            if self.screen.has_class("-short"):  # what is newest, beside a card or how it ended
+                scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
+                room = BRIEF_LINES if self.screen.has_class("-asks") or view.ended else SHORT_LINES
+                lines = [*begun[max(0, len(begun) - max(0, room - len(scored))) :], *scored]
             else:
-                lines = [*timeline(view, now), *([Content()] if scored and not short else []), *scored]
+                lines = [*begun, *([Content()] if scored else []), *scored]
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
 
 
@@ -58,7 +64,7 @@ def timeline(view: RunView, now: float) -> list[Content]:
     if view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
         more = view.started.max_rounds - max(rounds, default=0)
         said = f"up to {words.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
-        lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$text-muted"))
+        lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$foreground-muted"))
     return lines
 
 
@@ -77,7 +83,7 @@ def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
         f"{name}{f', target {goal:g} ┃' if goal is not None else ''}"
         for name, goal in zip(("precision", "similarity"), wanted, strict=True)
     ]
-    lines = [Content.styled(f"{'scores':<{LABEL}}{heads[0]:<{axis + 17}}{heads[1]}", "$text-muted")]
+    lines = [Content.styled(f"{'scores':<{LABEL}}{heads[0]:<{axis + 17}}{heads[1]}", "$foreground-muted")]
     for name, precision, similarity in rows:
         measures = [measure(p, goal, axis) for p, goal in zip((precision, similarity), wanted, strict=True)]
         lines.append(Content.assemble((f"{name:<{LABEL}}", "bold"), measures[0], "  ", measures[1]))
@@ -101,7 +107,7 @@ def measure(value: Interval, goal: float | None, axis: int) -> Content:
         elif low <= cell <= high:
             cells.append(("━", "$success" if passed else "$primary"))
         else:
-            cells.append(("─", "$text-disabled"))
+            cells.append(("─", "$border-blurred"))
     return Content.assemble((f"{value.mean:5.1f}{'✓' if passed else ' '}{bounds:>7} ", style), *cells, " ")
 
 
@@ -109,7 +115,7 @@ def _section(section: Section, view: RunView, now: float) -> Content:
     parts: list[Content] = [_stage(stage, now) for stage in section.stages]
     if view.sections[-1] is section and not view.ended:
         begun = {stage.name for stage in section.stages}
-        parts += [Content.styled(f"· {name}", "$text-muted") for name in _expected(section) if name not in begun]
+        parts += [Content.styled(f"· {name}", "$foreground-muted") for name in _expected(section) if name not in begun]
     return Content.assemble((f"{words.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
 
 
@@ -117,10 +123,10 @@ def _stage(stage: Stage, now: float) -> Content:
     name = one_line(stage.name, 20)
     if stage.state == "done":
         return Content.assemble(
-            ("✓ ", "$text-success"), name, (f" {words.stopwatch(stage.seconds or 0)}", "$text-muted")
+            ("✓ ", "$text-success"), name, (f" {words.stopwatch(stage.seconds or 0)}", "$foreground-muted")
         )
     if stage.state == "interrupted":
-        return Content.assemble(("✗ ", "$text-error"), name, (" interrupted", "$text-muted"))
+        return Content.assemble(("✗ ", "$text-error"), name, (" interrupted", "$foreground-muted"))
     head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
     if not stage.total:
         return head + Content(f" {words.stopwatch(now - stage.started)}")

@@ -57,7 +57,7 @@ def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
         tokens = f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"
         lines += [
             _row("service", Content(f"{words.count(usage.calls, 'call')}{failed}")),
-            _row("", Content.styled(f"{usage.cached_calls:,} cached, free", "$text-muted")),
+            _row("", Content.styled(f"{usage.cached_calls:,} cached, free", "$foreground-muted")),
             _row("tokens", Content(tokens)),
             _row("money", _money(usage, budget)),
         ]

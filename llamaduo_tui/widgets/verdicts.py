@@ -31,12 +31,12 @@ class Verdicts(Static):
         parts = [_yours(label)] if label else []
         parts += [_verdict(verdict) for verdict in verdicts]
         if not verdicts:
-            parts.append(Content.styled("Not judged yet.", "$text-muted"))
+            parts.append(Content.styled("Not judged yet.", "$foreground-muted"))
         self.update(Content("\n").join(parts))
 
 
 def _verdict(verdict: Verdict) -> Content:
-    judge = (f"   {_judge(verdict)}", "$text-muted")
+    judge = (f"   {_judge(verdict)}", "$foreground-muted")
     if verdict.precision is None or verdict.similarity is None:
         return Content.assemble(("! no verdict", "bold $text-error"), judge, f"\n  {_reason(verdict.error)}")
     scores = (f"precision {verdict.precision:.0f}   similarity {verdict.similarity:.0f}", "bold")
@@ -44,7 +44,12 @@ def _verdict(verdict: Verdict) -> Content:
     if precise == similar:
         return Content.assemble(scores, judge, f"\n  {precise}")
     return Content.assemble(
-        scores, judge, ("\n  precision: ", "$text-muted"), precise, ("\n  similarity: ", "$text-muted"), similar
+        scores,
+        judge,
+        ("\n  precision: ", "$foreground-muted"),
+        precise,
+        ("\n  similarity: ", "$foreground-muted"),
+        similar,
     )
 
 

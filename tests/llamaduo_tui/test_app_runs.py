@@ -114,6 +114,25 @@ async def test_nothing_yet_invites_to_the_demo(root: Path, monkeypatch: pytest.M
         assert [run.name for run in started] == ["demo"]
 
 
+async def test_a_demo_beside_other_runs_is_confirmed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Run] = []
+    monkeypatch.setattr(launch, "start", lambda run, yes: started.append(run) or 1)
+    make(root, "old", "reached", frozen.REACHED)
+    shown = app(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: len(rows(shown)) == 1)
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(shown.screen, RunsScreen))
+        assert not started
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+        assert [run.name for run in started] == ["demo"]
+
+
 async def test_resuming_a_paused_run_tells_its_worker(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "PAUSE_S", 0.0)
     run = make(root, "held", "paused", frozen.TRAINING)

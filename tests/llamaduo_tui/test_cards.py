@@ -80,7 +80,7 @@ async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
             "▲ 14 better  ▼ 2 worse",
             "120 new pairs, about $0.42, about 3 min",
             "a, another round: The last round gained 52 points",
-            "billing 44/41 (9)",
+            "billing 44/41 (9 prompts)",
             "precision since round 0: ▲ billing +52 · ▲ outage +52",
         ):
             assert wanted in said(shown)
@@ -211,7 +211,7 @@ async def test_the_footer_keeps_what_fits_and_the_help(root: Path) -> None:
 
         await until(pilot, lambda: bar.render().plain.startswith("a Approve "))
         narrow = bar.render().plain
-        assert narrow.endswith(" ? Help ")
+        assert narrow.endswith(" ? Help")
         assert len(narrow) <= 60
         await pilot.resize_terminal(120, 24)
         await until(pilot, lambda: len(bar.render()) > len(narrow))

@@ -39,7 +39,7 @@ async def shown(width: int) -> str:
 
 
 async def test_keys_that_do_nothing_are_left_out_and_each_action_stands_once() -> None:
-    assert await shown(60) == "a Approve c Not now e 日本語 h Help"
+    assert await shown(60) == " a Approve   c Not now   e 日本語   h Help"
 
 
 async def test_what_has_no_room_makes_place_for_the_help() -> None:

@@ -200,6 +200,26 @@ async def test_sides_stay_level_and_stack_when_narrow(run: Run) -> None:
         assert reference.region.bottom <= answer.region.y
 
 
+async def test_escape_ends_the_search_and_enter_keeps_what_it_found(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await press(pilot, "slash", *"kofi", "enter")
+        assert len(screen.query_one(PromptList).items) == 1
+        screen = await press(pilot, "slash", "escape")
+        assert len(screen.query_one(PromptList).items) == 4
+        assert screen.query_one(PromptList).has_focus
+
+
+async def test_space_reads_down_the_answer_and_then_goes_to_the_next(run: Run) -> None:
+    async with Host(run).run_test(size=(80, 24)) as pilot:
+        screen = await press(pilot, "space")
+        assert screen.query_one(PromptList).highlighted == 0
+        assert screen.query_one(AnswerView).scroll_offset.y > 0
+        while screen.query_one(AnswerView).scroll_offset.y < screen.query_one(AnswerView).max_scroll_y:
+            screen = await press(pilot, "space")
+        screen = await press(pilot, "space")
+        assert screen.query_one(PromptList).highlighted == 1
+
+
 async def test_order_filter_and_search(run: Run) -> None:
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await settle(pilot)

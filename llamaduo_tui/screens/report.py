@@ -1,0 +1,64 @@
+"""The report of a run that has ended, as its engine wrote it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Markdown, Static
+from textual.worker import Worker, WorkerState
+
+from engine.run import Run
+from llamaduo_tui.text import clean, markdown, one_line
+from llamaduo_tui.widgets.key_bar import KeyBar
+
+
+class ReportScreen(Screen[None]):
+    """Rendered Markdown; links are shown, never opened."""
+
+    CSS_PATH = "report.tcss"
+    AUTO_FOCUS = "VerticalScroll"
+    HELP = """
+## Report
+
+What came of the run, in plain words: the scores with how sure they are, what changed from round to round, what people
+said, the best and the worst answers, what it cost, and what was kept.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "Back", id="report.back", tooltip="Back to the run"),
+        Binding("space", "page", "Page down", id="report.page", tooltip="Read on"),
+    ]
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def compose(self) -> ComposeResult:
+        title = Content.assemble(("Report", "bold"), f"  {one_line(self.run.name, 40)}  ")
+        yield Static(
+            title + Content.styled(one_line(str(self.run.report_file), 300), "$foreground-muted"), id="report-title"
+        )
+        with VerticalScroll():
+            yield Markdown(open_links=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self._read()
+
+    @work(thread=True, group="report", exit_on_error=False)
+    def _read(self) -> str:
+        return markdown(self.run.report_file.read_text(encoding="utf-8"))
+
+    async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.SUCCESS and event.worker.group == "report":
+            await self.query_one(Markdown).update(str(event.worker.result))
+        elif event.state is WorkerState.ERROR:
+            self.notify(clean(str(event.worker.error)), title="cannot be read", severity="error", markup=False)
+
+    def action_page(self) -> None:
+        self.query_one(VerticalScroll).scroll_page_down(animate=False)

@@ -1,0 +1,37 @@
+"""What a list without runs shows: what a run is, and the two ways to begin."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Button, Static
+
+_LOOP = Content("\n").join(
+    [
+        Content("your pairs ─▶ fine-tune ─▶ answer ─▶ judge ─▶ your decision"),
+        Content("                  ▲                               │"),
+        Content("                  ╰────────── new pairs ◀─────────╯"),
+    ]
+)
+
+
+class Welcome(Vertical):
+    """An invitation to the demo; its buttons do what the screen's keys do."""
+
+    def compose(self) -> ComposeResult:
+        self.border_title = "No runs yet"
+        yield Static("Move a task from a cloud LLM to a small model of your own.", classes="claim", markup=False)
+        yield Static(_LOOP, classes="loop")
+        yield Static(
+            "A run trains the small model on prompts with responses that you were happy with. The cloud LLM judges "
+            "its answers, and you are asked before it pays for more examples.",
+            classes="said",
+            markup=False,
+        )
+        with Horizontal():
+            yield Button("d Watch the demo", variant="primary", compact=True, action="screen.demo")
+            yield Static("about five minutes: no key, no GPU, free", markup=False)
+        with Horizontal():
+            yield Button("n Set up your own", compact=True, action="screen.new")
+            yield Static("a form with every setting explained", markup=False)
