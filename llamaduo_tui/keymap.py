@@ -70,7 +70,7 @@ def _classes() -> Iterator[list[Binding]]:
     """The bindings of every class of ours that has some."""
     # Their classes are found below.
     from llamaduo_tui import app  # noqa: F401
-    from llamaduo_tui.screens import configure, configure_dialogs, confirm, data, report, review, run, runs, themes  # noqa: F401  # noqa: F401
+    from llamaduo_tui.screens import configure, configure_dialogs, confirm, data, report, review, run, runs, themes  # noqa: F401
 
     classes: list[type[DOMNode]] = [DOMNode]
     for found in classes:

@@ -76,7 +76,7 @@ Your reviews tell how far the judge can be trusted, and from 30 on they correct 
         & > #history { height: auto; padding: 0 2; color: $text-muted; }
         & > #prompt {
             height: auto; padding: 0 1; background: $surface;
-            border: round $panel-lighten-2; border-title-color: $text;
+            border: round $border-blurred; border-title-color: $text;
         }
         &.-nothing > * { display: none; }
     }

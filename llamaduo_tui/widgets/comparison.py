@@ -40,7 +40,7 @@ class Comparison(Container):
         height: auto;
         & > Side, & > Markdown {
             width: 1fr; height: auto; min-height: 3; padding: 0 1; margin: 0;
-            background: $surface; border: round $panel-lighten-2; border-title-color: $text;
+            background: $surface; border: round $border-blurred; border-title-color: $text;
         }
         &.-stacked { layout: vertical; }
         &.-stacked > Side, &.-stacked > Markdown { width: 100%; }

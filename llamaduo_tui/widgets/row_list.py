@@ -44,10 +44,11 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
         scrollbar-size-vertical: 1;
         & > .row-list--cursor { background: $block-cursor-blurred-background; text-style: bold; }
         &:focus > .row-list--cursor { background: $primary-muted; text-style: bold; }
+        &:ansi > .row-list--cursor, &:ansi:focus > .row-list--cursor { background: ansi_bright_black; }
         & > .row-list--good { color: $text-success; }
         & > .row-list--fair { color: $text-warning; }
         & > .row-list--poor { color: $text-error; }
-        & > .row-list--muted { color: $text-muted; }
+        & > .row-list--muted { color: $foreground-muted; }
     }
     """
 

@@ -18,7 +18,7 @@ class Verdicts(Static):
     DEFAULT_CSS = """
     Verdicts {
         height: auto; padding: 0 1; background: $surface;
-        border: round $panel-lighten-2; border-title-color: $text;
+        border: round $border-blurred; border-title-color: $text;
     }
     """
 
