@@ -100,7 +100,7 @@ def test_a_target_relative_to_the_service_is_told_as_that() -> None:
 
     assert "target" not in told["precision"] + told["similarity"] + brief(view, target).plain
     assert told["service"] == (
-        "against it precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure, target -3"
+        "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure beside its own answers, target -3"
     )
 
 
