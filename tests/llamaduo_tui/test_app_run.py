@@ -10,7 +10,7 @@ import frozen
 import pytest
 import story
 from frozen import app, make, until
-from textual.widgets import Button, Input, Log, Markdown
+from textual.widgets import Input, Log, Markdown
 
 from engine import commands, jsonl
 from engine.events import Event, to_row
