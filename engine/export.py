@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from engine import commands, jsonl
+from engine import commands, jsonl, records
 from engine.coverage.prepare import DEV, TEST, TRAIN, read_dev, read_test, read_train
 from engine.errors import InputError
 from engine.jsonl import Row
@@ -118,7 +118,7 @@ def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _responses(folder: Path) -> Iterator[Response]:
-    return (Response(**row) for row in jsonl.read(folder / "infer" / "responses.jsonl"))
+    return records.read(folder / "infer" / "responses.jsonl", Response)
 
 
 def _response(response: Response) -> Row:
@@ -135,7 +135,7 @@ def _response(response: Response) -> Row:
 def _evaluations(folder: Path, judged: Manifest, asked: prompts.Prompts) -> Iterator[Row]:
     responses = {(response.id, response.sample): response for response in _responses(folder)}
     finished = datetime.fromtimestamp(judged.finished, UTC).isoformat(timespec="seconds")
-    for verdict in (Verdict(**row) for row in jsonl.read(folder / "judge" / "verdicts.jsonl")):
+    for verdict in records.read(folder / "judge" / "verdicts.jsonl", Verdict):
         response = responses[verdict.id, verdict.sample]
         yield {
             **_response(response),

@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import commands, contract, jsonl, reviews, verdict
+from engine import commands, contract, jsonl, records, reviews, verdict
 from engine.commands import Label
 from engine.coverage.prepare import read_dev, read_train
 from engine.errors import StageError
@@ -204,7 +204,7 @@ def _teacher(folder: Path) -> list[PromptScore] | None:
 
 def _verdicts(folder: Path) -> list[Verdict]:
     """What the judge said in a round, or in the sealed test."""
-    return [Verdict(**row) for row in jsonl.read(folder / "judge" / "verdicts.jsonl")]
+    return list(records.read(folder / "judge" / "verdicts.jsonl", Verdict))
 
 
 async def _synthesize(worker: Worker, number: int, pairs: int) -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from engine import jsonl
+from engine.errors import DamagedError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -30,6 +35,15 @@ def build(form: type[Form], row: object) -> Form:
         return form(**known)
     except TypeError as error:
         raise ValueError(str(error).partition("() ")[2]) from None
+
+
+def read(path: Path, form: type[Form]) -> Iterator[Form]:
+    """The rows of a JSONL file that we wrote, as far as its lines are whole. Raises DamagedError at other lines."""
+    for number, row in enumerate(jsonl.read(path), start=1):
+        try:
+            yield build(form, row)
+        except ValueError as error:
+            raise DamagedError(path, f"line {number}: {error}") from None
 
 
 @cache

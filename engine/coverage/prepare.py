@@ -7,12 +7,12 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import jsonl
+from engine import jsonl, records
 from engine.config import Migration
 from engine.coverage.guard import Fingerprint, fingerprints
 from engine.coverage.load import load
 from engine.coverage.split import Splits, split
-from engine.errors import InputError
+from engine.errors import DamagedError, InputError
 from engine.rows import Pair
 
 TRAIN = "train.jsonl"
@@ -78,9 +78,15 @@ def open_sealed(folder: Path) -> list[Pair]:
     has not run.
     """
     if (folder / SEALED).is_file() and not (folder / TEST).is_file():
-        rows = zlib.decompress(b64decode((folder / SEALED).read_text()))
-        jsonl.replace(folder / TEST, rows.decode(), mode=0o600)
+        jsonl.replace(folder / TEST, _unsealed(folder / SEALED), mode=0o600)
     return _read(folder / TEST)
+
+
+def _unsealed(path: Path) -> str:
+    try:
+        return zlib.decompress(b64decode(path.read_text())).decode()
+    except (ValueError, zlib.error) as error:
+        raise DamagedError(path, str(error)) from None
 
 
 def read_test(folder: Path) -> list[Pair]:
@@ -104,4 +110,4 @@ def check_splits(splits: Splits, count: int) -> None:
 def _read(path: Path) -> list[Pair]:
     if not path.is_file():
         raise InputError(f"{path}: no such file", "the coverage stage writes it: run it first")
-    return [Pair(**row) for row in jsonl.read(path)]
+    return list(records.read(path, Pair))

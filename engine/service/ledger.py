@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.errors import LlamaDuoError
 from engine.service import jobs
 from engine.service.database import Database, Statement
 from engine.service.jobs import Job, Jobs
@@ -81,10 +83,18 @@ def request_key(request: dict[str, Any]) -> str:
 
 
 class Ledger:
-    """Opened by the one worker of a run."""
+    """Opened by the one worker of a run; raises LlamaDuoError where the file is no ledger."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, SCHEMA + jobs.SCHEMA)
+        try:
+            self._database = Database(path, SCHEMA + jobs.SCHEMA)
+        except sqlite3.OperationalError:  # a full disk, or a lock: the file itself may be whole
+            raise
+        except sqlite3.DatabaseError as error:
+            raise LlamaDuoError(
+                f"{path}: is damaged: {error}",
+                "put it back from a copy; without it paid answers are paid for again, and the budget counts from zero",
+            ) from None
         self.jobs = Jobs(self._database)
         self._lost: defaultdict[str, list[float]] = defaultdict(list)
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):

@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import stdev
 
-from engine import contract, jsonl
+from engine import contract, jsonl, records
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit
@@ -51,7 +51,7 @@ async def judge(
     began, spent = time.monotonic(), client.usage.cost_usd
     repeats = settings.judge.repeats
     terms = contract.load(settings.task.contract)
-    responses = [Response(**row) for row in jsonl.read(responses_file)]
+    responses = list(records.read(responses_file, Response))
     progress = Progress(emit, len(responses) * len(settings.judge_models) * repeats, "verdicts")
 
     async def one(case: Case, repeat: int) -> Verdict:

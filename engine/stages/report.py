@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from engine import jsonl
+from engine import jsonl, records
 from engine.config import Migration, Target
 from engine.rows import Response, Verdict, prompt_text
 from engine.run import Manifest, Run, file_hash, finish, manifest
@@ -203,11 +203,11 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teac
 def _examples(run: Run, sealed: Scores) -> list[str]:
     """The best and the worst of the scored sealed prompts, service and local answer side by side."""
     responses: dict[str, Response] = {}
-    for row in jsonl.read(run.final / "infer" / "responses.jsonl"):
-        responses.setdefault(row["id"], Response(**row))
+    for response in records.read(run.final / "infer" / "responses.jsonl", Response):
+        responses.setdefault(response.id, response)
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for row in jsonl.read(run.final / "judge" / "verdicts.jsonl"):
-        verdicts[row["id"]].append(Verdict(**row))
+    for verdict in records.read(run.final / "judge" / "verdicts.jsonl", Verdict):
+        verdicts[verdict.id].append(verdict)
     ranked = sorted(sealed.by_prompt, key=lambda score: (-score.mean, score.id))
     best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
     parts = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from engine import contract, jsonl
+from engine import contract, jsonl, records
 from engine.config import Migration
 from engine.contract import Contract
 from engine.coverage.cleaning import Cleaner
@@ -215,7 +215,7 @@ async def _fill(
 
 
 def _cleaner(settings: Migration, order: Order, train: list[Pair]) -> Cleaner:
-    earlier = [SyntheticPair(**row) for path in order.earlier for row in jsonl.read(path)]
+    earlier = [pair for path in order.earlier for pair in records.read(path, SyntheticPair)]
     return Cleaner(settings.synthesis, read_guard(order.coverage), [*train, *earlier])
 
 

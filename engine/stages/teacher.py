@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine import jsonl
+from engine import jsonl, records
 from engine.config import Migration
 from engine.errors import StageError
 from engine.events import Emit
@@ -55,7 +55,7 @@ async def teacher(
 
 async def _answer(settings: Migration, client: Client, asked_file: Path, answers: Path, emit: Emit) -> Manifest:
     began, spent = time.monotonic(), client.usage.cost_usd
-    asked = list({row["id"]: Response(**row) for row in jsonl.read(asked_file)}.values())
+    asked = list({row.id: row for row in records.read(asked_file, Response)}.values())
     progress = Progress(emit, len(asked), "answers")
 
     async def one(response: Response) -> Response | None:

@@ -11,7 +11,7 @@ from engine.commands import Choice
 from engine.config import Coverage
 from engine.coverage.load import load
 from engine.coverage.prepare import open_sealed, prepare, read_dev, read_train
-from engine.errors import InputError
+from engine.errors import DamagedError, InputError
 from engine.export import export
 from engine.jsonl import Row
 from engine.rows import CONTRACT, Pair, Response, SyntheticPair, Verdict
@@ -134,7 +134,7 @@ def test_it_never_overwrites_and_leaves_nothing_half(run: Run, tmp_path: Path) -
     with pytest.raises(InputError, match="cannot be written: Not a directory"):
         export(run, tmp_path / "log.jsonl" / "rows")
     (run.round(1) / "judge" / "verdicts.jsonl").write_text('{"no": "verdict"}\n')
-    with pytest.raises(TypeError):
+    with pytest.raises(DamagedError):
         export(run, tmp_path / "rows")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "mine", "runs"]
 

@@ -12,7 +12,7 @@ from engine import jsonl
 from engine.config import Migration, Synthesis
 from engine.coverage.cleaning import Cleaner
 from engine.coverage.prepare import open_sealed, prepare, read_dev, read_guard, read_train
-from engine.errors import InputError
+from engine.errors import DamagedError, InputError
 
 
 def settings(source: Path, **shares: float) -> Migration:
@@ -134,3 +134,11 @@ def test_an_empty_split_is_an_error_that_says_what_to_do(
 def test_reading_before_the_stage_has_run(reader: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         reader(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "e30=", "=", "\x80"])
+def test_a_damaged_seal_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "test.sealed").write_text(text, encoding="latin-1")
+    with pytest.raises(DamagedError, match=r"test\.sealed: is damaged"):
+        open_sealed(tmp_path)
+    assert not (tmp_path / "test.jsonl").exists()

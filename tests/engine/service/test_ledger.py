@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import LlamaDuoError
 from engine.service.ledger import Ledger, Reply, Totals, request_key
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "ü\ud800"}], "params": {"a": 1, "b": 2}, "repeat": 0}
@@ -79,3 +80,13 @@ async def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         await ledger.keep("k", REQUEST, REPLY, 1.5)
     ledger.close()
+
+
+@pytest.mark.parametrize("keep", [100, 3000])
+async def test_a_damaged_ledger_says_what_is_lost_without_it(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).close()
+    path.write_bytes(path.read_bytes()[:keep] + b"?" * 4096)
+    with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: is damaged") as caught:
+        Ledger(path)
+    assert "the budget counts from zero" in caught.value.hint
