@@ -27,7 +27,7 @@ from engine.coverage.split import TINY, families, split
 from engine.errors import InputError, LlamaDuoError, ServiceError
 from engine.paths import cache_dir
 from engine.service import prompts
-from engine.service.models import batch_provider, missing_keys, price
+from engine.service.models import PRICES_HINT, batch_provider, missing_keys, price
 from engine.stages.report import duration
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
             yield from _model_problems(settings, model)
         elif settings.service.batch:
             yield _no_batches(model)
-    if settings.service.api_base:
-        yield from _connection_problems(settings.service.api_base)
+    service = settings.service
+    for address in dict.fromkeys([service.api_base, *(terms.api_base for terms in service.models.values())]):
+        if address:
+            yield from _connection_problems(address)
 
 
 def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
@@ -72,14 +74,15 @@ def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
     if missing:
         yield InputError(
             f"{model}: no API key: {' or '.join(missing)} is not in the environment",
-            f"export {missing[0]}=..., or name another variable in [service] api_key_env",
+            f"export {missing[0]}=..., or name another variable in [service] "
+            + ("api_key_env" if model == service.model else "models"),
         )
     if service.batch and batch_provider(model) is None:
         yield _no_batches(model)
     if service.budget_usd is not None and price(model, service) is None:
         yield InputError(
             f"{model}: has no known price, so the budget cannot be kept",
-            "give [service] input_price and output_price, or leave budget_usd out",
+            f"{PRICES_HINT}; or leave budget_usd out",
         )
 
 
@@ -90,7 +93,7 @@ def _no_batches(model: str) -> LlamaDuoError:
 def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
     endpoint = _host_and_port(address)
     if endpoint is None:
-        yield InputError(f"service.api_base: {address!r} is no http(s) address", "such as http://127.0.0.1:8000/v1")
+        yield InputError(f"api_base: {address!r} is no http(s) address", "such as http://127.0.0.1:8000/v1")
         return
     try:
         socket.create_connection(endpoint, timeout=CONNECT_S).close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from engine.errors import InputError
@@ -100,14 +100,33 @@ class Coverage(Table):
     split: Split = Split()
 
 
+def _no_secret_address(address: str | None) -> str | None:
+    if address and re.search(r"//[^/]*@|[?]", address):
+        raise PydanticCustomError("secret", "an address with a password or a query may hold a key: leave that out")
+    return address
+
+
+Address = Annotated[str | None, AfterValidator(_no_secret_address)]
+Variable = Annotated[str | None, Field(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class Terms(Table):
+    """Where one model is asked, within which limits and at which prices, as the keys of [service] say it for all."""
+
+    api_base: Address = None
+    api_key_env: Variable = None
+    rpm: int | None = Field(None, ge=1)
+    tpm: int | None = Field(None, ge=1)
+    input_price: float | None = Field(None, ge=0)
+    output_price: float | None = Field(None, ge=0)
+
+
 class Service(Table):
     """The service LLM that you are leaving: it judges, and writes new pairs."""
 
     model: str = Field(description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox".')
-    api_base: str | None = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
-    api_key_env: str | None = Field(
-        None, pattern=r"^[A-Za-z_]\w*$", description="Name of the environment variable that holds the key."
-    )
+    api_base: Address = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
+    api_key_env: Variable = Field(None, description="Name of the environment variable that holds the key.")
     rpm: int | None = Field(None, ge=1, description="Requests a minute that your account allows.")
     tpm: int | None = Field(None, ge=1, description="Tokens a minute that your account allows.")
     concurrency: int = Field(64, ge=1, le=256, description="Calls in flight at once, at most; it adapts below that.")
@@ -122,13 +141,11 @@ class Service(Table):
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
     params: dict[str, Any] = Field({}, description="More request parameters, such as {temperature = 0.7}.")
-
-    @field_validator("api_base")
-    @classmethod
-    def _no_secret_address(cls, address: str | None) -> str | None:
-        if address and re.search(r"//[^/]*@|[?]", address):
-            raise PydanticCustomError("secret", "an address with a password or a query may hold a key: leave that out")
-        return address
+    models: dict[str, Terms] = Field(
+        {},
+        description="Judge models with an api_base, api_key_env, rpm, tpm, input_price or output_price of their own:"
+        ' {"gpt-4o" = {rpm = 60}}.',
+    )
 
     @field_validator("params")
     @classmethod
@@ -146,6 +163,12 @@ class Service(Table):
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             raise ValueError("max_tokens is a whole number above 0")
         return params
+
+    def terms(self, model: str) -> Terms:
+        """What holds for a model: its own terms, then the limits of this table, and all of it for the service model."""
+        shared = set(Terms.model_fields) if model == self.model else {"rpm", "tpm"}
+        own = self.models.get(model, Terms()).model_dump(exclude_none=True)
+        return Terms(**self.model_dump(include=shared) | own)
 
 
 class Judge(Table):
@@ -287,6 +310,17 @@ class Migration(Table):
     synthesis: Synthesis = Synthesis()
     loop: Loop = Loop()
 
+    @model_validator(mode="after")
+    def _terms_of_its_models(self) -> Migration:
+        models = (self.service.model, *self.judge_models)
+        if strange := [model for model in self.service.models if model not in models]:
+            raise ValueError(f"service.models: {strange[0]!r} is no model of this run")
+        for model in models:
+            terms = self.service.terms(model)
+            if (terms.input_price is None) != (terms.output_price is None):
+                raise ValueError(f"service: input_price and output_price of {model} are given together, or neither")
+        return self
+
     @property
     def judge_models(self) -> list[str]:
         return self.judge.models or [self.service.model]
@@ -370,7 +404,8 @@ def explain(problem: Any) -> str:
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     table: type[BaseModel] = Migration
     for part in location:
-        annotation = table.model_fields[str(part)].annotation
-        candidates = [annotation, *get_args(annotation)]
-        table = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        if str(part) in table.model_fields:  # else it is a name that the user gives
+            annotation = table.model_fields[str(part)].annotation
+            candidates = [annotation, *get_args(annotation)]
+            table = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return list(table.model_fields)

@@ -93,7 +93,8 @@ def toml_value(value: Any) -> Item:
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         for key, inner in value.items():
-            inline.append(key, toml_value(inner))
+            if inner is not None:
+                inline.append(key, toml_value(inner))
         return inline
     item: Item = tomlkit.item(value)
     return item

@@ -114,12 +114,18 @@ def main(arguments: list[str]) -> int:
     pruning.add_argument("--days", type=float, default=0.0, help="keep those of the last days; default: none")
     options = parser.parse_args(arguments)
     path = cache_file()
-    if not path.exists():
-        print(f"{path}: no replies are kept yet")
-    elif options.command == "show":
-        print(show(path))
-    else:
-        print(f"{prune(path, options.days)} replies deleted")
+    try:
+        if not path.exists():
+            print(f"{path}: no replies are kept yet")
+        elif options.command == "show":
+            print(show(path))
+        else:
+            deleted = prune(path, options.days)
+            print(f"{deleted:,} {'reply' if deleted == 1 else 'replies'} deleted")
+    except sqlite3.Error as error:
+        print(f"error: {path}: {error}", file=sys.stderr)
+        print("hint: try again once no run is writing it, or delete it: runs then begin a new one", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -34,7 +34,7 @@ from engine.service.faults import (
 from engine.service.headers import used_up
 from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
-from engine.service.models import endpoint, exceptions, litellm, litellm_name, price, supports_schema
+from engine.service.models import PRICES_HINT, endpoint, exceptions, litellm, litellm_name, price, supports_schema
 from engine.service.schemas import Schema, response_format
 from engine.service.tokens import Expectation, most_cost
 
@@ -110,7 +110,7 @@ class Client:
         self._calls_abroad = 0
         self._odd: defaultdict[str, int] = defaultdict(int)
         self._ended: ServiceError | None = None
-        self._trouble = Trouble(settings.api_key_env, on_trouble)
+        self._trouble = Trouble(settings, on_trouble)
         self._batches = Batches(
             *(settings, ledger, self._budget, self._trouble),
             gate=gate,
@@ -251,8 +251,10 @@ class Client:
     def _limiter(self, model: str) -> Limiter:
         """Providers count by model."""
         if model not in self._limiters:
-            settings = self._settings
-            self._limiters[model] = Limiter(settings.rpm, settings.tpm, settings.concurrency)
+            terms = self._settings.terms(model)
+            self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
+            if price(model, self._settings) is None:
+                self._on_trouble(f"{model} has no known price, so its calls count as $0; {PRICES_HINT}")
         return self._limiters[model]
 
     async def _from_cache(self, request: dict[str, Any]) -> Reply | None:

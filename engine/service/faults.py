@@ -10,6 +10,7 @@ from collections.abc import Callable
 import httpx
 from openai import APIConnectionError, APIResponseValidationError, OpenAIError
 
+from engine.config import Service
 from engine.errors import ServiceError
 from engine.service.headers import retry_after, used_up
 from engine.service.models import exceptions
@@ -26,10 +27,11 @@ OUT_OF_CREDIT = ("exceeded your current quota", "credit balance is too low")
 
 
 class Trouble:
-    """Tells of faults, twice a minute at most; `api_key_env` is where the key lies that is never told."""
+    """Tells of faults, twice a minute at most, and never of a key."""
 
-    def __init__(self, api_key_env: str | None, on_trouble: Callable[[str], None]) -> None:
-        self._api_key_env = api_key_env
+    def __init__(self, settings: Service, on_trouble: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._key_names = {settings.api_key_env, *(terms.api_key_env for terms in settings.models.values())}
         self._on_trouble = on_trouble
         self.answered = time.monotonic()
         """When the service has answered last, or the work began."""
@@ -64,7 +66,8 @@ class Trouble:
         if _out_of_credit(error):
             hint = "top up the account at the provider, then resume: what was answered is kept"
         elif error_status(error) in (401, 403):
-            hint = f"check the key in the environment ({self._api_key_env or 'as the provider names it'})"
+            name = self._settings.terms(model).api_key_env
+            hint = f"check the key in the environment ({name or 'as the provider names it'})"
         elif isinstance(error, exceptions.NotFoundError):
             hint = "check the model's name in [service] or [judge]"
         else:
@@ -75,7 +78,7 @@ class Trouble:
         """An error in one line without any key in it."""
         text = " ".join(str(error).split())
         for name, value in os.environ.items():
-            if len(value) >= 8 and (name == self._api_key_env or name.endswith(("_KEY", "_TOKEN", "_SECRET"))):
+            if len(value) >= 8 and (name in self._key_names or name.endswith(("_KEY", "_TOKEN", "_SECRET"))):
                 text = text.replace(value, f"${name}")
         return text[:300]
 

@@ -18,6 +18,7 @@ from engine.config import SANDBOX_MODEL, Service
 from engine.errors import InputError
 
 __all__ = [
+    "PRICES_HINT",
     "batch_provider",
     "endpoint",
     "exceptions",
@@ -34,6 +35,8 @@ BATCH_PROVIDERS = ("openai", "azure")
 
 BATCH_PRICE = 0.5
 
+PRICES_HINT = "give input_price and output_price in [service], or for a judge of its own in [service] models"
+
 litellm.suppress_debug_info = True
 litellm.drop_params = True
 litellm.telemetry = False
@@ -48,13 +51,12 @@ def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> 
     """Where a model is asked, and with which key, as litellm's arguments; {} leaves both to litellm."""
     if model == SANDBOX_MODEL:
         return {"api_base": settings.api_base or sandbox_base, "api_key": "sandbox"}
-    if model != settings.model:
-        return {}
+    terms = settings.terms(model)
     found: dict[str, Any] = {}
-    if settings.api_base:
-        found["api_base"] = settings.api_base
-    if settings.api_key_env:
-        found["api_key"] = os.environ.get(settings.api_key_env)
+    if terms.api_base:
+        found["api_base"] = terms.api_base
+    if terms.api_key_env:
+        found["api_key"] = os.environ.get(terms.api_key_env)
     return found
 
 
@@ -72,8 +74,9 @@ def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float,
     share = BATCH_PRICE if batch else 1.0
     if model == SANDBOX_MODEL:
         return 0.0, 0.0
-    if model == settings.model and settings.input_price is not None and settings.output_price is not None:
-        return share * settings.input_price / 1e6, share * settings.output_price / 1e6
+    terms = settings.terms(model)
+    if terms.input_price is not None and terms.output_price is not None:
+        return share * terms.input_price / 1e6, share * terms.output_price / 1e6
     try:
         prompt, completion = litellm.cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
     except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
@@ -118,6 +121,6 @@ def missing_keys(model: str, settings: Service) -> list[str]:
             f"{model!r}: no provider is known for this model",
             'name it as litellm does, "openai/NAME" for an OpenAI-compatible endpoint, or use "sandbox"',
         ) from None
-    if model == settings.model and settings.api_key_env:
-        return [] if os.environ.get(settings.api_key_env) else [settings.api_key_env]
+    if named := settings.terms(model).api_key_env:
+        return [] if os.environ.get(named) else [named]
     return [str(name) for name in litellm.validate_environment(model)["missing_keys"]]

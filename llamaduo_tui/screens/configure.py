@@ -182,8 +182,11 @@ class ConfigureScreen(Screen[Path | None]):
         named = self._draft["service", "api_key_env"]
         here = self._form.section is not None and self._form.section.name == "judge" and judges
         models = [model for model in (judges if isinstance(here, list) else [service]) if isinstance(model, str)]
-        known = named if isinstance(named, str) else None
-        return [service_key(model, known if model == service else None) for model in models if model]
+        terms = self._draft["service", "models"]
+        named_too = terms if isinstance(terms, dict) else {}
+        own = {model: found.get("api_key_env") for model, found in named_too.items() if isinstance(found, dict)}
+        known = {model: name for model, name in {service: named, **own}.items() if isinstance(name, str)}
+        return [service_key(model, known.get(model)) for model in models if model]
 
     # Help for the focused field
 

@@ -81,6 +81,25 @@ def test_a_budget_needs_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems(settings(model="openai/mine")) == []
 
 
+def test_a_judge_has_a_price_and_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+    judge = {"models": ["openai/judge"]}
+    (problem,) = problems(settings(model="gpt-4o", judge=judge, budget_usd=5))
+    assert problem.message.startswith("openai/judge: has no known price") and "[service] models" in problem.hint
+
+    own: dict[str, object] = {"input_price": 1, "output_price": 2}
+    assert problems(settings(model="gpt-4o", judge=judge, budget_usd=5, models={"openai/judge": own})) == []
+    own["api_key_env"] = "NO_SUCH_VARIABLE"
+    (problem,) = problems(settings(model="gpt-4o", judge=judge, models={"openai/judge": own}))
+    assert "NO_SUCH_VARIABLE is not in the environment" in problem.message and "[service] models" in problem.hint
+
+
+def test_the_address_of_a_judge_is_tried(address: str) -> None:
+    found = problems(settings(judge={"models": ["openai/judge"]}, models={"openai/judge": {"api_base": address}}))
+
+    assert f"{address} cannot be reached: Connection refused" in [problem.message for problem in found]
+
+
 def test_an_address_where_nobody_listens(address: str) -> None:
     (problem,) = problems(settings(api_base=address))
 

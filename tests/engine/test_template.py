@@ -21,7 +21,10 @@ migrations = st.builds(
         {
             "task": {"topic": topic},
             "coverage": {"source": f"/x{source}", "split": {"dev": dev}},
-            "service": {"model": "sandbox", "params": params, "budget_usd": budget},
+            "service": {
+                **{"model": "sandbox", "params": params, "budget_usd": budget},
+                "models": {model: {"rpm": len(model) + 1} for model in models},
+            },
             "judge": {"models": models},
             "loop": {"max_hours": hours},
             "target": {"precision": target},

@@ -68,7 +68,7 @@ async def test_a_broken_cache_stops_nobody(tmp_path: Path) -> None:
     with sqlite3.connect(cache_file()) as another:
         another.execute("DROP TABLE replies")
     async with serving(always(lambda: completion("hi"))) as server:
-        settings = Service(model=MODEL, api_base=server.base)
+        settings = Service(model=MODEL, api_base=server.base, input_price=1, output_price=1)
         client = Client(settings, Ledger(tmp_path / "a.sqlite"), cache=cache, on_trouble=troubles.append)
         assert (await ask(client)).text == "hi"
         assert (await ask(client, "another")).text == "hi"
@@ -89,6 +89,17 @@ async def test_shown_and_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     module.main(["show"])
     assert "       2  m, since 1970-01-01" in capsys.readouterr().out
     module.main(["prune", "--days", "30"])
-    assert capsys.readouterr().out == "1 replies deleted\n"
+    assert capsys.readouterr().out == "1 reply deleted\n"
     module.main(["prune"])
-    assert capsys.readouterr().out == "1 replies deleted\n"
+    assert capsys.readouterr().out == "1 reply deleted\n"
+    module.main(["prune"])
+    assert capsys.readouterr().out == "0 replies deleted\n"
+
+
+@pytest.mark.parametrize("command", ["show", "prune"])
+def test_a_file_that_is_no_cache_is_told_in_a_line(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cache_file().parent.mkdir(parents=True, exist_ok=True)
+    cache_file().write_text("no database " * 100)
+
+    assert module.main([command]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == f"error: {cache_file()}: file is not a database"

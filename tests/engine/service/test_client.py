@@ -498,7 +498,7 @@ async def test_an_outage_is_waited_for_and_shown(tmp_path: Path, slept: list[flo
         return error(503, "down for maintenance") if away else completion("hi")
 
     async with serving(handler) as server:
-        client = client_of(server, tmp_path, on_trouble=troubles.append)
+        client = client_of(server, tmp_path, on_trouble=troubles.append, input_price=1, output_price=1)
         await ask(client, "before")
         replies = await asyncio.gather(*(ask(client, f"during {n}") for n in range(3)))
 
