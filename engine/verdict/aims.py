@@ -17,7 +17,7 @@ from engine.verdict.scores import PromptScore, Scores
 class Aim:
     """One mean over `prompts` against its bar; `values` is what it is the mean of, empty where only that is known.
 
-    Prompts that were not judged have the worst value there. `service` is what the service gets, where the bar is
+    The `unjudged` prompts beside them have the worst value there. `service` is what the service gets, where the bar is
     relative to it; `best` what a perfect model would get.
     """
 
@@ -28,6 +28,7 @@ class Aim:
     within: Range
     best: float
     prompts: int
+    unjudged: int
     service: float | None = None
 
     @property
@@ -50,19 +51,22 @@ class Aim:
 
     def standing(self, sure: str) -> str:
         """Where the mean is, as a manager would say it, when the aim is not passed."""
+        prompts = "1 prompt" if self.prompts == 1 else f"{self.prompts} prompts"
+        if self.unjudged:
+            prompts += f", and {self.unjudged} more that no judge could score,"
         if self.service is not None:
             beside = f"{self.name.capitalize()} is {_beside(self.found.mean)} the service's {self.service:.1f}"
             if not self.above:
                 return f"{beside}, where {-self.bar:g} points below are allowed"
             return (
-                f"{beside}, but with {self.prompts} prompts it may be {_beside(self.found.low)}, where "
+                f"{beside}, but with {prompts} it may be {_beside(self.found.low)}, where "
                 f"{-self.bar:g} points below are allowed, so we are not {sure}"
             )
         beside = f"{self.name.capitalize()} {self.found.mean:.1f} is"
         if not self.above:
             return f"{beside} short of the target of {self.bar:g}"
         return (
-            f"{beside} above the target of {self.bar:g}, but with {self.prompts} prompts it may be as low as "
+            f"{beside} above the target of {self.bar:g}, but with {prompts} it may be as low as "
             f"{self.found.low:.1f}, so we are not {sure}"
         )
 
@@ -75,7 +79,7 @@ def aims(
 
         def absolute(name: str, found: Interval, bar: float, points: list[float]) -> Aim:
             values = (*points, *[SCORES.low] * scores.unjudged)
-            return Aim(name, found, bar, values, SCORES, SCORES.high, scores.prompts)
+            return Aim(name, found, bar, values, SCORES, SCORES.high, scores.prompts, scores.unjudged)
 
         rows = scores.by_prompt
         return (
@@ -90,7 +94,7 @@ def aims(
     def relative(name: str, gap: Interval, service: Interval, pairs: list[tuple[float, float]]) -> Aim:
         values = (*(model - asked for asked, model in pairs), *[DIFFERENCES.low] * scores.unjudged)
         best = SCORES.high - float(np.mean([asked for asked, _ in pairs]))
-        return Aim(name, gap, bar, values, DIFFERENCES, best, len(both), service.mean)
+        return Aim(name, gap, bar, values, DIFFERENCES, best, len(both), scores.unjudged, service.mean)
 
     return (
         relative("precision", beside.gap_precision, beside.precision, [(s.precision, m.precision) for s, m in both]),

@@ -228,7 +228,9 @@ def test_what_no_judge_could_read_may_be_the_worst() -> None:
     unread = score(rows, look_risk(TARGET, LOOP), LOOP.seed)
 
     assert unread.unjudged == 6 and not unread.doubt
-    assert not decide([unread], TARGET, LOOP, hours=0).reached
+    decision = decide([unread], TARGET, LOOP, hours=0)
+    assert not decision.reached
+    assert "but with 94 prompts, and 6 more that no judge could score, it may be as low as" in decision.reason
     assert decide([judged(*[95.0] * 94)], TARGET, LOOP, hours=0).reached
 
 
