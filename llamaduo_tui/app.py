@@ -247,14 +247,16 @@ class LlamaDuoApp(App[None]):
             self._begin(file)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's own commands, the runs, and what can be started."""
+        """The palette: Textual's own commands, what the keys do now, the runs, and what can be started."""
         yield from super().get_system_commands(screen)
-        yield SystemCommand("New migration", "Set up a migration of your own", self._runs.action_new)
-        yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
-        run = getattr(screen, "run", None)
-        if run is not None:
-            show = partial(self.post_message, messages.ShowData(run))
-            yield SystemCommand("Data", "The pairs that this run learns from, and those that were refused", show)
+        for bound in screen.active_bindings.values():
+            if bound.enabled and bound.binding.id and bound.node is not self:  # the app's own are among Textual's
+                told = f"{self.get_key_display(bound.binding)}: {bound.tooltip}"
+                act = partial(self.run_action, bound.binding.action, bound.node)
+                yield SystemCommand(bound.binding.description, told, act)
+        if screen is not self._runs:
+            yield SystemCommand("New migration", "Set up a migration of your own", self._runs.action_new)
+            yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
         for entry in self._entries:
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
             yield SystemCommand(title, marks.of(entry.state).word, partial(self._open, entry.run))

@@ -71,7 +71,7 @@ Your reviews tell how far the judge can be trusted, and from 30 on they correct 
 """
     DEFAULT_CSS = """
     AnswerView {
-        scrollbar-gutter: stable; scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable; scrollbar-size-vertical: 1; scrollbar-background: $surface;
         &:focus { background-tint: $foreground 4%; }
         & > #history { height: auto; padding: 0 2; color: $text-muted; }
         & > #prompt {

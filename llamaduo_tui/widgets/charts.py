@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 from textual.app import ComposeResult
 from textual.color import Color
@@ -64,20 +65,21 @@ Below are the learning rate and the speed in tokens a second.
         self.set_class(bool(self._losses), "-drawn")
         if self._losses:
             self._plot()
-            rates = [loss.learning_rate for loss in self._losses if loss.learning_rate is not None]
-            speeds = [loss.tokens_per_second for loss in self._losses if loss.tokens_per_second is not None]
+            rates = [rate for _, rate in _finite((loss.step, loss.learning_rate) for loss in self._losses)]
+            speeds = [speed for _, speed in _finite((loss.step, loss.tokens_per_second) for loss in self._losses)]
             self._spark("rate", "learning rate", [f"{rate:.2g}" for rate in rates[-1:]], rates)
             self._spark("speed", "tokens a second", [f"{speed:,.0f}" for speed in speeds[-1:]], speeds)
 
     def _plot(self) -> None:
         plot = self.query_one(PlotextPlot)
-        train = _thin([(loss.step, loss.train) for loss in self._losses if loss.train is not None])
-        dev = [(loss.step, loss.dev) for loss in self._losses if loss.dev is not None]
+        train = _thin(_finite((loss.step, loss.train) for loss in self._losses))
+        dev = _finite((loss.step, loss.dev) for loss in self._losses)
         ansi = self.app.native_ansi_color
         plot.theme = "clear" if ansi else "auto"
         loss, measured = (self._colour("primary"), self._colour("warning")) if not ansi else ("blue", "magenta")
         plot.plt.clear_data()
-        plot.plt.plot([x for x, _ in train], [y for _, y in train], marker="braille", color=loss, label="loss")
+        if train:  # plotext cannot draw a series without points
+            plot.plt.plot([x for x, _ in train], [y for _, y in train], marker="braille", color=loss, label="loss")
         if dev:
             plot.plt.scatter([x for x, _ in dev], [y for _, y in dev], marker="◆", color=measured, label="dev")
         plot.plt.ylim(0, None)
@@ -89,6 +91,11 @@ Below are the learning rate and the speed in tokens a second.
     def _spark(self, name: str, label: str, newest: list[str], values: Sequence[float]) -> None:
         self.query_one(f"#{name}-label", Static).update(Content.assemble((f"{label} ", "$foreground-muted"), *newest))
         self.query_one(f"#{name}", Sparkline).data = list(values)
+
+
+def _finite(points: Iterable[tuple[int, float | None]]) -> list[tuple[int, float]]:
+    """The points that can be drawn: a training that diverges has losses that are no numbers."""
+    return [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
 
 
 def _thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -41,6 +41,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     RowList {
         background: $surface;
         overflow-x: hidden;
+        scrollbar-background: $surface;
         scrollbar-size-vertical: 1;
         & > .row-list--cursor { background: $block-cursor-blurred-background; text-style: bold; }
         &:focus > .row-list--cursor { background: $primary-muted; text-style: bold; }

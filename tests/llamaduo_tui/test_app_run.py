@@ -13,7 +13,7 @@ from frozen import app, make, until
 from textual.widgets import Input, Log, Markdown
 
 from engine import commands, jsonl
-from engine.events import Event, to_row
+from engine.events import Event, TrainMetrics, to_row
 from engine.events import Log as LogEvent
 from engine.run import Run
 from llamaduo_tui import control, machine
@@ -24,6 +24,7 @@ from llamaduo_tui.screens.report import ReportScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.watch import TAIL_BYTES, WRAP, Line, Tail, Watch
 from llamaduo_tui.widgets import log_view
+from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.steady import Steady
@@ -374,3 +375,39 @@ async def test_a_key_goes_to_the_number_of_pairs(root: Path) -> None:
         await pilot.press("enter", "enter")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
         assert [(c.kind, c.pairs) for c in commands.read(run.commands_file)] == [("approve", 40)]
+
+
+@pytest.mark.parametrize(
+    "losses", [[(None, 3.7)], [(3.7, None)], [(float("nan"), float("inf"))], [(2.0, 2.0), (None, 1.0)]]
+)
+async def test_a_training_is_drawn_from_its_first_loss(
+    root: Path, losses: list[tuple[float | None, float | None]]
+) -> None:
+    """A dev loss comes before the first step, and one that diverges is no number."""
+    told: list[Event] = [
+        TrainMetrics(
+            round=1, stage="finetune", step=n, steps=9, epoch=0.0, loss=train, dev_loss=dev, learning_rate=train
+        )
+        for n, (train, dev) in enumerate(losses)
+    ]
+    shown = app(root, make(root, "busy", "running", [*frozen.WAITING[:5], *told]))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot, lambda: isinstance(shown.screen, RunScreen) and shown.screen.query_one(Charts).has_class("-drawn")
+        )
+        await pilot.pause()
+        assert shown.is_running
+
+
+async def test_the_palette_does_what_the_keys_do_now(root: Path) -> None:
+    run = make(root, "short", "waiting", frozen.WAITING)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen) and screen(shown).asking is not None)
+        found = {command.title: command for command in shown.get_system_commands(screen(shown))}
+        assert {"Approve", "Finish", "Review", "Stop", "Search", "Demo", "Theme"} <= found.keys()
+        assert not {"Resume", "Go on", "Report"} & found.keys()
+        assert found["Finish"].help == "f: End with the best round"
+        await found["Finish"].callback()
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
