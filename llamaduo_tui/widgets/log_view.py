@@ -73,6 +73,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         self._stage = ""
         self._look = _Look()
         self._at = -1
+        self._waiting: list[str] = []
 
     def compose(self) -> ComposeResult:
         yield _Lines(self._look)
@@ -81,18 +82,21 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         yield search
 
     def on_mount(self) -> None:
-        self.watch(self.query_one(Log), "scroll_y", self._say_place, init=False)
+        self.watch(self.query_one(Log), "scroll_y", self._scrolled, init=False)
         self._say()
 
     def add(self, events: Sequence[Line], output: Sequence[Line]) -> None:
-        """Append lines to both sources."""
+        """Append lines to both sources; they wait until the reader follows the end again, so that nothing moves."""
         for name, lines in (("events", events), ("output", output)):
             kept = self._kept[name]
             kept.extend(lines)
             del kept[:-KEPT_LINES]
         new = events if self._source == "events" else output
         if new:
-            self.query_one(_Lines).append([line.text for line in new if self._passes(line)])
+            self._waiting += [line.text for line in new if self._passes(line)]
+            del self._waiting[:-KEPT_LINES]
+            if self.query_one(_Lines).follows:
+                self._catch_up()
             self._say_place()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -133,6 +137,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
 
     def action_next(self, step: int) -> None:
         """Scroll to the next line with a match, around the end."""
+        self._catch_up()
         log = self.query_one(Log)
         count = len(log.lines)
         wanted = self._look.wanted
@@ -162,7 +167,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
             return selected.split("\n")
         if which == "seen":
             return list(log.lines[log.scroll_offset.y :][: log.size.height])
-        return [line for line in log.lines if self._look.wanted in line.casefold()]
+        return self._matches()
 
     def action_maximize(self) -> None:
         if self.screen.maximized is not None:
@@ -198,7 +203,24 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         enough = line.level not in _RANKS or _RANKS.index(line.level) >= _RANKS.index(self._level)
         return enough and self._stage in ("", line.stage)
 
+    def _matches(self) -> list[str]:
+        """All lines that the filters and the search leave."""
+        lines = [*self.query_one(Log).lines, *self._waiting]
+        return [line for line in lines if self._look.wanted in line.casefold()]
+
+    def _scrolled(self) -> None:
+        if self._waiting and self.query_one(_Lines).follows:
+            self.call_later(self._catch_up)  # it scrolls, too, and one scrolling must end before the next
+        self._say_place()
+
+    def _catch_up(self) -> None:
+        """Show the lines that came while the reader was elsewhere."""
+        if self._waiting:
+            lines, self._waiting = self._waiting, []
+            self.query_one(_Lines).append(lines)
+
     def _refill(self) -> None:
+        self._waiting.clear()
         log = self.query_one(Log)
         log.clear()
         log.write_lines([line.text for line in self._kept[self._source] if self._passes(line)])
@@ -222,7 +244,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         """At the lower border: how many lines match, or whether the end is followed."""
         log, wanted = self.query_one(Log), self._look.wanted
         if wanted:
-            found = sum(wanted in line.casefold() for line in log.lines)
+            found = len(self._matches())
             place = f"{words.count(found, 'line')} match{'es' if found == 1 else ''}"
         else:
             place = "following" if log.is_vertical_scroll_end else "press end to follow"
@@ -239,6 +261,10 @@ class _Lines(Log):
 
     @property
     def follows(self) -> bool:
+        return self._held or self.is_vertical_scroll_end
+
+    @property
+    def _held(self) -> bool:
         return not self._anchor_released  # Textual has no public word for it
 
     def on_mount(self) -> None:
@@ -248,8 +274,10 @@ class _Lines(Log):
         """Add lines at the end; what is being read stays in its place while the oldest lines go."""
         place, gone = self.scroll_y, len(self.lines) + len(lines) - KEPT_LINES
         self.write_lines(lines)
-        if gone > 0 and not self.follows:
-            self.scroll_to(y=max(0, place - gone), animate=False, immediate=True)
+        if gone > 0:
+            self.refresh()  # where as many lines go as come, Textual takes the end for drawn
+            if not self.follows:
+                self.scroll_to(y=max(0, place - gone), animate=False, immediate=True)
 
     def _update_size(self, updates: int, lines: list[str]) -> None:  # type: ignore[override]
         """Textual measures in a thread of its own, which holds the interpreter up far longer than this takes."""
@@ -257,7 +285,7 @@ class _Lines(Log):
         self._update_maximum_width(updates, max(widths, default=0))
 
     def on_resize(self) -> None:
-        if self.follows:  # where it is now may be the end at a size on the way to this one
+        if self._held:  # where it is now may be the end at a size on the way to this one
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
 

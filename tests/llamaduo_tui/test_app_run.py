@@ -10,6 +10,7 @@ import frozen
 import pytest
 import story
 from frozen import app, make, until
+from textual.geometry import Region
 from textual.widgets import Input, Log, Markdown
 
 from engine import commands, jsonl
@@ -86,6 +87,11 @@ async def test_what_is_read_stays_in_place_while_the_oldest_lines_go(
         await pilot.press("end")
         view.add([Line(f"line {n}") for n in range(130, 140)], [])
         await until(pilot, lambda: log.is_vertical_scroll_end and view.border_subtitle == "following")
+        drawn: list[tuple[Region, ...]] = []
+        monkeypatch.setattr(log, "refresh", lambda *regions, **_: drawn.append(regions))
+        view.add([Line("line 140")], [])
+        assert log.lines[-1] == "line 140"
+        assert () in drawn
 
 
 async def test_a_ticking_clock_lays_nothing_out_and_the_list_below_is_left_alone(
@@ -184,21 +190,26 @@ async def test_the_card_goes_once_an_answer_counts(root: Path) -> None:
         await until(pilot, lambda: not card().display)
 
 
-async def test_the_log_follows_until_the_reader_scrolls_up(root: Path) -> None:
+async def test_the_log_follows_until_the_reader_scrolls_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many: list[Event] = [LogEvent(level="info", message=f"line {n}") for n in range(300)]
     run = make(root, "busy", "running", many)
     shown = app(root, run)
     async with shown.run_test() as pilot:
         await until(pilot, lambda: replayed(shown))
-        log = screen(shown).query_one(Log)
+        log, view = screen(shown).query_one(Log), screen(shown).query_one(LogView)
         await until(pilot, lambda: log.is_vertical_scroll_end and log.max_scroll_y > 0)
         await pilot.press("home")
         await until(pilot, lambda: log.scroll_y == 0)
-        jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
-        await until(pilot, lambda: log.lines[-1].endswith("new"))
-        assert log.scroll_y == 0
+        with monkeypatch.context() as context:
+            context.setattr(log, "refresh", lambda *_, **__: pytest.fail("what is read is drawn again"))
+            jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
+            await until(pilot, lambda: bool(view._waiting))
         await pilot.press("end")
-        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("new"))
+        for key in ("pageup", "pagedown"):
+            await pilot.press(key)
+        view.add([Line("newer")], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("newer"))
         await pilot.resize_terminal(80, 40)
         await until(pilot, lambda: log.is_vertical_scroll_end)
 
