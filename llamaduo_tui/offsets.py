@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ from engine.errors import LlamaDuoError
 START_CHARS = 80
 """Characters of a prompt that a list keeps."""
 
-TURN_LINES = 50
-"""Lines after which a reader lets the screen have its turn."""
+BUFFER_BYTES = 1024 * 1024
+"""Read at once, for after each read a thread waits its turn at the interpreter."""
 
 SHARED = 3
 """Prompts that begin with the same line are told apart by what follows it, from this many on."""
@@ -39,13 +38,11 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with path.open("rb", BUFFER_BYTES) as file:
         offset = 0
-        for number, line in enumerate(file):
+        for line in file:
             if not line.endswith(b"\n"):
                 return
-            if number % TURN_LINES == 0:
-                time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
             yield offset, line
             offset += len(line)
 
@@ -112,9 +109,10 @@ def start_of(text: str, firsts: Counter[str]) -> str:
 
 def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
     """Leave the instruction out that many prompts begin with: what is left tells them apart."""
+    shared = {first for first, count in firsts.items() if count >= SHARED}
     for item in items:
         first, _, rest = item.start.partition("\n")
-        start = rest if firsts[first] >= SHARED and rest.strip() else item.start
+        start = rest if first in shared and rest.strip() else item.start
         item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
 
 

@@ -264,6 +264,8 @@ def _mean(scores: list[float | None]) -> float | None:
 
 
 def _means(scores: list[tuple[float, float]]) -> tuple[float, float]:
+    if len(scores) == 1:
+        return scores[0]  # as mostly, of a hundred thousand
     precision, similarity = zip(*scores, strict=True)
     return sum(precision) / len(scores), sum(similarity) / len(scores)
 
@@ -287,13 +289,13 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
 
     def close() -> None:
         if at is not None and scores:
-            item, judges = at[0], [_means(said) for said in scores.values()]
-            precision, similarity = _means(judges)
+            item, (precision, similarity) = at[0], _means([_means(said) for said in scores.values()])
             answers[item.id] += 1
             item.precision = precision + (item.precision or 0.0)
             item.similarity = similarity + (item.similarity or 0.0)
             middles = [(p + s) / 2 for said in scores.values() for p, s in said]
-            item.spread = max(item.spread, max(middles) - min(middles))
+            if len(middles) > 1:
+                item.spread = max(item.spread, max(middles) - min(middles))
             scores.clear()
 
     for offset, line in judged:
@@ -304,7 +306,7 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
         item = items.get(row["id"])
         if item is None:
             continue
-        item.verdicts = (*item.verdicts, offset)
+        item.verdicts += (offset,)
         if at is None or at[0] is not item or at[1] != row["sample"]:
             close()
             at = item, row["sample"]
@@ -333,7 +335,7 @@ def _is_response(row: dict[str, Any]) -> bool:
         and isinstance(row["response"], str)
         and isinstance(row["finish_reason"], str)
         and is_chat(row["prompt"])
-        and are_tools(row.get("tools", []))
+        and ("tools" not in row or are_tools(row["tools"]))
         and isinstance(row.get("reference", ""), str)
     )
 
