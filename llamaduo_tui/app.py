@@ -6,9 +6,9 @@ import asyncio
 import os
 import signal
 import termios
-import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -30,6 +30,7 @@ from llamaduo_tui.text import one_line
 
 Done = TypeVar("Done")
 LOOK_S = 2.0
+FIRST_LOOK_S = 0.1
 _NEWS: dict[str, SeverityLevel] = {
     "waiting": "warning",
     "reached": "information",
@@ -43,6 +44,7 @@ class LlamaDuoApp(App[None]):
     """Opens at the list of runs, or above it at one run."""
 
     TITLE = "llamaduo"
+    ALLOW_IN_MAXIMIZED_VIEW = "KeyBar"
     CSS_PATH = ["app.tcss", "screens/runs.tcss"]  # noqa: RUF012 - a default screen's own CSS_PATH is not loaded
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs at work go on"),
@@ -62,7 +64,7 @@ class LlamaDuoApp(App[None]):
         self._entries: list[Entry] = []
         self._listed: dict[Run, str] | None = None
         self._stopped: set[Run] = set()
-        self._left = threading.Event()
+        self._looked = asyncio.Event()
         self._runs = RunsScreen()
         self._preferences = Preferences()
         self._said: set[str] = set()
@@ -71,18 +73,20 @@ class LlamaDuoApp(App[None]):
     def get_default_screen(self) -> RunsScreen:
         return self._runs
 
+    async def on_load(self) -> None:
+        """Have the runs for the first frame, if that is soon done; later their reader waits its turn at each file."""
+        self._look()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), FIRST_LOOK_S)
+
     def on_mount(self) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)  # ignored, as under nohup, a closed terminal is read for ever
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=143))
         loop.add_signal_handler(signal.SIGINT, self.action_leave)
         self._load_keys()
-        self._look()
         if self._at is not None:
             self._open(self._at)
-
-    def on_unmount(self) -> None:
-        self._left.set()
 
     def _hang_up(self, number: int, _: object) -> None:
         """End at once where the terminal is gone, for nothing can be drawn any more; else give it back first."""
@@ -144,15 +148,16 @@ class LlamaDuoApp(App[None]):
 
     # Looking at all runs
 
-    @work(thread=True, group="runs", exit_on_error=False)
-    def _look(self) -> None:
+    @work(group="runs", exit_on_error=False)
+    async def _look(self) -> None:
         listing = Listing(self.root, self.clock)
-        while not self._left.is_set():
+        while True:
             try:
-                self.post_message(messages.RunsListed(listing.look()))
+                self.post_message(messages.RunsListed(await asyncio.to_thread(listing.look)))
             except OSError as error:
                 self.post_message(messages.ReadFailed(f"{self.root}: {error.strerror}"))
-            self._left.wait(LOOK_S)
+            self._looked.set()
+            await asyncio.sleep(LOOK_S)
 
     @on(messages.RunsListed)
     def _runs_listed(self, message: messages.RunsListed) -> None:

@@ -24,6 +24,52 @@ class Card(Vertical):
     With the class `-brief` it is two lines high, for screens that have other things to show.
     """
 
+    DEFAULT_CSS = """
+    Card {
+        height: auto;
+        border: heavy $warning;
+        border-title-color: $text-warning;
+        border-title-style: bold;
+        padding: 0 1;
+
+        .facts {
+            height: auto;
+            max-height: 14;
+            scrollbar-size-vertical: 1;
+        }
+
+        Facts {
+            width: 100%;
+        }
+
+        .brief {
+            display: none;
+            height: auto;
+        }
+
+        .answers {
+            height: 1;
+        }
+
+        .amount-label {
+            width: auto;
+            text-style: bold;
+        }
+
+        .amount {
+            width: 10;
+            margin: 0 2 0 1;
+            background: $boost;
+            text-style: underline;
+        }
+
+        Button {
+            margin-right: 2;
+            min-width: 8;
+        }
+    }
+    """
+
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run

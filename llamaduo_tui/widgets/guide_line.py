@@ -11,6 +11,16 @@ from llamaduo_tui.widgets.steady import Steady
 class GuideLine(Steady):
     """One step of the tour."""
 
+    DEFAULT_CSS = """
+    GuideLine {
+        height: auto;
+        max-height: 4;
+        padding: 0 1;
+        border-left: thick $accent;
+        background: $boost;
+    }
+    """
+
     def __init__(self) -> None:
         super().__init__(markup=False)
         self.display = False

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.cells import cell_len
-from textual.app import ComposeResult
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.events import Leave, MouseDown, MouseMove
-from textual.screen import Screen
-from textual.widgets import Footer
+from textual.widget import Widget
 
 HELP = "help"
 
@@ -25,24 +23,30 @@ class _Key(NamedTuple):
     bound: ActiveBinding
 
 
-class KeyBar(Footer):
+class KeyBar(Widget):
     """What does not fit is in the help, whose key is always shown, and in the command palette.
 
     It is drawn as one line: a widget for each key, as in Textual's footer, takes a good part of a start and of each
     change of what the keys do.
     """
 
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    KeyBar {
+        dock: bottom;
+        height: 1;
+        color: $footer-foreground;
+        background: $panel;
+    }
+    """
+
     def __init__(self) -> None:
-        super().__init__(show_command_palette=False)
+        super().__init__()
         self._keys: list[_Key] = []
         self._under: _Key | None = None
 
-    def compose(self) -> ComposeResult:
-        yield from ()
-
-    def bindings_changed(self, screen: Screen[object]) -> None:
-        if screen is self.screen:
-            self.refresh()
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
 
     def render(self) -> Content:
         self._keys = list(self._fitting(self.size.width))

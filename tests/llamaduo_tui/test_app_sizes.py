@@ -13,7 +13,7 @@ from frozen import app, make, some, until
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Log, OptionList
+from textual.widgets import Log, OptionList
 
 from llamaduo_tui import machine
 from llamaduo_tui.app import LlamaDuoApp
@@ -23,6 +23,7 @@ from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.prompt_list import PromptList
 
@@ -112,7 +113,7 @@ async def test_resized_live(go: Go, root: Path) -> None:
             assert not out_of_reach(screen), (width, height)
             assert shown.focused is not None
             await until(pilot, lambda: in_sight(shown))
-            for footer in screen.query(Footer):
+            for footer in screen.query(KeyBar):
                 assert (footer.region.bottom, footer.region.width) == (height, width)
             assert crowded(screen) == []
 
