@@ -12,6 +12,9 @@ from engine.service.tokens import most_tokens, prompt_bytes
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and UTF-8 cannot."""
 
+MOST_TOKENS = 10_000_000
+"""More than any model takes or writes at once."""
+
 REFUSAL = "refusal"
 FILTERED = "content_filter"
 """How an answer ends that is none: the model declines, or the provider cuts it off."""
@@ -22,9 +25,8 @@ def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | Non
     choice, usage = answer.choices[0], answer.usage
     refusal = (choice.message.provider_specific_fields or {}).get("refusal")
     text = whole(refusal or _said(choice.message))
-    # A service that doesn't count is booked by our own, generous count.
-    prompt_tokens = usage.prompt_tokens if usage.prompt_tokens > 0 else prompt_bytes(request) // 3 + 16
-    completion_tokens = usage.completion_tokens if usage.completion_tokens > 0 else most_tokens(text)
+    prompt_tokens = _counted(usage.prompt_tokens, prompt_bytes(request) // 3 + 16)
+    completion_tokens = _counted(usage.completion_tokens, most_tokens(text))
     prompt_price, completion_price = prices or (0.0, 0.0)
     return Reply(
         text=text,
@@ -33,6 +35,11 @@ def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | Non
         completion_tokens=completion_tokens,
         cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
     )
+
+
+def _counted(tokens: int, ours: int) -> int:
+    """What a service has counted; one that counts nothing, or nonsense, is booked by our own, generous count."""
+    return tokens if 0 < tokens <= MOST_TOKENS else ours
 
 
 def sendable(messages: list[Message]) -> list[Message]:

@@ -37,9 +37,12 @@ async def ask(client: Client, prompt: str, *, model: str, repeat: int, schema: S
         try:
             return read(reply.text)
         except ReplyError as unreadable:
+            problem = str(unreadable)
+            if reply.finish_reason == "length":
+                problem += ", which was cut off at max_tokens"
             if tries == TRIES:
-                raise
-            messages = [*messages, *_correction(reply.text, str(unreadable))]
+                raise ReplyError(problem) from None
+            messages = [*messages, *_correction(reply.text, problem)]
 
 
 def _correction(reply: str, problem: str) -> list[Message]:

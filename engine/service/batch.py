@@ -17,6 +17,7 @@ from openai import OpenAIError
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from engine.config import Service
+from engine.errors import ServiceError
 from engine.service.answers import read, sendable
 from engine.service.budget import Budget
 from engine.service.faults import Trouble, locks_out, passes, pause
@@ -186,6 +187,11 @@ class Batches:
         except OpenAIError as error:
             if locks_out(error):
                 raise self._trouble.unusable(error, job.model) from None
+            if job.id is not None and self._settings.batch:
+                raise ServiceError(
+                    f"batch job {job.id} cannot be collected: {self._trouble.say(error)}",
+                    "resume with the key that it was sent with, or with batch = false, which pays for its calls again",
+                ) from None
             self._on_note(f"batch job refused, its calls are asked directly: {self._trouble.say(error)}")
             replies = {}
         await self._ledger.keep_job(job, replies)

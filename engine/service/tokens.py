@@ -18,10 +18,10 @@ def most_tokens(text: str) -> int:
 
 
 def prompt_bytes(request: dict[str, Any]) -> int:
-    """The size of a request's messages and tools."""
-    tools = request["params"].get("tools")
-    written = sum(most_tokens(message_text(message)) for message in request["messages"])
-    return written + (most_tokens(json.dumps(tools)) if tools else 0)
+    """The size of all that a model is shown of a request: its messages, tools and the schema for its answer."""
+    params = request["params"]
+    shown = [json.dumps(params[name]) for name in ("tools", "response_format") if params.get(name)]
+    return sum(map(most_tokens, [*map(message_text, request["messages"]), *shown]))
 
 
 def most_cost(request: dict[str, Any], prices: tuple[float, float] | None) -> float:

@@ -79,7 +79,9 @@ async def judge(
     counts = _counts(verdicts)
     if counts["errors"] and not counts["verdicts"]:
         first = next(verdict.error for verdict in verdicts if verdict.error)
-        raise StageError(f"no verdict could be read: {first}", "check [judge] models and prompts, then resume")
+        raise StageError(
+            f"no verdict could be read: {first}", "check [judge] models and prompts, and max_tokens in [service] params"
+        )
     asked = (len(responses) - counts["broken"]) * len(settings.judge_models) * repeats
     spared = asked - counts["verdicts"] - counts["errors"]
     jsonl.write(folder / "verdicts.jsonl", (verdict.to_row() for verdict in verdicts))

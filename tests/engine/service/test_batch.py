@@ -233,6 +233,52 @@ async def test_a_job_whose_sending_was_cut_off_is_found_at_the_provider(tmp_path
         assert len(provider.batches) == 2 and provider.direct == [] and len(replies) == 12
 
 
+async def test_a_job_that_is_gone_is_paid_again_only_where_that_is_wanted(tmp_path: Path) -> None:
+    """With another key a provider knows nothing of a job, which goes on all the same."""
+    _, finish = holding()
+    async with providing(finish=finish) as provider:
+        async with living(provider, tmp_path) as (client, _):
+            calls = asyncio.create_task(ask(client))
+            await provider.created.wait()
+            await client.come_home()
+            await stop(calls)
+        provider.refusal = lambda request: (
+            web.json_response({"error": {"message": "No such batch"}}, status=404) if request.method == "GET" else None
+        )
+        async with living(provider, tmp_path) as (client, _):
+            with pytest.raises(ServiceError, match=r"batch-0 cannot be collected: .*No such batch") as failed:
+                await ask(client)
+        assert "the key that it was sent with" in failed.value.hint and provider.direct == []
+        async with living(provider, tmp_path, batch=False) as (client, _):
+            replies = await ask(client)
+
+        assert [reply.text.split(":")[0] for reply in replies] == ["direct"] * 12
+        assert len(provider.batches) == 1 and tables(tmp_path) == (0, 0, 12)
+
+
+GARBAGE: list[Any] = [
+    None,
+    [],
+    {"custom_id": 3},
+    {"custom_id": "nobody's", "response": {"status_code": 200, "body": {"choices": []}}},
+]
+
+
+async def test_the_output_of_a_job_may_be_in_any_order_doubled_and_full_of_garbage(tmp_path: Path) -> None:
+    def finish(requests: list[Line]) -> tuple[str, list[Line]]:
+        good = [answer(request) for request in reversed(requests)]
+        endless = answer(requests[0])
+        endless["response"]["body"]["usage"] = {"prompt_tokens": 10**30, "completion_tokens": -1}
+        return "completed", [*GARBAGE, *good[:-1], endless, *good[:3]]
+
+    async with providing(finish=finish) as provider, living(provider, tmp_path) as (client, _):
+        replies = await ask(client)
+
+    assert [reply.text for reply in replies] == [f"batched: prompt {n}" for n in range(12)]
+    assert provider.direct == [] and client.usage.calls == 12
+    assert 11 * COST < client.usage.cost_usd < 13 * COST
+
+
 def tables(folder: Path) -> tuple[int, ...]:
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
         return tuple(database.execute(f"SELECT COUNT(*) FROM {t}").fetchone()[0] for t in ("jobs", "flights", "calls"))

@@ -162,6 +162,17 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refusals": 2}
 
 
+async def test_a_judge_without_room_for_its_answer_is_told_so(tmp_path: Path) -> None:
+    """As of one that thinks for as long as it may."""
+    path = responses(tmp_path, "one")
+    async with judging(always(lambda: ended("length", content="")), tmp_path, repeats=1) as (service, stage):
+        with pytest.raises(StageError, match="the reply is empty, which was cut off at max_tokens") as failed:
+            await stage.run(path)
+
+    assert "max_tokens in [service] params" in failed.value.hint
+    assert "cut off at max_tokens" in service.bodies[1]["messages"][-1]["content"]
+
+
 async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:
     path = responses(tmp_path, "one", "two")
     async with judging(always(lambda: completion("no")), tmp_path) as (_, stage):
