@@ -108,7 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_loses_nothing(migrate: Migrate, small_disk: Path) -> None:
-    done = migrate(root=small_disk)
+    done = migrate(("max_rounds = 2", "max_rounds = 1"), root=small_disk)
     said(done, 1, "disk is full", "resume")
     run = next(small_disk.glob("*/coverage")).parent
     assert (run / "coverage" / "manifest.json").exists()
