@@ -162,7 +162,7 @@ def _quote(settings: Migration) -> Quote:
         first = f"the first, {broken[0]}"
         print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
     splits = split(pairs, settings.coverage.split)
-    check_splits(splits, len(pairs))
+    check_splits(splits)
     for line in of_the_split(pairs):
         print(line, file=sys.stderr)
     for line in _too_few(settings, len(splits.dev), len(splits.test)):

@@ -11,7 +11,7 @@ from engine import jsonl, records
 from engine.config import Migration
 from engine.coverage.guard import Fingerprint, fingerprints
 from engine.coverage.load import load
-from engine.coverage.split import Splits, split
+from engine.coverage.split import Splits, families, split
 from engine.errors import DamagedError, InputError
 from engine.rows import Pair
 
@@ -37,7 +37,7 @@ def prepare(settings: Migration, folder: Path, misfit: Callable[[Pair], str] = l
     """
     pairs, dropped = load(settings.coverage, misfit)
     splits = split(pairs, settings.coverage.split)
-    check_splits(splits, len(pairs))
+    check_splits(splits)
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
     jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))
     sealed = "".join(jsonl.dumps(pair.to_row()) + "\n" for pair in splits.test)
@@ -94,17 +94,25 @@ def read_test(folder: Path) -> list[Pair]:
     return _read(folder / TEST)
 
 
-def check_splits(splits: Splits, count: int) -> None:
-    """Raise InputError where a split of `count` usable rows stays empty."""
+def check_splits(splits: Splits) -> None:
+    """Raise InputError where a split stays empty: with few rows, or where many are alike and stay together."""
+    empty = next((name for name, part in splits._asdict().items() if not part), None)
+    if empty is None:
+        return
+    pairs = [pair for part in splits for pair in part]
+    count, alike = len(pairs), max(map(len, families(pairs)))
+    if alike > max(1, count // 4):
+        raise InputError(
+            f"no prompt fell into {empty}: {alike} of {count} usable rows nearly repeat each other and stay together",
+            "add rows that differ more, such as those of other documents",
+        )
     rows = "1 usable row is" if count == 1 else f"{count} usable rows are"
     remedies = {
         "train": "lower coverage.split.dev and coverage.split.test",
         "dev": "raise coverage.split.dev",
         "test": "raise coverage.split.test",
     }
-    for name, part in splits._asdict().items():
-        if not part:
-            raise InputError(f"no prompt fell into {name}: {rows} too few", f"add rows or {remedies[name]}")
+    raise InputError(f"no prompt fell into {empty}: {rows} too few", f"add rows or {remedies[empty]}")
 
 
 def _read(path: Path) -> list[Pair]:

@@ -130,6 +130,17 @@ def test_an_empty_split_is_an_error_that_says_what_to_do(
     assert not (tmp_path / "coverage").exists()
 
 
+def test_rows_that_all_stay_together_are_not_called_too_few(tmp_path: Path) -> None:
+    """Questions on two long documents, of which neither fits into dev or test."""
+    documents = [" ".join(f"{name}{n}" for n in range(200)) for name in ("oak", "elm")]
+    rows = [json.dumps({"prompt": f"{documents[n % 2]} question {n}", "response": "x"}) for n in range(60)]
+    source = tmp_path / "a.jsonl"
+    source.write_text("\n".join(rows))
+    with pytest.raises(InputError, match="30 of 60 usable rows nearly repeat each other and stay together") as caught:
+        prepare(settings(source), tmp_path / "coverage")
+    assert "other documents" in caught.value.hint
+
+
 @pytest.mark.parametrize("reader", [read_train, read_dev, open_sealed])
 def test_reading_before_the_stage_has_run(reader: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
