@@ -174,7 +174,11 @@ def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, ye
 def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
     from llamaduo_tui import launch
 
-    pid = launch.start(run, yes)
+    try:
+        pid = launch.start(run, yes)
+    except KeyboardInterrupt:
+        click.echo(f"{run.name} has not begun; start it: llamaduo-tui resume {called(run)}")
+        raise
     click.echo(f"{run.name} is at work (pid {pid}) in {run.folder}")
     _follow(root, run, headless=headless, detach=detach)
 

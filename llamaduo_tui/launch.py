@@ -54,26 +54,30 @@ def _copied(name: str, copy: Path) -> str:
 def start(run: Run, yes: bool) -> int:
     """Start a run's worker in a session of its own and wait for its first event; gives its pid.
 
-    Raises LlamaDuoError with the worker's last words where it ended before it said anything.
-    """
+    Raises LlamaDuoError with the worker's last words where X"""
     reader = EventReader(run.events_file)
     reader.read_new()
     with run.log_file.open("ab") as log:
         worker = subprocess.Popen(
             worker_command(run, yes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
         )
-    while True:
-        ended = worker.poll() is not None
-        if reader.read_new():
-            return worker.pid
-        if ended:
-            failed = LlamaDuoError(
-                f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
-                f"its whole log: {run.log_file}",
-            )
-            failed.exit_status = worker.returncode
-            raise failed
-        time.sleep(POLL_S)
+    try:
+        while True:
+            ended = worker.poll() is not None
+            if reader.read_new():
+                return worker.pid
+            if ended:
+                failed = LlamaDuoError(
+                    f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
+                    f"its whole log: {run.log_file}",
+                )
+                failed.exit_status = worker.returncode
+                raise failed
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:  # it has done nothing yet that somebody could want to keep
+        worker.terminate()
+        worker.wait()
+        raise
 
 
 def worker_command(run: Run, yes: bool) -> list[str]:

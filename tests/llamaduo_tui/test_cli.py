@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import story
 from click.testing import CliRunner, Result
@@ -146,7 +149,7 @@ def test_kept_replies_are_shown_and_pruned(tmp_path: Path, monkeypatch: pytest.M
         database.execute("INSERT INTO replies VALUES ('k', 'gpt-4o', 1.0), ('l', 'gpt-4o', ?)", (time.time(),))
     assert "2  gpt-4o, since 1970-01-01" in call("cache").stdout
     assert call("cache", "--days", "3").exit_code == 2
-    assert call("cache", "--prune", "--days", "3").stdout == "1 replies deleted\n"
+    assert call("cache", "--prune", "--days", "3").stdout == "1 reply deleted\n"
 
 
 def test_a_beginning_must_be_of_one_run(make_run: MakeRun) -> None:
@@ -181,6 +184,23 @@ def test_resume_of_an_ended_run_says_how_it_ended(make_run: MakeRun) -> None:
     ended = make_run([story.started(), RunFinished(state="stopped", reason="plateau", report="x")], name="short")
     ended.write_status(Status(state="stopped"))
     assert call("resume", "short").exit_code == 3
+
+
+def test_an_interrupt_before_the_worker_says_anything_ends_it(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "llamaduo_tui.launch.worker_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"]
+    )
+    monkeypatch.setattr("llamaduo_tui.launch.time", SimpleNamespace(sleep=interrupt))
+    file = tmp_path / "mine.toml"
+    file.write_text('[task]\nname = "mine"\n[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
+    shown = call("run", str(file), "--headless")
+    assert (shown.exit_code, shown.stdout) == (130, "mine has not begun; start it: llamaduo-tui resume mine\n")
+    assert not psutil.Process().children()
 
 
 def test_stop_of_a_run_that_does_not_run(make_run: MakeRun) -> None:
