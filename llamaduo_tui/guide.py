@@ -62,7 +62,7 @@ def step(view: RunView, state: str) -> Step:
 
 def review(view: RunView) -> Step:
     """In the review: how to read it."""
-    back = "esc, then a to decide" if view.approval is not None else "esc goes back"
+    back = "then a to decide" if view.approval is not None else "esc goes back"
     said = "Worst first; ≠ marks what differs from the service."
     return _step(LAST if view.outcome is not None else _at(view), said, f"y or n: is the judge right? {back}")
 

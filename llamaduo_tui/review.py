@@ -25,8 +25,11 @@ from llamaduo_tui.scores import Changes, score
 Part = int | None
 """A round, or None for the sealed test, as in `engine.commands.Label`."""
 
+DISAGREES = 10.0
+"""Points between the verdicts on one answer from which on they count as disagreeing."""
+
 Order = Literal["worst", "best", "change", "spread", "id"]
-Filter = Literal["all", "regressed", "improved", "errors", "unreviewed", "flagged"]
+Filter = Literal["all", "changed", "regressed", "improved", "spread", "errors", "unreviewed", "flagged"]
 
 ORDERS: list[tuple[str, Order]] = [
     ("worst first", "worst"),
@@ -37,8 +40,10 @@ ORDERS: list[tuple[str, Order]] = [
 ]
 FILTERS: list[tuple[str, Filter]] = [
     ("all prompts", "all"),
+    ("changed", "changed"),
     ("regressed", "regressed"),
     ("improved", "improved"),
+    ("repeats disagree", "spread"),
     ("judge errors", "errors"),
     ("not reviewed", "unreviewed"),
     ("flagged", "flagged"),
@@ -224,13 +229,12 @@ def arrange(
 ) -> list[Item]:
     """The items of a round that a filter and a search keep, in an order; those without scores come last."""
     items = [item for item in round_.items.values() if found is None or item.id in found]
-    if keep in ("regressed", "improved") and round_.changes is not None:
-        moved = set(round_.changes.regressed if keep == "regressed" else round_.changes.improved)
+    if keep in ("changed", "regressed", "improved"):
+        worse, better = _moved(round_)
+        moved = worse | better if keep == "changed" else worse if keep == "regressed" else better
         items = [item for item in items if item.id in moved]
-    elif keep == "regressed":
-        items = [item for item in items if item.change is not None and item.change < 0]
-    elif keep == "improved":
-        items = [item for item in items if item.change is not None and item.change > 0]
+    elif keep == "spread":
+        items = [item for item in items if item.spread >= DISAGREES]
     elif keep == "errors":
         items = [item for item in items if item.errors]
     elif keep != "all":
@@ -242,6 +246,14 @@ def arrange(
         }
         items = [item for item in items if (item.id in known) is flagged]
     return sorted(items, key=_KEYS[order])
+
+
+def _moved(round_: Round) -> tuple[set[str], set[str]]:
+    """The ids of the prompts that got worse and better: as the decision says, or by their scores alone without one."""
+    if round_.changes is not None:
+        return set(round_.changes.regressed), set(round_.changes.improved)
+    changed = [(item.id, item.change) for item in round_.items.values() if item.change]
+    return {id_ for id_, change in changed if change < 0}, {id_ for id_, change in changed if change > 0}
 
 
 def reviewed(label: Label) -> bool:

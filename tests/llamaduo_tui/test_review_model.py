@@ -78,7 +78,9 @@ def test_orders(review: Review, order: Order, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     "keep, expected",
     [
+        ("changed", ["a1", "b2", "c3"]),
         ("regressed", ["a1"]),
+        ("spread", ["c3"]),
         ("improved", ["b2", "c3"]),
         ("errors", ["d4"]),
         ("flagged", ["b2"]),

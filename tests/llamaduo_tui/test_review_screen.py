@@ -227,7 +227,7 @@ async def test_order_filter_and_search(run: Run) -> None:
         await settle(pilot)
         assert listed(screen) == ["b2", "d4", "c3", "a1"]
         assert shown(screen)[1] == "a1"
-        await press(pilot, "g", "down", "enter")
+        await press(pilot, "g", "down", "down", "enter")
         assert listed(screen) == ["a1"]
         await press(pilot, "slash", "k", "o", "f", "i")
         assert listed(screen) == ["a1"]
