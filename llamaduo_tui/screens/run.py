@@ -13,7 +13,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Log
@@ -33,7 +33,7 @@ from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.steady import Steady
-from llamaduo_tui.widgets.timeline import Timeline, progress
+from llamaduo_tui.widgets.timeline import Rounds, Timeline, progress
 from llamaduo_tui.widgets.usage import Usage
 
 LOOK_S = 0.25
@@ -81,7 +81,7 @@ class RunScreen(DecidingScreen):
     def compose(self) -> ComposeResult:
         yield Steady(id="head", markup=False)
         with Horizontal(id="upper"):
-            with VerticalScroll(id="rounds", can_focus=False):
+            with Rounds(id="rounds"):
                 yield Timeline()
             yield Usage()
         yield Steady(id="now", markup=False)
@@ -175,6 +175,7 @@ class RunScreen(DecidingScreen):
         top = self.query_one("#head", Steady)
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
         self.query_one(Timeline).show(self.view, self.target, now)
+        self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", Steady)
         box.display = not self.has_class("-asks") and (self.view.ended or not self.guided)
         title, said = happening(self.view, self.state)
@@ -227,6 +228,10 @@ class RunScreen(DecidingScreen):
     def action_charts(self) -> None:
         """On a narrow terminal the charts stand in for the log, on a wide one beside it."""
         self.toggle_class("-swapped")
+        self.call_after_refresh(self._focus_lower)
+
+    def _focus_lower(self) -> None:
+        (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()
 
 
 def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content:

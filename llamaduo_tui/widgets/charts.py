@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.color import Color
 from textual.containers import Vertical
 from textual.content import Content
+from textual.events import Resize
 from textual.widgets import Sparkline, Static
 from textual_plotext import PlotextPlot
 
@@ -16,10 +17,13 @@ from llamaduo_tui import words
 from llamaduo_tui.state import Loss, RunView
 
 REDRAW_S = 0.5
+FIGURES_FROM = 11
+"""Lines from which on there is room for more than the losses."""
+
 _POINTS = 200
 
 
-class Charts(Vertical):
+class Charts(Vertical, can_focus=True):
     """The newest round that trained."""
 
     HELP = """
@@ -46,6 +50,9 @@ Below are the learning rate and the speed in tokens a second.
     def on_mount(self) -> None:
         self.set_interval(REDRAW_S, self._draw)
         self.app.theme_changed_signal.subscribe(self, self._redraw)
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.height < FIGURES_FROM, "-low")
 
     def _redraw(self, _: object) -> None:
         self._drawn = None

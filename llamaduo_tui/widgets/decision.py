@@ -137,13 +137,13 @@ def _verdict(value: Interval, goal: float | None) -> str:
 
 def _score(name: str, value: Interval, goal: float | None, means: list[float]) -> Fact:
     verdict = _verdict(value, goal)
-    rounds = " → ".join(f"{mean:.0f}" for mean in means[-5:])
+    rounds = " → ".join(f"{mean:.0f}" for mean in means[-3:])
     return fact(
         name,
         (f"{value.mean:.1f}", "bold $text-success" if verdict[0] == "✓" else "bold $text-warning"),
         f" ({value.low:.0f}–{value.high:.0f})",
         "" if goal is None else f"  target {goal:g} {verdict}",
-        (f"   by round {rounds} {marks.trend(means, 12)}", "$foreground-muted"),
+        (f"   by round {rounds} {marks.trend(means, 8)}", "$foreground-muted"),
     )
 
 

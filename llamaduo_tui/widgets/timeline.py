@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual.containers import VerticalScroll
 from textual.content import Content
 
 from engine.config import Target
@@ -21,8 +22,8 @@ BRIEF_LINES = 4
 _EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
 
-class Timeline(Steady):
-    """A line for each round, then a line for each round's scores."""
+class Rounds(VerticalScroll):
+    """Around the timeline: the newest lines are in sight until the reader scrolls up."""
 
     HELP = """
 ## Rounds
@@ -31,6 +32,18 @@ Each line is a round with its stages. **round 0** is the small model as it came,
 trains it, lets it answer and has it judged. Below are the scores on dev prompts, from 1 to 100, with their
 confidence interval: a round is good enough when the *low* end passes the target.
 """
+
+    _hidden = 0
+
+    def show_newest(self) -> None:
+        """Scroll down where there are more lines than before."""
+        if self.max_scroll_y != self._hidden:
+            self._hidden = self.max_scroll_y
+            self.scroll_end(animate=False)
+
+
+class Timeline(Steady):
+    """A line for each round, then a line for each round's scores."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)

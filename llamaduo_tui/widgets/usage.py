@@ -13,7 +13,7 @@ _BAR = 10
 _GB = 1024**3
 
 
-class Usage(Steady):
+class Usage(Steady, can_focus=True):
     """Two lines on a narrow terminal, a small table beside the rounds on a wide one."""
 
     HELP = """

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.widgets import Input, Log, Markdown
 
 from engine import commands, jsonl
-from engine.events import Event, TrainMetrics, to_row
+from engine.events import Event, RoundScored, TrainMetrics, to_row
 from engine.events import Log as LogEvent
 from engine.run import Run
 from llamaduo_tui import control, machine
@@ -29,7 +29,7 @@ from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.steady import Steady
-from llamaduo_tui.widgets.timeline import Timeline
+from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
 
 @pytest.fixture(autouse=True)
@@ -422,3 +422,27 @@ async def test_the_palette_does_what_the_keys_do_now(root: Path) -> None:
         await found["Finish"].callback()
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
         assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+
+
+async def test_the_newest_of_many_rounds_is_in_sight_and_the_others_are_scrolled_to(root: Path) -> None:
+    told: list[Event] = [*story.to_approval()[:-2]]
+    for number in range(1, 9):
+        told += [*story.evaluation(number), RoundScored(round=number, decision=story.decision(number, 50.0, 40.0))]
+    shown = app(root, make(root, "many", "running", told))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).query_one(Rounds).max_scroll_y > 0)
+        rounds = screen(shown).query_one(Rounds)
+        await until(pilot, lambda: rounds.scroll_offset.y == rounds.max_scroll_y)
+        rounds.focus()
+        await pilot.press("home")
+        await until(pilot, lambda: rounds.scroll_offset.y == 0)
+
+
+async def test_the_charts_have_the_focus_where_they_stand_in_for_the_log(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", frozen.TRAINING))
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(shown.focused, Charts))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(shown.focused, Log))
