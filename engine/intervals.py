@@ -48,35 +48,41 @@ class Interval:
     high: float
 
 
-def interval(values: Sequence[float], risk: float, seed: int, within: Range = SCORES, unknown: int = 0) -> Interval:
-    """The mean of one number a prompt, with bounds that the true mean passes with a chance of `risk`, each.
+def intervals(
+    several: Sequence[Sequence[float]], risk: float, seed: int, within: Range = SCORES, unknown: int = 0
+) -> list[Interval]:
+    """For each of several scores of the same prompts, one number a prompt, the mean with bounds that the true mean
+    passes with a chance of `risk`, each.
 
     The bounds hold whatever the numbers of `unknown` more prompts are: the worst for the lower one, the best for the
     upper (Manski, American Economic Review 80, 1990).
     """
-    data = np.asarray(values, dtype=np.float64)[None, :]
-    mean = float(data.mean())
-    worst, best = (np.append(data, np.full((1, unknown), end), axis=1) for end in within)
-    low = float(lower_bounds(worst, risk, seed, within.low)[0])
-    high = -float(lower_bounds(-best, risk, seed, -within.high)[0])
-    return Interval(round(mean, 2), round(min(low, mean), 2), round(max(high, mean), 2))
+    data = np.asarray(several, dtype=np.float64)
+    worst, best = (np.pad(data, ((0, 0), (0, unknown)), constant_values=end) for end in within)
+    ends = np.repeat([within.low, -within.high], len(data))
+    lows, highs = lower_bounds(np.concatenate([worst, -best]), risk, seed, ends).reshape(2, -1).tolist()
+    return [
+        Interval(round(mean, 2), round(min(low, mean), 2), round(max(-high, mean), 2))
+        for mean, low, high in zip(data.mean(axis=1).tolist(), lows, highs, strict=True)
+    ]
 
 
-def lower_bounds(values: Floats, risk: float, seed: int, worst: float, copies: float = 1.0) -> Floats:
+def lower_bounds(values: Floats, risk: float, seed: int, worst: float | Floats, copies: float = 1.0) -> Floats:
     """A lower bound for the mean of each row of `values`, shape (sets, prompts), which are nowhere below `worst`.
 
-    `copies` of every prompt are taken to be there: the bound that so many more of the same kind would give.
+    `worst` is for all rows or one a row. `copies` of every prompt are taken to be there: the bound that so many more of
+    the same kind would give.
     """
     rows, count = values.shape
     dice = np.random.default_rng(seed)
     step = max(1, DRAWN_AT_ONCE // (count + 1))
-    means = np.empty((rows, RESAMPLES))
+    means, ends = np.empty((rows, RESAMPLES)), np.broadcast_to(worst, rows)[:, None]
     for start in range(0, RESAMPLES, step):
         size = min(step, RESAMPLES - start)
         # Normalised gamma variables are a Dirichlet sample: the weights of the prompts, and of the one more.
         weights = dice.standard_gamma(copies, (size, count))
         extra = dice.standard_exponential(size)
-        means[:, start : start + size] = (values @ weights.T + extra * worst) / (weights.sum(axis=1) + extra)
+        means[:, start : start + size] = (values @ weights.T + extra * ends) / (weights.sum(axis=1) + extra)
     found: Floats = np.quantile(means, risk, axis=1)
     return found
 

@@ -1,6 +1,6 @@
 """From verdicts to a decision: pure functions, no files, no clock."""
 
-from engine.intervals import Interval, interval
+from engine.intervals import Interval
 from engine.verdict.advice import Advice
 from engine.verdict.decision import (
     Decision,
@@ -37,7 +37,6 @@ __all__ = [
     "fewest_prompts",
     "finished",
     "gaps",
-    "interval",
     "look_risk",
     "looks",
     "score",

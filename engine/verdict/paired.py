@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
 from typing import Any
 
-from engine.intervals import DIFFERENCES, Interval, interval
+from engine.intervals import DIFFERENCES, Interval, intervals
 from engine.verdict.scores import MOST_UNREADABLE, PromptScore
 
 MARGIN = 10.0
@@ -72,10 +72,11 @@ def changes(
         if abs(new.mean - old.mean) > max(MARGIN, SURE * hypot(old.error, new.error))
     ]
     moved.sort(key=lambda change: (-abs(change.after - change.before), change.id))
+    precision, similarity = intervals(_differences(both), risk, seed, DIFFERENCES)
     return Changes(
         against,
-        interval([new.precision - old.precision for old, new in both], risk, seed, DIFFERENCES),
-        interval([new.similarity - old.similarity for old, new in both], risk, seed, DIFFERENCES),
+        precision,
+        similarity,
         tuple(change for change in moved if change.after > change.before),
         tuple(change for change in moved if change.after < change.before),
         len(both),
@@ -92,17 +93,18 @@ def gaps(
     both = on_both(teacher, local)
     if not both:
         return None
+    service = [[asked.precision for asked, _ in both], [asked.similarity for asked, _ in both]]
+    precision, similarity = intervals(service, risk, seed)
+    gap_precision, gap_similarity = intervals(_differences(both), risk, seed, DIFFERENCES, unjudged)
+    return Teacher(precision, similarity, gap_precision, gap_similarity, len(both))
 
-    def gap(of: Callable[[PromptScore], float]) -> Interval:
-        return interval([of(model) - of(service) for service, model in both], risk, seed, DIFFERENCES, unjudged)
 
-    return Teacher(
-        interval([service.precision for service, _ in both], risk, seed),
-        interval([service.similarity for service, _ in both], risk, seed),
-        gap(lambda score: score.precision),
-        gap(lambda score: score.similarity),
-        len(both),
-    )
+def _differences(both: Both) -> list[list[float]]:
+    """Precision and similarity of the second beyond the first, prompt by prompt."""
+    return [
+        [new.precision - old.precision for old, new in both],
+        [new.similarity - old.similarity for old, new in both],
+    ]
 
 
 def on_both(first: Sequence[PromptScore], second: Sequence[PromptScore]) -> Both:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.intervals import Interval, interval
+from engine.intervals import Interval, intervals
 from engine.rows import Verdict
 
 LEAST_PROMPTS = 10
@@ -140,9 +140,10 @@ def score(verdicts: Sequence[Verdict], risk: float, seed: int, without: Collecti
     precision = [prompt.precision for prompt in prompts]
     similarity = [prompt.similarity for prompt in prompts]
     unjudged = len({verdict.id for verdict in counted}) - len(prompts)
+    precise, similar = intervals([precision, similarity], risk, seed, unknown=unjudged)
     return Scores(
-        interval(precision, risk, seed, unknown=unjudged),
-        interval(similarity, risk, seed, unknown=unjudged),
+        precise,
+        similar,
         _coverage(precision, similarity, 50),
         _coverage(precision, similarity, 70),
         len(prompts),

@@ -6,10 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.intervals import DIFFERENCES, SCORES, interval, least_prompts, lower_bounds, prompts_needed
+from engine.intervals import (
+    DIFFERENCES,
+    SCORES,
+    Interval,
+    Range,
+    intervals,
+    least_prompts,
+    lower_bounds,
+    prompts_needed,
+)
 
 points = st.lists(st.floats(1, 100), min_size=1, max_size=25)
 risks = st.floats(0.01, 0.4)
+
+
+def interval(values: list[float], risk: float, seed: int, within: Range = SCORES) -> Interval:
+    (found,) = intervals([values], risk, seed, within)
+    return found
 
 
 @settings(max_examples=50)
@@ -69,6 +83,19 @@ def test_sets_side_by_side_get_the_bounds_that_each_gets_alone() -> None:
 
     for row, low in zip(sets, lows, strict=True):
         assert interval(list(row), 0.05, 9).low == round(low, 2)
+
+
+@settings(max_examples=25)
+@given(points, st.integers(0, 3), st.data())
+def test_several_scores_get_the_intervals_that_each_gets_alone(
+    values: list[float], unknown: int, data: st.DataObject
+) -> None:
+    others = [data.draw(st.floats(1, 100)) for _ in values]
+    both = intervals([values, others], 0.05, 1, unknown=unknown)
+    alone = [intervals([one], 0.05, 1, unknown=unknown)[0] for one in (values, others)]
+
+    for found, wanted in zip(both, alone, strict=True):
+        assert (found.mean, found.low, found.high) == pytest.approx((wanted.mean, wanted.low, wanted.high), abs=0.011)
 
 
 def test_many_prompts_take_no_more_memory() -> None:
