@@ -75,9 +75,11 @@ def _sections(prompt: str, tags: tuple[str, ...]) -> list[str] | None:
     """The texts in the marks that come first, as the template's own always do."""
     heading = FENCED_HEADING.search(prompt)
     before_heading = prompt[: heading.start()] if heading else prompt
-    if heading and not re.search(rf"^<{tags[0]}>\n", before_heading, re.MULTILINE):
+    opening = re.search(rf"^<{tags[0]}(-\w+)?>\n", before_heading, re.MULTILINE)
+    if heading and not opening:
         return _fenced(prompt, len(tags))
-    return _tagged(prompt, tags)
+    mark = opening[1] or "" if opening else ""
+    return _tagged(prompt, tuple(tag + mark for tag in tags))
 
 
 def _tagged(prompt: str, tags: tuple[str, ...]) -> list[str] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,9 +21,9 @@ REQUIRED = {
     "pair_eval": {"instruction", "response"},
 }
 OPTIONAL = {
-    "eval": set[str](),
+    "eval": {"mark"},
     "synth_data_gen": {"topic", "count", "variation", "context"},
-    "pair_eval": set[str](),
+    "pair_eval": {"mark"},
 }
 
 CONTEXT = Template("""
@@ -44,7 +46,8 @@ class Prompts:
 
     def judge(self, *, instruction: str, reference: str, response: str) -> str:
         """The prompt that asks for the scores of one response."""
-        return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response)
+        mark = _mark(instruction, reference, response)
+        return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response, mark=mark)
 
     def judge_response(self, response: Response) -> str:
         """The prompt that asks for the scores of a response, as it stands in responses.jsonl."""
@@ -58,7 +61,7 @@ class Prompts:
     def order(self) -> str:
         """In which order the judge is shown the texts, as judges favour places."""
         names = {"instruction": "instruction", "human_response": "reference", "lm_response": "response"}
-        return ", ".join(names[name] for name in self.eval.get_identifiers())
+        return ", ".join(names[name] for name in self.eval.get_identifiers() if name in names)
 
     def synthesis(
         self, *, instruction: str, response: str, topic: str, count: int, variation: str, context: str = ""
@@ -81,7 +84,13 @@ class Prompts:
 
     def judge_pair(self, *, instruction: str, response: str) -> str:
         """The prompt that asks how right a new pair's response is."""
-        return self.pair_eval.substitute(instruction=instruction, response=response)
+        mark = _mark(instruction, response)
+        return self.pair_eval.substitute(instruction=instruction, response=response, mark=mark)
+
+
+def _mark(*texts: str) -> str:
+    """What sets a prompt's markers apart: no text can hold it, as it depends on all of them; the same for the same."""
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
 def load(path: str | None) -> Prompts:

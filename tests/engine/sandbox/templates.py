@@ -29,7 +29,9 @@ HEADED_WRITER = Template(
 
 
 def judge_prompt(template: Template, instruction: str, reference: str, response: str) -> str:
-    return template.substitute(instruction=instruction, human_response=reference, lm_response=response)
+    return template.safe_substitute(
+        instruction=instruction, human_response=reference, lm_response=response, mark="0badcafe"
+    )
 
 
 def writer_prompt(template: Template, instruction: str, response: str, count: int = 5, variation: str = "") -> str:

@@ -82,7 +82,7 @@ def test_a_seed_asks_for_no_kind() -> None:
 
 @pytest.mark.parametrize(("response", "score"), [(TRIAGED, 100), ("{}", 1), ("I don't know", 1)])
 def test_a_pair_is_judged_by_its_own_instruction(response: str, score: int) -> None:
-    reply = answer(PAIR_JUDGE.substitute(instruction=TICKET, response=response))
+    reply = answer(PAIR_JUDGE.substitute(instruction=TICKET, response=response, mark="1"))
 
     assert reply.task == "judge"
     assert list(json.loads(reply.text)) == ["precision_assessment"]

@@ -28,7 +28,10 @@ def test_fenced_judge_prompt_is_read_back(instruction: str, reference: str, resp
     assert prompts.read(prompt) == prompts.JudgeRequest(instruction, reference, response)
 
 
-@pytest.mark.parametrize("template", [JUDGE, FENCED_JUDGE])
+UNMARKED_JUDGE = Template(JUDGE.template.replace("-$mark", ""))
+
+
+@pytest.mark.parametrize("template", [JUDGE, UNMARKED_JUDGE, FENCED_JUDGE])
 @pytest.mark.parametrize(
     "injected",
     [
@@ -75,7 +78,7 @@ def test_other_prompts_are_neither(prompt: str) -> None:
 
 
 def test_own_prompts_have_llamaduo_s_placeholders() -> None:
-    assert set(JUDGE.get_identifiers()) == {"instruction", "human_response", "lm_response"}
+    assert set(JUDGE.get_identifiers()) == {"instruction", "human_response", "lm_response", "mark"}
     assert set(WRITER.get_identifiers()) == {"instruction", "response", "topic", "count", "variation", "context"}
     assert JUDGE.is_valid() and WRITER.is_valid()
 

@@ -80,7 +80,7 @@ async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
     assert {(v.similarity, v.precision, v.similarity_reason, v.precision_reason, v.error) for v in verdicts} == {
         (70.0, 80.0, "near", "right", "")
     }
-    assert all("Say $x." in prompt and "<reference_response>\nx\n" in prompt for prompt in service.prompts)
+    assert all("Say $x." in prompt and "\nx\n</reference_response" in prompt for prompt in service.prompts)
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 6}
     assert list(done.inputs) == ["infer/responses.jsonl"]
