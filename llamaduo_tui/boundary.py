@@ -36,9 +36,21 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(command.name or "", command.get_short_help_str(width)) for command in commands])
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _say(*_misuse(error))
+            sys.exit(error.exit_code)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _say(*_misuse(error))
+            ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
@@ -49,9 +61,7 @@ class Commands(click.Group):
         except LlamaDuoError as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
-            click.echo(clean(f"error: {error.message}"), err=True)
-            if error.hint:
-                click.echo(clean(f"hint: {error.hint}"), err=True)
+            _say(error.message, error.hint)
             ctx.exit(error.exit_status)
         except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
             if ctx.params["debug"]:
@@ -69,3 +79,15 @@ class Commands(click.Group):
                 f"no command {clean(args[0])!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""), ctx
             )
         return super().resolve_command(ctx, args)
+
+
+def _say(message: str, hint: str) -> None:
+    click.echo(clean(f"error: {message}"), err=True)
+    if hint:
+        click.echo(clean(f"hint: {hint}"), err=True)
+
+
+def _misuse(error: click.UsageError) -> tuple[str, str]:
+    """What click found wrong, in our form: message and hint."""
+    found = error.format_message().rstrip(".")
+    return found[:1].lower() + found[1:], f"see {error.ctx.command_path if error.ctx else 'llamaduo-tui'} --help"

@@ -64,9 +64,15 @@ def check(file: Path, as_json: bool) -> None:
 def sandbox(options: tuple[str, ...]) -> None:
     """Serve an offline stand-in for the service LLM.
 
-    It speaks as an OpenAI-compatible HTTP endpoint does.
+    It speaks as an OpenAI-compatible HTTP endpoint does, and knows one task: the demo's tickets.
 
-    Options: --port N, --rpm N, --tpm N, --latency SECONDS, --faults SPEC, --log FILE.
+    \b
+    --port N        its port on 127.0.0.1; without it a free one
+    --rpm N         requests a minute; beyond that it answers 429
+    --tpm N         tokens a minute, likewise
+    --latency S     seconds before each answer
+    --faults SPEC   shares of requests to spoil: 429=0.05,timeout=0.01,garbage=0.1
+    --log FILE      a JSON line for each request and answer
 
     \b
     Example:  llamaduo-tui sandbox --port 8080 --latency 0.2

@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def read_options(arguments: list[str]) -> argparse.Namespace:
     """The command line's options. Raises InputError."""
-    parser = Parser(prog="python -m engine.sandbox", description="An offline stand-in for a service LLM.")
+    parser = Parser(prog="llamaduo-tui sandbox", description="An offline stand-in for a service LLM.")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, takes a free one")
     parser.add_argument("--rpm", type=int, help="requests a minute; beyond, it answers 429")
     parser.add_argument("--tpm", type=int, help="tokens a minute, likewise")

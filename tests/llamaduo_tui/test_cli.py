@@ -44,6 +44,22 @@ def test_an_unknown_command_names_the_nearest() -> None:
     assert "did you mean 'doctor'" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "error", "command"),
+    [
+        (["new"], "missing argument 'FILE'", "llamaduo-tui new"),
+        (["--runs"], "no such option", "llamaduo-tui"),
+        (["approve", "demo", "--pairs", "0"], "invalid value for '--pairs': 0 is not", "llamaduo-tui approve"),
+    ],
+)
+def test_bad_usage_is_a_line_and_a_hint(args: list[str], error: str, command: str) -> None:
+    shown = CliRunner().invoke(main, args, prog_name="llamaduo-tui")
+    said, hint = shown.stderr.splitlines()
+    assert shown.exit_code == 2 and not shown.stdout
+    assert said.startswith(f"error: {error}")
+    assert hint == f"hint: see {command} --help"
+
+
 def test_errors_are_a_line_and_a_hint(root: Path) -> None:
     shown = call("status", "nope")
     assert shown.exit_code == 2
