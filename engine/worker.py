@@ -94,7 +94,7 @@ class Worker:
     @property
     def budget_left(self) -> float | None:
         """USD that may still be spent; None without a cap."""
-        return None if self._budget_usd is None else self._budget_usd - self.client.usage.cost_usd
+        return None if self._budget_usd is None else self._budget_usd - self.client.spent
 
     @property
     def usage(self) -> Usage:

@@ -32,6 +32,11 @@ class Budget:
         self._told = False
         self._changed = asyncio.Condition()
 
+    @property
+    def spent(self) -> float:
+        """USD of all calls so far, of those too whose answer was lost."""
+        return self._spent
+
     async def reserve(self, most: float, calls: int = 1) -> None:
         """Set calls that together cost at most `most` aside.
 

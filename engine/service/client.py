@@ -161,6 +161,11 @@ class Client:
         task.add_done_callback(lambda _: self._in_flight.pop(key, None))
         return await task
 
+    @property
+    def spent(self) -> float:
+        """USD that the run's budget bears: what was paid, and what lost answers may cost."""
+        return self._budget.spent
+
     async def cap(self, usd: float | None, calls: int | None) -> None:
         """Set other caps than those of the settings."""
         await self._budget.cap(usd, calls)

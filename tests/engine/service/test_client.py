@@ -115,16 +115,16 @@ async def test_cancelled_in_mid_call_it_counts_against_the_budget_and_is_priced_
         with pytest.raises(asyncio.CancelledError):
             await call
         assert client.usage.calls == 0
-        assert client._budget._spent == pytest.approx(most)
+        assert client.spent == pytest.approx(most)
         gate.set()
         reply = await ask(client)
-        assert client._budget._spent == pytest.approx(2 * cost)
+        assert client.spent == pytest.approx(2 * cost)
         client._ledger.close()
         again = client_of(server, tmp_path, budget_usd=1.0, **price)
 
     assert reply.text == "hi" and not reply.cached
     assert len(server.bodies) == 2
-    assert (again._budget._spent, again._budget._asked) == (pytest.approx(2 * cost), 2)
+    assert (again.spent, again._budget._asked) == (pytest.approx(2 * cost), 2)
 
 
 async def test_a_call_that_waits_for_its_turn_costs_nothing_when_it_is_cancelled(tmp_path: Path) -> None:

@@ -66,13 +66,13 @@ async def test_an_answer_that_was_lost_on_its_way_is_paid_for(
     async with asking(handler, tmp_path, timeout_s=0.3, budget_usd=1.0, **PRICES) as (server, client):
         reply = await ask(client)
         tries = 1 + client.usage.failed_calls
-        assert client._budget._spent == pytest.approx(tries * COST)
+        assert client.spent == pytest.approx(tries * COST)
         assert (client._budget._asked, client._budget._reserved, client._budget._in_flight) == (tries, 0, 0)
         client._ledger.close()
         later = client_of(server, tmp_path, budget_usd=1.0, **PRICES)
 
     assert reply.text == "hi" and client.usage.calls == 1 and tries >= 3
-    assert (later._budget._spent, later._budget._asked) == (pytest.approx(tries * COST), tries)
+    assert (later.spent, later._budget._asked) == (pytest.approx(tries * COST), tries)
 
 
 async def test_lost_answers_never_pass_the_budget(tmp_path: Path, slept: list[float]) -> None:
@@ -96,7 +96,7 @@ async def test_a_refusal_is_not_paid_for(status: int, tmp_path: Path, slept: lis
         await ask(client)
         client._ledger.close()
 
-    assert client._budget._spent == pytest.approx(COST) and flights(tmp_path) == []
+    assert client.spent == pytest.approx(COST) and flights(tmp_path) == []
 
 
 async def test_an_answer_that_drips_ends_in_time(tmp_path: Path, slept: list[float]) -> None:
