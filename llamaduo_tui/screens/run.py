@@ -174,7 +174,7 @@ class RunScreen(DecidingScreen):
         now = self._now()
         top = self.query_one("#head", Steady)
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
-        self.query_one(Timeline).show(self.view, self.target, now)
+        self.query_one(Timeline).show(self.view, self.target, now, self.state not in ("crashed", "failed"))
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", Steady)
         box.display = not self.has_class("-asks") and (self.view.ended or not self.guided)
@@ -263,34 +263,23 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
     """A title and a sentence for a newcomer: what happens now and why, or how it ended and what to do next."""
     if view.failure is not None and state not in WORKING:
         failed = view.failure
-        said = Content.assemble(
-            ("✗ ", "$text-error"), one_line(failed.error, 300), "\n", (one_line(failed.hint, 300), "$foreground-muted")
-        )
-        return "failed", said
+        return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
     if view.outcome is not None and state not in WORKING:
         outcome = view.outcome
-        next_ = (
-            f"Press r for the report, {one_line(outcome.report, 200)}"
-            if outcome.report
-            else "Press r to go on from here."
-        )
+        report = f"r for the report, {outcome.report}"
         title = _ENDED.get(outcome.state, "The run has ended.") if outcome.report else "Stopped."
         mark = marks.of(outcome.state)
-        said = Content.assemble(
-            (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}\n", (next_, "$foreground-muted")
-        )
-        return "the end", said
+        ended, why = (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}"
+        return "the end", Content.assemble(ended, why, _next(report if outcome.report else "r to go on from here"))
     if state == "crashed":
         gone = "The worker is gone: killed, out of memory, or the machine restarted. What it had done is kept."
-        return "crashed", Content.assemble(
-            gone, "\n", ("Press r to go on from there; the output tells more.", "$foreground-muted")
-        )
+        return "crashed", Content.assemble(gone, _next("r to go on from there; o for the output, which tells more"))
     if state == "stale":
         return "no sign of life", Content(
             "The worker's heartbeat is late: a busy disk, a full one, or another machine."
         )
     if state == "paused":
-        return "paused", Content("The run is held in its tracks and costs nothing. Press p to let it go on.")
+        return "paused", Content("The run is held in its tracks and costs nothing.") + _next("p to let it go on")
     place = "now"
     if view.current is not None:
         section, stage = view.current
@@ -298,6 +287,11 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
         if stage.total:
             place = f"{place} · {progress(stage)}"
     return place.replace("[", "("), Content(words.explain(view))
+
+
+def _next(said: str) -> Content:
+    """A line of its own with what to do, if that is known."""
+    return Content.assemble(("\n▸ ", "bold $text-accent"), (one_line(said, 300), "bold")) if said else Content()
 
 
 def _complete(view: RunView) -> bool:

@@ -144,7 +144,10 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
                 if not old.is_same(new):
                     listed.replace_option_prompt_at_index(at, new)
             return
-        listed.set_options([Option(row) for row in rows])
+        none = Option(
+            Content.styled("No run has these letters in its name or state.", "$foreground-muted"), disabled=True
+        )
+        listed.set_options([Option(row) for row in rows] or [none])
         runs = [entry.run for entry in entries]
         if rows:
             listed.highlighted = runs.index(chosen.run) if chosen is not None and chosen.run in runs else 0

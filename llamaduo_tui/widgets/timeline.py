@@ -47,20 +47,21 @@ class Timeline(Steady):
 
     def __init__(self) -> None:
         super().__init__(markup=False)
-        self._shown: tuple[RunView, Target | None, float] = (RunView(), None, 0.0)
+        self._shown: tuple[RunView, Target | None, float, bool] = (RunView(), None, 0.0, True)
 
-    def show(self, view: RunView, target: Target | None, now: float) -> None:
-        self._shown = (view, target, now)
+    def show(self, view: RunView, target: Target | None, now: float, alive: bool) -> None:
+        """A run up to now; where its worker is no longer alive, nothing is at work or to be expected."""
+        self._shown = (view, target, now, alive)
         self._draw()
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._draw)  # at once, Textual would keep the height of the lines before
 
     def _draw(self) -> None:
-        view, target, now = self._shown
+        view, target, now, alive = self._shown
         width = self.content_size.width
         if width:
-            scored, begun = scores(view, target, width), timeline(view, now)
+            scored, begun = scores(view, target, width), timeline(view, now, alive)
             if self.screen.has_class("-short"):  # what is newest, beside a card or how it ended
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
                 room = BRIEF_LINES if self.screen.has_class("-asks") or view.ended else SHORT_LINES
@@ -70,11 +71,11 @@ class Timeline(Steady):
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
 
 
-def timeline(view: RunView, now: float) -> list[Content]:
+def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
     """One line for each section that has begun, and one for what may follow."""
-    lines = [_section(section, view, now) for section in view.sections if section.stages]
+    lines = [_section(section, view, now, alive) for section in view.sections if section.stages]
     rounds = [section.part for section in view.sections if isinstance(section.part, int)]
-    if view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
+    if alive and view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
         more = view.started.max_rounds - max(rounds, default=0)
         said = f"up to {words.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
         lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$foreground-muted"))
@@ -124,22 +125,23 @@ def measure(value: Interval, goal: float | None, axis: int) -> Content:
     return Content.assemble((f"{value.mean:5.1f}{'✓' if passed else ' '}{bounds:>7} ", style), *cells, " ")
 
 
-def _section(section: Section, view: RunView, now: float) -> Content:
-    parts: list[Content] = [_stage(stage, now) for stage in section.stages]
-    if view.sections[-1] is section and not view.ended:
+def _section(section: Section, view: RunView, now: float, alive: bool) -> Content:
+    parts: list[Content] = [_stage(stage, now, alive) for stage in section.stages]
+    if alive and view.sections[-1] is section and not view.ended:
         begun = {stage.name for stage in section.stages}
         parts += [Content.styled(f"· {name}", "$foreground-muted") for name in _expected(section) if name not in begun]
     return Content.assemble((f"{words.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
 
 
-def _stage(stage: Stage, now: float) -> Content:
+def _stage(stage: Stage, now: float, alive: bool) -> Content:
     name = one_line(stage.name, 20)
     if stage.state == "done":
         return Content.assemble(
             ("✓ ", "$text-success"), name, (f" {words.stopwatch(stage.seconds or 0)}", "$foreground-muted")
         )
-    if stage.state == "interrupted":
-        return Content.assemble(("✗ ", "$text-error"), name, (" interrupted", "$foreground-muted"))
+    if stage.state == "interrupted" or not alive:
+        at = f" at {stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}" if stage.total and not alive else ""
+        return Content.assemble(("✗ ", "$text-error"), name, (f" interrupted{at}", "$foreground-muted"))
     head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
     if not stage.total:
         return head + Content(f" {words.stopwatch(now - stage.started)}")

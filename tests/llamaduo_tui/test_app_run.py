@@ -446,3 +446,12 @@ async def test_the_charts_have_the_focus_where_they_stand_in_for_the_log(root: P
         await until(pilot, lambda: isinstance(shown.focused, Charts))
         await pilot.press("c")
         await until(pilot, lambda: isinstance(shown.focused, Log))
+
+
+async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
+    shown = app(root, make(root, "gone", "running", frozen.TRAINING, worker=2**22 - 1))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).state == "crashed")
+        await until(pilot, lambda: "✗ finetune interrupted at 44/120" in str(screen(shown).query_one(Timeline).content))
+        assert "left" not in str(screen(shown).query_one(Timeline).content)
+        assert "r to go on from there" in str(screen(shown).query_one("#now", Steady).content)
