@@ -27,7 +27,7 @@ def error_rate(settings: Migration, decision: Decision) -> str:
     return (
         f"How sure: of migrations like this one, at most {most * risk:.1%} are declared to reach a target that they do "
         f"not reach. That is spread over {most} looks at the dev prompts, one at the untuned model and one after each "
-        f"of {settings.loop.max_rounds} rounds, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
+        f"round, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
         "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores. What "
         "failed on the dev prompts chose what was learned next, so that they may suit the model better than others do: "
         "the sealed test is there for that." + unjudged(decision.scores)
@@ -48,8 +48,9 @@ def wanted(settings: Migration, decision: Decision) -> list[str]:
     if more is None:
         return []
     return [
-        f"With about {more} more dev prompts it could be told. As {share:.0%} of the coverage rows become dev prompts, "
-        f"that is about {ceil(more / share)} more rows, or a larger `coverage.split.dev`."
+        f"To tell whether a model reaches this target takes about {more} more dev prompts. As {share:.0%} of the "
+        f"coverage rows become dev prompts, that is about {ceil(more / share)} more rows, or a larger "
+        "`coverage.split.dev`."
     ]
 
 

@@ -232,7 +232,7 @@ def _outcome(
 def _end(rounds: Sequence[Scores], loop: Loop, hours: float) -> tuple[Outcome, str] | None:
     """Why there is no further round, if so."""
     if len(rounds) - 1 >= loop.max_rounds:
-        return "rounds", f"all {loop.max_rounds} rounds are used"
+        return "rounds", "the one round is used" if loop.max_rounds == 1 else f"all {loop.max_rounds} rounds are used"
     if loop.max_hours is not None and hours >= loop.max_hours:
         return "time", f"the {loop.max_hours:g} hours are used"
     if _stalled(rounds, loop):

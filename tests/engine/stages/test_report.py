@@ -129,7 +129,7 @@ def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
 
     assert "In brackets: the bounds of what it gets on prompts like these, each 90% sure." in text
     assert "precision 85, similarity 75, each with the lower end of its interval." in text
-    assert "one at the untuned model and one after each of 4 rounds, 2.00% each;" in text
+    assert "one at the untuned model and one after each round, 2.00% each;" in text
 
 
 HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"
