@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5.0
 
+SHOWN_PHASES = 6
+"""Rounds that are listed, before the last one and the sealed test."""
+
 
 def raise_problems(settings: Migration) -> None:
     """Raise the first problem: a worker that cannot succeed should not begin."""
@@ -121,11 +124,12 @@ def _main() -> int:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     found: list[LlamaDuoError] = []
+    notes: list[str] = []
     estimate: Quote | None = None
     try:
         settings = config.load(args.file)
         found += problems(settings)
-        estimate = _quote(settings)
+        estimate = _quote(settings, notes)
         if estimate.memory_bytes > estimate.memory_free_bytes:
             found.append(_too_large(estimate))
     except LlamaDuoError as error:
@@ -133,16 +137,22 @@ def _main() -> int:
             found.append(error)
     if args.json:
         rows = [{"error": problem.message, "hint": problem.hint} for problem in found]
-        print(json.dumps({"problems": rows, "quote": asdict(estimate) if estimate else None}, indent=1))
+        quoted = asdict(estimate) if estimate else None
+        print(json.dumps({"problems": rows, "notes": notes, "quote": quoted}, indent=1))
     else:
+        for note in notes:
+            print(note, file=sys.stderr)
         print("\n".join(_lines(estimate)) if estimate else "", end="\n" if estimate else "")
         for problem in found:
             print(f"error: {problem.message}" + (f"\nhint: {problem.hint}" if problem.hint else ""), file=sys.stderr)
     return max((problem.exit_status for problem in found), default=0)
 
 
-def _quote(settings: Migration) -> Quote:
-    """Load the data, find the model (which is fetched where it is not here yet), and estimate."""
+def _quote(settings: Migration, notes: list[str]) -> Quote:
+    """Load the data, find the model (which is fetched where it is not here yet), and estimate.
+
+    What is worth knowing and keeps nobody from starting goes into `notes`.
+    """
     from engine.local.device import find_device
     from engine.local.resolve import ResolvedModel, resolve
     from engine.quote import quote
@@ -157,17 +167,19 @@ def _quote(settings: Migration) -> Quote:
     pairs, dropped = load(settings.coverage, misfits(settings, resolved))
     if dropped:
         first = f"the first, line {dropped[0].line}: {dropped[0].reason}"
-        print(f"{len(dropped)} rows would be dropped; {first}", file=sys.stderr)
+        notes.append(f"{_rows(len(dropped))} would be dropped; {first}")
     if broken := breaches(settings, pairs):
         first = f"the first, {broken[0]}"
-        print(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}", file=sys.stderr)
+        notes.append(f"{len(broken)} of {len(pairs)} coverage responses break the contract; {first}")
     splits = split(pairs, settings.coverage.split)
     check_splits(splits)
-    for line in of_the_split(pairs):
-        print(line, file=sys.stderr)
-    for line in _too_few(settings, len(splits.dev), len(splits.test)):
-        print(line, file=sys.stderr)
+    notes += of_the_split(pairs)
+    notes += _too_few(settings, len(splits.dev), len(splits.test))
     return quote(settings, splits, prompts.load(settings.judge.prompts), resolved(), find_device())
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
 
 
 def of_the_split(pairs: list[Pair]) -> Iterator[str]:
@@ -218,10 +230,13 @@ def _lines(found: Quote) -> list[str]:
         f"machine   {found.device}, {found.memory_free_bytes / 2**30:.1f} GiB free",
         f"model     {found.parameters / 1e6:,.0f} million parameters; training takes about "
         f"{found.memory_bytes / 2**30:.1f} GiB",
-        f"a round   about {found.calls_round:,} service calls, {found.tokens_round:,} tokens, "
-        f"{usd(found.usd_round)}, {duration(found.seconds_round)}",
-        f"at most   about {found.calls_most:,} service calls, {found.tokens_most:,} tokens, "
-        f"{usd(found.usd_most)}, {duration(found.seconds_most)} (all rounds and the sealed test)",
+        *(
+            f"{phase.name:<13}{phase.calls:>8,} calls {phase.tokens:>12,} tokens {usd(phase.usd):>13}   "
+            f"{duration(phase.seconds)}"
+            for phase in [*found.phases[:SHOWN_PHASES], *found.phases[SHOWN_PHASES:][-2:]]
+        ),
+        f"at most      {found.calls_most:>8,} calls {found.tokens_most:>12,} tokens {usd(found.usd_most):>13}   "
+        f"{duration(found.seconds_most)}, with all {len(found.phases) - 2} rounds",
         *batch,
         "Times are rough: they come from a moment's measurement of this machine.",
     ]

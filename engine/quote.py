@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -37,11 +38,22 @@ START_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """Estimates: `round_` is the first one with synthesis, `most` all rounds, the baseline, the sealed test and what
-    the service is asked for to compare with.
+class Phase:
+    """What a part of a run takes: "round 0" is the baseline, with the service's own answers to compare with."""
 
-    With `batch`, money is what calls cost in batches, and no time is counted for them.
+    name: str
+    calls: int
+    tokens: int
+    usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """Estimates: `round` is the first one, `most` the sum of all `phases`.
+
+    With `batch`, money is what calls cost in batches, and no time is counted for them; else calls take the time that
+    the limits of the settings give them.
     """
 
     train: int
@@ -60,53 +72,100 @@ class Quote:
     parameters: int
     device: str
     batch: bool
+    phases: tuple[Phase, ...]
+
+
+class _Speed(NamedTuple):
+    """Floating-point operations of a matrix product, and bytes read, in a second."""
+
+    matrix: float
+    read: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """A number of calls with their tokens and what they cost; `usd` is not a number where a price is unknown."""
+    """A number of calls with their tokens and what they cost, not a number where a price is unknown.
+
+    `seconds` is the time that the limits give them, all at once for no limit.
+    """
 
     calls: float
     tokens: float
     usd: float
+    seconds: float
 
     def __add__(self, other: _Calls) -> _Calls:
-        return _Calls(self.calls + other.calls, self.tokens + other.tokens, self.usd + other.usd)
+        return _Calls(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, factor: float) -> _Calls:
-        return _Calls(self.calls * factor, self.tokens * factor, self.usd * factor)
+        return _Calls(*(amount * factor for amount in astuple(self)))
 
 
 def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device) -> Quote:
     """Estimate a run on this machine; the model's weights are not loaded."""
     pairs = [*splits.train, *splits.dev, *splits.test]
-    judged = _judging(settings, prompts, splits.dev)
-    round_ = judged + _writing(settings, prompts, pairs)
-    rounds = settings.loop.max_rounds
-    most = judged * (rounds + 1) + _judging(settings, prompts, splits.test)
-    most += _writing(settings, prompts, pairs) * (rounds - 1)
-    if settings.target.teacher:
-        most += _teaching(settings, prompts, [*splits.dev, *splits.test])
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    seconds = [_round_seconds(settings, splits, pairs, parameters, device, number) for number in range(1, rounds + 1)]
+    phases = list(_phases(settings, splits, prompts, parameters, device))
+    first, most = phases[1], _sum(phases)
     return Quote(
         train=len(splits.train),
         dev=len(splits.dev),
         test=len(splits.test),
-        calls_round=round(round_.calls),
-        calls_most=round(most.calls),
-        tokens_round=round(round_.tokens),
-        tokens_most=round(most.tokens),
-        usd_round=_known(round_.usd),
-        usd_most=_known(most.usd),
-        seconds_round=round(seconds[min(1, rounds - 1)]),
-        seconds_most=round(sum(seconds) + 2 * _answer_seconds(settings, len(splits.dev), parameters, device)),
+        calls_round=first.calls,
+        calls_most=most.calls,
+        tokens_round=first.tokens,
+        tokens_most=most.tokens,
+        usd_round=first.usd,
+        usd_most=most.usd,
+        seconds_round=first.seconds,
+        seconds_most=most.seconds,
         memory_bytes=_memory(settings, model, pairs, device),
         memory_free_bytes=device.memory_free,
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
         batch=settings.service.batch,
+        phases=tuple(phases),
+    )
+
+
+def _phases(settings: Migration, splits: Splits, prompts: Prompts, parameters: int, device: Device) -> Iterator[Phase]:
+    """The baseline, every round, and the sealed test."""
+    pairs = [*splits.train, *splits.dev, *splits.test]
+    speed = _Speed(_matrix_rate(device), _read_rate(device))
+    judged, written = _judging(settings, prompts, splits.dev), _writing(settings, prompts, pairs)
+    sealed = _judging(settings, prompts, splits.test)
+    baseline = judged
+    if settings.target.teacher:
+        baseline += _teaching(settings, prompts, splits.dev)
+        sealed += _teaching(settings, prompts, splits.test)
+    answering = partial(_answer_seconds, settings, parameters, device, speed)
+    length = sum(map(_tokens, pairs)) / len(pairs)
+    token = 4 * parameters * settings.finetune.epochs / (speed.matrix * USED)
+    yield _phase("round 0", baseline, answering(len(splits.dev)))
+    for number in range(1, settings.loop.max_rounds + 1):
+        count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
+        calls = judged + written if number < settings.loop.max_rounds else judged
+        local = START_S + count * length * token + answering(len(splits.dev))
+        yield _phase(f"round {number}", calls, local)
+    yield _phase("sealed test", sealed, answering(len(splits.test)))
+
+
+def _phase(name: str, calls: _Calls, seconds: float) -> Phase:
+    """A phase whose stages take these seconds here, beside what the service's limits make of its calls."""
+    usd = None if math.isnan(calls.usd) else round(calls.usd, 4)
+    took = round(seconds + calls.seconds)
+    return Phase(name=name, calls=round(calls.calls), tokens=round(calls.tokens), usd=usd, seconds=took)
+
+
+def _sum(phases: Sequence[Phase]) -> Phase:
+    usd = [phase.usd for phase in phases]
+    return Phase(
+        name="at most",
+        calls=sum(phase.calls for phase in phases),
+        tokens=sum(phase.tokens for phase in phases),
+        usd=None if None in usd else round(sum(filter(None, usd)), 4),
+        seconds=sum(phase.seconds for phase in phases),
     )
 
 
@@ -115,7 +174,7 @@ def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
     frame = len(prompts.judge(instruction="", reference="", response="")) / 4
     text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
     judges = [_calls(settings, judge, len(pairs), text, JUDGE_REPLY * len(pairs)) for judge in settings.judge_models]
-    return sum(judges, _Calls(0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
+    return sum(judges, _Calls(0, 0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
 
 
 def _teaching(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
@@ -142,33 +201,23 @@ def _scoring(settings: Migration, prompts: Prompts, pairs: int, length: float) -
         _calls(settings, judge, pairs, pairs * (frame + length), JUDGE_REPLY / 2 * pairs)
         for judge in settings.judge_models
     ]
-    return sum(judges, _Calls(0, 0, 0))
+    return sum(judges, _Calls(0, 0, 0, 0))
 
 
 def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
     prices = price(model, settings.service, batch=settings.service.batch) or (math.nan, math.nan)
-    return _Calls(calls, prompt + completion, prompt * prices[0] + completion * prices[1])
+    tokens, terms = prompt + completion, settings.service.terms(model)
+    seconds = 60 * max(calls / (terms.rpm or math.inf), tokens / (terms.tpm or math.inf))
+    usd = prompt * prices[0] + completion * prices[1]
+    return _Calls(calls, tokens, usd, 0 if settings.service.batch else seconds)
 
 
-def _known(usd: float) -> float | None:
-    return None if math.isnan(usd) else round(usd, 4)
-
-
-def _round_seconds(
-    settings: Migration, splits: Splits, pairs: Sequence[Pair], parameters: int, device: Device, number: int
-) -> float:
-    length = sum(map(_tokens, pairs)) / len(pairs)
-    count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
-    training = 4 * parameters * count * length * settings.finetune.epochs / (_matrix_rate(device) * USED)
-    return START_S + training + _answer_seconds(settings, len(splits.dev), parameters, device)
-
-
-def _answer_seconds(settings: Migration, prompts: int, parameters: int, device: Device) -> float:
+def _answer_seconds(settings: Migration, parameters: int, device: Device, speed: _Speed, prompts: int) -> float:
     """Generating: a step reads the weights once for the whole batch, and computes once for each sequence."""
     batch = 32 if device.kind == "cpu" else 256
     sequences = prompts * settings.inference.samples
-    step = parameters * device.torch_dtype.itemsize / _read_rate(device)
-    step = max(step, 2 * parameters * min(batch, sequences) / (_matrix_rate(device) * USED))
+    step = parameters * device.torch_dtype.itemsize / speed.read
+    step = max(step, 2 * parameters * min(batch, sequences) / (speed.matrix * USED))
     return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.text import Text
 from textual import on, work
@@ -28,6 +28,9 @@ from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
 from llamaduo_tui.text import one_line
 
+if TYPE_CHECKING:
+    from llamaduo_tui.screens.configure import ConfigureScreen
+
 Done = TypeVar("Done")
 LOOK_S = 2.0
 FIRST_LOOK_S = 0.1
@@ -41,7 +44,7 @@ _NEWS: dict[str, SeverityLevel] = {
 
 
 class LlamaDuoApp(App[None]):
-    """Opens at the list of runs, or above it at one run."""
+    """Opens at the list of runs, or above it at one run, or at the settings in a file."""
 
     TITLE = "llamaduo"
     ALLOW_IN_MAXIMIZED_VIEW = "KeyBar"
@@ -53,7 +56,13 @@ class LlamaDuoApp(App[None]):
         Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys, and what has the focus"),
     ]
 
-    def __init__(self, root: Path, at: Run | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        at: Run | None = None,
+        clock: Callable[[], float] = time.time,
+        edit: Path | None = None,
+    ) -> None:
         super().__init__()
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
@@ -61,6 +70,8 @@ class LlamaDuoApp(App[None]):
         self.clock = clock
         self.guided = True
         self._at = at
+        self._edit = edit
+        self._form: ConfigureScreen | None = None
         self._entries: list[Entry] = []
         self._listed: dict[Run, str] | None = None
         self._stopped: set[Run] = set()
@@ -87,6 +98,8 @@ class LlamaDuoApp(App[None]):
         self._load_keys()
         if self._at is not None:
             self._open(self._at)
+        if self._edit is not None:
+            self.post_message(messages.Configure(self._edit))
 
     def _hang_up(self, number: int, _: object) -> None:
         """End at once where the terminal is gone, for nothing can be drawn any more; else give it back first."""
@@ -246,8 +259,11 @@ class LlamaDuoApp(App[None]):
         except InputError as problem:
             self._say(problem)
             return
-        settings: Screen[Path | None] = ConfigureScreen(draft)
-        file = await self.push_screen_wait(settings)
+        self._form = ConfigureScreen(draft)
+        try:
+            file = await self.push_screen_wait(self._form)
+        finally:
+            self._form = None
         if file is not None:
             self._begin(file)
 
@@ -279,8 +295,11 @@ class LlamaDuoApp(App[None]):
         if not self.screen.query(Help):
             self.screen.mount(Help())
 
-    def action_leave(self) -> None:
-        """Close the app; what is at work goes on."""
+    @work
+    async def action_leave(self) -> None:
+        """Close the app; what is at work goes on, and settings that are not saved are asked about."""
+        if self._form is not None and not await self._form.may_leave():
+            return
         working = [e.run.name for e in self._entries if e.state in ("running", "waiting", "paused")]
         if working:
             shown = ", ".join(one_line(name, 40) for name in working[:4])

@@ -46,7 +46,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
 
     \b
     See the whole loop, without key, GPU or downloads:    llamaduo-tui demo
-    Then your own task:     llamaduo-tui new migration.toml
+    Then your own task:     llamaduo-tui edit migration.toml
                             llamaduo-tui check migration.toml
                             llamaduo-tui run migration.toml
 
@@ -133,6 +133,26 @@ def attach(root: Path, run_name: str) -> None:
 
 
 @click.command()
+@options.settings_file
+@click.pass_obj
+def edit(root: Path, file: Path) -> None:
+    """Open the app at the form of a migration.toml.
+
+    Every setting is explained and checked as you type; saving keeps the file's comments. A FILE that is not there yet
+    is begun.
+
+    \b
+    Example:  llamaduo-tui edit migration.toml
+    """
+    from llamaduo_tui.draft import Draft
+
+    if not _is_terminal():
+        raise InputError("edit needs a terminal", f"llamaduo-tui new {file}")
+    Draft.open(file)  # what cannot be edited is told here
+    _open_app(root, edit=file)
+
+
+@click.command()
 @options.run
 @options.headless
 @options.yes
@@ -200,14 +220,14 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
-def _open_app(root: Path, at: Run | None = None) -> NoReturn:
+def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> NoReturn:
     """Open the app; left at a run, exit as that run has ended, or as left running."""
     sys.setswitchinterval(SWITCH_S)
     os.environ.setdefault("TEXTUAL_FPS", FRAMES_A_SECOND)
     gc.disable()  # what a start makes stays: to look for garbage in it meanwhile takes long
     from llamaduo_tui.app import LlamaDuoApp
 
-    app = LlamaDuoApp(root, at)
+    app = LlamaDuoApp(root, at, edit=edit)
     gc.freeze()
     gc.enable()
     app.run()
@@ -220,7 +240,7 @@ def _open_app(root: Path, at: Run | None = None) -> NoReturn:
     sys.exit(conclude(at, view) if view.ended else LEFT_RUNNING)
 
 
-main.add_section("Begin", demo, cli_tools.new, cli_tools.check, run)
+main.add_section("Begin", demo, cli_tools.new, edit, cli_tools.check, run)
 main.add_section("Follow", attach, cli_runs.runs, cli_runs.status, cli_runs.logs)
 main.add_section("Answer and control", cli_runs.approve, cli_runs.reject, cli_runs.pause, resume, cli_runs.stop)
 main.add_section(

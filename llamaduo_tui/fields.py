@@ -16,7 +16,7 @@ Path = tuple[str, ...]
 Kind = Literal["text", "whole", "number", "switch", "choice", "names", "table"]
 
 _TITLES = {"finetune": "Fine-tune"}
-_ACRONYMS = {"api": "API", "usd": "USD", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
+_ACRONYMS = {"api": "API", "usd": "USD", "json": "JSON", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
 _SWITCH = ("true", "false")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,22 @@ def called(run: Run) -> str:
 def config_dir() -> Path:
     """The folder of the user's own settings of the app."""
     return _xdg("XDG_CONFIG_HOME", ".config")
+
+
+def typed_path(text: str, folder: Path | None = None) -> Path:
+    """A path that a person typed, counted from a folder, else from the working folder."""
+    path = Path(text)
+    with suppress(RuntimeError):  # "~name" of nobody here is a name like any other
+        path = path.expanduser()
+    return (folder / path if folder is not None else path).absolute()
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder that can be looked at; no path of any length raises."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def preferences_file() -> Path:

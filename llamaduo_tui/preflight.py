@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 from engine import template
 from engine.config import Migration
 from engine.errors import LlamaDuoError
-from llamaduo_tui import words
+from llamaduo_tui import preview, words
 from llamaduo_tui.text import one_line
 
 GIB = 2**30
+
+MOST_PHASES = 6
+"""Phases that are listed at the start of a long run, before the last two."""
 
 
 class Finding(NamedTuple):
@@ -26,15 +29,21 @@ class Finding(NamedTuple):
 
 
 class Preflight(NamedTuple):
-    """What was found about settings with this digest; `quote` has the fields of engine.quote.Quote."""
+    """What was found about `subject`; `notes` keep nobody from starting, `quote` has engine.quote.Quote's fields."""
 
-    digest: str
+    subject: str
     findings: list[Finding]
+    notes: list[str]
     quote: dict[str, Any] | None
 
     @property
     def passed(self) -> bool:
         return not self.findings and self.quote is not None
+
+
+def subject(settings: Migration) -> str:
+    """What a pre-flight holds for: changes with the settings and with the coverage file."""
+    return f"{settings.digest()} {preview.stamp(settings.coverage)}"
 
 
 def command(file: Path) -> list[str]:
@@ -44,6 +53,7 @@ def command(file: Path) -> list[str]:
 
 async def examine(settings: Migration) -> Preflight:
     """Check settings; cancelling ends the process. Raises LlamaDuoError where the check itself breaks."""
+    of = subject(settings)
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         file = Path(folder) / "migration.toml"
         file.write_text(template.render(settings), encoding="utf-8")
@@ -58,14 +68,14 @@ async def examine(settings: Migration) -> Preflight:
     try:
         said = json.loads(out)
         findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in said["problems"]]
+        return Preflight(of, findings, [one_line(note) for note in said["notes"]], said["quote"])
     except (ValueError, TypeError, KeyError):
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise LlamaDuoError(f"the check broke: {one_line(last, 200)}") from None
-    return Preflight(settings.digest(), findings, said["quote"])
 
 
 def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
-    """A quote as labelled facts for people: data, machine, memory, a round, and the worst case."""
+    """What a run works with, as labelled facts for people."""
     needs, free = quote["memory_bytes"] / GIB, quote["memory_free_bytes"] / GIB
     batch = [("Batches", "half the price, as quoted; each takes up to 24 h more")] if quote.get("batch") else []
     return [
@@ -73,12 +83,26 @@ def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
         ("Machine", one_line(quote["device"], 80)),
         ("Model", f"{quote['parameters'] / 1e6:,.0f} million parameters"),
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
-        ("A round", _amount(quote, "round")),
-        ("At most", _amount(quote, "most")),
         *batch,
     ]
 
 
-def _amount(quote: dict[str, Any], of: str) -> str:
-    tokens, cost = quote[f"tokens_{of}"], words.money(quote[f"usd_{of}"])
-    return f"{cost} · {words.duration(quote[f'seconds_{of}'])}\n{quote[f'calls_{of}']:,} calls · {tokens:,} tokens"
+def table(quote: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What each phase takes, and all of them: its name, calls, tokens, money, time."""
+    phases = quote["phases"]
+    shown = [*phases[:MOST_PHASES], *phases[MOST_PHASES:][-2:]]
+    rows = [(phase["name"], *(phase[key] for key in ("calls", "tokens", "usd", "seconds"))) for phase in shown]
+    rows.append(("at most", *(quote[f"{key}_most"] for key in ("calls", "tokens", "usd", "seconds"))))
+    return [
+        (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _dollars(usd), words.brief(seconds))
+        for name, calls, tokens, usd, seconds in rows
+    ]
+
+
+def _short(number: float) -> str:
+    """A number where room is short: "812", "324k", "2.0M"."""
+    return f"{number:,.0f}" if number < 1e4 else f"{number / 1e3:,.0f}k" if number < 1e6 else f"{number / 1e6:,.1f}M"
+
+
+def _dollars(usd: float | None) -> str:
+    return "?" if usd is None else "free" if usd == 0 else f"${usd:,.2f}"

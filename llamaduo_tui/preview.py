@@ -9,15 +9,19 @@ from typing import NamedTuple
 
 from engine.config import Coverage
 from engine.coverage.load import load
-from engine.coverage.sources import hub_id
+from engine.coverage.sources import hub_id, located
 from engine.coverage.split import split
 from engine.errors import InputError
 from engine.rows import prompt_text
 from llamaduo_tui.text import one_line
 
 SHOWN = 3
-MOST_BYTES = 200 * 2**20
-"""A larger file would take the app's memory; the pre-flight looks at it in a process of its own."""
+MOST_BYTES = 32 * 2**20
+"""A larger file would keep the app busy for long; the pre-flight looks at it in a process of its own."""
+
+
+MOST_SPLIT = 1_000
+"""Of more pairs the split is estimated: near-duplicates, which stay on one side, take seconds to find."""
 
 
 class Sample(NamedTuple):
@@ -28,7 +32,10 @@ class Sample(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """Counts of a coverage file's rows, the commonest reasons for leaving some out, and the first pairs."""
+    """Counts of a coverage file's rows, the commonest reasons for leaving some out, and the first pairs.
+
+    Where it is not `exact`, the split is estimated from its shares.
+    """
 
     rows: int
     dropped: int
@@ -36,27 +43,46 @@ class Preview(NamedTuple):
     train: int
     dev: int
     test: int
+    exact: bool
     samples: list[Sample]
 
 
 def look(coverage: Coverage) -> Preview:
     """Read a coverage file. Raises InputError where it cannot be read, or is too far or too large to look into."""
-    path = Path(coverage.source).expanduser()
+    path = located(coverage.source)
     if not path.exists() and hub_id(coverage.source):
         raise InputError(f"{coverage.source}: a dataset of the Hub", "the pre-flight fetches and counts it")
     if path.is_file() and path.stat().st_size > MOST_BYTES:
-        raise InputError(f"{path.name}: {path.stat().st_size / 2**20:,.0f} MB, too large for a preview", "pre-flight")
+        size = f"{path.stat().st_size / 2**20:,.0f} MiB"
+        raise InputError(f"{path.name}: {size}, too large for a preview", "the pre-flight counts its rows")
     pairs, dropped = load(coverage)
-    splits = split(pairs, coverage.split)
+    exact, count, shares = len(pairs) <= MOST_SPLIT, len(pairs), coverage.split
+    if exact:
+        train, dev, test = map(len, split(pairs, shares))
+    else:
+        dev, test = round(shares.dev * count), round(shares.test * count)
+        train = count - dev - test
     return Preview(
-        rows=len(pairs) + len(dropped),
+        rows=count + len(dropped),
         dropped=len(dropped),
         reasons=Counter(_kind(row.reason) for row in dropped).most_common(SHOWN),
-        **{name: len(part) for name, part in splits._asdict().items()},
+        train=train,
+        dev=dev,
+        test=test,
+        exact=exact,
         samples=[
             Sample(one_line(prompt_text(pair.prompt, pair.tools)), one_line(pair.target)) for pair in pairs[:SHOWN]
         ],
     )
+
+
+def stamp(coverage: Coverage) -> tuple[int, int] | None:
+    """Changes when the coverage file does; None where there is none."""
+    try:
+        stat = Path(coverage.source).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _kind(reason: str) -> str:

@@ -30,7 +30,7 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
     if name is None:
         return ServiceKey(model, None, False, "the pre-flight finds out which key it needs")
     present = bool(os.environ.get(name))
-    return ServiceKey(model, name, present, "is present" if present else "is missing: export it before you start")
+    return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
 
 
 def _usual(model: str) -> str | None:

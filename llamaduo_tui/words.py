@@ -94,6 +94,13 @@ def stopwatch(seconds: float) -> str:
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def brief(seconds: float) -> str:
+    """Seconds where room is short, in one unit: "45 s", "12 min", "2.1 h"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def age(seconds: float) -> str:
     """How long ago, in one unit: "now", "5 min", "3 h", "12 d"."""
     minutes = int(max(0.0, seconds) // 60)

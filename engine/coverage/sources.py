@@ -67,7 +67,7 @@ def read(source: str, columns: Columns) -> Iterator[Record | Dropped]:
 
     Raises InputError where there is nothing to read or no row could be used.
     """
-    path = Path(source).expanduser()
+    path = located(source)
     if not path.exists():
         if hub := hub_id(source):
             return _hub(hub["name"], hub["split"] or "train", columns)
@@ -79,6 +79,17 @@ def read(source: str, columns: Columns) -> Iterator[Record | Dropped]:
     if reader is None:
         raise InputError(f"{path}: unknown kind of file", f"coverage data is {FORMATS}, or a dataset id of the Hub")
     return _with_file_errors(path, reader(path, columns))
+
+
+def located(source: str) -> Path:
+    """A source as a path, be it there or not. Raises InputError where no system has such a path."""
+    try:
+        path = Path(source).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(f"{source[:200]!r}: is no path: {why}") from None
+    return path
 
 
 def label(source: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,8 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.message import Message
-from textual.screen import Screen
+from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
@@ -22,14 +19,13 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
 from engine import template
-from engine.config import Coverage, Migration
-from engine.errors import InputError, LlamaDuoError
-from llamaduo_tui import fields, preflight, preview
-from llamaduo_tui.draft import ChangedOnDiskError, Draft, Problem, reopened
+from llamaduo_tui import fields
+from llamaduo_tui.draft import Draft, Problem
 from llamaduo_tui.fields import Field
-from llamaduo_tui.preflight import Finding, Preflight
-from llamaduo_tui.preview import Preview
-from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickCoverage, PickPreset
+from llamaduo_tui.screens.configure_dialogs import Ask, PickPreset
+from llamaduo_tui.screens.drafting import DraftScreen
+from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
+from llamaduo_tui.screens.pick_model import PickModel
 from llamaduo_tui.service_keys import ServiceKey, service_key
 from llamaduo_tui.text import one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
@@ -43,7 +39,7 @@ SETTLED_S = 0.2
 """Seconds without a keystroke after which the settings are checked."""
 
 
-class ConfigureScreen(Screen[Path | None]):
+class ConfigureScreen(DraftScreen):
     """Edit a migration.toml, or a new one; dismissed with the file to start, or with None."""
 
     CSS_PATH = "configure.tcss"
@@ -55,32 +51,20 @@ class ConfigureScreen(Screen[Path | None]):
         Binding("f4", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
         Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="What a run takes; what fails"),
         Binding("f6", "checks", "Checks", id="configure.checks", tooltip="To the problems and the pre-flight"),
+        Binding("f7", "open", "Open", id="configure.open", tooltip="Edit the settings in another file"),
         Binding("f8", "restore", "Default", id="configure.restore", tooltip="Give this field its default again"),
         Binding("f9", "start", "Start", id="configure.start", tooltip="Save, and start the run"),
-        Binding("escape", "leave", "Back", id="configure.leave", tooltip="Leave; asks if something is not saved"),
+        Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks if something is not saved"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
     ]
 
-    @dataclass
-    class Previewed(Message):
-        """A coverage file was looked at."""
-
-        coverage: Coverage
-        found: Preview | InputError
-
     def __init__(self, draft: Draft) -> None:
-        super().__init__()
+        super().__init__(draft)
         self._sections = fields.sections()
-        self._draft = draft
-        self._settings: Migration | None = None
         self._problems: list[Problem] = []
         self._focused: Field | None = None
         self._settling: Timer | None = None
-        self._previewed: Coverage | None = None
-        self._result: Preflight | None = None
-        self._check: Worker[None] | None = None
-        self._began = 0.0
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="top"):
@@ -97,7 +81,6 @@ class ConfigureScreen(Screen[Path | None]):
     def on_mount(self) -> None:
         self.query_one("#sections", OptionList).highlighted = 0
         self.validate()
-        self.set_interval(1.0, self._tick)
 
     # The form
 
@@ -117,41 +100,51 @@ class ConfigureScreen(Screen[Path | None]):
         if self._form.section is section:
             return
         self._focused = None
-        self._previewed = None
-        await self._form.show(section, self._draft.__getitem__, self._extras(section.name))
+        await self._form.show(section, self.draft.__getitem__, self._extras(section.name))
         self._mark_rows()
         self._show_help()
-        self._start_preview()
+        self._preview()
 
     def _extras(self, section: str) -> dict[str, Widget]:
         if section == "coverage":
-            return {"coverage.source": CoveragePreview()}
+            return {"coverage.source": CoveragePreview("Choose a file with F4, or type a path or a Hub id.")}
         key = {"service": "service.api_key_env", "judge": "judge.models"}.get(section)
         return {key: KeyStates()} if key else {}
 
     @on(SettingRow.Changed)
     def _changed(self, event: SettingRow.Changed) -> None:
-        self._draft[event.field.path] = event.value
+        self.draft[event.field.path] = event.value
         if self._settling is not None:
             self._settling.stop()
         self._settling = self.set_timer(SETTLED_S, self.validate)
 
-    def validate(self) -> None:
-        """Check the settings as they are now and show what came of it."""
-        self._settings, self._problems = self._draft.check()
+    def validate(self) -> list[Problem]:
+        settings, self._problems = self.draft.check()
         self._mark_rows()
         self._mark_sections()
         self._show_top()
         self._show_help()
-        self._panel.list_problems(self._problems)
-        self._show_preflight()
-        self._start_preview()
+        self._panel.hold(settings, self._problems)
+        self._preview()
+        return self._problems
+
+    def show_values(self) -> None:
+        for row in self._form.rows:
+            row.hold(self.draft[row.field.path])
+
+    def show_problems(self) -> None:
+        self.add_class("-checks")
+        self.query_one("#problems").focus()
+
+    def _preview(self) -> None:
+        for shown in self.query(CoveragePreview):
+            shown.ask(self.draft.coverage())
 
     def _mark_rows(self) -> None:
         wrong = {problem.field.path: problem for problem in reversed(self._problems) if problem.field}
         for row in self._form.rows:
             path = row.field.path
-            row.tell(path in self._draft.edits, wrong[path].brief if path in wrong else "")
+            row.tell(path in self.draft.edits, wrong[path].brief if path in wrong else "")
         for states in self.query(KeyStates):
             states.show(self._service_keys())
 
@@ -159,13 +152,11 @@ class ConfigureScreen(Screen[Path | None]):
         wrong = [problem.path[0] for problem in self._problems if problem.path]
         listed = self.query_one("#sections", OptionList)
         for index, section in enumerate(self._sections):
-            mark = (
-                "✗" if section.name in wrong else "●" if any(p[0] == section.name for p in self._draft.edits) else " "
-            )
+            mark = "✗" if section.name in wrong else "●" if any(p[0] == section.name for p in self.draft.edits) else " "
             listed.replace_option_prompt_at_index(index, Content(f"{mark} {section.title}"))
 
     def _show_top(self) -> None:
-        draft = self._draft
+        draft = self.draft
         name = one_line(str(draft.file), 200) if draft.file is not None else "new settings"
         state = " ● not saved" if draft.edits or draft.new else ""
         where = Content.assemble(("Configuration ", "bold"), name, (state, "$text-warning"))
@@ -178,11 +169,11 @@ class ConfigureScreen(Screen[Path | None]):
 
     def _service_keys(self) -> list[ServiceKey]:
         """The keys of the models that the section in sight names."""
-        service, judges = self._draft["service", "model"], self._draft["judge", "models"]
-        named = self._draft["service", "api_key_env"]
+        service, judges = self.draft["service", "model"], self.draft["judge", "models"]
+        named = self.draft["service", "api_key_env"]
         here = self._form.section is not None and self._form.section.name == "judge" and judges
         models = [model for model in (judges if isinstance(here, list) else [service]) if isinstance(model, str)]
-        terms = self._draft["service", "models"]
+        terms = self.draft["service", "models"]
         named_too = terms if isinstance(terms, dict) else {}
         own = {model: found.get("api_key_env") for model, found in named_too.items() if isinstance(found, dict)}
         known = {model: name for model, name in {service: named, **own}.items() if isinstance(name, str)}
@@ -199,7 +190,7 @@ class ConfigureScreen(Screen[Path | None]):
     def _show_help(self) -> None:
         field = self._focused
         if field is None:
-            said = Content.styled("↑↓ choose a section · Enter fills it in · Tab walks on", "dim")
+            said = Content.styled("↑↓ choose a section · Enter fills it in", "dim")
         else:
             problem = next((p for p in self._problems if p.field == field), None)
             bounds = f" ({field.bounds})" if field.bounds else ""
@@ -231,87 +222,27 @@ class ConfigureScreen(Screen[Path | None]):
             await self.app.push_screen_wait(Ask("Not a setting", f"{problem.message}\n\nTake {key} out?", answers))
             == "take"
         ):
-            self._draft[problem.path] = None
+            self.draft[problem.path] = None
             self.validate()
 
     def action_preflight(self) -> None:
-        if self._check is not None:
-            self._check.cancel()
-            self._check = None
-            self._show_preflight()
-        elif self._settings is not None:
-            self._began = time.monotonic()
-            self._check = self._examine(self._settings)
-            self._show_preflight()
-            if self.has_class("-narrow"):
-                self.action_checks()
+        self._panel.toggle()
+        if self.has_class("-narrow") and not self.has_class("-checks"):
+            self.action_checks()
 
-    @work(group="configure.preflight", exclusive=True, exit_on_error=False)
-    async def _examine(self, settings: Migration) -> None:
-        try:
-            self._result = await preflight.examine(settings)
-        except LlamaDuoError as error:
-            self._result = Preflight(settings.digest(), [Finding(error.message, error.hint)], None)
-        self._check = None
-        self._show_preflight()
-
-    def _tick(self) -> None:
-        if self._check is not None:
-            self._show_preflight()
-
-    def _show_preflight(self) -> None:
-        current = self._result is not None and self._settings is not None
-        current = current and self._result.digest == self._settings.digest()  # type: ignore[union-attr]
-        self._panel.show(self._result, current, time.monotonic() - self._began if self._check is not None else None)
-        self._panel.allow(self._why_not())
+    @on(PreflightPanel.Changed)
+    def _may_start(self) -> None:
         self.refresh_bindings()
-
-    def _why_not(self) -> str:
-        """What keeps the run from being started, "" for nothing."""
-        if self._settings is None:
-            return f"{len(self._problems)} to mend first"
-        if self._check is not None:
-            return "the pre-flight is at work"
-        if self._result is None or self._result.digest != self._settings.digest():
-            return "run the pre-flight first (F5)"
-        return "" if self._result.passed else "the pre-flight found what would fail"
-
-    # The preview of the coverage data
-
-    def _start_preview(self) -> None:
-        coverage = self._draft.coverage()
-        if self.query(CoveragePreview):
-            if coverage is not None and coverage != self._previewed:
-                self._look(coverage)
-            self._previewed = coverage
-
-    @work(thread=True, group="configure.preview", exclusive=True, exit_on_error=False)
-    def _look(self, coverage: Coverage) -> None:
-        try:
-            found: Preview | InputError = preview.look(coverage)
-        except InputError as error:
-            found = error
-        self.post_message(self.Previewed(coverage, found))
-
-    @on(Previewed)
-    async def _show_preview(self, event: Previewed) -> None:
-        if event.coverage != self._previewed:
-            return
-        for shown in self.query(CoveragePreview):
-            if isinstance(event.found, InputError):
-                await shown.refuse(event.found.message, event.found.hint)
-            else:
-                await shown.show(event.found)
 
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "start":
-            return not self._why_not()
+            return not self._panel.why_not
         if action == "preflight":
-            return self._settings is not None
+            return not self._problems
         if action == "restore":
-            return self._focused is not None and self._draft[self._focused.path] is not None
+            return self._focused is not None and self.draft[self._focused.path] is not None
         return True
 
     def action_section(self, by: int) -> None:
@@ -333,36 +264,68 @@ class ConfigureScreen(Screen[Path | None]):
 
     def _put(self, path: fields.Path, value: object) -> None:
         """Give a field a value from outside of its widget."""
-        self._draft[path] = value
-        self._reload(self._draft)
+        self.draft[path] = value
+        self.take(self.draft)
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_preset(self) -> None:
         name = await self.app.push_screen_wait(PickPreset())
         if name is None:
             return
-        self._draft.apply(template.preset(name))
-        self._reload(self._draft)
+        self.draft.apply(template.preset(name))
+        self.take(self.draft)
         self.notify(f"Preset {name} is applied, not saved yet", markup=False)
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_coverage(self) -> None:
-        source = await self.app.push_screen_wait(PickCoverage(self._draft.folder))
-        if source is not None:
-            await self._show_section(1)
-            self._put(("coverage", "source"), source)
+        await self._show_section([section.name for section in self._sections].index("coverage"))
+        await self._pick("coverage.source")
 
+    @on(SettingRow.Asked)
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
-    async def action_save(self) -> None:
-        await self._save()
+    async def _asked(self, event: SettingRow.Asked) -> None:
+        await self._pick(event.field.key)
+
+    async def _pick(self, key: str) -> None:
+        """Have a field's value chosen from what there is."""
+        path = tuple(key.split("."))
+        held = self.draft[path]
+        picker, folder = self._picker(key), self.draft.folder
+        chosen = await self.app.push_screen_wait(picker)
+        if not chosen:
+            return
+        if key == "judge.models":
+            models = held if isinstance(held, list) else []
+            held = [model for model in models if model != chosen] if chosen in models else [*models, chosen]
+            self._put(path, held or None)
+        elif isinstance(picker, PickFile) and Path(chosen).is_relative_to(folder) and self.draft.file is not None:
+            self._put(path, str(Path(chosen).relative_to(folder)))
+        else:
+            self._put(path, chosen)
+
+    def _picker(self, key: str) -> ModalScreen[str | None]:
+        """The dialog for one of `PICKED`."""
+        folder, held = self.draft.folder, self.draft[tuple(key.split("."))]
+        named = [name for name in (held if isinstance(held, list) else [held]) if isinstance(name, str)]
+        match key:
+            case "coverage.source":
+                return PickCoverage(folder, self.draft.coverage())
+            case "service.model":
+                return PickModel("Service model", named)
+            case "judge.models":
+                return PickModel("Judge models: choosing adds one, or takes it out", named)
+            case "judge.prompts":
+                return PickFile("Prompts of your own", folder, (".toml",))
+        return PickFile("A JSON schema", folder, (".json",))
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_start(self) -> None:
-        if self._why_not():
+        self.validate()  # the coverage file may have changed
+        if self._panel.why_not:
             return
-        saved = await self._save() if self._draft.edits or self._draft.new else True
-        if saved and not self._why_not():
-            self.dismiss(self._draft.file)
+        saved = await self.save() if self.draft.edits or self.draft.new else True
+        if saved and not self._panel.why_not:
+            self.dismiss(self.draft.file)
 
     @on(Button.Pressed, "#start")
     def _start_pressed(self) -> None:
@@ -372,59 +335,11 @@ class ConfigureScreen(Screen[Path | None]):
     async def action_leave(self) -> None:
         if self.has_class("-narrow") and self.has_class("-checks"):
             self.action_checks()
-            return
-        if self._draft.edits:
-            answers = [("stay", "Stay"), ("save", "Save and leave"), ("leave", "Leave without saving")]
-            chosen = await self.app.push_screen_wait(Ask("Not saved", "The settings were changed.", answers))
-            if chosen not in ("save", "leave") or (chosen == "save" and not await self._save()):
-                return
-        self.dismiss(None)
-
-    async def _save(self) -> bool:
-        """Write the file, asking for its place or about another's changes; whether it is written."""
-        self.validate()
-        draft = self._draft
-        if self._problems:
-            self.notify(f"{len(self._problems)} to mend before these can be saved", severity="error", markup=False)
-            self.add_class("-checks")
-            self.query_one("#problems").focus()
-            return False
-        file = draft.file or await self.app.push_screen_wait(AskPath(draft.folder / "migration.toml"))
-        if file is None:
-            return False
-        try:
-            draft.save(file)
-        except ChangedOnDiskError as error:
-            return await self._settle(file, error.message)
-        except InputError as error:
-            self.notify(f"{error.message}\n{error.hint}".strip(), severity="error", markup=False)
-            return False
-        self._reload(Draft.open(file))
-        self.notify(f"Saved to {file}", markup=False)
-        return True
-
-    async def _settle(self, file: Path, message: str) -> bool:
-        """The file has changes of somebody else: put ours into it, or take it as it is."""
-        answers = [("stay", "Not now"), ("merge", "Put mine into it"), ("theirs", "Load it, drop mine")]
-        chosen = await self.app.push_screen_wait(Ask("Changed on disk", f"{message}.", answers))
-        if chosen not in ("merge", "theirs"):
-            return False
-        try:
-            self._reload(reopened(self._draft, file) if chosen == "merge" else Draft.open(file))
-        except InputError as error:
-            self.notify(error.message, severity="error", markup=False)
-            return False
-        return await self._save() if chosen == "merge" else False
-
-    def _reload(self, draft: Draft) -> None:
-        self._draft = draft
-        for row in self._form.rows:
-            row.hold(draft[row.field.path])
-        self.validate()
+        elif await self.may_leave():
+            self.dismiss(None)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
-            self._check = None
             said = f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}"
             self.notify(one_line(said, 200), severity="error", markup=False)
 

@@ -1,10 +1,10 @@
-"""What the Configuration screen asks for: a coverage file, a preset, a place to save to, a decision."""
+"""What the Configuration screen asks for: a preset, a place to save to, a decision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,78 +12,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Button, DirectoryTree, Input, OptionList, Static
+from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine import template
+from llamaduo_tui.paths import typed_path
 from llamaduo_tui.text import clean
-
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 _CANCEL: list[BindingType] = [
     Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing")
 ]
-
-
-class CoverageTree(DirectoryTree):
-    """Folders, and the files that coverage data comes in."""
-
-    ICON_NODE = "▸ "
-    ICON_NODE_EXPANDED = "▾ "
-    ICON_FILE = "  "
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("backspace", "parent_folder", "Folder above", id="coverage.parent", tooltip="To the folder above")
-    ]
-
-    def action_parent_folder(self) -> None:
-        """Show the folder above."""
-        self.path = Path(self.path).absolute().parent
-
-    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        return [
-            path
-            for path in paths
-            if not path.name.startswith(".") and (path.is_dir() or path.suffix.casefold() in SUFFIXES)
-        ]
-
-    def render_label(self, node: Any, base_style: Any, style: Any) -> Any:
-        label = super().render_label(node, base_style, style)
-        label.plain = clean(label.plain)
-        return label
-
-
-class PickCoverage(ModalScreen[str | None]):
-    """Choose the coverage data: a file from the tree, or any path or Hub id typed."""
-
-    CSS_PATH = "configure.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = _CANCEL
-    AUTO_FOCUS = "CoverageTree"
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog -tall") as box:
-            box.border_title = "Coverage data"
-            box.border_subtitle = "Enter chooses · Backspace: folder above · Tab: type a path · Esc"
-            yield Input(placeholder="a path, or a dataset id of the Hub such as org/name")
-            yield CoverageTree(self._folder)
-
-    @on(DirectoryTree.FileSelected)
-    def _chosen(self, event: DirectoryTree.FileSelected) -> None:
-        self.dismiss(str(event.path))
-
-    @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
-        source = event.value.strip()
-        folder = (self._folder / source).expanduser()
-        if folder.is_dir():
-            tree = self.query_one(CoverageTree)
-            tree.path = folder
-            tree.focus()
-        else:
-            self.dismiss(source or None)
 
 
 class PickPreset(ModalScreen[str | None]):
@@ -97,10 +35,16 @@ class PickPreset(ModalScreen[str | None]):
             box.border_title = "Presets for local models"
             box.border_subtitle = "Enter applies · Esc cancels"
             yield OptionList(*[Option(_preset(name), id=name) for name in template.presets()], markup=False)
+            with Horizontal(classes="answers"):
+                yield Button("Cancel", id="cancel", compact=True)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(event.option_id)
+
+    @on(Button.Pressed)
+    def _cancelled(self) -> None:
+        self.dismiss(None)
 
 
 class AskPath(ModalScreen[Path | None]):
@@ -118,11 +62,21 @@ class AskPath(ModalScreen[Path | None]):
             box.border_title = "Save as"
             box.border_subtitle = "Enter saves · Esc cancels"
             yield Input(str(self._proposed))
+            with Horizontal(classes="answers"):
+                yield Button("Save", id="save", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
 
     @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
-        name = event.value.strip()
-        self.dismiss(Path(name).expanduser().absolute() if name else None)
+    def _typed(self) -> None:
+        name = self.query_one(Input).value.strip()
+        self.dismiss(typed_path(name) if name else None)
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "save":
+            self._typed()
+        else:
+            self.dismiss(None)
 
 
 class Ask(ModalScreen[str | None]):

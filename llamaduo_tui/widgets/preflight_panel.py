@@ -1,25 +1,48 @@
-"""What a run would take, what would fail, and whether it may start."""
+"""The problems with the settings, what a run of them would take and what would fail, and whether it may start."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.cells import cell_len
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
+from textual.worker import Worker, WorkerState
 
+from engine.config import Migration
+from engine.errors import LlamaDuoError
 from llamaduo_tui import preflight, words
 from llamaduo_tui.draft import Problem
-from llamaduo_tui.preflight import Preflight
+from llamaduo_tui.preflight import Finding, Preflight
 from llamaduo_tui.text import one_line
 
 _ABOUT = (
     "Press F5: it loads your data, finds the model, and estimates money, time and memory. Nothing is started or paid."
 )
+Parts = list[Content | str | tuple[str, str]]
 
 
 class PreflightPanel(Vertical):
-    """The problems with the settings, the pre-flight's findings, and the button that starts the run."""
+    """Runs the pre-flight of the settings that it holds, and says what keeps them from being started."""
+
+    class Changed(Message):
+        """What keeps the run from being started may be something else now."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._settings: Migration | None = None
+        self._subject = ""
+        self._problems: list[Problem] = []
+        self._result: Preflight | None = None
+        self._check: Worker[None] | None = None
+        self._began = 0.0
 
     def compose(self) -> ComposeResult:
         problems = OptionList(id="problems", markup=False)
@@ -31,48 +54,107 @@ class PreflightPanel(Vertical):
         yield Static(id="why")
         yield Button("Start the run", id="start", disabled=True)
 
-    def list_problems(self, problems: list[Problem]) -> None:
-        """List what is wrong with the settings; a problem's place in the list is its option's index."""
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._tick)
+
+    def hold(self, settings: Migration | None, problems: list[Problem]) -> None:
+        """Take the settings as they are now, None where there are problems with them."""
+        self._settings, self._problems = settings, problems
+        self._subject = preflight.subject(settings) if settings is not None else ""
         listed = self.query_one("#problems", OptionList)
         listed.display = bool(problems)
+        self.set_class(bool(problems), "-problems")
         listed.border_title = f"Problems ({len(problems)})"
         chosen = listed.highlighted or 0
         listed.clear_options()
         listed.add_options(Option(Content(f"✗ {one_line(problem.message, 200)}")) for problem in problems)
         listed.highlighted = min(chosen, len(problems) - 1) if problems else None
+        self._show()
 
-    def show(self, result: Preflight | None, current: bool, seconds: float | None) -> None:
-        """Show a result, whether it is of the settings as they are now; `seconds` are those a check is at work."""
-        parts: list[Content | str | tuple[str, str]] = []
-        if seconds is not None:
-            parts.append((f"Checking … {words.stopwatch(seconds)}   F5 cancels", "$text-accent"))
-        elif result is None:
-            parts.append(_ABOUT)
+    @property
+    def why_not(self) -> str:
+        """What keeps the run from being started, "" for nothing."""
+        if self._settings is None:
+            return f"{len(self._problems)} to mend first"
+        if self._check is not None:
+            return "the pre-flight is at work"
+        if self._result is None or self._result.subject != self._subject:
+            return "run the pre-flight first (F5)"
+        return "" if self._result.passed else "the pre-flight found what would fail"
+
+    def toggle(self) -> None:
+        """Run the pre-flight, or cancel the one at work."""
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        elif self._settings is not None:
+            self._began = time.monotonic()
+            self._check = self._examine(self._settings)
+        self._show()
+
+    @work(group="configure.preflight", exclusive=True, exit_on_error=False)
+    async def _examine(self, settings: Migration) -> None:
+        try:
+            self._result = await preflight.examine(settings)
+        except LlamaDuoError as error:
+            self._result = Preflight(preflight.subject(settings), [Finding(error.message, error.hint)], [], None)
+        self._check = None
+        self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and self._settings is not None:
+            said = one_line(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}")
+            self._result, self._check = Preflight(self._subject, [Finding(said, "")], [], None), None
+            self._show()
+
+    def _tick(self) -> None:
+        if self._check is not None:
+            self._show()
+
+    def _show(self) -> None:
+        if self._check is not None:
+            parts: Parts = [
+                (f"Checking … {words.stopwatch(time.monotonic() - self._began)}   F5 cancels", "$text-accent")
+            ]
+        elif self._result is None:
+            parts = [_ABOUT]
         else:
-            parts += _told(result, current)
+            parts = _told(self._result, self._result.subject == self._subject)
         self.query_one("#findings", Static).update(Content.assemble(*parts))
-
-    def allow(self, why_not: str) -> None:
-        """Enable the start where nothing speaks against it, else say what does."""
-        button = self.query_one("#start", Button)
+        why_not, button = self.why_not, self.query_one("#start", Button)
         button.disabled = bool(why_not)
         button.variant = "default" if why_not else "success"
         said = Content.assemble(("Can't start yet: ", "$text-warning"), why_not) if why_not else Content("✓ Ready")
         self.query_one("#why", Static).update(said)
+        self.post_message(self.Changed())
 
 
-def _told(result: Preflight, current: bool) -> list[Content | str | tuple[str, str]]:
-    parts: list[Content | str | tuple[str, str]] = []
+def _told(result: Preflight, current: bool) -> Parts:
+    parts: Parts = []
     if not current:
-        parts.append(("! Of earlier settings: F5 looks again\n\n", "$text-warning"))
+        parts.append(("! Of earlier settings or data: F5 looks again\n\n", "$text-warning"))
     for finding in result.findings:
         parts += [("✗ ", "$text-error"), finding.error, "\n"]
         parts += [(f"→ {finding.hint}\n\n", "dim")] if finding.hint else ["\n"]
     if result.passed:
-        parts.append(("✓ Nothing would fail\n\n", "$text-success"))
-    for name, fact in preflight.facts(result.quote) if result.quote else []:
-        first, *more = fact.split("\n")
-        parts += [(f"{name:<8} ", "bold"), first, "\n", *[(f"{'':<8} {line}\n", "dim") for line in more]]
+        parts.append(("✓ Nothing would fail\n", "$text-success"))
+    for note in result.notes:
+        parts += [("! ", "$text-warning"), f"{note}\n"]
     if result.quote:
-        parts.append(("\nTimes are rough: measured here for a moment.", "dim"))
+        parts += _quoted(result.quote)
     return parts
+
+
+def _quoted(quote: dict[str, Any]) -> Iterator[Content | str | tuple[str, str]]:
+    """The facts, and a table of what each round takes."""
+    yield "\n"
+    for name, fact in preflight.facts(quote):
+        yield from ((f"{name:<8} ", "bold"), f"{fact}\n")
+    rows = [("", "CALLS", "TOKENS", "MONEY", "TIME"), *preflight.table(quote)]
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    yield "\n"
+    for row in rows:
+        name, *amounts = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        style = "dim" if row is rows[0] else "bold" if row is rows[-1] else ""
+        yield ("  ".join([row[0].ljust(len(name)), *amounts]) + "\n", style)
+    yield ("Times are rough: measured here for a moment.", "dim")

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
 from llamaduo_tui.fields import Path, Section
-from llamaduo_tui.widgets.setting_row import SettingRow
+from llamaduo_tui.widgets.setting_row import SettingRow, setting_row
 
 
 class SectionList(OptionList):
@@ -44,7 +44,7 @@ class SectionForm(VerticalScroll, inherit_bindings=False, can_focus=False):
             widgets.append(Static(title, classes="subtitle" if group.title else "title"))
             widgets.append(Static(Content(group.description), classes="about"))
             for field in group.fields:
-                widgets.append(SettingRow(field, value_of(field.path)))
+                widgets.append(setting_row(field, value_of(field.path)))
                 if field.key in after:
                     widgets.append(after[field.key])
         with self.app.batch_update():

@@ -11,8 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
-from textual.suggester import SuggestFromList
-from textual.widgets import Input, Select, Static
+from textual.widgets import Button, Input, Select, Static
 
 from llamaduo_tui import fields
 from llamaduo_tui.fields import Field
@@ -26,7 +25,8 @@ _EMPTY = {
     "service.budget_usd": "no cap",
     "loop.max_hours": "no limit",
 }
-_SUGGESTED = ("sandbox", "gpt-4o", "gpt-4o-mini", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro")
+PICKED = ("coverage.source", "service.model", "judge.models", "judge.prompts", "task.contract.json_schema")
+"""Fields whose value can be chosen from what there is: files, or models."""
 
 
 class Choice(Select[str], inherit_bindings=False):
@@ -47,6 +47,12 @@ class SettingRow(Horizontal):
         field: Field
         value: Any
 
+    @dataclass
+    class Asked(Message):
+        """The user wants to choose the field's value from what there is."""
+
+        field: Field
+
     def __init__(self, field: Field, value: Any) -> None:
         super().__init__(id="row-" + "-".join(field.path))
         self.field = field
@@ -56,7 +62,12 @@ class SettingRow(Horizontal):
         yield Static(classes="mark")
         yield Static(Content(self.field.label + (" *" if self.field.required else "")), classes="name")
         yield self._choice() if self.field.choices else self._input()
+        yield from self._beside()
         yield Static(classes="wrong")
+
+    def _beside(self) -> ComposeResult:
+        """What stands right of the field."""
+        yield from ()
 
     def hold(self, value: Any) -> None:
         """Show another value, as after a preset or a restored default."""
@@ -94,13 +105,11 @@ class SettingRow(Horizontal):
 
     def _input(self) -> Input:
         kind = {"whole": "integer", "number": "number"}.get(self.field.kind, "text")
-        models = self.field.key in ("service.model", "judge.models")
         return Input(
             self._shown(),
             placeholder=self._placeholder(),
             type=kind,  # type: ignore[arg-type]
             validate_on=[],
-            suggester=SuggestFromList(_SUGGESTED) if models else None,
             select_on_focus=False,
             compact=True,
         )
@@ -125,3 +134,26 @@ class SettingRow(Horizontal):
             return "required"
         default = fields.text_of(self.field.default) or _EMPTY.get(self.field.key, "not set")
         return f"{default} (default)" if default != "not set" else default
+
+
+class PickedRow(SettingRow):
+    """A setting whose value can be typed, or chosen from what there is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f4", "pick", "Choose", id="setting.pick", tooltip="Choose from what there is")
+    ]
+
+    def _beside(self) -> ComposeResult:
+        pick = Button("…", compact=True, classes="pick", tooltip="Choose from what there is (F4)")
+        pick.can_focus = False  # by keyboard it is F4, and not one more stop on the way through the form
+        yield pick
+
+    @on(Button.Pressed)
+    def action_pick(self) -> None:
+        """Have the value chosen."""
+        self.post_message(self.Asked(self.field))
+
+
+def setting_row(field: Field, value: Any) -> SettingRow:
+    """The row for a field."""
+    return (PickedRow if field.key in PICKED else SettingRow)(field, value)

@@ -1,0 +1,142 @@
+"""Choosing a service or judge model: what litellm lists, with prices, and with the variable for the key."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.cells import set_cell_size
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine.config import SANDBOX_MODEL
+from engine.service import catalog
+from engine.service.catalog import Listed
+from llamaduo_tui.service_keys import service_key
+from llamaduo_tui.text import one_line
+from llamaduo_tui.widgets.key_states import told
+
+SHOWN = 200
+"""Models that are listed at once: to find the others, type some letters of their names."""
+
+FIRST = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-4.1",
+    "claude-sonnet-4-5",
+    "gemini/gemini-2.5-pro",
+    "gemini/gemini-2.5-flash",
+    "mistral/mistral-large-latest",
+)
+"""Models that stand first, where litellm knows them; then come those of the same providers."""
+
+NAME = 40
+"""Columns of a name; a longer one is cut."""
+
+
+class PickModel(ModalScreen[str | None]):
+    """Choose a model by name, from the list or any other that is typed."""
+
+    CSS_PATH = "configure.tcss"
+    AUTO_FOCUS = "Input"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing"),
+        Binding("down", "move(1)", "Down", show=False, id="models.down", tooltip="To the model below"),
+        Binding("up", "move(-1)", "Up", show=False, id="models.up", tooltip="To the model above"),
+    ]
+
+    def __init__(self, title: str, chosen: list[str]) -> None:
+        super().__init__()
+        self._title = title
+        self._chosen = chosen
+
+    def compose(self) -> ComposeResult:
+        self._models = _ordered(catalog.listed())
+        with Vertical(classes="dialog -tall") as box:
+            box.border_title = self._title
+            box.border_subtitle = "Enter chooses · USD per million tokens, in and out"
+            yield Input(placeholder="letters of a model's name, or any name that litellm takes", compact=True)
+            yield OptionList(markup=False)
+            yield Static(id="key")
+            with Horizontal(classes="answers"):
+                yield Button("Choose", id="choose", variant="primary", compact=True)
+                yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        self._list("")
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self._list(event.value.strip())
+
+    def _list(self, typed: str) -> None:
+        """The models with all of these letters; what is typed comes first, for no list has every model."""
+        wanted = typed.casefold().split()
+        found = [model for model in self._models if all(part in model.name.casefold() for part in wanted)]
+        other = bool(typed) and all(model.name != typed for model in found)
+        options = [Option(Content(f"  {one_line(typed, 60)}  (as typed)"), typed)] if other else []
+        options += [Option(self._line(model), model.name) for model in found[:SHOWN]]
+        if len(found) > SHOWN:
+            more = f"  {len(found) - SHOWN:,} more: type some letters"
+            options.append(Option(Content.styled(more, "dim"), disabled=True))
+        listed = self.query_one(OptionList)
+        listed.clear_options()
+        listed.add_options(options)
+        here = next((place for place, option in enumerate(options) if option.id in self._chosen), None)
+        first = int(other and bool(found))
+        listed.highlighted = here if here is not None and not typed else first if options else None
+
+    def _line(self, model: Listed) -> Content:
+        mark = "● " if model.name in self._chosen else "  "
+        price = "free" if model.name == SANDBOX_MODEL else f"{_usd(model.input_price)} / {_usd(model.output_price)}"
+        context = "" if model.context is None else f"{model.context / 1000:,.0f}k"
+        return Content.assemble(
+            f"{mark}{set_cell_size(one_line(model.name, 100), NAME)} ", (f"{price:>15} {context:>7}", "$text-muted")
+        )
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        self.query_one("#key", Static).update(told(service_key(event.option_id or "", None)))
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option_id)
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        self._choose()
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "cancel":
+            self.dismiss(None)
+        else:
+            self._choose()
+
+    def _choose(self) -> None:
+        option = self.query_one(OptionList).highlighted_option
+        if option is not None:
+            self.dismiss(option.id)
+
+    def action_move(self, by: int) -> None:
+        listed = self.query_one(OptionList)
+        listed.action_cursor_down() if by > 0 else listed.action_cursor_up()
+
+
+def _ordered(models: list[Listed]) -> list[Listed]:
+    """The sandbox and the well-known ones first."""
+    providers = {model.provider for model in models if model.name in FIRST}
+
+    def place(model: Listed) -> tuple[int, bool]:
+        return FIRST.index(model.name) if model.name in FIRST else len(FIRST), model.provider not in providers
+
+    return [Listed(SANDBOX_MODEL, "", 0.0, 0.0, None), *sorted(models, key=place)]
+
+
+def _usd(price: float) -> str:
+    return f"{price:,.2f}" if price >= 0.01 or price == 0 else f"{price:.2g}"
