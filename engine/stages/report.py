@@ -118,6 +118,8 @@ def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Endin
         if end.state == "reached"
         else f"Keep the service for now; the best candidate is {model}, {best}."
     )
+    warning = decision.reviews.warning if decision.reviews else ""
+    careful = f" **Careful**: {warning}, and all scores here are the judge's." if warning else ""
     sandbox = (
         "\n\n**The service was the sandbox**, an offline stand-in and not a real LLM: this shows that the loop works, "
         "not how good a model is."
@@ -125,7 +127,7 @@ def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Endin
         else ""
     )
     return (
-        f"{end.reason} {advice}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
+        f"{end.reason} {advice}{careful}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
         f"{interval(sealed.precision)} and similarity {interval(sealed.similarity)} of 100, judged by "
         f"{', '.join(inline(name) for name in settings.judge_models)} against the recorded responses. In brackets: the "
         f"bounds of what it gets on prompts like these, each {settings.target.confidence:.0%} sure.{sandbox}"

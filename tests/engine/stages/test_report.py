@@ -7,6 +7,7 @@ import pytest
 
 from engine import jsonl
 from engine.config import Migration
+from engine.reviews import Reviews
 from engine.rows import Response, Verdict
 from engine.run import Manifest, Run, finish, manifest
 from engine.service.client import Usage
@@ -61,13 +62,14 @@ def write(
     verdicts: list[Verdict],
     groups: tuple[tuple[GroupScore, ...], ...] = ((), ()),
     without: Collection[str] = (),
+    decision: Decision = REACHED,
     **tables: Any,
 ) -> str:
     run = Run(folder / "demo")
     jsonl.write(run.final / "infer" / "responses.jsonl", (row.to_row() for row in responses))
     jsonl.write(run.final / "judge" / "verdicts.jsonl", (row.to_row() for row in verdicts))
     jsonl.write_json(run.decision_file(0), Decision(0, "continue", "Short.", BAD, 0, None, groups=groups[0]).to_row())
-    jsonl.write_json(run.decision_file(1), replace(REACHED, groups=groups[1]).to_row())
+    jsonl.write_json(run.decision_file(1), replace(decision, groups=groups[1]).to_row())
     counts = {"pairs": 120, "dev_loss": 0.51234}
     trained = Manifest(
         stage="finetune", inputs={}, settings="", seed=1, counts=counts, seconds=125, peak_memory_bytes=2**31
@@ -76,7 +78,7 @@ def write(
     found = settings(**tables)
     sealed = replace(GOOD, by_prompt=tuple(by_prompt([row for row in verdicts if row.id not in without])))
     usage = Usage(calls=1234, cached_calls=5, prompt_tokens=1_000_000, completion_tokens=2_000, cost_usd=3.456)
-    report.write(run, found, usage, REACHED, sealed, ending(found, REACHED, sealed))
+    report.write(run, found, usage, decision, sealed, ending(found, decision, sealed))
     done = manifest(run.final)
     assert done is not None and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
     assert set(done.inputs) == {"round-00/decision.json", "round-01/decision.json", "final/judge/verdicts.jsonl"}
@@ -122,6 +124,16 @@ def test_prompts_that_left_the_scores_are_no_examples(tmp_path: Path) -> None:
     text = write(tmp_path, responses, [judged("a", 50), judged("b", 50)], without={"a"})
 
     assert "prompt b" in text and "prompt a" not in text
+
+
+def test_a_judge_that_people_disagree_with_is_told_beside_the_verdict(tmp_path: Path) -> None:
+    doubted = Reviews(20, 3, 20, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20)", 5, None, None)
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], decision=replace(REACHED, reviews=doubted))
+
+    told = text.splitlines()[2]
+    assert told.endswith(
+        "**Careful**: judge and reviewers agree too little (kappa 0.20), and all scores here are the judge's."
+    )
 
 
 def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
