@@ -194,6 +194,8 @@ def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, ye
 def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
     from llamaduo_tui import launch
 
+    if _is_terminal():
+        click.echo(f"{run.name} is starting, which takes some seconds …", err=True)
     try:
         pid = launch.start(run, yes)
     except KeyboardInterrupt:

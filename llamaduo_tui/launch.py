@@ -54,7 +54,8 @@ def _copied(name: str, copy: Path) -> str:
 def start(run: Run, yes: bool) -> int:
     """Start a run's worker in a session of its own and wait for its first event; gives its pid.
 
-    Raises LlamaDuoError with the worker's last words where X"""
+    Raises LlamaDuoError with the worker's last words where it ends before that.
+    """
     reader = EventReader(run.events_file)
     reader.read_new()
     with run.log_file.open("ab") as log:

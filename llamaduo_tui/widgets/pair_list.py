@@ -43,6 +43,20 @@ def where(item: Item) -> str:
 class PairList(RowList[Item]):
     """Pairs by what becomes of them, as a sign, a word and a colour."""
 
+    HELP = """
+## Pairs
+
+What the small model learns from. The coverage rows: **train** is learned, **dev** steers the rounds, and of the sealed
+test only the number is told. Then each round's pairs, as the service wrote them:
+
+- **+ new** is trained on · **− refused** by the filters, with the reason and beside its twin
+- **✓ you keep** · **✗ you refuse**: your word counts for trainings that have not begun yet
+- **! leak** repeats a dev or test prompt, and is never trained on
+
+`n` refuses a pair and `y` keeps one, `N` and `Y` do so for all that the list shows: narrow it down first with `g`, `t`,
+`i` or `/`.
+"""
+
     mixed: var[bool] = var(False)
     """Whether its rows are from more than one round, so that each tells its own."""
 

@@ -11,7 +11,7 @@ import pytest
 import story
 from frozen import app, make, until
 from textual.geometry import Region
-from textual.widgets import Input, Log, Markdown
+from textual.widgets import Input, Log
 
 from engine import commands, jsonl
 from engine.events import Event, RoundScored, TrainMetrics, to_row
@@ -21,7 +21,6 @@ from llamaduo_tui import control, machine
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Gpu, Machine
 from llamaduo_tui.screens.confirm import ConfirmScreen
-from llamaduo_tui.screens.report import ReportScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.watch import TAIL_BYTES, WRAP, Line, Tail, Watch
 from llamaduo_tui.widgets import log_view
@@ -325,52 +324,6 @@ async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_an
         assert (tmp_path / "done-events-2.txt").read_text() == "just this\n"
 
 
-async def test_the_report_of_a_finished_run_is_read_in_the_app(root: Path) -> None:
-    run = make(root, "done", "reached", frozen.REACHED)
-    run.report_file.parent.mkdir(exist_ok=True)
-    run.report_file.write_text("# done: target reached\n\n\x1b]52;c;aGk=\x07 stays text.\n")
-    shown = app(root, run)
-    async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: replayed(shown))
-        await pilot.press("r")
-        await until(pilot, lambda: isinstance(shown.screen, ReportScreen))
-        await until(pilot, lambda: len(shown.screen.query("MarkdownParagraph")) == 1)
-        said = str(shown.screen.query_one(Markdown).source)
-        assert "␛]52;c;aGk=␇ stays text" in said
-        assert "\x1b" not in said
-        await pilot.press("escape")
-        assert isinstance(shown.screen, RunScreen)
-
-
-async def test_a_run_at_work_has_no_report(root: Path) -> None:
-    shown = app(root, make(root, "busy", "running", frozen.TRAINING))
-    async with shown.run_test() as pilot:
-        await until(pilot, lambda: replayed(shown))
-        assert "run.report" not in {active.binding.id for active in shown.screen.active_bindings.values()}
-
-
-async def test_how_it_ended_fits_a_small_terminal(root: Path) -> None:
-    shown = app(root, make(root, "done", "reached", frozen.REACHED))
-    async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: replayed(shown))
-        await until(
-            pilot, lambda: "sealed" in str(screen(shown).query_one(Timeline).content) or shown.screen.view.ended
-        )
-        assert screen(shown).max_scroll_y == 0
-        assert screen(shown).query_one("#rounds").max_scroll_y == 0
-        assert screen(shown).query_one(Log).size.height >= 4
-
-
-async def test_help_tells_of_what_asks_and_then_of_what_has_the_focus(root: Path) -> None:
-    shown = app(root, make(root, "short", "waiting", frozen.WAITING))
-    async with shown.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: screen(shown).asking is not None)
-        await pilot.press("question_mark")
-        await until(pilot, lambda: bool(shown.screen.query("#widget-help")))
-        await until(pilot, lambda: "## Decision" in shown.screen.query_one("#widget-help", Markdown).source)
-        assert "## Log" in shown.screen.query_one("#widget-help", Markdown).source
-
-
 async def test_a_key_goes_to_the_number_of_pairs(root: Path) -> None:
     run = make(root, "short", "waiting", frozen.WAITING)
     shown = app(root, run)
@@ -408,20 +361,6 @@ async def test_a_training_is_drawn_from_its_first_loss(
         )
         await pilot.pause()
         assert shown.is_running
-
-
-async def test_the_palette_does_what_the_keys_do_now(root: Path) -> None:
-    run = make(root, "short", "waiting", frozen.WAITING)
-    shown = app(root, run)
-    async with shown.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: isinstance(shown.screen, RunScreen) and screen(shown).asking is not None)
-        found = {command.title: command for command in shown.get_system_commands(screen(shown))}
-        assert {"Approve", "Finish", "Review", "Stop", "Search", "Demo", "Theme"} <= found.keys()
-        assert not {"Resume", "Go on", "Report"} & found.keys()
-        assert found["Finish"].help == "f: End with the best round"
-        await found["Finish"].callback()
-        await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
 
 
 async def test_the_newest_of_many_rounds_is_in_sight_and_the_others_are_scrolled_to(root: Path) -> None:
