@@ -59,7 +59,10 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """status.json: what a reader needs without reading the events; a run that waits does so for approval or budget."""
+    """status.json: what a reader needs without reading the events; a run that waits does so for approval or budget.
+
+    `silent_since`, in seconds since the epoch, is when a service that does not answer had its first fault.
+    """
 
     state: str = "new"
     process: Process | None = None
@@ -73,6 +76,7 @@ class Status:
     tokens: int = 0
     cost_usd: float = 0.0
     worked_s: float = 0.0
+    silent_since: float | None = None
 
     @property
     def working(self) -> bool:

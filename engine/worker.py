@@ -79,7 +79,8 @@ class Worker:
         before = run.status()
         self._cached_before = before.cached_calls
         self._shown, self._started = time.monotonic(), time.time()
-        self._status = replace(before, state="running", waits_for="", process=Process.of(os.getpid()), child=None)
+        mine = Process.of(os.getpid())
+        self._status = replace(before, state="running", waits_for="", process=mine, child=None, silent_since=None)
         self._usage_told = 0.0
         self._waits_for = ""
         self._budget_usd = self.settings.service.budget_usd
@@ -253,7 +254,8 @@ class Worker:
         )
 
     def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
-        if not at_once and time.monotonic() - self._usage_told < 1.0:
+        turned = usage.silent_since != self._status.silent_since
+        if not at_once and not turned and time.monotonic() - self._usage_told < 1.0:
             return
         self._usage_told = time.monotonic()
         cached = self.usage.cached_calls
@@ -269,7 +271,12 @@ class Worker:
         )
         tokens = usage.prompt_tokens + usage.completion_tokens
         self._status = replace(
-            self._status, calls=usage.calls, cached_calls=cached, tokens=tokens, cost_usd=round(usage.cost_usd, 6)
+            self._status,
+            calls=usage.calls,
+            cached_calls=cached,
+            tokens=tokens,
+            cost_usd=round(usage.cost_usd, 6),
+            silent_since=usage.silent_since,
         )
 
     def _end(self, ending: RunFinished) -> int:

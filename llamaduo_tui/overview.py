@@ -48,6 +48,7 @@ def row(run: Run) -> dict[str, Any]:
         "cached_calls": status.cached_calls,
         "tokens": status.tokens,
         "cost_usd": status.cost_usd,
+        "silent_since": status.silent_since if status.working else None,
         "pid": status.process.pid if status.process else None,
         "heartbeat": status.heartbeat or None,
         "folder": str(run.folder),
@@ -78,6 +79,9 @@ def details(status: dict[str, Any]) -> list[str]:
     calls, cached = status["calls"], status["cached_calls"]
     cost = words.money(status["cost_usd"])
     lines.append(f"  service: {calls:,} calls, {cached:,} cached, {status['tokens']:,} tokens, {cost}")
+    if status["silent_since"] is not None:
+        since = time.strftime("%H:%M:%S", time.localtime(status["silent_since"]))
+        lines.append(f"  the service has not answered since {since}: the run waits for it, its log says more")
     lines.append(f"  pid {status['pid'] or '-'}, folder {status['folder']}")
     lines += [f"  report: {status['report']}"] if status["report"] else []
     waits = {

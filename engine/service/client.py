@@ -57,7 +57,7 @@ class RefusedError(Exception):
 
 @dataclass(slots=True)
 class Usage:
-    """Totals of the run so far."""
+    """Totals of the run so far, and since when the service has only had faults, in seconds since the epoch."""
 
     calls: int = 0
     cached_calls: int = 0
@@ -65,6 +65,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    silent_since: float | None = None
 
 
 class Client:
@@ -247,6 +248,7 @@ class Client:
         return 0.0, 0
 
     def _book(self, reply: Reply) -> None:
+        self.usage.silent_since = None
         self.usage.calls += 1
         self.usage.prompt_tokens += reply.prompt_tokens
         self.usage.completion_tokens += reply.completion_tokens
@@ -325,6 +327,7 @@ class Client:
         if not passes(error):
             await self._end(self._trouble.unusable(error, model))
         self.usage.failed_calls += 1
+        self.usage.silent_since = self.usage.silent_since or time.time()
         self._on_change(self.usage)
         self._trouble.tell(error, model)
         told = pause(error)

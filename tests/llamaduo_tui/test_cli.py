@@ -110,6 +110,17 @@ def test_status_for_scripts(make_run: MakeRun) -> None:
     assert json.loads(call("runs", "--json").stdout) == [status]
 
 
+def test_a_service_that_does_not_answer_is_shown(make_run: MakeRun) -> None:
+    run = make_run()
+    silent = Status(state="running", process=Process.of(1), heartbeat=time.time(), silent_since=1_000_000_000.0)
+    run.write_status(silent)
+    at = time.strftime("%H:%M:%S", time.localtime(1_000_000_000))
+    assert f"the service has not answered since {at}: the run waits for it" in call("status", "demo").stdout
+    assert json.loads(call("status", "demo", "--json").stdout)["silent_since"] == 1_000_000_000
+    run.write_status(replace(silent, state="failed"))
+    assert "has not answered" not in call("status", "demo").stdout
+
+
 def used_up(cap: str = "usd", least: float = 6.504) -> BudgetUsedUp:
     reason = "$4.90 of $5.00 are spent, and the next call may cost $1.6040"
     return BudgetUsedUp(reason=reason, hint="raise it", cap=cap, used=4.9, least=least)

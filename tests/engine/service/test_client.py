@@ -501,7 +501,14 @@ async def test_an_outage_is_waited_for_and_shown(tmp_path: Path, slept: list[flo
     async with serving(handler) as server:
         client = client_of(server, tmp_path, on_trouble=troubles.append, input_price=1, output_price=1)
         await ask(client, "before")
-        replies = await asyncio.gather(*(ask(client, f"during {n}") for n in range(3)))
+        assert client.usage.silent_since is None
+        calls = [asyncio.create_task(ask(client, f"during {n}")) for n in range(3)]
+        await until(lambda: client.usage.silent_since is not None)
+        since = client.usage.silent_since
+        await until(lambda: sum(slept) > 300)
+        assert since == client.usage.silent_since
+        replies = await asyncio.gather(*calls)
+        assert client.usage.silent_since is None
 
     assert [reply.text for reply in replies] == ["hi"] * 3
     assert 4 <= len(troubles) <= 21
