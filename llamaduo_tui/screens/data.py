@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import on, work
@@ -15,33 +12,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.reactive import var
 from textual.screen import Screen
 from textual.widgets import Input, Static
-from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine import commands
-from engine.commands import Choice, Choices
-from engine.errors import LlamaDuoError
 from engine.run import Run
 from llamaduo_tui import messages
-from llamaduo_tui.pairs import (
-    Item,
-    Pairs,
-    Part,
-    Round,
-    Source,
-    Tally,
-    Wanted,
-    arrange,
-    belongs,
-    can_turn,
-    search,
-    standing,
-    tally,
-)
-from llamaduo_tui.screens.deciding import DecidingScreen, answering
+from llamaduo_tui.pairs import belongs, can_turn, standing
+from llamaduo_tui.screens.deciding import answering
+from llamaduo_tui.screens.reading import Arranged, Chosen, Found, Looked, Read, ReadingScreen
 from llamaduo_tui.text import clean, one_line
 from llamaduo_tui.watch import News
 from llamaduo_tui.widgets.answer import SHOWN_CHARS
@@ -52,51 +31,8 @@ from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
 
-LOOK_S = 0.5
 
-
-@dataclass
-class Looked(Message):
-    """What a look at the run's folder found; None where nothing is new."""
-
-    choices: Choices | None
-    sources: list[Source]
-    sealed: int | None
-
-
-@dataclass
-class Read(Message):
-    """A file of pairs was read, or its beginning."""
-
-    part: Part
-
-
-@dataclass
-class Found(Message):
-    """Where a search found its text."""
-
-    text: str
-    round: Round
-    found: frozenset[tuple[Path, int]]
-
-
-@dataclass
-class Arranged(Message):
-    """The list for what is wanted."""
-
-    wanted: Wanted
-    items: list[Item]
-    tally: Tally
-
-
-@dataclass
-class Chosen(Message):
-    """A person's choices are written."""
-
-    choices: Choices
-
-
-class DataScreen(DecidingScreen):
+class DataScreen(ReadingScreen):
     """A run's pairs by what becomes of them, and the chosen one with its twin."""
 
     CSS_PATH = "data.tcss"
@@ -132,12 +68,6 @@ class DataScreen(DecidingScreen):
     def __init__(self, run: Run, news: News | None) -> None:
         super().__init__(run)
         self._first_news = news
-        self.pairs = Pairs(run)
-        self.choices: Choices = {}
-        self.sources: list[Source] = []
-        self.sealed: int | None = None
-        self._parts: dict[Source, Part] = {}
-        self._left = threading.Event()
 
     def compose(self) -> ComposeResult:
         yield Static(id="data-title", markup=False)
@@ -158,7 +88,7 @@ class DataScreen(DecidingScreen):
     def _begin(self) -> None:
         if self._first_news is not None:
             self.take(self._first_news)
-        self._look()
+        self.read_pairs()
 
     def take(self, news: News) -> None:
         before = self.open, self.view.look
@@ -166,9 +96,6 @@ class DataScreen(DecidingScreen):
         if (self.open, self.view.look) != before:
             self._redraw()
             self._title()
-
-    def on_unmount(self) -> None:
-        self._left.set()
 
     def on_resize(self) -> None:
         for comparison in self.query(Comparison):
@@ -183,62 +110,6 @@ class DataScreen(DecidingScreen):
     @property
     def _tools(self) -> PairTools:
         return self.query_one(PairTools)
-
-    @property
-    def parts(self) -> list[Part]:
-        """What is read so far, in the order of the sources."""
-        return [self._parts[source] for source in self.sources if source in self._parts]
-
-    # -- reading, in threads ------------------------------------------------------------------------------------
-
-    @work(thread=True, group="data-look", exit_on_error=False)
-    def _look(self) -> None:
-        while not self._left.is_set():
-            try:
-                choices = self.pairs.choices()
-                self.post_message(Looked(choices, self.pairs.sources(), self.pairs.sealed()))
-                for part in self.pairs.look():
-                    self.post_message(Read(part))
-                    if self._left.is_set():
-                        return
-            except (LlamaDuoError, OSError, ValueError, TypeError, KeyError) as error:
-                self.post_message(messages.ReadFailed(str(error)))
-            self._left.wait(LOOK_S)
-
-    # Without a description, Textual makes one of the arguments: a line of all the pairs.
-    @work(thread=True, group="data-arrange", exclusive=True, exit_on_error=False, description="arrange")
-    def _arrange(self, parts: Sequence[Part], wanted: Wanted, choices: Choices, look: int | None) -> None:
-        items = arrange(parts, wanted, choices)
-        counts = tally(parts, look, choices) if look is not None else Tally()
-        if not get_current_worker().is_cancelled:
-            self.post_message(Arranged(wanted, items, counts))
-
-    @work(thread=True, group="data-search", exclusive=True, exit_on_error=False)
-    def _search(self, sources: list[Source], round_: Round, text: str) -> None:
-        worker = get_current_worker()
-        found = search(sources, text, lambda: worker.is_cancelled)
-        if not worker.is_cancelled:
-            self.post_message(Found(text, round_, found))
-
-    @work(thread=True, group="data-choose", exit_on_error=False, description="choose")
-    def _send(self, items: Sequence[Item], keep: bool) -> None:
-        rounds: dict[int, list[str]] = {}
-        for item in items:
-            if item.source.round is not None:
-                rounds.setdefault(item.source.round, []).append(item.id)
-        for round_, ids in rounds.items():
-            commands.send(self.run.commands_file, Choice(round=round_, pairs=ids, keep=keep))
-        self.post_message(Chosen(commands.choices(self.run.commands_file)))
-
-    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self._failed(PairView.Failed(event.worker.error))
-
-    @on(PairView.Failed)
-    def _failed(self, message: PairView.Failed) -> None:
-        error = message.error
-        title, said = (error.message, error.hint) if isinstance(error, LlamaDuoError) else ("That failed", str(error))
-        self.notify(one_line(said), title=one_line(title), severity="error", markup=False)
 
     # -- showing what was read ----------------------------------------------------------------------------------
 
@@ -259,7 +130,7 @@ class DataScreen(DecidingScreen):
 
     def on_read(self, message: Read) -> None:
         if self.query(PairList):
-            self._parts[message.part.source] = message.part
+            self.parts_read[message.part.source] = message.part
             self._tools.offer(self.sources, self.parts)
             self._wants()
 
@@ -276,8 +147,8 @@ class DataScreen(DecidingScreen):
         if message.wanted != self._tools.wanted:
             return
         listing, box = self.query_one(PairList), self.query_one("#data-list")
-        reading = any(source not in self._parts for source in self.sources)
-        nothing = "No pair is left by this filter and search." if self._parts else "No data yet: it appears here."
+        reading = any(source not in self.parts_read for source in self.sources)
+        nothing = "No pair is left by this filter and search." if self.parts_read else "No data yet: it appears here."
         self.query_one("#data-empty", Static).update(Content(nothing))
         empty = not message.items and not reading
         back = box.has_class("-empty") and not empty and not isinstance(self.focused, Input)
@@ -307,14 +178,14 @@ class DataScreen(DecidingScreen):
         self._list()
 
     def _list(self) -> None:
-        self._arrange(self.parts, self._tools.wanted, self.choices, self.view.look.round if self.view.look else None)
+        self.list_pairs(self.parts, self._tools.wanted, self.choices, self.view.look.round if self.view.look else None)
 
     @on(PairTools.Searched)
     def _look_for(self, message: PairTools.Searched) -> None:
         self.workers.cancel_group(self, "data-search")
         wanted = self._tools.wanted
         if message.text:
-            self._search(
+            self.search_pairs(
                 [source for source in self.sources if belongs(source, wanted.round)], wanted.round, message.text
             )
         else:
@@ -384,7 +255,7 @@ class DataScreen(DecidingScreen):
     def action_turn(self, keep: bool) -> None:
         item = self.query_one(PairList).chosen
         if item is not None:
-            self._send([item], keep)
+            self.choose_pairs([item], keep)
 
     @work(group="data-all", exclusive=True)
     async def action_turn_all(self, keep: bool) -> None:
@@ -402,7 +273,7 @@ class DataScreen(DecidingScreen):
         said = f"All in this list that can be: they will {does} from the next training. You can take it back."
         asked: Screen[bool] = ConfirmScreen(f"{verb.capitalize()} {pairs}?", said, f"{verb.capitalize()} them")
         if await self.app.push_screen_wait(asked):
-            self._send(turning, keep)
+            self.choose_pairs(turning, keep)
 
     def action_view(self) -> None:
         self.query_one(PairView).next_view()
