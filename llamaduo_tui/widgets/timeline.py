@@ -17,7 +17,7 @@ _BAR = 12
 BRIEF_ROUNDS = 3
 SHORT_LINES = 9
 BRIEF_LINES = 4
-"""Lines that it takes of a terminal with few of them, while it works and when there is something to read."""
+"""Lines that it takes of a terminal with few of them, while it works and after its end; beside a card only scores."""
 
 _EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
@@ -62,9 +62,9 @@ class Timeline(Steady):
         width = self.content_size.width
         if width:
             scored, begun = scores(view, target, width), timeline(view, now, alive)
-            if self.screen.has_class("-short"):  # what is newest, beside a card or how it ended
+            if self.screen.has_class("-short"):  # what is newest
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
-                room = BRIEF_LINES if self.screen.has_class("-asks") or view.ended else SHORT_LINES
+                room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.ended else SHORT_LINES
                 lines = [*begun[max(0, len(begun) - max(0, room - len(scored))) :], *scored]
             else:
                 lines = [*begun, *([Content()] if scored else []), *scored]
