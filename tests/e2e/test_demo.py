@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import jsonl
+from engine.config import Coverage
+from engine.coverage.load import load
 from engine.run import Run, manifest
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
@@ -57,6 +59,19 @@ def test_no_stage_used_four_gigabytes(demo: tuple[Run, subprocess.CompletedProce
     peaks = [stage.peak_memory_bytes for stage in complete if stage and stage.peak_memory_bytes]
     assert len(peaks) >= 5
     assert max(peaks) < 4 * 2**30
+
+
+def test_its_rows_are_exported_whole(demo: tuple[Run, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    run, _ = demo
+    command = [PROGRAM, "--runs-dir", str(run.folder.parent), "export", "demo", "--to", str(tmp_path / "rows")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert len(told.splitlines()) == len(list((tmp_path / "rows").rglob("*.jsonl"))) >= 14
+    loaded = [load(Coverage(source=str(path))) for path in (tmp_path / "rows" / "coverage").iterdir()]
+    assert sum(len(split.pairs) for split in loaded) == 160
+    for judged in run.folder.glob("round-*/judge/verdicts.jsonl"):
+        exported = tmp_path / "rows" / "evaluations" / f"{judged.parts[-3]}.jsonl"
+        scores = [row["precision"] for row in jsonl.read(judged)]
+        assert [row["precision_scores"] for row in jsonl.read(exported)] == scores
 
 
 def test_status_for_scripts(demo: tuple[Run, subprocess.CompletedProcess[str]]) -> None:
