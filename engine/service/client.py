@@ -34,7 +34,16 @@ from engine.service.faults import (
 from engine.service.headers import used_up
 from engine.service.ledger import Flight, Ledger, Reply, request_key
 from engine.service.limiter import Limiter
-from engine.service.models import PRICES_HINT, endpoint, exceptions, litellm, litellm_name, price, supports_schema
+from engine.service.models import (
+    PRICES_HINT,
+    endpoint,
+    exceptions,
+    litellm,
+    litellm_name,
+    most_output,
+    price,
+    supports_schema,
+)
 from engine.service.schemas import Schema, response_format
 from engine.service.tokens import Expectation, most_cost
 
@@ -139,7 +148,7 @@ class Client:
         It keeps to `schema` where the model is known to be able to. Raises RefusedError for this request alone,
         ServiceError where the service cannot be used.
         """
-        params: dict[str, Any] = {"max_tokens": max_tokens}
+        params: dict[str, Any] = {"max_tokens": min(max_tokens, most_output(model) or max_tokens)}
         if temperature is not None:
             params["temperature"] = temperature
         if tools:

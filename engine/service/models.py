@@ -25,6 +25,7 @@ __all__ = [
     "litellm",
     "litellm_name",
     "missing_keys",
+    "most_output",
     "price",
     "request_params",
     "supports_schema",
@@ -64,6 +65,16 @@ def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> 
 def supports_schema(model: str) -> bool:
     """Whether litellm knows that the model keeps to a JSON schema."""
     return bool(litellm.supports_response_schema(model=litellm_name(model)))
+
+
+@functools.cache
+def most_output(model: str) -> int | None:
+    """The tokens that the model can write at once, where litellm knows it: it refuses a request for more."""
+    try:
+        most: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
+    except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
+        return None
+    return most
 
 
 def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float, float] | None:

@@ -36,6 +36,23 @@ async def test_the_key_and_the_parameters_are_sent(tmp_path: Path) -> None:
     assert (body["model"], body["top_p"], body["max_tokens"], body["temperature"]) == ("scripted", 0.5, 50, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("model", "params", "sent"),
+    [("openai/gpt-4-turbo", {}, 4096), ("openai/gpt-4-turbo", {"max_tokens": 5000}, 5000), (MODEL, {}, 8192)],
+)
+async def test_no_more_is_asked_for_than_a_model_can_write(
+    model: str, params: dict[str, int], sent: int, tmp_path: Path
+) -> None:
+    """It would refuse the request; what the user asks for is the user's."""
+    async with serving(always(lambda: completion("hi"))) as server:
+        settings = Service(model=model, api_base=server.base, api_key_env="SCRIPTED_API_KEY", params=params)
+        client = Client(settings, Ledger(tmp_path / "ledger.sqlite"))
+        messages: list[Message] = [{"role": "user", "content": "hello"}]
+        await client.complete(messages, model=model, max_tokens=8192, temperature=0.0)
+
+    assert server.bodies[0]["max_tokens"] == sent
+
+
 async def test_a_request_is_paid_once_by_this_client_and_the_next(tmp_path: Path) -> None:
     async with asking(always(lambda: completion("hi")), tmp_path, input_price=1, output_price=2) as (server, client):
         first = await ask(client)
