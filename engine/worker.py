@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine import check, commands, jsonl, loop
+from engine import check, commands, loop
 from engine.approvals import Approvals
 from engine.caps import Caps, changes
 from engine.errors import InputError, LlamaDuoError, StageError
@@ -39,6 +39,7 @@ from engine.events import (
     from_row,
 )
 from engine.run import Manifest, Process, Run, lock, manifest
+from engine.sandbox.process import sandbox_server
 from engine.service import prompts
 from engine.service.budget import Shortage
 from engine.service.cache import open_cache
@@ -196,7 +197,7 @@ class Worker:
         settings = self.settings
         cache = open_cache(settings, self._warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
-        async with _sandbox_server(self.run) if sandbox else contextlib.nullcontext() as base:
+        async with sandbox_server(self.run.folder) if sandbox else contextlib.nullcontext() as base:
             self.client = Client(
                 settings.service,
                 ledger,
@@ -355,27 +356,6 @@ class Worker:
         """Show that the work waits for approval, a look or budget, or for nothing any more."""
         self._waits_for = what
         self._show(state=self._state(), waits_for=what, round=self._status.round if round_ is None else round_)
-
-
-@asynccontextmanager
-async def _sandbox_server(run: Run) -> AsyncIterator[str]:
-    announced = run.folder / "sandbox.json"
-    announced.unlink(missing_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.sandbox", "--port", "0", "--exit-with-parent"),
-        *("--announce", str(announced), "--log", str(run.folder / "sandbox.jsonl")),
-        stdin=asyncio.subprocess.PIPE,
-    )
-    try:
-        while (found := jsonl.read_json(announced)) is None:
-            if process.returncode is not None:
-                raise StageError("the sandbox did not start", "the run's worker.log says why")
-            await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{found['port']}/v1"
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
 
 
 def main(folder: Path, *, yes: bool) -> int:

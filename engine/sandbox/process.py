@@ -1,0 +1,34 @@
+"""The sandbox as a process beside the worker that asks it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from engine import jsonl
+from engine.errors import StageError
+
+
+@asynccontextmanager
+async def sandbox_server(folder: Path) -> AsyncIterator[str]:
+    """The address of a sandbox that logs into a run's folder and ends with this process. Raises StageError."""
+    announced = folder / "sandbox.json"
+    announced.unlink(missing_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine.sandbox", "--port", "0", "--exit-with-parent"),
+        *("--announce", str(announced), "--log", str(folder / "sandbox.jsonl")),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    try:
+        while (found := jsonl.read_json(announced)) is None:
+            if process.returncode is not None:
+                raise StageError("the sandbox did not start", "the run's worker.log says why")
+            await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{found['port']}/v1"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
