@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a start finds what an earlier one compiled, as a user's does
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for n in range(20):
@@ -102,7 +103,7 @@ def idle(root: Path) -> Iterator[tuple[str, float, float, str]]:
 
 
 def growing(root: Path, seconds: float) -> Iterator[tuple[str, float, float, str]]:
-    """How keys are answered and what memory is taken while a log grows."""
+    """How keys are answered and what memory is taken while a log grows, and what a reader of its past is sent."""
     run = at_work(root, "busy")
     with written(run), app(root, "attach", run.name) as terminal:
         terminal.until("following")
@@ -116,8 +117,14 @@ def growing(root: Path, seconds: float) -> Iterator[tuple[str, float, float, str
                 terminal.press(key)
                 waits.append(terminal.until(answer))
         memory = psutil.Process(terminal.pid).memory_info().rss / 1e6
+        terminal.press("\x1b[5~")
+        terminal.until("press end to follow")
+        terminal.watch(1.0)
+        sent, frames = terminal.watch(IDLE_S)
     yield f"key answered beside {LINES_A_SECOND:,} lines/s, 95th percentile", 0.05, percentile(waits), "s"
     yield "memory of the app after that", 200.0, memory, "MB"
+    yield "frames sent meanwhile to a reader who has scrolled up", 4.0, frames, "a second"
+    yield "bytes sent meanwhile to a reader who has scrolled up", 4000.0, sent, "a second"
 
 
 def huge(root: Path) -> Iterator[tuple[str, float, float, str]]:

@@ -5,8 +5,7 @@ What another version wrote is read as far as it is understood; text in it is unt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from engine.config import Target
@@ -15,8 +14,7 @@ LARGEST = 1e9
 """What is beyond is no score: infinities, what is no number, integers that no float holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """A mean score, or a difference of scores, with its confidence interval in points."""
 
     mean: float
@@ -24,8 +22,7 @@ class Interval:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """A round against an earlier one, prompt by prompt: the mean differences, and the prompts that moved."""
 
     against: int
@@ -35,16 +32,14 @@ class Changes:
     regressed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(NamedTuple):
     """What the engine would do, `approve`, `finish` or `stop`, and why."""
 
     action: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A kind of prompt and how the round does on it."""
 
     name: str
@@ -53,16 +48,14 @@ class Group:
     similarity: float
 
 
-@dataclass(frozen=True, slots=True)
-class Teacher:
+class Teacher(NamedTuple):
     """How far the model is from the service on the same prompts: student minus teacher, in points."""
 
     gap_precision: Interval
     gap_similarity: Interval
 
 
-@dataclass(frozen=True, slots=True)
-class Reviews:
+class Reviews(NamedTuple):
     """How often people agreed with the judge, of `n` reviewed responses; `warning` where that is too seldom."""
 
     n: int
@@ -70,8 +63,7 @@ class Reviews:
     warning: str
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """The decision after a round; what only newer versions write is None or empty in older runs."""
 
     precision: Interval
