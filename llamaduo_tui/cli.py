@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from engine.config import Migration
     from engine.run import Run
 
-SWITCH_S = 0.0005
-"""How long a reading thread keeps the interpreter when the screen wants it: a key may wait that long several times."""
-
 FRAMES_A_SECOND = "120"
 """Textual may hold a frame back for twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
 
@@ -224,7 +221,6 @@ def _is_terminal() -> bool:
 
 def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> NoReturn:
     """Open the app; left at a run, exit as that run has ended, or as left running."""
-    sys.setswitchinterval(SWITCH_S)
     os.environ.setdefault("TEXTUAL_FPS", FRAMES_A_SECOND)
     gc.disable()  # what a start makes stays: to look for garbage in it meanwhile takes long
     from llamaduo_tui.app import LlamaDuoApp

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ START_CHARS = 80
 
 BUFFER_BYTES = 1024 * 1024
 """Read at once, for after each read a thread waits its turn at the interpreter."""
+
+TURN_LINES = 100
+"""Lines after which a reader lets the screen have its turn."""
 
 SHARED = 3
 """Prompts that begin with the same line are told apart by what follows it, from this many on."""
@@ -40,9 +44,11 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         return
     with path.open("rb", BUFFER_BYTES) as file:
         offset = 0
-        for line in file:
+        for number, line in enumerate(file):
             if not line.endswith(b"\n"):
                 return
+            if number % TURN_LINES == 0:
+                time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
             yield offset, line
             offset += len(line)
 
