@@ -30,6 +30,7 @@ from llamaduo_tui.widgets.look_card import LookCard
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
+from llamaduo_tui.widgets.steady import Steady
 
 
 class DataScreen(ReadingScreen):
@@ -70,7 +71,7 @@ class DataScreen(ReadingScreen):
         self._first_news = news
 
     def compose(self) -> ComposeResult:
-        yield Static(id="data-title", markup=False)
+        yield Steady(id="data-title", markup=False)
         yield PairTools(id="data-tools")
         with Container(id="data-body"):
             with Vertical(id="data-list"):
@@ -205,7 +206,7 @@ class DataScreen(ReadingScreen):
         said += [f"! {unreadable:,} unreadable lines"] if unreadable else []
         said += [f"sealed test: {self.sealed:,}, unseen"] if self.sealed is not None else []
         said += ["nothing trains any more"] if self.news is not None and not self.open else []
-        self.query_one("#data-title", Static).update(
+        self.query_one("#data-title", Steady).put(
             Content.assemble(
                 ("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$foreground-muted")
             )

@@ -50,6 +50,12 @@ class DecidingScreen(Screen[None]):
         yield GuideLine()
 
     @property
+    def is_current(self) -> bool:
+        """Whether any of it is seen: Textual takes the screen below the top one for seen, too, and draws over it."""
+        stack = self.app.screen_stack
+        return self in stack and all(above.is_modal for above in stack[stack.index(self) + 1 :])
+
+    @property
     def view(self) -> RunView:
         return self.news.view if self.news is not None else RunView()
 

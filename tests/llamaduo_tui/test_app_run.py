@@ -21,6 +21,7 @@ from llamaduo_tui import control, machine
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.machine import Gpu, Machine
 from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.watch import TAIL_BYTES, WRAP, Line, Tail, Watch
 from llamaduo_tui.widgets import log_view
@@ -109,6 +110,23 @@ async def test_a_ticking_clock_lays_nothing_out_and_the_list_below_is_left_alone
         drawn = list(shown._runs._drawn)
         shown._runs.show([])
         assert shown._runs._drawn == drawn
+
+
+async def test_a_run_is_drawn_below_a_dialog_but_not_below_another_screen(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.TRAINING)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        below = screen(shown)
+        assert below.is_current
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(shown.screen, DataScreen))
+        assert not below.is_current
+        jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="meanwhile", seq=999, time=frozen.NOW))])
+        await until(pilot, lambda: below.query_one(Log).lines[-1].endswith("meanwhile"))
+        await pilot.press("escape", "x")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        assert below.is_current
 
 
 async def test_new_events_arrive(root: Path) -> None:
