@@ -384,6 +384,30 @@ def _keys(table: Any) -> Iterator[str]:
         yield from table
 
 
+_WHOLE, _NUMBER, _TABLE = "must be a whole number", "must be a number", "must be a table"
+_WANTED = {
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "must have the form {pattern}",
+    "literal_error": "must be {expected}",
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": _TABLE,
+    "model_type": _TABLE,
+    "greater_than_equal": "must be at least {ge:g}",
+    "greater_than": "must be above {gt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "less_than": "must be below {lt:g}",
+}
+"""pydantic's errors in words for people, by their type."""
+
+
 def explain(problem: Any) -> str:
     """One of pydantic's errors in a line: the key, and what is allowed."""
     key = ".".join(str(part) for part in problem["loc"])
@@ -394,7 +418,8 @@ def explain(problem: Any) -> str:
         return f"{key}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{key}: is required"
-    message = problem["msg"].removeprefix("Value error, ")
+    wanted = _WANTED.get(problem["type"])
+    message = wanted.format(**problem.get("ctx", {})) if wanted else problem["msg"].removeprefix("Value error, ")
     # What is given for the name of a key's variable may be the key.
     secret = isinstance(problem["input"], dict) or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"

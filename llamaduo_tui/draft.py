@@ -129,7 +129,8 @@ class Draft:
     def check(self) -> tuple[Migration | None, list[Problem]]:
         """The settings with relative paths made absolute, as `run` reads them; or every problem with them."""
         try:
-            return Migration.model_validate(absolute(self.tables(), self.folder)), []
+            needed: Values = {name: {} for name, info in Migration.model_fields.items() if info.is_required()}
+            return Migration.model_validate(absolute(needed | self.tables(), self.folder)), []
         except ValidationError as error:
             return None, [_problem(found) for found in error.errors()]
 

@@ -101,7 +101,12 @@ class DataScreen(ReadingScreen):
     def on_resize(self) -> None:
         for comparison in self.query(Comparison):
             comparison.set_class(self.size.width < 100, "-stacked")
-        self.query_one("#data-heading", Static).update(Content(self.query_one(PairList).heading))
+        self.call_after_refresh(self._show_heading)
+
+    def _show_heading(self) -> None:
+        """Its columns are those that the list has room for, once it is laid out."""
+        for listing in self.query(PairList):
+            self.query_one("#data-heading", Static).update(Content(listing.heading))
 
     @property
     def open(self) -> bool:
@@ -158,7 +163,7 @@ class DataScreen(ReadingScreen):
         listing.show(message.items)
         if back:  # hidden, it had lost the focus
             listing.focus()
-        self.query_one("#data-heading", Static).update(Content(listing.heading))
+        self.call_after_refresh(self._show_heading)
         if self.query_one(LookCard).open:
             self.query_one(LookCard).count(message.tally)
         self._title()

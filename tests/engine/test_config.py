@@ -45,13 +45,13 @@ def test_all_problems_are_told_at_once_with_their_keys(tmp_path: Path) -> None:
     told = caught.value.message
     for part in (
         "service.modle: unknown key; did you mean 'model'?",
-        "service.rpm: Input should be greater than or equal to 1 (not 0)",
+        "service.rpm: must be at least 1 (not 0)",
         "service.params: keys come from the environment",
-        "finetune.epochs: Input should be a valid integer",
+        "finetune.epochs: must be a whole number",
         "coverage.split: dev + test must be below 1",
         "local: to allow trust_remote_code, repeat the model's name",
         "target.precison: unknown key; did you mean 'precision'?",
-        "loop.approval: Input should be 'ask' or 'auto' (not 'maybe')",
+        "loop.approval: must be 'ask' or 'auto' (not 'maybe')",
         "nonsense: unknown key",
     ):
         assert part in told

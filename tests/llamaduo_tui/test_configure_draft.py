@@ -122,7 +122,7 @@ def test_problems_name_their_fields(tmp_path: Path) -> None:
     assert settings_ is None
     by_path = {problem.path: problem for problem in problems}
     assert by_path["coverage", "split"].field == FIELDS["coverage", "split", "dev"]
-    assert by_path["service",].field == FIELDS["service", "model"]
+    assert by_path["service", "model"].field == FIELDS["service", "model"]
     assert by_path["finetune", "epoch"].unknown
     assert "epochs" in by_path["finetune", "epoch"].message
     for problem in problems:

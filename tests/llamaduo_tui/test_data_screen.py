@@ -126,6 +126,14 @@ async def test_one_pair_is_refused_and_kept_again(waiting: Run, root: Path) -> N
         await until(pilot, lambda: choices(waiting) == {(1, first): True} and listed(screen)[0] == "new")
 
 
+async def test_a_wide_list_names_its_column_of_reasons(waiting: Run, root: Path) -> None:
+    async with app(root, waiting).run_test(size=(200, 60)) as pilot:
+        screen = await opened(pilot, waiting)
+        await until(pilot, lambda: "WHY" in str(screen.query_one("#data-heading", Static).content))
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "WHY" not in str(screen.query_one("#data-heading", Static).content))
+
+
 async def test_a_leak_cannot_be_kept(waiting: Run, root: Path) -> None:
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         await opened(pilot, waiting)
