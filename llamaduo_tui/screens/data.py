@@ -209,7 +209,8 @@ class DataScreen(ReadingScreen):
         said += ["reading…"] if any(not part.whole for part in parts) else []
         unreadable = sum(part.unreadable for part in parts)
         said += [f"! {unreadable:,} unreadable lines"] if unreadable else []
-        said += [f"sealed test: {self.sealed:,}, unseen"] if self.sealed is not None else []
+        unseen = ", unseen" if self.open else ""
+        said += [f"sealed test: {self.sealed:,}{unseen}"] if self.sealed is not None else []
         said += ["nothing trains any more"] if self.news is not None and not self.open else []
         self.query_one("#data-title", Steady).put(
             Content.assemble(

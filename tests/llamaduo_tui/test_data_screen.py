@@ -247,7 +247,7 @@ async def test_coverage_shows_what_was_dropped_and_never_the_test(waiting: Run, 
 async def test_a_finished_run_is_read_only(done: Run, root: Path) -> None:
     async with app(root, done).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, done)
-        await until(pilot, lambda: "nothing trains any more" in text(screen, "#data-title"))
+        await until(pilot, lambda: "sealed test: 1 · nothing trains any more" in text(screen, "#data-title"))
         assert not any(screen.check_action(name, (keep,)) for name in ("turn", "turn_all") for keep in (True, False))
         await press(pilot, "n")
         assert choices(done) == {}
