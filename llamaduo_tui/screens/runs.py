@@ -112,7 +112,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
         self.set_class(not entries, "-empty")
         if not entries and not self.query("#welcome"):
             self._welcome()
-        width = self.query_one(OptionList).content_size.width or self.app.size.width - 2  # as it will be laid out
+        width = self.query_one(OptionList).scrollable_content_region.width or self.app.size.width - 2  # as it will be
         now = self.app.clock()  # type: ignore[attr-defined]
         names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
         self.query_one("#head", Steady).put(_head(entries, found))

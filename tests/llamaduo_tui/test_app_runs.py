@@ -39,6 +39,17 @@ async def test_who_waits_stands_first_then_the_newest(root: Path) -> None:
         assert names == ["◆ waits for you", "▶ running", "✓ reached", "✗ failed", "✗ crashed"]
 
 
+async def test_rows_of_a_long_list_end_before_its_scrollbar(root: Path) -> None:
+    for number in range(30):
+        make(root, f"a-run-with-quite-a-long-name-{number}", "stopped", [])
+    shown = app(root)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: len(rows(shown)) == 30)
+        listed = shown.query_one(OptionList)
+        await until(pilot, lambda: {len(row) for row in rows(shown)} == {listed.scrollable_content_region.width})
+        assert listed.show_vertical_scrollbar
+
+
 async def test_a_change_is_drawn_in_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llamaduo_tui.app.LOOK_S", 0.05)
     made = some(root)
