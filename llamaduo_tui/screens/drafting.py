@@ -56,19 +56,23 @@ class DraftScreen(Screen[Path | None]):
             self.show_problems()
             return False
         draft = self.draft
-        file = draft.file or await self.app.push_screen_wait(AskPath(draft.folder / "migration.toml"))
-        if file is None:
-            return False
-        try:
-            draft.save(file)
-            self.take(Draft.open(file))
-        except ChangedOnDiskError as error:
-            return await self._settle(file, error.message)
-        except InputError as error:
-            self._refuse(error)
-            return False
-        self.notify(f"Saved to {file}", markup=False)
-        return True
+        file = draft.file or await self._ask_place(draft.folder / "migration.toml")
+        while file is not None:
+            try:
+                draft.save(file)
+                self.take(Draft.open(file))
+            except ChangedOnDiskError as error:
+                return await self._settle(file, error.message)
+            except InputError as error:
+                self._refuse(error)
+                file = await self._ask_place(file) if draft.new else None
+            else:
+                self.notify(f"Saved to {file}", markup=False)
+                return True
+        return False
+
+    async def _ask_place(self, proposed: Path) -> Path | None:
+        return await self.app.push_screen_wait(AskPath(proposed))
 
     async def _settle(self, file: Path, message: str) -> bool:
         """The file has changes of somebody else: put ours into it, or take it as it is."""

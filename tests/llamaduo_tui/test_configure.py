@@ -23,7 +23,7 @@ from llamaduo_tui import messages, preflight, preview
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.draft import Draft
 from llamaduo_tui.screens.configure import ConfigureScreen
-from llamaduo_tui.screens.configure_dialogs import Ask
+from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.section_form import SectionForm
@@ -242,6 +242,20 @@ async def test_another_file_is_opened_once_changes_are_asked_about(file: Path) -
         await settle(pilot)
     assert file.read_text() == SETTINGS
     assert Path("other.toml").read_text() == SETTINGS.replace("epochs = 3", "epochs = 8")
+
+
+async def test_new_settings_that_cannot_be_written_there_are_asked_for_another_place(file: Path) -> None:
+    file.rename("like.toml")
+    shown = Host(Path("no/such/m.toml"))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await pilot.press("down", "enter", *"rows.jsonl", "pagedown", "enter", *"sandbox", "f2")
+        await until(pilot, lambda: isinstance(pilot.app.screen, AskPath))
+        assert any("cannot be written" in note.message for note in shown._notifications)
+        await pilot.press(*["backspace"] * 20, *"m.toml", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfigureScreen))
+        await settle(pilot)
+        assert "m.toml" in text_of(pilot, "#where")
+    assert config.load(Path("m.toml")).service.model == "sandbox"
 
 
 async def test_quitting_asks_about_what_is_not_saved(root: Path, file: Path) -> None:
