@@ -95,9 +95,8 @@ class PickModel(ModalScreen[str | None]):
         mark = "● " if model.name in self._chosen else "  "
         price = "free" if model.name == SANDBOX_MODEL else f"{_usd(model.input_price)} / {_usd(model.output_price)}"
         context = "" if model.context is None else f"{model.context / 1000:,.0f}k"
-        return Content.assemble(
-            f"{mark}{set_cell_size(one_line(model.name, 100), NAME)} ", (f"{price:>15} {context:>7}", "$text-muted")
-        )
+        name = set_cell_size(one_line(model.name, 100), NAME)
+        return Content.assemble(f"{mark}{name} ", (f"{price:>15} {context:>7}", "$foreground-muted"))
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
