@@ -95,13 +95,16 @@ def _decide(worker: Worker, number: int) -> Decision:
     flagged = _flagged(labels, judged[-1])
     risk = verdict.look_risk(target, loop)
     rounds = [_score(verdicts, risk, loop.seed, flagged) for verdicts in judged]
+    asked = _teacher(run.teacher)
+    if target.relative_to_teacher is not None:
+        _check_comparable(asked, rounds[-1])
     decision = verdict.decide(
         rounds,
         target,
         loop,
         hours=worker.hours,
         another=_next(worker, number) if number > 0 else None,
-        teacher=_teacher(run.teacher),
+        teacher=asked,
         reviews=_reviews(labels, judged, risk, flagged),
         flagged=flagged,
         budget_left=worker.budget_left,
@@ -146,6 +149,15 @@ def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[
             "every prompt with a readable verdict has a flagged reference",
             "take some flags back in Review, then resume",
         ) from None
+
+
+def _check_comparable(asked: list[PromptScore] | None, scores: Scores) -> None:
+    """Raise StageError where the service has a verdict on no prompt that counts."""
+    if not {score.id for score in asked or ()} & {score.id for score in scores.by_prompt}:
+        raise StageError(
+            "no prompt that counts has a readable verdict on the service's answer, so nothing can be relative to it",
+            "take flags back in Review and resume, or start a run without target.relative_to_teacher",
+        )
 
 
 def _flagged(labels: Mapping[ResponseKey, Label], judged: list[Verdict]) -> tuple[str, ...]:

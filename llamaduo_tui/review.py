@@ -16,7 +16,7 @@ from typing import Any, Literal
 from engine import commands, jsonl
 from engine.commands import Label
 from engine.errors import LlamaDuoError
-from engine.rows import Response, Verdict, prompt_text
+from engine.rows import CONTRACT, Response, Verdict, prompt_text
 from engine.run import Run
 from llamaduo_tui.offsets import are_tools, explained, is_chat, line_at, lines, shorten, start_of
 from llamaduo_tui.offsets import row as row_of
@@ -29,7 +29,7 @@ DISAGREES = 10.0
 """Points between the verdicts on one answer from which on they count as disagreeing."""
 
 Order = Literal["worst", "best", "change", "spread", "id"]
-Filter = Literal["all", "changed", "regressed", "improved", "spread", "errors", "unreviewed", "flagged"]
+Filter = Literal["all", "changed", "regressed", "improved", "spread", "broken", "errors", "unreviewed", "flagged"]
 
 ORDERS: list[tuple[str, Order]] = [
     ("worst first", "worst"),
@@ -44,6 +44,7 @@ FILTERS: list[tuple[str, Filter]] = [
     ("regressed", "regressed"),
     ("improved", "improved"),
     ("repeats disagree", "spread"),
+    ("contract broken", "broken"),
     ("judge errors", "errors"),
     ("not reviewed", "unreviewed"),
     ("flagged", "flagged"),
@@ -55,7 +56,8 @@ class Item:
     """One prompt of a round: scores from 1 to 100, averaged over samples and repeats, and where its rows begin.
 
     `rows` are sample numbers and offsets in turn, flat to stay small; `verdicts` are offsets. `change` is against the
-    previous round; `spread` is the widest range of one answer's verdicts, in points.
+    previous round; `spread` is the widest range of one answer's verdicts, in points; `broken` says that an answer
+    breaks the task's contract, so that no judge was asked.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Item:
     precision: float | None = None
     similarity: float | None = None
     errors: int = 0
+    broken: bool = False
     spread: float = 0.0
     change: float | None = None
 
@@ -235,6 +238,8 @@ def arrange(
         items = [item for item in items if item.id in moved]
     elif keep == "spread":
         items = [item for item in items if item.spread >= DISAGREES]
+    elif keep == "broken":
+        items = [item for item in items if item.broken]
     elif keep == "errors":
         items = [item for item in items if item.errors]
     elif keep != "all":
@@ -319,6 +324,7 @@ def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
         if item is None:
             continue
         item.verdicts += (offset,)
+        item.broken |= row["judge"] == CONTRACT
         if at is None or at[0] is not item or at[1] != row["sample"]:
             close()
             at = item, row["sample"]

@@ -217,6 +217,8 @@ def _messages(turn: Any) -> list[Message]:
         raise RowError(f"a tool call by the {role}")
     content = turn.get("content")
     if role == "assistant":
+        if turn.get("refusal"):
+            raise RowError("the service refused to answer")
         message = _message("assistant", _without(content, "tool_use", *THOUGHTS))
         if calls := tools.calls(turn):
             message["tool_calls"] = calls

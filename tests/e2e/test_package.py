@@ -33,6 +33,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.with_name("llamaduo-tui")
 
 
+@pytest.fixture(autouse=True)
+def no_other_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tests another checkout than the installed one has its path in there, before the wheel's."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+
 def run(program: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 

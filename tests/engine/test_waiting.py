@@ -14,7 +14,7 @@ from engine.commands import Command, Label
 from engine.errors import StageError
 from engine.events import ApprovalRequested, Event, EventReader, RoundScored
 from engine.rows import Message, Pair, Verdict
-from engine.run import Run, create
+from engine.run import Manifest, Run, create, finish
 from engine.verdict import Decision, decision_from_row
 from engine.worker import Worker
 
@@ -143,4 +143,13 @@ def test_with_every_reference_flagged_there_is_nothing_to_decide_on(run: Run) ->
         commands.send(run.commands_file, flag(f"p{n}"))
 
     with pytest.raises(StageError, match="flagged reference"):
+        loop._decide(Worker(run, yes=False), 0)
+
+
+def test_a_target_relative_to_a_service_that_answered_nothing(run: Run) -> None:
+    run.settings_file.write_text(f"{SETTINGS}[target]\nrelative_to_teacher = 3\n")
+    jsonl.write(run.teacher / "judge" / "verdicts.jsonl", [])
+    finish(run.teacher, Manifest(stage="teacher", inputs={}, settings="", seed=0, counts={}, seconds=0))
+
+    with pytest.raises(StageError, match="nothing can be relative to it"):
         loop._decide(Worker(run, yes=False), 0)

@@ -11,7 +11,7 @@ from review_run import response, verdicts, write
 from engine import commands
 from engine.commands import Label
 from engine.errors import LlamaDuoError
-from engine.rows import Response
+from engine.rows import CONTRACT, Response, Verdict
 from engine.run import Run
 from engine.verdict import by_prompt
 from llamaduo_tui.review import Filter, Order, Review, arrange, reviewed
@@ -197,3 +197,9 @@ def test_search_finds_in_prompt_reference_and_answer(review: Review) -> None:
     assert found("TimeForge") == {"a1"}
     assert found("nowhere") == set()
     assert review.search(1, "kofi", lambda: True) == set()
+
+
+def test_broken_contracts_can_be_picked_out(run: Run) -> None:
+    broken = Verdict("b", 1, 0, CONTRACT, 1, 1, "", "no JSON", "")
+    write(run.round(1), [response("a"), response("b"), response("b", 1)], [*verdicts("a", 0, (9, 9)), broken])
+    assert [item.id for item in arrange(Review(run).load(1), {}, keep="broken")] == ["b"]

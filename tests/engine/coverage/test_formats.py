@@ -157,6 +157,10 @@ def test_text_parts_are_joined() -> None:
         ({"request": REQUEST, "response": {"choices": [{}]}}, "a message is null, not an object"),
         ({"request": REQUEST, "response": {"error": {"code": 429}}}, "the request failed"),
         (
+            {"request": REQUEST, "response": {"choices": [{"message": {"role": "assistant", "refusal": "No."}}]}},
+            "the service refused to answer",
+        ),
+        (
             {"request": REQUEST, "response": {"choices": [{"message": ASSISTANT, "finish_reason": "length"}]}},
             "the response was cut (length)",
         ),
