@@ -39,11 +39,6 @@ from llamaduo_tui.widgets.usage import Usage
 LOOK_S = 0.25
 MACHINE_S = 3.0
 TICK_S = 1.0
-_ENDED = {
-    "reached": "The target is reached: the small model can take over.",
-    "stopped": "The run has ended without reaching its target.",
-    "failed": "The run failed.",
-}
 
 
 @dataclass
@@ -267,9 +262,9 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
     if view.outcome is not None and state not in WORKING:
         outcome = view.outcome
         report = f"r for the report, {outcome.report}"
-        title = _ENDED.get(outcome.state, "The run has ended.") if outcome.report else "Stopped."
         mark = marks.of(outcome.state)
-        ended, why = (f"{mark.sign} {title}", mark.style), f" {one_line(outcome.reason, 300)}"
+        then = " The small model can take over." if outcome.state == "reached" else ""
+        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 300)}{then}"
         return "the end", Content.assemble(ended, why, _next(report if outcome.report else "r to go on from here"))
     if state == "crashed":
         gone = "The worker is gone: killed, out of memory, or the machine restarted. What it had done is kept."
