@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/data.py --check
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/directed.py --check
+	$(BIN)/python bench/app.py --check
 
 $(VENV)/bin/python:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed; name one with PYTHON=...))
