@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,13 @@ def pause_and_go_on(root: Path) -> None:
         llamaduo(root, "pause", "tiny")
         assert seen(root)["state"] == "paused"
         child = run.status().child
+        if child is not None and not child.alive:
+            child = None
         if child is not None:
             assert psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
         llamaduo(root, "resume", "tiny", "--detach")
-    assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+    with suppress(psutil.NoSuchProcess):  # it may have ended by now
+        assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
 
 
 def look_at_the_new_pairs(root: Path, run: Run) -> None:

@@ -46,7 +46,8 @@ def main(folder: Path, pause: float) -> None:
         tell(story.to_end())
         show("reached")
     else:
-        log.append(RunFinished(state="stopped", reason="Not approved.", best_round=1, report="final/report.md"))
+        short = "Ended without reaching the target."
+        log.append(RunFinished(state="stopped", reason=short, best_round=1, report="final/report.md"))
         show("stopped")
 
 
