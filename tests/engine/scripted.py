@@ -79,6 +79,16 @@ def always(*responses: Callable[[], web.StreamResponse]) -> Handler:
     return handler
 
 
+async def reset(_server: Service, request: web.Request) -> web.StreamResponse:
+    """Begin an answer, and cut the connection."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "900"})
+    await response.prepare(request)
+    await response.write(b'{"id": "chatcmpl-1", "choices": [{"mess')
+    assert request.transport is not None
+    request.transport.abort()
+    return response
+
+
 @asynccontextmanager
 async def serving(handler: Handler, path: str = "/v1/chat/completions") -> AsyncIterator[Service]:
     service = Service(handler)

@@ -12,6 +12,8 @@ import pytest
 from engine import run as runs
 from engine.events import Event, EventLog
 from engine.run import Run
+from llamaduo_tui import machine
+from llamaduo_tui.machine import Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -36,6 +38,12 @@ def make_run(root: Path) -> Callable[..., Run]:
         return run
 
     return make
+
+
+@pytest.fixture
+def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose load stays the same."""
+    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
 
 
 @pytest.fixture

@@ -11,12 +11,14 @@ from typing import Any
 
 import story
 from textual.pilot import Pilot
+from textual.widgets import Log
 
 from engine import jsonl
 from engine import run as runs
 from engine.events import Event, RunFailed, to_row
 from engine.run import Process, Run, Status
 from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.screens.run import RunScreen
 
 NOW = 1_800_000_000.0
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\nbudget_usd = 2.0\n'
@@ -72,3 +74,13 @@ async def until(pilot: Pilot[Any], what: Callable[[], bool]) -> None:
     while not what():
         assert time.monotonic() < end, "it did not happen"
         await pilot.pause()
+
+
+def screen(shown: LlamaDuoApp) -> RunScreen:
+    found = shown.screen
+    assert isinstance(found, RunScreen)
+    return found
+
+
+def replayed(shown: LlamaDuoApp) -> bool:
+    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)

@@ -9,7 +9,7 @@ from pathlib import Path
 import frozen
 import pytest
 import story
-from frozen import app, make, until
+from frozen import app, make, replayed, screen, until
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
@@ -19,7 +19,7 @@ from engine.events import Log as LogEvent
 from engine.run import Run
 from llamaduo_tui import control, machine
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.machine import Gpu, Machine
+from llamaduo_tui.machine import Gpu
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
@@ -31,20 +31,7 @@ from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.steady import Steady
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
-
-@pytest.fixture(autouse=True)
-def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
-
-
-def screen(shown: LlamaDuoApp) -> RunScreen:
-    found = shown.screen
-    assert isinstance(found, RunScreen)
-    return found
-
-
-def replayed(shown: LlamaDuoApp) -> bool:
-    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)
+pytestmark = pytest.mark.usefixtures("still_machine")
 
 
 async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:

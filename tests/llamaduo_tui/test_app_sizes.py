@@ -15,9 +15,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Log, OptionList
 
-from llamaduo_tui import machine
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
@@ -31,9 +29,7 @@ SIZES = [(120, 40), (200, 60), (80, 24), (120, 24), (80, 60)]
 Go = Callable[[Pilot[None]], Awaitable[None]]
 
 
-@pytest.fixture(autouse=True)
-def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
+pytestmark = pytest.mark.usefixtures("still_machine")
 
 
 async def runs(pilot: Pilot[None]) -> None:

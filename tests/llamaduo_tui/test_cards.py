@@ -20,9 +20,8 @@ from engine import commands, jsonl
 from engine.config import Target
 from engine.events import ApprovalRequested, BudgetChanged, BudgetUsedUp, RoundScored, to_row
 from engine.run import Run
-from llamaduo_tui import machine, paths
+from llamaduo_tui import paths
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.deciding import DecidingScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.state import RunView, reduce
@@ -46,8 +45,7 @@ Snap = Callable[..., bool]
 
 
 @pytest.fixture(autouse=True)
-def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
+def still(still_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
 

@@ -8,29 +8,13 @@ import data_run
 import frozen
 import pytest
 import review_run
-from frozen import app, make, until
-from textual.widgets import Log, Markdown
+from frozen import app, make, replayed, screen, until
+from textual.widgets import Markdown
 
 from engine import commands
-from llamaduo_tui import machine
-from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.run import RunScreen
 
-
-@pytest.fixture(autouse=True)
-def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
-
-
-def screen(shown: LlamaDuoApp) -> RunScreen:
-    found = shown.screen
-    assert isinstance(found, RunScreen)
-    return found
-
-
-def replayed(shown: LlamaDuoApp) -> bool:
-    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)
+pytestmark = pytest.mark.usefixtures("still_machine")
 
 
 async def test_help_tells_of_what_asks_and_then_of_what_has_the_focus(root: Path) -> None:

@@ -6,30 +6,14 @@ from pathlib import Path
 
 import frozen
 import pytest
-from frozen import app, make, until
+from frozen import app, make, replayed, screen, until
 from textual.widgets import Log, Markdown
 
-from llamaduo_tui import machine
-from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.machine import Machine
 from llamaduo_tui.screens.report import ReportScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.widgets.timeline import Timeline
 
-
-@pytest.fixture(autouse=True)
-def still_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "sample", lambda: Machine(42.0, 8 * 1024**3, 24 * 1024**3))
-
-
-def screen(shown: LlamaDuoApp) -> RunScreen:
-    found = shown.screen
-    assert isinstance(found, RunScreen)
-    return found
-
-
-def replayed(shown: LlamaDuoApp) -> bool:
-    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)
+pytestmark = pytest.mark.usefixtures("still_machine")
 
 
 async def test_the_report_of_a_finished_run_is_read_in_the_app(root: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from calling import KEY, MODEL, ask, asking, client_of, flights, until
-from scripted import Handler, always, completion, error, prompt_of, serving
+from scripted import Handler, always, completion, error, prompt_of, reset, serving
 from scripted import Service as Server
 
 from engine.config import Service
@@ -239,14 +239,7 @@ async def test_a_reset_is_tried_again(tmp_path: Path, slept: list[float]) -> Non
 
 async def test_a_reset_in_mid_answer_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
     async def handler(server: Server, request: web.Request) -> web.StreamResponse:
-        if len(server.bodies) > 1:
-            return completion("hi")
-        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "900"})
-        await response.prepare(request)
-        await response.write(b'{"id": "chatcmpl-1", "choices": [{"mess')
-        assert request.transport is not None
-        request.transport.abort()
-        return response
+        return completion("hi") if len(server.bodies) > 1 else await reset(server, request)
 
     async with asking(handler, tmp_path) as (server, client):
         assert (await ask(client)).text == "hi"

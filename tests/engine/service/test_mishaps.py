@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from calling import ask, asking, client_of, flights, until
 from scripted import Service as Server
-from scripted import always, completion, error, prompt_of, serving
+from scripted import always, completion, error, prompt_of, reset, serving
 
 from engine.config import Service
 from engine.errors import ServiceError
@@ -26,15 +26,6 @@ COST = 60e-6
 async def hang(_server: Server, _request: web.Request) -> web.StreamResponse:
     await asyncio.Event().wait()
     raise AssertionError
-
-
-async def reset(_server: Server, request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "900"})
-    await response.prepare(request)
-    await response.write(b'{"id": "chatcmpl-1", "choices": [{"mess')
-    assert request.transport is not None
-    request.transport.abort()
-    return response
 
 
 async def drip(_server: Server, request: web.Request) -> web.StreamResponse:
