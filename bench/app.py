@@ -23,11 +23,11 @@ from pathlib import Path
 import psutil
 from terminal import Terminal
 
-from engine import jsonl
-from engine import run as runs
-from engine.events import Log, RunStarted, StageProgress, StageStarted, to_row
-from engine.rows import Response, Verdict
-from engine.run import Process, Run, Status
+from engine.protocol import jsonl
+from engine.protocol import run_dir as runs
+from engine.protocol.events import Log, RunStarted, StageProgress, StageStarted, to_row
+from engine.protocol.rows import Response, Verdict
+from engine.protocol.run_dir import Process, Run, Status
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'

@@ -28,11 +28,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine import config, jsonl
-from engine.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
-from engine.run import Run, create, file_hash
+from engine.protocol import jsonl
+from engine.protocol.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
+from engine.protocol.run_dir import Run, create, file_hash
 from engine.sandbox.server import read_chat
-from engine.template import render
+from engine.settings.load import load_settings
+from engine.settings.template import render
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def main() -> int:
 
 
 def _new(root: Path, file: Path, name: str) -> Run:
-    return create(root, name, render(config.load(file)))
+    return create(root, name, render(load_settings(file)))
 
 
 def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
@@ -122,7 +123,7 @@ def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
 def _start(run: Run) -> subprocess.Popen[bytes]:
     with run.log_file.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "engine", str(run.folder), "--yes"],
+            [sys.executable, "-m", "engine.worker", str(run.folder), "--yes"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -25,13 +25,13 @@ from rensa import RMinHash
 from rich.console import Console
 from rich.table import Table
 
-from engine.config import Split, Synthesis
-from engine.coverage.cleaning import Cleaner
-from engine.coverage.duplicates import jaccard
-from engine.coverage.guard import fingerprints
-from engine.coverage.shingles import Words
-from engine.coverage.split import split
-from engine.rows import Message, Pair, prompt_id
+from engine.dataset.cleaning import Cleaner
+from engine.dataset.contamination import fingerprints
+from engine.dataset.duplicates import jaccard
+from engine.dataset.shingles import Words
+from engine.dataset.split import split
+from engine.protocol.rows import Message, Pair, prompt_id
+from engine.settings.schema import Split, Synthesis
 
 PAIRS = 300_000
 COVERAGE = 1000

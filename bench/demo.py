@@ -20,8 +20,8 @@ import psutil
 from rich.console import Console
 from rich.table import Column, Table
 
-from engine import jsonl
-from engine.run import Manifest, Run, manifest
+from engine.protocol import jsonl
+from engine.protocol.run_dir import Manifest, Run, manifest
 
 PROGRAM = [str(Path(sys.executable).with_name("llamaduo-tui"))]
 

@@ -31,17 +31,19 @@ from rich.table import Table
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from engine import jsonl, template, verdict
-from engine.config import Migration
-from engine.coverage.prepare import prepare, read_dev, read_train
-from engine.coverage.terms import Terms
-from engine.rows import Pair, Response, Verdict
-from engine.run import Run, manifest
+from engine import evaluation
+from engine.dataset.prepare import prepare, read_dev, read_train
+from engine.dataset.tfidf import Terms
+from engine.protocol import jsonl
+from engine.protocol.rows import Pair, Response, Verdict
+from engine.protocol.run_dir import Run, manifest
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.settings import template
+from engine.settings.schema import Migration
 from engine.stages.judge import judge
 from engine.stages.synthesize import Order, synthesize
 
@@ -119,8 +121,8 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
     run = Run(folder)
     prepare(found, run.coverage)
     train, dev = read_train(run.coverage), read_dev(run.coverage)
-    risk = verdict.look_risk(found.target, found.loop)
-    rounds: list[verdict.Scores] = []
+    risk = evaluation.look_risk(found.target, found.loop)
+    rounds: list[evaluation.Scores] = []
     extra: list[Path] = []
     async with sandbox() as base:
         with closing(Ledger(run.ledger_file)) as ledger:
@@ -133,13 +135,13 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
                 judged.mkdir()
                 await judge(found, PROMPTS, client, answers, judged, lambda _: None)
                 verdicts = [Verdict(**row) for row in jsonl.read(judged / "verdicts.jsonl")]
-                rounds.append(verdict.score(verdicts, risk, found.loop.seed))
-                decision = verdict.decide(rounds, found.target, found.loop, hours=0)
+                rounds.append(evaluation.score(verdicts, risk, found.loop.seed))
+                decision = evaluation.decide(rounds, found.target, found.loop, hours=0)
                 if decision.outcome != "continue":
                     return Needed(len(pairs) - len(train), decision.reached)
                 out = run.round(number) / "synthesize"
                 out.mkdir()
-                weak = verdict.by_prompt(verdicts)
+                weak = evaluation.by_prompt(verdicts)
                 order = Order(number, found.synthesis.pairs_per_round, run.coverage, extra, weak)
                 await synthesize(found, PROMPTS, client, order, out, lambda _: None)
                 extra = [*extra, out / "pairs.jsonl"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engine.run import Run, manifest
+from engine.protocol.run_dir import Run, manifest
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "classification.jsonl"
 SETTINGS = """

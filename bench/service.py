@@ -30,18 +30,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engine import jsonl
-from engine.config import Migration
-from engine.rows import Message, Response, Verdict
+from engine.protocol import jsonl
+from engine.protocol.rows import Message, Response, Verdict
 from engine.sandbox import tickets
 from engine.sandbox.faults import KINDS
 from engine.sandbox.judge import assess
 from engine.sandbox.server import read_chat
 from engine.service import prompts
-from engine.service.asking import MAX_TOKENS
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.service.models import litellm
+from engine.service.structured_output import MAX_TOKENS
+from engine.settings.schema import Migration
 from engine.stages.judge import judge
 
 PROMPTS = prompts.load(None)

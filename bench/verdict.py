@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 
-from engine.config import Loop, Target
-from engine.intervals import RESAMPLES, SCORES, Interval, lower_bounds
-from engine.verdict import Scores, decide, look_risk
+from engine.evaluation import Scores, decide, look_risk
+from engine.evaluation.intervals import RESAMPLES, SCORES, Interval, lower_bounds
+from engine.settings.schema import Loop, Target
 
 Floats = NDArray[np.float64]
 Dice = np.random.Generator

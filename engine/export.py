@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from engine import commands, jsonl, records
-from engine.coverage.prepare import DEV, TEST, TRAIN, read_dev, read_test, read_train
-from engine.errors import InputError
-from engine.jsonl import Row
-from engine.rows import CONTRACT, Pair, Response, Verdict, prompt_text
-from engine.run import Manifest, Run, manifest
+from engine.dataset.prepare import DEV, TEST, TRAIN, read_dev, read_test, read_train
+from engine.protocol import commands, jsonl, records
+from engine.protocol.errors import InputError
+from engine.protocol.jsonl import Row
+from engine.protocol.rows import CONTRACT, Pair, Response, Verdict, prompt_text
+from engine.protocol.run_dir import Manifest, Run, manifest
 from engine.service import prompts
-from engine.stages.merge import merge
+from engine.settings.load import settings_of
+from engine.stages.training_mix import merge
 
 
 class Exported(NamedTuple):
@@ -79,7 +80,7 @@ def _files(run: Run) -> Iterator[tuple[str, Iterable[Row]]]:
     yield from _synthetic(run)
     rounds = {folder.name: folder for folder in sorted(run.folder.glob("round-*"))}
     others = {"teacher": run.teacher, "test": run.final, "teacher-test": run.final / "teacher"}
-    asked = prompts.load(run.settings().judge.prompts)
+    asked = prompts.load(settings_of(run).judge.prompts)
     for name, folder in (rounds | others).items():
         if manifest(folder / "infer") is not None:
             yield f"responses/{name}.jsonl", map(_response, _responses(folder))
@@ -106,7 +107,7 @@ def _pair(pair: Pair, generator: str, seed_prompt: str) -> Row:
 
 def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
     folders = [folder for folder in sorted(run.folder.glob("round-*/synthesize")) if manifest(folder) is not None]
-    merged = merge(run.coverage, folders, commands.choices(run.commands_file), run.settings().synthesis)
+    merged = merge(run.coverage, folders, commands.choices(run.commands_file), settings_of(run).synthesis)
     seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in merged.train}
     for folder in folders:
         rows = [row for row in merged.synthetic if run.round(row["round"]) == folder.parent]

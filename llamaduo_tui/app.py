@@ -20,14 +20,15 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
-from engine.errors import InputError, LlamaDuoError
-from engine.run import Run
-from llamaduo_tui import keymap, marks, messages, paths, preferences, theming
-from llamaduo_tui.listing import Listing
-from llamaduo_tui.orders import OrderedApp
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.run_dir import Run
+from llamaduo_tui import keymap, messages, paths, preferences, theming
 from llamaduo_tui.preferences import Preferences
+from llamaduo_tui.run_actions import OrderedApp
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views.run_list import Listing
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import state_styles
 
 if TYPE_CHECKING:
     from llamaduo_tui.screens.configure import ConfigureScreen
@@ -190,7 +191,7 @@ class LlamaDuoApp(OrderedApp):
         if state == "waiting" and self._preferences.bell:
             self.bell()
         if getattr(self.screen, "run", None) != run:
-            mark, name = marks.of(state), one_line(run.name, 60)
+            mark, name = state_styles.of(state), one_line(run.name, 60)
             self.notify(f"{mark.sign} {mark.word}", title=name, severity=_NEWS[state], timeout=10, markup=False)
 
     def _set_terminal_title(self, title: str) -> None:
@@ -248,8 +249,8 @@ class LlamaDuoApp(OrderedApp):
     @work
     async def _configure(self, message: messages.Configure) -> None:
         """Edit settings; where the user starts a run with them, go there."""
-        from llamaduo_tui.draft import Draft
         from llamaduo_tui.screens.configure import ConfigureScreen
+        from llamaduo_tui.views.draft import Draft
 
         try:
             draft = Draft.copy(message.like.settings_file) if message.like is not None else Draft.open(message.file)
@@ -277,7 +278,7 @@ class LlamaDuoApp(OrderedApp):
             yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
         for entry in self._entries:
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
-            yield SystemCommand(title, marks.of(entry.state).word, partial(self._open, entry.run))
+            yield SystemCommand(title, state_styles.of(entry.state).word, partial(self._open, entry.run))
 
     def action_help(self) -> None:
         if self.screen.query("HelpPanel"):

@@ -16,7 +16,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, key_to_character
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 
 _NAMED = frozenset([*(key.value for key in Keys if key.value.isidentifier()), *KEY_NAME_REPLACEMENTS.values()])
 

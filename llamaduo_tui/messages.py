@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from engine.run import Run
-from llamaduo_tui.listing import Entry
+from engine.protocol.run_dir import Run
+from llamaduo_tui.views.run_list import Entry
 
 if TYPE_CHECKING:
-    from llamaduo_tui.watch import News
+    from llamaduo_tui.views.watcher import News
 
 
 @dataclass

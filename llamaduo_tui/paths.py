@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.run import Run
+    from engine.protocol.run_dir import Run
 
 
 def runs_dir(chosen: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tomli
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 from llamaduo_tui import theming
 
 
@@ -50,7 +50,7 @@ def keep_theme(file: Path, theme: str) -> None:
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    from engine import jsonl
+    from engine.protocol import jsonl
 
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""

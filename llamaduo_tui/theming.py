@@ -18,7 +18,7 @@ from textual.css.errors import DeclarationError
 from textual.css.parse import parse_declarations
 from textual.theme import Theme
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 
 DEFAULT = "dusk"
 _FORMS = get_type_hints(Theme)

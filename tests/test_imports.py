@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "litellm", "aiohttp", "accelerate", "sacrebleu", "textual")
 LOOK = """
 import sys
-from llamaduo_tui.cli import main
+from llamaduo_tui.cli.main import main
 try:
     main({args!r})
 except SystemExit as ended:

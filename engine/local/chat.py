@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from engine.errors import InputError
-from engine.rows import Message, Tool
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Message, Tool
 
 CHOOSE = "use only roles that the model knows (some know no system role), or choose another model"
 

@@ -17,9 +17,9 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from engine.config import Inference
 from engine.local.chat import end_token_id
 from engine.local.device import Device, generation_batch
+from engine.settings.schema import Inference
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from engine.config import Local
-from engine.errors import InputError
 from engine.local.chat import ensure_chat_template
 from engine.local.device import Device
 from engine.local.resolve import ResolvedModel
+from engine.protocol.errors import InputError
+from engine.settings.schema import Local
 
 
 def trusts(local: Local) -> bool:

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear
 from transformers import PreTrainedModel
 
-from engine.config import Adapter
+from engine.settings.schema import Adapter
 
 
 def add_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:

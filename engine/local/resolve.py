@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import InputError, LlamaDuoError, StageError
+from engine.protocol.errors import InputError, LlamaDuoError, StageError
 
 Progress = Callable[[str], None]
 

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from engine import jsonl
-from engine.errors import InputError, LlamaDuoError
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError, LlamaDuoError
 from engine.sandbox.faults import KINDS
 from engine.sandbox.server import Settings, create_app
 

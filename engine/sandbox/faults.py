@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from typing import NamedTuple
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 from engine.sandbox.answer import Answer, text_hash
 
 STATUS_KINDS = {

@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from engine import jsonl
-from engine.errors import DamagedError, InputError, LlamaDuoError
+from engine.protocol import jsonl
+from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
 
 
 class Journal:

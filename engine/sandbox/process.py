@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from engine import jsonl
-from engine.errors import StageError
+from engine.protocol import jsonl
+from engine.protocol.errors import StageError
 
 
 @asynccontextmanager

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.config import SANDBOX_MODEL
 from engine.sandbox.answer import Answer, answer, subject
 from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, Reply, spoil
 from engine.sandbox.journal import Journal
 from engine.sandbox.limits import Limits
+from engine.settings.schema import SANDBOX_MODEL
 
 MAX_BODY = 4 * 1024 * 1024
 ERROR_TYPES = {401: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_exceeded"}

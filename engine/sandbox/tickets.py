@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from engine import jsonl
+from engine.protocol import jsonl
 
 MAX_LENGTH = 4000
 """Characters of the longest text that is taken for a ticket."""

@@ -16,15 +16,15 @@ from typing import Annotated, Any, TypeVar
 from openai import OpenAIError
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from engine.config import Service
-from engine.errors import ServiceError
-from engine.service.answers import read, sendable
+from engine.protocol.errors import ServiceError
 from engine.service.budget import Budget
 from engine.service.faults import Trouble, locks_out, passes, pause
 from engine.service.jobs import Job
 from engine.service.ledger import Ledger, Reply
 from engine.service.models import batch_provider, endpoint, litellm, price, request_params
+from engine.service.response_adapter import read, sendable
 from engine.service.tokens import most_cost
+from engine.settings.schema import Service
 
 T = TypeVar("T")
 

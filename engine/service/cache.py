@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.config import SANDBOX_MODEL, Migration
-from engine.paths import cache_dir
+from engine.protocol.paths import cache_dir
 from engine.service.database import Database
 from engine.service.ledger import Reply, request_key
+from engine.settings.schema import SANDBOX_MODEL, Migration
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS replies (

@@ -15,10 +15,8 @@ from typing import Any, NoReturn
 
 from openai import OpenAIError
 
-from engine.config import SANDBOX_MODEL, Service
-from engine.errors import ServiceError
-from engine.rows import Message, Tool
-from engine.service.answers import FILTERED, REFUSAL, headers, read, sendable
+from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message, Tool
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
@@ -44,8 +42,10 @@ from engine.service.models import (
     price,
     supports_schema,
 )
+from engine.service.response_adapter import FILTERED, REFUSAL, headers, read, sendable
 from engine.service.schemas import Schema, response_format
 from engine.service.tokens import Expectation, most_cost
+from engine.settings.schema import SANDBOX_MODEL, Service
 
 HOME_S, HOME_POLL_S = 10.0, 0.05
 """How long a stop or a failure waits for calls on their way."""

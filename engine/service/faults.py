@@ -10,10 +10,10 @@ from collections.abc import Callable
 import httpx
 from openai import APIConnectionError, APIResponseValidationError, OpenAIError
 
-from engine.config import Service
-from engine.errors import ServiceError
+from engine.protocol.errors import ServiceError
 from engine.service.headers import retry_after, used_up
 from engine.service.models import exceptions
+from engine.settings.schema import Service
 
 TELL_EVERY_S = 30.0
 """Faults are told no more often."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import LlamaDuoError
+from engine.protocol.errors import LlamaDuoError
 from engine.service import jobs
 from engine.service.database import Database, Statement
 from engine.service.jobs import Job, Jobs

@@ -14,8 +14,8 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 from litellm import exceptions
 
-from engine.config import SANDBOX_MODEL, Service
-from engine.errors import InputError
+from engine.protocol.errors import InputError
+from engine.settings.schema import SANDBOX_MODEL, Service
 
 __all__ = [
     "PRICES_HINT",

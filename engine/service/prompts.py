@@ -12,8 +12,8 @@ from typing import Any
 
 import tomli
 
-from engine.errors import InputError
-from engine.rows import Response, prompt_text
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Response, prompt_text
 
 REQUIRED = {
     "eval": {"instruction", "human_response", "lm_response"},
@@ -98,9 +98,9 @@ def load(path: str | None) -> Prompts:
 
     Raises InputError that names the placeholder that is missing, unknown or malformed.
     """
-    ours = tomli.loads(resources.files("engine").joinpath("prompts.toml").read_text(encoding="utf-8"))
+    ours = tomli.loads(resources.files("engine.service").joinpath("prompts.toml").read_text(encoding="utf-8"))
     tables = ours if path is None else {**ours, **_read(Path(path))}
-    where = path or "engine/prompts.toml"
+    where = path or "engine/service/prompts.toml"
     return Prompts(**{name: _template(tables.get(name), name, where) for name in REQUIRED})
 
 

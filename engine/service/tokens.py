@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engine.rows import message_text
+from engine.protocol.rows import message_text
 from engine.service.ledger import Reply
 
 NEWEST = 0.2

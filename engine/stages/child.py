@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from engine import jsonl
-from engine.errors import LlamaDuoError
-from engine.events import Emit, Event, RunFailed, to_row
-from engine.run import Run
+from engine.protocol import jsonl
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.events import Emit, Event, RunFailed, to_row
+from engine.protocol.run_dir import Run
 
 Stage = Callable[[Run, int | None, Emit], None]
 

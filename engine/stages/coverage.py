@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.config import Migration
-from engine.coverage.prepare import prepare
-from engine.events import Emit
-from engine.rows import Pair
-from engine.run import Manifest, Run, file_hash, finish
+from engine.dataset.prepare import prepare
+from engine.protocol.events import Emit
+from engine.protocol.rows import Pair
+from engine.protocol.run_dir import Manifest, Run, file_hash, finish
+from engine.settings.load import settings_of
+from engine.settings.schema import Migration
 from engine.stages import child
-from engine.stages.model import local_model, misfits
+from engine.stages.local_model import local_model, misfits
 
 
 def coverage(settings: Migration, misfit: Callable[[Pair], str], folder: Path) -> Manifest:
@@ -34,7 +35,7 @@ def coverage(settings: Migration, misfit: Callable[[Pair], str], folder: Path) -
 
 
 def _stage(run: Run, _: int | None, emit: Emit) -> None:
-    settings = run.settings()
+    settings = settings_of(run)
     coverage(settings, misfits(settings, lambda: local_model(run, settings, emit)), run.coverage)
 
 

@@ -6,17 +6,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import commands
-from engine.commands import Choices
-from engine.config import Migration
-from engine.coverage.prepare import DEV, TRAIN, read_dev
-from engine.events import Emit, Log, StageProgress, TrainMetrics
+from engine.dataset.prepare import DEV, TRAIN, read_dev
 from engine.local.resolve import ResolvedModel
-from engine.rows import Chat
-from engine.run import Manifest, Run, begin, file_hash, finish
+from engine.protocol import commands
+from engine.protocol.commands import Choices
+from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
+from engine.protocol.rows import Chat
+from engine.protocol.run_dir import Manifest, Run, begin, file_hash, finish
+from engine.settings.load import settings_of
+from engine.settings.schema import Migration
 from engine.stages import child
-from engine.stages.merge import PAIRS, Merged, merge
-from engine.stages.model import local_model
+from engine.stages.local_model import local_model
+from engine.stages.training_mix import PAIRS, Merged, merge
 
 DECISIVE = ("coverage", "local", "finetune", "loop")
 """The tables of settings that a half-done training depends on."""
@@ -35,7 +36,7 @@ def finetune(
 
     Writes adapter/ and the manifest; a training that was begun under other settings or choices starts anew.
     """
-    from engine.local import finetune as local
+    from engine.local import training as local
 
     began = time.monotonic()
     merged = merge(coverage, synthetic, choices, settings.synthesis)
@@ -106,7 +107,7 @@ def _by_hand(merged: Merged) -> Iterator[tuple[str, str]]:
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     number = round_ or 0
     synthetic = [run.round(n) / "synthesize" for n in range(1, number)]
-    settings = run.settings()
+    settings = settings_of(run)
     resolved = local_model(run, settings, emit)
     choices = commands.choices(run.commands_file)
     finetune(settings, resolved, run.coverage, synthetic, choices, run.round(number) / "finetune", emit)

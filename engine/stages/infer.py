@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from engine import jsonl
-from engine.config import Migration
-from engine.coverage.prepare import DEV, TEST, open_sealed, read_dev
-from engine.errors import StageError
-from engine.events import Emit
+from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
 from engine.local.resolve import ResolvedModel
-from engine.rows import Pair, Response
-from engine.run import Manifest, Run, begin, file_hash, finish
+from engine.protocol import jsonl
+from engine.protocol.errors import StageError
+from engine.protocol.events import Emit
+from engine.protocol.rows import Pair, Response
+from engine.protocol.run_dir import Manifest, Run, begin, file_hash, finish
+from engine.settings.load import settings_of
+from engine.settings.schema import Migration
 from engine.stages import child
-from engine.stages.model import local_model
+from engine.stages.local_model import local_model
 from engine.stages.progress import Progress
 
 DECISIVE = ("coverage", "local", "inference", "loop")
@@ -116,7 +117,7 @@ def _whole_batches(responses: Path, sizes: list[int]) -> int:
 
 
 def _stage(run: Run, round_: int | None, emit: Emit) -> None:
-    settings = run.settings()
+    settings = settings_of(run)
     resolved = local_model(run, settings, emit)
     if round_ is None:
         pairs, source, folder = open_sealed(run.coverage), run.coverage / TEST, run.final / "infer"

@@ -8,17 +8,18 @@ from math import sqrt
 from pathlib import Path
 from statistics import stdev
 
-from engine import contract, jsonl, records
-from engine.config import Migration
-from engine.errors import StageError
-from engine.events import Emit
-from engine.rows import CONTRACT, Response, Verdict
-from engine.run import Manifest, file_hash, finish
-from engine.service import replies, schemas
-from engine.service.asking import ask
+from engine.evaluation import contract
+from engine.protocol import jsonl, records
+from engine.protocol.errors import StageError
+from engine.protocol.events import Emit
+from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.run_dir import Manifest, file_hash, finish
+from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
+from engine.service.structured_output import ask
+from engine.settings.schema import Migration
 from engine.stages.progress import Progress
 
 REFUSED = "refused"
@@ -119,10 +120,12 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     response = case.response
     prompt = prompts.judge_response(response)
     try:
-        scores = await ask(client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=replies.scores)
+        scores = await ask(
+            client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=output_parsing.scores
+        )
     except RefusedError as refused:
         problem = f"{REFUSED}: {refused}"
-    except replies.ReplyError as unreadable:
+    except output_parsing.ReplyError as unreadable:
         problem = str(unreadable)
     else:
         return Verdict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from engine.events import Emit, StageProgress
+from engine.protocol.events import Emit, StageProgress
 
 
 class Progress:

@@ -6,14 +6,14 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 
-from engine import jsonl, records
-from engine.config import Migration, Target
-from engine.rows import Response, Verdict, prompt_text
-from engine.run import Manifest, Run, file_hash, finish, manifest
+from engine.evaluation import Decision, Interval, Scores, Teacher
+from engine.protocol import jsonl, records
+from engine.protocol.rows import Response, Verdict, prompt_text
+from engine.protocol.run_dir import Manifest, Run, file_hash, finish, manifest
 from engine.service.client import Usage
-from engine.stages import findings
+from engine.settings.schema import Migration, Target
+from engine.stages import report_sections
 from engine.stages.markdown import block, cell, inline, interval
-from engine.verdict import Decision, Interval, Scores, Teacher
 
 SHOWN = 3
 """Best and worst answers to show, each."""
@@ -64,12 +64,12 @@ def write(
             "## Rounds",
             _rounds(run, settings, decision),
             *_contract(run),
-            findings.error_rate(settings, decision),
-            *findings.wanted(settings, decision),
-            *findings.flagged(decision),
-            *findings.kinds(run),
-            *findings.changed(run, decision),
-            *findings.people(decision),
+            report_sections.error_rate(settings, decision),
+            *report_sections.wanted(settings, decision),
+            *report_sections.flagged(decision),
+            *report_sections.kinds(run),
+            *report_sections.changed(run, decision),
+            *report_sections.people(decision),
             "## The sealed test",
             _sealed(settings, decision, sealed, asked),
             "## Best and worst answers",
@@ -149,7 +149,7 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         )
     lines += ["", f"{_target(settings.target)} At 50, at 70: share of dev prompts with at least that precision."]
     if decision.teacher:
-        lines += ["", f"{findings.asked(decision.teacher, 'dev')} More than that can hardly be learned from it."]
+        lines += ["", f"{report_sections.asked(decision.teacher, 'dev')} More than that can hardly be learned from it."]
     return "\n".join(lines)
 
 
@@ -197,8 +197,8 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teac
         f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
         f"{sealed.coverage_70['precision']:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
-        + findings.unjudged(sealed)
-        + (f"\n\n{findings.asked(asked, 'sealed')} {findings.beside(asked)}" if asked else "")
+        + report_sections.unjudged(sealed)
+        + (f"\n\n{report_sections.asked(asked, 'sealed')} {report_sections.beside(asked)}" if asked else "")
     )
 
 

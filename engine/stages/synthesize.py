@@ -11,25 +11,25 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from engine import contract, jsonl, records
-from engine.config import Migration
-from engine.contract import Contract
-from engine.coverage.cleaning import Cleaner
-from engine.coverage.duplicates import comparable_text
-from engine.coverage.prepare import TRAIN, read_dev, read_guard, read_train
-from engine.coverage.traits import Variety
-from engine.errors import StageError
-from engine.events import Emit, Log
-from engine.groups import Groups
-from engine.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
-from engine.run import Manifest, file_hash, finish
-from engine.service import replies, schemas
-from engine.service.asking import ask
+from engine.dataset.cleaning import Cleaner
+from engine.dataset.diversity import Variety
+from engine.dataset.duplicates import comparable_text
+from engine.dataset.prepare import TRAIN, read_dev, read_guard, read_train
+from engine.dataset.prompt_groups import Groups
+from engine.evaluation import PromptScore, contract
+from engine.evaluation.contract import Contract
+from engine.protocol import jsonl, records
+from engine.protocol.errors import StageError
+from engine.protocol.events import Emit, Log
+from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
+from engine.protocol.run_dir import Manifest, file_hash, finish
+from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
+from engine.service.structured_output import ask
+from engine.settings.schema import Migration
 from engine.stages.progress import Progress
-from engine.verdict import PromptScore
 
 MAX_TOKENS = 8192
 LEAST_YIELD = 0.1
@@ -246,10 +246,10 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
             repeat=number,
             schema=schemas.PAIRS,
         )
-        return Written(replies.pairs(reply.text), "")
+        return Written(output_parsing.pairs(reply.text), "")
     except RefusedError as refused:
         return Written([], f"refused: {refused}")
-    except replies.ReplyError as unreadable:
+    except output_parsing.ReplyError as unreadable:
         return Written([], f"unreadable reply: {unreadable}")
 
 
@@ -263,10 +263,10 @@ async def _flaw(client: Client, settings: Migration, prompts: Prompts, row: Synt
     )
     try:
         found = await concurrently(
-            ask(client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=replies.precision)
+            ask(client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=output_parsing.precision)
             for model in settings.judge_models
         )
-    except (RefusedError, replies.ReplyError) as problem:
+    except (RefusedError, output_parsing.ReplyError) as problem:
         return Flaw(f"not judged: {problem}", None)
     score = fmean(found)
     return None if score >= wanted else Flaw(f"scored below {wanted:g}", round(score, 2))

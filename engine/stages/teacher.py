@@ -6,15 +6,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine import jsonl, records
-from engine.config import Migration
-from engine.errors import StageError
-from engine.events import Emit
-from engine.rows import Response
-from engine.run import Manifest, file_hash, finish, manifest
+from engine.protocol import jsonl, records
+from engine.protocol.errors import StageError
+from engine.protocol.events import Emit
+from engine.protocol.rows import Response
+from engine.protocol.run_dir import Manifest, file_hash, finish, manifest
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
+from engine.settings.schema import Migration
 from engine.stages.judge import judge
 from engine.stages.progress import Progress
 

@@ -18,16 +18,16 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
-from engine import template
-from llamaduo_tui import fields
-from llamaduo_tui.draft import Draft, Problem
-from llamaduo_tui.fields import Field
+from engine.settings import template
 from llamaduo_tui.screens.configure_dialogs import Ask, PickPreset
 from llamaduo_tui.screens.drafting import DraftScreen
 from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
 from llamaduo_tui.screens.pick_model import PickModel
-from llamaduo_tui.service_keys import ServiceKey, service_key
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views import fields
+from llamaduo_tui.views.draft import Draft, Problem
+from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.service_keys import ServiceKey, service_key
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates

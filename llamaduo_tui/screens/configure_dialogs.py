@@ -15,9 +15,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import template
+from engine.settings import template
 from llamaduo_tui.paths import typed_path
-from llamaduo_tui.text import clean
+from llamaduo_tui.views.text import clean
 
 _CANCEL: list[BindingType] = [
     Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing")

@@ -16,21 +16,21 @@ from textual.reactive import var
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from engine.run import Run
+from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
-from llamaduo_tui.pairs import belongs, can_turn, standing
 from llamaduo_tui.screens.deciding import answering
 from llamaduo_tui.screens.reading import Arranged, Chosen, Found, Looked, Read, ReadingScreen
-from llamaduo_tui.text import clean, one_line
-from llamaduo_tui.watch import News
+from llamaduo_tui.views.pairs import belongs, can_turn, standing
+from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.views.watcher import News
 from llamaduo_tui.widgets.answer import SHOWN_CHARS
 from llamaduo_tui.widgets.comparison import Comparison
+from llamaduo_tui.widgets.diffed_static import Steady
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.look_card import LookCard
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
-from llamaduo_tui.widgets.steady import Steady
 
 
 class DataScreen(ReadingScreen):

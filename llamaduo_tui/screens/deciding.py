@@ -8,11 +8,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from engine.config import Target
-from engine.run import Run
-from llamaduo_tui import guide, messages
-from llamaduo_tui.state import RunView
-from llamaduo_tui.watch import News
+from engine.protocol.run_dir import Run
+from engine.settings.schema import Target
+from llamaduo_tui import messages
+from llamaduo_tui.views import guide
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.watcher import News
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.decision import DecisionCard

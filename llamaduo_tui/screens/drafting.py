@@ -8,10 +8,10 @@ from pathlib import Path
 from textual import work
 from textual.screen import Screen
 
-from engine.errors import InputError
-from llamaduo_tui.draft import ChangedOnDiskError, Draft, Problem, reopened
+from engine.protocol.errors import InputError
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import PickFile
+from llamaduo_tui.views.draft import ChangedOnDiskError, Draft, Problem, reopened
 
 
 class DraftScreen(Screen[Path | None]):

@@ -8,11 +8,11 @@ from typing import ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 
-from engine import commands
-from engine.commands import Label
-from engine.run import Run
-from llamaduo_tui.review import Part, Round, reviewed
+from engine.protocol import commands
+from engine.protocol.commands import Label
+from engine.protocol.run_dir import Run
 from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.views.review import Part, Round, reviewed
 from llamaduo_tui.widgets.answer import AnswerView
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList

@@ -17,9 +17,9 @@ from textual.timer import Timer
 from textual.widgets import Button, DirectoryTree, Input, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from engine.config import Coverage
+from engine.settings.schema import Coverage
 from llamaduo_tui.paths import is_folder, typed_path
-from llamaduo_tui.text import clean, one_line
+from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 
 COVERAGE = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")

@@ -14,11 +14,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.config import SANDBOX_MODEL
 from engine.service import catalog
 from engine.service.catalog import Listed
-from llamaduo_tui.service_keys import service_key
-from llamaduo_tui.text import one_line
+from engine.settings.schema import SANDBOX_MODEL
+from llamaduo_tui.views.service_keys import service_key
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.key_states import told
 
 SHOWN = 200

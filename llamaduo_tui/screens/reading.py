@@ -11,14 +11,15 @@ from textual import on, work
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine import commands
-from engine.commands import Choice, Choices
-from engine.errors import LlamaDuoError
-from engine.run import Run
-from llamaduo_tui import messages, pairs
-from llamaduo_tui.pairs import Item, Pairs, Part, Round, Source, Tally, Wanted
+from engine.protocol import commands
+from engine.protocol.commands import Choice, Choices
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.run_dir import Run
+from llamaduo_tui import messages
 from llamaduo_tui.screens.deciding import DecidingScreen
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views import pairs
+from llamaduo_tui.views.pairs import Item, Pairs, Part, Round, Source, Tally, Wanted
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.pair_view import PairView
 
 LOOK_S = 0.5

@@ -13,8 +13,8 @@ from textual.screen import Screen
 from textual.widgets import Markdown, Static
 from textual.worker import Worker, WorkerState
 
-from engine.run import Run
-from llamaduo_tui.text import clean, markdown, one_line
+from engine.protocol.run_dir import Run
+from llamaduo_tui.views.text import clean, markdown, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 
 

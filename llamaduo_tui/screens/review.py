@@ -15,16 +15,17 @@ from textual.reactive import var
 from textual.widgets import Input, Select, Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine.commands import Label
-from engine.errors import LlamaDuoError
-from engine.run import Run
-from llamaduo_tui import guide, messages, words
-from llamaduo_tui.offsets import kept
-from llamaduo_tui.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
+from engine.protocol.commands import Label
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.run_dir import Run
+from llamaduo_tui import messages
 from llamaduo_tui.screens.deciding import answering
 from llamaduo_tui.screens.labelling import LabellingScreen
-from llamaduo_tui.text import clean, one_line
-from llamaduo_tui.watch import News
+from llamaduo_tui.views import guide, phrases
+from llamaduo_tui.views.jsonl_index import kept
+from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
+from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.views.watcher import News
 from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -275,7 +276,7 @@ class ReviewScreen(LabellingScreen):
         else:
             done = {id_ for (part, id_, _), label in self.labels.items() if part == self.part and reviewed(label)}
             shown, total = len(self.query_one(PromptList).items), len(self.round.items)
-            every = words.count(total, "prompt")
+            every = phrases.count(total, "prompt")
             count = every if shown == total else f"{shown:,} of {every}"
             said = " · ".join([_name(self.part), count, f"{len(done & self.round.items.keys()):,} reviewed"])
             said += "" if self.round.judged else " · not judged yet"
@@ -404,7 +405,7 @@ class ReviewScreen(LabellingScreen):
 
 
 def _name(part: Part) -> str:
-    return words.part("final" if part is None else part)
+    return phrases.part("final" if part is None else part)
 
 
 def _value(part: Part) -> str:

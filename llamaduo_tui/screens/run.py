@@ -18,21 +18,23 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Log
 
-from engine.run import Run
-from llamaduo_tui import machine, marks, messages, words
-from llamaduo_tui.guide import Step, step
-from llamaduo_tui.listing import WORKING
-from llamaduo_tui.machine import Machine
-from llamaduo_tui.offsets import kept
+from engine.protocol.run_dir import Run
+from llamaduo_tui import messages
 from llamaduo_tui.screens.deciding import DecidingScreen, answering
-from llamaduo_tui.state import RunView
-from llamaduo_tui.text import one_line
-from llamaduo_tui.watch import Watch
+from llamaduo_tui.views import machine, phrases
+from llamaduo_tui.views.guide import Step, step
+from llamaduo_tui.views.jsonl_index import kept
+from llamaduo_tui.views.machine import Machine
+from llamaduo_tui.views.run_list import WORKING
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.views.watcher import Watch
+from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.charts import Charts
+from llamaduo_tui.widgets.diffed_static import Steady
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
-from llamaduo_tui.widgets.steady import Steady
 from llamaduo_tui.widgets.timeline import Rounds, Timeline, progress
 from llamaduo_tui.widgets.usage import Usage
 
@@ -231,9 +233,9 @@ class RunScreen(DecidingScreen):
 
 def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content:
     """Name, state and age of the run; from which LLM to which model; whether the service is the sandbox."""
-    mark = marks.of(state)
+    mark = state_styles.of(state)
     until = view.updated if view.ended or state not in WORKING else now
-    age = f" · {words.duration(until - view.began)}" if view.began else ""
+    age = f" · {phrases.duration(until - view.began)}" if view.began else ""
     first = Content.assemble(
         (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$foreground-muted")
     )
@@ -246,7 +248,7 @@ def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content
         (" to ", "$foreground-muted"),
         (one_line(started.model, 60), "bold"),
     )
-    sandbox = Content.styled(f" {words.SANDBOX}", "$text-warning") if started.sandbox else Content()
+    sandbox = Content.styled(f" {phrases.SANDBOX}", "$text-warning") if started.sandbox else Content()
     room = width - first.cell_length - 3
     if route.cell_length <= room:
         first = Content.assemble(first, " " * (room - route.cell_length + 3), route)
@@ -262,7 +264,7 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
     if view.outcome is not None and state not in WORKING:
         outcome = view.outcome
         report = f"r for the report, {outcome.report}"
-        mark = marks.of(outcome.state)
+        mark = state_styles.of(outcome.state)
         then = " The small model can take over." if outcome.state == "reached" else ""
         ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 300)}{then}"
         return "the end", Content.assemble(ended, why, _next(report if outcome.report else "r to go on from here"))
@@ -278,10 +280,10 @@ def happening(view: RunView, state: str) -> tuple[str, Content]:
     place = "now"
     if view.current is not None:
         section, stage = view.current
-        place = f"now: {words.part(section.part)}, {one_line(stage.name, 40)}"
+        place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
         if stage.total:
             place = f"{place} · {progress(stage)}"
-    return place.replace("[", "("), Content(words.explain(view))
+    return place.replace("[", "("), Content(phrases.explain(view))
 
 
 def _next(said: str) -> Content:

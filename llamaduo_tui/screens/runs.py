@@ -14,11 +14,13 @@ from textual.screen import Screen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
-from llamaduo_tui import marks, messages, words
-from llamaduo_tui.listing import UNREADABLE, WORKING, Entry
-from llamaduo_tui.text import one_line
+from llamaduo_tui import messages
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_list import UNREADABLE, WORKING, Entry
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.diffed_static import Steady
 from llamaduo_tui.widgets.key_bar import KeyBar
-from llamaduo_tui.widgets.steady import Steady
 
 
 class RunsScreen(Screen[None]):
@@ -108,7 +110,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
         if entries is None or not self.is_active or not self.query(OptionList):  # hidden, not composed, or going
             return
         wanted = self.query_one(Input).value.casefold()
-        found = [e for e in entries if wanted in f"{e.run.name} {marks.of(e.state).word}".casefold()]
+        found = [e for e in entries if wanted in f"{e.run.name} {state_styles.of(e.state).word}".casefold()]
         self.set_class(not entries, "-empty")
         if not entries and not self.query("#welcome"):
             self._welcome()
@@ -212,7 +214,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
 def _head(entries: list[Entry], found: list[Entry]) -> Content:
     waiting = sum(entry.waits for entry in entries)
     working = sum(entry.state == "running" for entry in entries)
-    runs = words.count(len(entries), "run")
+    runs = phrases.count(len(entries), "run")
     said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
     said += [f"{working} at work"] if working else []
     asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
@@ -226,14 +228,14 @@ def _columns(width: int, names: int) -> Content:
 
 
 def _row(entry: Entry, now: float, width: int, names: int) -> Content:
-    mark = marks.of(entry.state)
+    mark = state_styles.of(entry.state)
     best = entry.best if entry.best is not None and entry.best < len(entry.precisions) else len(entry.precisions) - 1
     precision, similarity = (
-        f"{means[best]:4.0f} {marks.trend(means, 5)}" if means and best < len(means) else "   –"
+        f"{means[best]:4.0f} {state_styles.trend(means, 5)}" if means and best < len(means) else "   –"
         for means in (entry.precisions, entry.similarities)
     )
-    cost = words.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
-    age = words.age(now - entry.created)
+    cost = phrases.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
+    age = phrases.age(now - entry.created)
     name = one_line(entry.run.name, 60)
     return _line(mark.content, name, _place(entry), precision, similarity, cost, age, width, names)
 

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views.text import one_line
 
 
 class ThemesScreen(ModalScreen[str | None]):

@@ -14,13 +14,13 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine import jsonl
-from engine.commands import Label
-from engine.rows import prompt_text
-from llamaduo_tui import words
-from llamaduo_tui.compare import Row, json_rows, text_rows
-from llamaduo_tui.review import Answer, Part, Review
-from llamaduo_tui.text import clean
+from engine.protocol import jsonl
+from engine.protocol.commands import Label
+from engine.protocol.rows import prompt_text
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.diff import Row, json_rows, text_rows
+from llamaduo_tui.views.review import Answer, Part, Review
+from llamaduo_tui.views.text import clean
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.lines import WrappedText
 from llamaduo_tui.widgets.verdicts import Verdicts
@@ -270,4 +270,4 @@ def _titles(page: Page) -> tuple[str, str]:
 
 
 def _name(part: Part) -> str:
-    return words.part("final" if part is None else part)
+    return phrases.part("final" if part is None else part)

@@ -9,12 +9,12 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
-from engine.events import BudgetUsedUp
-from engine.run import Run
-from llamaduo_tui import words
+from engine.protocol.events import BudgetUsedUp
+from engine.protocol.run_dir import Run
 from llamaduo_tui.messages import RaiseBudget, StopRun
-from llamaduo_tui.state import RunView
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.card import Card, Fact, fact
 
 MORE = 1.5
@@ -91,7 +91,7 @@ def facts(view: RunView, used_up: BudgetUsedUp) -> list[Fact]:
     """What was spent, the cap, and what the next call needs."""
     lines = [fact("cap", one_line(used_up.reason, 300))]
     if view.usage is not None:
-        lines.append(fact("so far", words.usage(view.usage)))
+        lines.append(fact("so far", phrases.usage(view.usage)))
     lines.append(fact("least", f"{_amount(used_up.cap, used_up.least)} lets the next call go"))
     return lines
 
@@ -102,4 +102,4 @@ def _offer(used_up: BudgetUsedUp) -> str:
 
 
 def _amount(cap: str, amount: float) -> str:
-    return words.count(math.ceil(amount), "call") if cap == "calls" else words.money(math.ceil(amount * 100) / 100)
+    return phrases.count(math.ceil(amount), "call") if cap == "calls" else phrases.money(math.ceil(amount * 100) / 100)

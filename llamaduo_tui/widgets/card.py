@@ -12,8 +12,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button
 
-from engine.run import Run
-from llamaduo_tui.widgets.steady import Steady
+from engine.protocol.run_dir import Run
+from llamaduo_tui.widgets.diffed_static import Steady
 
 LABEL = 11
 

@@ -13,8 +13,8 @@ from textual.events import Resize
 from textual.widgets import Sparkline, Static
 from textual_plotext import PlotextPlot
 
-from llamaduo_tui import words
-from llamaduo_tui.state import Loss, RunView
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_view import Loss, RunView
 
 REDRAW_S = 0.5
 FIGURES_FROM = 11
@@ -62,7 +62,7 @@ Below are the learning rate and the speed in tokens a second.
         trained = [section for section in view.sections if section.losses]
         if trained:
             self._losses = trained[-1].losses
-            self._title = f"training · {words.part(trained[-1].part)}"
+            self._title = f"training · {phrases.part(trained[-1].part)}"
 
     def _draw(self) -> None:
         if self._losses is self._drawn or not self.display:

@@ -13,8 +13,8 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Markdown
 
-from llamaduo_tui.compare import Line, Row
-from llamaduo_tui.text import markdown
+from llamaduo_tui.views.diff import Line, Row
+from llamaduo_tui.views.text import markdown
 from llamaduo_tui.widgets.lines import Lines
 
 GUTTER = 2

@@ -12,11 +12,11 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from engine.config import Coverage
-from engine.errors import InputError
-from llamaduo_tui import preview
-from llamaduo_tui.preview import Preview
-from llamaduo_tui.text import one_line
+from engine.protocol.errors import InputError
+from engine.settings.schema import Coverage
+from llamaduo_tui.views import profile
+from llamaduo_tui.views.profile import Preview
+from llamaduo_tui.views.text import one_line
 
 Asked = tuple[Coverage | None, tuple[int, int] | None]
 """What is to be shown, and the state of its file."""
@@ -42,7 +42,7 @@ class CoveragePreview(Vertical, can_focus=True):
 
     def ask(self, coverage: Coverage | None) -> None:
         """Show a coverage file; one that has not changed since is not read again, None leaves what is shown."""
-        asked = coverage, preview.stamp(coverage) if coverage is not None else None
+        asked = coverage, profile.stamp(coverage) if coverage is not None else None
         if coverage is not None and asked != self._asked:
             self.border_subtitle = "reading…"
             self._look(asked, coverage)
@@ -51,7 +51,7 @@ class CoveragePreview(Vertical, can_focus=True):
     @work(thread=True, group="configure.preview", exclusive=True, exit_on_error=False)
     def _look(self, asked: Asked, coverage: Coverage) -> None:
         try:
-            found: Preview | InputError = preview.look(coverage)
+            found: Preview | InputError = profile.look(coverage)
         except InputError as error:
             found = error
         self.post_message(self._Looked(asked, found))

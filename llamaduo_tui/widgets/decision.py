@@ -7,12 +7,13 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
-from engine.config import Target
-from llamaduo_tui import marks, words
+from engine.settings.schema import Target
 from llamaduo_tui.messages import AnswerRun, StopRun
-from llamaduo_tui.scores import Changes, Group, Interval, Score, goals
-from llamaduo_tui.state import RunView
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.scores import Changes, Group, Interval, Score, goals
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.card import Card, Fact, fact
 
 WEAKEST = 3
@@ -97,7 +98,7 @@ def facts(view: RunView, target: Target | None) -> list[Fact]:
     approval = view.approval
     if approval is None:
         return []
-    another = fact("another", words.price(approval))
+    another = fact("another", phrases.price(approval))
     if not scored:
         return [another, fact("result", one_line(approval.reason, 400))]
     last = scored[-1]
@@ -126,7 +127,7 @@ def brief(view: RunView, target: Target | None) -> Content:
         for name, value, goal in zip(("precision", "similarity"), scores, goals(target), strict=True):
             of = f"/{goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
             said.append(f"{name} {value.mean:.0f}{of}")
-    return Content(" · ".join([*said, words.takes(view.approval)]))
+    return Content(" · ".join([*said, phrases.takes(view.approval)]))
 
 
 def _verdict(value: Interval, goal: float | None) -> str:
@@ -143,7 +144,7 @@ def _score(name: str, value: Interval, goal: float | None, means: list[float]) -
         (f"{value.mean:.1f}", "bold $text-success" if verdict[0] == "✓" else "bold $text-warning"),
         f" ({value.low:.0f}–{value.high:.0f})",
         "" if goal is None else f"  target {goal:g} {verdict}",
-        (f"   by round {rounds} {marks.trend(means, 8)}", "$foreground-muted"),
+        (f"   by round {rounds} {state_styles.trend(means, 8)}", "$foreground-muted"),
     )
 
 
@@ -179,9 +180,9 @@ def _found(score: Score, view: RunView, target: Target | None) -> list[Fact]:
             fact("reviews", f"people agree with the judge on {score.reviews.agreed:,} of {score.reviews.n:,}{warned}")
         )
     if score.more_prompts:
-        lines.append(fact("prompts", f"about {words.count(score.more_prompts, 'more dev prompt')} would tell"))
+        lines.append(fact("prompts", f"about {phrases.count(score.more_prompts, 'more dev prompt')} would tell"))
     if score.flagged:
-        lines.append(fact("flagged", f"{words.count(score.flagged, 'prompt')} left out: bad references"))
+        lines.append(fact("flagged", f"{phrases.count(score.flagged, 'prompt')} left out: bad references"))
     return lines
 
 
@@ -210,4 +211,4 @@ def _points(difference: Interval) -> str:
 
 def _group(group: Group) -> str:
     scores = f"{group.precision:.0f}/{group.similarity:.0f}"
-    return f"{one_line(group.name, 24)} {scores} ({words.count(group.prompts, 'prompt')})"
+    return f"{one_line(group.name, 24)} {scores} ({phrases.count(group.prompts, 'prompt')})"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from llamaduo_tui.guide import LAST, Step
-from llamaduo_tui.widgets.steady import Steady
+from llamaduo_tui.views.guide import LAST, Step
+from llamaduo_tui.widgets.diffed_static import Steady
 
 
 class GuideLine(Steady):

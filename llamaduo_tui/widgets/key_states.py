@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from llamaduo_tui.service_keys import ServiceKey
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views.service_keys import ServiceKey
+from llamaduo_tui.views.text import one_line
 
 
 class KeyStates(Static):

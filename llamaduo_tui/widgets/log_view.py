@@ -17,9 +17,9 @@ from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
 from textual.widgets import Input, Log
 
-from llamaduo_tui import words
-from llamaduo_tui.text import one_line
-from llamaduo_tui.watch import KEPT_LINES, Line
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.views.watcher import KEPT_LINES, Line
 
 _LEVELS = {"info": "all", "warning": "warnings", "error": "errors"}
 _RANKS = list(_LEVELS)
@@ -157,7 +157,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         text = "\n".join(lines)
         self.app.copy_to_clipboard(text)
         cut = " More than some terminals take." if len(text.encode()) > CLIPBOARD_BYTES else ""
-        sent = f"{words.count(len(lines), 'line')} sent to your terminal's clipboard."
+        sent = f"{phrases.count(len(lines), 'line')} sent to your terminal's clipboard."
         self.notify(f"{sent}{cut} If nothing arrives, w saves a file.", markup=False)
 
     def _picked(self, which: str) -> list[str]:
@@ -245,7 +245,7 @@ leave; `Y` copies those in sight. `w` and `W` write them to a file instead, wher
         log, wanted = self.query_one(Log), self._look.wanted
         if wanted:
             found = len(self._matches())
-            place = f"{words.count(found, 'line')} match{'es' if found == 1 else ''}"
+            place = f"{phrases.count(found, 'line')} match{'es' if found == 1 else ''}"
         else:
             place = "following" if log.is_vertical_scroll_end else "press end to follow"
         if self.border_subtitle != place:

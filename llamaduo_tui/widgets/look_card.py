@@ -8,8 +8,8 @@ from textual.widget import Widget
 from textual.widgets import Button
 
 from llamaduo_tui.messages import AnswerRun, StopRun
-from llamaduo_tui.pairs import Tally
-from llamaduo_tui.state import RunView
+from llamaduo_tui.views.pairs import Tally
+from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.widgets.card import Card, fact
 
 

@@ -8,10 +8,10 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.reactive import var
 
-from llamaduo_tui.marks import Mark
-from llamaduo_tui.pairs import Item, Standing
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views.pairs import Item, Standing
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.row_list import RowList
+from llamaduo_tui.widgets.state_styles import Mark
 
 REASON_FROM = 84
 """Columns of a list from which on it has room for reasons."""

@@ -13,9 +13,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Select
 
-from llamaduo_tui import words
-from llamaduo_tui.pairs import Order, Part, Round, Source, Standing, Wanted, belongs
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.pairs import Order, Part, Round, Source, Standing, Wanted, belongs
+from llamaduo_tui.views.text import one_line
 
 MANY = 100
 """Reasons or categories that a menu offers, at most: the commonest."""
@@ -87,7 +87,7 @@ class PairTools(Horizontal):
             numbers = sorted({source.round for source in sources if source.round is not None}, reverse=True)
             if numbers and not self._chosen:
                 self.wanted = replace(self.wanted, round=numbers[0])
-            rounds = [(words.part(number).capitalize(), str(number)) for number in numbers]
+            rounds = [(phrases.part(number).capitalize(), str(number)) for number in numbers]
             self._fill("round", [*rounds, ("Coverage", "coverage"), ("All data", ALL)], str(self.wanted.round))
         reasons: Counter[str] = Counter()
         categories: Counter[str] = Counter()

@@ -13,10 +13,10 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine.commands import Choices
-from llamaduo_tui.compare import Piece, Row, fields, json_rows, text_rows
-from llamaduo_tui.pairs import Item, Pair, Pairs, Part, Standing, standing, twin_of
-from llamaduo_tui.text import clean, one_line
+from engine.protocol.commands import Choices
+from llamaduo_tui.views.diff import Piece, Row, fields, json_rows, text_rows
+from llamaduo_tui.views.pairs import Item, Pair, Pairs, Part, Standing, standing, twin_of
+from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.answer import MARKDOWN_LINES, SHOWN_CHARS, VIEWS, View
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.pair_list import MARKS, where

@@ -16,12 +16,12 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
-from engine.config import Migration
-from engine.errors import LlamaDuoError
-from llamaduo_tui import preflight, words
-from llamaduo_tui.draft import Problem
-from llamaduo_tui.preflight import Finding, Preflight
-from llamaduo_tui.text import one_line
+from engine.protocol.errors import LlamaDuoError
+from engine.settings.schema import Migration
+from llamaduo_tui.views import phrases, preflight
+from llamaduo_tui.views.draft import Problem
+from llamaduo_tui.views.preflight import Finding, Preflight
+from llamaduo_tui.views.text import one_line
 
 _ABOUT = (
     "Press F5: it loads your data, finds the model, and estimates money, time and memory. Nothing is started or paid."
@@ -114,7 +114,7 @@ class PreflightPanel(Vertical):
     def _show(self) -> None:
         if self._check is not None:
             parts: Parts = [
-                (f"Checking … {words.stopwatch(time.monotonic() - self._began)}   F5 cancels", "$text-accent")
+                (f"Checking … {phrases.stopwatch(time.monotonic() - self._began)}   F5 cancels", "$text-accent")
             ]
         elif self._result is None:
             parts = [_ABOUT]

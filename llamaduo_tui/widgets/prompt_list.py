@@ -7,8 +7,8 @@ from collections.abc import Callable
 from rich.segment import Segment
 from rich.style import Style
 
-from llamaduo_tui.review import Item
-from llamaduo_tui.text import one_line
+from llamaduo_tui.views.review import Item
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.row_list import RowList
 
 HEADING = "  PREC SIM  +/−  YOU PROMPT"

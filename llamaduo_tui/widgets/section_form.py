@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
 
-from llamaduo_tui.fields import Path, Section
+from llamaduo_tui.views.fields import Path, Section
 from llamaduo_tui.widgets.setting_row import SettingRow, setting_row
 
 

@@ -13,9 +13,9 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Select, Static
 
-from llamaduo_tui import fields
-from llamaduo_tui.fields import Field
-from llamaduo_tui.text import clean, one_line
+from llamaduo_tui.views import fields
+from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.text import clean, one_line
 
 _EMPTY = {
     "judge.models": "the service model",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from textual.containers import VerticalScroll
 from textual.content import Content
 
-from engine.config import Target
-from llamaduo_tui import marks, words
-from llamaduo_tui.scores import Interval, goals, interval
-from llamaduo_tui.state import RunView, Section, Stage
-from llamaduo_tui.text import one_line
-from llamaduo_tui.widgets.steady import Steady
+from engine.settings.schema import Target
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_view import RunView, Section, Stage
+from llamaduo_tui.views.scores import Interval, goals, interval
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.diffed_static import Steady
 
 LABEL = 13
 _BAR = 12
@@ -77,18 +78,18 @@ def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
     rounds = [section.part for section in view.sections if isinstance(section.part, int)]
     if alive and view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
         more = view.started.max_rounds - max(rounds, default=0)
-        said = f"up to {words.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
+        said = f"up to {phrases.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
         lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$foreground-muted"))
     return lines
 
 
 def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     """A head, and a line a round: both means with their intervals, drawn on an axis from 0 to 100 with the target."""
-    rows = [(words.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
+    rows = [(phrases.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
     sealed = (view.outcome.sealed if view.outcome else None) or {}
     precision, similarity = interval(sealed.get("precision")), interval(sealed.get("similarity"))
     if precision is not None and similarity is not None:
-        rows.append((words.part("final"), precision, similarity))
+        rows.append((phrases.part("final"), precision, similarity))
     if not rows:
         return []
     axis = max(8, min(40, (width - LABEL) // 2 - 17))
@@ -130,27 +131,27 @@ def _section(section: Section, view: RunView, now: float, alive: bool) -> Conten
     if alive and view.sections[-1] is section and not view.ended:
         begun = {stage.name for stage in section.stages}
         parts += [Content.styled(f"· {name}", "$foreground-muted") for name in _expected(section) if name not in begun]
-    return Content.assemble((f"{words.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
+    return Content.assemble((f"{phrases.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
 
 
 def _stage(stage: Stage, now: float, alive: bool) -> Content:
     name = one_line(stage.name, 20)
     if stage.state == "done":
         return Content.assemble(
-            ("✓ ", "$text-success"), name, (f" {words.stopwatch(stage.seconds or 0)}", "$foreground-muted")
+            ("✓ ", "$text-success"), name, (f" {phrases.stopwatch(stage.seconds or 0)}", "$foreground-muted")
         )
     if stage.state == "interrupted" or not alive:
         at = f" at {stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}" if stage.total and not alive else ""
         return Content.assemble(("✗ ", "$text-error"), name, (f" interrupted{at}", "$foreground-muted"))
     head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
     if not stage.total:
-        return head + Content(f" {words.stopwatch(now - stage.started)}")
-    return Content.assemble(head, " ", marks.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
+        return head + Content(f" {phrases.stopwatch(now - stage.started)}")
+    return Content.assemble(head, " ", state_styles.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
 
 
 def progress(stage: Stage) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
-    left = f", {words.duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
+    left = f", {phrases.duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from engine.events import ServiceUsage
-from llamaduo_tui import marks, words
-from llamaduo_tui.machine import Machine
-from llamaduo_tui.widgets.steady import Steady
+from engine.protocol.events import ServiceUsage
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.machine import Machine
+from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.diffed_static import Steady
 
 _BAR = 10
 _GB = 1024**3
@@ -56,17 +57,17 @@ def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
         failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
         tokens = f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"
         lines += [
-            _row("service", Content(f"{words.count(usage.calls, 'call')}{failed}")),
+            _row("service", Content(f"{phrases.count(usage.calls, 'call')}{failed}")),
             _row("", Content.styled(f"{usage.cached_calls:,} cached, free", "$foreground-muted")),
             _row("tokens", Content(tokens)),
             _row("money", _money(usage, budget)),
         ]
     if machine is not None:
-        lines.append(_row("CPU", Content.assemble(marks.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
+        lines.append(_row("CPU", Content.assemble(state_styles.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
         lines.append(_row("memory", _memory(machine.used, machine.total)))
         for number, gpu in enumerate(machine.gpus):
             name = "GPU" if len(machine.gpus) == 1 else f"GPU {number}"
-            lines.append(_row(name, Content.assemble(marks.bar(gpu.busy / 100, _BAR), f" {gpu.busy:.0f}%")))
+            lines.append(_row(name, Content.assemble(state_styles.bar(gpu.busy / 100, _BAR), f" {gpu.busy:.0f}%")))
             lines.append(_row("", _memory(gpu.used, gpu.total)))
     return lines
 
@@ -75,7 +76,7 @@ def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
     """One line for the service, one for the machine."""
     lines = []
     if usage is not None:
-        said = words.usage(usage).rpartition(", ")[0]
+        said = phrases.usage(usage).rpartition(", ")[0]
         lines.append(_row("service", Content.assemble(f"{said}, ", _money(usage, budget, bar=False)), 13))
     if machine is not None:
         gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
@@ -89,15 +90,15 @@ def _row(name: str, value: Content, width: int = 9) -> Content:
 
 
 def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Content:
-    spent = words.money(usage.cost_usd)
+    spent = phrases.money(usage.cost_usd)
     if budget is None:
         return Content(spent)
     share = usage.cost_usd / budget if budget else 1.0
     style = "bold $text-warning" if share > 0.8 else ""
-    said = Content.assemble((f"{spent} of {words.money(budget)}{' !' if share > 0.8 else ''}", style))
-    return Content.assemble(marks.bar(share, _BAR), " ", said) if bar else said
+    said = Content.assemble((f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style))
+    return Content.assemble(state_styles.bar(share, _BAR), " ", said) if bar else said
 
 
 def _memory(used: int, total: int) -> Content:
     share = used / total if total else 0.0
-    return Content.assemble(marks.bar(share, _BAR), f" {used / _GB:.1f} of {total / _GB:.0f} GB")
+    return Content.assemble(state_styles.bar(share, _BAR), f" {used / _GB:.1f} of {total / _GB:.0f} GB")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.commands import Label
-from engine.rows import CONTRACT, Verdict
-from llamaduo_tui.text import clean, one_line
+from engine.protocol.commands import Label
+from engine.protocol.rows import CONTRACT, Verdict
+from llamaduo_tui.views.text import clean, one_line
 
 REASON_CHARS = 4_000
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import jsonl
-from engine.config import Coverage
-from engine.coverage.load import load
-from engine.run import Run, manifest
+from engine.dataset.load import load
+from engine.protocol import jsonl
+from engine.protocol.run_dir import Run, manifest
+from engine.settings.schema import Coverage
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import jsonl
-from engine.run import Run
+from engine.protocol import jsonl
+from engine.protocol.run_dir import Run
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 KEY = "sk-planted-0123456789abcdef"

@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from engine import commands, jsonl
-from engine.commands import Choice
-from engine.run import Run, manifest
+from engine.protocol import commands, jsonl
+from engine.protocol.commands import Choice
+from engine.protocol.run_dir import Run, manifest
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 

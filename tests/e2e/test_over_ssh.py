@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import commands
-from engine.events import ApprovalGiven, Event, EventReader, TrainMetrics
-from engine.run import Run
-from llamaduo_tui import control
+from engine.protocol import commands
+from engine.protocol.events import ApprovalGiven, Event, EventReader, TrainMetrics
+from engine.protocol.run_dir import Run
+from llamaduo_tui.control import actions
 from tests.terminal import Terminal
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
@@ -161,7 +161,7 @@ def test_a_cut_connection_stops_nothing_and_two_answers_count_once(
         screen.read_until("approved: 12 new pairs")
         screen.press("q")
         assert screen.exit_status() == 130
-    control.stop(run)
+    actions.stop(run)
     given = [event for event in EventReader(run.events_file).read_new() if isinstance(event, ApprovalGiven)]
     assert [(event.round, event.approved, event.pairs) for event in given] == [(1, True, 12)]
     assert commands.answer(run.commands_file, 1) is not None

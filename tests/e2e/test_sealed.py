@@ -13,12 +13,13 @@ from typing import NamedTuple
 import pytest
 from aiohttp import web
 
-from engine import config, jsonl
-from engine.coverage.load import load
-from engine.coverage.split import split
-from engine.run import Run, manifest
+from engine.dataset.load import load
+from engine.dataset.split import split
+from engine.protocol import jsonl
+from engine.protocol.run_dir import Run, manifest
 from engine.sandbox import answer
-from engine.stages.merge import merge
+from engine.settings.load import load_settings, settings_of
+from engine.stages.training_mix import merge
 from tests.e2e.conftest import DEMO, SETTINGS
 from tests.engine.scripted import Service, completion, prompt_of, serving
 from tests.rewording import embed, reword
@@ -81,7 +82,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
     for slow, quick in (("epochs = 2", "epochs = 1"), ("samples = 2", "samples = 1"), ("tokens = 16", "tokens = 4")):
         text = text.replace(slow, quick)
     file.write_text(text)
-    settings = config.load(file)
+    settings = load_settings(file)
     parts = split(load(settings.coverage).pairs, settings.coverage.split)
     guarded = [pair.prompt[0]["content"] for pair in [*parts.dev, *parts.test]]
     leaky = Leaky(guarded)
@@ -131,7 +132,7 @@ def test_no_dev_or_test_prompt_is_trained_on(finished: Finished) -> None:
     refused = [row for row in jsonl.read(synthesized / "rejected.jsonl") if "twin" in row]
     assert len(refused) >= len(finished.planted)
 
-    chats = merge(run.coverage, [synthesized], {}, run.settings().synthesis).chats
+    chats = merge(run.coverage, [synthesized], {}, settings_of(run).synthesis).chats
     trained = manifest(run.round(2) / "finetune")
     assert trained is not None and trained.counts["pairs"] == len(chats)
     texts = {message["content"] for chat in chats for message in chat.messages}

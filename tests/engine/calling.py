@@ -12,10 +12,10 @@ from typing import Any
 from scripted import Handler, serving
 from scripted import Service as Server
 
-from engine.config import Service
-from engine.rows import Message
+from engine.protocol.rows import Message
 from engine.service.client import Client
 from engine.service.ledger import Ledger, Reply
+from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
 MODEL = "openai/scripted"

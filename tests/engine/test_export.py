@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from engine import commands, jsonl
-from engine.commands import Choice
-from engine.config import Coverage
-from engine.coverage.load import load
-from engine.coverage.prepare import open_sealed, prepare, read_dev, read_train
-from engine.errors import DamagedError, InputError
+from engine.dataset.load import load
+from engine.dataset.prepare import open_sealed, prepare, read_dev, read_train
 from engine.export import export
-from engine.jsonl import Row
-from engine.rows import CONTRACT, Pair, Response, SyntheticPair, Verdict
-from engine.run import Manifest, Run, create, finish
+from engine.protocol import commands, jsonl
+from engine.protocol.commands import Choice
+from engine.protocol.errors import DamagedError, InputError
+from engine.protocol.jsonl import Row
+from engine.protocol.rows import CONTRACT, Pair, Response, SyntheticPair, Verdict
+from engine.protocol.run_dir import Manifest, Run, create, finish
+from engine.settings.load import settings_of
+from engine.settings.schema import Coverage
 
 TOOL = {"type": "function", "function": {"name": "track", "parameters": {"type": "object"}}}
 TARGET = "It is in Graz.\u2028Really."
@@ -48,7 +49,7 @@ def run(tmp_path: Path) -> Run:
     source = tmp_path / "log.jsonl"
     jsonl.write(source, map(recorded, range(60)))
     run = create(tmp_path / "runs", "demo", f'[coverage]\nsource = "{source}"\n[service]\nmodel = "sandbox"\n')
-    prepare(run.settings(), run.coverage)
+    prepare(settings_of(run), run.coverage)
     complete(run.coverage, "coverage")
     dev = read_dev(run.coverage)
     answered(run.round(1), dev, "small@0123", "abcd")

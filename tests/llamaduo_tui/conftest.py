@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import run as runs
-from engine.events import Event, EventLog
-from engine.run import Run
-from llamaduo_tui import machine
-from llamaduo_tui.machine import Machine
+from engine.protocol import run_dir as runs
+from engine.protocol.events import Event, EventLog
+from engine.protocol.run_dir import Run
+from llamaduo_tui.views import machine
+from llamaduo_tui.views.machine import Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
 

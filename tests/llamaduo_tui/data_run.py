@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine import jsonl
-from engine.coverage.guard import fingerprints
-from engine.coverage.prepare import DEV, SEALED, TRAIN
-from engine.coverage.sources import Dropped
-from engine.rows import Message, Pair, SyntheticPair, prompt_id
-from engine.run import Manifest, Run, finish
+from engine.dataset.contamination import fingerprints
+from engine.dataset.prepare import DEV, SEALED, TRAIN
+from engine.dataset.sources import Dropped
+from engine.protocol import jsonl
+from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
+from engine.protocol.run_dir import Manifest, Run, finish
 
 HEAD = "Triage this support ticket as JSON with product, kind and priority:\n"
 TOLD = [

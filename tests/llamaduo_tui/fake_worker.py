@@ -10,9 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import story
 
-from engine import commands
-from engine.events import Event, EventLog, RunFinished
-from engine.run import Process, Run, Status
+from engine.protocol import commands
+from engine.protocol.events import Event, EventLog, RunFinished
+from engine.protocol.run_dir import Process, Run, Status
 
 
 def main(folder: Path, pause: float) -> None:

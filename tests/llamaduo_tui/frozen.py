@@ -13,10 +13,10 @@ import story
 from textual.pilot import Pilot
 from textual.widgets import Log
 
-from engine import jsonl
-from engine import run as runs
-from engine.events import Event, RunFailed, to_row
-from engine.run import Process, Run, Status
+from engine.protocol import jsonl
+from engine.protocol import run_dir as runs
+from engine.protocol.events import Event, RunFailed, to_row
+from engine.protocol.run_dir import Process, Run, Status
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.run import RunScreen
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine import jsonl
-from engine.rows import Response, Verdict
-from engine.run import Run
+from engine.protocol import jsonl
+from engine.protocol.rows import Response, Verdict
+from engine.protocol.run_dir import Run
 
 Scores = tuple[float, float] | None
 """Precision and similarity, or None for a verdict that could not be had."""

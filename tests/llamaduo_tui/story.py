@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.events import (
+from engine.protocol.events import (
     ApprovalGiven,
     ApprovalRequested,
     Event,

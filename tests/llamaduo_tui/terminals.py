@@ -10,9 +10,10 @@ from tests import terminal
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 PROGRAM = f"""
 import sys
-from llamaduo_tui import cli, launch
+from llamaduo_tui.cli.main import main
+from llamaduo_tui.control import launch
 launch.worker_command = lambda run, yes: [sys.executable, {str(FAKE_WORKER)!r}, str(run.folder)]
-cli.main()
+main()
 """
 
 

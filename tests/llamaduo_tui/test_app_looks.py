@@ -13,10 +13,11 @@ from textual.pilot import Pilot
 from textual.theme import Theme
 from textual.widgets import Log, OptionList
 
-from engine.errors import InputError
-from llamaduo_tui import keymap, machine, paths, theming
-from llamaduo_tui.machine import Gpu, Machine
+from engine.protocol.errors import InputError
+from llamaduo_tui import keymap, paths, theming
 from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.views import machine
+from llamaduo_tui.views.machine import Gpu, Machine
 from llamaduo_tui.widgets.charts import Charts
 
 SIZES = [(80, 24), (120, 40)]

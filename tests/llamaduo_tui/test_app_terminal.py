@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from terminals import Terminal
 
-from engine import commands
-from engine.run import Run
-from llamaduo_tui import control
+from engine.protocol import commands
+from engine.protocol.run_dir import Run
+from llamaduo_tui.control import actions
 
 ASKS = "Finish with round 1"
 
@@ -64,7 +64,7 @@ def test_ctrl_c_leaves_it_running_and_attach_comes_back(root: Path) -> None:
     again, _ = waiting(root, "attach", "demo")
     again.press("q")
     assert again.exit_status() == 130
-    control.stop(run)
+    actions.stop(run)
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGHUP])
@@ -74,7 +74,7 @@ def test_the_terminal_is_given_back_as_it_was(told: signal.Signals, root: Path) 
     assert screen.exit_status() == 128 + told
     assert "\x1b[?1049l" in screen.shown
     assert "\x1b[?25h" in screen.shown
-    control.stop(run)
+    actions.stop(run)
 
 
 def test_a_closed_terminal_ends_the_app_and_leaves_the_worker_alone(root: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_closed_terminal_ends_the_app_and_leaves_the_worker_alone(root: Path) 
     screen.hang_up()
     assert os.waitstatus_to_exitcode(os.waitpid(screen.pid, 0)[1]) == -signal.SIGHUP
     assert run.status().seen(time.time()) == "waiting"
-    control.stop(run)
+    actions.stop(run)
 
 
 def test_without_a_command_it_opens_at_the_runs(root: Path) -> None:

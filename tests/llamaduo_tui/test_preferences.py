@@ -8,7 +8,7 @@ import pytest
 from frozen import WAITING, app, make, until
 from textual.widgets import OptionList
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 from llamaduo_tui import paths, preferences
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.themes import ThemesScreen

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from engine.config import Local
 from engine.local.load import load_tokenizer
 from engine.local.resolve import ResolvedModel
+from engine.settings.schema import Local
 from tests.tiny import make_model
 
 

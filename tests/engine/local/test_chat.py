@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from engine.errors import InputError
 from engine.local.chat import encode, encode_prompt, end_token_id, ensure_chat_template
-from engine.rows import Message
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Message
 from tests.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer()

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.config import Inference, Local
 from engine.local.chat import encode_prompt
 from engine.local.device import find_device
 from engine.local.generate import Generation, batches, generate
 from engine.local.load import load_model
 from engine.local.resolve import ResolvedModel
+from engine.settings.schema import Inference, Local
 
 IDS = ["a", "b", "c", "d", "e"]
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.config import Adapter, Local
-from engine.errors import InputError
 from engine.local.device import Device, find_device
 from engine.local.load import load_base, load_model, load_tokenizer
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.protocol.errors import InputError
+from engine.settings.schema import Adapter, Local
 
 FLOAT32 = Device("cpu", "", "float32", False, 1 << 33, 1 << 33)
 INPUT = torch.tensor([[1, 50, 60, 70, 2]])

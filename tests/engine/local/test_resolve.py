@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.errors import InputError, StageError
 from engine.local import resolve as resolving
 from engine.local.resolve import DEFAULT_NAME, ResolvedModel, resolve
+from engine.protocol.errors import InputError, StageError
 
 
 def quiet(_: str) -> None:

@@ -7,7 +7,7 @@ import tomli
 
 import engine
 
-TEMPLATES = tomli.loads((Path(engine.__file__).parent / "prompts.toml").read_text())
+TEMPLATES = tomli.loads((Path(engine.__file__).parent / "service" / "prompts.toml").read_text())
 JUDGE = Template(TEMPLATES["eval"]["prompt"])
 WRITER = Template(TEMPLATES["synth_data_gen"]["prompt"])
 PAIR_JUDGE = Template(TEMPLATES["pair_eval"]["prompt"])

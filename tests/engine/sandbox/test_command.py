@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engine import jsonl
+from engine.protocol import jsonl
 
 PIPE = asyncio.subprocess.PIPE
 

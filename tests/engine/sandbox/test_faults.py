@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 from engine.sandbox.answer import Answer
 from engine.sandbox.faults import KINDS, REPLY_KINDS, Faults, spoil
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from engine import jsonl
-from engine.errors import InputError
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 

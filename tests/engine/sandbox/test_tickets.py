@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import jsonl
+from engine.protocol import jsonl
 from engine.sandbox import tickets
 
 DEMO = Path(tickets.__file__).parents[1] / "demo"

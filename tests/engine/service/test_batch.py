@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from batching import Line, Provider, answer, providing
 
-from engine.config import Service
-from engine.errors import ServiceError
+from engine.protocol.errors import ServiceError
 from engine.service import batch as module
 from engine.service.client import Client
 from engine.service.ledger import Ledger, Reply
 from engine.service.models import batch_provider, price, request_params
+from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
 MODEL = "openai/scripted"

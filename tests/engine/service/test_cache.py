@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from scripted import always, completion, serving
 
-from engine.config import Service
 from engine.service import cache as module
 from engine.service.cache import Cache, cache_file
 from engine.service.client import Client
 from engine.service.ledger import Ledger, Reply, Totals
+from engine.settings.schema import Service
 
 REQUEST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "params": {}, "repeat": 0}
 REPLY = Reply("hi", "stop", 10, 5, 0.25)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from engine.config import Service
 from engine.service import catalog
 from engine.service.models import price
+from engine.settings.schema import Service
 
 
 def test_the_prices_are_litellm_s_own() -> None:

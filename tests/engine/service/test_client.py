@@ -11,13 +11,13 @@ from calling import KEY, MODEL, ask, asking, client_of, flights, until
 from scripted import Handler, always, completion, error, prompt_of, reset, serving
 from scripted import Service as Server
 
-from engine.config import Service
-from engine.errors import ServiceError
-from engine.rows import Message
+from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message
 from engine.service import client as module
 from engine.service.client import Client, RefusedError
 from engine.service.ledger import Ledger, Reply
 from engine.service.limiter import FIRST_CALLS
+from engine.settings.schema import Service
 
 
 async def test_the_key_and_the_parameters_are_sent(tmp_path: Path) -> None:

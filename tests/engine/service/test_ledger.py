@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import LlamaDuoError
+from engine.protocol.errors import LlamaDuoError
 from engine.service.ledger import Ledger, Reply, Totals, request_key
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "ü\ud800"}], "params": {"a": 1, "b": 2}, "repeat": 0}

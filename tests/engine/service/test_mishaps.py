@@ -11,12 +11,12 @@ from calling import ask, asking, client_of, flights, until
 from scripted import Service as Server
 from scripted import always, completion, error, prompt_of, reset, serving
 
-from engine.config import Service
-from engine.errors import ServiceError
-from engine.rows import Message
+from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message
 from engine.service.client import MOST_ODD, Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.ledger import Ledger
+from engine.settings.schema import Service
 
 PRICES = {"input_price": 1.0, "output_price": 10.0}
 COST = 60e-6

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InputError
+from engine.protocol.errors import InputError
 from engine.service import prompts
 
 EVAL = "[eval]\nprompt = '''$instruction|${human_response}|$lm_response'''\n"

@@ -10,11 +10,11 @@ from calling import KEY, MODEL
 from scripted import Service as Server
 from scripted import completion, error, serving
 
-from engine.config import Service
-from engine.errors import ServiceError
-from engine.rows import Message
+from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message
 from engine.service.client import Client
 from engine.service.ledger import Ledger, Reply
+from engine.settings.schema import Service
 
 JUDGE = "openai/judge"
 JUDGE_KEY = "planted-judge-0123456789"

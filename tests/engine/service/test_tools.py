@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from scripted import always, completion, serving
 
-from engine.config import Service
-from engine.rows import Message, Tool
+from engine.protocol.rows import Message, Tool
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.service.tokens import prompt_bytes
+from engine.settings.schema import Service
 
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}
 CHAT: list[Message] = [

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InputError, StageError
+from engine.protocol.errors import InputError, StageError
 from engine.stages.child import explain
 
 HEAD = """
 import os, sys
 from pathlib import Path
-from engine.errors import InputError, StageError
-from engine.events import Log
+from engine.protocol.errors import InputError, StageError
+from engine.protocol.events import Log
 from engine.stages import child
 """
 

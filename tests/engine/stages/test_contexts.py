@@ -12,28 +12,28 @@ import pytest
 from aiohttp import web
 from scripted import Service, completion, serving
 
-from engine import jsonl
-from engine.config import Migration, Synthesis
-from engine.coverage.prepare import read_dev, read_train
-from engine.errors import InputError
+from engine.dataset.prepare import read_dev, read_train
+from engine.evaluation import PromptScore
 from engine.local.chat import encode_prompt
-from engine.local.finetune import finetune as train
 from engine.local.load import load_tokenizer
 from engine.local.resolve import ResolvedModel
-from engine.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
-from engine.run import Run
+from engine.local.training import finetune as train
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
+from engine.protocol.run_dir import Run
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.settings.schema import Migration, Synthesis
 from engine.stages.coverage import coverage
 from engine.stages.finetune import finetune
 from engine.stages.infer import infer
 from engine.stages.judge import judge
-from engine.stages.merge import merge
-from engine.stages.model import misfits
+from engine.stages.local_model import misfits
 from engine.stages.synthesize import Order, synthesize
-from engine.verdict import PromptScore
-from llamaduo_tui.review import Review
+from engine.stages.training_mix import merge
+from llamaduo_tui.views.review import Review
 from tests.tiny import CHATML, TOOLS, make_model
 
 TOOL = {"type": "function", "function": {"name": "track", "description": "Finds a parcel.", "parameters": {}}}
@@ -136,7 +136,7 @@ def test_training_and_inference_show_the_model_the_same_tokens(
 
     found = settings(run.folder / "log.jsonl")
     tokenizer = load_tokenizer(model, found.local)
-    monkeypatch.setattr("engine.local.finetune.Dataset.from_list", see)
+    monkeypatch.setattr("engine.local.training.Dataset.from_list", see)
     dev = read_dev(run.coverage)
     with pytest.raises(SeenError):
         train([Chat(pair.messages, pair.tools) for pair in dev], [], model, found, tmp_path, lambda _: None)

@@ -10,17 +10,17 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from scripted import Handler, Service, always, completion, error, prompt_of, serving
 
-from engine import jsonl
-from engine.config import Contract, Migration, Task
-from engine.errors import ServiceError, StageError
-from engine.events import Event, StageProgress
-from engine.rows import CONTRACT, Response, Verdict
-from engine.run import manifest
+from engine.protocol import jsonl
+from engine.protocol.errors import ServiceError, StageError
+from engine.protocol.events import Event, StageProgress
+from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.run_dir import manifest
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
-from engine.service.asking import TRIES
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.service.structured_output import TRIES
+from engine.settings.schema import Contract, Migration, Task
 from engine.stages.judge import agree, judge
 
 PROMPTS = prompts.load(None)

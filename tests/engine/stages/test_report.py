@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from engine import jsonl
-from engine.config import Migration
-from engine.reviews import Reviews
-from engine.rows import Response, Verdict
-from engine.run import Manifest, Run, finish, manifest
+from engine.evaluation import Decision, GroupScore, Interval, Scores, by_prompt
+from engine.evaluation.reviews import Reviews
+from engine.protocol import jsonl
+from engine.protocol.rows import Response, Verdict
+from engine.protocol.run_dir import Manifest, Run, finish, manifest
 from engine.service.client import Usage
+from engine.settings.schema import Migration
 from engine.stages import report
 from engine.stages.report import duration, ending
-from engine.verdict import Decision, GroupScore, Interval, Scores, by_prompt
 
 SHARE = {"precision": 0.75, "similarity": 0.5}
 

@@ -13,20 +13,20 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from scripted import Handler, Service, always, completion, error, prompt_of, serving
 
-from engine import jsonl
-from engine.config import Contract, Migration, Task
-from engine.coverage.guard import fingerprints
-from engine.errors import ServiceError, StageError
-from engine.events import Event, Log
-from engine.rows import Message, Pair, SyntheticPair, prompt_id
-from engine.run import manifest
+from engine.dataset.contamination import fingerprints
+from engine.evaluation import PromptScore
+from engine.protocol import jsonl
+from engine.protocol.errors import ServiceError, StageError
+from engine.protocol.events import Event, Log
+from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
+from engine.protocol.run_dir import manifest
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.settings.schema import Contract, Migration, Task
 from engine.stages.synthesize import Order, synthesize
-from engine.verdict import PromptScore
 
 PROMPTS = prompts.load(None)
 DEV = "The dev prompt tells of seven swans that swam in the Danube on a very cold day"

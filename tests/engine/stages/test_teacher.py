@@ -9,18 +9,18 @@ from aiohttp import web
 from pydantic import ValidationError
 from scripted import Service, completion, error, serving
 
-from engine import jsonl
-from engine.config import Migration, Target
-from engine.errors import StageError
-from engine.intervals import Interval
-from engine.rows import Message, Response, Tool, Verdict
-from engine.run import Manifest, manifest
+from engine.evaluation import Decision, PromptScore, Scores, Teacher, decide, score
+from engine.evaluation.intervals import Interval
+from engine.protocol import jsonl
+from engine.protocol.errors import StageError
+from engine.protocol.rows import Message, Response, Tool, Verdict
+from engine.protocol.run_dir import Manifest, manifest
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.settings.schema import Migration, Target
 from engine.stages.report import ending
 from engine.stages.teacher import teacher
-from engine.verdict import Decision, PromptScore, Scores, Teacher, decide, score
 
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {}}}
 SYSTEM: Message = {"role": "system", "content": "Be brief."}

@@ -1,0 +1,126 @@
+"""Near-duplicates among many texts: MinHash proposes, the exact Jaccard similarity decides.
+
+Two sets share a minimum under a random hash as often as their Jaccard similarity says: Broder, "On the resemblance and
+containment of documents" (1997). Minima in bands make an index: Leskovec et al., "Mining of Massive Datasets", 3.4.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash  # type: ignore[import-untyped]
+
+from engine.dataset.shingles import Hashes, Rows
+from engine.protocol.rows import Message, prompt_text
+
+PERMUTATIONS = 128
+THRESHOLD = 0.9
+SLACK = 0.12
+"""An estimate this far below the threshold is not looked into: at 0.9 it is more than four standard errors off."""
+
+_SEED = 1
+_FACTORS = np.random.default_rng(_SEED).integers(1, 2**63, PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
+
+
+class Sketch(NamedTuple):
+    """A text as the index takes it: its shingles, their minima, and the minima of each band as one key."""
+
+    shingles: Hashes
+    minima: NDArray[np.uint32]
+    keys: list[int]
+
+
+class Twin(NamedTuple):
+    """A text that is nearly the same, and the Jaccard similarity, from 0 to 1."""
+
+    similarity: float
+    id: str
+
+
+class NearDuplicates:
+    """The texts so far, asked whether a new one nearly repeats one of them.
+
+    `threshold` is the Jaccard similarity, from 0 to 1, at and above which two texts are twins. At 0.9 the index finds
+    99.8 % of those that are just as similar, and more of the others.
+    """
+
+    def __init__(self, threshold: float = THRESHOLD) -> None:
+        self._threshold = threshold
+        # One band more than minima may differ: by the pigeonhole principle no pair estimated as twins is missed.
+        self._bands = max(2, int(PERMUTATIONS * (1 - threshold)) + 1)
+        self._newest: dict[int, int] = {}
+        self._older = array("i")
+        """Texts with the same key are chained: each names the one before it, by band."""
+        self._ids: list[str] = []
+        self._sketches: list[tuple[Hashes, NDArray[np.uint32]]] = []
+
+    def sketches(self, rows: Rows) -> Iterator[Sketch]:
+        """The sketches of some texts, from their shingles."""
+        minima = signatures(rows)
+        width = PERMUTATIONS // self._bands
+        banded = minima[:, : width * self._bands].reshape(len(minima), self._bands, width).astype(np.uint64)
+        mixed = (banded * _FACTORS[:width]).sum(axis=2) * _FACTORS[: self._bands] + np.arange(
+            self._bands, dtype=np.uint64
+        )
+        for number, keys in enumerate((mixed >> np.uint64(4)).tolist()):
+            yield Sketch(rows.row(number), minima[number], keys)
+
+    def add(self, id: str, sketch: Sketch) -> None:  # noqa: A002
+        """Remember a text."""
+        number = len(self._ids)
+        for key in sketch.keys:
+            self._older.append(self._newest.get(key, -1))
+            self._newest[key] = number
+        self._ids.append(id)
+        self._sketches.append((sketch.shingles, sketch.minima))
+
+    def twin(self, sketch: Sketch) -> str | None:
+        """The id of the text most like this one, if their similarity reaches the threshold."""
+        best = max(self.twins(sketch), key=lambda twin: twin.similarity, default=None)
+        return best.id if best else None
+
+    def twins(self, sketch: Sketch) -> Iterator[Twin]:
+        """All texts whose similarity to this one reaches the threshold, oldest first."""
+        candidates = sorted(self._candidates(sketch.keys))
+        if not candidates:
+            return
+        minima = np.stack([self._sketches[number][1] for number in candidates])
+        estimates = (minima == sketch.minima).mean(axis=1)
+        for index in np.flatnonzero(estimates >= self._threshold - SLACK):
+            number = candidates[index]
+            similarity = jaccard(self._sketches[number][0], sketch.shingles)
+            if similarity >= self._threshold:
+                yield Twin(similarity, self._ids[number])
+
+    def _candidates(self, keys: list[int]) -> set[int]:
+        found = set()
+        for band, key in enumerate(keys):
+            number = self._newest.get(key, -1)
+            while number >= 0:
+                found.add(number)
+                number = self._older[number * self._bands + band]
+        return found
+
+
+def signatures(rows: Rows) -> NDArray[np.uint32]:
+    """The minima of each text, one row a text; they hold for this version of rensa only, so they are never stored."""
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(
+        rows.hashes.astype(np.uint64), rows.starts.astype(np.uint64), PERMUTATIONS, _SEED
+    )
+    return np.array(matrix.to_rows(), dtype=np.uint32).reshape(-1, PERMUTATIONS)
+
+
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """The similarity of two sorted sets: what they share over what either has; two empty ones are the same."""
+    shared = np.intersect1d(one, other, assume_unique=True).size
+    either = one.size + other.size - shared
+    return float(shared / either) if either else 1.0
+
+
+def comparable_text(prompt: Sequence[Message]) -> str:
+    """What prompts are compared by: every turn but the system's, which a whole dataset shares."""
+    return prompt_text([message for message in prompt if message["role"] != "system"])

@@ -1,0 +1,121 @@
+"""The coverage stage: from the user's data to three splits, with the test split sealed until the end."""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.dataset.contamination import Fingerprint, fingerprints
+from engine.dataset.load import load
+from engine.dataset.split import Splits, families, split
+from engine.protocol import jsonl, records
+from engine.protocol.errors import DamagedError, InputError
+from engine.protocol.rows import Pair
+from engine.settings.schema import Migration
+
+TRAIN = "train.jsonl"
+DEV = "dev.jsonl"
+SEALED = "test.sealed"
+"""The test split in a form that no reader of rows takes, nor a search through the folder: nothing uses it unawares."""
+
+TEST = "test.jsonl"
+"""The same when the seal is broken, at the end of a run."""
+
+DROPPED = "dropped.jsonl"
+FINGERPRINTS = "fingerprints.jsonl"
+"""Of dev and test: what later guards them against leaks without opening them."""
+
+
+def prepare(settings: Migration, folder: Path, misfit: Callable[[Pair], str] = lambda _: "") -> dict[str, int]:
+    """Load, split and write the coverage dataset; returns the counts of rows by what became of them.
+
+    `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
+    `train`, `dev` and `test` are the rest. `misfit` is as `load` takes it.
+    Raises InputError where the data cannot be used or a split stays empty.
+    """
+    pairs, dropped = load(settings.coverage, misfit)
+    splits = split(pairs, settings.coverage.split)
+    check_splits(splits)
+    jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
+    jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))
+    sealed = "".join(jsonl.dumps(pair.to_row()) + "\n" for pair in splits.test)
+    jsonl.replace(folder / SEALED, b64encode(zlib.compress(sealed.encode())).decode() + "\n", mode=0o600)
+    jsonl.write(folder / DROPPED, (row.to_row() for row in dropped))
+    jsonl.write(folder / FINGERPRINTS, (dict(row) for row in fingerprints([*splits.dev, *splits.test])))
+    return {
+        "rows": len(pairs) + len(dropped),
+        "dropped": len(dropped),
+        "duplicates": sum(1 for row in dropped if row.twin),
+        **{name: len(part) for name, part in splits._asdict().items()},
+    }
+
+
+def read_train(folder: Path) -> list[Pair]:
+    """The pairs to learn from. Raises InputError where the stage has not run."""
+    return _read(folder / TRAIN)
+
+
+def read_dev(folder: Path) -> list[Pair]:
+    """The pairs that steer the loop. Raises InputError where the stage has not run."""
+    return _read(folder / DEV)
+
+
+def read_guard(folder: Path) -> list[Fingerprint]:
+    """What guards the dev and test prompts without telling them."""
+    rows = list(jsonl.read(folder / FINGERPRINTS))
+    if any("minhash" in row for row in rows):  # a run of version 0.1, which left its test split unsealed
+        rows = [dict(row) for row in fingerprints([*read_dev(folder), *_read(folder / TEST)])]
+        jsonl.write(folder / FINGERPRINTS, rows)
+    return [Fingerprint(**row) for row in rows]  # type: ignore[typeddict-item]
+
+
+def open_sealed(folder: Path) -> list[Pair]:
+    """The test pairs, to be read once, when the loop is over: nothing that trains or chooses may call this.
+
+    It breaks the seal for good: from now on the pairs are to be seen in test.jsonl. Raises InputError where the stage
+    has not run.
+    """
+    if (folder / SEALED).is_file() and not (folder / TEST).is_file():
+        jsonl.replace(folder / TEST, _unsealed(folder / SEALED), mode=0o600)
+    return _read(folder / TEST)
+
+
+def _unsealed(path: Path) -> str:
+    try:
+        return zlib.decompress(b64decode(path.read_text())).decode()
+    except (ValueError, zlib.error) as error:
+        raise DamagedError(path, str(error)) from None
+
+
+def read_test(folder: Path) -> list[Pair]:
+    """The test pairs after the final stage has opened them; it breaks no seal. Raises InputError before."""
+    return _read(folder / TEST)
+
+
+def check_splits(splits: Splits) -> None:
+    """Raise InputError where a split stays empty: with few rows, or where many are alike and stay together."""
+    empty = next((name for name, part in splits._asdict().items() if not part), None)
+    if empty is None:
+        return
+    pairs = [pair for part in splits for pair in part]
+    count, alike = len(pairs), max(map(len, families(pairs)))
+    if alike > max(1, count // 4):
+        raise InputError(
+            f"no prompt fell into {empty}: {alike} of {count} usable rows nearly repeat each other and stay together",
+            "add rows that differ more, such as those of other documents",
+        )
+    rows = "1 usable row is" if count == 1 else f"{count} usable rows are"
+    remedies = {
+        "train": "lower coverage.split.dev and coverage.split.test",
+        "dev": "raise coverage.split.dev",
+        "test": "raise coverage.split.test",
+    }
+    raise InputError(f"no prompt fell into {empty}: {rows} too few", f"add rows or {remedies[empty]}")
+
+
+def _read(path: Path) -> list[Pair]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file", "the coverage stage writes it: run it first")
+    return list(records.read(path, Pair))

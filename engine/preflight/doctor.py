@@ -1,0 +1,163 @@
+"""`python -m engine.preflight.doctor [--json]`: what this machine has for a run, and what is missing; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import psutil
+
+from engine.protocol.paths import cache_dir
+
+TESTED = {
+    "torch": "2.13.0",
+    "transformers": "5.23.0",
+    "trl": "1.16.0",
+    "peft": "0.21.2",
+    "accelerate": "1.15.0",
+    "datasets": "5.2.0",
+    "bitsandbytes": "0.50.2",
+    "litellm": "1.106.2",
+}
+"""Versions that are known to work together."""
+
+KEYS = (
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "GEMINI_API_KEY",
+    "MISTRAL_API_KEY",
+    "AZURE_API_KEY",
+    "OPENROUTER_API_KEY",
+    "HF_TOKEN",
+)
+HUB_SECONDS = 3.0
+GIB = 2**30
+LOW_MEMORY = 4 * GIB
+LOW_DISK = 5 * GIB
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `missing` is needed and not there, `warn` may get in the way of some runs."""
+
+    name: str
+    state: Literal["ok", "warn", "missing"]
+    detail: str
+
+
+def examine(runs: Path) -> list[Finding]:
+    """All findings about this machine; `runs` is the folder that runs are written to."""
+    looks: list[Callable[[], list[Finding]]] = [
+        _python,
+        _packages,
+        _device,
+        _memory,
+        lambda: [_disk("runs", runs)],
+        _cache,
+        _keys,
+        _hub,
+        _pip,
+    ]
+    return [finding for look in looks for finding in look()]
+
+
+def _python() -> list[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return [Finding("python", "ok" if sys.version_info >= (3, 11) else "missing", version)]
+
+
+def _packages() -> list[Finding]:
+    findings = []
+    for name, tested in TESTED.items():
+        try:
+            version = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            findings.append(Finding(name, "missing", f"pip install {name}=={tested}"))
+            continue
+        same = version == tested
+        findings.append(Finding(name, "ok" if same else "warn", version if same else f"{version}, tested is {tested}"))
+    return findings
+
+
+def _device() -> list[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return [Finding("device", "missing", "cannot be told without torch")]
+    from engine.local.device import find_device
+
+    device = find_device()
+    gpu = "" if device.kind == "cuda" else "; no CUDA GPU: small models only"
+    memory = f"{device.memory_free / GIB:.1f} of {device.memory_total / GIB:.1f} GiB free"
+    return [Finding("device", "warn" if gpu else "ok", f"{device.name} ({device.kind}), {device.dtype}, {memory}{gpu}")]
+
+
+def _memory() -> list[Finding]:
+    memory = psutil.virtual_memory()
+    said = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    return [Finding("memory", "ok" if memory.available >= LOW_MEMORY else "warn", said)]
+
+
+def _disk(name: str, folder: Path) -> Finding:
+    """The room in a folder that may be yet to be made."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(there, os.W_OK):
+        return Finding(name, "missing", f"{folder} cannot be written to")
+    free = shutil.disk_usage(there).free
+    return Finding(name, "ok" if free >= LOW_DISK else "warn", f"{folder}: {free / GIB:.1f} GiB free")
+
+
+def _cache() -> list[Finding]:
+    return [_disk("cache", cache_dir())]
+
+
+def _keys() -> list[Finding]:
+    """Which keys are set, by name; their values are never read into a finding."""
+    present = [name for name in KEYS if os.environ.get(name)]
+    said = f"present: {', '.join(present)}" if present else f"none of {', '.join(KEYS)}; the sandbox needs none"
+    return [Finding("keys", "ok" if present else "warn", said)]
+
+
+def _hub() -> list[Finding]:
+    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    parts = urlsplit(address)
+    host, port = parts.hostname or "huggingface.co", parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        socket.create_connection((host, port), timeout=HUB_SECONDS).close()
+    except OSError as error:
+        return [Finding("hub", "warn", f"{host} cannot be reached ({error}): use folders or .gguf files")]
+    return [Finding("hub", "ok", f"{host} answers")]
+
+
+def _pip() -> list[Finding]:
+    if importlib.util.find_spec("pip") is None:
+        return [Finding("pip", "warn", "not there: the demo's model cannot be fetched from PyPI")]
+    return [Finding("pip", "ok", importlib.metadata.version("pip"))]
+
+
+def main() -> int:
+    """Print the findings; the exit status is 1 where something that every run needs is missing."""
+    parser = argparse.ArgumentParser(prog="python -m engine.preflight.doctor", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--runs", type=Path, default=Path.cwd(), help="the folder that runs are written to")
+    args = parser.parse_args()
+    findings = examine(args.runs.absolute())
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
+    return 1 if any(finding.state == "missing" for finding in findings) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""What a run would take: tokens, money, time and memory, estimated before anything is started.
+
+Tokens are characters over four. Training costs 4 floating-point operations a weight and token (forward and backward
+through frozen weights; 6 without LoRA, Kaplan et al. 2020, section 2.1), generating costs one read of the weights a
+step; how fast this machine does either is measured for a moment.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from engine.dataset.split import Splits
+from engine.local.device import Device, activation_bytes, training_micro_batch
+from engine.local.load import explained, trusts
+from engine.local.lora import add_adapter
+from engine.local.resolve import ResolvedModel
+from engine.protocol.rows import Pair, prompt_text
+from engine.service.models import price
+from engine.service.prompts import Prompts
+from engine.settings.schema import Migration
+
+JUDGE_REPLY = 120
+"""Tokens of a verdict with its two reasons."""
+
+USED = 0.35
+"""Share of the measured matrix rate that training gets, with its small matrices and everything between them."""
+
+START_S = 15.0
+"""Seconds for a stage's process to import its libraries and load a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What a part of a run takes: "round 0" is the baseline, with the service's own answers to compare with."""
+
+    name: str
+    calls: int
+    tokens: int
+    usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """Estimates: `round` is the first one, `most` the sum of all `phases`.
+
+    With `batch`, money is what calls cost in batches, and no time is counted for them; else calls take the time that
+    the limits of the settings give them.
+    """
+
+    train: int
+    dev: int
+    test: int
+    calls_round: int
+    calls_most: int
+    tokens_round: int
+    tokens_most: int
+    usd_round: float | None
+    usd_most: float | None
+    seconds_round: float
+    seconds_most: float
+    memory_bytes: int
+    memory_free_bytes: int
+    parameters: int
+    device: str
+    batch: bool
+    phases: tuple[Phase, ...]
+
+
+class _Speed(NamedTuple):
+    """Floating-point operations of a matrix product, and bytes read, in a second."""
+
+    matrix: float
+    read: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """A number of calls with their tokens and what they cost, not a number where a price is unknown.
+
+    `seconds` is the time that the limits give them, all at once for no limit.
+    """
+
+    calls: float
+    tokens: float
+    usd: float
+    seconds: float
+
+    def __add__(self, other: _Calls) -> _Calls:
+        return _Calls(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, factor: float) -> _Calls:
+        return _Calls(*(amount * factor for amount in astuple(self)))
+
+
+def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device) -> Quote:
+    """Estimate a run on this machine; the model's weights are not loaded."""
+    pairs = [*splits.train, *splits.dev, *splits.test]
+    model = _skeleton(resolved, settings)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    phases = list(_phases(settings, splits, prompts, parameters, device))
+    first, most = phases[1], _sum(phases)
+    return Quote(
+        train=len(splits.train),
+        dev=len(splits.dev),
+        test=len(splits.test),
+        calls_round=first.calls,
+        calls_most=most.calls,
+        tokens_round=first.tokens,
+        tokens_most=most.tokens,
+        usd_round=first.usd,
+        usd_most=most.usd,
+        seconds_round=first.seconds,
+        seconds_most=most.seconds,
+        memory_bytes=_memory(settings, model, pairs, device),
+        memory_free_bytes=device.memory_free,
+        parameters=parameters,
+        device=f"{device.name} ({device.kind}, {device.dtype})",
+        batch=settings.service.batch,
+        phases=tuple(phases),
+    )
+
+
+def _phases(settings: Migration, splits: Splits, prompts: Prompts, parameters: int, device: Device) -> Iterator[Phase]:
+    """The baseline, every round, and the sealed test."""
+    pairs = [*splits.train, *splits.dev, *splits.test]
+    speed = _Speed(_matrix_rate(device), _read_rate(device))
+    judged, written = _judging(settings, prompts, splits.dev), _writing(settings, prompts, pairs)
+    sealed = _judging(settings, prompts, splits.test)
+    baseline = judged
+    if settings.target.teacher:
+        baseline += _teaching(settings, prompts, splits.dev)
+        sealed += _teaching(settings, prompts, splits.test)
+    answering = partial(_answer_seconds, settings, parameters, device, speed)
+    length = sum(map(_tokens, pairs)) / len(pairs)
+    token = 4 * parameters * settings.finetune.epochs / (speed.matrix * USED)
+    yield _phase("round 0", baseline, answering(len(splits.dev)))
+    for number in range(1, settings.loop.max_rounds + 1):
+        count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
+        calls = judged + written if number < settings.loop.max_rounds else judged
+        local = START_S + count * length * token + answering(len(splits.dev))
+        yield _phase(f"round {number}", calls, local)
+    yield _phase("sealed test", sealed, answering(len(splits.test)))
+
+
+def _phase(name: str, calls: _Calls, seconds: float) -> Phase:
+    """A phase whose stages take these seconds here, beside what the service's limits make of its calls."""
+    usd = None if math.isnan(calls.usd) else round(calls.usd, 4)
+    took = round(seconds + calls.seconds)
+    return Phase(name=name, calls=round(calls.calls), tokens=round(calls.tokens), usd=usd, seconds=took)
+
+
+def _sum(phases: Sequence[Phase]) -> Phase:
+    usd = [phase.usd for phase in phases]
+    return Phase(
+        name="at most",
+        calls=sum(phase.calls for phase in phases),
+        tokens=sum(phase.tokens for phase in phases),
+        usd=None if None in usd else round(sum(filter(None, usd)), 4),
+        seconds=sum(phase.seconds for phase in phases),
+    )
+
+
+def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """Judging the samples of every pair; a response is taken to be as long as its reference."""
+    frame = len(prompts.judge(instruction="", reference="", response="")) / 4
+    text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
+    judges = [_calls(settings, judge, len(pairs), text, JUDGE_REPLY * len(pairs)) for judge in settings.judge_models]
+    return sum(judges, _Calls(0, 0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
+
+
+def _teaching(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """The service's own answer to every prompt, as long as the recorded one, and its judging."""
+    answers = sum(len(pair.target) for pair in pairs) / 4
+    asked = _calls(settings, settings.service.model, len(pairs), sum(map(_tokens, pairs)) - answers, answers)
+    return asked + _judging(settings, prompts, pairs) * (1 / settings.inference.samples)
+
+
+def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """Writing a round's pairs, each as long as those at hand."""
+    length = sum(map(_tokens, pairs)) / len(pairs)
+    frame = len(prompts.synthesis(instruction="", response="", topic="", count=1, variation="")) / 4
+    wanted = settings.synthesis.pairs_per_round
+    calls = wanted / settings.synthesis.pairs_per_call
+    written = _calls(settings, settings.service.model, calls, calls * (frame + length), wanted * length)
+    return written if settings.synthesis.min_score is None else written + _scoring(settings, prompts, wanted, length)
+
+
+def _scoring(settings: Migration, prompts: Prompts, pairs: int, length: float) -> _Calls:
+    """Scoring each of a round's pairs before it is trained on."""
+    frame = len(prompts.judge_pair(instruction="", response="")) / 4
+    judges = [
+        _calls(settings, judge, pairs, pairs * (frame + length), JUDGE_REPLY / 2 * pairs)
+        for judge in settings.judge_models
+    ]
+    return sum(judges, _Calls(0, 0, 0, 0))
+
+
+def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
+    prices = price(model, settings.service, batch=settings.service.batch) or (math.nan, math.nan)
+    tokens, terms = prompt + completion, settings.service.terms(model)
+    seconds = 60 * max(calls / (terms.rpm or math.inf), tokens / (terms.tpm or math.inf))
+    usd = prompt * prices[0] + completion * prices[1]
+    return _Calls(calls, tokens, usd, 0 if settings.service.batch else seconds)
+
+
+def _answer_seconds(settings: Migration, parameters: int, device: Device, speed: _Speed, prompts: int) -> float:
+    """Generating: a step reads the weights once for the whole batch, and computes once for each sequence."""
+    batch = 32 if device.kind == "cpu" else 256
+    sequences = prompts * settings.inference.samples
+    step = parameters * device.torch_dtype.itemsize / speed.read
+    step = max(step, 2 * parameters * min(batch, sequences) / (speed.matrix * USED))
+    return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
+
+
+def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
+    """Bytes for training: weights, the adapter with Adam's state in float32, and one micro-batch of activations."""
+    config: Any = model.config
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    weights = int(frozen * (0.55 if settings.local.quantization == "nf4" else device.torch_dtype.itemsize))
+    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
+    longest = min(settings.finetune.max_length, round(max(map(_tokens, pairs))))
+    micro = training_micro_batch(device, weights, token, longest, settings.finetune.batch_size)
+    return weights + trained * 16 + token * longest * micro
+
+
+def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
+    """The model with its adapter, without memory behind its weights."""
+    trusted = trusts(settings.local)
+    with torch.device("meta"), explained(resolved, "the model"):
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
+        )
+        return add_adapter(model, settings.local.adapter)
+
+
+def _tokens(pair: Pair) -> float:
+    return len(prompt_text(pair.messages, pair.tools)) / 4
+
+
+def _matrix_rate(device: Device) -> float:
+    """Floating-point operations a second of a matrix product in the device's format."""
+    size = 4096 if device.kind == "cuda" else 1024
+    left = torch.randn(size, size, device=device.kind, dtype=device.torch_dtype)
+    return 2 * size**3 / _fastest(lambda: left @ left, device)
+
+
+def _read_rate(device: Device) -> float:
+    """Bytes a second that a sum over a large array reads."""
+    data = torch.ones(2**26, device=device.kind, dtype=torch.float32)
+    return data.nbytes / _fastest(lambda: data.sum(), device)
+
+
+def _fastest(work: Callable[[], torch.Tensor], device: Device) -> float:
+    """Seconds of the fastest of a few calls."""
+    best = float("inf")
+    for _ in range(4):
+        began = time.monotonic()
+        work()
+        if device.kind == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.monotonic() - began)
+    return max(best, 1e-6)

@@ -1,0 +1,297 @@
+"""What a worker tells whoever watches: typed events, appended to events.jsonl, one JSON object a line.
+
+The worker is the only writer; readers come and go, and replaying the file is attaching.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from engine.protocol import jsonl, records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`seq` counts from 1 without a gap, `time` is in seconds since the epoch; both are set on writing."""
+
+    kind: ClassVar[str] = ""
+    seq: int = 0
+    time: float = 0.0
+    round: int | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """A worker took the run up, for the first time or again."""
+
+    kind: ClassVar[str] = "run.started"
+    name: str
+    pid: int
+    resumed: bool
+    sandbox: bool
+    model: str
+    service: str
+    max_rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStarted(Event):
+    """A stage began its work; complete stages are passed over without one."""
+
+    kind: ClassVar[str] = "stage.started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageProgress(Event):
+    """`done` of `total` `unit`; `seconds_left` is an estimate, None while there is no ground for one."""
+
+    kind: ClassVar[str] = "stage.progress"
+    done: int
+    total: int
+    unit: str
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainMetrics(Event):
+    """One look at the training: losses in nats a token, `dev_loss` only where it was just measured."""
+
+    kind: ClassVar[str] = "train.metrics"
+    step: int
+    steps: int
+    epoch: float
+    loss: float | None = None
+    dev_loss: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceUsage(Event):
+    """Totals of the run so far; `cost_usd` is what was paid, cached calls were free."""
+
+    kind: ClassVar[str] = "service.usage"
+    calls: int
+    cached_calls: int
+    failed_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log(Event):
+    """A line for people; `level` is info, warning or error."""
+
+    kind: ClassVar[str] = "log"
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundScored(Event):
+    """The decision after a round, as in its decision.json."""
+
+    kind: ClassVar[str] = "round.scored"
+    decision: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequested(Event):
+    """The worker waits: may it pay for another round of synthesis?
+
+    With the stage `synthesize` it asks whether a person has looked at the round's new pairs: may it train on them?
+    """
+
+    kind: ClassVar[str] = "approval.requested"
+    reason: str
+    pairs: int
+    cost_usd: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalGiven(Event):
+    """The answer that counts: the first command for this round."""
+
+    kind: ClassVar[str] = "approval.given"
+    approved: bool
+    pairs: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUsedUp(Event):
+    """The worker waits with everything kept: the next call could pass a cap; `hint` says how to raise it.
+
+    `cap` is usd or calls, `used` what is gone of it, `least` the smallest one that lets the next call go.
+    """
+
+    kind: ClassVar[str] = "budget.used_up"
+    reason: str
+    hint: str
+    cap: str = "usd"
+    used: float = 0.0
+    least: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChanged(Event):
+    """The caps in USD and in calls that hold from now on, None for none; who waited for the budget looks again."""
+
+    kind: ClassVar[str] = "budget.changed"
+    usd: float | None
+    calls: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFinished(Event):
+    """A stage's folder is complete; `counts` are those of its manifest."""
+
+    kind: ClassVar[str] = "stage.finished"
+    seconds: float
+    counts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The run ended by itself or was stopped: `state` is reached or stopped.
+
+    `sealed` has the best round's scores on the sealed test, in the form of a decision's.
+    """
+
+    kind: ClassVar[str] = "run.finished"
+    state: str
+    reason: str
+    best_round: int | None = None
+    sealed: dict[str, Any] | None = None
+    report: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(Event):
+    """The run cannot go on: `error` says what happened, `hint` what to do next."""
+
+    kind: ClassVar[str] = "run.failed"
+    error: str
+    hint: str
+    exit_status: int
+
+
+KINDS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        RunStarted,
+        StageStarted,
+        StageProgress,
+        TrainMetrics,
+        ServiceUsage,
+        Log,
+        RoundScored,
+        ApprovalRequested,
+        ApprovalGiven,
+        BudgetUsedUp,
+        BudgetChanged,
+        StageFinished,
+        RunFinished,
+        RunFailed,
+    )
+}
+
+Emit = Callable[[Event], None]
+"""How stages report: they make events, somebody else numbers and writes them."""
+
+
+def to_row(event: Event) -> dict[str, Any]:
+    """The JSON object of an event."""
+    return {
+        "seq": event.seq,
+        "time": event.time,
+        "kind": event.kind,
+        **{key: value for key, value in dataclasses.asdict(event).items() if key not in ("seq", "time")},
+    }
+
+
+def from_row(row: dict[str, Any]) -> Event | None:
+    """The event of a JSON object; None for a kind that this version doesn't know.
+
+    Fields of a newer version are left out. Raises ValueError where a field is missing or of another type.
+    """
+    event = KINDS.get(str(row.get("kind")))
+    return None if event is None else records.build(event, row)
+
+
+class EventLog:
+    """The writer: numbers events and appends them; safe to call from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._seq = max(map(_seq, jsonl.lines(path)), default=0)
+
+    @property
+    def last_seq(self) -> int:
+        return self._seq
+
+    def append(self, event: Event) -> Event:
+        """Write an event; on a full disk it raises OSError, and the number stays free for the next one."""
+        with self._lock:
+            numbered = dataclasses.replace(event, seq=self._seq + 1, time=round(time.time(), 3))
+            jsonl.append(self._path, [to_row(numbered)])
+            self._seq = numbered.seq
+        return numbered
+
+
+class EventReader:
+    """Reads events.jsonl from where it left off; a torn last line waits until it is whole."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read_new(self) -> list[Event]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        parsed = (_event(line) for line in whole.splitlines() if line.strip())
+        return [event for event in parsed if event is not None]
+
+
+def _event(line: bytes) -> Event | None:
+    """The event of a line; a damaged one is told in its place, for what comes after it still counts."""
+    try:
+        return from_row(_row(line))
+    except ValueError:
+        return Log(level="warning", message="a damaged line of events.jsonl is left out")
+
+
+def _seq(line: bytes) -> int:
+    """The number of a line, 0 for a damaged one."""
+    try:
+        seq = _row(line).get("seq")
+    except ValueError:
+        return 0
+    return seq if isinstance(seq, int) else 0
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(row, dict):
+        raise ValueError("no object")
+    return row

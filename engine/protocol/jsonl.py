@@ -1,0 +1,113 @@
+"""JSON lines and JSON files that survive a crash: whole or absent, never half."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.protocol.errors import DamagedError
+
+Row = dict[str, Any]
+
+
+def dumps(row: Any) -> str:
+    """One line of JSON; U+2028 and the like stay readable, lone surrogates become escapes."""
+    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(row, separators=(",", ":"))
+    return text
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a file; a torn last one is left out, a missing file has none."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            yield line
+
+
+def read(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL file that we wrote, as far as its lines are whole. Raises DamagedError at other lines."""
+    for number, line in enumerate(lines(path), start=1):
+        yield _object(line, path, f"line {number} is no JSON object")
+
+
+def append(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows in one write, mending a line that a crash tore before; writers take turns."""
+    data = "".join(dumps(row) + "\n" for row in rows).encode()
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
+        if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
+            _cut_torn_line(file.fileno(), file.tell())
+        file.write(data)
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replace a JSONL file atomically."""
+    replace(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Replace a JSON file atomically."""
+    replace(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode)
+
+
+def read_json(path: Path) -> Row | None:
+    """The object of a JSON file, or None where there is no file. Raises DamagedError where it holds no object."""
+    try:
+        return _object(path.read_bytes(), path, "it holds no JSON object")
+    except FileNotFoundError:
+        return None
+
+
+def _object(text: bytes, path: Path, otherwise: str) -> Row:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError(path, otherwise)
+    return value
+
+
+def replace(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a text file atomically: readers see the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode(errors="backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _ends_with_newline(descriptor: int, size: int) -> bool:
+    return os.pread(descriptor, 1, size - 1) == b"\n"
+
+
+def _cut_torn_line(descriptor: int, size: int) -> None:
+    step = 65536
+    end = size
+    while end > 0:
+        start = max(0, end - step)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            os.ftruncate(descriptor, start + found + 1)
+            return
+        end = start
+    os.ftruncate(descriptor, 0)

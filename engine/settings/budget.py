@@ -1,0 +1,76 @@
+"""The caps on money and calls may be changed while a run is at work: who edits its migration.toml is obeyed at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import tomlkit
+
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError
+from engine.protocol.events import Emit, Log
+from engine.protocol.run_dir import Run
+from engine.settings.load import settings_of
+from engine.settings.schema import Service
+
+POLL_S = 0.25
+
+
+class Caps(NamedTuple):
+    """The most that a run may spend and ask; None: no cap."""
+
+    usd: float | None
+    calls: int | None
+
+    @classmethod
+    def of(cls, settings: Service) -> Caps:
+        return cls(settings.budget_usd, settings.budget_calls)
+
+    def __str__(self) -> str:
+        usd = [] if self.usd is None else [f"${self.usd:.2f}"]
+        calls = [] if self.calls is None else [f"{self.calls:,} calls"]
+        return ", ".join(usd + calls) or "without limit"
+
+
+def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
+    """Write other caps into a run's settings, None leaving one as it is; comments stay. Returns those that now hold.
+
+    Raises InputError where the settings cannot be read.
+    """
+    settings_of(run)
+    document = tomlkit.parse(run.settings_file.read_text(encoding="utf-8"))
+    for key, value in (("budget_usd", usd), ("budget_calls", calls)):
+        if value is not None:
+            document["service"][key] = value
+    jsonl.replace(run.settings_file, tomlkit.dumps(document))
+    return Caps.of(settings_of(run).service)
+
+
+async def changes(run: Run, caps: Caps, emit: Emit) -> AsyncIterator[Caps]:
+    """The caps each time that somebody changes them; settings that cannot be read are told, and change nothing."""
+    seen = _version(run.settings_file)
+    while True:
+        await asyncio.sleep(POLL_S)
+        version = _version(run.settings_file)
+        if version in (seen, None):
+            continue
+        seen = version
+        try:
+            written = Caps.of(settings_of(run).service)
+        except InputError as error:
+            emit(Log(level="warning", message=f"the new settings cannot be read: {error.message}"))
+            continue
+        if written != caps:
+            caps = written
+            yield caps
+
+
+def _version(file: Path) -> int | None:
+    """What tells a file from a later one; None for the moment in which an editor replaces it."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,135 @@
+"""A commented migration.toml, generated from the schema of the settings: `config.load` reads the same settings back."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any, Literal, get_args, get_origin
+
+import tomli
+import tomlkit
+from pydantic.fields import FieldInfo
+from tomlkit.items import Comment, Item, Trivia
+from tomlkit.items import Table as TomlTable
+
+from engine.protocol.errors import InputError
+from engine.settings.schema import Migration, Table
+
+Values = dict[str, Any]
+
+_WIDTH = 100
+_HEAD = """The settings of a migration, each explained.
+A line such as "#rpm =" is a setting that is not set: take the # away and write a value.
+"""
+_TODO = """Fill in what is marked FILL IN, then: llamaduo-tui check FILE
+"""
+_PLACEHOLDERS: dict[str, str] = {"coverage.source": "your-prompts.jsonl", "service.model": "provider/model"}
+
+
+def render(settings: Migration | None = None, preset: Values | None = None) -> str:
+    """The text of a migration.toml with every table and key explained, in the order of the schema.
+
+    Values are those of `settings`; without them those of `preset`, a parsed TOML that sets some keys, then the
+    defaults, and placeholders for what only the user knows.
+    """
+    values = settings.model_dump() if settings is not None else preset or {}
+    document = tomlkit.document()
+    for line in (_HEAD if settings is not None else _HEAD + _TODO).splitlines():
+        document.add(tomlkit.comment(line))
+    document.add(tomlkit.nl())
+    for name, field in Migration.model_fields.items():
+        document.add(name, _table(name, _model(field), values.get(name, {})))
+    return tomlkit.dumps(document)
+
+
+def presets() -> list[str]:
+    """The names of the presets for local models."""
+    folder = resources.files("engine.settings") / "presets"
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")) if folder.is_dir() else []
+
+
+def preset(name: str) -> Values:
+    """The settings of a preset; raises InputError for a name that is none."""
+    if name not in presets():
+        raise InputError(f"no preset {name!r}", f"there are: {', '.join(presets()) or 'none'}")
+    return tomli.loads((resources.files("engine.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _table(path: str, model: type[Table], values: Values) -> TomlTable:
+    """A table with its keys first: a key behind a sub-table would belong to the sub-table."""
+    table = tomlkit.table()
+    _explain(table, model.__doc__ or "")
+    table.add(tomlkit.nl())
+    inner = {name: field for name, field in model.model_fields.items() if _is_table(field)}
+    for name, field in model.model_fields.items():
+        if name not in inner:
+            _add_key(table, f"{path}.{name}", name, field, values)
+    table.add(tomlkit.nl())
+    for name, field in inner.items():
+        table.add(name, _table(f"{path}.{name}", _model(field), values.get(name, {})))
+    return table
+
+
+def _add_key(table: TomlTable, path: str, name: str, field: FieldInfo, values: Values) -> None:
+    _explain(table, " ".join(filter(None, [field.description, allowed(field)])))
+    if name not in values and field.is_required():
+        table.add(name, tomlkit.item(_PLACEHOLDERS[path]).comment("FILL IN"))
+        return
+    value = values.get(name, field.default)
+    if value is None:
+        table.add(Comment(Trivia(comment=f"#{name} =")))
+    else:
+        table.add(name, toml_value(value))
+
+
+def _explain(table: TomlTable, text: str) -> None:
+    for line in textwrap.wrap(" ".join(text.split()), _WIDTH):
+        table.add(tomlkit.comment(line))
+
+
+def toml_value(value: Any) -> Item:
+    """A setting as TOML writes it; tables inside a table stand in one line."""
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        for key, inner in value.items():
+            if inner is not None:
+                inline.append(key, toml_value(inner))
+        return inline
+    item: Item = tomlkit.item(value)
+    return item
+
+
+def allowed(field: FieldInfo) -> str:
+    """What values a key takes, where the schema bounds them."""
+    choices = [choice for part in _parts(field.annotation) if get_origin(part) is Literal for choice in get_args(part)]
+    if len(choices) > 1:
+        return f"One of: {', '.join(map(str, choices))}."
+    bounds: dict[str, float] = {}
+    for part in _parts(field.annotation):
+        for bound in (*field.metadata, *getattr(part, "__metadata__", ())):
+            bounds |= {
+                sign: value for sign in ("ge", "gt", "le", "lt") if (value := getattr(bound, sign, None)) is not None
+            }
+    if "ge" in bounds and "le" in bounds:
+        return f"({bounds['ge']:g} to {bounds['le']:g})"
+    phrases = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    said = ", ".join(f"{phrase} {bounds[sign]:g}" for sign, phrase in phrases.items() if sign in bounds)
+    return f"({said})" if said else ""
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from _parts(part)
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
+
+
+def _model(field: FieldInfo) -> type[Table]:
+    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
+        raise TypeError(f"{field.annotation!r} is no table of settings")
+    return field.annotation

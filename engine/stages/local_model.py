@@ -1,0 +1,54 @@
+"""A run's local LLM: resolved by its first stage, and the same ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from engine.local.resolve import ResolvedModel, resolve
+from engine.protocol import jsonl
+from engine.protocol.errors import StageError
+from engine.protocol.events import Emit, Log
+from engine.protocol.paths import cache_dir
+from engine.protocol.rows import Pair
+from engine.protocol.run_dir import Run
+from engine.settings.schema import Migration
+
+if TYPE_CHECKING:
+    from engine.local.template_support import Fit
+
+
+def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
+    """The model on disk; its commit is noted in RUN/model.json, so that a branch that moves on changes no run.
+
+    Raises StageError where the weights are others than those that the run began with.
+    """
+    pinned = jsonl.read_json(run.model_file)
+    local = settings.local
+    revision = pinned["revision"] if pinned else local.revision
+    resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
+    if pinned is None:
+        jsonl.write_json(run.model_file, {"revision": resolved.revision, "digest": resolved.digest})
+    elif pinned["digest"] != resolved.digest:
+        raise StageError(
+            f"{local.model} has other weights than when {run.name} began",
+            "bring the old ones back, or start a new run: rounds of two models can't be compared",
+        )
+    return resolved
+
+
+def misfits(settings: Migration, resolved: Callable[[], ResolvedModel]) -> Callable[[Pair], str]:
+    """A function that says why the local LLM cannot be shown a pair whole, or "".
+
+    The model is found and its tokenizer loaded for the first pair that is more than a question and a text.
+    """
+
+    @cache
+    def fit() -> Fit:
+        from engine.local.load import load_tokenizer
+        from engine.local.template_support import Fit
+
+        return Fit(load_tokenizer(resolved(), settings.local))
+
+    return lambda pair: "" if pair.plain else fit().misfit(pair)

@@ -1,0 +1,86 @@
+"""The merge: what a round trains on, the train split and all synthetic pairs so far, as people chose among them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.dataset.cleaning import Cleaner
+from engine.dataset.prepare import read_guard, read_train
+from engine.protocol import jsonl
+from engine.protocol.commands import Choices
+from engine.protocol.jsonl import Row
+from engine.protocol.rows import Chat, Pair, prompt_id
+from engine.settings.schema import Synthesis
+
+PAIRS = "pairs.jsonl"
+REJECTED = "rejected.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The pairs to train on, and how people's choices changed them.
+
+    `synthetic` are rows of pairs.jsonl and, where a person kept them, of rejected.jsonl. `leaks` counts pairs that a
+    person kept but that repeat a dev or test prompt: these are never trained on. `choices` is 16 hex digits of those
+    that had an effect, "" where none had.
+    """
+
+    train: list[Pair]
+    synthetic: list[Row]
+    refused_by_hand: int
+    kept_by_hand: int
+    leaks: int
+    choices: str
+
+    @property
+    def chats(self) -> list[Chat]:
+        """What the local LLM learns."""
+        return [Chat(pair.messages, pair.tools) for pair in self.train] + [_chat(row) for row in self.synthetic]
+
+
+def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Synthesis) -> Merged:
+    """Read the train split and the pairs in `synthetic`, the folders of earlier rounds' synthesis.
+
+    A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
+    """
+    written = [(row["round"], row) for folder in synthetic for row in jsonl.read(folder / PAIRS)]
+    refused = [(round_, row["id"]) for round_, row in written if choices.get((round_, row["id"])) is False]
+    out = set(refused)
+    accepted = [row for round_, row in written if (round_, row["id"]) not in out]
+    train = read_train(coverage)
+    wanted = list(_kept_by_hand(synthetic, choices))
+    leaks = Cleaner(settings, read_guard(coverage), train).leaks([_pair(row) for row in wanted]) if wanted else []
+    kept = [row for row, leak in zip(wanted, leaks, strict=True) if not leak]
+    changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
+    return Merged(
+        train=train,
+        synthetic=accepted + kept,
+        refused_by_hand=len(refused),
+        kept_by_hand=len(kept),
+        leaks=len(wanted) - len(kept),
+        choices=hashlib.sha256(repr(changed).encode()).hexdigest()[:16] if changed else "",
+    )
+
+
+def _chat(row: Row) -> Chat:
+    return Chat(row["messages"], row.get("tools", []))
+
+
+def _pair(row: Row) -> Pair:
+    """The pair of a refused row, whose own id is one of prompt and response."""
+    chat = _chat(row)
+    return Pair(prompt_id(chat.messages[:-1], chat.tools), chat.messages, tools=chat.tools)
+
+
+def _kept_by_hand(synthetic: list[Path], choices: Choices) -> Iterator[Row]:
+    """The rows that the filters refused and a person kept, each once."""
+    kept = {key for key, keep in choices.items() if keep}
+    for folder in synthetic if kept else ():
+        for row in jsonl.read(folder / REJECTED):
+            key = (row.get("round"), row.get("id"))
+            if key in kept:
+                kept.discard(key)
+                yield row

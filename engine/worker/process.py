@@ -1,0 +1,387 @@
+"""The worker: the one process that carries a run, and everything around the loop that a run has once.
+
+It survives the terminal, speaks through events.jsonl and status.json, listens to commands.jsonl, and starts a child
+process for each stage that holds the GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.preflight import check
+from engine.protocol import commands
+from engine.protocol.errors import InputError, LlamaDuoError, StageError
+from engine.protocol.events import (
+    BudgetChanged,
+    BudgetUsedUp,
+    Emit,
+    Event,
+    EventLog,
+    Log,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ServiceUsage,
+    StageFinished,
+    StageStarted,
+    from_row,
+)
+from engine.protocol.run_dir import Manifest, Process, Run, lock, manifest
+from engine.sandbox.process import sandbox_server
+from engine.service import prompts
+from engine.service.budget import Shortage
+from engine.service.cache import open_cache
+from engine.service.client import Client, Usage
+from engine.service.ledger import Ledger
+from engine.settings.budget import Caps, changes
+from engine.settings.load import settings_of
+from engine.stages.child import FINAL, explain
+from engine.worker import loop
+from engine.worker.questions import Approvals
+
+HEARTBEAT_S = 2.0
+POLL_S = 0.25
+SPINS = "1000"
+"""How often a stage's OpenMP threads look for each other before they sleep: with another process on the cores, the
+default of 300,000 makes matrix products some ten times slower, and on idle ones it gains nothing."""
+
+RESERVE = ".reserve"
+RESERVE_BYTES = 256 * 1024
+"""Kept free of other files: the room in which a full disk is recorded."""
+
+SERVICE_STAGES = ("judge", "synthesize", "teacher")
+EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
+
+
+class Worker:
+    """What the loop works with: settings, service, stages as children, events, people's answers."""
+
+    def __init__(self, run: Run, *, yes: bool) -> None:
+        self.run = run
+        self.settings = settings_of(run)
+        self.prompts = prompts.load(self.settings.judge.prompts)
+        self.client: Client
+        self.approvals = Approvals(
+            run,
+            given=yes or self.settings.loop.approval == "auto",
+            emit=self.emit,
+            wait_for=self._wait_for,
+            budget_left=lambda: self.budget_left,
+        )
+        self._events = EventLog(run.events_file)
+        before = run.status()
+        self._cached_before = before.cached_calls
+        self._shown, self._started = time.monotonic(), time.time()
+        mine = Process.of(os.getpid())
+        self._status = replace(before, state="running", waits_for="", process=mine, child=None, silent_since=None)
+        self._usage_told = 0.0
+        self._waits_for = ""
+        self._budget_usd = self.settings.service.budget_usd
+        self._going = asyncio.Event()
+        self._going.set()
+
+    @property
+    def hours(self) -> float:
+        """Hours of work on this run so far, by this worker and those before it; waiting is none."""
+        return self._status.worked_s / 3600
+
+    @property
+    def budget_left(self) -> float | None:
+        """USD that may still be spent; None without a cap."""
+        return None if self._budget_usd is None else self._budget_usd - self.client.spent
+
+    @property
+    def usage(self) -> Usage:
+        """Totals of the run so far, over all its workers."""
+        usage = self.client.usage
+        return replace(usage, cached_calls=self._cached_before + usage.cached_calls)
+
+    def emit(self, event: Event) -> None:
+        """Write an event; one without a stage belongs to the stage at work."""
+        if event.stage is None and self._status.stage is not None:
+            event = replace(event, stage=self._status.stage, round=self._status.round)
+        self._events.append(event)
+
+    async def stage(
+        self, name: str, round_: int | None, folder: Path, work: Callable[[Emit], Awaitable[Manifest]]
+    ) -> Manifest:
+        """The manifest of a stage's folder, made by `work` unless it is complete already."""
+        done = manifest(folder)
+        if done is not None:
+            return done
+        await self._going.wait()
+        self._show(stage=name, round=round_)
+        self.emit(StageStarted())
+        folder.mkdir(parents=True, exist_ok=True)
+        done = await work(self.emit)
+        self._tell_usage(self.client.usage, at_once=True)
+        self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
+        self._show(stage=None)
+        return done
+
+    async def child(self, name: str, round_: int | None, folder: Path) -> Manifest:
+        """Run a stage as a process of its own, passing its events on.
+
+        Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"engine.stages.{name}", str(self.run.folder)),
+            *(FINAL if round_ is None else str(round_), "--exit-with-parent"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+            env={"GOMP_SPINCOUNT": SPINS, **os.environ},
+        )
+        self._show(child=Process.of(process.pid))
+        if not self._going.is_set():
+            process.send_signal(signal.SIGSTOP)
+        failure: RunFailed | None = None
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                if not line.endswith(b"\n"):  # torn by a kill; what it was to say is lost with its process
+                    break
+                event = from_row(json.loads(line))
+                if isinstance(event, RunFailed):
+                    failure = event
+                elif event is not None:
+                    self.emit(event)
+            status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            self._show(child=None)
+        if failure is not None:
+            raise (InputError if failure.exit_status == 2 else StageError)(failure.error, failure.hint)
+        done = manifest(folder)
+        if status != 0 or done is None:
+            cause = f"by signal {-status}" if status < 0 else f"with status {status}"
+            hint = "if memory ran out, lower finetune.batch_size or max_length; then resume, nothing is lost"
+            raise StageError(f"the {name} process was ended {cause}", hint)
+        return done
+
+    async def work(self) -> int:
+        """Carry the run to its end; the exit status is the command's."""
+        self._show()
+        self._tell_start()
+        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
+        try:
+            check.raise_problems(self.settings)
+            async with self._service():
+                ending = await loop.migrate(self)
+        except asyncio.CancelledError:
+            return self._end(RunFinished(state="stopped", reason="Stopped by hand; resume goes on from here."))
+        except Exception as error:
+            self._fail(explain(error))
+            if not isinstance(error, LlamaDuoError):
+                raise
+            return error.exit_status
+        finally:
+            for task in tasks:
+                task.cancel()
+        return self._end(ending)
+
+    @asynccontextmanager
+    async def _service(self) -> AsyncIterator[None]:
+        """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
+        ledger = Ledger(self.run.ledger_file)
+        settings = self.settings
+        cache = open_cache(settings, self._warn)
+        sandbox = settings.uses_sandbox and settings.service.api_base is None
+        async with sandbox_server(self.run.folder) if sandbox else contextlib.nullcontext() as base:
+            self.client = Client(
+                settings.service,
+                ledger,
+                cache=cache,
+                sandbox_base=base,
+                gate=self._going,
+                on_change=self._tell_usage,
+                on_trouble=self._warn,
+                on_note=lambda message: self.emit(Log(level="info", message=message)),
+                on_used_up=self._wait_for_budget,
+            )
+            watching = asyncio.create_task(self._watch_caps())
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await self.client.close()
+                ledger.close()
+                if cache is not None:
+                    cache.close()
+
+    def _warn(self, message: str) -> None:
+        self.emit(Log(level="warning", message=message))
+
+    def _wait_for_budget(self, shortage: Shortage) -> None:
+        """Show that calls wait for a higher cap, which somebody writes into the run's settings."""
+        self._wait_for("budget")
+        hint = f"raise budget_{shortage.cap} in {self.run.settings_file}: the run goes on by itself"
+        self.emit(
+            BudgetUsedUp(reason=shortage.reason, hint=hint, cap=shortage.cap, used=shortage.used, least=shortage.least)
+        )
+        self._warn(f"the budget is used up, the run waits: {shortage.reason}")
+
+    async def _watch_caps(self) -> None:
+        async for caps in changes(self.run, Caps.of(self.settings.service), self.emit):
+            if self._waits_for == "budget":
+                self._wait_for("")
+            self._budget_usd = caps.usd
+            self.emit(BudgetChanged(usd=caps.usd, calls=caps.calls))
+            self.emit(Log(level="info", message=f"the budget is now: {caps}"))
+            await self.client.cap(*caps)
+
+    def _tell_start(self) -> None:
+        settings = self.settings
+        self._events.append(
+            RunStarted(
+                name=self.run.name,
+                pid=os.getpid(),
+                resumed=self._events.last_seq > 0,
+                sandbox=settings.uses_sandbox,
+                model=settings.local.model,
+                service=settings.service.model,
+                max_rounds=settings.loop.max_rounds,
+            )
+        )
+
+    def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
+        turned = usage.silent_since != self._status.silent_since
+        if not at_once and not turned and time.monotonic() - self._usage_told < 1.0:
+            return
+        self._usage_told = time.monotonic()
+        cached = self.usage.cached_calls
+        self.emit(
+            ServiceUsage(
+                calls=usage.calls,
+                cached_calls=cached,
+                failed_calls=usage.failed_calls,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cost_usd=round(usage.cost_usd, 6),
+            )
+        )
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        self._status = replace(
+            self._status,
+            calls=usage.calls,
+            cached_calls=cached,
+            tokens=tokens,
+            cost_usd=round(usage.cost_usd, 6),
+            silent_since=usage.silent_since,
+        )
+
+    def _end(self, ending: RunFinished) -> int:
+        self._show(state=ending.state, stage=None, waits_for="")
+        self._events.append(ending)
+        (self.run.folder / RESERVE).unlink(missing_ok=True)
+        return EXIT_STATUS[ending.state]
+
+    def _fail(self, failure: RunFailed) -> None:
+        """Record a failure; the reserve makes room for that on a full disk."""
+        (self.run.folder / RESERVE).unlink(missing_ok=True)
+        self.emit(failure)
+        self._show(state="failed", stage=None, waits_for="")
+
+    def _show(self, **changes: object) -> None:
+        """Write status.json, with a fresh heartbeat."""
+        now = time.monotonic()
+        worked = now - self._shown if self._status.state == "running" else 0.0
+        self._shown = now
+        self._status = replace(
+            self._status,
+            heartbeat=time.time(),
+            worked_s=round(self._status.worked_s + worked, 3),
+            **changes,  # type: ignore[arg-type]
+        )
+        self.run.write_status(self._status)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(OSError):  # a full disk shows as a stale run; the stage at work will say why
+                self._show()
+
+    async def _listen(self, work: asyncio.Task[object] | None) -> None:
+        """Obey the commands for this process: pause and resume as often as they come, stop once."""
+        read = 0
+        while True:
+            await asyncio.sleep(POLL_S)
+            if (size := commands.size(self.run.commands_file)) == read:
+                continue
+            read = size
+            sent = commands.read(self.run.commands_file)
+            mine = [c.kind for c in sent if c.worker == os.getpid() and c.time >= self._started]
+            if work is not None and "stop" in mine:
+                await self.stop(work)
+                return
+            held = [kind for kind in mine if kind in ("pause", "resume")][-1:] == ["pause"]
+            if held == self._going.is_set():
+                self._hold(held)
+
+    async def stop(self, work: asyncio.Task[Any]) -> None:
+        """End the work; calls that are paid for may come home first."""
+        if self._status.stage in SERVICE_STAGES:
+            self._going.clear()
+            await self.client.come_home()
+        work.cancel()
+
+    def _hold(self, held: bool) -> None:
+        """Pause or go on, at once: the stage's process is stopped in its tracks, calls in flight come home."""
+        child = self._status.child
+        if child is not None and child.alive:
+            os.kill(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
+        if held:
+            self._going.clear()
+        else:
+            self._going.set()
+        self._show(state=self._state())
+        self.emit(Log(level="info", message="paused" if held else "goes on"))
+
+    def _state(self) -> str:
+        if not self._going.is_set():
+            return "paused"
+        return "waiting" if self._waits_for else "running"
+
+    def _wait_for(self, what: str, round_: int | None = None) -> None:
+        """Show that the work waits for approval, a look or budget, or for nothing any more."""
+        self._waits_for = what
+        self._show(state=self._state(), waits_for=what, round=self._status.round if round_ is None else round_)
+
+
+def main(folder: Path, *, yes: bool) -> int:
+    """Work on a run until it ends; raises LlamaDuoError where another worker is at it already."""
+    run = Run(folder)
+    with lock(run):
+        (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+        try:
+            worker = Worker(run, yes=yes)
+        except LlamaDuoError as error:
+            EventLog(run.events_file).append(explain(error))
+            run.write_status(replace(run.status(), state="failed", process=None, child=None))
+            return error.exit_status
+        return asyncio.run(_until_signalled(worker))
+
+
+async def _until_signalled(worker: Worker) -> int:
+    work = asyncio.create_task(worker.work())
+    stops: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        stops.append(asyncio.create_task(worker.stop(work)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return await work

@@ -1,0 +1,93 @@
+"""Where a command ends: errors become a line, a hint and an exit status, never a traceback unless asked for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from engine.protocol.errors import LlamaDuoError
+from llamaduo_tui.views.text import clean
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Commands(click.Group):
+    """Commands in sections, whose errors are said to users; the group's `--debug` option shows the traceback too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sections: dict[str, list[click.Command]] = {}
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add commands that the help lists together, in this order."""
+        self._sections[title] = list(commands)
+        for command in commands:
+            self.add_command(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for title, commands in self._sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(width)) for command in commands])
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _say(*_misuse(error))
+            sys.exit(error.exit_code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            _say(*_misuse(error))
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(BROKEN_PIPE)
+        except LlamaDuoError as error:
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            _say(error.message, error.hint)
+            ctx.exit(error.exit_status)
+        except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            said = f"unexpected: {type(error).__name__}: {error}"
+            click.echo(clean(said) + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
+            ctx.exit(1)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            nearest = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            raise click.UsageError(
+                f"no command {clean(args[0])!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""), ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _say(message: str, hint: str) -> None:
+    click.echo(clean(f"error: {message}"), err=True)
+    if hint:
+        click.echo(clean(f"hint: {hint}"), err=True)
+
+
+def _misuse(error: click.UsageError) -> tuple[str, str]:
+    """What click found wrong, in our form: message and hint."""
+    found = error.format_message().rstrip(".")
+    return found[:1].lower() + found[1:], f"see {error.ctx.command_path if error.ctx else 'llamaduo-tui'} --help"

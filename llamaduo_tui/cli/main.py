@@ -1,0 +1,254 @@
+"""The command line: the program and the commands that start, follow and open runs.
+
+Each command imports what it needs when it runs, so that `--help` and `runs` answer at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from engine.protocol.errors import InputError
+from llamaduo_tui import paths
+from llamaduo_tui.cli import options as options
+from llamaduo_tui.cli import runs, tools
+from llamaduo_tui.cli.errors import Commands
+from llamaduo_tui.paths import called
+
+if TYPE_CHECKING:
+    from engine.protocol.run_dir import Run
+    from engine.settings.schema import Migration
+
+FRAMES_A_SECOND = "120"
+"""Textual may hold a frame back for twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
+
+
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--runs-dir", type=click.Path(path_type=Path, file_okay=False), envvar="LLAMADUO_RUNS", help="Folder of the runs."
+)
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.version_option(package_name="llamaduo-tui", prog_name="llamaduo-tui")
+@click.pass_context
+def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noqa: ARG001 - read by Commands.invoke
+    """Move a task from a cloud LLM to a small model on your own box, and prove that the move is safe.
+
+    \b
+    See the whole loop, without key, GPU or downloads:    llamaduo-tui demo
+    Then your own task:     llamaduo-tui edit migration.toml
+                            llamaduo-tui check migration.toml
+                            llamaduo-tui run migration.toml
+
+    Without a command it opens the app, at the list of runs. A run survives its terminal: leave it, and come back.
+    RUN is the name of a run, the beginning of its name, or its folder.
+
+    Exit status: 0 done (of a run: target reached), 1 failed, 2 bad usage, settings or data, 3 ended without reaching
+    the target, 130 left while the run goes on.
+    """
+    ctx.obj = paths.runs_dir(runs_dir)
+    if ctx.invoked_subcommand is None:
+        if not _is_terminal():
+            click.echo(ctx.get_help())
+        else:
+            _open_app(ctx.obj)
+
+
+@click.command()
+@options.headless
+@options.yes
+@options.detach
+@options.name
+@click.pass_obj
+def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
+    """See the whole loop: no key, no GPU, no Hub.
+
+    It moves a small task that comes with the program; an offline sandbox plays the service LLM.
+    Without a terminal it runs as with --headless --yes.
+
+    \b
+    Example:  llamaduo-tui demo
+    """
+    from engine.settings.load import load_settings
+
+    if not headless and not detach and not _is_terminal():
+        headless = True
+    if headless and not yes and not _is_terminal():
+        click.echo("no terminal to ask at: goes on as with --headless --yes")
+        yes = True
+    settings = load_settings(paths.demo_settings())
+    _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
+
+
+@click.command()
+@options.settings_file
+@options.headless
+@options.yes
+@options.detach
+@options.name
+@click.pass_obj
+def run(root: Path, file: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
+    """Start a migration and follow it.
+
+    FILE is frozen into the run: changing it later changes no run.
+
+    \b
+    Examples:  llamaduo-tui run migration.toml
+               llamaduo-tui run migration.toml --detach --yes
+    """
+    from engine.settings.load import load_settings
+
+    settings = load_settings(file)
+    name = run_name or "-".join(settings.task.name.split())
+    _start_new(root, name, settings, headless=headless, yes=yes, detach=detach)
+
+
+@click.command()
+@options.run
+@click.pass_obj
+def attach(root: Path, run_name: str) -> None:
+    """Open the app at a run.
+
+    Its whole history is there, whether it works, waits or has ended.
+
+    \b
+    Example:  llamaduo-tui attach demo
+    """
+    from llamaduo_tui.cli import overview
+
+    found = overview.find(root, run_name)
+    if not _is_terminal():
+        raise InputError("attach needs a terminal", f"llamaduo-tui logs {called(found)} -f")
+    _open_app(root, found)
+
+
+@click.command()
+@options.settings_file
+@click.pass_obj
+def edit(root: Path, file: Path) -> None:
+    """Open the app at the form of a migration.toml.
+
+    Every setting is explained and checked as you type; saving keeps the file's comments. A FILE that is not there yet
+    is begun.
+
+    \b
+    Example:  llamaduo-tui edit migration.toml
+    """
+    from llamaduo_tui.views.draft import Draft
+
+    if not _is_terminal():
+        raise InputError("edit needs a terminal", f"llamaduo-tui new {file}")
+    Draft.open(file)  # what cannot be edited is told here
+    _open_app(root, edit=file)
+
+
+@click.command()
+@options.run
+@options.headless
+@options.yes
+@options.detach
+@click.pass_obj
+def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -> None:
+    """Go on after a pause, a stop, a failure or a crash.
+
+    A run that still works is followed; one that has ended says how.
+
+    \b
+    Example:  llamaduo-tui resume demo
+    """
+    import time
+
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.cli.follow import conclude
+    from llamaduo_tui.control import actions
+    from llamaduo_tui.views.run_list import WORKING
+
+    found = overview.find(root, run_name)
+    state = found.status().seen(time.time())
+    if state in WORKING:
+        going = actions.pause(found, on=False) if state == "paused" else f"{found.name} is being worked on already"
+        click.echo(going + ("" if detach else ": following it"))
+        _follow(root, found, headless=headless, detach=detach)
+    view = actions.view_of(found)
+    if view.outcome is not None and view.outcome.report is not None:
+        click.echo(f"{found.name} has ended; nothing is left to resume")
+        sys.exit(conclude(found, view))
+    _start(root, found, headless=headless, yes=yes, detach=detach)
+
+
+def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+    from llamaduo_tui.control import launch
+
+    _start(root, launch.create(root, name, settings, yes), headless=headless, yes=yes, detach=detach)
+
+
+def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+    from llamaduo_tui.control import launch
+
+    if _is_terminal():
+        click.echo(f"{run.name} is starting, which takes some seconds …", err=True)
+    try:
+        pid = launch.start(run, yes)
+    except KeyboardInterrupt:
+        click.echo(f"{run.name} has not begun; start it: llamaduo-tui resume {called(run)}")
+        raise
+    click.echo(f"{run.name} is at work (pid {pid}) in {run.folder}")
+    _follow(root, run, headless=headless, detach=detach)
+
+
+def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
+    """Follow a run at work and exit as it ends; detached, say how to follow it and exit."""
+    from llamaduo_tui.cli.follow import follow
+
+    if detach:
+        click.echo(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
+        sys.exit(0)
+    if headless or not _is_terminal():
+        sys.exit(follow(run))
+    _open_app(root, run)
+
+
+def _is_terminal() -> bool:
+    """Whether somebody can see the app and press a key."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
+def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> NoReturn:
+    """Open the app; left at a run, exit as that run has ended, or as left running."""
+    os.environ.setdefault("TEXTUAL_FPS", FRAMES_A_SECOND)
+    gc.disable()  # what a start makes stays: to look for garbage in it meanwhile takes long
+    from llamaduo_tui.app import LlamaDuoApp
+
+    app = LlamaDuoApp(root, at, edit=edit)
+    gc.freeze()
+    gc.enable()
+    app.run()
+    if app.return_code or at is None:
+        sys.exit(app.return_code)
+    from llamaduo_tui.cli.follow import LEFT_RUNNING, conclude
+    from llamaduo_tui.control import actions
+
+    view = actions.view_of(at)
+    sys.exit(conclude(at, view) if view.ended else LEFT_RUNNING)
+
+
+main.add_section("Begin", demo, tools.new, edit, tools.check, run)
+main.add_section("Follow", attach, runs.runs, runs.status, runs.logs)
+main.add_section("Answer and control", runs.approve, runs.reject, runs.pause, resume, runs.stop)
+main.add_section(
+    "More",
+    runs.export,
+    tools.doctor,
+    tools.cache,
+    tools.locate,
+    tools.keys,
+    tools.sandbox,
+)

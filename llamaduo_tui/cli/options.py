@@ -1,0 +1,33 @@
+"""Options and arguments that several commands take, and how results are printed for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from llamaduo_tui import paths
+
+
+def _complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from engine.protocol.run_dir import all_runs
+
+    root = paths.runs_dir(ctx.find_root().params.get("runs_dir"))
+    return [run.name for run in all_runs(root) if run.name.startswith(incomplete)]
+
+
+run = click.argument("run_name", metavar="RUN", shell_complete=_complete_run)
+settings_file = click.argument("file", type=click.Path(path_type=Path))
+as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for scripts.")
+headless = click.option("--headless", is_flag=True, help="Plain progress lines instead of the app.")
+yes = click.option("--yes", is_flag=True, help="Approve every round of synthesis: what it costs is paid unasked.")
+detach = click.option("--detach", is_flag=True, help="Start it and return at once.")
+name = click.option("--name", "run_name", metavar="RUN", help="Name of the run; a number is added to one in use.")
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for scripts."""
+    import json
+
+    click.echo(json.dumps(value, indent=1))

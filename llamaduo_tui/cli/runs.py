@@ -1,0 +1,174 @@
+"""The commands on runs that are there: looking at them, answering and controlling them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from llamaduo_tui.cli import options as options
+from llamaduo_tui.cli.options import print_json
+
+
+@click.command()
+@options.as_json
+@click.pass_obj
+def runs(root: Path, as_json: bool) -> None:
+    """All runs, newest first.
+
+    \b
+    Example:  llamaduo-tui runs --json
+    """
+    from engine.protocol.run_dir import all_runs
+    from llamaduo_tui.cli import overview
+
+    rows = [overview.row(found) for found in all_runs(root)]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        click.echo("\n".join(overview.table(rows)))
+    else:
+        click.echo(f"no runs yet in {root}; start one: llamaduo-tui demo")
+
+
+@click.command()
+@options.run
+@options.as_json
+@click.pass_obj
+def status(root: Path, run_name: str, as_json: bool) -> None:
+    """Where a run is, its scores, and what it has cost.
+
+    \b
+    Example:  llamaduo-tui status demo --json
+    """
+    from llamaduo_tui.cli import overview
+
+    found = overview.row(overview.find(root, run_name))
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n".join(overview.details(found)))
+
+
+@click.command()
+@options.run
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what happens, until the run ends.")
+@click.option("--raw", is_flag=True, help="The output of the worker and its stages instead: worker.log.")
+@click.pass_obj
+def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
+    """What has happened in a run, line by line.
+
+    \b
+    Examples:  llamaduo-tui logs demo -f
+               llamaduo-tui logs demo --raw | tail
+    """
+    from llamaduo_tui.cli import history, overview
+    from llamaduo_tui.cli.follow import follow
+
+    found = overview.find(root, run_name)
+    if following and not raw:
+        sys.exit(follow(found))
+    history.show(found, raw=raw, following=following)
+
+
+@click.command()
+@options.run
+@click.option(
+    "--to", "folder", metavar="FOLDER", required=True, type=click.Path(path_type=Path), help="A new folder to write."
+)
+@click.pass_obj
+def export(root: Path, run_name: str, folder: Path) -> None:
+    """Write a run's rows as datasets.
+
+    JSONL files in LlamaDuo's columns: the coverage splits, and each round's new pairs, responses and evaluations, as
+    far as their stages are complete. The sealed test comes with them once it has been answered. The coverage files and
+    the new pairs can be the coverage dataset of another migration.
+
+    \b
+    Example:  llamaduo-tui export demo --to demo-rows
+    """
+    from engine.export import export
+    from llamaduo_tui.cli import overview
+
+    for file in export(overview.find(root, run_name), folder):
+        click.echo(f"{file.rows:>9,}  {folder / file.name}")
+
+
+@click.command()
+@options.run
+@click.option(
+    "--pairs", type=click.IntRange(min=1), metavar="N", help="Pairs to write, instead of the settings' number."
+)
+@click.option("--budget", "usd", type=click.FloatRange(min=0), metavar="USD", help="Let it spend up to this in all.")
+@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Let it make up to N calls in all.")
+@click.pass_obj
+def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
+    """Let a waiting run go on.
+
+    It pays for another round, or trains on the new pairs that you have looked at. A run that waits because its budget
+    is used up goes on with a higher one: --budget, or --budget-calls.
+
+    \b
+    Examples:  llamaduo-tui approve demo --pairs 100
+               llamaduo-tui approve demo --budget 25
+    """
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import actions
+
+    run = overview.find(root, run_name)
+    if usd is None and budget_calls is None:
+        click.echo(actions.answer(run, approve=True, pairs=pairs))
+    elif pairs is not None:
+        raise click.UsageError("--pairs answers for a round, --budget raises a cap: give one of the two")
+    else:
+        click.echo(actions.raise_budget(run, usd, budget_calls))
+
+
+@click.command()
+@options.run
+@click.pass_obj
+def reject(root: Path, run_name: str) -> None:
+    """Let a waiting run finish with its best round.
+
+    \b
+    Example:  llamaduo-tui reject demo
+    """
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import actions
+
+    click.echo(actions.answer(overview.find(root, run_name), approve=False))
+
+
+@click.command()
+@options.run
+@click.pass_obj
+def stop(root: Path, run_name: str) -> None:
+    """Stop a run's worker, to resume later.
+
+    What it has done is kept, and `resume` goes on from there.
+
+    \b
+    Example:  llamaduo-tui stop demo
+    """
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import actions
+
+    click.echo(actions.stop(overview.find(root, run_name)))
+
+
+@click.command()
+@options.run
+@click.pass_obj
+def pause(root: Path, run_name: str) -> None:
+    """Hold a run in its tracks, until `resume`.
+
+    Its worker and its memory stay; it makes no further calls.
+
+    \b
+    Example:  llamaduo-tui pause demo
+    """
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import actions
+
+    click.echo(actions.pause(overview.find(root, run_name), on=True))

@@ -1,0 +1,87 @@
+"""Starting a worker that outlives the terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from engine.protocol import jsonl
+from engine.protocol import run_dir as runs
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.events import EventReader
+from engine.protocol.run_dir import Run
+from engine.settings import template
+from engine.settings.schema import Migration
+from llamaduo_tui.views.log_lines import last_line
+
+POLL_S = 0.05
+
+
+def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
+    """A new run directory with the settings frozen in it; `yes` approves every synthesis beforehand."""
+    if yes:
+        loop = settings.loop.model_copy(update={"approval": "auto"})
+        settings = settings.model_copy(update={"loop": loop})
+    run = runs.create(root, name, template.render(settings))
+    frozen = _freeze(run, settings)
+    if frozen != settings:
+        jsonl.replace(run.settings_file, template.render(frozen))
+    return run
+
+
+def _freeze(run: Run, settings: Migration) -> Migration:
+    """Copy the files that the settings name into the run, so that changing them later changes no run."""
+    task, judge = settings.task, settings.judge
+    if judge.prompts:
+        judge = judge.model_copy(update={"prompts": _copied(judge.prompts, run.folder / "prompts.toml")})
+    if isinstance(task.contract.json_schema, str):
+        schema = _copied(task.contract.json_schema, run.folder / "schema.json")
+        task = task.model_copy(update={"contract": task.contract.model_copy(update={"json_schema": schema})})
+    return settings.model_copy(update={"task": task, "judge": judge})
+
+
+def _copied(name: str, copy: Path) -> str:
+    """The path of the copy; that of the file itself where it cannot be read: the worker's check says what is wrong."""
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return name
+    jsonl.replace(copy, text)
+    return str(copy)
+
+
+def start(run: Run, yes: bool) -> int:
+    """Start a run's worker in a session of its own and wait for its first event; gives its pid.
+
+    Raises LlamaDuoError with the worker's last words where it ends before that.
+    """
+    reader = EventReader(run.events_file)
+    reader.read_new()
+    with run.log_file.open("ab") as log:
+        worker = subprocess.Popen(
+            worker_command(run, yes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+        )
+    try:
+        while True:
+            ended = worker.poll() is not None
+            if reader.read_new():
+                return worker.pid
+            if ended:
+                failed = LlamaDuoError(
+                    f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
+                    f"its whole log: {run.log_file}",
+                )
+                failed.exit_status = worker.returncode
+                raise failed
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:  # it has done nothing yet that somebody could want to keep
+        worker.terminate()
+        worker.wait()
+        raise
+
+
+def worker_command(run: Run, yes: bool) -> list[str]:
+    """The command line of a run's worker."""
+    return [sys.executable, "-m", "engine.worker", str(run.folder), *(["--yes"] if yes else [])]

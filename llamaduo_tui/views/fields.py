@@ -1,0 +1,158 @@
+"""The settings' schema as a form's sections and fields, and each value as the text that stands in its field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+import tomli
+from pydantic.fields import FieldInfo
+
+from engine.settings.schema import Migration, Table
+from engine.settings.template import allowed, toml_value
+
+Path = tuple[str, ...]
+Kind = Literal["text", "whole", "number", "switch", "choice", "names", "table"]
+
+_TITLES = {"finetune": "Fine-tune"}
+_ACRONYMS = {"api": "API", "usd": "USD", "json": "JSON", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
+_SWITCH = ("true", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of migration.toml; `default` is None where it is not set, `bounds` says which values it takes."""
+
+    path: Path
+    kind: Kind
+    description: str
+    bounds: str
+    default: Any
+    required: bool
+    choices: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return ".".join(self.path)
+
+    @property
+    def label(self) -> str:
+        words = [_ACRONYMS.get(word, word) for word in self.path[-1].split("_")]
+        return " ".join([words[0] if words[0].isupper() else words[0].capitalize(), *words[1:]])
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The fields of one table, or of a table in it; the table's own group has no title."""
+
+    title: str
+    description: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of migration.toml with the tables in it."""
+
+    name: str
+    title: str
+    groups: tuple[Group, ...]
+
+    @property
+    def fields(self) -> list[Field]:
+        return [field for group in self.groups for field in group.fields]
+
+
+def sections() -> list[Section]:
+    """All sections, in the order of the schema."""
+    return [
+        Section(name, _TITLES.get(name, name.capitalize()), tuple(_groups((name,), "", _model(info))))
+        for name, info in Migration.model_fields.items()
+    ]
+
+
+def parse(field: Field, text: str) -> Any:
+    """The value that a field's text stands for; None where it is empty, which is the default.
+
+    A text that cannot be read stays a text: validating the settings says what is wrong with it.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if field.kind == "switch" and text in _SWITCH:
+        return text == "true"
+    if field.kind == "names":
+        return [name.strip() for name in text.split(",") if name.strip()]
+    if field.kind == "table":
+        return _inline_table(text)
+    for read in {"whole": (int, float), "number": (float,)}.get(field.kind, ()):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def text_of(value: Any) -> str:
+    """The text for a value, "" for one that is not set; `parse` reads it back."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    if isinstance(value, dict):
+        return toml_value(value).as_string() if value else ""
+    return str(value)
+
+
+def _inline_table(text: str) -> Any:
+    try:
+        found = tomli.loads(f"value = {text}")
+    except tomli.TOMLDecodeError:
+        return text
+    return found["value"] if len(found) == 1 else text
+
+
+def _groups(path: Path, title: str, model: type[Table]) -> Iterator[Group]:
+    inner = {name: info for name, info in model.model_fields.items() if _is_table(info)}
+    own = [_field((*path, name), info) for name, info in model.model_fields.items() if name not in inner]
+    yield Group(title, " ".join((model.__doc__ or "").split()), tuple(own))
+    for name, info in inner.items():
+        yield from _groups((*path, name), name.capitalize(), _model(info))
+
+
+def _field(path: Path, info: FieldInfo) -> Field:
+    kind = _kind(info)
+    choices = _SWITCH if kind == "switch" else tuple(map(str, get_args(info.annotation))) if kind == "choice" else ()
+    bounds = "" if choices else allowed(info).strip("()")
+    default = None if info.is_required() else info.default
+    return Field(path, kind, info.description or "", bounds, default, info.is_required(), choices)
+
+
+def _kind(info: FieldInfo) -> Kind:
+    """The kind of a type, or of the one beside None in a union."""
+    kinds: dict[Any, Kind] = {
+        Literal: "choice",
+        list: "names",
+        dict: "table",
+        bool: "switch",
+        int: "whole",
+        float: "number",
+    }
+    outer = get_origin(info.annotation) or info.annotation
+    parts = [outer] if outer in kinds else [get_origin(part) or part for part in get_args(info.annotation)]
+    return next((kinds[part] for part in parts if part in kinds), "text")
+
+
+def _is_table(info: FieldInfo) -> bool:
+    return isinstance(info.annotation, type) and issubclass(info.annotation, Table)
+
+
+def _model(info: FieldInfo) -> type[Table]:
+    if not (isinstance(info.annotation, type) and issubclass(info.annotation, Table)):
+        raise TypeError(f"{info.annotation!r} is no table of settings")
+    return info.annotation

@@ -1,0 +1,144 @@
+"""JSONL files of any size for a list: read once for what a line of it shows, and row by row, by offset, when chosen.
+
+Files of a run may be torn, rewritten or broken by hand: what is no row is an empty object here. Call it from a thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic_core import from_json
+
+from engine.protocol.errors import LlamaDuoError
+
+START_CHARS = 80
+"""Characters of a prompt that a list keeps."""
+
+BUFFER_BYTES = 1024 * 1024
+"""Read at once, for after each read a thread waits its turn at the interpreter."""
+
+TURN_LINES = 100
+"""Lines after which a reader lets the screen have its turn."""
+
+SHARED = 3
+"""Prompts that begin with the same line are told apart by what follows it, from this many on."""
+
+
+class Starting(Protocol):
+    """A list's item with the beginning of its prompt."""
+
+    start: str
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
+    if not path.exists():
+        return
+    with path.open("rb", BUFFER_BYTES) as file:
+        offset = 0
+        for number, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                return
+            if number % TURN_LINES == 0:
+                time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
+            yield offset, line
+            offset += len(line)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep what is made here out of the garbage collector's sight: each of its rounds would halt the app to walk it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into a LlamaDuoError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", "press r to try again") from None
+
+
+def line_at(path: Path, offset: int) -> bytes:
+    """The line that begins there."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.readline()
+
+
+def row(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line, empty for anything else."""
+    try:
+        found = from_json(
+            line, cache_strings="keys"
+        )  # four times as fast as json.loads, but strict about lone surrogates
+    except ValueError:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_chat(messages: Any) -> bool:
+    """Whether a value of a row is a chat of at least one message."""
+    return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
+
+
+def are_tools(tools: Any) -> bool:
+    """Whether a value of a row is a list of tool definitions."""
+    return _is_list(tools, lambda tool: isinstance(tool.get("function"), dict))
+
+
+def start_of(text: str, firsts: Counter[str]) -> str:
+    """The beginning of a prompt, twice as long as is kept, for `shorten`; `firsts` counts its first line of several."""
+    start = text.lstrip()[: 2 * START_CHARS]
+    first, newline, _ = start.partition("\n")
+    if newline:
+        firsts[first] += 1
+    return start
+
+
+def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
+    """Leave the instruction out that many prompts begin with: what is left tells them apart."""
+    shared = {first for first, count in firsts.items() if count >= SHARED}
+    for item in items:
+        first, _, rest = item.start.partition("\n")
+        start = rest if first in shared and rest.strip() else item.start
+        item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
+
+
+def _is_message(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        and ("tool_calls" not in message or _is_list(message["tool_calls"], _is_call))
+    )
+
+
+def _is_call(call: dict[str, Any]) -> bool:
+    function = call.get("function")
+    return isinstance(function, dict) and _is_text(function.get("name")) and _is_text(function.get("arguments"))
+
+
+def _is_list(value: Any, holds: Callable[[dict[str, Any]], bool]) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) and holds(item) for item in value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

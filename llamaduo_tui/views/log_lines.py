@@ -1,0 +1,162 @@
+"""A run as plain lines: for pipes, logs and terminals that nobody sits at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.protocol import events
+from engine.protocol.events import Event
+from engine.protocol.run_dir import Run
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.run_view import Part, RunView
+from llamaduo_tui.views.scores import Interval, Score, interval
+from llamaduo_tui.views.text import one_line
+
+EVERY_S = 10.0
+EVERY_SHARE = 0.1
+
+
+@dataclass
+class Lines:
+    """Turns events into lines, leaving out progress that says little new.
+
+    Of progress and losses a line is worth it after 10 s or 10 %, by the events' own clock: a replay reads the same.
+    """
+
+    _shown: dict[tuple[int | None, str | None], tuple[float, float]] = field(default_factory=dict)
+    _loss: str = ""
+
+    def of(self, event: Event) -> list[str]:
+        """The lines of one event: none, one, or a few."""
+        said = self._said(event)
+        if not said:
+            return []
+        head = " ".join(filter(None, [phrases.clock(event.time), _where(event)]))
+        return [f"{head}  {line}" for line in said]
+
+    def _said(self, event: Event) -> list[str]:
+        match event:
+            case events.RunStarted():
+                return _started(event)
+            case events.StageStarted():
+                self._loss = ""
+                return ["starts"]
+            case events.StageProgress():
+                return self._progress(event, event.done, event.total, event.unit, event.seconds_left)
+            case events.TrainMetrics():
+                return self._metrics(event)
+            case events.StageFinished():
+                return [f"done in {phrases.duration(event.seconds)}{_counts(event)}"]
+            case events.RoundScored():
+                return [one_line(str(event.decision.get("reason", "scored")))]
+            case events.Log():
+                level = "" if event.level == "info" else f"{one_line(event.level, 10)}: "
+                return [level + one_line(event.message)]
+            case events.ApprovalRequested(stage="synthesize"):
+                return [f"waits until somebody has looked at {event.pairs:,} new pairs"]
+            case events.ApprovalGiven(stage="synthesize"):
+                return ["looked at: trains on the new pairs"]
+            case events.ApprovalRequested():
+                return [f"waits for approval: {phrases.price(event)}. {one_line(event.reason)}"]
+            case events.ApprovalGiven():
+                pairs = f"approved: {event.pairs:,} new pairs"
+                return [pairs if event.approved else "not approved: ends with the best round"]
+            case events.RunFinished():
+                return [f"{one_line(event.state, 20)}: {one_line(event.reason)}"]
+            case events.RunFailed():
+                return [f"failed: {one_line(event.error)}"]
+        return []
+
+    def _metrics(self, event: events.TrainMetrics) -> list[str]:
+        if event.loss is not None:
+            self._loss = f" loss {event.loss:.3g}"
+        if event.dev_loss is not None:
+            return [f"epoch {event.epoch:.3g}: dev loss {event.dev_loss:.3g}"]
+        return self._progress(event, event.step, event.steps, "steps", None)
+
+    def _progress(self, event: Event, done: int, total: int, unit: str, left: float | None) -> list[str]:
+        if not done:
+            return []
+        share = done / total if total else 0.0
+        place = (event.round, event.stage)
+        shown_at, shown_share = self._shown.get(place, (float("-inf"), 0.0))
+        if event.time - shown_at < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:
+            return []
+        self._shown[place] = (event.time, share)
+        remaining = f", {phrases.duration(left)} left" if left is not None else ""
+        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{remaining}"]
+
+
+def summary(view: RunView, folder: Path) -> list[str]:
+    """How a run ended: the scores by round, why it ended, what it cost and where the report is."""
+    lines = [f"  {phrases.part(s.part):<12} {scored(s.score)}" for s in view.sections if s.score is not None]
+    if lines:
+        lines.insert(0, "scores on dev prompts, mean (confidence interval):")
+    lines += _sealed(view.outcome)
+    if view.usage is not None:
+        lines.append(f"service: {phrases.usage(view.usage)}")
+    if view.outcome is not None:
+        best = view.outcome.best_round
+        lines.append(f"{one_line(view.outcome.state, 20)}: {one_line(view.outcome.reason)}")
+        lines += [f"best: {phrases.part(best)}"] if best is not None else []
+        lines += [f"report: {one_line(str(folder / view.outcome.report))}"] if view.outcome.report else []
+    return lines
+
+
+def scored(score: Score) -> str:
+    """The scores of a round on one line."""
+    return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'short'}"
+
+
+def _means(precision: Interval, similarity: Interval) -> str:
+    return "   ".join(
+        f"{name} {value.mean:5.1f} ({value.low:.0f} to {value.high:.0f})"
+        for name, value in (("precision", precision), ("similarity", similarity))
+    )
+
+
+def _sealed(outcome: events.RunFinished | None) -> list[str]:
+    """The best round's scores on prompts that nobody saw before."""
+    scores = (outcome.sealed if outcome else None) or {}
+    precision, similarity = interval(scores.get("precision")), interval(scores.get("similarity"))
+    return [f"  {'sealed test':<12} {_means(precision, similarity)}"] if precision and similarity else []
+
+
+def _where(event: Event) -> str:
+    if event.stage is None:
+        return "" if event.round is None else phrases.part(event.round)
+    part: Part | None = event.round
+    if part is None and event.stage in ("infer", "judge", "teacher", "report"):
+        part = "final"
+    return " ".join(filter(None, [phrases.part(part) if part is not None else "", one_line(event.stage, 40)]))
+
+
+def _started(event: events.RunStarted) -> list[str]:
+    again = "resumed" if event.resumed else "started"
+    lines = [
+        f"{one_line(event.name, 100)} {again}: from {one_line(event.service, 100)} to {one_line(event.model, 100)}"
+    ]
+    return [*lines, phrases.SANDBOX] if event.sandbox else lines
+
+
+def _counts(event: events.StageFinished) -> str:
+    """What a stage counted, but for what there was none of."""
+    plain = {k: v for k, v in event.counts.items() if isinstance(v, int | float) and v}
+    shown = [f"{one_line(k, 30).replace('_', ' ')} {_figure(v)}" for k, v in list(plain.items())[:8]]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def last_line(run: Run) -> str:
+    """The last line of worker.log with something on it, showable."""
+    try:
+        with run.log_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 8192))
+            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return ""
+    return one_line(lines[-1], 300) if lines else ""

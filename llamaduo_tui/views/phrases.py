@@ -1,0 +1,153 @@
+"""How a run is said to people: amounts, durations, rounds, and what each stage is there for."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from llamaduo_tui.paths import called
+from llamaduo_tui.views.text import one_line
+
+if TYPE_CHECKING:
+    from engine.protocol.events import ApprovalRequested, BudgetUsedUp, ServiceUsage
+    from engine.protocol.run_dir import Run
+    from llamaduo_tui.views.run_view import Part, RunView
+
+SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
+
+_START = {
+    "coverage": "Reading your prompts with the responses that you were happy with. Some train, some steer the loop "
+    "(dev), and some stay sealed until the end (test).",
+}
+_BASELINE = {
+    "infer": "The small model answers the dev prompts as it came, untuned: the baseline that the rounds have to beat.",
+    "judge": "The service LLM scores the untuned answers: are they right (precision), and like yours (similarity)?",
+    "teacher": "The service answers the dev prompts again, judged against its own earlier answers: the ceiling for a "
+    "model that learns from it.",
+}
+_ROUND = {
+    "finetune": "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on dev "
+    "prompts is kept.",
+    "infer": "The tuned model answers the dev prompts, which it was not trained on.",
+    "judge": "The service LLM scores each answer from 1 to 100: is it right (precision), and is it like the response "
+    "that you were happy with (similarity)?",
+    "synthesize": "The service LLM writes new pairs to train on, modelled on what the small model gets wrong; copies "
+    "and look-alikes of test prompts are refused.",
+}
+_FINAL = {
+    "infer": "The sealed test: the best round answers prompts that neither training nor the loop has ever seen.",
+    "judge": "The service LLM scores the sealed test: this is the figure to trust.",
+    "teacher": "The service answers the sealed prompts again, to be scored beside the small model.",
+    "report": "Writing the report: scores with their confidence, what it cost, and what was kept.",
+}
+
+
+def explain(view: RunView, stopping: bool = False) -> str:
+    """One sentence for a newcomer: what happens now, and why."""
+    if stopping:
+        return "Stopping: the stage at work saves what it has, so that `resume` goes on from there."
+    if view.approval is not None:
+        return "The target isn't reached yet. Another round costs service calls, so the run waits for your answer."
+    if view.look is not None:
+        return "The service has written new pairs, and it waits until you have looked: d shows them, a goes on."
+    if view.used_up is not None:
+        return "The budget is used up. What was paid for is kept, and the run waits until you raise it."
+    if view.current is None:
+        return "Getting ready." if not view.ended else "The run has ended."
+    section, stage = view.current
+    if isinstance(section.part, int):
+        said = _BASELINE if section.part == 0 else _ROUND
+    else:
+        said = _START if section.part == "start" else _FINAL
+    return said.get(stage.name, f"At work: {one_line(stage.name, 40)}.")
+
+
+def part(part: Part) -> str:
+    """A section's name: "round 1", "sealed test"."""
+    if isinstance(part, int):
+        return f"round {part}"
+    return "data" if part == "start" else "sealed test"
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: "1 run", "1,204 lines"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, with two units at most: "45 s", "3 min", "2 h 5 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600 and whole % 60:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def stopwatch(seconds: float) -> str:
+    """Seconds where room is short: "0:45", "12:03", "2:05:00"."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def brief(seconds: float) -> str:
+    """Seconds where room is short, in one unit: "45 s", "12 min", "2.1 h"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: "now", "5 min", "3 h", "12 d"."""
+    minutes = int(max(0.0, seconds) // 60)
+    if minutes < 60:
+        return f"{minutes} min" if minutes else "now"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // (24 * 60)} d"
+
+
+def money(usd: float | None) -> str:
+    """US dollars, to the cent or to two digits that tell something."""
+    if usd is None:
+        return "price unknown"
+    if usd == 0:
+        return "free"
+    return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:.2g}" if usd >= 0.0001 else "under $0.0001"
+
+
+def clock(seconds: float) -> str:
+    """The time of day of an event, on this machine's clock."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def usage(usage: ServiceUsage) -> str:
+    """What the service LLM was asked for, and what it cost."""
+    failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    calls = f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}"
+    return f"{calls}, {tokens:,} tokens, {money(usage.cost_usd)}"
+
+
+def price(request: ApprovalRequested) -> str:
+    """What another round would add and cost."""
+    return f"{count(request.pairs, 'new pair')}, {takes(request)}"
+
+
+def takes(request: ApprovalRequested) -> str:
+    """What another round is expected to take, in money and time."""
+    took = f", about {duration(request.seconds)}" if request.seconds is not None else ""
+    cost = money(request.cost_usd)
+    return f"{cost if cost[0] != '$' else f'about {cost}'}{took}"
+
+
+def budget_command(run: Run, used_up: BudgetUsedUp | None = None) -> str:
+    """The command that raises a run's budget; where it is known what is short, with the least that helps."""
+    if used_up is None:
+        return f"llamaduo-tui approve {called(run)} --budget USD"
+    if used_up.cap == "calls":
+        return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(used_up.least):,})"
+    least = math.ceil(used_up.least * 100) / 100
+    return f"llamaduo-tui approve {called(run)} --budget USD   (USD at least {least:.2f})"

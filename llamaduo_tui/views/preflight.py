@@ -1,0 +1,108 @@
+"""The pre-flight: `engine.preflight.check` in its own process, on a copy of the settings, and its results in words."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.protocol.errors import LlamaDuoError
+from engine.settings import template
+from engine.settings.schema import Migration
+from llamaduo_tui.views import phrases, profile
+from llamaduo_tui.views.text import one_line
+
+GIB = 2**30
+
+MOST_PHASES = 6
+"""Phases that are listed at the start of a long run, before the last two."""
+
+
+class Finding(NamedTuple):
+    """Something that would fail, and what to do about it."""
+
+    error: str
+    hint: str
+
+
+class Preflight(NamedTuple):
+    """What was found about `subject`; `notes` keep nobody from starting, `quote` has an estimate.Quote's fields."""
+
+    subject: str
+    findings: list[Finding]
+    notes: list[str]
+    quote: dict[str, Any] | None
+
+    @property
+    def passed(self) -> bool:
+        return not self.findings and self.quote is not None
+
+
+def subject(settings: Migration) -> str:
+    """What a pre-flight holds for: changes with the settings and with the coverage file."""
+    return f"{settings.digest()} {profile.stamp(settings.coverage)}"
+
+
+def command(file: Path) -> list[str]:
+    """The command line of the check."""
+    return [sys.executable, "-P", "-m", "engine.preflight.check", str(file), "--json"]
+
+
+async def examine(settings: Migration) -> Preflight:
+    """Check settings; cancelling ends the process. Raises LlamaDuoError where the check itself breaks."""
+    of = subject(settings)
+    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
+        file = Path(folder) / "migration.toml"
+        file.write_text(template.render(settings), encoding="utf-8")
+        pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*command(file), stdin=null, stdout=pipe, stderr=pipe)
+        try:
+            out, log = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    try:
+        said = json.loads(out)
+        findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in said["problems"]]
+        return Preflight(of, findings, [one_line(note) for note in said["notes"]], said["quote"])
+    except (ValueError, TypeError, KeyError):
+        last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        raise LlamaDuoError(f"the check broke: {one_line(last, 200)}") from None
+
+
+def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a run works with, as labelled facts for people."""
+    needs, free = quote["memory_bytes"] / GIB, quote["memory_free_bytes"] / GIB
+    batch = [("Batches", "half the price, as quoted; each takes up to 24 h more")] if quote.get("batch") else []
+    return [
+        ("Data", f"{quote['train']:,} train · {quote['dev']:,} dev · {quote['test']:,} sealed"),
+        ("Machine", one_line(quote["device"], 80)),
+        ("Model", f"{quote['parameters'] / 1e6:,.0f} million parameters"),
+        ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
+        *batch,
+    ]
+
+
+def table(quote: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """What each phase takes, and all of them: its name, calls, tokens, money, time."""
+    phases = quote["phases"]
+    shown = [*phases[:MOST_PHASES], *phases[MOST_PHASES:][-2:]]
+    rows = [(phase["name"], *(phase[key] for key in ("calls", "tokens", "usd", "seconds"))) for phase in shown]
+    rows.append(("at most", *(quote[f"{key}_most"] for key in ("calls", "tokens", "usd", "seconds"))))
+    return [
+        (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _dollars(usd), phrases.brief(seconds))
+        for name, calls, tokens, usd, seconds in rows
+    ]
+
+
+def _short(number: float) -> str:
+    """A number where room is short: "812", "324k", "2.0M"."""
+    return f"{number:,.0f}" if number < 1e4 else f"{number / 1e3:,.0f}k" if number < 1e6 else f"{number / 1e6:,.1f}M"
+
+
+def _dollars(usd: float | None) -> str:
+    return "?" if usd is None else "free" if usd == 0 else f"${usd:,.2f}"

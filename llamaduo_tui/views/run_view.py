@@ -1,0 +1,220 @@
+"""What the events of a run add up to: a pure reducer, the same for plain lines, the live display and the app.
+
+`reduce` never fails on events of a resumed, stopped or newer run; text in a view is as it came, untrusted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.protocol.events import (
+    ApprovalGiven,
+    ApprovalRequested,
+    BudgetChanged,
+    BudgetUsedUp,
+    Event,
+    Log,
+    RoundScored,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ServiceUsage,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    TrainMetrics,
+)
+from llamaduo_tui.views import scores
+from llamaduo_tui.views.scores import Score
+
+Part = int | Literal["start", "final"]
+"""Where a stage belongs: before the rounds, in a round, or in the sealed test after them."""
+
+LOG_LINES = 200
+LOSS_POINTS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A step of the training: losses in nats a token, `dev` only where it was measured."""
+
+    step: int
+    train: float | None
+    dev: float | None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage's state and how far it is; `seconds` once it is done."""
+
+    name: str
+    state: Literal["running", "done", "interrupted"]
+    started: float
+    seconds: float | None = None
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One line of the timeline: the stages of a round, in the order in which they began."""
+
+    part: Part
+    stages: tuple[Stage, ...] = ()
+    losses: tuple[Loss, ...] = ()
+    score: Score | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """All that a screen shows of a run.
+
+    `approval` is the open question whether to pay for another round, `look` the one whether somebody has looked at a
+    round's new pairs; `answer` and `seen` are the last answers to these.
+    """
+
+    started: RunStarted | None = None
+    began: float = 0.0
+    updated: float = 0.0
+    sections: tuple[Section, ...] = ()
+    usage: ServiceUsage | None = None
+    approval: ApprovalRequested | None = None
+    answer: ApprovalGiven | None = None
+    look: ApprovalRequested | None = None
+    seen: ApprovalGiven | None = None
+    used_up: BudgetUsedUp | None = None
+    caps: BudgetChanged | None = None
+    logs: tuple[Log, ...] = ()
+    outcome: RunFinished | None = None
+    failure: RunFailed | None = None
+
+    @property
+    def current(self) -> tuple[Section, Stage] | None:
+        """The stage at work, the latest if there are several."""
+        at_work = [(s, stage) for s in self.sections for stage in s.stages if stage.state == "running"]
+        return max(at_work, key=lambda pair: pair[1].started, default=None)
+
+    @property
+    def ended(self) -> bool:
+        return self.outcome is not None or self.failure is not None
+
+    def section(self, part: Part) -> Section:
+        return next((s for s in self.sections if s.part == part), Section(part))
+
+
+def reduce(view: RunView, event: Event) -> RunView:
+    """The view after one more event."""
+    view = replace(view, began=view.began or event.time, updated=event.time)
+    match event:
+        case RunStarted():
+            return replace(_interrupted(view), started=event, outcome=None, failure=None)
+        case StageStarted() | StageProgress() | TrainMetrics() | StageFinished():
+            return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
+        case RoundScored():
+            section = view.section(_part(view, event))
+            if event.decision.get("outcome") != "continue":  # a review left nothing to ask for
+                view = replace(view, approval=None)
+            return _with_section(view, replace(section, score=scores.score(event.decision)))
+        case ServiceUsage():
+            return replace(view, usage=event)
+        case ApprovalRequested(stage="synthesize"):
+            return replace(view, look=event)
+        case ApprovalGiven(stage="synthesize"):
+            return replace(view, look=None, seen=event)
+        case ApprovalRequested():
+            return replace(view, approval=event)
+        case ApprovalGiven():
+            return replace(view, approval=None, answer=event)
+        case BudgetUsedUp():
+            return replace(view, used_up=event)
+        case BudgetChanged():
+            return replace(view, used_up=None, caps=event)
+        case Log():
+            return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
+        case RunFinished():
+            return replace(_interrupted(view), outcome=event)
+        case RunFailed():
+            return replace(_interrupted(view), failure=event)
+    return view
+
+
+def _part(view: RunView, event: Event) -> Part:
+    if event.round is not None:
+        return event.round
+    if event.stage == "coverage" or not any(isinstance(section.part, int) for section in view.sections):
+        return "start"
+    return "final"
+
+
+def _with_section(view: RunView, section: Section) -> RunView:
+    others = [s for s in view.sections if s.part != section.part]
+    return replace(view, sections=tuple(sorted((*others, section), key=_place)))
+
+
+def _place(section: Section) -> tuple[int, int]:
+    part = section.part
+    return (1, part) if isinstance(part, int) else (0 if part == "start" else 2, 0)
+
+
+def _reduce_stage(section: Section, event: Event) -> Section:
+    name = event.stage or "work"
+    known = next((s for s in section.stages if s.name == name), None)
+    stage = known or Stage(name, "running", event.time)
+    match event:
+        case StageStarted():
+            stage = Stage(name, "running", event.time)
+        case StageProgress():
+            left = event.seconds_left
+            stage = replace(
+                stage, state="running", done=event.done, total=event.total, unit=event.unit, seconds_left=left
+            )
+        case StageFinished():
+            stage = replace(stage, state="done", seconds=event.seconds, seconds_left=None)
+        case TrainMetrics():
+            section = replace(section, losses=_losses(section.losses, event))
+    if known is None:
+        return replace(section, stages=(*section.stages, stage))
+    return replace(section, stages=tuple(stage if s.name == name else s for s in section.stages))
+
+
+def _losses(losses: tuple[Loss, ...], event: TrainMetrics) -> tuple[Loss, ...]:
+    point = Loss(event.step, event.loss, event.dev_loss, event.learning_rate, event.tokens_per_second)
+    before = losses
+    if losses and losses[-1].step >= event.step:
+        same = next((loss for loss in losses if loss.step == event.step), None)
+        before = tuple(loss for loss in losses if loss.step < event.step)
+        if same is not None and same == losses[-1]:
+            point = Loss(
+                event.step,
+                _either(event.loss, same.train),
+                _either(event.dev_loss, same.dev),
+                _either(event.learning_rate, same.learning_rate),
+                _either(event.tokens_per_second, same.tokens_per_second),
+            )
+    if len(before) >= LOSS_POINTS:
+        before = tuple(loss for i, loss in enumerate(before) if i % 2 == 0 or loss.dev is not None)[-LOSS_POINTS:]
+    return (*before, point)
+
+
+def _either(new: float | None, old: float | None) -> float | None:
+    return old if new is None else new
+
+
+def _interrupted(view: RunView) -> RunView:
+    """The view of a run whose worker is gone: nothing is at work, and nothing is asked."""
+    sections = tuple(
+        replace(
+            section,
+            stages=tuple(
+                replace(stage, state="interrupted", seconds_left=None) if stage.state == "running" else stage
+                for stage in section.stages
+            ),
+        )
+        for section in view.sections
+    )
+    return replace(view, sections=sections, approval=None, look=None, used_up=None)

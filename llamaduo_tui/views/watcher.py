@@ -1,0 +1,116 @@
+"""Watching one run: its events added up, and what there is to read, in batches.
+
+Knows no terminal: the app calls `look` in a thread, and attaching to a run is the first look.
+"""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.events import Event, EventReader, Log, RunFailed
+from engine.protocol.run_dir import Run
+from engine.settings.load import settings_of
+from engine.settings.schema import Migration
+from llamaduo_tui.views import log_lines
+from llamaduo_tui.views.run_view import RunView, reduce
+from llamaduo_tui.views.text import clean
+
+KEPT_LINES = 20_000
+TAIL_BYTES = 2 * 1024 * 1024
+LOOK_BYTES = 1024 * 1024
+WRAP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One showable line of a log."""
+
+    text: str
+    level: str = "info"
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a look found: the whole view and state, and the lines that are new."""
+
+    view: RunView
+    state: str
+    settings: Migration | None
+    events: list[Line]
+    output: list[Line]
+
+
+class Watch:
+    """Reads a run from where it left off."""
+
+    def __init__(self, run: Run, clock: Callable[[], float] = time.time) -> None:
+        self._run = run
+        self._clock = clock
+        self._reader = EventReader(run.events_file)
+        self._output = Tail(run.log_file)
+        self._lines = log_lines.Lines()
+        self._view = RunView()
+        self._state = ""
+        self._settings: Migration | None = None
+
+    def look(self) -> News | None:
+        """What is new, or None. Raises OSError and ValueError for files that cannot be read; look again then."""
+        first, before = not self._state, (self._state, self._view)
+        if first:
+            self._settings = _settings(self._run)
+        events = [line for event in self._reader.read_new() for line in self._take(event)]
+        self._state = self._run.status().seen(self._clock())
+        output = self._output.read_new()
+        if before == (self._state, self._view) and not output:
+            return None
+        return News(self._view, self._state, self._settings, events[-KEPT_LINES:], output)
+
+    def _take(self, event: Event) -> Iterator[Line]:
+        self._view = reduce(self._view, event)
+        level = event.level if isinstance(event, Log) else "error" if isinstance(event, RunFailed) else "info"
+        for text in self._lines.of(event):
+            yield Line(text, level, event.stage or "")
+
+
+class Tail:
+    """The end of a growing text file, line by line; a line of any length comes whole, in pieces."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset: int | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def read_new(self) -> list[Line]:
+        """The new lines: of a long file its last 2 MiB at first, then at most 1 MiB a look."""
+        if not self._path.exists():
+            return []
+        lines: list[Line] = []
+        with self._path.open("rb") as file:
+            size = file.seek(0, 2)
+            if self._offset is None or size < self._offset:
+                self._offset = max(0, size - TAIL_BYTES)
+                if self._offset:
+                    lines.append(Line(f"… {self._offset:,} bytes before this are in {clean(str(self._path))}"))
+            file.seek(self._offset)
+            data = file.read(TAIL_BYTES if lines else LOOK_BYTES)
+            self._offset += len(data)
+        whole, _, self._rest = (self._rest + self._decoder.decode(data).replace("\r", "\n")).rpartition("\n")
+        if len(self._rest) > WRAP or (self._rest and not data):
+            whole, self._rest = f"{whole}\n{self._rest}" if whole else self._rest, ""
+        shown = (line for line in clean(whole).split("\n") if line.strip())
+        return lines + [Line(line[at : at + WRAP]) for line in shown for at in range(0, len(line), WRAP)]
+
+
+def _settings(run: Run) -> Migration | None:
+    """The run's settings; None for one whose settings this version does not understand, which is shown all the same."""
+    try:
+        return settings_of(run)
+    except LlamaDuoError:
+        return None

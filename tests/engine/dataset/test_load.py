@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.dataset.load import Loaded, load
+from engine.dataset.sources import MAX_ROW
+from engine.protocol.errors import InputError
+from engine.settings.schema import Columns, Coverage
+
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "classification.jsonl"
+GOOD = '{"prompt": "Where is it?", "response": "shipping", "category": "parcel"}'
+OTHER = '{"prompt": "I want my money back", "response": "billing"}'
+
+Write = Callable[[str, str | bytes], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    return write
+
+
+def read(source: str, **columns: str) -> Loaded:
+    return load(Coverage(source=source, columns=Columns(**columns)))
+
+
+def answers(loaded: Loaded) -> list[tuple[str, str]]:
+    return [(pair.prompt[-1]["content"], pair.target) for pair in loaded.pairs]
+
+
+def error_of(source: str, **columns: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read(source, **columns)
+    return caught.value
+
+
+def test_jsonl_keeps_category_and_place(write: Write) -> None:
+    loaded = read(write("tickets.jsonl", f"{GOOD}\n\n{OTHER}\n"))
+    assert answers(loaded) == [("Where is it?", "shipping"), ("I want my money back", "billing")]
+    assert [(p.category, p.source) for p in loaded.pairs] == [("parcel", "tickets.jsonl:1"), ("", "tickets.jsonl:3")]
+    assert loaded.dropped == []
+
+
+def test_bom_crlf_blank_lines_and_a_missing_last_newline(write: Write) -> None:
+    loaded = read(write("a.jsonl", f"\ufeff{GOOD}\r\n\r\n  \r\n{OTHER}"))
+    assert [p.source for p in loaded.pairs] == ["a.jsonl:1", "a.jsonl:4"]
+    assert loaded.dropped == []
+
+
+def test_every_bad_line_is_reported_with_its_reason(write: Write) -> None:
+    lines = [
+        b'{"prompt": "x" "response": 1}',
+        b"[1, 2]",
+        b"\xff\xfe broken",
+        b"[" * 100_000,
+        b'{"prompt": "x", "response": ' + b"9" * 5000 + b"}",
+        b'{"prompt": "x", "response": "' + b"y" * MAX_ROW + b'"}',
+        GOOD.encode(),
+        b'{"prompt": "a\\u0000", "response": "y"}',
+        b'{"torn": ',
+    ]
+    loaded = read(write("a.jsonl", b"\n".join(lines)))
+    assert [p.source for p in loaded.pairs] == ["a.jsonl:7"]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [
+        (1, "broken JSON: Expecting ',' delimiter (column 16)"),
+        (2, "not a JSON object but a list"),
+        (3, "not UTF-8 text (column 1)"),
+        (4, "broken JSON: nested too deeply"),
+        (5, "broken JSON: a number with too many digits"),
+        (6, "larger than 1 MB"),
+        (8, "the user's text holds a NUL character"),
+        (9, "broken JSON: Expecting value (column 9)"),
+    ]
+    assert loaded.dropped[0].row == lines[0].decode()
+    assert all(len(d.row) <= 2000 for d in loaded.dropped)
+
+
+def test_the_first_of_equal_prompts_is_kept(write: Write) -> None:
+    same = '{"prompt": "where  IS it?", "response": "shipping"}'
+    differs = '{"prompt": "Where is it?", "response": "billing"}'
+    loaded = read(write("a.jsonl", f"{GOOD}\n{same}\n{differs}\n{OTHER}\n"))
+    assert [p.source for p in loaded.pairs] == ["a.jsonl:1", "a.jsonl:4"]
+    assert [(d.line, d.reason, d.twin) for d in loaded.dropped] == [
+        (2, "same prompt as a.jsonl:1", loaded.pairs[0].id),
+        (3, "same prompt as a.jsonl:1, with another response", loaded.pairs[0].id),
+    ]
+
+
+@pytest.mark.parametrize("content", [f"[{GOOD},\n{OTHER}, 3]", f" \n[{GOOD}, {OTHER}, 3]", f"{GOOD}\n{OTHER}\n3\n"])
+def test_json_holds_a_list_or_lines(write: Write, content: str) -> None:
+    loaded = read(write("a.json", content))
+    assert [p.source for p in loaded.pairs] == ["a.json:1", "a.json:2"]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "not a JSON object but a number")]
+
+
+def test_broken_json_names_line_and_column(write: Write) -> None:
+    assert "a.json:2:3: broken JSON" in error_of(write("a.json", "[{},\n  x]")).message
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_with_quotes_numbers_and_bad_rows(write: Write, delimiter: str) -> None:
+    rows = [
+        ["Prompt", "Response", "Category"],
+        ['"two\nlines, ""quoted"";"', "3", "a"],
+        ["only one"],
+        [],
+        ["empty", " ", ""],
+        ["last", "4.50", ""],
+    ]
+    content = "\r\n".join(delimiter.join(cells) for cells in rows)
+    loaded = read(write("a.csv", b"\xef\xbb\xbf" + content.encode()))
+    assert answers(loaded) == [('two\nlines, "quoted";', "3"), ("last", "4.50")]
+    assert [p.source for p in loaded.pairs] == ["a.csv:2", "a.csv:7"]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [
+        (4, "1 fields where the header has 3"),
+        (6, "empty response"),
+    ]
+
+
+def test_csv_bytes_that_are_not_utf8_cost_only_their_row(write: Write) -> None:
+    loaded = read(write("a.csv", b"prompt,response\nf\xfcr,x\ngood,y\n"))
+    assert answers(loaded) == [("good", "y")]
+    assert [(d.line, "not UTF-8" in d.reason) for d in loaded.dropped] == [(2, True)]
+
+
+def test_an_open_quote_is_reported_with_the_lines_that_it_swallowed(write: Write) -> None:
+    loaded = read(write("a.csv", 'prompt,response\ngood,y\n"open,x\nlost,y\nlost too,z\n'))
+    assert answers(loaded) == [("good", "y")]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "broken CSV: unexpected end of data (lines 3 to 5)")]
+
+
+def test_large_csv_fields_are_read_or_reported(write: Write) -> None:
+    long, too_long = "x" * 200_000, "x" * (MAX_ROW + 1)
+    loaded = read(write("a.csv", f"prompt,response\na,{long}\nb,{too_long}\n"))
+    assert answers(loaded) == [("a", long)]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "larger than 1 MB")]
+
+
+def test_unknown_columns_list_those_that_exist(write: Write) -> None:
+    source = write("a.csv", "frage,antwort\nx,y\n")
+    assert answers(read(source, prompt="frage", response="antwort")) == [("x", "y")]
+    assert error_of(source).message.endswith("no column for the prompt; there are: 'frage', 'antwort'")
+    named = error_of(source, prompt="frage", response="nope")
+    assert "no column 'nope' (coverage.columns.response); there are: 'frage', 'antwort'" in named.message
+    assert "coverage.columns" in error_of(source).hint
+
+
+def test_a_column_named_twice_is_an_error(write: Write) -> None:
+    assert "two columns are named 'prompt'" in error_of(write("a.csv", "prompt,prompt,response\nx,y,z\n")).message
+
+
+def test_parquet_with_messages_and_with_columns(tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "greeting"}]
+    pq.write_table(pa.table({"messages": [chat, None], "category": ["a", "b"]}), tmp_path / "chat.parquet")
+    loaded = read(str(tmp_path / "chat.parquet"))
+    assert [(p.messages, p.category, p.source) for p in loaded.pairs] == [(chat, "a", "chat.parquet:1")]
+    assert [d.line for d in loaded.dropped] == [2]
+    pq.write_table(pa.table({"prompt": ["x", "y"], "response": [3, None]}), tmp_path / "columns.parquet")
+    loaded = read(str(tmp_path / "columns.parquet"))
+    assert answers(loaded) == [("x", "3")]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(2, "empty response")]
+
+
+def test_a_broken_parquet_file_is_an_error(write: Write) -> None:
+    assert "not a Parquet file" in error_of(write("a.parquet", b"PAR1 no")).message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"", "holds no rows"),
+        ("a.jsonl", b"\n \n", "holds no rows"),
+        ("a.csv", b"", "holds no rows"),
+        ("a.csv", b"prompt,response\n", "holds no rows"),
+        ("a.json", b"[]", "holds no rows"),
+        ("a.jsonl", GOOD.encode("utf-16"), "is not UTF-8 text"),
+        ("a.jsonl", GOOD.encode("utf-16-le"), "is not UTF-8 text"),
+        ("a.csv", "prompt,response".encode("utf-16"), "is not UTF-8 text"),
+        ("a.json", b'["\xff"]', "is not UTF-8 text"),
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.jsonl", gzip.compress(GOOD.encode(), mtime=0), "is compressed"),
+        ("a.txt", b"x", "unknown kind of file"),
+        ("a.jsonl", b"{}\nx\n", "none of its 2 rows can be used; row 1: no column for the prompt; there are: none"),
+        ("a.jsonl", b"x\n", "its one row cannot be used; row 1: broken JSON: Expecting value (column 1)"),
+    ],
+)
+def test_unusable_files_are_one_line_and_a_hint(write: Write, name: str, content: bytes, message: str) -> None:
+    error = error_of(write(name, content))
+    assert message in error.message
+    assert "\n" not in error.message
+
+
+def test_missing_files_name_the_nearest(write: Write, tmp_path: Path) -> None:
+    write("tickets.jsonl", GOOD)
+    error = error_of(str(tmp_path / "ticket.jsonl"))
+    assert error.message.endswith("ticket.jsonl: no such file")
+    assert error.hint == "did you mean 'tickets.jsonl'?"
+    assert "no folder" in error_of(str(tmp_path / "nowhere" / "a.jsonl")).hint
+
+
+def test_a_folder_is_not_a_file(write: Write, tmp_path: Path) -> None:
+    write("tickets.jsonl", GOOD)
+    error = error_of(str(tmp_path))
+    assert (error.message, error.hint) == (f"{tmp_path}: is not a file", "it holds tickets.jsonl")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_may_not_be_read(write: Write) -> None:
+    source = write("a.jsonl", GOOD)
+    Path(source).chmod(0)
+    assert "cannot be read: Permission denied" in error_of(source).message
+
+
+@pytest.mark.parametrize("source", ["org/name.jsonl", "./org/name", "tickets", "a/b/c", "org/name: split"])
+def test_what_is_no_hub_id_is_a_missing_file(source: str) -> None:
+    assert error_of(source).message.endswith("no such file")
+
+
+class Hub:
+    """Stands for `datasets.load_dataset`: answers with rows or raises."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, name: str, *, split: str) -> Any:
+        self.asked.append((name, split))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_hub_datasets_with_and_without_a_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    hub = Hub(datasets.Dataset.from_list([json.loads(GOOD), {**json.loads(OTHER), "category": None}]))
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    loaded = read("org/tickets")
+    assert answers(loaded) == [("Where is it?", "shipping"), ("I want my money back", "billing")]
+    assert [p.source for p in loaded.pairs] == ["org/tickets:1", "org/tickets:2"]
+    assert read("org/tickets:train_sft[:10%]").pairs[0].source == "org/tickets:train_sft[:10%]:1"
+    assert hub.asked == [("org/tickets", "train"), ("org/tickets", "train_sft[:10%]")]
+    hub.answer = datasets.Dataset.from_list([{"text": "x", "label": 1}])
+    assert "there are: 'text', 'label'" in error_of("org/tickets").message
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("DatasetNotFoundError", "org/x: no such dataset on the Hub"),
+        ("DataFilesNotFoundError", "org/x: the dataset cannot be loaded: reason"),
+        (ConnectionError("reason"), "the Hub cannot be reached"),
+        (ValueError('Unknown split "x".\nMore'), 'org/x: the dataset cannot be loaded: Unknown split "x".'),
+    ],
+)
+def test_hub_failures_are_explained(monkeypatch: pytest.MonkeyPatch, failure: str | Exception, message: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    raised = getattr(datasets.exceptions, failure)("reason") if isinstance(failure, str) else failure
+    monkeypatch.setattr(datasets, "load_dataset", Hub(raised))
+    error = error_of("org/x")
+    assert message in error.message
+    assert "\n" not in error.message
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the LlamaDuo dataset is not here")
+def test_llamaduo_columns_are_read_whole() -> None:
+    loaded = read(str(SHARED))
+    assert len(loaded.pairs) == 339
+    assert loaded.dropped == []
+    assert {pair.category for pair in loaded.pairs} == {"Classify", "Classification"}

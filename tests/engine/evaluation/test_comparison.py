@@ -1,0 +1,73 @@
+from dataclasses import asdict
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.evaluation import Change, PromptScore, by_prompt, changes, gaps
+from engine.evaluation.comparison import MARGIN, changes_from_row, teacher_from_row
+from engine.protocol.rows import Verdict
+
+ids = st.sampled_from("abcdefgh")
+prompts = st.lists(
+    st.builds(PromptScore, ids, st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=8, unique_by=lambda p: p.id
+)
+
+
+def prompt(id_: str, score: float) -> PromptScore:
+    return PromptScore(id_, score, score)
+
+
+def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> None:
+    before = [prompt("a", 50), prompt("b", 50), prompt("c", 50), prompt("d", 50), prompt("gone", 1)]
+    after = [prompt("a", 60), prompt("b", 70), prompt("c", 30), prompt("d", 95), prompt("new", 99)]
+    found = changes(3, before, after, 0.05, 0)
+
+    assert found is not None
+    assert (found.against, found.prompts) == (3, 4)
+    assert found.improved == (Change("d", 50, 95), Change("b", 50, 70))
+    assert found.regressed == (Change("c", 50, 30),)
+    assert found.precision.mean == found.similarity.mean == 13.75
+
+
+def test_a_judge_who_wavers_much_moves_nothing_alone() -> None:
+    """The same answers judged twice by a judge with a standard deviation of 12: a quarter differs by more than 10."""
+
+    def judged(seed: int) -> list[PromptScore]:
+        dice = np.random.default_rng(seed)
+        rows = [(f"{n:03}", repeat, dice.normal([60, 60], 12)) for n in range(400) for repeat in range(2)]
+        return by_prompt([Verdict(id_, 0, repeat, "j", s, p, "", "", "") for id_, repeat, (s, p) in rows])
+
+    before, after = judged(1), judged(2)
+    found = changes(0, before, after, 0.05, 0)
+
+    assert sum(abs(a.mean - b.mean) > MARGIN for a, b in zip(after, before, strict=True)) > 80
+    assert found is not None and len(found.improved) + len(found.regressed) <= 2
+
+
+@settings(max_examples=40)
+@given(prompts, prompts)
+def test_there_and_back_change_places(before: list[PromptScore], after: list[PromptScore]) -> None:
+    there, back = changes(0, before, after, 0.1, 1), changes(0, after, before, 0.1, 1)
+
+    assert (there is None) == (back is None) == (not {p.id for p in before} & {p.id for p in after})
+    if there is not None and back is not None:
+        assert [c.id for c in there.improved] == [c.id for c in back.regressed]
+        assert all(c.after - c.before > MARGIN for c in there.improved)
+        assert abs(there.precision.mean + back.precision.mean) < 0.011
+        assert changes_from_row(asdict(there)) == there
+
+
+@settings(max_examples=40)
+@given(prompts, prompts)
+def test_a_gap_is_that_of_the_prompts_of_both(teacher: list[PromptScore], local: list[PromptScore]) -> None:
+    found = gaps(teacher, local, 0.1, 1)
+    shared = {p.id for p in teacher} & {p.id for p in local}
+
+    assert (found is None) == (not shared)
+    if found is not None:
+        mine = sum(p.precision for p in local if p.id in shared) / len(shared)
+        assert found.prompts == len(shared)
+        assert abs(found.gap_precision.mean - (mine - found.precision.mean)) < 0.02
+        assert found.gap_precision.low <= found.gap_precision.mean <= found.gap_precision.high
+        assert teacher_from_row(asdict(found)) == found

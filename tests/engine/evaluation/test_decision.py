@@ -1,0 +1,346 @@
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.evaluation import (
+    Advice,
+    Interval,
+    Next,
+    PromptScore,
+    Scores,
+    best,
+    decide,
+    decision_from_row,
+    fewest_prompts,
+    finished,
+    look_risk,
+    looks,
+    score,
+)
+from engine.evaluation.reviews import Reviews
+from engine.protocol.rows import Verdict
+from engine.settings.schema import Loop, Target
+
+
+def scored(precision: float, similarity: float | None = None, half: float = 0.0) -> Scores:
+    similarity = precision if similarity is None else similarity
+    share = {"precision": 1.0, "similarity": 1.0}
+    return Scores(
+        Interval(precision, precision - half, precision + half),
+        Interval(similarity, similarity - half, similarity + half),
+        share,
+        share,
+        40,
+        80,
+        0,
+    )
+
+
+TARGET = Target(precision=85, similarity=75)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "hours", "outcome"),
+    [
+        ([scored(10)], 0, "continue"),
+        ([scored(90)], 0, "reached"),
+        ([scored(10), scored(85, 75)], 0, "reached"),
+        ([scored(10), scored(84.9, 99)], 0, "continue"),
+        ([scored(10), scored(99, 74.9)], 0, "continue"),
+        ([scored(10), scored(86, 99, half=2)], 0, "continue"),
+        ([scored(10), scored(99, 76, half=2)], 0, "continue"),
+        ([scored(10), scored(88, 78, half=2)], 0, "reached"),
+        # The first tuned round starts the count; two more without a gain of a point end it.
+        ([scored(10), scored(50), scored(50)], 0, "continue"),
+        ([scored(10), scored(50), scored(50), scored(50.9)], 0, "plateau"),
+        ([scored(10), scored(50), scored(50), scored(51)], 0, "continue"),
+        ([scored(10), scored(50), scored(51), scored(40)], 0, "continue"),
+        ([scored(10), scored(50), scored(51), scored(51.5), scored(51.9)], 0, "plateau"),
+        ([scored(60), scored(40), scored(50)], 0, "continue"),
+        ([scored(60), scored(40), scored(50), scored(55)], 0, "plateau"),
+        ([scored(n) for n in (10, 20, 30, 40, 50, 60)], 0, "rounds"),
+        ([scored(10), scored(20), scored(20), scored(20), scored(20), scored(20)], 0, "rounds"),
+        ([scored(n) for n in (10, 20, 30, 40, 50, 90)], 99, "reached"),
+        ([scored(10), scored(20)], 2, "time"),
+        ([scored(10), scored(20)], 1.9, "continue"),
+    ],
+)
+def test_outcomes(rounds: list[Scores], hours: float, outcome: str) -> None:
+    another = Next(100, 1.5, 60)
+    decision = decide(rounds, TARGET, Loop(max_rounds=5, max_hours=2), hours=hours, another=another)
+
+    assert decision.outcome == outcome
+    assert decision.reached == (outcome == "reached")
+    assert decision.round == len(rounds) - 1
+    assert decision.next == (another if outcome == "continue" else None)
+
+
+@given(st.lists(st.builds(scored, st.floats(1, 100), st.floats(1, 100), st.floats(0, 20)), min_size=1, max_size=8))
+def test_reached_only_where_both_low_bounds_pass(rounds: list[Scores]) -> None:
+    decision = decide(rounds, TARGET, Loop(max_rounds=20), hours=0)
+    passes = rounds[-1].precision.low >= 85 and rounds[-1].similarity.low >= 75
+
+    assert decision.reached == passes
+    assert decision.best_round == (len(rounds) - 1 if passes else best(rounds))
+    assert all(rounds[best(rounds)].mean >= scores.mean for scores in rounds)
+
+
+def test_the_round_that_reached_is_the_one_to_release() -> None:
+    """An earlier round may have the higher mean of both and still miss one of the targets."""
+    rounds = [scored(10), scored(100, 74), scored(86, 76)]
+
+    decision = decide(rounds, TARGET, Loop(), hours=0)
+    assert decision.reached and best(rounds) == 1 and decision.best_round == 2
+
+
+def test_of_equal_rounds_the_earlier_is_best() -> None:
+    assert best([scored(10), scored(50), scored(50)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (scored(80), "Precision 80.0 is short of the target of 85."),
+        (scored(90, 70), "Similarity 70.0 is short of the target of 75."),
+        (scored(88, 90, half=5), "but with 40 prompts it may be as low as 83.0, so we are not 95% sure."),
+        (scored(90), "pass their targets of 85 and 75, 95% sure."),
+    ],
+)
+def test_the_reason_is_a_sentence_for_a_person(scores: Scores, said: str) -> None:
+    assert decide([scored(1), scores], TARGET, Loop(), hours=0).reason.endswith(said)
+
+
+def judged(*precision: float, similarity: float = 100.0) -> Scores:
+    """The scores of prompts "0", "1", ... at the risk of one look of `LOOP`."""
+    rows = [Verdict(str(n), 0, 0, "j", similarity, found, "", "", "") for n, found in enumerate(precision)]
+    return score(rows, look_risk(TARGET, LOOP), LOOP.seed)
+
+
+LOOP = Loop(max_rounds=4)
+
+
+def test_the_error_rate_is_spent_on_all_looks_there_may_be() -> None:
+    assert looks(LOOP) == 5
+    assert look_risk(Target(confidence=0.95), LOOP) == pytest.approx(0.01)
+
+
+def test_more_looks_take_more_to_reach() -> None:
+    answers = [100.0] * 36 + [40.0] * 4
+    rows = [Verdict(str(n), 0, 0, "j", 100.0, found, "", "", "") for n, found in enumerate(answers)]
+    outcomes = []
+    for rounds in (1, 19):
+        loop = Loop(max_rounds=rounds)
+        scores = score(rows, look_risk(Target(precision=82), loop), loop.seed)
+        outcomes.append(decide([scores], Target(precision=82), loop, hours=0).reached)
+
+    assert outcomes == [True, False]
+
+
+def test_above_the_target_and_not_sure_says_what_would_tell() -> None:
+    unsure = judged(*[100.0] * 36, *[20.0] * 4)
+    decision = decide([judged(*[50.0] * 40), unsure], TARGET, LOOP, hours=0, another=Next(9, None, None))
+
+    assert decision.outcome == "continue"
+    assert decision.more_prompts is not None and 20 < decision.more_prompts < 200
+    assert f"another round may do it, or about {decision.more_prompts} more dev prompts." in decision.reason
+
+
+def test_the_last_round_above_the_target_needs_prompts() -> None:
+    unsure = judged(*[100.0] * 36, *[20.0] * 4)
+    decision = decide([judged(*[50.0] * 40)] * 4 + [unsure], TARGET, LOOP, hours=0)
+
+    assert decision.outcome == "prompts"
+    assert decision.reason.endswith(f"too few prompts to tell: about {decision.more_prompts} more dev prompts needed.")
+
+
+def test_no_round_is_paid_for_that_could_show_nothing() -> None:
+    """With 20 prompts and a look's risk of 1 % the best possible lower bound is 79.6."""
+    decision = decide([judged(*[100.0] * 20)], TARGET, LOOP, hours=0)
+
+    assert decision.outcome == "prompts" and decision.more_prompts is not None and decision.more_prompts >= 9
+
+
+def test_short_of_the_target_with_too_few_prompts_says_so_before_it_costs() -> None:
+    decision = decide([judged(*[60.0] * 20)], TARGET, LOOP, hours=0)
+
+    assert decision.outcome == "continue" and decision.more_prompts == 9
+    assert "with 20 dev prompts not even a perfect model could be shown to pass: about 9 more" in decision.reason
+    assert decision.advice == Advice("stop", "No round can show it with 20 dev prompts: add about 9 first.")
+
+
+def test_a_round_is_compared_with_the_best_and_with_the_last() -> None:
+    rounds = [judged(*[40.0] * 40), judged(*[70.0] * 40), judged(*[50.0] * 40), judged(*[72.0] * 39, 30.0)]
+    decision = decide(rounds, TARGET, LOOP, hours=0)
+
+    assert decision.changes is not None and decision.changes.against == 1
+    assert [change.id for change in decision.changes.regressed] == ["39"] and not decision.changes.improved
+    assert decision.changes_to_last is not None and decision.changes_to_last.against == 2
+    assert len(decision.changes_to_last.improved) == 39
+
+
+def test_regressions_can_veto() -> None:
+    before = judged(*[70.0] * 40, *[99.0] * 20)
+    after = judged(*[99.0] * 55, *[70.0] * 5)
+    assert decide([before, after], TARGET, LOOP, hours=0).reached
+    vetoed = decide([before, after], TARGET.model_copy(update={"max_regressed": 0.05}), LOOP, hours=0)
+
+    assert not vetoed.reached and vetoed.outcome == "continue"
+    assert "5 of 60 prompts got worse than in round 0, and 5% are allowed" in vetoed.reason
+    assert decide([before, after], TARGET.model_copy(update={"max_regressed": 0.1}), LOOP, hours=0).reached
+
+
+RELATIVE = Target(relative_to_teacher=3)
+
+
+@pytest.mark.parametrize(
+    ("local", "outcome", "said"),
+    [
+        ([80.0] * 300, "reached", "Precision is 1.0 points below the service's and similarity 19.0 points above"),
+        ([70.0] * 300, "continue", "Precision is 11.0 points below the service's 81.0, where 3 points below are"),
+        ([80.0] * 40, "continue", "below are allowed, so we are not 95% sure; another round may do it"),
+    ],
+)
+def test_a_target_relative_to_the_service(local: list[float], outcome: str, said: str) -> None:
+    teacher = [PromptScore(str(n), 81.0, 81.0) for n in range(len(local))]
+    decision = decide([judged(*local)], RELATIVE, LOOP, hours=0, teacher=teacher)
+
+    assert decision.outcome == outcome
+    assert said in decision.reason
+    assert decision.teacher is not None and decision.teacher.prompts == len(local)
+
+
+def test_a_service_that_answers_only_some_prompts_is_no_measure() -> None:
+    teacher = [PromptScore(str(n), 81.0, 81.0) for n in range(260)]
+    decision = decide([judged(*[80.0] * 300)], RELATIVE, LOOP, hours=0, teacher=teacher)
+
+    assert not decision.reached
+    assert "but the service has a readable verdict on 260 of 300 prompts only" in decision.reason
+    assert decide([judged(*[80.0] * 280)], RELATIVE, LOOP, hours=0, teacher=teacher).reached
+
+
+def test_what_no_judge_could_read_may_be_the_worst() -> None:
+    """6 of 100 prompts without a verdict are few enough to go on, but may take 6 points from the mean."""
+    scores = [95.0 if n < 94 else None for n in range(100)]
+    rows = [Verdict(str(n), 0, 0, "j", found, found, "", "", "") for n, found in enumerate(scores)]
+    unread = score(rows, look_risk(TARGET, LOOP), LOOP.seed)
+
+    assert unread.unjudged == 6 and not unread.doubt
+    decision = decide([unread], TARGET, LOOP, hours=0)
+    assert not decision.reached
+    assert "but with 94 prompts, and 6 more that no judge could score, it may be as low as" in decision.reason
+    assert decide([judged(*[95.0] * 94)], TARGET, LOOP, hours=0).reached
+
+
+def test_a_relative_target_needs_the_service() -> None:
+    with pytest.raises(ValueError, match="service's own scores"):
+        decide([judged(90.0)], RELATIVE, LOOP, hours=0)
+
+
+def rising(*means: float) -> list[Scores]:
+    return [judged(*[mean - 2, mean + 2] * 30, similarity=mean) for mean in means]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "left", "action", "said"),
+    [
+        (rising(10, 60), None, "approve", "no trend yet"),
+        (rising(10, 60, 75), None, "approve", "brought 15.0 points"),
+        (rising(10, 60, 62), None, "finish", "of which 2 are left"),
+        (rising(10, 60, 60.5), None, "finish", "the next may bring less"),
+        (rising(10, 60, 55), None, "finish", "brought nothing"),
+        (rising(10, 60, 75), 1.0, "finish", "budget"),
+        (rising(10, 60, 75), 2.0, "approve", "brought 15.0 points"),
+    ],
+)
+def test_advice_weighs_the_trend_and_the_purse(
+    rounds: list[Scores], left: float | None, action: str, said: str
+) -> None:
+    another = Next(100, 1.5, 60)
+    decision = decide(rounds, TARGET, LOOP, hours=0, another=another, budget_left=left)
+
+    assert decision.outcome == "continue" and decision.advice is not None
+    assert decision.advice.action == action
+    assert said in decision.advice.reason
+
+
+def test_a_judge_that_people_disagree_with_is_mended_first() -> None:
+    doubted = Reviews(
+        20, 3, 20, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20 over 20 reviews)", 5, None, None
+    )
+    decision = decide(rising(10, 60, 75), TARGET, LOOP, hours=0, reviews=doubted)
+
+    assert decision.advice is not None and decision.advice.action == "stop"
+    assert decision.advice.reason.startswith("Judge and reviewers agree too little")
+
+
+def test_who_ends_a_run_for_want_of_money_ended_it_by_the_budget() -> None:
+    decision = decide(rising(10, 60), TARGET, LOOP, hours=0, another=Next(100, 1.5, 60))
+    ended = finished(decision, 0.25)
+
+    assert ended.outcome == "budget" and ended.next is None and ended.advice is None
+    assert ended.reason.endswith("another round costs about $1.50, and $0.25 of the budget are left.")
+    assert finished(decision, None) == finished(decision, 1.5) == decision
+
+
+def test_a_decision_comes_back_from_its_file() -> None:
+    teacher = [PromptScore(str(n), 90.0, 90.0) for n in range(40)]
+    reviewed = Reviews(31, 30, 31, 0.9, None, "", 31, Interval(80, 70, 90), Interval(80, 70, 90))
+    before, after = judged(*[40.0] * 40), judged(*[72.0] * 20, *[30.0] * 20)
+    for another in (None, Next(10, None, 3.5)):
+        decision = decide(
+            [before, before, after],
+            TARGET,
+            LOOP,
+            hours=0,
+            another=another,
+            teacher=teacher,
+            reviews=reviewed,
+            flagged=["x"],
+        )
+        row = json.loads(json.dumps(decision.to_row()))
+        known = decision_from_row(row)
+
+        assert known == replace(decision, scores=replace(decision.scores, by_prompt=()))
+        assert known.to_row() == decision.to_row()
+        assert row.keys() >= {"round", "reached", "reason", "precision", "similarity", "teacher", "best_round", "next"}
+        assert row["precision"]["mean"] == 51 and "by_prompt" not in row
+        assert row["changes"].keys() >= {"against", "precision", "similarity", "improved", "regressed"}
+        assert row["changes"]["improved"][0] == {"id": "0", "before": 70, "after": 86}
+        assert row["teacher"].keys() == {"precision", "similarity", "gap_precision", "gap_similarity", "prompts"}
+
+
+def test_a_decision_of_an_earlier_version_still_loads() -> None:
+    row = decide([judged(*[50.0] * 40)], TARGET, LOOP, hours=0).to_row()
+    for key in ("changes", "changes_to_last", "advice", "more_prompts", "reviews", "flagged"):
+        del row[key]
+    known = decision_from_row({**row, "teacher": None})
+
+    assert known.round == 0 and known.changes is None and known.flagged == ()
+
+
+@pytest.mark.parametrize(("prompts", "verdicts", "errors"), [(9, 18, 0), (20, 40, 5)])
+def test_too_few_or_unreadable_verdicts_reach_nothing(prompts: int, verdicts: int, errors: int) -> None:
+    doubtful = replace(scored(99.0), prompts=prompts, verdicts=verdicts, errors=errors)
+
+    decision = decide([doubtful], TARGET, Loop(), hours=0)
+
+    assert not decision.reached
+    assert doubtful.doubt in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "fewest"),
+    [
+        (Target(precision=85, similarity=75), 29),
+        (Target(precision=50, similarity=95), 89),
+        (Target(precision=20, similarity=10), 10),
+        (Target(precision=100), None),
+        (Target(precision=100, relative_to_teacher=3), 150),
+        (Target(relative_to_teacher=0), None),
+    ],
+)
+def test_the_fewest_prompts_that_can_show_a_target(target: Target, fewest: int | None) -> None:
+    assert fewest_prompts(target, LOOP) == fewest

@@ -1,0 +1,37 @@
+"""What the doctor says, and what it never says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.preflight import doctor
+
+
+def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in doctor.KEYS:
+        monkeypatch.delenv(name, raising=False)
+    assert doctor._keys()[0].state == "warn"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    (finding,) = doctor._keys()
+    assert (finding.state, finding.detail) == ("ok", "present: OPENAI_API_KEY")
+
+
+def test_a_package_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "TESTED", {"no-such-package-at-all": "1.0", "pydantic": "0.0.1"})
+    missing, other = doctor._packages()
+    assert (missing.state, missing.detail) == ("missing", "pip install no-such-package-at-all==1.0")
+    assert other.state == "warn"
+
+
+def test_room_is_told_for_a_folder_yet_to_be_made(tmp_path: Path) -> None:
+    finding = doctor._disk("runs", tmp_path / "a" / "b")
+    assert finding.state in ("ok", "warn")
+    assert "GiB free" in finding.detail
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_hub_out_of_reach_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    assert doctor._hub()[0].state == "warn"

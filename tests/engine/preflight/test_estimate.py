@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from engine.dataset.split import Splits
+from engine.local.device import find_device
+from engine.local.resolve import ResolvedModel
+from engine.preflight.estimate import Quote, quote
+from engine.protocol.rows import Pair
+from engine.service import prompts
+from engine.settings.schema import Migration
+from tests.tiny import make_model
+
+PAIRS = [
+    Pair(f"p{n}", [{"role": "user", "content": "Why? " * 20}, {"role": "assistant", "content": "Yes. " * 10}])
+    for n in range(30)
+]
+
+
+def quoted(model: Path, *, teacher: bool, **service: int) -> Quote:
+    tables = {
+        "coverage": {"source": "a.jsonl"},
+        "service": {"model": "gpt-4o", **service},
+        "judge": {"repeats": 2},
+        "target": {"teacher": teacher},
+    }
+    settings = Migration.model_validate(tables)
+    splits = Splits(PAIRS[:10], PAIRS[10:20], PAIRS[20:])
+    return quote(settings, splits, prompts.load(None), ResolvedModel("tiny", model, None, "0"), find_device())
+
+
+def test_the_service_s_own_answers_are_in_the_quote(tmp_path: Path) -> None:
+    make_model(tmp_path)
+    without, asked = quoted(tmp_path, teacher=False), quoted(tmp_path, teacher=True)
+    assert asked.calls_most - without.calls_most == 20 * (1 + 2)  # an answer and two verdicts for each prompt
+    assert asked.tokens_most > without.tokens_most and (asked.usd_most or 0) > (without.usd_most or 0)
+    assert asked.calls_round == without.calls_round
+
+
+def test_every_round_is_quoted_and_adds_up(tmp_path: Path) -> None:
+    make_model(tmp_path)
+    found = quoted(tmp_path, teacher=True)
+    assert [phase.name for phase in found.phases] == [
+        "round 0", "round 1", "round 2", "round 3", "round 4", "sealed test",
+    ]  # fmt: skip
+    baseline, first, second, _, last, sealed = found.phases
+    assert sum(phase.calls for phase in found.phases) == found.calls_most
+    assert sum(phase.tokens for phase in found.phases) == found.tokens_most
+    assert sum(phase.usd or 0 for phase in found.phases) == pytest.approx(found.usd_most)
+    assert (first.calls, first.usd) == (found.calls_round, found.usd_round)
+    assert baseline.calls == sealed.calls == 10 * (2 * 2 + 1 + 2)  # two answers and the service's own, judged twice
+    assert last.calls == 40 < first.calls == second.calls == 40 + 40  # nothing is written after the last round
+
+
+def test_the_service_s_limits_take_time(tmp_path: Path) -> None:
+    make_model(tmp_path)
+    unlimited, limited = quoted(tmp_path, teacher=False), quoted(tmp_path, teacher=False, rpm=4, tpm=10**9)
+    waited = limited.phases[1].seconds - unlimited.phases[1].seconds
+    assert waited == pytest.approx(60 * limited.phases[1].calls / 4, abs=5)

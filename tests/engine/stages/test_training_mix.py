@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.dataset.contamination import fingerprints
+from engine.protocol import jsonl
+from engine.protocol.commands import Choices
+from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
+from engine.protocol.run_dir import begin
+from engine.settings.schema import Synthesis
+from engine.stages.training_mix import Merged, merge
+
+DEV = "The dev prompt tells of seven swans that swam in the Danube on a very cold day"
+TEST = "The sealed prompt tells of nine owls that sat in an oak tree by the light of the moon"
+
+
+def chat(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": f"Reply to: {text}"}]
+
+
+def pair(text: str) -> Pair:
+    return Pair(prompt_id(chat(text)[:-1]), chat(text))
+
+
+def synthetic(text: str, round_: int) -> jsonl.Row:
+    return SyntheticPair(prompt_id(chat(text)[:-1]), chat(text), "", "gpt", "seed", round_).to_row()
+
+
+def refused(text: str, round_: int, reason: str = "near-duplicate prompt") -> jsonl.Row:
+    return {**synthetic(text, round_), "id": prompt_id(chat(text)), "reason": reason}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A coverage dataset with one train row, and two rounds with two pairs and some refused ones each."""
+    coverage = tmp_path / "coverage"
+    jsonl.write(coverage / "train.jsonl", [pair("train").to_row()])
+    jsonl.write(coverage / "dev.jsonl", [pair(DEV).to_row()])
+    jsonl.write(coverage / "fingerprints.jsonl", (dict(row) for row in fingerprints([pair(DEV), pair(TEST)])))
+    for number in (1, 2):
+        folder = tmp_path / f"round-0{number}" / "synthesize"
+        jsonl.write(folder / "pairs.jsonl", [synthetic(f"{name}{number}", number) for name in "ab"])
+        rejected = [refused(text, number) for text in (f"c{number}", f"c{number}", f"{TEST}!")]
+        rejected.append(refused(f"I read: {TEST}. True?", number, "holds a dev or test prompt"))
+        problem = {"reason": "unreadable reply", "seed_id": "seed"}
+        jsonl.write(folder / "rejected.jsonl", [problem, *rejected, refused(DEV, number, "same prompt")])
+    return coverage, [tmp_path / f"round-0{number}" / "synthesize" for number in (1, 2)]
+
+
+def texts(merged: Merged) -> list[str]:
+    return [chat.messages[0]["content"] for chat in merged.chats]
+
+
+def id_of(text: str, *, refused: bool = False) -> str:
+    return prompt_id(chat(text)) if refused else prompt_id(chat(text)[:-1])
+
+
+def test_without_choices_it_is_one_list_after_the_other(folders: tuple[Path, list[Path]]) -> None:
+    merged = merge(*folders, {}, Synthesis())
+    assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
+    assert (merged.refused_by_hand, merged.kept_by_hand, merged.leaks, merged.choices) == (0, 0, 0, "")
+
+
+def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[Path, list[Path]]) -> None:
+    choices: Choices = {
+        (1, id_of("a1")): False,
+        (2, id_of("b1")): False,  # of another round: not meant
+        (2, id_of("c2", refused=True)): True,
+        (2, id_of("a2")): True,  # it is in already
+        (1, id_of("c1", refused=True)): False,  # it is out already
+    }
+    merged = merge(*folders, choices, Synthesis())
+    assert texts(merged) == ["train", "b1", "a2", "b2", "c2"]
+    assert (merged.refused_by_hand, merged.kept_by_hand) == (1, 1)
+
+
+def test_a_leak_is_never_trained_on(folders: tuple[Path, list[Path]]) -> None:
+    leaks: Choices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!", f"I read: {TEST}. True?")}
+    merged = merge(*folders, leaks, Synthesis())
+    assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
+    assert (merged.kept_by_hand, merged.leaks, merged.choices) == (0, 3, "")
+
+
+def test_choices_with_an_effect_make_another_training(folders: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    a, b = (1, id_of("a1")), (2, id_of("c2", refused=True))
+    digests = [
+        merge(*folders, choices, Synthesis()).choices for choices in ({}, {a: False}, {b: True}, {a: False, b: True})
+    ]
+    assert len(set(digests)) == 4
+    assert merge(*folders, {b: True, a: False, (1, "gone"): False}, Synthesis()).choices == digests[3]
+
+    begun = tmp_path / "finetune"
+    begin(begun, f"settings {digests[1]}")
+    (begun / "checkpoint").touch()
+    begin(begun, f"settings {digests[1]}")
+    assert (begun / "checkpoint").exists()
+    begin(begun, f"settings {digests[2]}")
+    assert not (begun / "checkpoint").exists()

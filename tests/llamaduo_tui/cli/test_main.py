@@ -1,0 +1,280 @@
+"""The commands: what they print, for people and for scripts, and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import story
+from click.testing import CliRunner, Result
+
+from engine.protocol import jsonl
+from engine.protocol.events import BudgetChanged, BudgetUsedUp, EventLog, RunFinished
+from engine.protocol.run_dir import Process, Run, Status
+from engine.settings.load import load_settings, settings_of
+from llamaduo_tui import paths
+from llamaduo_tui.cli.main import main
+
+MakeRun = Callable[..., Run]
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(main, list(args))
+
+
+def test_every_command_teaches_with_an_example() -> None:
+    for name, command in main.commands.items():
+        shown = call(name, "--help")
+        assert shown.exit_code == 0
+        assert "Example" in shown.output, name
+        assert f"llamaduo-tui {name}" in shown.output or name == "locate"
+        assert command.get_short_help_str(100)[-3:] != "..."
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    shown = call("doctr")
+    assert shown.exit_code == 2
+    assert "did you mean 'doctor'" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "command"),
+    [
+        (["new"], "missing argument 'FILE'", "llamaduo-tui new"),
+        (["--runs"], "no such option", "llamaduo-tui"),
+        (["approve", "demo", "--pairs", "0"], "invalid value for '--pairs': 0 is not", "llamaduo-tui approve"),
+    ],
+)
+def test_bad_usage_is_a_line_and_a_hint(args: list[str], error: str, command: str) -> None:
+    shown = CliRunner().invoke(main, args, prog_name="llamaduo-tui")
+    said, hint = shown.stderr.splitlines()
+    assert shown.exit_code == 2 and not shown.stdout
+    assert said.startswith(f"error: {error}")
+    assert hint == f"hint: see {command} --help"
+
+
+def test_errors_are_a_line_and_a_hint(root: Path) -> None:
+    shown = call("status", "nope")
+    assert shown.exit_code == 2
+    assert shown.stderr == f"error: no run 'nope' in {root}\nhint: start one: llamaduo-tui demo\n"
+    assert "Traceback" in call("--debug", "status", "nope").stderr
+
+
+def test_what_nobody_expected_is_one_line(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("llamaduo_tui.cli.overview.row", broken)
+    make_run()
+    shown = call("status", "demo")
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("unexpected: RuntimeError: a fault of ours")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_one_broken_run_hides_no_other(make_run: MakeRun) -> None:
+    make_run().status_file.write_text("{")
+    make_run(name="other")
+    rows = {row["run"]: row["state"] for row in json.loads(call("runs", "--json").stdout)}
+    assert rows == {"demo": "unreadable", "other": "new"}
+
+
+def test_status_for_scripts(make_run: MakeRun) -> None:
+    run = make_run()
+    decision = story.decision(1, 64.3, 51.2)
+    jsonl.write_json(run.decision_file(1), decision)
+    process = Process.of(1)
+    run.write_status(
+        Status(state="waiting", process=process, heartbeat=time.time(), round=1, calls=9, cached_calls=2, tokens=70)
+    )
+    status = json.loads(call("status", "de", "--json").stdout)
+    assert {key: status[key] for key in ("run", "state", "round", "stage", "rounds", "calls", "pid")} == {
+        "run": "demo",
+        "state": "waiting",
+        "round": 1,
+        "stage": None,
+        "rounds": [decision],
+        "calls": 9,
+        "pid": 1,
+    }
+    assert (status["cached_calls"], status["tokens"], status["cost_usd"]) == (2, 70, 0.0)
+    assert "llamaduo-tui approve demo" in call("status", "demo").stdout
+    assert "64.3" in call("runs").stdout
+    assert json.loads(call("runs", "--json").stdout) == [status]
+
+
+def test_a_service_that_does_not_answer_is_shown(make_run: MakeRun) -> None:
+    run = make_run()
+    silent = Status(state="running", process=Process.of(1), heartbeat=time.time(), silent_since=1_000_000_000.0)
+    run.write_status(silent)
+    at = time.strftime("%H:%M:%S", time.localtime(1_000_000_000))
+    assert f"the service has not answered since {at}: the run waits for it" in call("status", "demo").stdout
+    assert json.loads(call("status", "demo", "--json").stdout)["silent_since"] == 1_000_000_000
+    run.write_status(replace(silent, state="failed"))
+    assert "has not answered" not in call("status", "demo").stdout
+
+
+def used_up(cap: str = "usd", least: float = 6.504) -> BudgetUsedUp:
+    reason = "$4.90 of $5.00 are spent, and the next call may cost $1.6040"
+    return BudgetUsedUp(reason=reason, hint="raise it", cap=cap, used=4.9, least=least)
+
+
+def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up()])
+    waiting = Status(state="waiting", waits_for="budget", process=Process.of(1), cost_usd=4.9, calls=30)
+    run.write_status(replace(waiting, heartbeat=time.time()))
+    assert json.loads(call("status", "demo", "--json").stdout)["waits_for"] == "budget"
+    assert "demo: waiting for budget" in call("status", "demo").stdout
+    assert "llamaduo-tui approve demo --budget USD" in call("status", "demo").stdout
+    assert "waiting for budget" in call("runs").stdout
+
+    shown = call("approve", "demo")
+    assert shown.exit_code == 2 and "waits for budget, not for approval: $4.90 of $5.00" in shown.stderr
+    assert "hint: llamaduo-tui approve demo --budget USD   (USD at least 6.51)" in shown.stderr
+    for amount in ("6.5", "nan", "inf"):
+        assert "give at least 6.51" in call("approve", "demo", "--budget", amount).stderr, amount
+    assert settings_of(run).service.budget_usd is None
+
+    raised = call("approve", "demo", "--budget", "6.51")
+    assert raised.stdout == "demo: $4.90 and 30 calls are spent, the budget is now $6.51; it goes on\n"
+    assert settings_of(run).service.budget_usd == 6.51
+    EventLog(run.events_file).append(BudgetChanged(usd=6.51, calls=None))
+    assert "doesn't wait for an answer" in call("approve", "demo").stderr
+
+
+def test_calls_may_be_too_few_as_well(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up("calls", 31)])
+    status = Status(state="waiting", waits_for="budget", process=Process.of(1), heartbeat=time.time(), calls=30)
+    run.write_status(status)
+    assert "--budget-calls N   (N at least 31)" in call("approve", "demo").stderr
+    assert "give at least 31" in call("approve", "demo", "--budget-calls", "30").stderr
+    assert "the budget is now 60 calls; it goes on" in call("approve", "demo", "--budget-calls", "60").stdout
+    assert settings_of(run).service.budget_calls == 60
+
+
+def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run: MakeRun) -> None:
+    run = make_run([story.started(), used_up()])
+    run.write_status(Status(state="stopped", cost_usd=4.9))
+    assert "go on with: llamaduo-tui resume demo" in call("approve", "demo", "--budget", "7").stdout
+    assert call("approve", "demo", "--budget", "7", "--pairs", "9").exit_code == 2
+    ended = make_run([*story.to_approval(), *story.to_end()], name="ended")
+    assert "has ended" in call("approve", ended.name, "--budget", "7").stderr
+
+
+def test_kept_replies_are_shown_and_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMADUO_CACHE", str(tmp_path))
+    assert "no replies are kept yet" in call("cache").stdout
+    with sqlite3.connect(tmp_path / "replies.sqlite") as database:
+        database.execute("CREATE TABLE replies (key, model, stored REAL)")
+        database.execute("INSERT INTO replies VALUES ('k', 'gpt-4o', 1.0), ('l', 'gpt-4o', ?)", (time.time(),))
+    assert "2  gpt-4o, since 1970-01-01" in call("cache").stdout
+    assert call("cache", "--days", "3").exit_code == 2
+    assert call("cache", "--prune", "--days", "3").stdout == "1 reply deleted\n"
+
+
+def test_a_beginning_must_be_of_one_run(make_run: MakeRun) -> None:
+    make_run(name="alpha")
+    make_run(name="alps")
+    assert call("status", "alpha").exit_code == 0
+    shown = call("status", "al")
+    assert shown.exit_code == 2
+    assert "alpha, alps" in shown.stderr
+    assert call("status", "../alpha").exit_code == 2
+
+
+def test_no_runs_say_how_to_start_one(root: Path) -> None:
+    assert "llamaduo-tui demo" in call("runs").stdout
+    assert json.loads(call("runs", "--json").stdout) == []
+
+
+def test_logs_read_like_the_run_did(make_run: MakeRun) -> None:
+    run = make_run([*story.to_approval(), *story.to_end()])
+    run.log_file.write_bytes(b"torch says \x1b[31mred\xff\n")
+    assert "round 1 finetune  done" in call("logs", "demo").stdout
+    assert call("logs", "demo", "--raw").stdout == "torch says ␛[31mred\ufffd\n"
+    assert call("logs", "demo", "-f").exit_code == 0
+
+
+def test_resume_of_an_ended_run_says_how_it_ended(make_run: MakeRun) -> None:
+    run = make_run([*story.to_approval(), *story.to_end()])
+    run.write_status(Status(state="reached"))
+    shown = call("resume", "demo")
+    assert shown.exit_code == 0
+    assert "nothing is left to resume" in shown.stdout
+    ended = make_run([story.started(), RunFinished(state="stopped", reason="plateau", report="x")], name="short")
+    ended.write_status(Status(state="stopped"))
+    assert call("resume", "short").exit_code == 3
+
+
+def test_an_interrupt_before_the_worker_says_anything_ends_it(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "llamaduo_tui.control.launch.worker_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"]
+    )
+    monkeypatch.setattr("llamaduo_tui.control.launch.time", SimpleNamespace(sleep=interrupt))
+    file = tmp_path / "mine.toml"
+    file.write_text('[task]\nname = "mine"\n[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
+    shown = call("run", str(file), "--headless")
+    assert (shown.exit_code, shown.stdout) == (130, "mine has not begun; start it: llamaduo-tui resume mine\n")
+    assert not psutil.Process().children()
+
+
+def test_stop_of_a_run_that_does_not_run(make_run: MakeRun) -> None:
+    make_run()
+    shown = call("stop", "demo")
+    assert (shown.exit_code, shown.stdout) == (0, "demo isn't running: it is new\n")
+
+
+def test_new_writes_what_it_never_overwrites(tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    assert call("new", str(file)).exit_code == 0
+    assert load_settings(file).service.model == "provider/model"
+    file.write_text("mine")
+    shown = call("new", str(file))
+    assert shown.exit_code == 2
+    assert file.read_text() == "mine"
+    assert call("new", str(tmp_path / "other.toml"), "--preset", "no-such").exit_code == 2
+
+
+def test_bad_settings_start_nothing(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text('[coverage]\nsource = "a.jsonl"\nsorce = 1\n')
+    shown = call("run", str(file))
+    assert shown.exit_code == 2
+    assert "did you mean 'source'" in shown.stderr
+    assert "service: is required" in shown.stderr
+    assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    "environment, runs, cache",
+    [
+        ({}, "home/.local/state/llamaduo/runs", "home/.cache/llamaduo"),
+        ({"XDG_STATE_HOME": "s", "XDG_CACHE_HOME": "c"}, "s/llamaduo/runs", "c/llamaduo"),
+        ({"LLAMADUO_RUNS": "r", "LLAMADUO_CACHE": "k", "XDG_STATE_HOME": "s"}, "r", "k"),
+    ],
+)
+def test_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], runs: str, cache: str
+) -> None:
+    for name in ("LLAMADUO_RUNS", "LLAMADUO_CACHE", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    assert paths.runs_dir() == tmp_path / runs
+    assert paths.runs_dir(tmp_path / "mine") == tmp_path / "mine"
+    located = json.loads(call("locate", "--json").stdout)
+    assert (located["runs"], located["cache"]) == (str(tmp_path / runs), str(tmp_path / cache))

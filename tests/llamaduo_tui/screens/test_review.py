@@ -1,0 +1,375 @@
+"""The Review screen on real run files, by keyboard and by mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import review_run
+from frozen import until
+from review_run import response, verdicts, write
+from textual.app import App
+from textual.pilot import Pilot
+from textual.widgets import Input, Markdown, Select, Static
+
+from engine.protocol import commands, jsonl
+from engine.protocol.commands import Label
+from engine.protocol.run_dir import Run
+from llamaduo_tui.screens.review import ReviewScreen
+from llamaduo_tui.widgets.answer import AnswerView
+from llamaduo_tui.widgets.comparison import Comparison, Side
+from llamaduo_tui.widgets.label_form import LabelForm
+from llamaduo_tui.widgets.lines import Lines
+from llamaduo_tui.widgets.prompt_list import PromptList
+
+SIZES = [(80, 24), (120, 40)]
+
+
+class Host(App[None]):
+    """An app with nothing but the screen."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run_shown = run
+
+    def on_mount(self) -> None:
+        self.push_screen(ReviewScreen(self.run_shown))
+
+
+async def settle(pilot: Pilot[Any]) -> ReviewScreen:
+    """Wait until every reader is done and what it read is drawn."""
+    await pilot.pause()
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+    await pilot.app.workers.wait_for_complete()
+    await pilot.pause()
+    screen = pilot.app.screen
+    assert isinstance(screen, ReviewScreen)
+    return screen
+
+
+async def drawn(pilot: Pilot[Any]) -> None:
+    """Wait until the first prompt is read and shown, too."""
+    screen = await settle(pilot)
+    await until(pilot, lambda: screen.query_one(AnswerView).page is not None)
+    await settle(pilot)
+
+
+async def press(pilot: Pilot[Any], *keys: str) -> ReviewScreen:
+    await settle(pilot)
+    for key in keys:
+        await pilot.press(key)
+        await settle(pilot)
+    return await settle(pilot)
+
+
+def text(screen: ReviewScreen, selector: str) -> str:
+    widget = screen.query_one(selector)
+    if isinstance(widget, Lines):
+        return "\n".join(line.plain.rstrip() for line in widget._lines)
+    assert isinstance(widget, Static)
+    return str(widget.content)
+
+
+def shown(screen: ReviewScreen) -> tuple[int | None, str, int]:
+    page = screen.query_one(AnswerView).page
+    assert page is not None
+    return page.key
+
+
+def listed(screen: ReviewScreen) -> list[str]:
+    return [item.id for item in screen.query_one(PromptList).items]
+
+
+def labels(run: Run) -> dict[tuple[int | None, str, int], Label]:
+    return commands.labels(run.commands_file)
+
+
+@pytest.fixture
+def run(make_run: Callable[..., Run]) -> Run:
+    return review_run.rounds(make_run())
+
+
+async def test_opens_at_the_worst_of_the_newest_round(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        assert listed(screen) == ["a1", "c3", "d4", "b2"]
+        assert shown(screen) == (1, "a1", 0)
+        assert '≠ product   "DeskPilot"' in text(screen, "#reference")
+        assert '≠ product   "TimeForge"' in text(screen, "#response")
+        assert "Wrong product." in text(screen, "#verdicts")
+        assert text(screen, "#history") == "round 0: 85 → [round 1: 45]"
+
+
+async def test_agree_and_take_back(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "y")
+        assert labels(run)[1, "a1", 0].agrees is True
+        assert screen.marks("a1") == "✓"
+        assert "you agree" in text(screen, "#verdicts")
+        screen = await press(pilot, "y")
+        assert labels(run)[1, "a1", 0].agrees is None
+        assert screen.marks("a1") == ""
+
+
+async def test_disagree_with_own_scores_and_a_note(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "n")
+        assert screen.query_one("#label-precision", Input).value == "40"
+        await press(pilot, "backspace", "backspace", "1", "0", "1", "enter")
+        assert "1 to 100" in text(screen, "#label-problem")
+        assert not run.commands_file.exists()
+        await press(pilot, "backspace", "tab", "tab", "b", "y", "enter")
+        label = labels(run)[1, "a1", 0]
+        assert (label.agrees, label.precision, label.similarity, label.note) == (False, 10, 50, "by")
+        assert screen.marks("a1") == "✗✎"
+        assert not screen.query_one(LabelForm).has_class("-open")
+        assert screen.query_one(PromptList).has_focus
+
+
+async def test_flag_and_note_keep_what_was_said_before(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        await press(pilot, "y", "b", "e", "o", "k", "enter")
+        label = labels(run)[1, "a1", 0]
+        assert (label.agrees, label.flagged, label.note) == (True, True, "ok")
+
+
+async def test_next_unreviewed_goes_round(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "y", "u", "y", "end", "u")
+        assert shown(screen)[1] == "d4"
+
+
+async def test_escape_leaves_the_form_and_then_the_screen(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "n", "escape")
+        assert not screen.query_one(LabelForm).has_class("-open")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not isinstance(pilot.app.screen, ReviewScreen)
+        assert not run.commands_file.exists()
+
+
+async def test_samples_and_rounds_of_one_prompt(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        assert shown(await press(pilot, "full_stop")) == (1, "a1", 1)
+        assert shown(await press(pilot, "left_square_bracket")) == (0, "a1", 1)
+        screen = await press(pilot, "y")
+        assert labels(run)[0, "a1", 1].agrees is True
+        assert screen.marks("a1") == ""
+        assert shown(await press(pilot, "right_square_bracket", "comma")) == (1, "a1", 0)
+        assert screen.check_action("peek", (1,)) is False
+
+
+async def test_views(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "v")
+        assert '{"product": "TimeForge"' in text(screen, "#response")
+        screen = await press(pilot, "v")
+        assert len(screen.query_one(Comparison).query(Markdown)) == 2
+        screen = await press(pilot, "v")
+        assert not screen.query_one(Comparison).query(Markdown)
+
+
+async def test_markdown_decodes_nothing_dangerous(run: Run) -> None:
+    write(run.round(2), [response("x", answer="a &#x202e;b &amp; &#27;c [l](http://x)")], [])
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "v")
+        drawn = "\n".join("".join(s.text for s in strip) for strip in screen._compositor.render_strips())
+        assert "a <U+202E>b & �c l" in drawn
+
+
+async def test_sides_stay_level_and_stack_when_narrow(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await press(pilot, "down")
+        reference, answer = screen.query_one("#reference", Side), screen.query_one("#response", Side)
+        assert reference.region.y == answer.region.y
+        assert text(screen, "#reference").count("\n") == text(screen, "#response").count("\n")
+        await pilot.resize_terminal(80, 24)
+        await settle(pilot)
+        assert reference.region.bottom <= answer.region.y
+
+
+async def test_escape_ends_the_search_and_enter_keeps_what_it_found(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await press(pilot, "slash", *"kofi", "enter")
+        assert len(screen.query_one(PromptList).items) == 1
+        screen = await press(pilot, "slash", "escape")
+        assert len(screen.query_one(PromptList).items) == 4
+        assert screen.query_one(PromptList).has_focus
+
+
+async def test_space_reads_down_the_answer_and_then_goes_to_the_next(run: Run) -> None:
+    async with Host(run).run_test(size=(80, 24)) as pilot:
+        screen = await press(pilot, "space")
+        assert screen.query_one(PromptList).highlighted == 0
+        assert screen.query_one(AnswerView).scroll_offset.y > 0
+        while screen.query_one(AnswerView).scroll_offset.y < screen.query_one(AnswerView).max_scroll_y:
+            screen = await press(pilot, "space")
+        screen = await press(pilot, "space")
+        assert screen.query_one(PromptList).highlighted == 1
+
+
+async def test_order_filter_and_search(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        screen.query_one("#order", Select).value = "best"
+        await settle(pilot)
+        assert listed(screen) == ["b2", "d4", "c3", "a1"]
+        assert shown(screen)[1] == "a1"
+        await press(pilot, "g", "down", "down", "enter")
+        assert listed(screen) == ["a1"]
+        await press(pilot, "slash", "k", "o", "f", "i")
+        assert listed(screen) == ["a1"]
+        await press(pilot, "x")
+        assert listed(screen) == []
+        assert screen.query_one(AnswerView).page is None
+        assert screen.check_action("agree", ()) is False
+
+
+async def test_the_mouse_chooses_a_prompt(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.click(PromptList, offset=(8, 2))
+        assert shown(await settle(pilot))[1] == "d4"
+
+
+async def test_hostile_text_is_shown_not_obeyed(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await press(pilot, "down", "down")
+        assert "␛]52;c;aGk=␇[/x] <U+202E>evil" in text(screen, "#response")
+        assert "Nothing works ␛[31mtoday" in text(screen, "#prompt")
+        drawn = "".join(s.text for strip in screen._compositor.render_strips() for s in strip)
+        assert not set(drawn) & set("\x1b\x07\u202e")
+
+
+async def test_a_megabyte_is_cut_until_asked_for(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run.round(0), [response("m", answer="x" * 1_000_000)], verdicts("m", 0, (1, 1)))
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        assert "1,000,000 characters" in text(screen, "#history")
+        assert text(screen, "#response").count("x") == 20_000
+        screen = await press(pilot, "m")
+        assert text(screen, "#response").count("x") == 1_000_000
+
+
+async def test_saves_a_file_of_the_answer_as_it_came(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await press(pilot, "down", "down", "w", "c")
+        [saved] = (run.folder / "review").iterdir()
+        assert saved.read_text().endswith("# Response\n\n\x1b]52;c;aGk=\x07[/x] \u202eevil\n")
+        assert pilot.app.clipboard == "␛]52;c;aGk=␇[/x] <U+202E>evil"
+
+
+async def test_a_file_name_stays_in_its_folder(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run.round(0), [response("../../x")])
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        await press(pilot, "w")
+        assert [path.name for path in (run.folder / "review").iterdir()] == ["round-0-x-0.md"]
+
+
+async def test_an_empty_run_fills_up(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        assert "No answers yet" in text(screen, "#review-empty")
+        write(run.round(0), [response("a")])
+        screen._look()
+        await settle(pilot)
+        assert listed(screen) == ["a"]
+        assert screen.check_action("agree", ()) is False
+        write(run.round(0), [response("b")], verdicts("a", 0, (5, 5)))
+        screen._look()
+        await settle(pilot)
+        assert screen.check_action("reload", ()) is True
+        await press(pilot, "r")
+        assert listed(screen) == ["a", "b"]
+        assert screen.check_action("agree", ()) is True
+
+
+async def test_the_sealed_test_is_one_of_the_rounds(run: Run) -> None:
+    write(run.final, [response("z9")], verdicts("z9", 0, (80, 90)))
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "t", "end", "enter")
+        assert shown(screen) == (None, "z9", 0)
+        await press(pilot, "y")
+        assert labels(run)[None, "z9", 0].agrees is True
+
+
+async def test_a_label_that_cannot_be_written_is_taken_back(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        run.commands_file.mkdir()
+        await pilot.press("y")
+        screen = await settle(pilot)
+        assert screen.marks("a1") == ""
+
+
+async def test_what_others_say_later_counts(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        screen = await press(pilot, "y")
+        later = Label(round=1, prompt="a1", sample=0, agrees=False, time=screen.labels[1, "a1", 0].time + 1)
+        commands.send(run.commands_file, later)
+        screen.action_reload()
+        screen = await settle(pilot)
+        assert screen.marks("a1") == "✗"
+
+
+async def test_a_rewritten_file_says_so(run: Run) -> None:
+    async with Host(run).run_test() as pilot:
+        await settle(pilot)
+        file = run.round(1) / "infer" / "responses.jsonl"
+        jsonl.write(file, reversed(list(jsonl.read(file))))
+        await press(pilot, "down")
+        assert any("rewritten" in str(note.title) for note in pilot.app._notifications)
+
+
+@pytest.mark.parametrize("size", SIZES)
+class TestLooks:
+    """Snapshots of the screen."""
+
+    def test_fields(self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+        assert snap_compare(Host(run), terminal_size=size, run_before=drawn)
+
+    def test_text_without_colour(
+        self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+
+        async def second(pilot: Pilot[Any]) -> None:
+            await drawn(pilot)
+            await press(pilot, "y", "down", "b")
+
+        assert snap_compare(Host(run), terminal_size=size, run_before=second)
+
+    def test_form(self, run: Run, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
+        async def disagree(pilot: Pilot[Any]) -> None:
+            await drawn(pilot)
+            await press(pilot, "n")
+            screen = pilot.app.screen
+            for field in screen.query(Input):
+                field.cursor_blink = False
+            await settle(pilot)
+
+        assert snap_compare(Host(run), terminal_size=size, run_before=disagree)
+
+
+def test_the_style_sheet_lies_beside_the_screen() -> None:
+    from llamaduo_tui.screens import review
+
+    assert Path(review.__file__).with_suffix(".tcss").exists()

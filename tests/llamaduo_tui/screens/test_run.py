@@ -1,0 +1,402 @@
+"""One run on the screen: replayed, decided, searched, saved."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import frozen
+import pytest
+import story
+from frozen import app, make, replayed, screen, until
+from textual.geometry import Region
+from textual.widgets import Input, Log
+
+from engine.protocol import commands, jsonl
+from engine.protocol.events import Event, RoundScored, TrainMetrics, to_row
+from engine.protocol.events import Log as LogEvent
+from engine.protocol.run_dir import Run
+from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.control import actions
+from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.screens.data import DataScreen
+from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.views import machine
+from llamaduo_tui.views.machine import Gpu
+from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, Tail, Watch
+from llamaduo_tui.widgets import log_view
+from llamaduo_tui.widgets.charts import Charts
+from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.timeline import Rounds, Timeline
+
+pytestmark = pytest.mark.usefixtures("still_machine")
+
+
+async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        lines = screen(shown).query_one(Log).lines
+        assert any("started: from sandbox" in line for line in lines)
+        assert "reached" in lines[-1]
+        await until(pilot, lambda: "93.4✓" in str(screen(shown).query_one(Timeline).content))
+        assert "round 2" in str(screen(shown).query_one(Timeline).content)
+        assert not screen(shown).query_one(DecisionCard).display
+
+
+async def test_attaching_again_shows_the_same(root: Path) -> None:
+    run = make(root, "done", "reached", frozen.REACHED)
+    seen = []
+    for shown in (app(root, run), app(root, run)):
+        async with shown.run_test(size=(120, 40)) as pilot:
+            await until(pilot, partial(replayed, shown))
+            seen.append((screen(shown).view, list(screen(shown).query_one(Log).lines)))
+    assert seen[0] == seen[1]
+
+
+async def test_what_is_read_stays_in_place_while_the_oldest_lines_go(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_view, "KEPT_LINES", 100)
+    shown = app(root, make(root, "busy", "running", frozen.WAITING[:6]))
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log, view = screen(shown).query_one(Log), screen(shown).query_one(LogView)
+        view.add([Line(f"line {n}") for n in range(100)], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await pilot.press("up", "up", "up")
+        await until(pilot, lambda: not log.is_vertical_scroll_end)
+        read = log.lines[int(log.scroll_y)]
+        view.add([Line(f"line {n}") for n in range(100, 130)], [])
+        assert log.lines[int(log.scroll_y)] == read
+        await pilot.press("end")
+        view.add([Line(f"line {n}") for n in range(130, 140)], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end and view.border_subtitle == "following")
+        drawn: list[tuple[Region, ...]] = []
+        monkeypatch.setattr(log, "refresh", lambda *regions, **_: drawn.append(regions))
+        view.add([Line("line 140")], [])
+        assert log.lines[-1] == "line 140"
+        assert () in drawn
+
+
+async def test_a_ticking_clock_lays_nothing_out_and_the_list_below_is_left_alone(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = frozen.NOW
+    shown = LlamaDuoApp(root, make(root, "busy", "running", frozen.TRAINING), clock=lambda: now)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        await pilot.pause()
+        head, asked = screen(shown).query_one("#head", Steady), []
+        monkeypatch.setattr(head, "refresh", lambda *_, layout=False: asked.append(layout))
+        now += 7
+        await until(pilot, lambda: bool(asked))
+        assert not any(asked)
+        drawn = list(shown._runs._drawn)
+        shown._runs.show([])
+        assert shown._runs._drawn == drawn
+
+
+async def test_a_run_is_drawn_below_a_dialog_but_not_below_another_screen(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.TRAINING)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        below = screen(shown)
+        assert below.is_current
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(shown.screen, DataScreen))
+        assert not below.is_current
+        jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="meanwhile", seq=999, time=frozen.NOW))])
+        await until(pilot, lambda: below.query_one(Log).lines[-1].endswith("meanwhile"))
+        await pilot.press("escape", "x")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        assert below.is_current
+
+
+async def test_new_events_arrive(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.WAITING[:6])
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        said = LogEvent(level="warning", message="busy [bold]now[/x] \x1b]52;c;aGk=\x07", seq=99, time=frozen.NOW)
+        jsonl.append(run.events_file, [to_row(said)])
+        log = screen(shown).query_one(Log)
+        await until(pilot, lambda: "busy [bold]now[/x] ␛]52;c;aGk=␇" in log.lines[-1])
+
+
+async def asked(root: Path) -> tuple[Run, LlamaDuoApp]:
+    run = make(root, "tickets", "waiting", frozen.WAITING)
+    return run, app(root, run)
+
+
+async def test_focus_does_not_start_on_what_spends_money(root: Path) -> None:
+    _, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        assert isinstance(shown.focused, Log)
+        await pilot.press("enter", "space")
+        assert screen(shown).query_one(DecisionCard).open
+
+
+async def test_approving_with_another_number_of_pairs(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        pairs = screen(shown).query_one("#pairs", Input)
+        assert pairs.value == "120"
+        pairs.value = "0"
+        await pilot.press("a")
+        assert not commands.read(run.commands_file)
+        pairs.value = "50"
+        screen(shown).query_one(Log).focus()
+        await pilot.press("a", "a", "f")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        (answer,) = commands.read(run.commands_file)
+        assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 50)
+
+
+async def test_every_answer_can_be_clicked(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await pilot.pause()
+        await pilot.click("DecisionCard .stop")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.click("#no")
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+        await pilot.click("#finish")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+
+
+async def test_of_two_apps_the_first_answer_counts(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        actions.answer(run, approve=True, pairs=7)
+        await pilot.press("f")
+        await until(pilot, lambda: any("already approved (7 pairs)" in n.message for n in shown._notifications))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["approve"]
+        assert screen(shown).query_one(DecisionCard).open
+
+
+async def test_the_card_goes_once_an_answer_counts(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        card = lambda: screen(shown).query_one(DecisionCard)  # noqa: E731
+        await until(pilot, lambda: card().display)
+        given = story.to_end()[0]
+        jsonl.append(run.events_file, [{**to_row(given), "seq": 999, "time": frozen.NOW}])
+        await until(pilot, lambda: not card().display)
+
+
+async def test_the_log_follows_until_the_reader_scrolls_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many: list[Event] = [LogEvent(level="info", message=f"line {n}") for n in range(300)]
+    run = make(root, "busy", "running", many)
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log, view = screen(shown).query_one(Log), screen(shown).query_one(LogView)
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.max_scroll_y > 0)
+        await pilot.press("home")
+        await until(pilot, lambda: log.scroll_y == 0)
+        with monkeypatch.context() as context:
+            context.setattr(log, "refresh", lambda *_, **__: pytest.fail("what is read is drawn again"))
+            jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
+            await until(pilot, lambda: bool(view._waiting))
+        await pilot.press("end")
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("new"))
+        for key in ("pageup", "pagedown"):
+            await pilot.press(key)
+        view.add([Line("newer")], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("newer"))
+        await pilot.resize_terminal(80, 40)
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+
+
+async def test_search_level_stage_output_and_save(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        view, log = screen(shown).query_one(LogView), screen(shown).query_one(Log)
+        await pilot.press("slash", *"dev loss", "enter")
+        assert view.border_subtitle == "10 lines match"
+        await pilot.press("n", "escape", "e")
+        assert len(log.lines) == 1
+        assert "busy (429)" in log.lines[0]
+        await pilot.press("w")
+        await until(pilot, lambda: (tmp_path / "done-events.txt").exists())
+        assert "busy (429)" in (tmp_path / "done-events.txt").read_text()
+        await pilot.press("e", "e", "g")
+        assert "coverage" in log.lines[0]
+        await pilot.press("o")
+        assert log.lines == ["loading weights", "␛[31mstep [bold]1[/nope]"]
+
+
+async def test_leaving_leaves_the_run_alone(root: Path) -> None:
+    run, shown = await asked(root)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await pilot.press("q")
+    assert not commands.read(run.commands_file)
+    assert run.status().state == "waiting"
+
+
+async def test_unreadable_events_are_told_and_the_app_goes_on(root: Path) -> None:
+    run = make(root, "odd", "running", frozen.WAITING[:3])
+    jsonl.append(run.events_file, [{"kind": "log", "nonsense": 1}])
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        assert any("a damaged line" in line for line in screen(shown).query_one(Log).lines)
+
+
+def test_a_watch_reads_only_what_is_new(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.WAITING)
+    watch = Watch(run, lambda: frozen.NOW)
+    first = watch.look()
+    assert first is not None
+    assert first.view.approval is not None
+    assert watch.look() is None
+
+
+def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("a" * (10 * WRAP + 1) + "\nlast, unfinished")
+    tail = Tail(file)
+    pieces = [line.text for line in tail.read_new()]
+    assert "".join(pieces) == "a" * (10 * WRAP + 1)
+    assert [line.text for line in tail.read_new()] == ["last, unfinished"]
+
+
+def test_of_a_huge_file_the_end_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"0123456789abcde\n" * (TAIL_BYTES // 16 + 1000))
+    lines = Tail(file).read_new()
+    assert f"{16_000:,} bytes before this" in lines[0].text
+    assert len(lines) == TAIL_BYTES // 16 + 1
+
+
+def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("first life, quite long\n")
+    tail = Tail(file)
+    tail.read_new()
+    file.write_text("second\n")
+    assert [line.text for line in tail.read_new()] == ["second"]
+
+
+def test_graphics_cards_are_read_and_words_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\necho '37, 10240, 81559'\necho '[N/A], [N/A], [N/A]'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert machine.sample().gpus == (Gpu(37.0, 10240 * 1024**2, 81559 * 1024**2),)
+
+
+async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_and_saved(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = app(root, make(root, "done", "reached", frozen.REACHED))
+    copied: list[str] = []
+    monkeypatch.setattr(shown, "copy_to_clipboard", copied.append)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log = screen(shown).query_one(Log)
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        await pilot.press("Y")
+        page = log.lines[log.scroll_offset.y :]
+        assert copied[-1].split("\n") == list(page)
+        assert len(page) == log.size.height < len(log.lines)
+        await pilot.press("slash", *"dev loss", "enter", "y")
+        assert len(copied[-1].split("\n")) == 10
+        assert all("dev loss" in line for line in copied[-1].split("\n"))
+        await pilot.press("w")
+        await until(pilot, lambda: (tmp_path / "done-events.txt").exists())
+        assert (tmp_path / "done-events.txt").read_text() == copied[-1] + "\n"
+        monkeypatch.setattr(screen(shown), "get_selected_text", lambda: "just this")
+        await pilot.press("y")
+        assert copied[-1] == "just this"
+        await pilot.press("W")
+        await until(pilot, lambda: (tmp_path / "done-events-2.txt").exists())
+        assert (tmp_path / "done-events-2.txt").read_text() == "just this\n"
+
+
+async def test_a_key_goes_to_the_number_of_pairs(root: Path) -> None:
+    run = make(root, "short", "waiting", frozen.WAITING)
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen) and screen(shown).asking is not None)
+        await pilot.press("equals_sign")
+        assert isinstance(shown.focused, Input)
+        await pilot.press("escape")
+        assert isinstance(shown.focused, Log)
+        await pilot.press("equals_sign")
+        assert isinstance(shown.focused, Input)
+        shown.focused.value = "40"
+        await pilot.press("enter", "enter")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        assert [(c.kind, c.pairs) for c in commands.read(run.commands_file)] == [("approve", 40)]
+
+
+@pytest.mark.parametrize(
+    "losses", [[(None, 3.7)], [(3.7, None)], [(float("nan"), float("inf"))], [(2.0, 2.0), (None, 1.0)]]
+)
+async def test_a_training_is_drawn_from_its_first_loss(
+    root: Path, losses: list[tuple[float | None, float | None]]
+) -> None:
+    """A dev loss comes before the first step, and one that diverges is no number."""
+    told: list[Event] = [
+        TrainMetrics(
+            round=1, stage="finetune", step=n, steps=9, epoch=0.0, loss=train, dev_loss=dev, learning_rate=train
+        )
+        for n, (train, dev) in enumerate(losses)
+    ]
+    shown = app(root, make(root, "busy", "running", [*frozen.WAITING[:5], *told]))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(
+            pilot, lambda: isinstance(shown.screen, RunScreen) and shown.screen.query_one(Charts).has_class("-drawn")
+        )
+        await pilot.pause()
+        assert shown.is_running
+
+
+async def test_the_newest_of_many_rounds_is_in_sight_and_the_others_are_scrolled_to(root: Path) -> None:
+    told: list[Event] = [*story.to_approval()[:-2]]
+    for number in range(1, 9):
+        told += [*story.evaluation(number), RoundScored(round=number, decision=story.decision(number, 50.0, 40.0))]
+    shown = app(root, make(root, "many", "running", told))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).query_one(Rounds).max_scroll_y > 0)
+        rounds = screen(shown).query_one(Rounds)
+        await until(pilot, lambda: rounds.scroll_offset.y == rounds.max_scroll_y)
+        rounds.focus()
+        await pilot.press("home")
+        await until(pilot, lambda: rounds.scroll_offset.y == 0)
+
+
+async def test_the_charts_have_the_focus_where_they_stand_in_for_the_log(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", frozen.TRAINING))
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(shown.focused, Charts))
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(shown.focused, Log))
+
+
+async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
+    shown = app(root, make(root, "gone", "running", frozen.TRAINING, worker=2**22 - 1))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).state == "crashed")
+        await until(pilot, lambda: "✗ finetune interrupted at 44/120" in str(screen(shown).query_one(Timeline).content))
+        assert "left" not in str(screen(shown).query_one(Timeline).content)
+        assert "r to go on from there" in str(screen(shown).query_one("#now", Steady).content)

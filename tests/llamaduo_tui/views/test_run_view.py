@@ -1,0 +1,134 @@
+"""The reducer: what a run's events add up to."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import story
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.protocol.events import (
+    ApprovalGiven,
+    BudgetChanged,
+    BudgetUsedUp,
+    Event,
+    Log,
+    RoundScored,
+    RunFailed,
+    RunFinished,
+    StageProgress,
+    StageStarted,
+    TrainMetrics,
+)
+from llamaduo_tui.views.run_view import LOG_LINES, LOSS_POINTS, RunView, reduce
+
+
+def view_of(events: list[Event]) -> RunView:
+    numbered = [replace(event, seq=n + 1, time=1000.0 + n) for n, event in enumerate(events)]
+    return functools.reduce(reduce, numbered, RunView())
+
+
+def test_a_look_at_new_pairs_is_another_question_than_approval() -> None:
+    asked = [*story.to_approval(), *story.to_look()]
+    view = view_of(asked)
+    assert view.look is not None
+    assert (view.look.round, view.look.pairs, view.approval) == (1, 120, None)
+    answer = ApprovalGiven(round=1, stage="synthesize", approved=True, pairs=120, command="c2")
+    after = view_of([*asked, answer])
+    assert (after.look, after.seen) == (None, replace(answer, seq=len(asked) + 1, time=1000.0 + len(asked)))
+    assert after.answer is not None
+    assert after.answer.command == "c1"
+    assert view_of([*asked, RunFinished(state="stopped", reason="")]).look is None
+
+
+def test_the_timeline_is_in_order_with_the_sealed_test_last() -> None:
+    view = view_of([*story.to_approval(), *story.to_end()])
+    assert [section.part for section in view.sections] == ["start", 0, 1, 2, "final"]
+    assert [stage.name for stage in view.section(1).stages] == ["finetune", "infer", "judge", "synthesize"]
+    assert {stage.state for section in view.sections for stage in section.stages} == {"done"}
+    assert view.outcome is not None
+    assert view.outcome.state == "reached"
+    assert view.current is None
+
+
+def test_an_open_question_is_closed_by_its_answer() -> None:
+    asked = view_of(story.to_approval())
+    assert asked.approval is not None
+    assert asked.approval.pairs == 120
+    answered = view_of([*story.to_approval(), story.to_end()[0]])
+    assert answered.approval is None
+    assert answered.answer is not None
+
+
+def test_a_used_up_budget_is_shown_until_it_is_raised_or_the_run_begins_anew() -> None:
+    short = BudgetUsedUp(reason="$5 are spent", hint="raise it", cap="usd", used=5.0, least=6.0)
+    before: list[Event] = [story.started(), short]
+    assert view_of(before).used_up == replace(short, seq=2, time=1001.0)
+    for after in (BudgetChanged(usd=9.0, calls=None), story.started(), RunFinished(state="stopped", reason="by hand")):
+        assert view_of([*before, after]).used_up is None
+
+
+def test_scores_carry_their_intervals() -> None:
+    score = view_of(story.to_approval()).section(1).score
+    assert score is not None
+    assert (score.precision.low, score.precision.mean, score.precision.high) == (59.3, 64.3, 69.3)
+    assert not score.reached
+
+
+def test_a_resumed_run_is_at_work_again() -> None:
+    broken = [story.started(), StageStarted(round=1, stage="finetune"), RunFailed(error="x", hint="y", exit_status=1)]
+    failed = view_of(broken)
+    assert failed.ended
+    assert failed.section(1).stages[0].state == "interrupted"
+    resumed = view_of([*broken, story.started(2, resumed=True), StageStarted(round=1, stage="finetune")])
+    assert not resumed.ended
+    assert [(s.name, s.state) for s in resumed.section(1).stages] == [("finetune", "running")]
+
+
+def test_training_that_begins_again_drops_the_losses_after_its_step() -> None:
+    metrics = [TrainMetrics(round=1, stage="finetune", step=n, steps=9, epoch=0.1, loss=9.0 - n) for n in (1, 2, 3, 2)]
+    assert [loss.step for loss in view_of(list(metrics)).section(1).losses] == [1, 2]
+
+
+def test_a_dev_loss_joins_the_training_loss_of_its_step() -> None:
+    train = TrainMetrics(round=1, stage="finetune", step=4, steps=9, epoch=1.0, loss=1.5)
+    dev = TrainMetrics(round=1, stage="finetune", step=4, steps=9, epoch=1.0, dev_loss=1.2)
+    (loss,) = view_of([train, dev]).section(1).losses
+    assert (loss.train, loss.dev) == (1.5, 1.2)
+
+
+def test_what_is_kept_is_bounded() -> None:
+    logs: list[Event] = [Log(level="info", message=str(n)) for n in range(LOG_LINES + 50)]
+    losses: list[Event] = [
+        TrainMetrics(round=1, stage="finetune", step=n, steps=5000, epoch=0.1, loss=1.0) for n in range(1, 5001)
+    ]
+    view = view_of([*logs, *losses])
+    assert [log.message for log in view.logs][-1] == str(LOG_LINES + 49)
+    assert len(view.logs) == LOG_LINES
+    steps = [loss.step for loss in view.section(1).losses]
+    assert len(steps) <= LOSS_POINTS + 1
+    assert (steps[0], steps[-1]) == (1, 5000)
+
+
+def test_decisions_of_another_form_have_no_score() -> None:
+    nan = {**story.decision(1, 50.0, 50.0), "precision": {"mean": float("nan"), "low": 1, "high": 2}}
+    for decision in ({}, {"precision": 3}, nan):
+        assert view_of([RoundScored(round=1, stage="decide", decision=decision)]).section(1).score is None
+
+
+everything = [*story.to_approval(), *story.to_end(), RunFinished(state="stopped", reason=""), StageStarted(stage="new")]
+
+
+@given(st.lists(st.sampled_from(everything), max_size=60))
+def test_events_in_any_order_are_taken(events: list[Event]) -> None:
+    view = view_of(events)
+    for section in view.sections:
+        assert len({stage.name for stage in section.stages}) == len(section.stages)
+
+
+def test_progress_without_a_start_shows_the_stage() -> None:
+    current = view_of([StageProgress(round=2, stage="infer", done=3, total=9, unit="answers")]).current
+    assert current is not None
+    assert (current[0].part, current[1].done) == (2, 3)

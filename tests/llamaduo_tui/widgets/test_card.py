@@ -1,0 +1,258 @@
+"""The cards that ask: on the run and in its review, answered once whoever presses, never by accident."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import frozen
+import pytest
+import review_run
+import story
+from frozen import app, make, until
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, Log
+
+from engine.protocol import commands, jsonl
+from engine.protocol.events import ApprovalRequested, BudgetChanged, BudgetUsedUp, RoundScored, to_row
+from engine.protocol.run_dir import Run
+from engine.settings.load import settings_of
+from engine.settings.schema import Target
+from llamaduo_tui import paths
+from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.screens.review import ReviewScreen
+from llamaduo_tui.views.run_view import RunView, reduce
+from llamaduo_tui.widgets.budget_card import BudgetCard
+from llamaduo_tui.widgets.card import Facts
+from llamaduo_tui.widgets.charts import Charts
+from llamaduo_tui.widgets.decision import DecisionCard, brief, facts
+from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.prompt_list import PromptList
+
+USED_UP = BudgetUsedUp(
+    reason="the next call could pass budget_usd 2.00: 1.98 are spent",
+    hint="raise it",
+    stage="judge",
+    cap="usd",
+    used=1.98,
+    least=2.03,
+)
+SHORT_OF_MONEY = [*frozen.WAITING[:-2], USED_UP]
+Snap = Callable[..., bool]
+
+
+@pytest.fixture(autouse=True)
+def still(still_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+def screen(shown: LlamaDuoApp) -> DecidingScreen:
+    found = shown.screen
+    assert isinstance(found, DecidingScreen)
+    return found
+
+
+def asks(shown: LlamaDuoApp) -> bool:
+    return isinstance(shown.screen, DecidingScreen) and shown.screen.asking is not None
+
+
+def waiting(root: Path) -> Run:
+    return review_run.rounds(make(root, "tickets", "waiting", frozen.WAITING))
+
+
+def said(shown: LlamaDuoApp) -> str:
+    return str(screen(shown).query_one("DecisionCard Facts", Facts).content)
+
+
+async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
+    shown = app(root, waiting(root))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "weakest" in said(shown))
+        for wanted in (
+            "64.3 (59–69)  target 85 ✗ short",
+            "by round 12 → 64",
+            "▲ 14 better  ▼ 2 worse",
+            "120 new pairs, about $0.42, about 3 min",
+            "a, another round: The last round gained 52 points",
+            "billing 44/41 (9 prompts)",
+            "precision since round 0: ▲ billing +52 · ▲ outage +52",
+        ):
+            assert wanted in said(shown)
+
+
+def test_a_target_relative_to_the_service_is_told_as_that() -> None:
+    decision = story.decision(1, 82, 80)
+    decision["teacher"] = {
+        "gap_precision": {"mean": -1, "low": -2, "high": 0},
+        "gap_similarity": {"mean": -2, "low": -5, "high": 1},
+    }
+    scored = RoundScored(round=1, stage="decide", decision=decision)
+    asks = ApprovalRequested(round=1, reason="Not yet.", pairs=9, cost_usd=None, seconds=None)
+    view = reduce(reduce(RunView(), scored), asks)
+    target = Target(relative_to_teacher=3)
+    told = {fact.name: fact.said.plain for fact in facts(view, target)}
+
+    assert "target" not in told["precision"] + told["similarity"] + brief(view, target).plain
+    assert told["service"] == (
+        "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure beside its own answers, target -3"
+    )
+
+
+async def test_an_old_decision_has_a_card_too(root: Path) -> None:
+    old = [*frozen.WAITING]
+    scored = old[-2]
+    new_keys = ("changes", "advice", "groups", "flagged", "reviews", "more_prompts")
+    decision = {key: value for key, value in scored.decision.items() if key not in new_keys}
+    old[-2] = type(scored)(round=1, stage="decide", decision=decision)  # type: ignore[call-arg]
+    shown = app(root, make(root, "old", "waiting", old))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "result" in said(shown))
+        assert "another" in said(shown)
+        assert "advice" not in said(shown)
+        assert screen(shown).check_action("lost", ()) is False
+
+
+async def test_the_question_is_answered_in_the_review(root: Path) -> None:
+    run = waiting(root)
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and asks(shown))
+        assert isinstance(shown.focused, PromptList)
+        await pilot.press("enter", "space")
+        assert asks(shown)
+        await pilot.press("f", "f", "a")
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+
+
+async def test_the_review_learns_that_another_answered(root: Path) -> None:
+    run = waiting(root)
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: asks(shown))
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and asks(shown))
+        jsonl.append(run.events_file, [{**to_row(story.to_end()[0]), "seq": 999, "time": frozen.NOW}])
+        await until(pilot, lambda: not screen(shown).query_one(DecisionCard).display)
+
+
+async def test_two_apps_press_at_once_and_one_answer_counts(root: Path) -> None:
+    run, both = waiting(root), asyncio.Barrier(2)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(16))  # on two cores one app's readers fill half
+
+    async def press(*keys: str) -> list[str]:
+        shown = app(root, run)
+        async with shown.run_test() as pilot:
+            await until(pilot, lambda: asks(shown))
+            await both.wait()
+            await pilot.press(*keys)
+            await until(pilot, lambda: any("round 1" in note.message for note in shown._notifications))
+            await both.wait()
+            return [note.message for note in shown._notifications]
+
+    paid, finished = await asyncio.gather(press("a", "a"), press("f", "f"))
+    answer = commands.answer(run.commands_file, 1)
+    assert answer is not None
+    won, lost = (paid, finished) if answer.kind == "approve" else (finished, paid)
+    assert len(won) == 1
+    assert any("already" in message or "round 1: " in message for message in lost)
+
+
+async def test_a_key_leads_to_what_got_worse(root: Path) -> None:
+    shown = app(root, waiting(root))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and bool(shown.screen.query(PromptList)))
+        await until(pilot, lambda: [item.id for item in shown.screen.query_one(PromptList).items] == ["a1"])
+
+
+async def test_a_higher_cap_is_written_and_the_card_goes(root: Path) -> None:
+    run = make(root, "poor", "waiting", SHORT_OF_MONEY)
+    shown = app(root, run)
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: asks(shown))
+        card = screen(shown).query_one(BudgetCard)
+        assert card.open
+        assert isinstance(shown.focused, Log)
+        cap = card.query_one("#cap", Input)
+        assert cap.value == "2.97"
+        cap.value = "many"
+        await pilot.press("a")
+        assert card.open
+        cap.value = "1.00"
+        screen(shown).query_one(Log).focus()
+        await pilot.press("a", "a")
+        await until(pilot, lambda: any("too little" in n.message for n in shown._notifications))
+        await until(pilot, lambda: card.open)
+        cap.value = "$5"
+        await pilot.press("a", "a", "f")
+        await until(pilot, lambda: settings_of(run).service.budget_usd == 5)
+        assert not commands.read(run.commands_file)
+        jsonl.append(run.events_file, [to_row(BudgetChanged(usd=5.0, calls=None, seq=999, time=frozen.NOW))])
+        await until(pilot, lambda: not card.display)
+        assert screen(shown).budget == 5
+
+
+async def test_the_footer_keeps_what_fits_and_the_help(root: Path) -> None:
+    shown = app(root, waiting(root))
+    async with shown.run_test(size=(60, 24)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        bar = screen(shown).query_one(KeyBar)
+
+        await until(pilot, lambda: bar.render().plain.startswith("a Approve "))
+        narrow = bar.render().plain
+        assert narrow.endswith(" ? Help")
+        assert len(narrow) <= 60
+        await pilot.resize_terminal(120, 24)
+        await until(pilot, lambda: len(bar.render()) > len(narrow))
+
+
+async def drawn(pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: asks(pilot.app))
+    charts = [chart for chart in pilot.app.screen.query(Charts) if chart.display]  # drawn at their own pace
+    await until(pilot, lambda: all(chart.has_class("-drawn") for chart in charts))
+    await until(pilot, lambda: not any(w.is_running and w.group == "default" for w in pilot.app.workers))
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_a_used_up_budget(size: tuple[int, int], root: Path, snap_compare: Snap) -> None:
+    run = make(root, "poor", "waiting", SHORT_OF_MONEY)
+    assert snap_compare(app(root, run), terminal_size=size, run_before=drawn)
+
+
+async def reviewed(pilot: Pilot[None]) -> None:
+    await drawn(pilot)
+    await pilot.press("v")
+    shown = pilot.app
+    await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and shown.screen.answer.page is not None)
+    await drawn(pilot)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_the_card_in_the_review(size: tuple[int, int], root: Path, snap_compare: Snap) -> None:
+    assert snap_compare(app(root, waiting(root)), terminal_size=size, run_before=reviewed)
+
+
+def test_the_card_in_the_review_without_colour(root: Path, snap_compare: Snap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(app(root, waiting(root)), terminal_size=(80, 24), run_before=reviewed)
+
+
+async def test_the_buttons_name_the_users_own_keys(root: Path) -> None:
+    paths.config_dir().mkdir(parents=True)
+    (paths.config_dir() / "keys.toml").write_text('"run.approve" = "f9"\n')
+    shown = app(root, waiting(root))
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: asks(shown))
+        assert str(screen(shown).query_one("#approve", Button).label) == "f9 Approve"
+        assert str(screen(shown).query_one("#finish", Button).label) == "f Finish with round 1"
