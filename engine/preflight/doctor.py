@@ -1,4 +1,4 @@
-"""`python -m engine.preflight.doctor [--json]`: what this machine has for a run, and what is missing; changes nothing."""
+"""`python -m engine.preflight.doctor [--json]`: what this machine has for a run and what it lacks; changes nothing."""
 
 from __future__ import annotations
 
