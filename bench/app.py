@@ -27,7 +27,8 @@ from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
 from engine.protocol.events import Log, RunStarted, StageProgress, StageStarted, to_row
 from engine.protocol.rows import Response, Verdict
-from engine.protocol.run_dir import Process, Run, Status
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, Status
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -226,12 +227,33 @@ def made(run: Run, stage: str) -> range:
 
 def response(n: int) -> dict[str, object]:
     prompt = [{"role": "user", "content": f"Ticket {n:05} does not open. " + "It worked before. " * 10}]
-    return Response(f"{n:05}", 0, prompt, "Reopen it. " * 10, "Try again. " * 10, "stop", 80, 40, "small", "a").to_row()  # type: ignore[arg-type]
+    return Response(
+        id=f"{n:05}",
+        sample=0,
+        prompt=prompt,
+        target="Reopen it. " * 10,
+        response="Try again. " * 10,
+        finish_reason="stop",
+        prompt_tokens=80,
+        completion_tokens=40,
+        model="small",
+        adapter="a",
+    ).to_row()  # type: ignore[arg-type]
 
 
 def verdict(n: int) -> dict[str, object]:
     score = 1 + 99 * n / RESPONSES
-    return Verdict(f"{n:05}", 0, 0, "sandbox", score, score, "Alike.", "Right.", "").to_row()
+    return Verdict(
+        id=f"{n:05}",
+        sample=0,
+        repeat=0,
+        judge="sandbox",
+        similarity=score,
+        precision=score,
+        similarity_reason="Alike.",
+        precision_reason="Right.",
+        error="",
+    ).to_row()
 
 
 @contextmanager

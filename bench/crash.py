@@ -30,7 +30,8 @@ from rich.table import Table
 
 from engine.protocol import jsonl
 from engine.protocol.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
-from engine.protocol.run_dir import Run, create, file_hash
+from engine.protocol.manifest import file_hash
+from engine.protocol.run_dir import Run, create
 from engine.sandbox.server import read_chat
 from engine.settings.load import load_settings
 from engine.settings.template import render

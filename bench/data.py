@@ -95,7 +95,7 @@ class Writer:
 
 def pair(prompt: str, response: str) -> Pair:
     asked: list[Message] = [{"role": "user", "content": prompt}]
-    return Pair(prompt_id(asked), [*asked, {"role": "assistant", "content": response}])
+    return Pair(id=prompt_id(asked), messages=[*asked, {"role": "assistant", "content": response}])
 
 
 def batches(writer: Writer, guarded: list[str], count: int) -> Iterator[Planted]:

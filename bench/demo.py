@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from engine.protocol import jsonl
-from engine.protocol.run_dir import Manifest, Run, manifest
+from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.run_dir import Run
 
 PROGRAM = [str(Path(sys.executable).with_name("llamaduo-tui"))]
 

@@ -35,8 +35,9 @@ from engine import evaluation
 from engine.dataset.prepare import prepare, read_dev, read_train
 from engine.dataset.tfidf import Terms
 from engine.protocol import jsonl
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import Pair, Response, Verdict
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.run_dir import Run
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
@@ -128,7 +129,10 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
         with closing(Ledger(run.ledger_file)) as ledger:
             client = Client(found.service, ledger, sandbox_base=base)
             while True:
-                pairs = [*train, *(Pair(row["id"], row["messages"]) for path in extra for row in jsonl.read(path))]
+                pairs = [
+                    *train,
+                    *(Pair(id=row["id"], messages=row["messages"]) for path in extra for row in jsonl.read(path)),
+                ]
                 number = len(rounds)
                 answers, judged = run.round(number) / "infer" / "responses.jsonl", run.round(number) / "judge"
                 jsonl.write(answers, (row.to_row() for row in answered(pairs, dev)))
@@ -158,7 +162,18 @@ def answered(pairs: Sequence[Pair], dev: Sequence[Pair]) -> list[Response]:
         for pair, kind, priority in zip(dev, kinds, priorities, strict=True)
     ]
     return [
-        Response(pair.id, 0, pair.prompt, pair.target, line, "stop", 0, 0, "regression", "")
+        Response(
+            id=pair.id,
+            sample=0,
+            prompt=pair.prompt,
+            target=pair.target,
+            response=line,
+            finish_reason="stop",
+            prompt_tokens=0,
+            completion_tokens=0,
+            model="regression",
+            adapter="",
+        )
         for pair, line in zip(dev, lines, strict=True)
     ]
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.manifest import manifest
+from engine.protocol.run_dir import Run
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "classification.jsonl"
 SETTINGS = """

@@ -199,7 +199,18 @@ def _responses(count: int, note: str = "") -> list[Response]:
     """Answers to made-up tickets, each another, with the right answer as reference."""
     rows = tickets.rows(seed=1, count=count)
     return [
-        Response(f"p{n}", 0, row["messages"][:1], row["messages"][1]["content"], f"answer {n} {note}", "", 0, 0, "", "")
+        Response(
+            id=f"p{n}",
+            sample=0,
+            prompt=row["messages"][:1],
+            target=row["messages"][1]["content"],
+            response=f"answer {n} {note}",
+            finish_reason="",
+            prompt_tokens=0,
+            completion_tokens=0,
+            model="",
+            adapter="",
+        )
         for n, row in enumerate(rows)
     ]
 

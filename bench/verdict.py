@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 
-from engine.evaluation import Scores, decide, look_risk
-from engine.evaluation.intervals import RESAMPLES, SCORES, Interval, lower_bounds
+from engine.evaluation.decision import decide, look_risk
+from engine.evaluation.intervals import RESAMPLES, SCORES, lower_bounds
+from engine.protocol.decision import Interval, Scores
 from engine.settings.schema import Loop, Target
 
 Floats = NDArray[np.float64]
@@ -90,7 +91,7 @@ def intervals(scores: Floats, bar: float, risk: float) -> list[list[Interval]]:
         places = tuple(above[start : start + AT_ONCE].T)
         lows[places] = lower_bounds(scores[places], risk, LOOP.seed, SCORES.low)
     return [
-        [Interval(mean, low, mean) for mean, low in zip(found, bound, strict=True)]
+        [Interval(mean=mean, low=low, high=mean) for mean, low in zip(found, bound, strict=True)]
         for found, bound in zip(means.T.tolist(), lows.T.tolist(), strict=True)
     ]
 
@@ -102,7 +103,12 @@ def declared(precision: Floats, similarity: Floats, target: Target) -> float:
     count, share = precision.shape[2], {"precision": 1.0, "similarity": 1.0}
     reached = 0
     for looks in zip(*found, strict=True):
-        rounds = [Scores(p, s, share, share, count, count, 0) for p, s in zip(*looks, strict=True)]
+        rounds = [
+            Scores(
+                precision=p, similarity=s, coverage_50=share, coverage_70=share, prompts=count, verdicts=count, errors=0
+            )
+            for p, s in zip(*looks, strict=True)
+        ]
         reached += any(decide(rounds[: n + 1], target, LOOP, hours=0).reached for n in range(LOOKS))
     return reached / precision.shape[1]
 

@@ -16,8 +16,9 @@ from engine.dataset.prepare import DEV, TEST, TRAIN, read_dev, read_test, read_t
 from engine.protocol import commands, jsonl, records
 from engine.protocol.errors import InputError
 from engine.protocol.jsonl import Row
+from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import CONTRACT, Pair, Response, Verdict, prompt_text
-from engine.protocol.run_dir import Manifest, Run, manifest
+from engine.protocol.run_dir import Run
 from engine.service import prompts
 from engine.settings.load import settings_of
 from engine.stages.training_mix import merge
@@ -107,11 +108,14 @@ def _pair(pair: Pair, generator: str, seed_prompt: str) -> Row:
 
 def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
     folders = [folder for folder in sorted(run.folder.glob("round-*/synthesize")) if manifest(folder) is not None]
-    merged = merge(run.coverage, folders, commands.choices(run.commands_file), settings_of(run).synthesis)
+    merged = merge(run.coverage, folders, commands.pair_choices(run.commands_file), settings_of(run).synthesis)
     seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in merged.train}
     for folder in folders:
         rows = [row for row in merged.synthetic if run.round(row["round"]) == folder.parent]
-        pairs = ((Pair(row["id"], row["messages"], row["category"], tools=row.get("tools", [])), row) for row in rows)
+        pairs = (
+            (Pair(id=row["id"], messages=row["messages"], category=row["category"], tools=row.get("tools", [])), row)
+            for row in rows
+        )
         yield (
             f"synthetic/{folder.parent.name}.jsonl",
             [_pair(pair, row["generator"], seeds[row["seed_id"]]) for pair, row in pairs],

@@ -22,11 +22,12 @@ from textual.screen import Screen
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from llamaduo_tui import keymap, messages, paths, preferences, theming
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.run_actions import OrderedApp
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.views.run_list import Listing
+from llamaduo_tui.views.run_list import RunList
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
 
 LOOK_S = 2.0
 FIRST_LOOK_S = 0.1
-_NEWS: dict[str, SeverityLevel] = {
-    "waiting": "warning",
-    "reached": "information",
-    "stopped": "warning",
-    "failed": "error",
-    "crashed": "error",
+_NEWS: dict[State, SeverityLevel] = {
+    State.WAITING: "warning",
+    State.REACHED: "information",
+    State.MISSED: "warning",
+    State.STOPPED: "warning",
+    State.FAILED: "error",
+    State.CRASHED: "error",
 }
 
 
@@ -72,7 +74,7 @@ class LlamaDuoApp(OrderedApp):
         self._at = at
         self._edit = edit
         self._form: ConfigureScreen | None = None
-        self._listed: dict[Run, str] | None = None
+        self._listed: dict[Run, State] | None = None
         self._looked = asyncio.Event()
         self._runs = RunsScreen()
         self._preferences = Preferences()
@@ -161,10 +163,10 @@ class LlamaDuoApp(OrderedApp):
 
     @work(group="runs", exit_on_error=False)
     async def _look(self) -> None:
-        listing = Listing(self.root, self.clock)
+        listing = RunList(self.root, self.clock)
         while True:
             try:
-                self.post_message(messages.RunsListed(await asyncio.to_thread(listing.look)))
+                self.post_message(messages.RunsListed(await asyncio.to_thread(listing.read)))
             except OSError as error:
                 self.post_message(messages.ReadFailed(f"{self.root}: {error.strerror}"))
             self._looked.set()
@@ -180,15 +182,15 @@ class LlamaDuoApp(OrderedApp):
                 if state in _NEWS and self._listed.get(run, state) != state:
                     self._tell(run, state)
         self._listed = states
-        waiting = sum(state == "waiting" for state in states.values())
+        waiting = sum(state is State.WAITING for state in states.values())
         self._set_terminal_title(f"llamaduo: {waiting} wait for you" if waiting else "llamaduo")
 
-    def _tell(self, run: Run, state: str) -> None:
+    def _tell(self, run: Run, state: State) -> None:
         """Say what has become of a run: a bell for what needs the user, a toast where it is not on the screen."""
-        if state == "stopped" and run in self._stopped:  # by the user, who is told by what carries it out
+        if state is State.STOPPED and run in self._stopped:  # by the user, who is told by what carries it out
             self._stopped.discard(run)
             return
-        if state == "waiting" and self._preferences.bell:
+        if state is State.WAITING and self._preferences.bell:
             self.bell()
         if getattr(self.screen, "run", None) != run:
             mark, name = state_styles.of(state), one_line(run.name, 60)
@@ -222,16 +224,16 @@ class LlamaDuoApp(OrderedApp):
     def _review(self, message: messages.ReviewRun) -> None:
         from llamaduo_tui.screens.review import ReviewScreen
 
-        self.push_screen(ReviewScreen(message.run, getattr(self.screen, "news", None), message.lost))
+        self.push_screen(ReviewScreen(message.run, getattr(self.screen, "news", None), message.regressed))
 
     @on(messages.RunChanged)
     def _run_changed(self, message: messages.RunChanged) -> None:
         """What the run's own screen was told, the screens above it show, too."""
-        from llamaduo_tui.screens.deciding import DecidingScreen
+        from llamaduo_tui.screens.question import QuestionScreen
 
         for above in self.screen_stack[2:]:
-            if isinstance(above, DecidingScreen):
-                above.take(message.news)
+            if isinstance(above, QuestionScreen):
+                above.take(message.update)
 
     @on(messages.ShowData)
     def _show_data(self, message: messages.ShowData) -> None:
@@ -298,7 +300,7 @@ class LlamaDuoApp(OrderedApp):
         """Close the app; what is at work goes on, and settings that are not saved are asked about."""
         if self._form is not None and not await self._form.may_leave():
             return
-        working = [e.run.name for e in self._entries if e.state in ("running", "waiting", "paused")]
+        working = [e.run.name for e in self._entries if e.state.working and e.state is not State.STALE]
         if working:
             shown = ", ".join(one_line(name, 40) for name in working[:4])
             goes = "goes" if len(working) == 1 else "go"

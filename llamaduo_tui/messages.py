@@ -12,19 +12,19 @@ from engine.protocol.run_dir import Run
 from llamaduo_tui.views.run_list import Entry
 
 if TYPE_CHECKING:
-    from llamaduo_tui.views.watcher import News
+    from llamaduo_tui.views.watcher import RunUpdate
 
 
 @dataclass
 class RunsListed(Message):
-    """A look at all runs."""
+    """All runs, as just read."""
 
     entries: list[Entry]
 
 
 @dataclass
 class ReadFailed(Message):
-    """Files of a run could not be read; the reader goes on looking."""
+    """Files of a run could not be read; the reader tries again."""
 
     error: str
 
@@ -45,18 +45,18 @@ class ShowReport(Message):
 
 @dataclass
 class ReviewRun(Message):
-    """Show a run's answers beside the service's, with their verdicts; `lost`: those that got worse."""
+    """Show a run's answers beside the service's, with their verdicts; `regressed`: those that got worse."""
 
     run: Run
-    lost: bool = False
+    regressed: bool = False
 
 
 @dataclass
 class RunChanged(Message):
-    """A look at the run found something new."""
+    """A run has changed."""
 
     run: Run
-    news: News
+    update: RunUpdate
 
 
 @dataclass
@@ -68,10 +68,10 @@ class ShowData(Message):
 
 @dataclass
 class AnswerRun(Message):
-    """Approve another round with so many pairs or finish with the best one; or train on new pairs, looked at."""
+    """Answer the open question of a run; `pairs` overrides the number of pairs in it."""
 
     run: Run
-    approve: bool
+    choice: str
     pairs: int | None = None
 
 

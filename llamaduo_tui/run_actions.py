@@ -33,7 +33,7 @@ class OrderedApp(App[None]):
     def _answer(self, message: messages.AnswerRun) -> None:
         from llamaduo_tui.control import actions
 
-        self._order(partial(actions.answer, message.run, message.approve, message.pairs))
+        self._order(partial(actions.answer, message.run, message.choice, message.pairs))
 
     @on(messages.RaiseBudget)
     def _raise_budget(self, message: messages.RaiseBudget) -> None:

@@ -60,7 +60,13 @@ def _pair(record: sources.Record, columns: Columns, label: str) -> Pair:
     if len(prompt_text(messages, tools)) > sources.MAX_ROW:
         raise RowError(sources.TOO_LARGE)
     category = category_of(record.value, columns)
-    return Pair(prompt_id(messages[:-1], tools), messages, category, f"{label}:{record.line}", tools)
+    return Pair(
+        id=prompt_id(messages[:-1], tools),
+        messages=messages,
+        category=category,
+        source=f"{label}:{record.line}",
+        tools=tools,
+    )
 
 
 def _same_prompt(pair: Pair, twin: Pair) -> str:

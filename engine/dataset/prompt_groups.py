@@ -71,7 +71,12 @@ class Groups:
             if members:
                 precision, similarity = np.mean([(m.precision, m.similarity) for m in members], axis=0)
                 found.append(
-                    GroupScore(group.name, len(members), round(float(precision), 2), round(float(similarity), 2))
+                    GroupScore(
+                        name=group.name,
+                        prompts=len(members),
+                        precision=round(float(precision), 2),
+                        similarity=round(float(similarity), 2),
+                    )
                 )
         return sorted(found, key=lambda group: (group.precision + group.similarity, group.name))
 

@@ -83,7 +83,17 @@ class Contract:
 def breach(response: Response, reason: str) -> Verdict:
     """The verdict on a response that breaks the contract: the lowest scores."""
     said = f"{SAID}{reason}."
-    return Verdict(response.id, response.sample, 0, CONTRACT, 1.0, 1.0, said, said, "")
+    return Verdict(
+        id=response.id,
+        sample=response.sample,
+        repeat=0,
+        judge=CONTRACT,
+        similarity=1.0,
+        precision=1.0,
+        similarity_reason=said,
+        precision_reason=said,
+        error="",
+    )
 
 
 def breaches(verdicts: Iterable[Verdict]) -> dict[str, str]:

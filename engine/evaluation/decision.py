@@ -14,99 +14,15 @@ better than others. The sealed test is there for that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
 
-from engine.evaluation.advice import Advice, advise
-from engine.evaluation.comparison import Changes, Teacher, changes, changes_from_row, gaps, teacher_from_row
-from engine.evaluation.criteria import Aim, aims, ceiling, out_of_reach, passing
+from engine.evaluation.advice import advise
+from engine.evaluation.comparison import changes, gaps, teacher_doubt
+from engine.evaluation.criteria import Criterion, ceiling, criteria, out_of_reach, passing
 from engine.evaluation.intervals import DIFFERENCES, SCORES, least_prompts
-from engine.evaluation.reviews import Reviews, reviews_from_row
-from engine.evaluation.scores import LEAST_PROMPTS, Scores, best, scores_from_row
-from engine.protocol.decision import GroupScore, PromptScore
+from engine.evaluation.scores import LEAST_PROMPTS, SplitScores, best, plain, scores_doubt
+from engine.protocol.decision import Changes, Decision, NextRound, Outcome, PromptScore, Reviews, Scores, Teacher
 from engine.settings.schema import Loop, Target
-
-Outcome = Literal["reached", "continue", "plateau", "rounds", "time", "budget", "prompts"]
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What another round would take: None where nothing measured tells."""
-
-    pairs: int
-    cost_usd: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """decision.json: whether the target is reached, and whether another round is worth it.
-
-    `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
-    `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out;
-    `groups` are the scores by kind of prompt, the weakest first.
-    """
-
-    round: int
-    outcome: Outcome
-    reason: str
-    scores: Scores
-    best_round: int
-    next: Next | None
-    teacher: Teacher | None = None
-    changes: Changes | None = None
-    changes_to_last: Changes | None = None
-    more_prompts: int | None = None
-    advice: Advice | None = None
-    reviews: Reviews | None = None
-    flagged: tuple[str, ...] = ()
-    groups: tuple[GroupScore, ...] = ()
-
-    @property
-    def reached(self) -> bool:
-        return self.outcome == "reached"
-
-    def to_row(self) -> dict[str, Any]:
-        row = {name: _row(getattr(self, name)) for name in ("teacher", "changes", "changes_to_last", "advice")}
-        return {
-            "round": self.round,
-            "reached": self.reached,
-            "outcome": self.outcome,
-            "reason": self.reason,
-            **self.scores.to_row(),
-            **row,
-            "best_round": self.best_round,
-            "next": _row(self.next),
-            "more_prompts": self.more_prompts,
-            "reviews": _row(self.reviews),
-            "flagged": list(self.flagged),
-            "groups": [asdict(group) for group in self.groups],
-        }
-
-
-def _row(part: Any) -> dict[str, Any] | None:
-    return None if part is None else asdict(part)
-
-
-def decision_from_row(row: dict[str, Any]) -> Decision:
-    """The decision in a decision.json, also of a version that knew less."""
-    advice = row.get("advice")
-    return Decision(
-        row["round"],
-        row["outcome"],
-        row["reason"],
-        scores_from_row(row),
-        row["best_round"],
-        Next(**row["next"]) if row["next"] else None,
-        teacher_from_row(row.get("teacher")),
-        changes_from_row(row.get("changes")),
-        changes_from_row(row.get("changes_to_last")),
-        row.get("more_prompts"),
-        Advice(**advice) if advice else None,
-        reviews_from_row(row.get("reviews")),
-        tuple(row.get("flagged", ())),
-        tuple(GroupScore(**group) for group in row.get("groups", ())),
-    )
 
 
 def looks(loop: Loop) -> int:
@@ -125,20 +41,24 @@ def fewest_prompts(target: Target, loop: Loop) -> int | None:
     None where no number would do, as the target leaves no room.
     """
     if target.relative_to_teacher is None:
-        best, bar, within = SCORES.high, max(target.precision, target.similarity), SCORES
+        best, threshold, within = SCORES.high, max(target.precision, target.similarity), SCORES
     else:
-        best, bar, within = 0.0, -target.relative_to_teacher, DIFFERENCES
-    return max(LEAST_PROMPTS, least_prompts(best, bar, look_risk(target, loop), within)) if best > bar else None
+        best, threshold, within = 0.0, -target.relative_to_teacher, DIFFERENCES
+    return (
+        max(LEAST_PROMPTS, least_prompts(best, threshold, look_risk(target, loop), within))
+        if best > threshold
+        else None
+    )
 
 
 def decide(
-    rounds: Sequence[Scores],
+    rounds: Sequence[SplitScores],
     target: Target,
     loop: Loop,
     *,
     hours: float,
-    another: Next | None = None,
-    teacher: Sequence[PromptScore] | None = None,
+    another: NextRound | None = None,
+    by_service: Sequence[PromptScore] | None = None,
     reviews: Reviews | None = None,
     flagged: Sequence[str] = (),
     budget_left: float | None = None,
@@ -146,50 +66,54 @@ def decide(
     """Judge the last of `rounds` (round 0 is the untuned model) and say in one sentence why.
 
     The bounds in `rounds` are those at `look_risk`. `hours` of work so far count against `max_hours`; `another` is what
-    one more round would take, `budget_left` the USD that may still be spent; `teacher` is the service on the same
-    prompts. The best round is the one that reached the target, else the one with the highest scores. Raises ValueError
-    for a target relative to the service without the service's scores.
+    one more round would take, `budget_left` the USD that may still be spent; `by_service` are the service's own scores
+    on the same prompts. The best round is the one that reached the target, else the one with the highest scores.
+    Raises ValueError for a target relative to the service without the service's scores.
     """
     number, scores = len(rounds) - 1, rounds[-1]
     risk = look_risk(target, loop)
-    beside = None if teacher is None else gaps(teacher, scores.by_prompt, risk, loop.seed, scores.unjudged)
-    found = aims(scores, target, teacher, beside)
+    teacher = None if by_service is None else gaps(by_service, scores.by_prompt, risk, loop.seed, scores.unjudged)
+    both = criteria(scores, target, by_service, teacher)
     against = best(rounds[:-1]) if number else None
     to_best = to_last = None
     if against is not None:
         to_best = changes(against, rounds[against].by_prompt, scores.by_prompt, risk, loop.seed)
         if against != number - 1:
             to_last = changes(number - 1, rounds[-2].by_prompt, scores.by_prompt, risk, loop.seed)
-    doubt = _doubt(scores, to_best, beside, target)
-    more = _more_prompts(found, risk, loop.seed)
-    outcome, reason = _outcome(rounds, found, target, loop, hours, doubt, more)
-    if said := "" if beside is None else ceiling(beside, target):
-        reason = f"{reason.removesuffix('.')}; {said}."
+    doubt = _doubt(scores, to_best, teacher, target)
+    more = _more_prompts(both, risk, loop.seed)
+    outcome, reason = _outcome(rounds, both, target, loop, hours, doubt, more)
+    if teacher is not None and (limit := ceiling(teacher, target)):
+        reason = f"{reason.removesuffix('.')}; {limit}."
     decision = Decision(
-        number,
-        outcome,
-        reason,
-        scores,
-        number if outcome == "reached" else best(rounds),
-        another if outcome == "continue" else None,
-        beside,
-        to_best,
-        to_last,
-        None if outcome == "reached" else more,
-        None,
-        reviews,
-        tuple(flagged),
+        round=number,
+        outcome=outcome,
+        reason=reason,
+        **plain(scores),
+        best_round=number if outcome == "reached" else best(rounds),
+        next=another if outcome == "continue" else None,
+        teacher=teacher,
+        changes=to_best,
+        changes_to_last=to_last,
+        more_prompts=None if outcome == "reached" else more,
+        reviews=reviews,
+        flagged=tuple(flagged),
     )
     if outcome != "continue":
         return decision
     cost = another.cost_usd if another else None
     short = cost is not None and budget_left is not None and cost > budget_left
-    advice = advise(rounds, found, loop, risk=risk, more=more, short_of_money=short, reviews=reviews)
+    advice = advise(rounds, both, loop, risk=risk, more=more, short_of_money=short, reviews=reviews)
     return replace(decision, advice=advice)
 
 
+def rescored(decision: Decision, scores: Scores) -> Decision:
+    """The same decision with other scores, which no longer count prompts that were flagged since."""
+    return replace(decision, **plain(scores))
+
+
 def finished(decision: Decision, budget_left: float | None) -> Decision:
-    """The decision once somebody said not to go on: for the budget's sake where that does not last for a round."""
+    """The decision once a person chose to end: because of the budget where that is too small for another round."""
     another = decision.next
     if another is None or another.cost_usd is None or budget_left is None or another.cost_usd <= budget_left:
         return decision
@@ -201,8 +125,8 @@ def finished(decision: Decision, budget_left: float | None) -> Decision:
 
 
 def _outcome(
-    rounds: Sequence[Scores],
-    found: tuple[Aim, Aim],
+    rounds: Sequence[SplitScores],
+    both: tuple[Criterion, Criterion],
     target: Target,
     loop: Loop,
     hours: float,
@@ -210,12 +134,12 @@ def _outcome(
     more: int | None,
 ) -> tuple[Outcome, str]:
     scores = rounds[-1]
-    standing = _standing(found, f"{target.confidence:.0%} sure", doubt)
-    if not doubt and all(aim.passed for aim in found):
+    standing = _standing(both, f"{target.confidence:.0%} sure", doubt)
+    if not doubt and all(criterion.passed for criterion in both):
         return "reached", f"{standing}."
-    if more is not None and all(aim.above for aim in found) and not doubt:
+    if more is not None and all(criterion.above for criterion in both) and not doubt:
         wanted = f"too few prompts to tell: about {more} more dev prompts needed"
-        if out_of_reach(found, look_risk(target, loop)) or _end(rounds, loop, hours):
+        if out_of_reach(both, look_risk(target, loop)) or _end(rounds, loop, hours):
             return "prompts", f"{standing}; {wanted}."
         return "continue", f"{standing}; another round may do it, or about {more} more dev prompts."
     ended = _end(rounds, loop, hours)
@@ -230,7 +154,7 @@ def _outcome(
     return "continue", f"{standing}."
 
 
-def _end(rounds: Sequence[Scores], loop: Loop, hours: float) -> tuple[Outcome, str] | None:
+def _end(rounds: Sequence[SplitScores], loop: Loop, hours: float) -> tuple[Outcome, str] | None:
     """Why there is no further round, if so."""
     if len(rounds) - 1 >= loop.max_rounds:
         return "rounds", "the one round is used" if loop.max_rounds == 1 else f"all {loop.max_rounds} rounds are used"
@@ -241,21 +165,25 @@ def _end(rounds: Sequence[Scores], loop: Loop, hours: float) -> tuple[Outcome, s
     return None
 
 
-def _standing(found: tuple[Aim, Aim], sure: str, doubt: str) -> str:
-    """The scores against the target, as a manager would say it."""
-    short = [aim for aim in found if not aim.passed]
+def _standing(both: tuple[Criterion, Criterion], sure: str, doubt: str) -> str:
+    """The scores against the target, in words."""
+    short = [criterion for criterion in both if not criterion.passed]
     if short:
-        worst = next((aim for aim in short if not aim.above), short[0])
+        worst = next((criterion for criterion in short if not criterion.above), short[0])
         return worst.standing(sure)
-    return f"{passing(found)}, " + (f"but {doubt}" if doubt else sure)
+    return f"{passing(both)}, " + (f"but {doubt}" if doubt else sure)
 
 
-def _doubt(scores: Scores, to_best: Changes | None, beside: Teacher | None, target: Target) -> str:
+def _doubt(scores: Scores, to_best: Changes | None, teacher: Teacher | None, target: Target) -> str:
     """What keeps scores that pass from carrying the decision; "" for nothing."""
-    if scores.doubt:
-        return scores.doubt
-    if target.relative_to_teacher is not None and beside is not None and (said := beside.doubt(scores.prompts)):
-        return said
+    if problem := scores_doubt(scores):
+        return problem
+    if (
+        target.relative_to_teacher is not None
+        and teacher is not None
+        and (problem := teacher_doubt(teacher, scores.prompts))
+    ):
+        return problem
     if target.max_regressed is None or to_best is None:
         return ""
     worse, count = len(to_best.regressed), to_best.prompts
@@ -265,16 +193,16 @@ def _doubt(scores: Scores, to_best: Changes | None, beside: Teacher | None, targ
     return f"{worse} of {count} prompts got worse than in round {to_best.against}, and {allowed}"
 
 
-def _more_prompts(found: tuple[Aim, Aim], risk: float, seed: int) -> int | None:
+def _more_prompts(both: tuple[Criterion, Criterion], risk: float, seed: int) -> int | None:
     """How many more prompts it takes to tell, where the prompts at hand can't: None where they can or nothing would."""
-    unsure = [aim for aim in found if not aim.passed]
-    if not all(aim.above for aim in unsure):
-        unsure = [aim for aim in found if not aim.above]
-    missing = [count - aim.prompts for aim in unsure if (count := aim.needed(risk, seed)) is not None]
+    unsure = [criterion for criterion in both if not criterion.passed]
+    if not all(criterion.above for criterion in unsure):
+        unsure = [criterion for criterion in both if not criterion.above]
+    missing = [count - criterion.prompts for criterion in unsure if (count := criterion.needed(risk, seed)) is not None]
     return max((count for count in missing if count > 0), default=None)
 
 
-def _stalled(rounds: Sequence[Scores], loop: Loop) -> bool:
+def _stalled(rounds: Sequence[SplitScores], loop: Loop) -> bool:
     """Whether the last `patience` rounds brought less than `min_gain` over the best one before them."""
     if len(rounds) <= loop.patience + 1:
         return False

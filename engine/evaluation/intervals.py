@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.protocol.decision import Interval
 
 Floats = NDArray[np.float64]
 
@@ -39,15 +40,6 @@ SCORES = Range(1.0, 100.0)
 DIFFERENCES = Range(-99.0, 99.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean over prompts with its confidence bounds, in points."""
-
-    mean: float
-    low: float
-    high: float
-
-
 def intervals(
     several: Sequence[Sequence[float]], risk: float, seed: int, within: Range = SCORES, unknown: int = 0
 ) -> list[Interval]:
@@ -62,7 +54,7 @@ def intervals(
     ends = np.repeat([within.low, -within.high], len(data))
     lows, highs = lower_bounds(np.concatenate([worst, -best]), risk, seed, ends).reshape(2, -1).tolist()
     return [
-        Interval(round(mean, 2), round(min(low, mean), 2), round(max(-high, mean), 2))
+        Interval(mean=round(mean, 2), low=round(min(low, mean), 2), high=round(max(-high, mean), 2))
         for mean, low, high in zip(data.mean(axis=1).tolist(), lows, highs, strict=True)
     ]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, covariance, fmean, variance
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from engine.evaluation.intervals import SCORES, Interval
+from engine.evaluation.intervals import SCORES
 from engine.protocol.commands import Label
+from engine.protocol.decision import Interval, Reviews
 from engine.protocol.rows import CONTRACT, Verdict
 
 BANDS = 5
@@ -41,34 +41,6 @@ class Judged(NamedTuple):
     precision: float
     similarity: float
     contract: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reviews:
-    """What reviews add up to, over all rounds: `n` judged responses with a person's opinion, `agreed` of them with the
-    judge, `scored` with a person's scores, which are the judge's where they agree.
-
-    Kappas are None where they say nothing (too few scores, or all in one band). `precision` and `similarity` are the
-    means of the round decided on, corrected by people's scores of `prompts` of it; None while those are too few.
-    """
-
-    n: int
-    agreed: int
-    scored: int
-    kappa_precision: float | None
-    kappa_similarity: float | None
-    warning: str
-    prompts: int
-    precision: Interval | None
-    similarity: Interval | None
-
-
-def reviews_from_row(row: dict[str, Any] | None) -> Reviews | None:
-    """The reviews in a decision.json."""
-    if row is None:
-        return None
-    corrected = {name: Interval(**row[name]) if row[name] else None for name in ("precision", "similarity")}
-    return Reviews(**{**row, **corrected})
 
 
 def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey, Judged]:
@@ -107,8 +79,8 @@ def reviews(
         return None
     people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
     opinions = [label.agrees for key, label in given.items() if not judge[key].contract]
-    beside = [key for key in people if not judge[key].contract]
-    pairs = [[(judge[key][part], people[key][part]) for key in beside] for part in (0, 1)]
+    compared = [key for key in people if not judge[key].contract]
+    pairs = [[(judge[key][part], people[key][part]) for key in compared] for part in (0, 1)]
     kappas = [_kappa(both) for both in pairs]
     here = _prompt_means({key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without})
     corrections = _by_prompt({key: said for key, said in people.items() if key[0] == round_}, judge)
@@ -120,15 +92,15 @@ def reviews(
         for part in (0, 1)
     ]
     return Reviews(
-        len(opinions),
-        opinions.count(True),
-        len(beside),
-        kappas[0],
-        kappas[1],
-        _warning(opinions, pairs),
-        len(corrections),
-        corrected[0],
-        corrected[1],
+        n=len(opinions),
+        agreed=opinions.count(True),
+        scored=len(compared),
+        kappa_precision=kappas[0],
+        kappa_similarity=kappas[1],
+        warning=_warning(opinions, pairs),
+        prompts=len(corrections),
+        precision=corrected[0],
+        similarity=corrected[1],
     )
 
 
@@ -178,7 +150,8 @@ def estimate(reviewed: Sequence[tuple[float, float]], judged_only: Sequence[floa
     mean = fmean(beyond) + lean * fmean(judged_only or [0.0])
     spread = sqrt(variance(beyond) / len(reviewed) + lean**2 * all_judged / max(1, len(judged_only)))
     half = NormalDist().inv_cdf(1 - risk) * spread
-    return Interval(*(round(min(max(x, SCORES.low), SCORES.high), 2) for x in (mean, mean - half, mean + half)))
+    center, low, high = (round(min(max(x, SCORES.low), SCORES.high), 2) for x in (mean, mean - half, mean + half))
+    return Interval(mean=center, low=low, high=high)
 
 
 def _said(label: Label, judge: Judged) -> Judged | None:

@@ -206,7 +206,8 @@ def breaches(settings: Migration, pairs: list[Pair]) -> list[str]:
 
 def _too_few(settings: Migration, dev: int, test: int) -> Iterator[str]:
     """Says where no model could be shown to reach the target with so few dev prompts, or test prompts to confirm it."""
-    from engine.evaluation import LEAST_PROMPTS, fewest_prompts
+    from engine.evaluation.decision import fewest_prompts
+    from engine.evaluation.scores import LEAST_PROMPTS
 
     fewest = fewest_prompts(settings.target, settings.loop)
     if fewest is None:

@@ -1,37 +1,30 @@
 """What people tell a worker: commands appended to commands.jsonl, each with an id.
 
-The file is also the record: a decision for a round is the first approve or reject that names it, so a command sent
-twice, or by two people, counts once, and a worker that comes back finds the answer that was given before. Of the
-reviews and choices, which may change, the newest counts.
+The file is also the record: the first answer to a question counts, so one sent twice, or by two people, counts once,
+and a worker that comes back finds the answer that was given before. Of the reviews and the choices of pairs, which may
+change, the newest counts.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
-
-from engine.protocol import jsonl
-
-Kind = Literal["approve", "reject", "train", "pause", "resume", "stop"]
-Score = Annotated[float, Field(ge=1, le=100)]
+from engine.protocol import format_1, jsonl, records
+from engine.protocol.questions import Answer, Question
+from engine.protocol.records import Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """`round` and `pairs` belong to approve and reject, `round` to train; `worker` is the pid of the others' worker.
+class Control:
+    """Tells the worker with this pid to pause, to go on or to stop."""
 
-    `train` says that a person has looked at the pairs which a round wrote.
-    """
-
-    kind: Kind
-    round: int | None = None
-    pairs: Annotated[int, Field(ge=1)] | None = None
-    worker: int | None = None
+    kind: Literal["pause", "resume", "stop"]
+    worker: int
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
@@ -57,7 +50,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class PairChoice:
     """A person keeps or refuses synthetic pairs of a round, by the ids of their rows, for trainings to come."""
 
     kind: Literal["choose"] = "choose"
@@ -68,50 +61,54 @@ class Choice:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
-Choices = dict[tuple[int, str], bool]
+PairChoices = dict[tuple[int, str], bool]
 """Whether a pair is kept, by its round and its row's id; a pair without a choice stays as the filters left it."""
 
-Form = TypeVar("Form", Command, Label, Choice)
-_COMMAND = TypeAdapter(Command)
-_LABEL = TypeAdapter(Label)
-_CHOICE = TypeAdapter(Choice)
+Command = Answer | Control | Label | PairChoice
+Kind = TypeVar("Kind", Answer, Control, Label, PairChoice)
 
 
-def send(path: Path, command: Command | Label | Choice) -> None:
+def send(path: Path, command: Command) -> None:
     """Append a command; safe against other writers, since a line is one write."""
-    jsonl.append(path, [asdict(command)])
+    jsonl.append(path, [records.to_row(command)])
 
 
 def size(path: Path) -> int:
-    """The bytes of what was said so far: where they are the same, nothing new was."""
+    """The bytes of all commands so far: as long as they are the same, no command has come."""
     return path.stat().st_size if path.exists() else 0
 
 
 def read(path: Path) -> list[Command]:
-    """All commands so far, oldest first; lines of another form are passed over."""
-    return _read(path, _COMMAND)
+    """All commands, oldest first; lines of another form are passed over."""
+    forms: dict[object, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
+    commands = []
+    for line in jsonl.lines(path):
+        with suppress(ValueError, AttributeError):
+            row = format_1.command(jsonl.loads(line))
+            commands.append(records.build(forms.get(row.get("kind"), Control), row))
+    return commands
+
+
+def controls(path: Path) -> list[Control]:
+    """What workers were told to do, oldest first."""
+    return _read(path, Control)
+
+
+def answer(path: Path, question: Question) -> Answer | None:
+    """The answer that counts: the first one that names the question and is one of its choices."""
+    given = _read(path, Answer)
+    return next((one for one in given if one.question == question.key and one.choice in question.choices), None)
 
 
 def labels(path: Path) -> dict[tuple[int | None, str, int], Label]:
     """The newest review of each response, by round, prompt id and sample."""
-    return {(label.round, label.prompt, label.sample): label for label in _read(path, _LABEL)}
+    return {(label.round, label.prompt, label.sample): label for label in _read(path, Label)}
 
 
-def choices(path: Path) -> Choices:
-    """What people chose of the synthetic pairs: the newest choice for each."""
-    return {(choice.round, id_): choice.keep for choice in _read(path, _CHOICE) for id_ in choice.pairs}
+def pair_choices(path: Path) -> PairChoices:
+    """The newest choice of people for each synthetic pair."""
+    return {(choice.round, id_): choice.keep for choice in _read(path, PairChoice) for id_ in choice.pairs}
 
 
-def _read(path: Path, form: TypeAdapter[Form]) -> list[Form]:
-    found = []
-    for line in jsonl.lines(path):
-        try:
-            found.append(form.validate_json(line, strict=True))
-        except ValidationError:
-            continue
-    return found
-
-
-def answer(path: Path, round_: int, kinds: tuple[Kind, ...] = ("approve", "reject")) -> Command | None:
-    """The decision for a round: the first command of these kinds that names it."""
-    return next((c for c in read(path) if c.kind in kinds and c.round == round_), None)
+def _read(path: Path, form: type[Kind]) -> list[Kind]:
+    return [command for command in read(path) if isinstance(command, form)]

@@ -1,29 +1,180 @@
-"""What a run decides after each round, and the scores that this rests on."""
+"""What a run decides after each round, and the scores that this rests on: types alone, the arithmetic is in evaluation.
+
+The engine writes them, and everybody reads the same: decision.json, the events, the report, the app and the commands.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from engine.protocol.records import Points
+
+Outcome = Literal["reached", "continue", "plateau", "rounds", "time", "budget", "prompts"]
+"""`continue`: another round is worth it; `reached`: the target is; the others name the reason to end without it."""
+
+Action = Literal["approve", "finish", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean over prompts with its confidence bounds, in points."""
+
+    mean: Points
+    low: Points
+    high: Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptScore:
-    """One prompt's mean scores, 1 to 100, and the standard error of their mean that is the judge's wavering."""
+    """One prompt's mean scores, 1 to 100.
+
+    `error` is the standard error of the mean of both that comes from the judge alone; `spread` is the widest range of
+    one response's verdicts, in points.
+    """
 
     id: str
-    precision: float
-    similarity: float
-    error: float = 0.0
+    precision: Points
+    similarity: Points
+    error: Points = 0.0
+    spread: Points = 0.0
 
     @property
     def mean(self) -> float:
         return (self.precision + self.similarity) / 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupScore:
     """One kind of prompt's mean scores, 1 to 100, over `prompts` prompts."""
 
     name: str
     prompts: int
+    precision: Points
+    similarity: Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Shares of the prompts, 0 to 1, that get at least so many points."""
+
     precision: float
     similarity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """A model's scores on one set of prompts; `coverage_*` are shares of prompts at or above 50 and 70.
+
+    `prompts` have a readable verdict, `unjudged` more have none: the bounds hold whatever these would get.
+    """
+
+    precision: Interval
+    similarity: Interval
+    coverage_50: Shares
+    coverage_70: Shares
+    prompts: int
+    verdicts: int
+    errors: int
+    unjudged: int = 0
+
+    @property
+    def mean(self) -> float:
+        return (self.precision.mean + self.similarity.mean) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One prompt's mean of both scores, before and after."""
+
+    id: str
+    before: Points
+    after: Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """A round against an earlier one, `against`: the mean differences, and the prompts that moved, the most first."""
+
+    against: int
+    precision: Interval
+    similarity: Interval
+    improved: tuple[Change, ...]
+    regressed: tuple[Change, ...]
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """The service on the same prompts; gaps are local model minus service, over the `prompts` of both."""
+
+    precision: Interval
+    similarity: Interval
+    gap_precision: Interval
+    gap_similarity: Interval
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRound:
+    """What another round would take: None where nothing measured tells."""
+
+    pairs: int
+    cost_usd: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """An answer to the question whether to pay for another round, with its reason in a sentence."""
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reviews:
+    """What people's reviews add up to, over all rounds: `n` judged responses with a person's opinion, `agreed` of them
+    with the judge, `scored` with a person's scores, which are the judge's where they agree.
+
+    Kappas are None where they say nothing (too few scores, or all in one band). `precision` and `similarity` are the
+    means of the round decided on, corrected by people's scores of `prompts` of it; None while those are too few.
+    """
+
+    n: int
+    agreed: int
+    scored: int
+    kappa_precision: float | None
+    kappa_similarity: float | None
+    warning: str
+    prompts: int
+    precision: Interval | None
+    similarity: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Scores):
+    """decision.json: a round's scores, whether they reach the target, and whether another round is worth it.
+
+    `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
+    `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out;
+    `groups` are the scores by kind of prompt, the weakest first.
+    """
+
+    round: int
+    outcome: Outcome
+    reason: str
+    best_round: int
+    next: NextRound | None = None
+    teacher: Teacher | None = None
+    changes: Changes | None = None
+    changes_to_last: Changes | None = None
+    more_prompts: int | None = None
+    advice: Advice | None = None
+    reviews: Reviews | None = None
+    flagged: tuple[str, ...] = ()
+    groups: tuple[GroupScore, ...] = ()
+
+    @property
+    def reached(self) -> bool:
+        return self.outcome == "reached"

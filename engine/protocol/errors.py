@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class LlamaDuoError(Exception):
-    """What stops a command or a run, in words for the user.
+    """Stops a command or a run, in words for the user.
 
     `message` says what happened and where, `hint` what to do next, `exit_status` is the command's.
     """
@@ -23,19 +22,27 @@ class LlamaDuoError(Exception):
 
 
 class InputError(LlamaDuoError):
-    """Bad usage, settings or input data: nothing was started, the user can mend it."""
+    """Bad usage, settings or input data: nothing was started, the user can correct it."""
 
     exit_status = 2
 
 
-class DamagedError(LlamaDuoError, ValueError):
+class UnreadableError(LlamaDuoError, ValueError):
+    """A run's files cannot be read as they are."""
+
+
+class FormatError(UnreadableError):
+    """A run was written by a newer version."""
+
+
+class DamagedError(UnreadableError):
     """A file of a run directory is not as it was written."""
 
-    def __init__(self, path: Path, what: str) -> None:
-        lost = "the folder it is in" if path.suffix == ".jsonl" else "it"
+    def __init__(self, path: Path, problem: str) -> None:
+        removed = "the folder it is in" if path.suffix == ".jsonl" else "it"
         super().__init__(
-            f"{path}: is damaged: {what}",
-            f"put it back from a copy; or remove {lost} and resume: what is missing is made anew",
+            f"{path}: damaged: {problem}",
+            f"restore it from a copy; or remove {removed} and resume, which makes it again",
         )
 
 
@@ -44,4 +51,15 @@ class StageError(LlamaDuoError):
 
 
 class ServiceError(LlamaDuoError):
-    """The service LLM cannot be used as configured, or stayed away for too long."""
+    """The service LLM cannot be used as configured, or has not answered for too long."""
+
+
+@contextmanager
+def damaged_as(path: Path) -> Iterator[None]:
+    """Turn a ValueError into a DamagedError of this file."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except ValueError as error:
+        raise DamagedError(path, str(error)) from None

@@ -6,15 +6,17 @@ The worker is the only writer; readers come and go, and replaying the file is at
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from engine.protocol import jsonl, records
+from engine.protocol import format_1, jsonl, records
+from engine.protocol.decision import Decision, Scores
+from engine.protocol.questions import APPROVE, Question
+from engine.protocol.status import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A worker took the run up, for the first time or again."""
+    """A worker took the run up, for the first time or again; `version` is that of llamaduo-tui."""
 
     kind: ClassVar[str] = "run.started"
     name: str
@@ -40,6 +42,7 @@ class RunStarted(Event):
     model: str
     service: str
     max_rounds: int
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,51 +104,35 @@ class RoundScored(Event):
     """The decision after a round, as in its decision.json."""
 
     kind: ClassVar[str] = "round.scored"
-    decision: dict[str, Any]
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalRequested(Event):
-    """The worker waits: may it pay for another round of synthesis?
+class QuestionAsked(Event):
+    """The worker waits for a person's answer, with everything kept."""
 
-    With the stage `synthesize` it asks whether a person has looked at the round's new pairs: may it train on them?
-    """
-
-    kind: ClassVar[str] = "approval.requested"
-    reason: str
-    pairs: int
-    cost_usd: float | None
-    seconds: float | None
+    kind: ClassVar[str] = "question.asked"
+    question: Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalGiven(Event):
-    """The answer that counts: the first command for this round."""
+class QuestionAnswered(Event):
+    """The answer that counts, with the id of its command; `pairs` is the number that it settles on."""
 
-    kind: ClassVar[str] = "approval.given"
-    approved: bool
-    pairs: int
-    command: str
+    kind: ClassVar[str] = "question.answered"
+    question: Question
+    choice: str
+    answer: str
+    pairs: int | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetUsedUp(Event):
-    """The worker waits with everything kept: the next call could pass a cap; `hint` says how to raise it.
-
-    `cap` is usd or calls, `used` what is gone of it, `least` the smallest one that lets the next call go.
-    """
-
-    kind: ClassVar[str] = "budget.used_up"
-    reason: str
-    hint: str
-    cap: str = "usd"
-    used: float = 0.0
-    least: float = 0.0
+    @property
+    def approved(self) -> bool:
+        return self.choice == APPROVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetChanged(Event):
-    """The caps in USD and in calls that hold from now on, None for none; who waited for the budget looks again."""
+    """The caps in USD and in calls from now on, None for none; a question about the budget is settled by it."""
 
     kind: ClassVar[str] = "budget.changed"
     usd: float | None
@@ -163,16 +150,16 @@ class StageFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """The run ended by itself or was stopped: `state` is reached or stopped.
+    """The run reached its target, missed it, or was stopped and may go on.
 
-    `sealed` has the best round's scores on the sealed test, in the form of a decision's.
+    `sealed` has the best round's scores on the sealed test; `report` is a path in the run's folder.
     """
 
     kind: ClassVar[str] = "run.finished"
-    state: str
+    state: Literal[State.REACHED, State.MISSED, State.STOPPED]
     reason: str
     best_round: int | None = None
-    sealed: dict[str, Any] | None = None
+    sealed: Scores | None = None
     report: str | None = None
 
 
@@ -196,9 +183,8 @@ KINDS: dict[str, type[Event]] = {
         ServiceUsage,
         Log,
         RoundScored,
-        ApprovalRequested,
-        ApprovalGiven,
-        BudgetUsedUp,
+        QuestionAsked,
+        QuestionAnswered,
         BudgetChanged,
         StageFinished,
         RunFinished,
@@ -216,7 +202,7 @@ def to_row(event: Event) -> dict[str, Any]:
         "seq": event.seq,
         "time": event.time,
         "kind": event.kind,
-        **{key: value for key, value in dataclasses.asdict(event).items() if key not in ("seq", "time")},
+        **{key: value for key, value in records.to_row(event).items() if key not in ("seq", "time")},
     }
 
 
@@ -225,6 +211,7 @@ def from_row(row: dict[str, Any]) -> Event | None:
 
     Fields of a newer version are left out. Raises ValueError where a field is missing or of another type.
     """
+    row = format_1.event(row)
     event = KINDS.get(str(row.get("kind")))
     return None if event is None else records.build(event, row)
 
@@ -288,10 +275,7 @@ def _seq(line: bytes) -> int:
 
 
 def _row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    row = jsonl.loads(line)
     if not isinstance(row, dict):
         raise ValueError("no object")
     return row

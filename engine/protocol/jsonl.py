@@ -24,6 +24,14 @@ def dumps(row: Any) -> str:
     return text
 
 
+def loads(line: bytes) -> Any:
+    """The value of a JSON text; NaN and lone surrogates pass. Raises ValueError for anything else."""
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
 def lines(path: Path) -> Iterator[bytes]:
     """The whole lines of a file; a torn last one is left out, a missing file has none."""
     if not path.exists():
@@ -72,8 +80,8 @@ def read_json(path: Path) -> Row | None:
 
 def _object(text: bytes, path: Path, otherwise: str) -> Row:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = loads(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise DamagedError(path, otherwise)

@@ -1,13 +1,16 @@
-"""Dataclasses from JSON objects: another version, another hand or a failing disk may have written them."""
+"""Dataclasses to and from JSON objects: another version, another hand or a failing disk may have written these.
+
+One mechanism reads every row, event, command and status: msgspec checks each field's type, however deep it lies, leaves
+out the fields that a class does not know, and fills in the defaults of those that are missing.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import types
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
 
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError
@@ -15,49 +18,41 @@ from engine.protocol.errors import DamagedError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Form = TypeVar("Form", bound="DataclassInstance")
+Record = TypeVar("Record", bound="DataclassInstance")
+
+Points = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+"""A score or a difference of scores; the limits keep out infinities and what is no number."""
+
+Score = Annotated[float, msgspec.Meta(ge=1, le=100)]
+"""A judge's or a person's score."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+"""A count of at least one."""
 
 
-def build(form: type[Form], row: object) -> Form:
-    """An instance of a dataclass with plain fields; those that it doesn't know are left out.
+def to_row(record: DataclassInstance) -> dict[str, Any]:
+    """The JSON object of a dataclass."""
+    row: dict[str, Any] = msgspec.to_builtins(record)
+    return row
 
-    Raises ValueError where the row is no object, or a field is missing or of another type.
-    """
-    if not isinstance(row, dict):
-        raise ValueError("no object")
-    known = {}
-    for name, allowed in _types(form).items():
-        if name in row:
-            if not isinstance(row[name], allowed):
-                raise ValueError(f"{name} is of another type")
-            known[name] = row[name]
+
+def build(form: type[Record], row: object) -> Record:
+    """An instance of a dataclass from a JSON object. Raises ValueError where a field is missing or of another type."""
+    return msgspec.convert(row, form)
+
+
+def parse(form: type[Record], line: bytes) -> Record:
+    """An instance of a dataclass from a JSON text. Raises ValueError where it is none."""
     try:
-        return form(**known)
-    except TypeError as error:
-        raise ValueError(str(error).partition("() ")[2]) from None
+        return msgspec.json.decode(line, type=form)
+    except (ValueError, RecursionError):
+        return build(form, jsonl.loads(line))  # Python's own reader takes NaN and lone surrogates, too
 
 
-def read(path: Path, form: type[Form]) -> Iterator[Form]:
+def read(path: Path, form: type[Record]) -> Iterator[Record]:
     """The rows of a JSONL file that we wrote, as far as its lines are whole. Raises DamagedError at other lines."""
-    for number, row in enumerate(jsonl.read(path), start=1):
+    for number, line in enumerate(jsonl.lines(path), start=1):
         try:
-            yield build(form, row)
+            yield parse(form, line)
         except ValueError as error:
             raise DamagedError(path, f"line {number}: {error}") from None
-
-
-@cache
-def _types(form: type[DataclassInstance]) -> dict[str, tuple[type, ...]]:
-    """Of each field the types that a value may have."""
-    hints = get_type_hints(form)
-    return {field.name: _allowed(hints[field.name]) for field in dataclasses.fields(form)}
-
-
-def _allowed(hint: Any) -> tuple[type, ...]:
-    if hint is Any:
-        return (object,)
-    if isinstance(hint, types.UnionType):
-        return tuple(kind for part in get_args(hint) for kind in _allowed(part))
-    if hint is float:
-        return (float, int)
-    return (get_origin(hint) or hint,)

@@ -7,8 +7,11 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
+
+from engine.protocol import records
+from engine.protocol.records import Score
 
 Tool = dict[str, Any]
 """The definition of a function that the assistant may call, in OpenAI's form: `type` and `function`."""
@@ -59,10 +62,10 @@ class RowMixin:
     """To and from the JSON object of a line."""
 
     def to_row(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        return records.to_row(self)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair(RowMixin):
     """A prompt with a response that somebody was happy with: coverage or synthetic.
 
@@ -99,7 +102,7 @@ class Pair(RowMixin):
         return len(self.messages) == 2 and not self.tools and not self.calls_tools
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticPair(RowMixin):
     """A pair that the service LLM wrote, with the train row that it was modelled on."""
 
@@ -112,7 +115,7 @@ class SyntheticPair(RowMixin):
     tools: list[Tool] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Response(RowMixin):
     """One sampled answer to one prompt; `adapter` is "" for the untuned model and for the service.
 
@@ -138,7 +141,7 @@ class Response(RowMixin):
         return self.reference or self.target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(RowMixin):
     """One judgement of one response: scores from 1 to 100, or `error` and no scores."""
 
@@ -146,8 +149,8 @@ class Verdict(RowMixin):
     sample: int
     repeat: int
     judge: str
-    similarity: float | None
-    precision: float | None
+    similarity: Score | None
+    precision: Score | None
     similarity_reason: str
     precision_reason: str
     error: str

@@ -1,91 +1,20 @@
-"""The run directory: where everything of a run lies, who works on it, and which stages are complete."""
+"""The run directory: where every file of a run lies, and in which format they are written."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import shutil
-import socket
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-from engine.protocol import jsonl, records
-from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
+from engine.protocol import format_1, jsonl, records
+from engine.protocol.decision import Decision
+from engine.protocol.errors import FormatError, InputError, LlamaDuoError, damaged_as
+from engine.protocol.status import State, Status
 
-STATES = ("new", "running", "waiting", "paused", "reached", "stopped", "failed")
-STALE_AFTER_S = 30.0
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "litellm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A process that can be told from a later one with the same pid, on this host."""
-
-    pid: int
-    started: float
-    host: str
-
-    @classmethod
-    def of(cls, pid: int) -> Process:
-        import psutil  # it takes longer to import than a list of runs to read
-
-        return cls(pid=pid, started=psutil.Process(pid).create_time(), host=socket.gethostname())
-
-    @property
-    def here(self) -> bool:
-        return self.host == socket.gethostname()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs; a process of another host counts as alive, nobody here can tell."""
-        if not self.here:
-            return True
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """status.json: what a reader needs without reading the events; a run that waits does so for approval or budget.
-
-    `silent_since`, in seconds since the epoch, is when a service that does not answer had its first fault.
-    """
-
-    state: str = "new"
-    process: Process | None = None
-    child: Process | None = None
-    heartbeat: float = 0.0
-    round: int | None = None
-    stage: str | None = None
-    waits_for: str = ""
-    calls: int = 0
-    cached_calls: int = 0
-    tokens: int = 0
-    cost_usd: float = 0.0
-    worked_s: float = 0.0
-    silent_since: float | None = None
-
-    @property
-    def working(self) -> bool:
-        return self.state in ("running", "waiting", "paused")
-
-    def seen(self, now: float) -> str:
-        """The state for a reader, who also tells `crashed` (the pid is gone) and `stale` (no heartbeat)."""
-        if not self.working or self.process is None:
-            return self.state
-        if not self.process.alive:
-            return "crashed"
-        return "stale" if now - self.heartbeat > STALE_AFTER_S else self.state
+FORMAT = 2
+"""How this version writes the files of a run; it reads format 1, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +30,10 @@ class Run:
     @property
     def settings_file(self) -> Path:
         return self.folder / "migration.toml"
+
+    @property
+    def format_file(self) -> Path:
+        return self.folder / "format"
 
     @property
     def status_file(self) -> Path:
@@ -148,26 +81,56 @@ class Run:
     def decision_file(self, number: int) -> Path:
         return self.round(number) / "decision.json"
 
+    @property
+    def format(self) -> int:
+        """The format of its files; format 1 has no file that says so.
+
+        Raises FormatError for a format of a newer version, DamagedError where it is no number.
+        """
+        try:
+            text = self.format_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return 1
+        with damaged_as(self.format_file):
+            number = int(text)
+        if number > FORMAT:
+            raise FormatError(
+                f"{self.name} was written in format {number}, and this version reads formats up to {FORMAT}",
+                "upgrade: pip install --upgrade llamaduo-tui",
+            )
+        return number
+
+    def write_format(self) -> None:
+        """Say that the files are from now on in this version's format."""
+        jsonl.replace(self.format_file, f"{FORMAT}\n")
+
     def status(self) -> Status:
-        """The status as last written; raises DamagedError where it is none."""
-        with _undamaged(self.status_file):
+        """The status as last written. Raises DamagedError where it can't be read, FormatError for a newer format."""
+        number = self.format
+        with damaged_as(self.status_file):
             row = jsonl.read_json(self.status_file) or {}
-            made = {key: records.build(Process, row[key]) for key in ("process", "child") if row.get(key)}
-            status = records.build(Status, {**row, **made})
-            if status.state not in STATES:
-                raise ValueError("its state is unknown")
+            if number == 1:
+                row = format_1.status(row, (self.final / "manifest.json").exists())
+            status = records.build(Status, row)
+            if status.state in (State.STALE, State.CRASHED, State.UNREADABLE):
+                raise ValueError(f"invalid state {status.state}")
             return status
 
     def write_status(self, status: Status) -> None:
-        jsonl.write_json(self.status_file, asdict(status), mode=0o600)
+        jsonl.write_json(self.status_file, records.to_row(status), mode=0o600)
 
-    def decisions(self) -> list[dict[str, Any]]:
-        """The decisions so far, by round; raises DamagedError where one has no round or no scores."""
-        rows = []
-        for path in self.folder.glob("round-*/decision.json"):
-            with _undamaged(path):
-                rows.append(_decision(jsonl.read_json(path)))
-        return sorted(rows, key=lambda row: int(row["round"]))
+    def decision(self, number: int) -> Decision | None:
+        """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""
+        path = self.decision_file(number)
+        row = jsonl.read_json(path)
+        with damaged_as(path):
+            return None if row is None else records.build(Decision, row)
+
+    def decisions(self) -> list[Decision]:
+        """The decisions so far, by round. Raises DamagedError where one can't be read."""
+        names = (path.parent.name.removeprefix("round-") for path in self.folder.glob("round-*/decision.json"))
+        found = (self.decision(int(name)) for name in sorted(names, key=int) if name.isdecimal())
+        return [decision for decision in found if decision is not None]
 
 
 def create(root: Path, name: str, settings_text: str) -> Run:
@@ -176,7 +139,7 @@ def create(root: Path, name: str, settings_text: str) -> Run:
     Raises InputError for a name that is no plain file name, or a folder that cannot be made.
     """
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
-        raise InputError(f"{name!r} is no name for a run", "use letters, digits, '-', '_' and '.'")
+        raise InputError(f"invalid run name {name!r}", "use letters, digits, '-', '_' and '.'")
     for number in range(1, 1000):
         run = Run(root / (name if number == 1 else f"{name}-{number}"))
         try:
@@ -184,8 +147,9 @@ def create(root: Path, name: str, settings_text: str) -> Run:
         except FileExistsError:
             continue
         except OSError as error:
-            raise InputError(f"{run.folder}: cannot be made: {error.strerror}", "choose --runs-dir") from None
-        with _explained(run.folder):
+            raise InputError(f"{run.folder}: cannot be created: {error.strerror}", "choose --runs-dir") from None
+        with writable(run.folder):
+            run.write_format()
             run.write_status(Status())
             jsonl.replace(run.settings_file, settings_text)
         return run
@@ -193,7 +157,7 @@ def create(root: Path, name: str, settings_text: str) -> Run:
 
 
 def find(root: Path, name: str) -> Run:
-    """The run of this name, or InputError that says which there are."""
+    """The run of this name. Raises InputError, which lists the runs that there are."""
     runs = all_runs(root)
     for run in runs:
         if run.name == name:
@@ -209,136 +173,13 @@ def all_runs(root: Path) -> list[Run]:
 
 
 @contextmanager
-def lock(run: Run) -> Iterator[None]:
-    """Be the one worker of a run; raises LlamaDuoError where another one is at work.
-
-    The kernel frees the lock with the process; the status tells the readers and other hosts who holds it.
-    """
-    with _explained(run.folder):
-        file = (run.folder / "lock").open("a")
-    with file:
-        locked = _try_lock(file)
-        holder = run.status()
-        if not locked or _works_elsewhere(holder):
-            pid = holder.process.pid if holder.process else "unknown"
-            raise LlamaDuoError(
-                f"{run.name} is already being worked on (pid {pid})", f"follow it: llamaduo-tui logs {run.name} -f"
-            )
-        _end_orphan(holder.child)
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _works_elsewhere(holder: Status) -> bool:
-    process = holder.process
-    if not holder.working or process is None or (process.here and process.pid == os.getpid()):
-        return False
-    return process.alive and time.time() - holder.heartbeat < STALE_AFTER_S
-
-
-def _end_orphan(child: Process | None) -> None:
-    """A stage whose worker was killed must not write beside its successor."""
-    if child is not None and child.here and child.alive:
-        import psutil
-
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(child.pid)
-            process.kill()
-            psutil.wait_procs([process], timeout=10)
-
-
-def _decision(row: dict[str, Any] | None) -> dict[str, Any]:
-    """A decision as readers take it for granted."""
-    if row is None or not isinstance(row.get("round"), int) or not isinstance(row.get("reason"), str):
-        raise ValueError("no decision")
-    for score in ("precision", "similarity"):
-        if not isinstance(row.get(score), dict) or not isinstance(row[score].get("mean"), float | int):
-            raise ValueError(f"no {score}")
-    return row
-
-
-@contextmanager
-def _undamaged(path: Path) -> Iterator[None]:
+def writable(path: Path) -> Iterator[None]:
+    """Turn an OSError into a LlamaDuoError that names the folder and what to do."""
     try:
         yield
-    except DamagedError:
-        raise
-    except ValueError as error:
-        raise DamagedError(path, str(error)) from None
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such run", "list them: llamaduo-tui runs") from None
     except OSError as error:
         raise LlamaDuoError(
             f"{path}: cannot be written: {error.strerror}", "free some space, or use --runs-dir"
         ) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """manifest.json, the last file of a stage's folder: the folder is complete and is never redone."""
-
-    stage: str
-    inputs: dict[str, str]
-    settings: str
-    seed: int
-    counts: dict[str, Any]
-    seconds: float
-    cost_usd: float = 0.0
-    peak_memory_bytes: int = 0
-    model: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    finished: float = 0.0
-
-
-def manifest(folder: Path) -> Manifest | None:
-    """The manifest of a stage's folder, None while it isn't complete."""
-    path = folder / "manifest.json"
-    row = jsonl.read_json(path)
-    with _undamaged(path):
-        return None if row is None else records.build(Manifest, row)
-
-
-def begin(folder: Path, settings: str) -> None:
-    """Start or go on with a stage's folder; what was begun under other settings is taken away first."""
-    mark = folder / "settings"
-    if folder.exists() and (not mark.exists() or mark.read_text() != settings):
-        shutil.rmtree(folder)
-    jsonl.replace(mark, settings)
-
-
-def finish(folder: Path, complete: Manifest) -> Manifest:
-    """Make a stage's folder complete, with the versions that made it."""
-    complete = replace(complete, versions=_versions(), finished=round(time.time(), 3))
-    jsonl.write_json(folder / "manifest.json", asdict(complete))
-    return complete
-
-
-def file_hash(path: Path) -> str:
-    """16 hex digits of a file's SHA-256."""
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata
-
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

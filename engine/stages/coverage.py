@@ -8,8 +8,9 @@ from pathlib import Path
 
 from engine.dataset.prepare import prepare
 from engine.protocol.events import Emit
+from engine.protocol.manifest import Manifest, file_hash, finish
 from engine.protocol.rows import Pair
-from engine.protocol.run_dir import Manifest, Run, file_hash, finish
+from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages import child

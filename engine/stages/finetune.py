@@ -9,10 +9,11 @@ from pathlib import Path
 from engine.dataset.prepare import DEV, TRAIN, read_dev
 from engine.local.resolve import ResolvedModel
 from engine.protocol import commands
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
+from engine.protocol.manifest import Manifest, begin, file_hash, finish
 from engine.protocol.rows import Chat
-from engine.protocol.run_dir import Manifest, Run, begin, file_hash, finish
+from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages import child
@@ -28,7 +29,7 @@ def finetune(
     resolved: ResolvedModel,
     coverage: Path,
     synthetic: list[Path],
-    choices: Choices,
+    choices: PairChoices,
     folder: Path,
     emit: Emit,
 ) -> Manifest:
@@ -109,7 +110,7 @@ def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     synthetic = [run.round(n) / "synthesize" for n in range(1, number)]
     settings = settings_of(run)
     resolved = local_model(run, settings, emit)
-    choices = commands.choices(run.commands_file)
+    choices = commands.pair_choices(run.commands_file)
     finetune(settings, resolved, run.coverage, synthetic, choices, run.round(number) / "finetune", emit)
 
 

@@ -10,8 +10,9 @@ from engine.local.resolve import ResolvedModel
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit
+from engine.protocol.manifest import Manifest, begin, file_hash, finish
 from engine.protocol.rows import Pair, Response
-from engine.protocol.run_dir import Manifest, Run, begin, file_hash, finish
+from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages import child
@@ -66,18 +67,18 @@ def infer(
     for answers in generate(model, tokenizer, plan[done:], inference, settings.loop.seed, tell):
         rows = [
             Response(
-                answer.id,
-                answer.sample,
-                by_id[answer.id].prompt,
-                by_id[answer.id].target,
-                answer.text,
-                answer.finish_reason,
-                answer.prompt_tokens,
-                answer.completion_tokens,
-                f"{resolved.name}@{resolved.digest}",
-                name,
-                by_id[answer.id].tools,
-                references.get(answer.id, ""),
+                id=answer.id,
+                sample=answer.sample,
+                prompt=by_id[answer.id].prompt,
+                target=by_id[answer.id].target,
+                response=answer.text,
+                finish_reason=answer.finish_reason,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                model=f"{resolved.name}@{resolved.digest}",
+                adapter=name,
+                tools=by_id[answer.id].tools,
+                reference=references.get(answer.id, ""),
             )
             for answer in answers
         ]
@@ -121,7 +122,7 @@ def _stage(run: Run, round_: int | None, emit: Emit) -> None:
     resolved = local_model(run, settings, emit)
     if round_ is None:
         pairs, source, folder = open_sealed(run.coverage), run.coverage / TEST, run.final / "infer"
-        adapter = _adapter(run, run.decisions()[-1]["best_round"])
+        adapter = _adapter(run, run.decisions()[-1].best_round)
     else:
         pairs, source, folder = read_dev(run.coverage), run.coverage / DEV, run.round(round_) / "infer"
         adapter = _adapter(run, round_)

@@ -12,8 +12,8 @@ from engine.evaluation import contract
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit
+from engine.protocol.manifest import Manifest, file_hash, finish
 from engine.protocol.rows import CONTRACT, Response, Verdict
-from engine.protocol.run_dir import Manifest, file_hash, finish
 from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
@@ -129,14 +129,24 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
         problem = str(unreadable)
     else:
         return Verdict(
-            response.id,
-            response.sample,
-            repeat,
-            case.judge,
-            scores.similarity,
-            scores.precision,
-            scores.similarity_reason,
-            scores.precision_reason,
-            "",
+            id=response.id,
+            sample=response.sample,
+            repeat=repeat,
+            judge=case.judge,
+            similarity=scores.similarity,
+            precision=scores.precision,
+            similarity_reason=scores.similarity_reason,
+            precision_reason=scores.precision_reason,
+            error="",
         )
-    return Verdict(response.id, response.sample, repeat, case.judge, None, None, "", "", problem)
+    return Verdict(
+        id=response.id,
+        sample=response.sample,
+        repeat=repeat,
+        judge=case.judge,
+        similarity=None,
+        precision=None,
+        similarity_reason="",
+        precision_reason="",
+        error=problem,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.evaluation.intervals import Interval
+from engine.protocol.decision import Interval
 
 CUT = 1500
 """Characters of one text in the report."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Literal
 
-from engine.evaluation import Decision, Interval, Scores, Teacher
+from engine.evaluation.comparison import teacher_doubt
+from engine.evaluation.scores import SplitScores, scores_doubt
 from engine.protocol import jsonl, records
+from engine.protocol.decision import Decision, Scores, Teacher
+from engine.protocol.manifest import Manifest, file_hash, finish, manifest
 from engine.protocol.rows import Response, Verdict, prompt_text
-from engine.protocol.run_dir import Manifest, Run, file_hash, finish, manifest
+from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.status import State
+from engine.protocol.version import version
 from engine.service.client import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import report_sections
@@ -21,9 +27,9 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: `state` is reached or stopped."""
+    """How a run ended: reached or missed."""
 
-    state: str
+    state: Literal[State.REACHED, State.MISSED]
     reason: str
 
 
@@ -34,11 +40,11 @@ def ending(settings: Migration, decision: Decision, sealed: Scores, asked: Teach
     """
     if not decision.reached:
         outcome = "Ended by hand" if decision.outcome == "continue" else "Ended without reaching the target"
-        return Ending("stopped", f"{outcome}: {decision.reason}")
+        return Ending(State.MISSED, f"{outcome}: {decision.reason}")
     if _holds(sealed, asked, settings.target):
-        return Ending("reached", f"Target reached in round {decision.round}: {decision.reason}")
+        return Ending(State.REACHED, f"Target reached in round {decision.round}: {decision.reason}")
     return Ending(
-        "stopped",
+        State.MISSED,
         f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
         f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
         + (f" (the service itself {asked.precision.mean:.1f} and {asked.similarity.mean:.1f})" if asked else "")
@@ -51,7 +57,7 @@ def write(
     settings: Migration,
     usage: Usage,
     decision: Decision,
-    sealed: Scores,
+    sealed: SplitScores,
     end: Ending,
     asked: Teacher | None = None,
 ) -> Manifest:
@@ -59,7 +65,7 @@ def write(
     stages = _manifests(run)
     text = "\n\n".join(
         [
-            f"# {run.name}: {'target reached' if end.state == 'reached' else 'target not reached'}",
+            f"# {run.name}: {'target reached' if end.state is State.REACHED else 'target not reached'}",
             _summary(settings, decision, sealed, end),
             "## Rounds",
             _rounds(run, settings, decision),
@@ -107,7 +113,7 @@ def _holds(sealed: Scores, asked: Teacher | None, target: Target) -> bool:
 def _doubt(sealed: Scores, asked: Teacher | None, target: Target) -> str:
     """Why the sealed scores confirm nothing; "" where they can."""
     relative = target.relative_to_teacher is not None
-    return sealed.doubt or (asked.doubt(sealed.prompts) if asked and relative else "")
+    return scores_doubt(sealed) or (teacher_doubt(asked, sealed.prompts) if asked and relative else "")
 
 
 def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
@@ -115,7 +121,7 @@ def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Endin
     best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
     advice = (
         f"{model}, {best}, can take over this task."
-        if end.state == "reached"
+        if end.state is State.REACHED
         else f"Keep the service for now; the best candidate is {model}, {best}."
     )
     warning = decision.reviews.warning if decision.reviews else ""
@@ -139,13 +145,13 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         "| round | pairs | precision | similarity | at 50 | at 70 | dev loss | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in run.decisions():
-        number = row["round"]
+    for scored in run.decisions():
+        number = scored.round
         pairs, loss = _training(run, number)
         lines.append(
-            f"| {number} | {pairs} | {interval(Interval(**row['precision']))} "
-            f"| {interval(Interval(**row['similarity']))} | {row['coverage_50']['precision']:.0%} "
-            f"| {row['coverage_70']['precision']:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
+            f"| {number} | {pairs} | {interval(scored.precision)} "
+            f"| {interval(scored.similarity)} | {scored.coverage_50.precision:.0%} "
+            f"| {scored.coverage_70.precision:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
         )
     lines += ["", f"{_target(settings.target)} At 50, at 70: share of dev prompts with at least that precision."]
     if decision.teacher:
@@ -176,7 +182,7 @@ def _training(run: Run, number: int) -> tuple[str, str]:
 
 def _contract(run: Run) -> list[str]:
     """How many answers broke the contract, in the rounds and in the sealed test; nothing where none did."""
-    folders = {f"round {row['round']}": run.round(row["round"]) for row in run.decisions()} | {"sealed test": run.final}
+    folders = {f"round {row.round}": run.round(row.round) for row in run.decisions()} | {"sealed test": run.final}
     stages = {name: (manifest(folder / "judge"), manifest(folder / "infer")) for name, folder in folders.items()}
     broken = {
         name: (judged.counts.get("broken", 0), answered.counts["responses"])
@@ -194,15 +200,15 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teac
     return (
         f"Round {decision.best_round} answered {sealed.prompts} prompts that neither training nor the rounds saw: "
         f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its mean {verdict}. "
-        f"{sealed.coverage_50['precision']:.0%} of the prompts got a precision of at least 50, "
-        f"{sealed.coverage_70['precision']:.0%} of at least 70"
+        f"{sealed.coverage_50.precision:.0%} of the prompts got a precision of at least 50, "
+        f"{sealed.coverage_70.precision:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
         + report_sections.unjudged(sealed)
         + (f"\n\n{report_sections.asked(asked, 'sealed')} {report_sections.beside(asked)}" if asked else "")
     )
 
 
-def _examples(run: Run, sealed: Scores) -> list[str]:
+def _examples(run: Run, sealed: SplitScores) -> list[str]:
     """The best and the worst of the scored sealed prompts, service and local answer side by side."""
     responses: dict[str, Response] = {}
     for response in records.read(run.final / "infer" / "responses.jsonl", Response):
@@ -242,7 +248,8 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
     peak = max((stage.peak_memory_bytes for stage in stages), default=0)
     return (
         f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{saving} Stages took {duration(sum(seconds.values()))}; "
-        f"the largest process used {peak / 2**30:.1f} GiB. Written {time.strftime('%Y-%m-%d %H:%M')}.\n\n"
+        f"the largest process used {peak / 2**30:.1f} GiB. Written {time.strftime('%Y-%m-%d %H:%M')} by llamaduo-tui "
+        f"{version()}, in run format {FORMAT}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import ceil
 
-from engine.evaluation import Change, Decision, Interval, Scores, Teacher, look_risk, looks
 from engine.evaluation.comparison import MARGIN
-from engine.evaluation.reviews import LEAST_LABELS, Reviews
+from engine.evaluation.decision import look_risk, looks
+from engine.evaluation.reviews import LEAST_LABELS
 from engine.protocol import jsonl
+from engine.protocol.decision import Change, Decision, Interval, Reviews, Scores, Teacher
 from engine.protocol.rows import CONTRACT, prompt_text
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
@@ -30,7 +31,7 @@ def error_rate(settings: Migration, decision: Decision) -> str:
         f"round, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
         "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores. What "
         "failed on the dev prompts chose what was learned next, so that they may suit the model better than others do: "
-        "the sealed test is there for that." + unjudged(decision.scores)
+        "the sealed test is there for that." + unjudged(decision)
     )
 
 
@@ -89,20 +90,20 @@ def flagged(decision: Decision) -> list[str]:
 def kinds(run: Run) -> list[str]:
     """Each kind of prompt's precision by round, the one that gained most first; nothing where there is but one."""
     decisions = run.decisions()
-    rounds = [{group["name"]: group for group in row.get("groups", ())} for row in decisions]
+    rounds = [{group.name: group for group in decision.groups} for decision in decisions]
     names = sorted({name for found in rounds for name in found if not name.startswith(f"{CONTRACT}: ")})
     if len(names) < 2:
         return []
-    scores = {name: [found[name]["precision"] for found in rounds if name in found] for name in names}
+    scores = {name: [found[name].precision for found in rounds if name in found] for name in names}
     gains = {name: points[-1] - points[0] for name, points in scores.items()}
-    numbers = " | ".join(f"round {row['round']}" for row in decisions)
+    numbers = " | ".join(f"round {decision.round}" for decision in decisions)
     lines = [
         f"| kind of prompt | prompts | {numbers} | gain |",
         "|---" * (len(rounds) + 3) + "|",
     ]
     for name in sorted(names, key=lambda name: -gains[name]):
-        prompts = max(found[name]["prompts"] for found in rounds if name in found)
-        cells = [f"{found[name]['precision']:.1f}" if name in found else "" for found in rounds]
+        prompts = max(found[name].prompts for found in rounds if name in found)
+        cells = [f"{found[name].precision:.1f}" if name in found else "" for found in rounds]
         lines.append(f"| {inline(name)} | {prompts} | {' | '.join(cells)} | {gains[name]:+.1f} |")
     return ["Mean precision by kind of dev prompt:", "\n".join(lines)]
 

@@ -16,13 +16,14 @@ from engine.dataset.diversity import Variety
 from engine.dataset.duplicates import comparable_text
 from engine.dataset.prepare import TRAIN, read_dev, read_guard, read_train
 from engine.dataset.prompt_groups import Groups
-from engine.evaluation import PromptScore, contract
+from engine.evaluation import contract
 from engine.evaluation.contract import Contract
 from engine.protocol import jsonl, records
+from engine.protocol.decision import PromptScore
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit, Log
+from engine.protocol.manifest import Manifest, file_hash, finish
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
-from engine.protocol.run_dir import Manifest, file_hash, finish
 from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
@@ -277,4 +278,12 @@ def _row(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> Synth
     prompt: list[Message] = [*_context(seed), {"role": "user", "content": pair["instruction"]}]
     messages: list[Message] = [*prompt, {"role": "assistant", "content": pair["response"]}]
     id_ = prompt_id(prompt, seed.tools)
-    return SyntheticPair(id_, messages, seed.category, generator, seed.id, round_, seed.tools)
+    return SyntheticPair(
+        id=id_,
+        messages=messages,
+        category=seed.category,
+        generator=generator,
+        seed_id=seed.id,
+        round=round_,
+        tools=seed.tools,
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit
+from engine.protocol.manifest import Manifest, file_hash, finish, manifest
 from engine.protocol.rows import Response
-from engine.protocol.run_dir import Manifest, file_hash, finish, manifest
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts

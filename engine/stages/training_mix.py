@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.dataset.cleaning import Cleaner
 from engine.dataset.prepare import read_guard, read_train
 from engine.protocol import jsonl
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from engine.protocol.jsonl import Row
 from engine.protocol.rows import Chat, Pair, prompt_id
 from engine.settings.schema import Synthesis
@@ -41,7 +41,7 @@ class Merged:
         return [Chat(pair.messages, pair.tools) for pair in self.train] + [_chat(row) for row in self.synthetic]
 
 
-def merge(coverage: Path, synthetic: list[Path], choices: Choices, settings: Synthesis) -> Merged:
+def merge(coverage: Path, synthetic: list[Path], choices: PairChoices, settings: Synthesis) -> Merged:
     """Read the train split and the pairs in `synthetic`, the folders of earlier rounds' synthesis.
 
     A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
@@ -72,10 +72,10 @@ def _chat(row: Row) -> Chat:
 def _pair(row: Row) -> Pair:
     """The pair of a refused row, whose own id is one of prompt and response."""
     chat = _chat(row)
-    return Pair(prompt_id(chat.messages[:-1], chat.tools), chat.messages, tools=chat.tools)
+    return Pair(id=prompt_id(chat.messages[:-1], chat.tools), messages=chat.messages, tools=chat.tools)
 
 
-def _kept_by_hand(synthetic: list[Path], choices: Choices) -> Iterator[Row]:
+def _kept_by_hand(synthetic: list[Path], choices: PairChoices) -> Iterator[Row]:
     """The rows that the filters refused and a person kept, each once."""
     kept = {key for key, keep in choices.items() if keep}
     for folder in synthetic if kept else ():

@@ -1,124 +1,148 @@
-"""The loop: fine-tune, infer, judge, decide; while it falls short and somebody pays, synthesize and go round again.
+"""The loop: fine-tune, infer, judge, decide; while it falls short and a person approves, synthesize and go round again.
 
     coverage -> finetune -> infer -> judge -> decide --reached--> sealed test -> report
                   ^                             |
                   +------- synthesize <---------+
 
-Complete stages are passed over, so that a worker which comes back walks to where the last one was.
+Complete stages are skipped, so that a new worker goes on where the last one was.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from engine import evaluation
 from engine.dataset.prepare import read_dev, read_train
 from engine.dataset.prompt_groups import Groups
-from engine.evaluation import Decision, Next, PromptScore, Scores, Teacher, contract, reviews
-from engine.evaluation.reviews import ResponseKey, Reviews
+from engine.evaluation import contract, reviews
+from engine.evaluation.comparison import gaps
+from engine.evaluation.decision import decide, finished, look_risk, rescored
+from engine.evaluation.prompt_scores import by_prompt
+from engine.evaluation.reviews import ResponseKey
+from engine.evaluation.scores import SplitScores, plain, score
 from engine.protocol import commands, jsonl, records
 from engine.protocol.commands import Label
+from engine.protocol.decision import Decision, NextRound, PromptScore, Reviews, Scores, Teacher
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit, RoundScored, RunFinished
+from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import Verdict, prompt_text
-from engine.protocol.run_dir import Manifest, manifest
 from engine.service.models import price
 from engine.stages import report
 from engine.stages.judge import judge
 from engine.stages.synthesize import Order, synthesize
 from engine.stages.teacher import teacher
-
-if TYPE_CHECKING:
-    from engine.worker.process import Worker
+from engine.worker.context import Context
 
 
-async def migrate(worker: Worker) -> RunFinished:
+async def migrate(context: Context) -> RunFinished:
     """Carry a migration to its end; the best round meets the sealed test once, whatever the outcome."""
-    await _coverage(worker)
-    decision = await _evaluate(worker, 0)
+    await _coverage(context)
+    decision = await _evaluate(context, 0)
     while decision.outcome == "continue":
         number = decision.round
-        if number > 0 and manifest(_synthesis(worker, number)) is None:
-            decision, answer = await worker.approvals.another_round(
-                decision, partial(_decide, worker, number), worker.settings.synthesis.pairs_per_round
-            )
+        if number > 0 and manifest(_synthesis(context, number)) is None:
+            decision, answer = await _ask_for_another_round(context, decision)
             if answer is None:
                 continue
-            if answer.kind == "reject":
-                decision = _tell(worker, evaluation.finished(decision, worker.budget_left))
+            if answer.choice == REJECT:
+                decision = _record(context, finished(decision, context.budget_left))
                 break
-            await _synthesize(worker, number, answer.pairs or 0)
-        await _look(worker, number)
-        await _finetune(worker, number + 1)
-        decision = await _evaluate(worker, number + 1)
-    sealed, asked = await _evaluate_sealed(worker)
-    return await _report(worker, decision, sealed, asked)
+            await _synthesize(context, number, answer.pairs or context.settings.synthesis.pairs_per_round)
+        await _ask_for_review(context, number)
+        await _finetune(context, number + 1)
+        decision = await _evaluate(context, number + 1)
+    sealed, service = await _evaluate_sealed(context)
+    return await _report(context, decision, sealed, service)
 
 
-async def _coverage(worker: Worker) -> None:
-    folder = worker.run.coverage
-    await worker.stage("coverage", None, folder, lambda _: worker.child("coverage", 0, folder))
+async def _ask_for_another_round(context: Context, decision: Decision) -> tuple[Decision, Answer | None]:
+    """Ask whether another round may be paid for; no answer where reviews that come meanwhile leave nothing to ask."""
+
+    def question() -> Question:
+        another = decision.next
+        return Question(
+            kind=ROUND,
+            round=decision.round,
+            reason=decision.reason,
+            choices=(APPROVE, REJECT),
+            pairs=context.settings.synthesis.pairs_per_round,
+            cost_usd=another.cost_usd if another else None,
+            seconds=another.seconds if another else None,
+        )
+
+    def revised() -> Question | None:
+        nonlocal decision
+        decision = _decide(context, decision.round)
+        return question() if decision.outcome == "continue" else None
+
+    answer = await context.questions.ask(question(), revised)
+    return decision, answer
 
 
-async def _look(worker: Worker, number: int) -> None:
-    """Where the settings ask for it, a person looks at a round's new pairs before they are trained on."""
-    written = manifest(_synthesis(worker, number))
-    trained = manifest(worker.run.round(number + 1) / "finetune")
-    if worker.settings.synthesis.review and written is not None and trained is None:
-        await worker.approvals.look(number, written.counts["accepted"])
+async def _ask_for_review(context: Context, number: int) -> None:
+    """Where the settings ask for it, a person reviews a round's new pairs before they are trained on."""
+    written = manifest(_synthesis(context, number))
+    trained = manifest(context.run.round(number + 1) / "finetune")
+    if context.settings.synthesis.review and written is not None and trained is None:
+        reason = "The new pairs wait for a person's review before they are trained on."
+        await context.questions.ask(Question(kind=PAIRS, round=number, reason=reason, pairs=written.counts["accepted"]))
 
 
-async def _finetune(worker: Worker, number: int) -> None:
-    folder = worker.run.round(number) / "finetune"
-    await worker.stage("finetune", number, folder, lambda _: worker.child("finetune", number, folder))
+async def _coverage(context: Context) -> None:
+    folder = context.run.coverage
+    await context.stage("coverage", None, folder, lambda _: context.child("coverage", 0, folder))
 
 
-async def _evaluate(worker: Worker, number: int) -> Decision:
+async def _finetune(context: Context, number: int) -> None:
+    folder = context.run.round(number) / "finetune"
+    await context.stage("finetune", number, folder, lambda _: context.child("finetune", number, folder))
+
+
+async def _evaluate(context: Context, number: int) -> Decision:
     """Let the model of a round answer the dev prompts, have it judged, and decide."""
-    known = _known(worker, number)
-    if known is not None:
+    if (known := context.run.decision(number)) is not None:
         return known
-    await _answer_and_judge(worker, number, worker.run.round(number))
-    if number == 0 and worker.settings.target.teacher:
-        await _teach(worker, 0, worker.run.round(0), worker.run.teacher)
-    return _decide(worker, number)
+    await _answer_and_judge(context, number, context.run.round(number))
+    if number == 0 and context.settings.target.teacher:
+        await _teach(context, 0, context.run.round(0), context.run.teacher)
+    return _decide(context, number)
 
 
-def _decide(worker: Worker, number: int) -> Decision:
+def _decide(context: Context, number: int) -> Decision:
     """Decide on a round from all verdicts and all that people said so far; the same as before tells nobody again."""
-    run, target, loop = worker.run, worker.settings.target, worker.settings.loop
+    run, target, loop = context.run, context.settings.target, context.settings.loop
     judged = [_verdicts(run.round(n)) for n in range(number + 1)]
     labels = commands.labels(run.commands_file)
     flagged = _flagged(labels, judged[-1])
-    risk = evaluation.look_risk(target, loop)
+    risk = look_risk(target, loop)
     rounds = [_score(verdicts, risk, loop.seed, flagged) for verdicts in judged]
-    asked = _teacher(run.teacher)
+    by_service = _by_service(run.teacher)
     if target.relative_to_teacher is not None:
-        _check_comparable(asked, rounds[-1])
-    decision = evaluation.decide(
+        _check_comparable(by_service, rounds[-1])
+    decision = decide(
         rounds,
         target,
         loop,
-        hours=worker.hours,
-        another=_next(worker, number) if number > 0 else None,
-        teacher=asked,
+        hours=context.hours,
+        another=_next(context, number) if number > 0 else None,
+        by_service=by_service,
         reviews=_reviews(labels, judged, risk, flagged),
         flagged=flagged,
-        budget_left=worker.budget_left,
+        budget_left=context.budget_left,
     )
     groups = [
         tuple(_groups(run.coverage).scores(scores.by_prompt, contract.breaches(verdicts)))
         for scores, verdicts in zip(rounds, judged, strict=True)
     ]
     for earlier, scores in enumerate(rounds[:-1]):
-        before = _known(worker, earlier)
-        if before is not None:  # what was decided then stays; what it was decided on no longer counts flagged prompts
-            _tell(worker, replace(before, scores=scores, flagged=flagged, groups=groups[earlier]))
-    return _tell(worker, replace(decision, groups=groups[number]))
+        before = run.decision(earlier)
+        if before is not None:  # what was decided then stays, but flagged prompts leave its scores
+            _record(context, replace(rescored(before, scores), flagged=flagged, groups=groups[earlier]))
+    return _record(context, replace(decision, groups=groups[number]))
 
 
 @cache
@@ -127,157 +151,155 @@ def _groups(coverage: Path) -> Groups:
     return Groups(read_train(coverage), read_dev(coverage))
 
 
-def _tell(worker: Worker, decision: Decision) -> Decision:
+def _record(context: Context, decision: Decision) -> Decision:
     """Write and announce a decision, unless it is known."""
-    before, row = _known(worker, decision.round), decision.to_row()
-    if before is None or before.to_row() != row:
-        worker.emit(RoundScored(round=decision.round, stage="decide", decision=row))
-        jsonl.write_json(worker.run.decision_file(decision.round), row)
+    if context.run.decision(decision.round) != decision:
+        context.emit(RoundScored(round=decision.round, stage="decide", decision=decision))
+        jsonl.write_json(context.run.decision_file(decision.round), records.to_row(decision))
     return decision
 
 
-def _known(worker: Worker, number: int) -> Decision | None:
-    row = jsonl.read_json(worker.run.decision_file(number))
-    return None if row is None else evaluation.decision_from_row(row)
-
-
-def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[str]) -> Scores:
+def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[str]) -> SplitScores:
     """The scores without the flagged prompts; raises StageError where none is left."""
     try:
-        return evaluation.score(verdicts, risk, seed, flagged)
+        return score(verdicts, risk, seed, flagged)
     except ValueError:
         raise StageError(
             "every prompt with a readable verdict has a flagged reference",
-            "take some flags back in Review, then resume",
+            "remove some flags in Review, then resume",
         ) from None
 
 
-def _check_comparable(asked: list[PromptScore] | None, scores: Scores) -> None:
+def _check_comparable(by_service: list[PromptScore] | None, scores: SplitScores) -> None:
     """Raise StageError where the service has a verdict on no prompt that counts."""
-    if not {score.id for score in asked or ()} & {score.id for score in scores.by_prompt}:
+    if not {score.id for score in by_service or ()} & {score.id for score in scores.by_prompt}:
         raise StageError(
-            "no prompt that counts has a readable verdict on the service's answer, so nothing can be relative to it",
-            "take flags back in Review and resume, or start a run without target.relative_to_teacher",
+            "relative_to_teacher cannot be evaluated: no counted prompt has a readable verdict for the service",
+            "remove flags in Review and resume, or start a run without relative_to_teacher",
         )
 
 
 def _flagged(labels: Mapping[ResponseKey, Label], judged: list[Verdict]) -> tuple[str, ...]:
-    ids = {found.id for found in judged}
+    ids = {verdict.id for verdict in judged}
     return tuple(id_ for id_ in reviews.flagged(labels) if id_ in ids)
 
 
 def _reviews(
     labels: Mapping[ResponseKey, Label], judged: list[list[Verdict]], risk: float, flagged: Collection[str]
 ) -> Reviews | None:
-    said = {key: found for number, one in enumerate(judged) for key, found in reviews.judged(number, one).items()}
-    return reviews.reviews(labels, said, len(judged) - 1, risk, flagged)
+    scores = {key: mean for number, one in enumerate(judged) for key, mean in reviews.judged(number, one).items()}
+    return reviews.reviews(labels, scores, len(judged) - 1, risk, flagged)
 
 
-async def _evaluate_sealed(worker: Worker) -> tuple[Scores, Teacher | None]:
+async def _evaluate_sealed(context: Context) -> tuple[SplitScores, Teacher | None]:
     """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen.
 
     The service is asked for them, too, where it was for the dev prompts.
     """
-    run, loop, risk = worker.run, worker.settings.loop, 1 - worker.settings.target.confidence
-    await _answer_and_judge(worker, None, run.final)
+    run, loop, risk = context.run, context.settings.loop, 1 - context.settings.target.confidence
+    await _answer_and_judge(context, None, run.final)
     if manifest(run.teacher) is not None:
-        await _teach(worker, None, run.final, run.final / "teacher")
+        await _teach(context, None, run.final, run.final / "teacher")
     judged = _verdicts(run.final)
     sealed = _score(judged, risk, loop.seed, _flagged(commands.labels(run.commands_file), judged))
-    asked = _teacher(run.final / "teacher")
-    return sealed, None if asked is None else evaluation.gaps(asked, sealed.by_prompt, risk, loop.seed, sealed.unjudged)
+    by_service = _by_service(run.final / "teacher")
+    return sealed, None if by_service is None else gaps(by_service, sealed.by_prompt, risk, loop.seed, sealed.unjudged)
 
 
-async def _answer_and_judge(worker: Worker, number: int | None, folder: Path) -> None:
+async def _answer_and_judge(context: Context, number: int | None, folder: Path) -> None:
     answers, verdicts = folder / "infer", folder / "judge"
-    await worker.stage("infer", number, answers, lambda _: worker.child("infer", number, answers))
-    await worker.stage(
+    await context.stage("infer", number, answers, lambda _: context.child("infer", number, answers))
+    await context.stage(
         "judge",
         number,
         verdicts,
-        lambda emit: judge(worker.settings, worker.prompts, worker.client, answers / "responses.jsonl", verdicts, emit),
+        lambda emit: judge(
+            context.settings, context.prompts, context.client, answers / "responses.jsonl", verdicts, emit
+        ),
     )
 
 
-async def _teach(worker: Worker, number: int | None, answered: Path, folder: Path) -> None:
+async def _teach(context: Context, number: int | None, answered: Path, folder: Path) -> None:
     """Ask the service for the prompts that the local model answered in `answered`."""
     asked = answered / "infer" / "responses.jsonl"
-    await worker.stage(
+    await context.stage(
         "teacher",
         number,
         folder,
-        lambda emit: teacher(worker.settings, worker.prompts, worker.client, asked, folder, emit),
+        lambda emit: teacher(context.settings, context.prompts, context.client, asked, folder, emit),
     )
 
 
-def _teacher(folder: Path) -> list[PromptScore] | None:
-    """What the service got itself; None where it was not asked."""
-    return evaluation.by_prompt(_verdicts(folder)) if manifest(folder) is not None else None
+def _by_service(folder: Path) -> list[PromptScore] | None:
+    """The service's own scores; None where it did not answer the prompts."""
+    return by_prompt(_verdicts(folder)) if manifest(folder) is not None else None
 
 
 def _verdicts(folder: Path) -> list[Verdict]:
-    """What the judge said in a round, or in the sealed test."""
+    """The judges' verdicts in a round, or in the sealed test."""
     return list(records.read(folder / "judge" / "verdicts.jsonl", Verdict))
 
 
-async def _synthesize(worker: Worker, number: int, pairs: int) -> None:
-    run = worker.run
-    folder = _synthesis(worker, number)
-    earlier = [_synthesis(worker, n) / "pairs.jsonl" for n in range(1, number)]
+async def _synthesize(context: Context, number: int, pairs: int) -> None:
+    run = context.run
+    folder = _synthesis(context, number)
+    earlier = [_synthesis(context, n) / "pairs.jsonl" for n in range(1, number)]
     judged = _verdicts(run.round(number))
     flagged = _flagged(commands.labels(run.commands_file), judged)
-    weak = [score for score in evaluation.by_prompt(judged) if score.id not in flagged]
+    weak = [score for score in by_prompt(judged) if score.id not in flagged]
     order = Order(number, pairs, run.coverage, earlier, weak, contract.breaches(judged))
-    await worker.stage(
+    await context.stage(
         "synthesize",
         number,
         folder,
-        lambda emit: synthesize(worker.settings, worker.prompts, worker.client, order, folder, emit),
+        lambda emit: synthesize(context.settings, context.prompts, context.client, order, folder, emit),
     )
 
 
-def _synthesis(worker: Worker, number: int) -> Path:
-    return worker.run.round(number) / "synthesize"
+def _synthesis(context: Context, number: int) -> Path:
+    return context.run.round(number) / "synthesize"
 
 
-async def _report(worker: Worker, decision: Decision, sealed: Scores, asked: Teacher | None) -> RunFinished:
-    ending = report.ending(worker.settings, decision, sealed, asked)
+async def _report(context: Context, decision: Decision, sealed: SplitScores, service: Teacher | None) -> RunFinished:
+    ending = report.ending(context.settings, decision, sealed, service)
 
     async def work(_: Emit) -> Manifest:
-        return report.write(worker.run, worker.settings, worker.usage, decision, sealed, ending, asked)
+        return report.write(context.run, context.settings, context.usage, decision, sealed, ending, service)
 
-    await worker.stage("report", None, worker.run.final, work)
+    await context.stage("report", None, context.run.final, work)
     return RunFinished(
         state=ending.state,
         reason=ending.reason,
         best_round=decision.best_round,
-        sealed=sealed.to_row(),
-        report=str(worker.run.report_file),
+        sealed=Scores(**plain(sealed)),
+        report=str(context.run.report_file.relative_to(context.run.folder)),
     )
 
 
-def _next(worker: Worker, number: int) -> Next:
+def _next(context: Context, number: int) -> NextRound:
     """What another round would take, from what this one took: training grows with the data."""
-    run, settings = worker.run, worker.settings
+    run, settings = context.run, context.settings
     pairs = settings.synthesis.pairs_per_round
     folder = run.round(number)
     finetune, infer, judged = (manifest(folder / name) for name in ("finetune", "infer", "judge"))
     before = manifest(run.round(number - 1) / "synthesize") if number > 1 else None
     if finetune is None or infer is None or judged is None:
-        return Next(pairs, None, None)
+        return NextRound(pairs=pairs, cost_usd=None, seconds=None)
     grown = 1 + pairs / max(1, finetune.counts["pairs"])
     seconds = finetune.seconds * grown + infer.seconds + judged.seconds + (before.seconds if before else 0.0)
-    writing = before.cost_usd / max(1, before.counts["accepted"]) * pairs if before else _writing_cost(worker, pairs)
-    return Next(pairs, None if writing is None else round(judged.cost_usd + writing, 4), round(seconds))
+    writing = before.cost_usd / max(1, before.counts["accepted"]) * pairs if before else _writing_cost(context, pairs)
+    return NextRound(
+        pairs=pairs, cost_usd=None if writing is None else round(judged.cost_usd + writing, 4), seconds=round(seconds)
+    )
 
 
-def _writing_cost(worker: Worker, pairs: int) -> float | None:
+def _writing_cost(context: Context, pairs: int) -> float | None:
     """USD for `pairs` new pairs of the length of those at hand, at four characters a token; None without a price."""
-    service = worker.settings.service
+    service = context.settings.service
     prices = price(service.model, service, batch=service.batch)
-    train = read_train(worker.run.coverage)
+    train = read_train(context.run.coverage)
     if prices is None:
         return None
     tokens = sum(len(prompt_text(pair.messages, pair.tools)) for pair in train) / len(train) / 4
-    calls = pairs / worker.settings.synthesis.pairs_per_call
+    calls = pairs / context.settings.synthesis.pairs_per_call
     return calls * (tokens + 400) * prices[0] + pairs * tokens * prices[1]

@@ -24,7 +24,6 @@ from engine.protocol import commands
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
 from engine.protocol.events import (
     BudgetChanged,
-    BudgetUsedUp,
     Emit,
     Event,
     EventLog,
@@ -37,7 +36,12 @@ from engine.protocol.events import (
     StageStarted,
     from_row,
 )
-from engine.protocol.run_dir import Manifest, Process, Run, lock, manifest
+from engine.protocol.lock import lock
+from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.questions import BUDGET, Answer, Question
+from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.status import Process, State
+from engine.protocol.version import version
 from engine.sandbox.process import sandbox_server
 from engine.service import prompts
 from engine.service.budget import Shortage
@@ -48,7 +52,7 @@ from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
 from engine.stages.child import FINAL, explain
 from engine.worker import loop
-from engine.worker.questions import Approvals
+from engine.worker.questions import Questions
 
 HEARTBEAT_S = 2.0
 POLL_S = 0.25
@@ -61,33 +65,36 @@ RESERVE_BYTES = 256 * 1024
 """Kept free of other files: the room in which a full disk is recorded."""
 
 SERVICE_STAGES = ("judge", "synthesize", "teacher")
-EXIT_STATUS = {"reached": 0, "stopped": 3, "failed": 1}
+EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: 130}
 
 
 class Worker:
     """What the loop works with: settings, service, stages as children, events, people's answers."""
 
-    def __init__(self, run: Run, *, yes: bool) -> None:
+    def __init__(self, run: Run, *, yes: bool, written_in: int = FORMAT) -> None:
+        """`written_in` is the format of the run's files so far."""
         self.run = run
+        self._written_in = written_in
         self.settings = settings_of(run)
         self.prompts = prompts.load(self.settings.judge.prompts)
         self.client: Client
-        self.approvals = Approvals(
+        self.questions = Questions(
             run,
-            given=yes or self.settings.loop.approval == "auto",
+            approved=yes or self.settings.loop.approval == "auto",
             emit=self.emit,
             wait_for=self._wait_for,
-            budget_left=lambda: self.budget_left,
+            circumstances=lambda: (self._caps, self.client.spent),
         )
         self._events = EventLog(run.events_file)
         before = run.status()
         self._cached_before = before.cached_calls
         self._shown, self._started = time.monotonic(), time.time()
         mine = Process.of(os.getpid())
-        self._status = replace(before, state="running", waits_for="", process=mine, child=None, silent_since=None)
+        self._status = replace(before, state=State.RUNNING, question=None, process=mine, child=None, silent_since=None)
         self._usage_told = 0.0
-        self._waits_for = ""
-        self._budget_usd = self.settings.service.budget_usd
+        self._question: Question | None = None
+        self._budget_question: asyncio.Task[Answer | None] | None = None
+        self._caps = Caps.of(self.settings.service)
         self._going = asyncio.Event()
         self._going.set()
 
@@ -99,7 +106,7 @@ class Worker:
     @property
     def budget_left(self) -> float | None:
         """USD that may still be spent; None without a cap."""
-        return None if self._budget_usd is None else self._budget_usd - self.client.spent
+        return None if self._caps.usd is None else self._caps.usd - self.client.spent
 
     @property
     def usage(self) -> Usage:
@@ -182,7 +189,7 @@ class Worker:
             async with self._service():
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
-            return self._end(RunFinished(state="stopped", reason="Stopped by hand; resume goes on from here."))
+            return self._end(RunFinished(state=State.STOPPED, reason="Stopped by hand; resume goes on from here."))
         except Exception as error:
             self._fail(explain(error))
             if not isinstance(error, LlamaDuoError):
@@ -217,6 +224,8 @@ class Worker:
                 yield
             finally:
                 watching.cancel()
+                if self._budget_question is not None:
+                    self._budget_question.cancel()
                 await self.client.close()
                 ledger.close()
                 if cache is not None:
@@ -226,19 +235,26 @@ class Worker:
         self.emit(Log(level="warning", message=message))
 
     def _wait_for_budget(self, shortage: Shortage) -> None:
-        """Show that calls wait for a higher cap, which somebody writes into the run's settings."""
-        self._wait_for("budget")
-        hint = f"raise budget_{shortage.cap} in {self.run.settings_file}: the run goes on by itself"
-        self.emit(
-            BudgetUsedUp(reason=shortage.reason, hint=hint, cap=shortage.cap, used=shortage.used, least=shortage.least)
+        """Ask for a higher cap while calls wait; people write it into the run's settings, in the app or by hand."""
+        question = Question(
+            kind=BUDGET,
+            round=self._status.round,
+            reason=shortage.reason,
+            cap=shortage.cap,
+            used=shortage.used,
+            least=shortage.least,
         )
+        caps = self._caps
+
+        def revised() -> Question | None:
+            return question if self._caps == caps else None
+
         self._warn(f"the budget is used up, the run waits: {shortage.reason}")
+        self._budget_question = asyncio.create_task(self.questions.ask(question, revised))
 
     async def _watch_caps(self) -> None:
-        async for caps in changes(self.run, Caps.of(self.settings.service), self.emit):
-            if self._waits_for == "budget":
-                self._wait_for("")
-            self._budget_usd = caps.usd
+        async for caps in changes(self.run, self._caps, self.emit):
+            self._caps = caps
             self.emit(BudgetChanged(usd=caps.usd, calls=caps.calls))
             self.emit(Log(level="info", message=f"the budget is now: {caps}"))
             await self.client.cap(*caps)
@@ -254,8 +270,12 @@ class Worker:
                 model=settings.local.model,
                 service=settings.service.model,
                 max_rounds=settings.loop.max_rounds,
+                version=version(),
             )
         )
+        if self._written_in < FORMAT:
+            older = f"the run was begun in format {self._written_in}, an older one; it goes on in format {FORMAT}"
+            self._events.append(Log(level="info", message=older))
 
     def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
         turned = usage.silent_since != self._status.silent_since
@@ -284,7 +304,7 @@ class Worker:
         )
 
     def _end(self, ending: RunFinished) -> int:
-        self._show(state=ending.state, stage=None, waits_for="")
+        self._show(state=ending.state, stage=None, question=None)
         self._events.append(ending)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
@@ -293,12 +313,12 @@ class Worker:
         """Record a failure; the reserve makes room for that on a full disk."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self.emit(failure)
-        self._show(state="failed", stage=None, waits_for="")
+        self._show(state=State.FAILED, stage=None, question=None)
 
     def _show(self, **changes: object) -> None:
         """Write status.json, with a fresh heartbeat."""
         now = time.monotonic()
-        worked = now - self._shown if self._status.state == "running" else 0.0
+        worked = now - self._shown if self._status.state is State.RUNNING else 0.0
         self._shown = now
         self._status = replace(
             self._status,
@@ -322,7 +342,7 @@ class Worker:
             if (size := commands.size(self.run.commands_file)) == read:
                 continue
             read = size
-            sent = commands.read(self.run.commands_file)
+            sent = commands.controls(self.run.commands_file)
             mine = [c.kind for c in sent if c.worker == os.getpid() and c.time >= self._started]
             if work is not None and "stop" in mine:
                 await self.stop(work)
@@ -332,14 +352,14 @@ class Worker:
                 self._hold(held)
 
     async def stop(self, work: asyncio.Task[Any]) -> None:
-        """End the work; calls that are paid for may come home first."""
+        """End the work, once calls in flight are finished: they are paid for."""
         if self._status.stage in SERVICE_STAGES:
             self._going.clear()
             await self.client.come_home()
         work.cancel()
 
     def _hold(self, held: bool) -> None:
-        """Pause or go on, at once: the stage's process is stopped in its tracks, calls in flight come home."""
+        """Pause or go on, at once: the stage's process is stopped, calls in flight are finished."""
         child = self._status.child
         if child is not None and child.alive:
             os.kill(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
@@ -348,29 +368,32 @@ class Worker:
         else:
             self._going.set()
         self._show(state=self._state())
-        self.emit(Log(level="info", message="paused" if held else "goes on"))
+        self.emit(Log(level="info", message="paused" if held else "resumed"))
 
-    def _state(self) -> str:
+    def _state(self) -> State:
         if not self._going.is_set():
-            return "paused"
-        return "waiting" if self._waits_for else "running"
+            return State.PAUSED
+        return State.WAITING if self._question else State.RUNNING
 
-    def _wait_for(self, what: str, round_: int | None = None) -> None:
-        """Show that the work waits for approval, a look or budget, or for nothing any more."""
-        self._waits_for = what
-        self._show(state=self._state(), waits_for=what, round=self._status.round if round_ is None else round_)
+    def _wait_for(self, question: Question | None) -> None:
+        """Show which question the work waits for, or that it waits no longer."""
+        self._question = question
+        self._show(state=self._state(), question=question)
 
 
 def main(folder: Path, *, yes: bool) -> int:
-    """Work on a run until it ends; raises LlamaDuoError where another worker is at it already."""
+    """Work on a run until it ends; raises LlamaDuoError where another worker is at it already, or it has ended."""
     run = Run(folder)
     with lock(run):
+        written_in = run.format
+        if written_in < FORMAT:
+            run.write_format()
         (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
         try:
-            worker = Worker(run, yes=yes)
+            worker = Worker(run, yes=yes, written_in=written_in)
         except LlamaDuoError as error:
             EventLog(run.events_file).append(explain(error))
-            run.write_status(replace(run.status(), state="failed", process=None, child=None))
+            run.write_status(replace(run.status(), state=State.FAILED, process=None, child=None))
             return error.exit_status
         return asyncio.run(_until_signalled(worker))
 

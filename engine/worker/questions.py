@@ -1,96 +1,74 @@
-"""What a run asks people before it goes on, waited for as long as it takes."""
+"""The worker's side of questions: ask people, wait as long as it takes, and go on with the first answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
-from engine.evaluation import Decision
 from engine.protocol import commands
-from engine.protocol.commands import Command
-from engine.protocol.events import ApprovalGiven, ApprovalRequested, Emit
+from engine.protocol.events import Emit, QuestionAnswered, QuestionAsked
+from engine.protocol.questions import APPROVE, Answer, Question
 from engine.protocol.run_dir import Run
 
 POLL_S = 0.25
 
 
-class Approvals:
-    """The two questions: may another round be paid for, and have the new pairs been looked at?
+class Questions:
+    """Asks the questions of a run.
 
-    `given` answers both with yes beforehand. `wait_for` is told "approval" or "look" with its round, and "" when that
-    has come; `budget_left` gives the USD that may still be spent, on which a decision depends.
+    With `approved`, all but those about a cap are answered with yes beforehand. `wait_for` is told the open question,
+    and None once it is closed; `circumstances` is what questions depend on besides people's commands.
     """
 
     def __init__(
         self,
         run: Run,
         *,
-        given: bool,
+        approved: bool,
         emit: Emit,
-        wait_for: Callable[[str, int], None],
-        budget_left: Callable[[], float | None],
+        wait_for: Callable[[Question | None], None],
+        circumstances: Callable[[], object],
     ) -> None:
         self._file = run.commands_file
-        self._given, self._emit, self._wait_for, self._budget_left = given, emit, wait_for, budget_left
+        self._approved, self._emit, self._wait_for, self._circumstances = approved, emit, wait_for, circumstances
 
-    async def another_round(
-        self, decision: Decision, again: Callable[[], Decision], pairs: int
-    ) -> tuple[Decision, Command | None]:
-        """The answer to whether another round with so many pairs may be paid for.
+    async def ask(self, question: Question, revise: Callable[[], Question | None] | None = None) -> Answer | None:
+        """The answer to a question, given before or waited for.
 
-        Reviews that come meanwhile count: `again` decides anew, and where that leaves nothing to pay for there is no
-        answer.
+        Whenever people or circumstances have said something new, `revise` gives the question as it stands now; where
+        that is None, there is nothing left to ask and no answer.
         """
-        answer = commands.answer(self._file, decision.round)
-        if answer is None and self._given:
-            answer = Command(kind="approve", round=decision.round, pairs=pairs, id="auto")
+        answer = commands.answer(self._file, question)
+        if answer is None and self._approved and not question.cap:
+            answer = Answer(question=question.key, choice=APPROVE, id="auto")
         if answer is None:
-            self._wait_for("approval", decision.round)
-            decision, answer = await self._answer(decision, again, pairs)
-            self._wait_for("", decision.round)
-        if answer is None:
-            return decision, None
-        wanted = answer.pairs or pairs
-        approved = answer.kind == "approve"
-        self._emit(ApprovalGiven(round=decision.round, approved=approved, pairs=wanted, command=answer.id))
-        return decision, replace(answer, pairs=wanted)
-
-    async def _answer(
-        self, decision: Decision, again: Callable[[], Decision], pairs: int
-    ) -> tuple[Decision, Command | None]:
-        asked = ""
-        seen: tuple[int, float | None] | None = None
-        while True:
-            now = (commands.size(self._file), self._budget_left())
-            if now != seen:
-                seen = now
-                answer = commands.answer(self._file, decision.round)
-                if answer is not None:
-                    return decision, answer
-                decision = again()
-                if decision.outcome != "continue":
-                    return decision, None
-            if decision.reason != asked:
-                asked, another = decision.reason, decision.next
-                cost, seconds = (another.cost_usd, another.seconds) if another else (None, None)
-                self._emit(
-                    ApprovalRequested(round=decision.round, reason=asked, pairs=pairs, cost_usd=cost, seconds=seconds)
+            answer = await self._wait(question, revise)
+            self._wait_for(None)
+        if answer is not None:
+            pairs = answer.pairs or question.pairs
+            self._emit(
+                QuestionAnswered(
+                    round=question.round, question=question, choice=answer.choice, answer=answer.id, pairs=pairs
                 )
-            await asyncio.sleep(POLL_S)
+            )
+        return answer
 
-    async def look(self, round_: int, pairs: int) -> None:
-        """Return when somebody has looked at the pairs that a round wrote."""
-        seen = commands.answer(self._file, round_, ("train",))
-        if self._given or seen is not None:
-            return
-        self._wait_for("look", round_)
-        reason = "The new pairs wait for a person's look before they are trained on."
-        self._emit(
-            ApprovalRequested(round=round_, stage="synthesize", reason=reason, pairs=pairs, cost_usd=None, seconds=None)
-        )
-        while seen is None:
+    async def _wait(self, question: Question, revise: Callable[[], Question | None] | None) -> Answer | None:
+        asked: Question | None = None
+        seen: tuple[int, object] | None = None
+        while True:
+            now = (commands.size(self._file), self._circumstances())
+            if now != seen:
+                if (answer := commands.answer(self._file, question)) is not None:
+                    return answer
+                if revise is not None and seen is not None:
+                    revised = revise()
+                    if revised is None:
+                        return None
+                    question = revised
+                seen = now
+            if question != asked:
+                asked = question
+                self._wait_for(question)
+                self._emit(QuestionAsked(round=question.round, question=question))
             await asyncio.sleep(POLL_S)
-            seen = commands.answer(self._file, round_, ("train",))
-        self._wait_for("", round_)
-        self._emit(ApprovalGiven(round=round_, stage="synthesize", approved=True, pairs=pairs, command=seen.id))

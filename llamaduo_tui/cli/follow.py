@@ -1,7 +1,8 @@
 """Following a run in plain lines until it ends.
 
 The follower may go at any time, by Ctrl+C, a closed terminal or a broken pipe: the worker goes on without it.
-Exit statuses: 0 the target is reached, 3 ended without reaching it, 130 left while the run goes on, else as it failed.
+Exit statuses: 0 the target is reached, 3 ended without reaching it, 130 left before its end, whether it still works or
+was stopped; else as it failed.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import time
 
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.events import Event, EventReader
+from engine.protocol.events import EventReader
+from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from llamaduo_tui.paths import called
-from llamaduo_tui.views import log_lines, phrases
+from llamaduo_tui.views import log_lines
+from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.views.text import one_line
 
 POLL_S = 0.2
 GONE_AFTER = 5
-"""Looks in a row that find no worker before the follower says so: its last event may still be on its way."""
+"""Polls in a row that find no worker before the follower reports it: the last event may still be on its way."""
 
-LEFT_RUNNING = 130
+LEFT = 130
+_EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: LEFT}
 
 
 def follow(run: Run) -> int:
@@ -31,9 +36,9 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        print(f"{run.name} goes on without you. Follow it: llamaduo-tui attach {called(run)}")
+        print(f"{run.name} goes on in the background. Follow it: llamaduo-tui attach {called(run)}")
         print(f"Stop it: llamaduo-tui stop {called(run)}")
-        return LEFT_RUNNING
+        return LEFT
     return conclude(run, view)
 
 
@@ -45,16 +50,16 @@ def conclude(run: Run, view: RunView) -> int:
         failed = LlamaDuoError(one_line(view.failure.error), one_line(view.failure.hint))
         failed.exit_status = view.failure.exit_status
         raise failed
-    return 0 if view.outcome is not None and view.outcome.state == "reached" else 3
+    return _EXIT_STATUS[view.outcome.state] if view.outcome is not None else LEFT
 
 
 def worker_gone(run: Run) -> LlamaDuoError:
-    """What to say of a worker that ended without a word: its pid, and the last line of its log."""
+    """The error for a worker that ended without an event: its pid, and the last line of its log."""
     process = run.status().process
-    said = log_lines.last_line(run)
+    last = log_lines.last_line(run)
     return LlamaDuoError(
         f"the worker (pid {process.pid if process else 'unknown'}) is gone"
-        + (f"; its last words: {said}" if said else ""),
+        + (f"; last log line: {last}" if last else ""),
         f"llamaduo-tui resume {called(run)}   (its whole log: {run.log_file})",
     )
 
@@ -69,21 +74,15 @@ def _watch(run: Run) -> RunView:
             view = reduce(view, event)
             for line in lines.of(event):
                 print(line, flush=True)
-        _ask(run, view, new)
-        if view.ended:
+        if view.asked is not None and view.asked in new:
+            print(f"         it waits for you: {_command(run, view.asked.question)}", flush=True)
+        if view.concluded:
             return view
-        gone = gone + 1 if state in ("new", "crashed", "reached", "stopped", "failed") else 0
+        gone = 0 if state.working else gone + 1
         if gone >= GONE_AFTER:
             raise worker_gone(run)
         time.sleep(POLL_S)
 
 
-def _ask(run: Run, view: RunView, new: list[Event]) -> None:
-    if view.look is not None and view.look in new:
-        answers = f"llamaduo-tui approve {called(run)}   (to see them: llamaduo-tui attach {called(run)}, then d)"
-        print(f"         it waits until you have looked: {answers}", flush=True)
-    if view.approval is not None and view.approval in new:
-        answers = f"llamaduo-tui approve {called(run)}   (or: reject, stop)"
-        print(f"         it waits until you answer: {answers}", flush=True)
-    if view.used_up is not None and view.used_up in new:
-        print(f"         it waits until you raise it: {phrases.budget_command(run, view.used_up)}", flush=True)
+def _command(run: Run, question: Question) -> str:
+    return wording(question.kind).command(run, question)

@@ -31,7 +31,7 @@ def _raw(run: Run, following: bool) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with run.log_file.open("rb") as file:
         while True:
-            at_work = following and run.status().seen(time.time()) in ("running", "waiting", "paused", "stale")
+            at_work = following and run.status().seen(time.time()).working
             while data := file.read(CHUNK):
                 print(clean(decoder.decode(data)), end="", flush=True)
             if not at_work:

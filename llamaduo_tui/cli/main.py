@@ -15,8 +15,7 @@ import click
 
 from engine.protocol.errors import InputError
 from llamaduo_tui import paths
-from llamaduo_tui.cli import options as options
-from llamaduo_tui.cli import runs, tools
+from llamaduo_tui.cli import options, runs, tools
 from llamaduo_tui.cli.errors import Commands
 from llamaduo_tui.paths import called
 
@@ -28,6 +27,15 @@ FRAMES_A_SECOND = "120"
 """Textual may hold a frame back for twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from engine.protocol.run_dir import FORMAT
+        from engine.protocol.version import version
+
+        click.echo(f"llamaduo-tui {version()}, run format {FORMAT}")
+        ctx.exit()
+
+
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -37,7 +45,14 @@ FRAMES_A_SECOND = "120"
     "--runs-dir", type=click.Path(path_type=Path, file_okay=False), envvar="LLAMADUO_RUNS", help="Folder of the runs."
 )
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
-@click.version_option(package_name="llamaduo-tui", prog_name="llamaduo-tui")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noqa: ARG001 - read by Commands.invoke
     """Move a task from a cloud LLM to a small model on your own box, and prove that the move is safe.
@@ -52,7 +67,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
     RUN is the name of a run, the beginning of its name, or its folder.
 
     Exit status: 0 done (of a run: target reached), 1 failed, 2 bad usage, settings or data, 3 ended without reaching
-    the target, 130 left while the run goes on.
+    the target, 130 left before its end: the run still works, or was stopped.
     """
     ctx.obj = paths.runs_dir(runs_dir)
     if ctx.invoked_subcommand is None:
@@ -157,30 +172,27 @@ def edit(root: Path, file: Path) -> None:
 @options.detach
 @click.pass_obj
 def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -> None:
-    """Go on after a pause, a stop, a failure or a crash.
+    """Continue after a pause, a stop, a failure or a crash.
 
-    A run that still works is followed; one that has ended says how.
+    A run that still works is followed; one that has ended cannot be resumed.
 
     \b
     Example:  llamaduo-tui resume demo
     """
     import time
 
+    from engine.protocol.lock import may_start
+    from engine.protocol.status import State
     from llamaduo_tui.cli import overview
-    from llamaduo_tui.cli.follow import conclude
     from llamaduo_tui.control import actions
-    from llamaduo_tui.views.run_list import WORKING
 
     found = overview.find(root, run_name)
     state = found.status().seen(time.time())
-    if state in WORKING:
-        going = actions.pause(found, on=False) if state == "paused" else f"{found.name} is being worked on already"
+    may_start(found, state)
+    if state.working:
+        going = actions.pause(found, on=False) if state is State.PAUSED else f"{found.name} already has a worker"
         click.echo(going + ("" if detach else ": following it"))
         _follow(root, found, headless=headless, detach=detach)
-    view = actions.view_of(found)
-    if view.outcome is not None and view.outcome.report is not None:
-        click.echo(f"{found.name} has ended; nothing is left to resume")
-        sys.exit(conclude(found, view))
     _start(root, found, headless=headless, yes=yes, detach=detach)
 
 
@@ -233,11 +245,11 @@ def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> No
     app.run()
     if app.return_code or at is None:
         sys.exit(app.return_code)
-    from llamaduo_tui.cli.follow import LEFT_RUNNING, conclude
-    from llamaduo_tui.control import actions
+    from llamaduo_tui.cli.follow import LEFT, conclude
+    from llamaduo_tui.views.run_view import view_of
 
-    view = actions.view_of(at)
-    sys.exit(conclude(at, view) if view.ended else LEFT_RUNNING)
+    view = view_of(at)
+    sys.exit(conclude(at, view) if view.concluded else LEFT)
 
 
 main.add_section("Begin", demo, tools.new, edit, tools.check, run)

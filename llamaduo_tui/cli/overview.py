@@ -6,10 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from engine.protocol import records
 from engine.protocol import run_dir as runs
-from engine.protocol.errors import DamagedError, InputError
-from engine.protocol.run_dir import Run, Status
+from engine.protocol.decision import Decision
+from engine.protocol.errors import InputError, UnreadableError
+from engine.protocol.questions import ROUND
+from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.status import State, Status
+from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
+from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.text import one_line
 
 
@@ -26,87 +32,92 @@ def find(root: Path, name: str) -> Run:
     if any(run.name == name for run in every) or not begin or not name:
         return runs.find(root, name)
     if len(begin) > 1:
-        raise InputError(f"{name!r} begins several runs: {', '.join(sorted(run.name for run in begin)[:8])}")
+        raise InputError(f"{name!r} matches several runs: {', '.join(sorted(run.name for run in begin)[:8])}")
     return begin[0]
 
 
 def row(run: Run) -> dict[str, Any]:
-    """A run's status as a JSON object; the state is `unreadable` where its files are broken or not ours to read."""
-    try:
-        status, decisions = run.status(), run.decisions()
-        state = status.seen(time.time())
-    except (OSError, DamagedError):
-        status, decisions, state = Status(), [], "unreadable"
+    """A run's status as a JSON object; the state is `unreadable` where its files are damaged or not ours to read."""
+    status, state, decisions = _read(run)
     return {
         "run": run.name,
         "state": state,
         "round": status.round,
         "stage": status.stage,
-        "waits_for": status.waits_for or None,
-        "rounds": decisions,
+        "waits_for": status.question.kind if status.question else None,
+        "question": records.to_row(status.question) if status.question else None,
+        "rounds": [records.to_row(decision) for decision in decisions],
         "calls": status.calls,
         "cached_calls": status.cached_calls,
         "tokens": status.tokens,
         "cost_usd": status.cost_usd,
-        "silent_since": status.silent_since if status.working else None,
+        "silent_since": status.silent_since if status.state.working else None,
         "pid": status.process.pid if status.process else None,
         "heartbeat": status.heartbeat or None,
+        "format": run.format if state is not State.UNREADABLE else None,
         "folder": str(run.folder),
         "report": str(run.report_file) if run.report_file.exists() else None,
     }
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
+def table(runs: list[Run]) -> list[str]:
     """All runs, one a line, newest first."""
     cells = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST")]
-    for status in rows:
-        best = best_decision(status["rounds"])
-        scores = [f"{best[key]['mean']:.1f}" if best else "-" for key in ("precision", "similarity")]
-        cost = phrases.money(status["cost_usd"])
-        cells.append((one_line(status["run"], 60), _state(status), _place(status), scores[0], scores[1], cost))
+    for run in runs:
+        status, state, decisions = _read(run)
+        best = best_decision(decisions)
+        scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
+        place, cost = _place(status), phrases.money(status.cost_usd)
+        cells.append((one_line(run.name, 60), _described(status, state), place, scores[0], scores[1], cost))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
-def details(status: dict[str, Any]) -> list[str]:
+def details(run: Run) -> list[str]:
     """One run for a person."""
-    lines = [f"{one_line(status['run'], 100)}: {_state(status)}, {_place(status)}"]
-    for decision in status["rounds"]:
-        p, s = decision["precision"]["mean"], decision["similarity"]["mean"]
-        lines.append(
-            f"  round {decision['round']}: precision {p:.1f}, similarity {s:.1f}. {one_line(decision['reason'])}"
-        )
-    calls, cached = status["calls"], status["cached_calls"]
-    cost = phrases.money(status["cost_usd"])
-    lines.append(f"  service: {calls:,} calls, {cached:,} cached, {status['tokens']:,} tokens, {cost}")
-    if status["silent_since"] is not None:
-        since = time.strftime("%H:%M:%S", time.localtime(status["silent_since"]))
-        lines.append(f"  the service has not answered since {since}: the run waits for it, its log says more")
-    lines.append(f"  pid {status['pid'] or '-'}, folder {status['folder']}")
-    lines += [f"  report: {status['report']}"] if status["report"] else []
-    waits = {
-        "waiting": f"  it waits: llamaduo-tui approve {status['run']}  (or: reject, stop)",
-        "waiting for a look": f"  it waits: llamaduo-tui approve {status['run']}  (the new pairs: attach, then d)",
-        "waiting for budget": f"  it waits: llamaduo-tui approve {status['run']} --budget USD  (or: stop)",
-        "crashed": f"  its worker is gone: llamaduo-tui resume {status['run']}",
-    }
-    return [*lines, *filter(None, [waits.get(_state(status))])]
+    status, state, decisions = _read(run)
+    lines = [f"{one_line(run.name, 100)}: {_described(status, state)}, {_place(status)}"]
+    for decision in decisions:
+        means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
+        lines.append(f"  round {decision.round}: {means}. {one_line(decision.reason)}")
+    usage = f"{status.calls:,} calls, {status.cached_calls:,} cached, {status.tokens:,} tokens"
+    lines.append(f"  service: {usage}, {phrases.money(status.cost_usd)}")
+    if status.silent_since is not None and status.state.working:
+        since = time.strftime("%H:%M:%S", time.localtime(status.silent_since))
+        lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
+    lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {run.folder}")
+    if state is not State.UNREADABLE and run.format < FORMAT:
+        lines.append(f"  written by an older version, in format {run.format}")
+    lines += [f"  report: {run.report_file}"] if run.report_file.exists() else []
+    if state is State.WAITING and status.question is not None:
+        lines.append(f"  it waits: {wording(status.question.kind).command(run, status.question)}")
+    elif state is State.CRASHED:
+        lines.append(f"  its worker is gone: llamaduo-tui resume {called(run)}")
+    return lines
 
 
-def best_decision(decisions: list[dict[str, Any]]) -> dict[str, Any] | None:
+def best_decision(decisions: list[Decision]) -> Decision | None:
     """The decision of the round that the last decision calls the best."""
     if not decisions:
         return None
-    best = decisions[-1].get("best_round")
-    return next((decision for decision in decisions if decision.get("round") == best), decisions[-1])
+    best = decisions[-1].best_round
+    return next((decision for decision in decisions if decision.round == best), decisions[-1])
 
 
-def _state(status: dict[str, Any]) -> str:
-    if status["state"] == "waiting" and status["waits_for"] in ("budget", "look"):
-        return f"waiting for {'a look' if status['waits_for'] == 'look' else 'budget'}"
-    return str(status["state"])
+def _read(run: Run) -> tuple[Status, State, list[Decision]]:
+    try:
+        status = run.status()
+        return status, status.seen(time.time()), run.decisions()
+    except (OSError, UnreadableError):
+        return Status(), State.UNREADABLE, []
 
 
-def _place(status: dict[str, Any]) -> str:
-    said = [f"round {status['round']}" if status["round"] is not None else "", status["stage"] or ""]
-    return " ".join(filter(None, said)) or "-"
+def _described(status: Status, state: State) -> str:
+    if state is State.WAITING and status.question is not None and status.question.kind != ROUND:
+        return f"waiting for {wording(status.question.kind).waits_for}"
+    return state
+
+
+def _place(status: Status) -> str:
+    place = [f"round {status.round}" if status.round is not None else "", status.stage or ""]
+    return " ".join(filter(None, place)) or "-"

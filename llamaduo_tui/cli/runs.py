@@ -23,11 +23,11 @@ def runs(root: Path, as_json: bool) -> None:
     from engine.protocol.run_dir import all_runs
     from llamaduo_tui.cli import overview
 
-    rows = [overview.row(found) for found in all_runs(root)]
+    found = all_runs(root)
     if as_json:
-        print_json(rows)
-    elif rows:
-        click.echo("\n".join(overview.table(rows)))
+        print_json([overview.row(run) for run in found])
+    elif found:
+        click.echo("\n".join(overview.table(found)))
     else:
         click.echo(f"no runs yet in {root}; start one: llamaduo-tui demo")
 
@@ -37,27 +37,27 @@ def runs(root: Path, as_json: bool) -> None:
 @options.as_json
 @click.pass_obj
 def status(root: Path, run_name: str, as_json: bool) -> None:
-    """Where a run is, its scores, and what it has cost.
+    """State, scores and cost of a run.
 
     \b
     Example:  llamaduo-tui status demo --json
     """
     from llamaduo_tui.cli import overview
 
-    found = overview.row(overview.find(root, run_name))
+    found = overview.find(root, run_name)
     if as_json:
-        print_json(found)
+        print_json(overview.row(found))
     else:
         click.echo("\n".join(overview.details(found)))
 
 
 @click.command()
 @options.run
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on with what happens, until the run ends.")
-@click.option("--raw", is_flag=True, help="The output of the worker and its stages instead: worker.log.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Follow until the run ends.")
+@click.option("--raw", is_flag=True, help="Print the output of the worker and its stages instead: worker.log.")
 @click.pass_obj
 def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
-    """What has happened in a run, line by line.
+    """The events of a run, line by line.
 
     \b
     Examples:  llamaduo-tui logs demo -f
@@ -104,23 +104,24 @@ def export(root: Path, run_name: str, folder: Path) -> None:
 @click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Let it make up to N calls in all.")
 @click.pass_obj
 def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
-    """Let a waiting run go on.
+    """Answer a waiting run with yes.
 
-    It pays for another round, or trains on the new pairs that you have looked at. A run that waits because its budget
-    is used up goes on with a higher one: --budget, or --budget-calls.
+    It pays for another round, or trains on the new pairs that you have reviewed. A run that waits because its budget
+    is used up continues with a higher one: --budget, or --budget-calls.
 
     \b
     Examples:  llamaduo-tui approve demo --pairs 100
                llamaduo-tui approve demo --budget 25
     """
+    from engine.protocol.questions import APPROVE
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import actions
 
     run = overview.find(root, run_name)
     if usd is None and budget_calls is None:
-        click.echo(actions.answer(run, approve=True, pairs=pairs))
+        click.echo(actions.answer(run, APPROVE, pairs))
     elif pairs is not None:
-        raise click.UsageError("--pairs answers for a round, --budget raises a cap: give one of the two")
+        raise click.UsageError("--pairs is for a round, --budget raises a cap: give one of the two")
     else:
         click.echo(actions.raise_budget(run, usd, budget_calls))
 
@@ -134,10 +135,11 @@ def reject(root: Path, run_name: str) -> None:
     \b
     Example:  llamaduo-tui reject demo
     """
+    from engine.protocol.questions import REJECT
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import actions
 
-    click.echo(actions.answer(overview.find(root, run_name), approve=False))
+    click.echo(actions.answer(overview.find(root, run_name), REJECT))
 
 
 @click.command()
@@ -146,7 +148,7 @@ def reject(root: Path, run_name: str) -> None:
 def stop(root: Path, run_name: str) -> None:
     """Stop a run's worker, to resume later.
 
-    What it has done is kept, and `resume` goes on from there.
+    Finished work is kept, and `resume` continues from there.
 
     \b
     Example:  llamaduo-tui stop demo
@@ -161,9 +163,9 @@ def stop(root: Path, run_name: str) -> None:
 @options.run
 @click.pass_obj
 def pause(root: Path, run_name: str) -> None:
-    """Hold a run in its tracks, until `resume`.
+    """Pause a run until `resume`.
 
-    Its worker and its memory stay; it makes no further calls.
+    Its worker keeps its memory; it makes no further calls.
 
     \b
     Example:  llamaduo-tui pause demo

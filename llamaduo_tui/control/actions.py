@@ -1,4 +1,4 @@
-"""What people tell a run from any terminal: approve, reject, raise its budget, stop, pause, resume and delete."""
+"""People's actions on a run from any terminal: answer, raise its budget, stop, pause, continue and delete."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import signal
 import time
 
 from engine.protocol import commands
-from engine.protocol.commands import Command
+from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.events import EventReader
-from engine.protocol.run_dir import Process, Run, lock
+from engine.protocol.lock import lock
+from engine.protocol.questions import APPROVE, BUDGET, REJECT, Answer, Question
+from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.status import Process, State, Status
 from llamaduo_tui.paths import called
-from llamaduo_tui.views.phrases import budget_command
-from llamaduo_tui.views.run_list import WORKING
-from llamaduo_tui.views.run_view import RunView, reduce
+from llamaduo_tui.views.questions import budget_command, wording
 from llamaduo_tui.views.text import one_line
 
 POLL_S = 0.1
@@ -26,69 +26,46 @@ STOP_S = 20.0
 TERMINATE_S = 10.0
 
 
-def view_of(run: Run) -> RunView:
-    """All events of a run so far, added up."""
-    view = RunView()
-    for event in EventReader(run.events_file).read_new():
-        view = reduce(view, event)
-    return view
+def answer(run: Run, choice: str, pairs: int | None = None) -> str:
+    """Answer the open question of a run, and say which answer counts: the first one.
 
-
-def answer(run: Run, approve: bool, pairs: int | None = None) -> str:
-    """Answer a run that waits, for approval or for a look at its new pairs, and say what counts now.
-
-    The first answer for a round counts. Raises InputError for a run that doesn't wait, or that was answered otherwise.
+    Raises InputError for a run that doesn't wait, that doesn't take this answer, or that was answered otherwise.
     """
-    view, state = view_of(run), run.status().seen(time.time())
-    waiting = view.approval
-    if view.used_up is not None and state in WORKING:
-        reason = one_line(view.used_up.reason)
-        raise InputError(f"{run.name} waits for budget, not for approval: {reason}", budget_command(run, view.used_up))
-    if view.look is not None and view.look.round is not None and state in WORKING:
-        return _train(run, view.look.round, approve)
-    if waiting is None or waiting.round is None or state in ("crashed", "stopped", "failed", "reached"):
-        before = (
-            f"round {view.answer.round} was {_said(view.answer.approved, view.answer.pairs)}" if view.answer else ""
-        )
-        hint = f"llamaduo-tui resume {called(run)}" if state in ("crashed", "stopped", "failed") else before
-        raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", hint)
-    given = commands.answer(run.commands_file, waiting.round)
-    if given is None:
-        kind: commands.Kind = "approve" if approve else "reject"
-        order = Command(kind=kind, round=waiting.round, pairs=(pairs or waiting.pairs) if approve else None)
-        commands.send(run.commands_file, order)
-        given = commands.answer(run.commands_file, waiting.round) or order
-        if given.id == order.id:
-            return f"round {waiting.round}: {_said(approve, order.pairs)}"
-    said = f"round {waiting.round} was already {_said(given.kind == 'approve', given.pairs)}"
-    if (given.kind == "approve") is not approve:
-        raise InputError(said, "the first answer for a round counts")
-    return said
-
-
-def _train(run: Run, round_: int, approve: bool) -> str:
-    """Say that a round's new pairs have been looked at; which of them are no good is said one by one, by choices."""
-    if not approve:
+    status = run.status()
+    question = _open_question(run, status)
+    if question.cap:
+        reason = one_line(question.reason)
+        raise InputError(f"{run.name} waits for budget, not for approval: {reason}", budget_command(run, question))
+    if choice not in question.choices:
         raise InputError(
-            f"{run.name} waits for a look at round {round_}'s new pairs, not for approval",
-            f"refuse pairs in the app: llamaduo-tui attach {called(run)}, then d",
+            f"{run.name} waits for {wording(question.kind).waits_for}, which has no answer {choice!r}",
+            wording(question.kind).command(run, question),
         )
-    if commands.answer(run.commands_file, round_, ("train",)) is None:
-        commands.send(run.commands_file, Command(kind="train", round=round_))
-    return f"round {round_}: looked at, it trains on the new pairs"
+    given = commands.answer(run.commands_file, question)
+    if given is None:
+        mine = Answer(question=question.key, choice=choice, pairs=pairs or question.pairs)
+        commands.send(run.commands_file, mine)
+        given = commands.answer(run.commands_file, question) or mine
+        if given.id == mine.id:
+            return f"{_about(question)}: {_described(given)}"
+    described = f"{_about(question)} was already {_described(given)}"
+    if given.choice != choice:
+        raise InputError(described, "the first answer counts")
+    return described
 
 
 def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -> str:
-    """Write higher caps, in USD and in calls, into a run's settings; say what was spent, and what comes of it.
+    """Write higher caps, in USD and in calls, into a run's settings; describe what was spent and what follows.
 
-    A worker obeys at once, a later one from its start. Raises InputError for a run that has ended, and for a cap that
-    would not let it go on.
+    A worker takes them at once, a later one from its start. Raises InputError for a run that has ended, and for a cap
+    that would not let it go on.
     """
-    view, status = view_of(run), run.status()
+    status = run.status()
     state = status.seen(time.time())
-    if view.outcome is not None and view.outcome.report is not None:
+    if state.ended:
         raise InputError(f"{run.name} has ended: nothing is left to pay for", f"see: llamaduo-tui status {called(run)}")
-    short = view.used_up if state in WORKING else None
+    question = status.question if state.working else None
+    short = question if question is not None and question.kind == BUDGET else None
     least_usd = short.least if short is not None and short.cap == "usd" else status.cost_usd
     least_calls = math.ceil(short.least) if short is not None and short.cap == "calls" else status.calls
     if usd is not None and not least_usd <= usd < math.inf:
@@ -98,11 +75,14 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
         raise InputError(f"{calls} calls are too few: {status.calls} are used", f"give at least {least_calls}")
     from engine.settings import budget  # reads settings, which takes longer to import than a plain approval
 
-    now = budget.write(run, usd, calls)
+    caps = budget.write(run, usd, calls)
+    if short is not None:
+        commands.send(run.commands_file, Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls))
     spent = f"${status.cost_usd:.2f} and {status.calls:,} calls are spent"
-    then = {"waiting": "it goes on"} if short is not None else {}
-    then |= dict.fromkeys(("crashed", "stopped", "failed"), f"go on with: llamaduo-tui resume {called(run)}")
-    return f"{run.name}: {spent}, the budget is now {now}" + (f"; {then[state]}" if state in then else "")
+    follows = "; the run goes on" if short is not None and state is State.WAITING else ""
+    if state.resumable:
+        follows = f"; resume it: llamaduo-tui resume {called(run)}"
+    return f"{run.name}: {spent}, the budget is now {caps}{follows}"
 
 
 def stop(run: Run) -> str:
@@ -112,12 +92,12 @@ def stop(run: Run) -> str:
     """
     status = run.status()
     state, worker = status.seen(time.time()), status.process
-    if worker is None or state not in WORKING:
-        gone = ": its worker is gone" if state == "crashed" else ""
+    if worker is None or not state.working:
+        gone = ": its worker is gone" if state is State.CRASHED else ""
         return f"{run.name} isn't running: it is {state}{gone}"
-    commands.send(run.commands_file, Command(kind="stop", worker=worker.pid))
+    commands.send(run.commands_file, Control(kind="stop", worker=worker.pid))
     if _ends(run, worker, STOP_S):
-        return f"{run.name} is stopped; go on with: llamaduo-tui resume {called(run)}"
+        return f"{run.name} is stopped; resume it: llamaduo-tui resume {called(run)}"
     if not worker.here:
         raise LlamaDuoError(
             f"{run.name} works on {worker.host}, which was told to stop", f"see: llamaduo-tui status {called(run)}"
@@ -125,44 +105,43 @@ def stop(run: Run) -> str:
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.pid, signal.SIGTERM)
     if _ends(run, worker, TERMINATE_S):
-        return f"{run.name} is stopped, after a second call; go on with: llamaduo-tui resume {called(run)}"
+        return f"{run.name} is stopped (needed SIGTERM); resume it: llamaduo-tui resume {called(run)}"
     raise LlamaDuoError(
-        f"the worker (pid {worker.pid}) was told to stop but still works", f"at last: kill -9 {worker.pid}"
+        f"the worker (pid {worker.pid}) was told to stop but still works", f"as a last resort: kill -9 {worker.pid}"
     )
 
 
 def pause(run: Run, on: bool) -> str:
-    """Hold a working run in its tracks, or let it go on; waits until its worker has obeyed.
+    """Pause a working run, or let it continue; waits until its worker has obeyed.
 
     Raises InputError for a run that isn't at work, LlamaDuoError where the worker does not answer.
     """
     status = run.status()
     state, worker = status.seen(time.time()), status.process
-    if worker is None or state not in WORKING:
-        hint = f"llamaduo-tui resume {called(run)}" if state in ("crashed", "stopped", "failed") else ""
-        raise InputError(f"{run.name} isn't at work: it is {state}", hint)
-    if (state == "paused") is not on:
-        commands.send(run.commands_file, Command(kind="pause" if on else "resume", worker=worker.pid))
+    if worker is None or not state.working:
+        raise InputError(f"{run.name} isn't at work: it is {state}", _resume_hint(run, state))
+    if (state is State.PAUSED) is not on:
+        commands.send(run.commands_file, Control(kind="pause" if on else "resume", worker=worker.pid))
         end = time.monotonic() + PAUSE_S
-        while (run.status().state == "paused") is not on:
+        while (run.status().state is State.PAUSED) is not on:
             if time.monotonic() > end:
                 raise LlamaDuoError(
-                    f"the worker (pid {worker.pid}) was told to {'pause' if on else 'go on'} but has not yet",
+                    f"the worker (pid {worker.pid}) was told to {'pause' if on else 'continue'} but has not yet",
                     f"see: llamaduo-tui status {called(run)}",
                 )
             time.sleep(POLL_S)
-    return f"{run.name} is paused; go on with: llamaduo-tui resume {called(run)}" if on else f"{run.name} goes on"
+    return f"{run.name} is paused; continue: llamaduo-tui resume {called(run)}" if on else f"{run.name} continues"
 
 
 def delete(run: Run) -> str:
-    """Delete a run's folder with all that is in it.
+    """Delete a run's folder with everything in it.
 
     Raises LlamaDuoError for a run that is being worked on, or that cannot be deleted.
     """
     state = run.status().seen(time.time())
-    if state in WORKING:
+    if state.working:
         raise InputError(f"{run.name} is being worked on: it is {state}", "stop it first")
-    with lock(run):
+    with contextlib.nullcontext() if state.ended else lock(run):
         try:
             shutil.rmtree(run.folder)
         except OSError as error:
@@ -170,15 +149,35 @@ def delete(run: Run) -> str:
     return f"{run.name} is deleted"
 
 
+def _open_question(run: Run, status: Status) -> Question:
+    state = status.seen(time.time())
+    if state.working and run.format < FORMAT:
+        raise InputError(
+            f"the worker of {run.name} is of an older version", "stop and resume the run, then answer its question"
+        )
+    if status.question is None or not state.working:
+        raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", _resume_hint(run, state))
+    return status.question
+
+
+def _resume_hint(run: Run, state: State) -> str:
+    return f"llamaduo-tui resume {called(run)}" if state.resumable else ""
+
+
 def _ends(run: Run, worker: Process, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not (worker.alive if worker.here else run.status().working):
+        if not (worker.alive if worker.here else run.status().state.working):
             return True
         time.sleep(POLL_S)
     return False
 
 
-def _said(approved: bool, pairs: int | None) -> str:
-    added = f" ({pairs:,} pairs)" if pairs else ""
-    return f"approved{added}" if approved else "rejected: it ends with the best round"
+def _about(question: Question) -> str:
+    return "the question" if question.round is None else f"round {question.round}"
+
+
+def _described(given: Answer) -> str:
+    if given.choice == REJECT:
+        return "rejected: it ends with the best round"
+    return f"{given.choice}d ({given.pairs:,} pairs)" if given.pairs else f"{given.choice}d"

@@ -11,6 +11,7 @@ from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
+from engine.protocol.lock import may_start
 from engine.protocol.run_dir import Run
 from engine.settings import template
 from engine.settings.schema import Migration
@@ -55,8 +56,9 @@ def _copied(name: str, copy: Path) -> str:
 def start(run: Run, yes: bool) -> int:
     """Start a run's worker in a session of its own and wait for its first event; gives its pid.
 
-    Raises LlamaDuoError with the worker's last words where it ends before that.
+    Raises InputError for a run that has ended, LlamaDuoError with the last log line of a worker that ends before that.
     """
+    may_start(run, run.status().state)
     reader = EventReader(run.events_file)
     reader.read_new()
     with run.log_file.open("ab") as log:

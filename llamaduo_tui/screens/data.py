@@ -18,19 +18,19 @@ from textual.widgets import Input, Static
 
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
-from llamaduo_tui.screens.deciding import answering
+from llamaduo_tui.screens.question import answering
 from llamaduo_tui.screens.reading import Arranged, Chosen, Found, Looked, Read, ReadingScreen
 from llamaduo_tui.views.pairs import belongs, can_turn, standing
 from llamaduo_tui.views.text import clean, one_line
-from llamaduo_tui.views.watcher import News
+from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.answer import SHOWN_CHARS
 from llamaduo_tui.widgets.comparison import Comparison
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
-from llamaduo_tui.widgets.look_card import LookCard
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
+from llamaduo_tui.widgets.pairs_card import PairsCard
 
 
 class DataScreen(ReadingScreen):
@@ -66,12 +66,12 @@ class DataScreen(ReadingScreen):
     keys: var[tuple[bool, ...]] = var[tuple[bool, ...]]((), bindings=True)
     """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
 
-    def __init__(self, run: Run, news: News | None) -> None:
+    def __init__(self, run: Run, news: RunUpdate | None) -> None:
         super().__init__(run)
         self._first_news = news
 
     def compose(self) -> ComposeResult:
-        yield Steady(id="data-title", markup=False)
+        yield DiffedStatic(id="data-title", markup=False)
         yield PairTools(id="data-tools")
         with Container(id="data-body"):
             with Vertical(id="data-list"):
@@ -91,10 +91,10 @@ class DataScreen(ReadingScreen):
             self.take(self._first_news)
         self.read_pairs()
 
-    def take(self, news: News) -> None:
-        before = self.open, self.view.look
+    def take(self, news: RunUpdate) -> None:
+        before = self.open, self.view.asked
         super().take(news)
-        if (self.open, self.view.look) != before:
+        if (self.open, self.view.asked) != before:
             self._redraw()
             self._title()
 
@@ -111,7 +111,7 @@ class DataScreen(ReadingScreen):
     @property
     def open(self) -> bool:
         """Whether a training may yet come that choices count for."""
-        return self.news is not None and (self.view.outcome is None or self.view.outcome.report is None)
+        return self.news is not None and not self.state.ended
 
     @property
     def _tools(self) -> PairTools:
@@ -164,8 +164,8 @@ class DataScreen(ReadingScreen):
         if back:  # hidden, it had lost the focus
             listing.focus()
         self.call_after_refresh(self._show_heading)
-        if self.query_one(LookCard).open:
-            self.query_one(LookCard).count(message.tally)
+        if self.query_one(PairsCard).open:
+            self.query_one(PairsCard).count(message.tally)
         self._title()
         self._offer_keys()
 
@@ -184,7 +184,9 @@ class DataScreen(ReadingScreen):
         self._list()
 
     def _list(self) -> None:
-        self.list_pairs(self.parts, self._tools.wanted, self.choices, self.view.look.round if self.view.look else None)
+        self.list_pairs(
+            self.parts, self._tools.wanted, self.choices, self.view.asked.round if self.view.asked else None
+        )
 
     @on(PairTools.Searched)
     def _look_for(self, message: PairTools.Searched) -> None:
@@ -212,7 +214,7 @@ class DataScreen(ReadingScreen):
         unseen = ", unseen" if self.open else ""
         said += [f"sealed test: {self.sealed:,}{unseen}"] if self.sealed is not None else []
         said += ["nothing trains any more"] if self.news is not None and not self.open else []
-        self.query_one("#data-title", Steady).put(
+        self.query_one("#data-title", DiffedStatic).put(
             Content.assemble(
                 ("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$foreground-muted")
             )

@@ -11,14 +11,14 @@ from textual.binding import Binding, BindingType
 from engine.protocol import commands
 from engine.protocol.commands import Label
 from engine.protocol.run_dir import Run
-from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.views.review import Part, Round, reviewed
 from llamaduo_tui.widgets.answer import AnswerView
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList
 
 
-class LabellingScreen(DecidingScreen):
+class LabellingScreen(QuestionScreen):
     """Shows answers of a round one by one, and takes labels for them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

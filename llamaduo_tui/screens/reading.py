@@ -12,11 +12,11 @@ from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from engine.protocol import commands
-from engine.protocol.commands import Choice, Choices
+from engine.protocol.commands import PairChoice, PairChoices
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
-from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.views import pairs
 from llamaduo_tui.views.pairs import Item, Pairs, Part, Round, Source, Tally, Wanted
 from llamaduo_tui.views.text import one_line
@@ -30,7 +30,7 @@ LOOK_S = 0.5
 class Looked(Message):
     """What a look at the run's folder found; None where nothing is new."""
 
-    choices: Choices | None
+    choices: PairChoices | None
     sources: list[Source]
     sealed: int | None
 
@@ -64,16 +64,16 @@ class Arranged(Message):
 class Chosen(Message):
     """A person's choices are written."""
 
-    choices: Choices
+    choices: PairChoices
 
 
-class ReadingScreen(DecidingScreen):
+class ReadingScreen(QuestionScreen):
     """Holds what is read so far, and looks again as long as it is there."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
         self.pairs = Pairs(run)
-        self.choices: Choices = {}
+        self.choices: PairChoices = {}
         self.sources: list[Source] = []
         self.sealed: int | None = None
         self.parts_read: dict[Source, Part] = {}
@@ -107,7 +107,7 @@ class ReadingScreen(DecidingScreen):
 
     # Without a description, Textual makes one of the arguments: a line of all the pairs.
     @work(thread=True, group="data-arrange", exclusive=True, exit_on_error=False, description="arrange")
-    def list_pairs(self, parts: Sequence[Part], wanted: Wanted, choices: Choices, look: int | None) -> None:
+    def list_pairs(self, parts: Sequence[Part], wanted: Wanted, choices: PairChoices, look: int | None) -> None:
         """Make the list for what is wanted, and count the round `look` that waits to be looked at."""
         items = pairs.arrange(parts, wanted, choices)
         counts = pairs.tally(parts, look, choices) if look is not None else Tally()
@@ -130,8 +130,8 @@ class ReadingScreen(DecidingScreen):
             if item.source.round is not None:
                 rounds.setdefault(item.source.round, []).append(item.id)
         for round_, ids in rounds.items():
-            commands.send(self.run.commands_file, Choice(round=round_, pairs=ids, keep=keep))
-        self.post_message(Chosen(commands.choices(self.run.commands_file)))
+            commands.send(self.run.commands_file, PairChoice(round=round_, pairs=ids, keep=keep))
+        self.post_message(Chosen(commands.pair_choices(self.run.commands_file)))
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:

@@ -19,13 +19,13 @@ from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
-from llamaduo_tui.screens.deciding import answering
 from llamaduo_tui.screens.labelling import LabellingScreen
+from llamaduo_tui.screens.question import answering
 from llamaduo_tui.views import guide, phrases
 from llamaduo_tui.views.jsonl_index import kept
 from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
 from llamaduo_tui.views.text import clean, one_line
-from llamaduo_tui.views.watcher import News
+from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -104,12 +104,12 @@ class ReviewScreen(LabellingScreen):
     keys: var[tuple[bool, ...] | None] = var[tuple[bool, ...] | None](None, bindings=True)
     """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
 
-    def __init__(self, run: Run, news: News | None = None, lost: bool = False) -> None:
+    def __init__(self, run: Run, news: RunUpdate | None = None, regressed: bool = False) -> None:
         super().__init__(run)
         self.review = Review(run)
         self.parts: list[Part] = []
         self.order: Order = "worst"
-        self.keep: Filter = "regressed" if lost else "all"
+        self.keep: Filter = "regressed" if regressed else "all"
         self._first_news = news
         self.found: set[str] | None = None
         self.size_read: tuple[tuple[int, int], ...] = ()
@@ -307,7 +307,7 @@ class ReviewScreen(LabellingScreen):
             return self.asking is not None
         return self.changed if action == "reload" else super().check_action(action, parameters)
 
-    def action_lost(self) -> None:
+    def action_regressed(self) -> None:
         """In the newest round, those that got worse."""
         self.query_one("#keep", Select).value = "regressed"
         self._open(None, first=True)

@@ -19,26 +19,27 @@ from textual.message import Message
 from textual.widgets import Input, Log
 
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from llamaduo_tui import messages
-from llamaduo_tui.screens.deciding import DecidingScreen, answering
+from llamaduo_tui.screens.question import QuestionScreen, answering
 from llamaduo_tui.views import machine, phrases
 from llamaduo_tui.views.guide import Step, step
 from llamaduo_tui.views.jsonl_index import kept
 from llamaduo_tui.views.machine import Machine
-from llamaduo_tui.views.run_list import WORKING
+from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
-from llamaduo_tui.views.watcher import Watch
+from llamaduo_tui.views.watcher import RunWatcher
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.card import Card
 from llamaduo_tui.widgets.charts import Charts
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.timeline import Rounds, Timeline, progress
 from llamaduo_tui.widgets.usage import Usage
 
-LOOK_S = 0.25
+POLL_S = 0.25
 MACHINE_S = 3.0
 TICK_S = 1.0
 
@@ -50,8 +51,8 @@ class MachineSampled(Message):
     machine: Machine
 
 
-class RunScreen(DecidingScreen):
-    """What happens in a run, and what to press."""
+class RunScreen(QuestionScreen):
+    """The progress of a run, and the keys for it."""
 
     CSS_PATH = "run.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
@@ -60,10 +61,10 @@ class RunScreen(DecidingScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         *answering(show=True),
         Binding("v", "review", "Review", id="run.review", tooltip="Read the answers side by side with the verdicts"),
-        Binding("p", "pause", "Pause", id="run.pause", tooltip="Hold the run in its tracks"),
-        Binding("p", "go_on", "Go on", id="run.go_on", tooltip="Let the paused run go on"),
-        Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that goes on from here"),
-        Binding("r", "report", "Report", id="run.report", tooltip="What came of it, in plain words"),
+        Binding("p", "pause", "Pause", id="run.pause", tooltip="Pause the run"),
+        Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
+        Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
+        Binding("r", "report", "Report", id="run.report", tooltip="Read the report on how it ended"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
@@ -76,12 +77,12 @@ class RunScreen(DecidingScreen):
         self._offered: object = None
 
     def compose(self) -> ComposeResult:
-        yield Steady(id="head", markup=False)
+        yield DiffedStatic(id="head", markup=False)
         with Horizontal(id="upper"):
             with Rounds(id="rounds"):
                 yield Timeline()
             yield Usage()
-        yield Steady(id="now", markup=False)
+        yield DiffedStatic(id="now", markup=False)
         yield from self.cards()
         with Horizontal(id="lower"):
             yield LogView()
@@ -101,18 +102,18 @@ class RunScreen(DecidingScreen):
 
     @work(thread=True, group="watch", exit_on_error=False)
     def _watch_run(self) -> None:
-        watch, first = Watch(self.run, self._now), True
+        watcher, first = RunWatcher(self.run, self._now), True
         while not self._left.is_set():
             try:
                 with kept() if first else nullcontext():
-                    news = watch.look()
+                    update = watcher.poll()
                 first = False
             except (OSError, ValueError, TypeError, KeyError) as error:
                 self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
-                news = None
-            if news is not None:
-                self.post_message(messages.RunChanged(self.run, news))
-            self._left.wait(LOOK_S)
+                update = None
+            if update is not None:
+                self.post_message(messages.RunChanged(self.run, update))
+            self._left.wait(POLL_S)
 
     @work(thread=True, group="machine", exit_on_error=False)
     def _watch_machine(self) -> None:
@@ -124,13 +125,13 @@ class RunScreen(DecidingScreen):
     def _changed(self, message: messages.RunChanged) -> None:
         if not self.query(Card):  # on its way out
             return
-        news = message.news
-        self.take(news)
-        self.query_one(LogView).add(news.events, news.output)
-        self.query_one(Charts).show(news.view)
-        self.query_one(Usage).show(news.view.usage, self.budget)
+        update = message.update
+        self.take(update)
+        self.query_one(LogView).add(update.events, update.output)
+        self.query_one(Charts).show(update.view)
+        self.query_one(Usage).show(update.view.usage, self.budget)
         self._draw()
-        offered = (self.state, _complete(self.view), len(self.view.sections))
+        offered = (self.state, len(self.view.sections))
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -160,7 +161,7 @@ class RunScreen(DecidingScreen):
         self._draw()
 
     def _tick(self) -> None:
-        if self.state in WORKING and self.query(Card):
+        if self.state.working and self.query(Card):
             self._draw()
 
     def _now(self) -> float:
@@ -169,12 +170,12 @@ class RunScreen(DecidingScreen):
     def _draw(self) -> None:
         """The time goes on between events: what shows it is drawn again."""
         now = self._now()
-        top = self.query_one("#head", Steady)
+        top = self.query_one("#head", DiffedStatic)
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
-        self.query_one(Timeline).show(self.view, self.target, now, self.state not in ("crashed", "failed"))
+        self.query_one(Timeline).show(self.view, self.target, now, self.state not in (State.CRASHED, State.FAILED))
         self.call_after_refresh(self.query_one(Rounds).show_newest)
-        box = self.query_one("#now", Steady)
-        box.display = not self.has_class("-asks") and (self.view.ended or not self.guided)
+        box = self.query_one("#now", DiffedStatic)
+        box.display = not self.has_class("-asks") and (self.view.concluded or not self.guided)
         title, said = happening(self.view, self.state)
         if box.border_title != title:
             box.border_title = title
@@ -183,17 +184,17 @@ class RunScreen(DecidingScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "pause":
-                return self.state in ("running", "stale")
+                return self.state in (State.RUNNING, State.STALE)
             case "go_on":
-                return self.state == "paused"
+                return self.state is State.PAUSED
             case "resume":
-                return self.state in ("stopped", "failed", "crashed") and not _complete(self.view)
+                return self.state.resumable and self.state is not State.NEW
             case "report":
-                return _complete(self.view) and self.state not in WORKING
+                return self.state.ended
             case "stop":
-                return self.state in WORKING
+                return self.state.working
             case "review":
-                return any(section.score is not None for section in self.view.sections)
+                return bool(self.view.scored)
         return super().check_action(action, parameters)
 
     def action_back(self) -> None:
@@ -231,10 +232,10 @@ class RunScreen(DecidingScreen):
         (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()
 
 
-def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content:
+def head(run: Run, view: RunView, state: State, now: float, width: int) -> Content:
     """Name, state and age of the run; from which LLM to which model; whether the service is the sandbox."""
     mark = state_styles.of(state)
-    until = view.updated if view.ended or state not in WORKING else now
+    until = view.updated if view.concluded or not state.working else now
     age = f" · {phrases.duration(until - view.began)}" if view.began else ""
     first = Content.assemble(
         (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$foreground-muted")
@@ -256,40 +257,37 @@ def head(run: Run, view: RunView, state: str, now: float, width: int) -> Content
     return Content("\n").join([first, route if not started.sandbox else sandbox])
 
 
-def happening(view: RunView, state: str) -> tuple[str, Content]:
-    """A title and a sentence for a newcomer: what happens now and why, or how it ended and what to do next."""
-    if view.failure is not None and state not in WORKING:
+def happening(view: RunView, state: State) -> tuple[str, Content]:
+    """A title and a sentence for a newcomer: the present work and its purpose, or the end and what to do next."""
+    if view.failure is not None and not state.working:
         failed = view.failure
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
-    if view.outcome is not None and state not in WORKING:
+    if view.outcome is not None and not state.working:
         outcome = view.outcome
         report = f"r for the report, {outcome.report}"
         mark = state_styles.of(outcome.state)
-        then = " The small model can take over." if outcome.state == "reached" else ""
+        then = " The small model can take over." if outcome.state is State.REACHED else ""
         ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 300)}{then}"
-        return "the end", Content.assemble(ended, why, _next(report if outcome.report else "r to go on from here"))
-    if state == "crashed":
-        gone = "The worker is gone: killed, out of memory, or the machine restarted. What it had done is kept."
-        return "crashed", Content.assemble(gone, _next("r to go on from there; o for the output, which tells more"))
-    if state == "stale":
+        return "the end", Content.assemble(ended, why, _next(report if outcome.state.ended else "r to resume"))
+    if state is State.CRASHED:
+        gone = "The worker is gone: killed, out of memory, or the machine restarted. Finished work is kept."
+        return "crashed", Content.assemble(gone, _next("r to resume; o for the output, which may tell the reason"))
+    if state is State.STALE:
         return "no sign of life", Content(
             "The worker's heartbeat is late: a busy disk, a full one, or another machine."
         )
-    if state == "paused":
-        return "paused", Content("The run is held in its tracks and costs nothing.") + _next("p to let it go on")
+    if state is State.PAUSED:
+        return "paused", Content("The run is paused: it makes no calls and costs nothing.") + _next("p to continue")
+    explained = wording(view.question.kind).explain if view.question is not None else phrases.explain(view)
     place = "now"
     if view.current is not None:
         section, stage = view.current
         place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
         if stage.total:
             place = f"{place} · {progress(stage)}"
-    return place.replace("[", "("), Content(phrases.explain(view))
+    return place.replace("[", "("), Content(explained)
 
 
 def _next(said: str) -> Content:
-    """A line of its own with what to do, if that is known."""
+    """A separate line with what to do, if that is known."""
     return Content.assemble(("\n▸ ", "bold $text-accent"), (one_line(said, 300), "bold")) if said else Content()
-
-
-def _complete(view: RunView) -> bool:
-    return view.outcome is not None and view.outcome.report is not None

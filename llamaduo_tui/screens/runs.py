@@ -14,17 +14,18 @@ from textual.screen import Screen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from engine.protocol.status import State
 from llamaduo_tui import messages
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_list import UNREADABLE, WORKING, Entry
+from llamaduo_tui.views.run_list import Entry
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 
 
 class RunsScreen(Screen[None]):
-    """The list of runs; the app sends it a look at all of them every few seconds."""
+    """The list of runs, which the app reads every few seconds."""
 
     AUTO_FOCUS = "OptionList"
     HELP = """
@@ -33,17 +34,19 @@ class RunsScreen(Screen[None]):
 A run moves one task from a cloud LLM to a small local model. Its worker goes on when you close the app.
 
 - **▶ running** · **‖ paused** · **○ starting**
-- **◆ waits for you**: a decision, pairs to look at, or its budget
-- **✓ reached** the target · **■ stopped**, or ended short of it
-- **✗ failed** or **crashed**: `r` goes on from where it was
+- **◆ waits for you**: a decision, pairs to review, or its budget
+- **✓ reached** or **✗ missed** its target: it has ended
+- **■ stopped**, **✗ failed** or **✗ crashed**: `r` resumes it
 - **? no sign of life**: its heartbeat is late
 
-The scores are the best round's, from 1 to 100, and beside them those of all rounds as a small trend.
+The scores are the best round's, from 1 to 100, followed by those of all rounds as a small trend.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run", priority=True),
-        Binding("n", "new", "New", id="runs.new", tooltip="Set up a migration of your own"),
-        Binding("r", "resume", "Resume", id="runs.resume", tooltip="Go on after a pause, a stop, a failure or a crash"),
+        Binding("n", "new", "New", id="runs.new", tooltip="Set up your own migration"),
+        Binding(
+            "r", "resume", "Resume", id="runs.resume", tooltip="Continue after a pause, a stop, a failure or a crash"
+        ),
         Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the run's worker, to resume later"),
         Binding("slash", "search", "Search", id="runs.search", tooltip="Runs whose name or state has these letters"),
         Binding("c", "duplicate", "Duplicate", id="runs.duplicate", tooltip="A new migration with this run's settings"),
@@ -60,16 +63,16 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
         self._offered: object = None
 
     def compose(self) -> ComposeResult:
-        yield Steady(id="head", markup=False)
+        yield DiffedStatic(id="head", markup=False)
         search = Input(placeholder="name or state", compact=True)
         search.display = False
         yield search
-        yield Steady(id="columns", markup=False)
+        yield DiffedStatic(id="columns", markup=False)
         yield OptionList(markup=False)
         yield KeyBar()
 
     def show(self, entries: list[Entry]) -> None:
-        """A new look at all runs; only what has changed is drawn."""
+        """Show all runs as just read; only changes are drawn."""
         self._entries = entries
         self._draw()
 
@@ -81,19 +84,19 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         entry = self._chosen
-        state = entry.state if entry is not None else ""
+        state = entry.state if entry is not None else None
         match action:
             case "open":
                 listed = isinstance(self.focused, OptionList)
-                return listed and entry is not None and state != UNREADABLE
+                return listed and state not in (None, State.UNREADABLE)
             case "resume":
-                return state in ("paused", "stopped", "failed", "crashed")
+                return state is State.PAUSED or (state is not None and state.resumable)
             case "stop":
-                return state in WORKING
+                return state is not None and state.working
             case "duplicate":
                 return entry is not None
             case "delete":
-                return entry is not None and state not in WORKING
+                return state is not None and not state.working
             case "search":
                 return bool(self._entries)
             case "close_search":
@@ -117,8 +120,8 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
         width = self.query_one(OptionList).scrollable_content_region.width or self.app.size.width - 2  # as it will be
         now = self.app.clock()  # type: ignore[attr-defined]
         names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
-        self.query_one("#head", Steady).put(_head(entries, found))
-        self.query_one("#columns", Steady).put(_columns(width, names))
+        self.query_one("#head", DiffedStatic).put(_head(entries, found))
+        self.query_one("#columns", DiffedStatic).put(_columns(width, names))
         self._fill(found, [_row(entry, now, width, names) for entry in found])
         self._offer()
 
@@ -171,7 +174,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
         self.query_one(OptionList).focus()
 
     def action_open(self) -> None:
-        if (entry := self._chosen) is not None and entry.state != UNREADABLE:
+        if (entry := self._chosen) is not None and entry.state is not State.UNREADABLE:
             self.post_message(messages.OpenRun(entry.run))
 
     def action_search(self) -> None:
@@ -197,7 +200,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
 
     def action_resume(self) -> None:
         if (entry := self._chosen) is not None:
-            paused = entry.state == "paused"
+            paused = entry.state is State.PAUSED
             self.post_message(messages.PauseRun(entry.run, on=False) if paused else messages.ResumeRun(entry.run))
 
     def action_stop(self) -> None:
@@ -213,7 +216,7 @@ The scores are the best round's, from 1 to 100, and beside them those of all rou
 
 def _head(entries: list[Entry], found: list[Entry]) -> Content:
     waiting = sum(entry.waits for entry in entries)
-    working = sum(entry.state == "running" for entry in entries)
+    working = sum(entry.state is State.RUNNING for entry in entries)
     runs = phrases.count(len(entries), "run")
     said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
     said += [f"{working} at work"] if working else []
@@ -267,7 +270,7 @@ def _line(
 
 
 def _place(entry: Entry) -> str:
-    if entry.stage is not None or entry.state in WORKING:
+    if entry.stage is not None or entry.state.working:
         number = f"round {entry.round} " if entry.round is not None else ""
         return f"{number}{one_line(entry.stage or '', 20)}".strip() or "–"
     return f"best: round {entry.best}" if entry.best is not None else "–"

@@ -1,17 +1,20 @@
-"""The demo's guide: for each state of a run, what happens, what to press, and why; no Textual."""
+"""The demo's guide: what happens in each state of a run, why, and which key to press."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.protocol.questions import PAIRS, ROUND
+from engine.protocol.status import State
 from engine.settings.schema import Migration
+from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 
 DEMO = "demo"
 
 
 class Step(NamedTuple):
-    """A step of the tour: its place among all, what happens and why, and what to press."""
+    """A step of the tour: its place among all, what happens and why, and which key to press."""
 
     number: int
     title: str
@@ -38,33 +41,26 @@ _TITLES = (
 LAST = len(_TITLES)
 
 
-def step(view: RunView, state: str) -> Step:
+def step(view: RunView, state: State) -> Step:
     """Where a newcomer is in the tour."""
-    if view.failure is not None or state == "crashed":
-        return _step(LAST, "It ended before its time; what it had done is kept.", "r goes on from there")
+    if view.failure is not None or state is State.CRASHED:
+        return _step(LAST, "It stopped early; finished work is kept.", "r to resume")
     if view.outcome is not None:
-        return _ended(view)
-    if state == "paused":
-        return _step(_at(view), "Held in its tracks, it costs nothing.", "p lets it go on")
-    if view.approval is not None:
-        return _step(
-            _at(view),
-            f"Round {view.approval.round} beats the baseline and is short of the target. Read some answers before "
-            "you pay for more training data: which are wrong, and is the judge right?",
-            "v to read, then a to approve: here it is free",
-        )
-    if view.look is not None:
-        return _step(6, "The new pairs wait for your eye before they are trained on.", "d to see them, a to go on")
-    if view.used_up is not None:
-        return _step(_at(view), "The budget that the settings set is used up.", "a to raise it")
+        return _ended(view.outcome.state)
+    if state is State.PAUSED:
+        return _step(_at(view), "Paused: it makes no calls and costs nothing.", "p to continue")
+    if view.question is not None:
+        explained, press = wording(view.question.kind).guide(view.question)
+        return _step(6 if view.question.kind == PAIRS else _at(view), explained, press)
     return _at_work(view)
 
 
 def review(view: RunView) -> Step:
     """In the review: how to read it."""
-    back = "then a to decide" if view.approval is not None else "esc goes back"
-    said = "Worst first; ≠ marks what differs from the service."
-    return _step(LAST if view.outcome is not None else _at(view), said, f"y or n: is the judge right? {back}")
+    deciding = view.question is not None and view.question.kind == ROUND
+    back = "then a to decide" if deciding else "esc goes back"
+    explained = "Worst first; ≠ marks differences from the service."
+    return _step(LAST if view.outcome is not None else _at(view), explained, f"y or n: is the judge right? {back}")
 
 
 def _at_work(view: RunView) -> Step:
@@ -114,7 +110,7 @@ _WORK = {
 def _at(view: RunView) -> int:
     """The number of the step at work."""
     current = view.current
-    if view.approval is not None:
+    if view.question is not None and view.question.kind == ROUND:
         return 5
     if current is None:
         return _between(view)
@@ -135,20 +131,21 @@ def _between(view: RunView) -> int:
     last = view.sections[-1]
     if last.part == "final" or (last.score is not None and last.score.reached):
         return 8
-    if view.answer is not None and view.answer.round == last.part:
+    if view.answered is not None and view.answered.question.round == last.part:
         written = any(stage.name == "synthesize" and stage.state == "done" for stage in last.stages)
-        return (7 if written else 6) if view.answer.approved else 8
+        return (7 if written else 6) if view.answered.approved else 8
     return 2 if last.part == 0 else 4 if last.part == 1 else 7
 
 
-def _ended(view: RunView) -> Step:
-    outcome = view.outcome
-    if outcome is None or outcome.report is None:
-        return _step(LAST, "Stopped by hand; what it had done is kept.", "r goes on from there")
-    said = "The sealed test confirms it: the small model can take over."
-    if outcome.state != "reached":
-        said = "It fell short this time, and says so."
-    return _step(LAST, said, "r for the report; then esc, and n for a task of your own")
+def _ended(state: State) -> Step:
+    if not state.ended:
+        return _step(LAST, "Stopped by hand; finished work is kept.", "r to resume")
+    explained = (
+        "The sealed test confirms it: the small model can take over."
+        if state is State.REACHED
+        else "Target not reached; the report explains why."
+    )
+    return _step(LAST, explained, "r for the report; then esc, and n for your own task")
 
 
 def _step(number: int, said: str, press: str) -> Step:

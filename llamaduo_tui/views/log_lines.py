@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.protocol import events
+from engine.protocol.decision import Decision, Interval
 from engine.protocol.events import Event
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views import phrases
+from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import Part, RunView
-from llamaduo_tui.views.scores import Interval, Score, interval
 from llamaduo_tui.views.text import one_line
 
 EVERY_S = 10.0
@@ -49,19 +50,14 @@ class Lines:
             case events.StageFinished():
                 return [f"done in {phrases.duration(event.seconds)}{_counts(event)}"]
             case events.RoundScored():
-                return [one_line(str(event.decision.get("reason", "scored")))]
+                return [one_line(event.decision.reason)]
             case events.Log():
                 level = "" if event.level == "info" else f"{one_line(event.level, 10)}: "
                 return [level + one_line(event.message)]
-            case events.ApprovalRequested(stage="synthesize"):
-                return [f"waits until somebody has looked at {event.pairs:,} new pairs"]
-            case events.ApprovalGiven(stage="synthesize"):
-                return ["looked at: trains on the new pairs"]
-            case events.ApprovalRequested():
-                return [f"waits for approval: {phrases.price(event)}. {one_line(event.reason)}"]
-            case events.ApprovalGiven():
-                pairs = f"approved: {event.pairs:,} new pairs"
-                return [pairs if event.approved else "not approved: ends with the best round"]
+            case events.QuestionAsked():
+                return [wording(event.question.kind).asked(event.question)]
+            case events.QuestionAnswered():
+                return [wording(event.question.kind).answered(event)]
             case events.RunFinished():
                 return [f"{one_line(event.state, 20)}: {one_line(event.reason)}"]
             case events.RunFailed():
@@ -89,8 +85,8 @@ class Lines:
 
 
 def summary(view: RunView, folder: Path) -> list[str]:
-    """How a run ended: the scores by round, why it ended, what it cost and where the report is."""
-    lines = [f"  {phrases.part(s.part):<12} {scored(s.score)}" for s in view.sections if s.score is not None]
+    """The end of a run: scores by round, the reason, the cost and where the report is."""
+    lines = [f"  {phrases.part(decision.round):<12} {scored(decision)}" for decision in view.scored]
     if lines:
         lines.insert(0, "scores on dev prompts, mean (confidence interval):")
     lines += _sealed(view.outcome)
@@ -104,7 +100,7 @@ def summary(view: RunView, folder: Path) -> list[str]:
     return lines
 
 
-def scored(score: Score) -> str:
+def scored(score: Decision) -> str:
     """The scores of a round on one line."""
     return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'short'}"
 
@@ -118,9 +114,8 @@ def _means(precision: Interval, similarity: Interval) -> str:
 
 def _sealed(outcome: events.RunFinished | None) -> list[str]:
     """The best round's scores on prompts that nobody saw before."""
-    scores = (outcome.sealed if outcome else None) or {}
-    precision, similarity = interval(scores.get("precision")), interval(scores.get("similarity"))
-    return [f"  {'sealed test':<12} {_means(precision, similarity)}"] if precision and similarity else []
+    sealed = outcome.sealed if outcome else None
+    return [f"  {'sealed test':<12} {_means(sealed.precision, sealed.similarity)}"] if sealed else []
 
 
 def _where(event: Event) -> str:
@@ -134,10 +129,10 @@ def _where(event: Event) -> str:
 
 def _started(event: events.RunStarted) -> list[str]:
     again = "resumed" if event.resumed else "started"
-    lines = [
-        f"{one_line(event.name, 100)} {again}: from {one_line(event.service, 100)} to {one_line(event.model, 100)}"
-    ]
-    return [*lines, phrases.SANDBOX] if event.sandbox else lines
+    made = f" (llamaduo-tui {one_line(event.version, 20)})" if event.version else ""
+    service, model = one_line(event.service, 100), one_line(event.model, 100)
+    line = f"{one_line(event.name, 100)} {again}: from {service} to {model}{made}"
+    return [line, phrases.SANDBOX] if event.sandbox else [line]
 
 
 def _counts(event: events.StageFinished) -> str:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import message_text, prompt_text
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.run_dir import Run
 from llamaduo_tui.views.jsonl_index import are_tools, explained, is_chat, kept, line_at, lines, shorten, start_of
 from llamaduo_tui.views.jsonl_index import row as row_of
 
@@ -135,14 +136,14 @@ class Pairs:
                 yield from _read(source, self._guarded())
             self._stamps[source.file] = stamp
 
-    def choices(self) -> Choices | None:
+    def choices(self) -> PairChoices | None:
         """What people chose; None where nothing was said since the last look."""
         file = self.run.commands_file
         stamp = _stamp(file) if file.exists() else (0, 0)
         if self._stamps.get(file) == stamp:
             return None
         self._stamps[file] = stamp
-        return commands.choices(file)
+        return commands.pair_choices(file)
 
     def pair(self, item: Item) -> Pair:
         """A row whole. Raises LlamaDuoError where the file is no longer as it was read."""
@@ -159,7 +160,7 @@ class Pairs:
         return frozenset(row["id"] for row in jsonl.read(self.run.coverage / "fingerprints.jsonl"))
 
 
-def standing(item: Item, choices: Choices) -> Standing:
+def standing(item: Item, choices: PairChoices) -> Standing:
     """What becomes of a row."""
     kind = item.source.kind
     if item.leak:
@@ -172,7 +173,7 @@ def standing(item: Item, choices: Choices) -> Standing:
     return "kept" if choice and item.id else kind
 
 
-def can_turn(item: Item, choices: Choices, keep: bool) -> bool:
+def can_turn(item: Item, choices: PairChoices, keep: bool) -> bool:
     """Whether a person's choice would change what becomes of a row."""
     now = standing(item, choices)
     return bool(item.id) and now in (("refused", "out") if keep else ("new", "kept"))
@@ -187,7 +188,7 @@ class Tally:
     kept: int = 0
 
 
-def tally(parts: Iterable[Part], round_: int, choices: Choices) -> Tally:
+def tally(parts: Iterable[Part], round_: int, choices: PairChoices) -> Tally:
     """Count a round's pairs by what becomes of them."""
     counts: Counter[Standing] = Counter()
     for part in parts:
@@ -196,7 +197,7 @@ def tally(parts: Iterable[Part], round_: int, choices: Choices) -> Tally:
     return Tally(counts["new"] + counts["kept"], counts["out"], counts["kept"])
 
 
-def arrange(parts: Sequence[Part], wanted: Wanted, choices: Choices) -> list[Item]:
+def arrange(parts: Sequence[Part], wanted: Wanted, choices: PairChoices) -> list[Item]:
     """The items that a list is to show, in its order."""
     items: list[Item] = []
     for part in parts:

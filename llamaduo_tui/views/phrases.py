@@ -1,17 +1,14 @@
-"""How a run is said to people: amounts, durations, rounds, and what each stage is there for."""
+"""Phrases for people: amounts, durations, rounds, and the purpose of each stage."""
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
-from llamaduo_tui.paths import called
 from llamaduo_tui.views.text import one_line
 
 if TYPE_CHECKING:
-    from engine.protocol.events import ApprovalRequested, BudgetUsedUp, ServiceUsage
-    from engine.protocol.run_dir import Run
+    from engine.protocol.events import ServiceUsage
     from llamaduo_tui.views.run_view import Part, RunView
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
@@ -43,18 +40,10 @@ _FINAL = {
 }
 
 
-def explain(view: RunView, stopping: bool = False) -> str:
+def explain(view: RunView) -> str:
     """One sentence for a newcomer: what happens now, and why."""
-    if stopping:
-        return "Stopping: the stage at work saves what it has, so that `resume` goes on from there."
-    if view.approval is not None:
-        return "The target isn't reached yet. Another round costs service calls, so the run waits for your answer."
-    if view.look is not None:
-        return "The service has written new pairs, and it waits until you have looked: d shows them, a goes on."
-    if view.used_up is not None:
-        return "The budget is used up. What was paid for is kept, and the run waits until you raise it."
     if view.current is None:
-        return "Getting ready." if not view.ended else "The run has ended."
+        return "Getting ready." if not view.concluded else "The run has ended."
     section, stage = view.current
     if isinstance(section.part, int):
         said = _BASELINE if section.part == 0 else _ROUND
@@ -129,25 +118,3 @@ def usage(usage: ServiceUsage) -> str:
     tokens = usage.prompt_tokens + usage.completion_tokens
     calls = f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}"
     return f"{calls}, {tokens:,} tokens, {money(usage.cost_usd)}"
-
-
-def price(request: ApprovalRequested) -> str:
-    """What another round would add and cost."""
-    return f"{count(request.pairs, 'new pair')}, {takes(request)}"
-
-
-def takes(request: ApprovalRequested) -> str:
-    """What another round is expected to take, in money and time."""
-    took = f", about {duration(request.seconds)}" if request.seconds is not None else ""
-    cost = money(request.cost_usd)
-    return f"{cost if cost[0] != '$' else f'about {cost}'}{took}"
-
-
-def budget_command(run: Run, used_up: BudgetUsedUp | None = None) -> str:
-    """The command that raises a run's budget; where it is known what is short, with the least that helps."""
-    if used_up is None:
-        return f"llamaduo-tui approve {called(run)} --budget USD"
-    if used_up.cap == "calls":
-        return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(used_up.least):,})"
-    least = math.ceil(used_up.least * 100) / 100
-    return f"llamaduo-tui approve {called(run)} --budget USD   (USD at least {least:.2f})"

@@ -9,19 +9,20 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from engine.protocol import commands, jsonl
+from engine.evaluation.prompt_scores import by_prompt
+from engine.protocol import commands, records
 from engine.protocol.commands import Label
+from engine.protocol.decision import Changes, PromptScore
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.jsonl_index import are_tools, explained, is_chat, line_at, lines, shorten, start_of
-from llamaduo_tui.views.jsonl_index import row as row_of
-from llamaduo_tui.views.scores import Changes, score
+from llamaduo_tui.views.jsonl_index import explained, line_at, lines, shorten, start_of
 
+Row = TypeVar("Row", Response, Verdict)
 Part = int | None
 """A round, or None for the sealed test, as in `engine.protocol.commands.Label`."""
 
@@ -53,22 +54,20 @@ FILTERS: list[tuple[str, Filter]] = [
 
 @dataclass(slots=True)
 class Item:
-    """One prompt of a round: scores from 1 to 100, averaged over samples and repeats, and where its rows begin.
+    """One prompt of a round: its scores, and where its rows begin.
 
-    `rows` are sample numbers and offsets in turn, flat to stay small; `verdicts` are offsets. `change` is against the
-    previous round; `spread` is the widest range of one answer's verdicts, in points; `broken` says that an answer
-    breaks the task's contract, so that no judge was asked.
+    `rows` are sample numbers and offsets in turn, flat to stay small; `verdicts` are offsets. `score` is None where no
+    verdict is readable; `change` is against the previous round; `broken` says that a response breaks the task's
+    contract, so that no judge was asked.
     """
 
     id: str
     start: str
     rows: tuple[int, ...] = ()
     verdicts: tuple[int, ...] = ()
-    precision: float | None = None
-    similarity: float | None = None
+    score: PromptScore | None = None
     errors: int = 0
     broken: bool = False
-    spread: float = 0.0
     change: float | None = None
 
     @property
@@ -77,9 +76,12 @@ class Item:
 
     @property
     def mean(self) -> float | None:
-        if self.precision is None or self.similarity is None:
-            return None
-        return (self.precision + self.similarity) / 2
+        return self.score.mean if self.score is not None else None
+
+    @property
+    def spread(self) -> float:
+        """The widest range of one response's verdicts, in points."""
+        return self.score.spread if self.score is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ class Answer:
     @property
     def scores(self) -> tuple[float | None, float | None]:
         """Mean precision and similarity of this answer alone; None where no verdict is readable."""
-        return _mean([v.precision for v in self.verdicts]), _mean([v.similarity for v in self.verdicts])
+        scores = by_prompt(self.verdicts)
+        return (scores[0].precision, scores[0].similarity) if scores else (None, None)
 
 
 class Review:
@@ -158,22 +161,13 @@ class Review:
         """One answer with its verdicts. Raises LlamaDuoError where the file is no longer as it was read."""
         item = self.load(part).items[id_]
         with explained(file := self._file(part, "infer")):
-            row = row_of(line_at(file, item.rows[2 * item.samples.index(sample) + 1]))
-        if not _is_response(row) or (row["id"], row["sample"]) != (id_, sample):
+            response = _parsed(Response, line_at(file, item.rows[2 * item.samples.index(sample) + 1]))
+        if response is None or (response.id, response.sample) != (id_, sample):
             raise LlamaDuoError(f"{file} was rewritten while you read it", "press r to read it again")
         with explained(file := self._file(part, "judge")):
-            found = [row_of(line_at(file, offset)) for offset in item.verdicts]
-        verdicts = [
-            Verdict(**{key: verdict[key] for key in _VERDICT})
-            for verdict in found
-            if _is_verdict(verdict) and verdict["sample"] == sample
-        ]
-        return Answer(
-            part,
-            item,
-            Response(**{key: row[key] for key in _RESPONSE | _ADDED if key in row}),
-            sorted(verdicts, key=lambda v: (v.judge, v.repeat)),
-        )
+            verdicts = [_parsed(Verdict, line_at(file, offset)) for offset in item.verdicts]
+        own = [verdict for verdict in verdicts if verdict is not None and verdict.sample == sample]
+        return Answer(part, item, response, sorted(own, key=lambda verdict: (verdict.judge, verdict.repeat)))
 
     def search(self, part: Part, text: str, cancelled: Callable[[], bool]) -> set[str]:
         """The ids of prompts where the prompt, the reference or an answer contains the text; case doesn't matter."""
@@ -183,9 +177,9 @@ class Review:
             for _, line in lines(file):
                 if cancelled():
                     break
-                row = row_of(line)
-                if _is_response(row) and wanted in _searched(row):
-                    found.add(row["id"])
+                response = _parsed(Response, line)
+                if response is not None and wanted in _searchable(response):
+                    found.add(response.id)
         return found
 
     def _file(self, part: Part, stage: Literal["infer", "judge"]) -> Path:
@@ -198,14 +192,14 @@ class Review:
         unreadable = 0
         with explained(file := self._file(part, "infer")):
             for offset, line in lines(file):
-                row = row_of(line)
-                if not _is_response(row):
+                response = _parsed(Response, line)
+                if response is None:
                     unreadable += 1
                     continue
-                id_, sample = sys.intern(row["id"]), row["sample"]
+                id_, sample = sys.intern(response.id), response.sample
                 item = items.get(id_)
                 if item is None:
-                    items[id_] = Item(id_, start_of(row["prompt"][-1]["content"], firsts), (sample, offset))
+                    items[id_] = Item(id_, start_of(response.prompt[-1]["content"], firsts), (sample, offset))
                 elif sample in item.samples:  # a batch that was answered anew counts as it stands last
                     at = 2 * item.samples.index(sample)
                     item.rows = (*item.rows[:at], sample, offset, *item.rows[at + 2 :])
@@ -213,14 +207,16 @@ class Review:
                     item.rows = (*item.rows, sample, offset)
         shorten(items.values(), firsts)
         judged = self._file(part, "judge")
+        verdicts = _Verdicts(items, judged)
         with explained(judged):
-            unreadable += _score(items, lines(judged))
-        return Round(part, items, unreadable, judged.exists(), self._changes(part))
+            for score in by_prompt(verdicts):
+                items[score.id].score = score
+        return Round(part, items, unreadable + verdicts.unreadable, judged.exists(), self._changes(part))
 
     def _changes(self, part: Part) -> Changes | None:
-        with explained(file := self.run.decision_file(part or 0)):
-            found = score(jsonl.read_json(file) or {}) if part is not None else None
-        return found.changes if found is not None else None
+        with explained(self.run.decision_file(part or 0)):
+            decision = self.run.decision(part) if part is not None else None
+        return decision.changes if decision is not None else None
 
 
 def arrange(
@@ -256,7 +252,8 @@ def arrange(
 def _moved(round_: Round) -> tuple[set[str], set[str]]:
     """The ids of the prompts that got worse and better: as the decision says, or by their scores alone without one."""
     if round_.changes is not None:
-        return set(round_.changes.regressed), set(round_.changes.improved)
+        worse, better = round_.changes.regressed, round_.changes.improved
+        return {change.id for change in worse}, {change.id for change in better}
     changed = [(item.id, item.change) for item in round_.items.values() if item.change]
     return {id_ for id_, change in changed if change < 0}, {id_ for id_, change in changed if change > 0}
 
@@ -275,18 +272,6 @@ _KEYS: dict[Order, Callable[[Item], Any]] = {
 }
 
 
-def _mean(scores: list[float | None]) -> float | None:
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _means(scores: list[tuple[float, float]]) -> tuple[float, float]:
-    if len(scores) == 1:
-        return scores[0]  # as mostly, of a hundred thousand
-    precision, similarity = zip(*scores, strict=True)
-    return sum(precision) / len(scores), sum(similarity) / len(scores)
-
-
 def _compare(round_: Round, before: Round) -> None:
     for item in round_.items.values():
         other = before.items.get(item.id)
@@ -294,91 +279,34 @@ def _compare(round_: Round, before: Round) -> None:
             item.change = item.mean - other.mean
 
 
-def _score(items: dict[str, Item], judged: Iterator[tuple[int, bytes]]) -> int:
-    """Average the verdicts by judge, by answer and by prompt, as the decision does; returns how many lines are none.
+class _Verdicts:
+    """The readable verdicts of a file, once; each is noted in its item as it passes."""
 
-    An answer's verdicts stand in a row.
-    """
-    unreadable = 0
-    answers: Counter[str] = Counter()
-    at: tuple[Item, int] | None = None
-    scores: dict[str, list[tuple[float, float]]] = {}
+    def __init__(self, items: dict[str, Item], file: Path) -> None:
+        self._items, self._file = items, file
+        self.unreadable = 0
 
-    def close() -> None:
-        if at is not None and scores:
-            item, (precision, similarity) = at[0], _means([_means(said) for said in scores.values()])
-            answers[item.id] += 1
-            item.precision = precision + (item.precision or 0.0)
-            item.similarity = similarity + (item.similarity or 0.0)
-            middles = [(p + s) / 2 for said in scores.values() for p, s in said]
-            if len(middles) > 1:
-                item.spread = max(item.spread, max(middles) - min(middles))
-            scores.clear()
-
-    for offset, line in judged:
-        row = row_of(line)
-        if not _is_verdict(row):
-            unreadable += 1
-            continue
-        item = items.get(row["id"])
-        if item is None:
-            continue
-        item.verdicts += (offset,)
-        item.broken |= row["judge"] == CONTRACT
-        if at is None or at[0] is not item or at[1] != row["sample"]:
-            close()
-            at = item, row["sample"]
-        if row["precision"] is None or row["similarity"] is None:
-            item.errors += 1
-        else:
-            scores.setdefault(row["judge"], []).append((row["precision"], row["similarity"]))
-    close()
-    for item in items.values():
-        if item.precision is not None and item.similarity is not None:
-            item.precision, item.similarity = item.precision / answers[item.id], item.similarity / answers[item.id]
-    return unreadable
+    def __iter__(self) -> Iterator[Verdict]:
+        for offset, line in lines(self._file):
+            verdict = _parsed(Verdict, line)
+            if verdict is None:
+                self.unreadable += 1
+            elif (item := self._items.get(verdict.id)) is not None:
+                item.verdicts += (offset,)
+                item.broken |= verdict.judge == CONTRACT
+                item.errors += verdict.precision is None or verdict.similarity is None
+                yield verdict
 
 
-def _searched(row: dict[str, Any]) -> str:
-    prompt = prompt_text(row["prompt"], row.get("tools", ()))
-    return "\n".join((prompt, row["target"], row["response"])).casefold()
+def _searchable(response: Response) -> str:
+    prompt = prompt_text(response.prompt, response.tools)
+    return "\n".join((prompt, response.target, response.response)).casefold()
 
 
-def _is_response(row: dict[str, Any]) -> bool:
-    return (
-        row.keys() >= _RESPONSE
-        and isinstance(row["id"], str)
-        and type(row["sample"]) is int
-        and isinstance(row["target"], str)
-        and isinstance(row["response"], str)
-        and isinstance(row["finish_reason"], str)
-        and is_chat(row["prompt"])
-        and ("tools" not in row or are_tools(row["tools"]))
-        and isinstance(row.get("reference", ""), str)
-    )
-
-
-def _is_verdict(row: dict[str, Any]) -> bool:
-    return (
-        row.keys() >= _VERDICT
-        and isinstance(row["id"], str)
-        and type(row["sample"]) is int
-        and type(row["repeat"]) is int
-        and _is_score(row["precision"])
-        and _is_score(row["similarity"])
-        and isinstance(row["judge"], str)
-        and isinstance(row["similarity_reason"], str)
-        and isinstance(row["precision_reason"], str)
-        and isinstance(row["error"], str)
-    )
-
-
-def _is_score(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and 1 <= value <= 100)
-
-
-_ADDED = {"tools", "reference"}
-"""Fields that responses of older runs don't have."""
-
-_RESPONSE = {field.name for field in fields(Response)} - _ADDED
-_VERDICT = {field.name for field in fields(Verdict)}
+def _parsed(form: type[Row], line: bytes) -> Row | None:
+    """A row of a line; None where it is none, or has no prompt."""
+    try:
+        row = records.parse(form, line)
+    except ValueError:
+        return None
+    return None if isinstance(row, Response) and not row.prompt else row

@@ -1,4 +1,4 @@
-"""What the events of a run add up to: a pure reducer, the same for plain lines, the live display and the app.
+"""The events of a run, added up: a pure reducer, the same for log lines and for the app.
 
 `reduce` never fails on events of a resumed, stopped or newer run; text in a view is as it came, untrusted.
 """
@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from engine.protocol.decision import Decision
 from engine.protocol.events import (
-    ApprovalGiven,
-    ApprovalRequested,
     BudgetChanged,
-    BudgetUsedUp,
     Event,
+    EventReader,
     Log,
+    QuestionAnswered,
+    QuestionAsked,
     RoundScored,
     RunFailed,
     RunFinished,
@@ -25,8 +26,11 @@ from engine.protocol.events import (
     StageStarted,
     TrainMetrics,
 )
-from llamaduo_tui.views import scores
-from llamaduo_tui.views.scores import Score
+from engine.protocol.questions import BUDGET, ROUND, Question
+from engine.protocol.run_dir import Run
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Target
 
 Part = int | Literal["start", "final"]
 """Where a stage belongs: before the rounds, in a round, or in the sealed test after them."""
@@ -67,27 +71,20 @@ class Section:
     part: Part
     stages: tuple[Stage, ...] = ()
     losses: tuple[Loss, ...] = ()
-    score: Score | None = None
+    score: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """All that a screen shows of a run.
-
-    `approval` is the open question whether to pay for another round, `look` the one whether somebody has looked at a
-    round's new pairs; `answer` and `seen` are the last answers to these.
-    """
+    """All that a screen shows of a run: `asked` is the open question, `answered` the last one that was answered."""
 
     started: RunStarted | None = None
     began: float = 0.0
     updated: float = 0.0
     sections: tuple[Section, ...] = ()
     usage: ServiceUsage | None = None
-    approval: ApprovalRequested | None = None
-    answer: ApprovalGiven | None = None
-    look: ApprovalRequested | None = None
-    seen: ApprovalGiven | None = None
-    used_up: BudgetUsedUp | None = None
+    asked: QuestionAsked | None = None
+    answered: QuestionAnswered | None = None
     caps: BudgetChanged | None = None
     logs: tuple[Log, ...] = ()
     outcome: RunFinished | None = None
@@ -100,11 +97,37 @@ class RunView:
         return max(at_work, key=lambda pair: pair[1].started, default=None)
 
     @property
-    def ended(self) -> bool:
+    def question(self) -> Question | None:
+        """The open question."""
+        return self.asked.question if self.asked is not None else None
+
+    @property
+    def scored(self) -> list[Decision]:
+        """The decisions so far, by round."""
+        return [section.score for section in self.sections if section.score is not None]
+
+    @property
+    def concluded(self) -> bool:
+        """Whether the last worker has said how its work came out."""
         return self.outcome is not None or self.failure is not None
 
     def section(self, part: Part) -> Section:
         return next((s for s in self.sections if s.part == part), Section(part))
+
+
+def view_of(run: Run) -> RunView:
+    """All events of a run so far, added up."""
+    view = RunView()
+    for event in EventReader(run.events_file).read_new():
+        view = reduce(view, event)
+    return view
+
+
+def goals(target: Target | None) -> tuple[float | None, float | None]:
+    """The precision and similarity to reach; None where none is known, or where the goal is relative to the service."""
+    if target is None or target.relative_to_teacher is not None:
+        return None, None
+    return target.precision, target.similarity
 
 
 def reduce(view: RunView, event: Event) -> RunView:
@@ -117,23 +140,18 @@ def reduce(view: RunView, event: Event) -> RunView:
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
             section = view.section(_part(view, event))
-            if event.decision.get("outcome") != "continue":  # a review left nothing to ask for
-                view = replace(view, approval=None)
-            return _with_section(view, replace(section, score=scores.score(event.decision)))
+            if event.decision.outcome != "continue" and view.question and view.question.kind == ROUND:
+                view = replace(view, asked=None)  # a review left nothing to ask
+            return _with_section(view, replace(section, score=event.decision))
         case ServiceUsage():
             return replace(view, usage=event)
-        case ApprovalRequested(stage="synthesize"):
-            return replace(view, look=event)
-        case ApprovalGiven(stage="synthesize"):
-            return replace(view, look=None, seen=event)
-        case ApprovalRequested():
-            return replace(view, approval=event)
-        case ApprovalGiven():
-            return replace(view, approval=None, answer=event)
-        case BudgetUsedUp():
-            return replace(view, used_up=event)
+        case QuestionAsked():
+            return replace(view, asked=event)
+        case QuestionAnswered():
+            return replace(view, asked=None, answered=event)
         case BudgetChanged():
-            return replace(view, used_up=None, caps=event)
+            settled = view.question is not None and view.question.kind == BUDGET
+            return replace(view, asked=None if settled else view.asked, caps=event)
         case Log():
             return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
         case RunFinished():
@@ -217,4 +235,4 @@ def _interrupted(view: RunView) -> RunView:
         )
         for section in view.sections
     )
-    return replace(view, sections=sections, approval=None, look=None, used_up=None)
+    return replace(view, sections=sections, asked=None)

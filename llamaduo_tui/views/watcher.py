@@ -1,6 +1,6 @@
-"""Watching one run: its events added up, and what there is to read, in batches.
+"""Watches one run: its events added up, and the new lines of its logs, in batches.
 
-Knows no terminal: the app calls `look` in a thread, and attaching to a run is the first look.
+The app calls `poll` in a thread; attaching to a run is the first poll.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views import log_lines
@@ -22,7 +23,7 @@ from llamaduo_tui.views.text import clean
 
 KEPT_LINES = 20_000
 TAIL_BYTES = 2 * 1024 * 1024
-LOOK_BYTES = 1024 * 1024
+POLL_BYTES = 1024 * 1024
 WRAP = 1000
 
 
@@ -36,17 +37,17 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What a look found: the whole view and state, and the lines that are new."""
+class RunUpdate:
+    """The whole view and state of a run, and the lines that are new."""
 
     view: RunView
-    state: str
+    state: State
     settings: Migration | None
     events: list[Line]
     output: list[Line]
 
 
-class Watch:
+class RunWatcher:
     """Reads a run from where it left off."""
 
     def __init__(self, run: Run, clock: Callable[[], float] = time.time) -> None:
@@ -56,12 +57,12 @@ class Watch:
         self._output = Tail(run.log_file)
         self._lines = log_lines.Lines()
         self._view = RunView()
-        self._state = ""
+        self._state: State | None = None
         self._settings: Migration | None = None
 
-    def look(self) -> News | None:
-        """What is new, or None. Raises OSError and ValueError for files that cannot be read; look again then."""
-        first, before = not self._state, (self._state, self._view)
+    def poll(self) -> RunUpdate | None:
+        """The new state of things, or None. Raises OSError and ValueError for unreadable files; poll again then."""
+        first, before = self._state is None, (self._state, self._view)
         if first:
             self._settings = _settings(self._run)
         events = [line for event in self._reader.read_new() for line in self._take(event)]
@@ -69,7 +70,7 @@ class Watch:
         output = self._output.read_new()
         if before == (self._state, self._view) and not output:
             return None
-        return News(self._view, self._state, self._settings, events[-KEPT_LINES:], output)
+        return RunUpdate(self._view, self._state, self._settings, events[-KEPT_LINES:], output)
 
     def _take(self, event: Event) -> Iterator[Line]:
         self._view = reduce(self._view, event)
@@ -88,7 +89,7 @@ class Tail:
         self._rest = ""
 
     def read_new(self) -> list[Line]:
-        """The new lines: of a long file its last 2 MiB at first, then at most 1 MiB a look."""
+        """The new lines: of a long file its last 2 MiB at first, then at most 1 MiB a poll."""
         if not self._path.exists():
             return []
         lines: list[Line] = []
@@ -99,7 +100,7 @@ class Tail:
                 if self._offset:
                     lines.append(Line(f"… {self._offset:,} bytes before this are in {clean(str(self._path))}"))
             file.seek(self._offset)
-            data = file.read(TAIL_BYTES if lines else LOOK_BYTES)
+            data = file.read(TAIL_BYTES if lines else POLL_BYTES)
             self._offset += len(data)
         whole, _, self._rest = (self._rest + self._decoder.decode(data).replace("\r", "\n")).rpartition("\n")
         if len(self._rest) > WRAP or (self._rest and not data):

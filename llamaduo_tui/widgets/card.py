@@ -1,10 +1,11 @@
-"""A card that asks: what a waiting run needs to be told, with the keys that answer it."""
+"""A card shows the open question of a run, with the keys that answer it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
@@ -12,17 +13,34 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button
 
+from engine.protocol.events import QuestionAsked
+from engine.protocol.questions import APPROVE, REJECT, Question
 from engine.protocol.run_dir import Run
-from llamaduo_tui.widgets.diffed_static import Steady
+from engine.settings.schema import Target
+from llamaduo_tui.messages import AnswerRun, StopRun
+from llamaduo_tui.views.questions import wording
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
 LABEL = 11
 
 
 class Card(Vertical):
-    """Shown while its question is open; what it sends counts once, whoever else answers.
+    """Shown while the question of its kind is open; the first answer counts, from whatever terminal it comes.
 
-    With the class `-brief` it is two lines high, for screens that have other things to show.
+    This class asks questions of any kind, by their reason. With the class `-brief` a card is two lines high, for
+    screens that have other things to show.
     """
+
+    kind: ClassVar[str] = ""
+    """The kind of question that it asks; "": every kind without a card of its own."""
+
+    HELP = """
+## Question
+
+The run waits for your answer. **Approve** lets it go on; **Stop** ends the worker for now.
+"""
 
     DEFAULT_CSS = """
     Card {
@@ -73,7 +91,7 @@ class Card(Vertical):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self._asked: object = None
+        self._shown: QuestionAsked | None = None
         self._sent = ""
         self._facts: Sequence[Fact] = ()
         self._brief = Content()
@@ -82,38 +100,79 @@ class Card(Vertical):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="facts"):
             yield Facts()
-        yield Steady(classes="brief", markup=False)
+        yield DiffedStatic(classes="brief", markup=False)
         with Horizontal(classes="answers"):
             yield from self.answers()
             yield Button("Stop", classes="stop", compact=True, tooltip="Stop for now, and resume later")
 
     def answers(self) -> Sequence[Widget]:
-        """What answers the question, but for stopping."""
-        raise NotImplementedError
+        """The inputs and buttons that answer the question, but for stopping."""
+        return [
+            Button("Approve", id="approve", variant="warning", compact=True, tooltip="Let the run go on"),
+            Button("Reject", id="reject", compact=True, tooltip="Answer no"),
+        ]
+
+    def show(self, asked: QuestionAsked | None, view: RunView, target: Target | None) -> None:
+        """The open question of this card's kind, or nothing."""
+        fresh = asked is not None and (self._shown is None or asked.seq != self._shown.seq)
+        self.display = asked is not None
+        self._shown = asked
+        if asked is None:
+            return
+        if fresh:
+            self._sent = ""
+            self.query_one(".stop", Button).label = self.keyed("stop", "Stop")
+            self.prepare(asked.question, view)
+        self.fill(asked.question, view, target)
+
+    @property
+    def question(self) -> Question | None:
+        """The question that is shown."""
+        return self._shown.question if self._shown is not None else None
+
+    def prepare(self, question: Question, view: RunView) -> None:
+        """Set up inputs and buttons for a question that has just come."""
+        self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
+        reject = self.query_one("#reject", Button)
+        reject.display = REJECT in question.choices
+        reject.label = self.keyed("finish", "Reject")
+
+    def fill(self, question: Question, view: RunView, target: Target | None) -> None:
+        """Show the facts that the answer depends on."""
+        self.border_title = f"the run waits for {wording(question.kind).waits_for}"
+        reason = one_line(question.reason, 400)
+        self.say([fact("question", reason)], Content(reason))
 
     @property
     def open(self) -> bool:
-        """Whether it asks and has not been answered here."""
+        """Whether its question is open and was not answered here."""
         return self.display and not self._sent
 
     def approve(self) -> None:
-        """Pay, as far as the card says."""
-        raise NotImplementedError
+        """Answer with yes, unless an input is wrong."""
+        if self.open:
+            self.send(AnswerRun(self.run, APPROVE), "approval sent …")
+
+    def reject(self) -> None:
+        """Answer with no, where the question takes that."""
+        if self.open and self.question is not None and REJECT in self.question.choices:
+            self.send(AnswerRun(self.run, REJECT), "rejection sent …")
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        match event.button.id:
+            case "approve":
+                self.approve()
+            case "reject":
+                self.reject()
+            case _:
+                self.post_message(StopRun(self.run))
 
     def reopen(self) -> None:
-        """What was sent did not get through: ask again."""
+        """Ask again: the answer did not arrive."""
         self._sent = ""
         self._draw()
         self.screen.refresh_bindings()
-
-    def ask(self, question: object) -> bool:
-        """Show the card while there is a question, None for none; True for another one than before."""
-        self.display = question is not None
-        if question is None or question == self._asked:
-            return False
-        self._asked, self._sent = question, ""
-        self.query_one(".stop", Button).label = self.keyed("stop", "Stop")
-        return True
 
     def keyed(self, action: str, said: str) -> str:
         """A button's text, with the key that does the same as the user has bound it."""
@@ -122,7 +181,7 @@ class Card(Vertical):
         return f"{key} {said}".lstrip()
 
     def say(self, facts: Sequence[Fact], brief: Content) -> None:
-        """What there is to know, line by line and on one line."""
+        """Show the facts line by line, and the gist on one line."""
         self._facts, self._brief = facts, brief
         self._draw()
 
@@ -136,12 +195,12 @@ class Card(Vertical):
     def _draw(self) -> None:
         sent = Content.styled(self._sent, "bold")
         self.query_one(Facts).show([*self._facts, *([Fact("answer", sent)] if self._sent else [])])
-        self.query_one(".brief", Steady).put(sent if self._sent else self._brief)
+        self.query_one(".brief", DiffedStatic).put(sent if self._sent else self._brief)
         self.query_one(".answers").display = not self._sent
 
 
 class Fact(NamedTuple):
-    """A line of a card: what it is about, and what there is to say."""
+    """A line of a card: its subject and its text."""
 
     name: str
     said: Content
@@ -152,7 +211,7 @@ def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
     return Fact(name, Content.assemble(*said))
 
 
-class Facts(Steady):
+class Facts(DiffedStatic):
     """Facts below one another, wrapped beside their names."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 
-class Steady(Static):
+class DiffedStatic(Static):
     """A Static for content that is made anew several times a second and is mostly the same."""
 
     def put(self, content: Content) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual.content import Content
 
 from llamaduo_tui.views.guide import LAST, Step
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
 
-class GuideLine(Steady):
+class GuideLine(DiffedStatic):
     """One step of the tour."""
 
     DEFAULT_CSS = """

@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from llamaduo_tui.views.diff import Piece, Row, fields, json_rows, text_rows
 from llamaduo_tui.views.pairs import Item, Pair, Pairs, Part, Standing, standing, twin_of
 from llamaduo_tui.views.text import clean, one_line
@@ -84,7 +84,7 @@ class PairView(VerticalScroll):
         self._page: Page | None = None
         self._wanted: Item | None = None
         self._parts: Sequence[Part] = ()
-        self._choices: Choices = {}
+        self._choices: PairChoices = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="facts", markup=False)
@@ -157,14 +157,14 @@ class PairView(VerticalScroll):
             self.scroll_home(animate=False)
         self.post_message(self.Shown(page))
 
-    def show_choices(self, choices: Choices) -> None:
+    def show_choices(self, choices: PairChoices) -> None:
         """What becomes of the pair by people's choices, above its texts."""
         self._choices = choices
         if self.page is not None:
             self.query_one("#facts", Static).update(_facts(self.page, choices, self.whole))
 
 
-def _facts(page: Page, choices: Choices, whole: bool) -> Content:
+def _facts(page: Page, choices: PairChoices, whole: bool) -> Content:
     pair = page.pair
     now = standing(pair.item, choices)
     mark = MARKS[now]

@@ -50,7 +50,7 @@ class PromptList(RowList[Item]):
 
 
 def _scores(item: Item) -> tuple[float | None, float | None]:
-    return item.precision, item.similarity
+    return (item.score.precision, item.score.similarity) if item.score is not None else (None, None)
 
 
 def _points(score: float | None) -> str:

@@ -1,4 +1,4 @@
-"""States and scores as the app draws them: a mark, a word and a theme colour, so that no colour stands alone."""
+"""How the app draws states and scores: a mark, a word and a theme colour, so that no colour stands alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from textual.content import Content
+
+from engine.protocol.status import State
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -23,22 +25,23 @@ class Mark(NamedTuple):
 
 
 _STATES = {
-    "new": Mark("○", "starting", "$foreground-muted"),
-    "running": Mark("▶", "running", "bold $text-primary"),
-    "waiting": Mark("◆", "waits for you", "bold $text-warning"),
-    "paused": Mark("‖", "paused", "bold $text-warning"),
-    "stale": Mark("?", "no sign of life", "bold $text-warning"),
-    "reached": Mark("✓", "reached", "bold $text-success"),
-    "stopped": Mark("■", "stopped", ""),
-    "failed": Mark("✗", "failed", "bold $text-error"),
-    "crashed": Mark("✗", "crashed", "bold $text-error"),
-    "unreadable": Mark("!", "unreadable", "bold $text-error"),
+    State.NEW: Mark("○", "starting", "$foreground-muted"),
+    State.RUNNING: Mark("▶", "running", "bold $text-primary"),
+    State.WAITING: Mark("◆", "waits for you", "bold $text-warning"),
+    State.PAUSED: Mark("‖", "paused", "bold $text-warning"),
+    State.STALE: Mark("?", "no sign of life", "bold $text-warning"),
+    State.REACHED: Mark("✓", "reached", "bold $text-success"),
+    State.MISSED: Mark("✗", "missed", "bold $text-warning"),
+    State.STOPPED: Mark("■", "stopped", ""),
+    State.FAILED: Mark("✗", "failed", "bold $text-error"),
+    State.CRASHED: Mark("✗", "crashed", "bold $text-error"),
+    State.UNREADABLE: Mark("!", "unreadable", "bold $text-error"),
 }
 
 
-def of(state: str) -> Mark:
+def of(state: State) -> Mark:
     """The mark of a run's state as a reader sees it."""
-    return _STATES.get(state, Mark("·", state[:20], ""))
+    return _STATES[state]
 
 
 def trend(values: Sequence[float], width: int) -> str:

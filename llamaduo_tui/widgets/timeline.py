@@ -5,13 +5,13 @@ from __future__ import annotations
 from textual.containers import VerticalScroll
 from textual.content import Content
 
+from engine.protocol.decision import Interval
 from engine.settings.schema import Target
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_view import RunView, Section, Stage
-from llamaduo_tui.views.scores import Interval, goals, interval
+from llamaduo_tui.views.run_view import RunView, Section, Stage, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
 LABEL = 13
 _BAR = 12
@@ -43,7 +43,7 @@ confidence interval: a round is good enough when the *low* end passes the target
             self.scroll_end(animate=False)
 
 
-class Timeline(Steady):
+class Timeline(DiffedStatic):
     """A line for each round, then a line for each round's scores."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Timeline(Steady):
             scored, begun = scores(view, target, width), timeline(view, now, alive)
             if self.screen.has_class("-short"):  # what is newest
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
-                room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.ended else SHORT_LINES
+                room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.concluded else SHORT_LINES
                 lines = [*begun[max(0, len(begun) - max(0, room - len(scored))) :], *scored]
             else:
                 lines = [*begun, *([Content()] if scored else []), *scored]
@@ -76,7 +76,13 @@ def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
     """One line for each section that has begun, and one for what may follow."""
     lines = [_section(section, view, now, alive) for section in view.sections if section.stages]
     rounds = [section.part for section in view.sections if isinstance(section.part, int)]
-    if alive and view.started is not None and not view.ended and view.sections and view.sections[-1].part != "final":
+    if (
+        alive
+        and view.started is not None
+        and not view.concluded
+        and view.sections
+        and view.sections[-1].part != "final"
+    ):
         more = view.started.max_rounds - max(rounds, default=0)
         said = f"up to {phrases.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
         lines.append(Content.styled(f"{'then':<{LABEL}}{said}", "$foreground-muted"))
@@ -86,10 +92,9 @@ def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
 def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     """A head, and a line a round: both means with their intervals, drawn on an axis from 0 to 100 with the target."""
     rows = [(phrases.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
-    sealed = (view.outcome.sealed if view.outcome else None) or {}
-    precision, similarity = interval(sealed.get("precision")), interval(sealed.get("similarity"))
-    if precision is not None and similarity is not None:
-        rows.append((phrases.part("final"), precision, similarity))
+    sealed = view.outcome.sealed if view.outcome else None
+    if sealed is not None:
+        rows.append((phrases.part("final"), sealed.precision, sealed.similarity))
     if not rows:
         return []
     axis = max(8, min(40, (width - LABEL) // 2 - 17))
@@ -128,7 +133,7 @@ def measure(value: Interval, goal: float | None, axis: int) -> Content:
 
 def _section(section: Section, view: RunView, now: float, alive: bool) -> Content:
     parts: list[Content] = [_stage(stage, now, alive) for stage in section.stages]
-    if alive and view.sections[-1] is section and not view.ended:
+    if alive and view.sections[-1] is section and not view.concluded:
         begun = {stage.name for stage in section.stages}
         parts += [Content.styled(f"· {name}", "$foreground-muted") for name in _expected(section) if name not in begun]
     return Content.assemble((f"{phrases.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))

@@ -8,13 +8,13 @@ from engine.protocol.events import ServiceUsage
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.widgets import state_styles
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
 _BAR = 10
 _GB = 1024**3
 
 
-class Usage(Steady, can_focus=True):
+class Usage(DiffedStatic, can_focus=True):
     """Two lines on a narrow terminal, a small table beside the rounds on a wide one."""
 
     HELP = """

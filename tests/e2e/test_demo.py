@@ -11,7 +11,8 @@ import pytest
 
 from engine.dataset.load import load
 from engine.protocol import jsonl
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.manifest import manifest
+from engine.protocol.run_dir import Run
 from engine.settings.schema import Coverage
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))

@@ -15,7 +15,8 @@ import pytest
 
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import Choice
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.manifest import manifest
+from engine.protocol.run_dir import Run
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 

@@ -16,7 +16,8 @@ from aiohttp import web
 from engine.dataset.load import load
 from engine.dataset.split import split
 from engine.protocol import jsonl
-from engine.protocol.run_dir import Run, manifest
+from engine.protocol.manifest import manifest
+from engine.protocol.run_dir import Run
 from engine.sandbox import answer
 from engine.settings.load import load_settings, settings_of
 from engine.stages.training_mix import merge

@@ -13,8 +13,9 @@ from engine.protocol import commands, jsonl
 from engine.protocol.commands import Choice
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.jsonl import Row
+from engine.protocol.manifest import Manifest, finish
 from engine.protocol.rows import CONTRACT, Pair, Response, SyntheticPair, Verdict
-from engine.protocol.run_dir import Manifest, Run, create, finish
+from engine.protocol.run_dir import Run, create
 from engine.settings.load import settings_of
 from engine.settings.schema import Coverage
 
@@ -38,7 +39,22 @@ def recorded(number: int) -> Row:
 
 
 def answered(folder: Path, pairs: list[Pair], model: str, adapter: str) -> None:
-    rows = [Response(p.id, 0, p.prompt, p.target, "Graz", "stop", 1, 1, model, adapter, p.tools) for p in pairs]
+    rows = [
+        Response(
+            id=p.id,
+            sample=0,
+            prompt=p.prompt,
+            target=p.target,
+            response="Graz",
+            finish_reason="stop",
+            prompt_tokens=1,
+            completion_tokens=1,
+            model=model,
+            adapter=adapter,
+            tools=p.tools,
+        )
+        for p in pairs
+    ]
     jsonl.write(folder / "infer" / "responses.jsonl", (row.to_row() for row in rows))
     complete(folder / "infer", "infer")
 
@@ -53,13 +69,57 @@ def run(tmp_path: Path) -> Run:
     complete(run.coverage, "coverage")
     dev = read_dev(run.coverage)
     answered(run.round(1), dev, "small@0123", "abcd")
-    verdicts = [Verdict(pair.id, 0, 0, "gpt-4o", 70.0, 80.0, "", "", "") for pair in dev[1:]]
-    broken = Verdict(dev[0].id, 0, 0, CONTRACT, 1.0, 1.0, "", "no JSON", "")
-    unread = Verdict(dev[1].id, 0, 1, "gpt-4o", None, None, "", "", "refused")
+    verdicts = [
+        Verdict(
+            id=pair.id,
+            sample=0,
+            repeat=0,
+            judge="gpt-4o",
+            similarity=70.0,
+            precision=80.0,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for pair in dev[1:]
+    ]
+    broken = Verdict(
+        id=dev[0].id,
+        sample=0,
+        repeat=0,
+        judge=CONTRACT,
+        similarity=1.0,
+        precision=1.0,
+        similarity_reason="",
+        precision_reason="no JSON",
+        error="",
+    )
+    unread = Verdict(
+        id=dev[1].id,
+        sample=0,
+        repeat=1,
+        judge="gpt-4o",
+        similarity=None,
+        precision=None,
+        similarity_reason="",
+        precision_reason="",
+        error="refused",
+    )
     jsonl.write(run.round(1) / "judge" / "verdicts.jsonl", (v.to_row() for v in [broken, *verdicts, unread]))
     complete(run.round(1) / "judge", "judge")
     seed = read_train(run.coverage)[0]
-    new = [SyntheticPair(f"new{n}", seed.messages, "parcels", "gpt-4o", seed.id, 1, seed.tools) for n in (1, 2)]
+    new = [
+        SyntheticPair(
+            id=f"new{n}",
+            messages=seed.messages,
+            category="parcels",
+            generator="gpt-4o",
+            seed_id=seed.id,
+            round=1,
+            tools=seed.tools,
+        )
+        for n in (1, 2)
+    ]
     jsonl.write(run.round(1) / "synthesize" / "pairs.jsonl", (pair.to_row() for pair in new))
     complete(run.round(1) / "synthesize", "synthesize")
     jsonl.write(run.round(2) / "infer" / "responses.jsonl", [{"half": "done"}])

@@ -6,8 +6,9 @@ from engine.dataset.contamination import fingerprints
 from engine.dataset.prepare import DEV, SEALED, TRAIN
 from engine.dataset.sources import Dropped
 from engine.protocol import jsonl
+from engine.protocol.manifest import Manifest, finish
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
-from engine.protocol.run_dir import Manifest, Run, finish
+from engine.protocol.run_dir import Run
 
 HEAD = "Triage this support ticket as JSON with product, kind and priority:\n"
 TOLD = [
@@ -44,13 +45,15 @@ def chat(told: tuple[str, str, str, str]) -> list[Message]:
 
 def pair(told: tuple[str, str, str, str], line: int = 1) -> Pair:
     messages = chat(told)
-    return Pair(prompt_id(messages[:-1]), messages, told[2], f"tickets.jsonl:{line}")
+    return Pair(id=prompt_id(messages[:-1]), messages=messages, category=told[2], source=f"tickets.jsonl:{line}")
 
 
 def new(told: tuple[str, str, str, str], round_: int) -> jsonl.Row:
     messages = chat(told)
     seed = prompt_id(chat(TOLD[0])[:-1])
-    return SyntheticPair(prompt_id(messages[:-1]), messages, told[2], "gpt-4o", seed, round_).to_row()
+    return SyntheticPair(
+        id=prompt_id(messages[:-1]), messages=messages, category=told[2], generator="gpt-4o", seed_id=seed, round=round_
+    ).to_row()
 
 
 def refused(told: tuple[str, str, str, str], round_: int, reason: str, twin: str = "") -> jsonl.Row:

@@ -12,43 +12,45 @@ import story
 
 from engine.protocol import commands
 from engine.protocol.events import Event, EventLog, RunFinished
-from engine.protocol.run_dir import Process, Run, Status
+from engine.protocol.questions import APPROVE, Question
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, State, Status
 
 
 def main(folder: Path, pause: float) -> None:
     run = Run(folder)
     log = EventLog(run.events_file)
 
-    def show(state: str) -> None:
+    def show(state: State, question: Question | None = None) -> None:
         process = Process.of(os.getpid())
-        run.write_status(Status(state=state, process=process, heartbeat=time.time(), round=1))
+        run.write_status(Status(state=state, process=process, heartbeat=time.time(), round=1, question=question))
 
     def tell(events: list[Event]) -> None:
         for event in events:
-            show("running")
+            show(State.RUNNING)
             log.append(event)
             stop_if_told()
             time.sleep(pause)
 
     def stop_if_told() -> None:
-        if any(c.kind == "stop" and c.worker == os.getpid() for c in commands.read(run.commands_file)):
-            log.append(RunFinished(state="stopped", reason="Stopped by hand; resume goes on from here."))
-            show("stopped")
-            sys.exit(3)
+        if any(c.kind == "stop" and c.worker == os.getpid() for c in commands.controls(run.commands_file)):
+            show(State.STOPPED)
+            log.append(RunFinished(state=State.STOPPED, reason="Stopped by hand; resume goes on from here."))
+            sys.exit(130)
 
     tell(story.to_approval())
-    show("waiting")
-    while (answer := commands.answer(run.commands_file, 1)) is None:
-        show("waiting")
+    question = story.another_round().question
+    while (answer := commands.answer(run.commands_file, question)) is None:
+        show(State.WAITING, question)
         stop_if_told()
         time.sleep(0.05)
-    if answer.kind == "approve":
+    if answer.choice == APPROVE:
         tell(story.to_end())
-        show("reached")
+        show(State.REACHED)
     else:
+        show(State.MISSED)
         short = "Ended without reaching the target."
-        log.append(RunFinished(state="stopped", reason=short, best_round=1, report="final/report.md"))
-        show("stopped")
+        log.append(RunFinished(state=State.MISSED, reason=short, best_round=1, report="final/report.md"))
 
 
 if __name__ == "__main__":

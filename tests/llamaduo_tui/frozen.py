@@ -15,8 +15,9 @@ from textual.widgets import Log
 
 from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
-from engine.protocol.events import Event, RunFailed, to_row
-from engine.protocol.run_dir import Process, Run, Status
+from engine.protocol.events import Event, QuestionAsked, RunFailed, to_row
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, State, Status
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.run import RunScreen
 
@@ -41,8 +42,18 @@ def make(
     process = Process.of(os.getpid())
     process = process if worker is None else replace(process, pid=worker)
     at = {"waiting": (1, None), "running": (2, "finetune")}.get(state, (None, None))
+    asked = [event.question for event in events if isinstance(event, QuestionAsked)] if state == "waiting" else [None]
     run.write_status(
-        Status(state=state, process=process, heartbeat=NOW, round=at[0], stage=at[1], calls=192, cost_usd=0.4)
+        Status(
+            question=asked[-1],
+            state=State(state),
+            process=process,
+            heartbeat=NOW,
+            round=at[0],
+            stage=at[1],
+            calls=192,
+            cost_usd=0.4,
+        )
     )
     run.log_file.write_text("loading weights\n\x1b[31mstep [bold]1[/nope]\n")
     os.utime(run.settings_file, (began, began))

@@ -17,14 +17,45 @@ def response(
     id_: str, sample: int = 0, *, prompt: str = "", target: str = "yes", answer: str = "no", finish: str = "stop"
 ) -> Response:
     turns = [{"role": "user", "content": prompt or f"Question {id_}?"}]
-    return Response(id_, sample, turns, target, answer, finish, 10, 5, "tiny@0", "a")  # type: ignore[arg-type]
+    return Response(
+        id=id_,
+        sample=sample,
+        prompt=turns,
+        target=target,
+        response=answer,
+        finish_reason=finish,
+        prompt_tokens=10,
+        completion_tokens=5,
+        model="tiny@0",
+        adapter="a",
+    )  # type: ignore[arg-type]
 
 
 def verdicts(id_: str, sample: int, *scores: Scores, judge: str = "gpt-4o") -> list[Verdict]:
     return [
-        Verdict(id_, sample, repeat, judge, score[1], score[0], "Not quite alike.", "Wrong product.", "")
+        Verdict(
+            id=id_,
+            sample=sample,
+            repeat=repeat,
+            judge=judge,
+            similarity=score[1],
+            precision=score[0],
+            similarity_reason="Not quite alike.",
+            precision_reason="Wrong product.",
+            error="",
+        )
         if score
-        else Verdict(id_, sample, repeat, judge, None, None, "", "", "no JSON in the reply")
+        else Verdict(
+            id=id_,
+            sample=sample,
+            repeat=repeat,
+            judge=judge,
+            similarity=None,
+            precision=None,
+            similarity_reason="",
+            precision_reason="",
+            error="no JSON in the reply",
+        )
         for repeat, score in enumerate(scores)
     ]
 

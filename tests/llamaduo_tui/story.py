@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from engine.protocol.decision import Advice, Change, Changes, Decision, GroupScore, Interval, NextRound, Shares
 from engine.protocol.events import (
-    ApprovalGiven,
-    ApprovalRequested,
     Event,
     Log,
+    QuestionAnswered,
+    QuestionAsked,
     RoundScored,
     RunFinished,
     RunStarted,
@@ -18,46 +17,82 @@ from engine.protocol.events import (
     StageStarted,
     TrainMetrics,
 )
+from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, ROUND, Question
+from engine.protocol.status import State
 
 
-def decision(number: int, precision: float, similarity: float, reached: bool = False) -> dict[str, Any]:
-    """A decision.json with intervals of five points either way."""
+def decision(number: int, precision: float, similarity: float, reached: bool = False) -> Decision:
+    """A decision with intervals of five points either way."""
     word = "Reached" if reached else "Falls short of the target"
-    return {
-        "round": number,
-        "reached": reached,
-        "outcome": "reached" if reached else "continue",
-        "reason": f"{word}: precision {precision:.1f} (target 85), similarity {similarity:.1f} (target 75).",
-        "precision": {"mean": precision, "low": precision - 5, "high": precision + 5},
-        "similarity": {"mean": similarity, "low": similarity - 5, "high": similarity + 5},
-        "coverage_50": {"precision": 0.6, "similarity": 0.6},
-        "coverage_70": {"precision": 0.4, "similarity": 0.4},
-        "prompts": 24,
-        "errors": 0,
-        "teacher": None,
-        "best_round": number,
-        "next": {"pairs": 120, "cost_usd": 0.42, "seconds": 190.0},
-        "changes": changes(number - 1) if number else None,
-        "advice": {"action": "approve", "reason": "The last round gained 52 points, and another costs $0.42."},
-        "more_prompts": None,
-        "reviews": None,
-        "flagged": [],
-        "groups": [
-            {"name": "billing", "prompts": 9, "precision": precision - 20, "similarity": similarity - 10},
-            {"name": "outage", "prompts": 15, "precision": precision + 10, "similarity": similarity + 5},
-        ],
-    }
+    return Decision(
+        round=number,
+        outcome="reached" if reached else "continue",
+        reason=f"{word}: precision {precision:.1f} (target 85), similarity {similarity:.1f} (target 75).",
+        precision=interval(precision),
+        similarity=interval(similarity),
+        coverage_50=Shares(precision=0.6, similarity=0.6),
+        coverage_70=Shares(precision=0.4, similarity=0.4),
+        prompts=24,
+        verdicts=96,
+        errors=0,
+        best_round=number,
+        next=NextRound(pairs=120, cost_usd=0.42, seconds=190.0),
+        changes=changes(number - 1) if number else None,
+        advice=Advice(action="approve", reason="The last round gained 52 points, and another costs $0.42."),
+        groups=(
+            GroupScore(name="billing", prompts=9, precision=precision - 20, similarity=similarity - 10),
+            GroupScore(name="outage", prompts=15, precision=precision + 10, similarity=similarity + 5),
+        ),
+    )
 
 
-def changes(against: int) -> dict[str, Any]:
+def interval(mean: float) -> Interval:
+    return Interval(mean=mean, low=mean - 5, high=mean + 5)
+
+
+def changes(against: int) -> Changes:
     """Fourteen of 24 prompts better than in an earlier round, two worse."""
-    return {
-        "against": against,
-        "precision": {"mean": 51.8, "low": 44.0, "high": 59.0},
-        "similarity": {"mean": 43.1, "low": 36.0, "high": 50.0},
-        "improved": [{"id": f"better{n}", "before": 10.0, "after": 80.0} for n in range(14)],
-        "regressed": [{"id": id_, "before": 90.0, "after": 45.0} for id_ in ("a1", "gone")],
-    }
+    return Changes(
+        against=against,
+        precision=Interval(mean=51.8, low=44.0, high=59.0),
+        similarity=Interval(mean=43.1, low=36.0, high=50.0),
+        improved=tuple(Change(id=f"better{n}", before=10.0, after=80.0) for n in range(14)),
+        regressed=tuple(Change(id=id_, before=90.0, after=45.0) for id_ in ("a1", "gone")),
+        prompts=24,
+    )
+
+
+def another_round(reason: str = "Falls short.", pairs: int = 120, cost_usd: float | None = 0.42) -> QuestionAsked:
+    """The question whether to pay for another round after round 1."""
+    question = Question(
+        kind=ROUND,
+        round=1,
+        reason=reason,
+        choices=(APPROVE, REJECT),
+        pairs=pairs,
+        cost_usd=cost_usd,
+        seconds=None if cost_usd is None else 190.0,
+    )
+    return QuestionAsked(round=1, question=question)
+
+
+def review_pairs() -> QuestionAsked:
+    """The question whether round 1's new pairs were reviewed."""
+    return QuestionAsked(round=1, question=Question(kind=PAIRS, round=1, reason="Review them first.", pairs=120))
+
+
+def used_up(cap: str = "usd", used: float = 1.98, least: float = 2.01, reason: str = "") -> QuestionAsked:
+    """The question whether to raise a used-up cap."""
+    reason = reason or f"${used:.2f} of $2.00 are spent, and the next call may cost ${least - used:.2f}"
+    return QuestionAsked(question=Question(kind=BUDGET, round=None, reason=reason, cap=cap, used=used, least=least))
+
+
+def answered(asked: QuestionAsked, choice: str = APPROVE, pairs: int | None = None) -> QuestionAnswered:
+    """The answer to a question."""
+    question = asked.question
+    return QuestionAnswered(
+        round=question.round, question=question, choice=choice, answer="c1", pairs=pairs or question.pairs
+    )
 
 
 def started(pid: int = 1, resumed: bool = False) -> RunStarted:
@@ -132,22 +167,19 @@ def to_approval() -> list[Event]:
         usage(192),
         Log(level="warning", message="the service was busy (429), trying again in 2 s"),
         RoundScored(round=1, stage="decide", decision=falls_short),
-        ApprovalRequested(round=1, reason=falls_short["reason"], pairs=120, cost_usd=0.42, seconds=190.0),
+        another_round(falls_short.reason),
     ]
 
 
-def to_look() -> list[Event]:
-    """From the answer to the question whether somebody has looked at the new pairs."""
-    return [
-        *to_end()[:10],
-        ApprovalRequested(round=1, stage="synthesize", reason="Look first.", pairs=120, cost_usd=None, seconds=None),
-    ]
+def to_review() -> list[Event]:
+    """From the answer to the question whether the new pairs were reviewed."""
+    return [*to_end()[:10], review_pairs()]
 
 
 def to_end() -> list[Event]:
     """From the answer to the end."""
     return [
-        ApprovalGiven(round=1, approved=True, pairs=120, command="c1"),
+        answered(another_round()),
         *stage("synthesize", 1, 120, "pairs"),
         usage(240),
         *finetune(2, 120),
@@ -156,5 +188,5 @@ def to_end() -> list[Event]:
         RoundScored(round=2, stage="decide", decision=decision(2, 93.4, 88.0, reached=True)),
         *evaluation(None),
         *stage("report", None, 1, "files"),
-        RunFinished(state="reached", reason="The target is reached.", best_round=2, report="final/report.md"),
+        RunFinished(state=State.REACHED, reason="The target is reached.", best_round=2, report="final/report.md"),
     ]

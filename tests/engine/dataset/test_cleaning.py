@@ -26,7 +26,7 @@ ESSAY = " ".join(
 def pair(prompt: str, response: str = "yes", system: str = "") -> Pair:
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
     messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    return Pair(prompt_id(messages[:-1]), messages)
+    return Pair(id=prompt_id(messages[:-1]), messages=messages)
 
 
 def cleaner(guarded: list[Pair], known: list[Pair], **settings: float) -> Cleaner:
@@ -72,7 +72,7 @@ def test_the_last_question_of_a_guarded_conversation_is_found_alone() -> None:
         {"role": "assistant", "content": ESSAY},
         {"role": "user", "content": DEV},
     ]
-    guarded = Pair(prompt_id(turns), [*turns, {"role": "assistant", "content": "yes"}])
+    guarded = Pair(id=prompt_id(turns), messages=[*turns, {"role": "assistant", "content": "yes"}])
     made = cleaner([guarded], [])
 
     assert reasons(made, pair(reword(DEV, random.Random(1), edits=2))) == ["holds a dev or test prompt"]
@@ -124,7 +124,7 @@ def test_the_threshold_is_a_setting() -> None:
 
 
 def test_one_by_one_and_all_at_once_are_the_same() -> None:
-    rows = [Pair(prompt_id(row["messages"][:-1]), row["messages"]) for row in tickets.rows(4, 400)]
+    rows = [Pair(id=prompt_id(row["messages"][:-1]), messages=row["messages"]) for row in tickets.rows(4, 400)]
     train, guarded, fresh = rows[:40], rows[40:80], [*rows[80:], *rows[100:150]]
     at_once = cleaner(guarded, train).refusals(fresh)
     made = cleaner(guarded, train)
@@ -146,13 +146,15 @@ def test_no_pair_is_lost_behind_a_malformed_one() -> None:
 def test_tickets_of_the_same_templates_pass_and_reworded_ones_do_not() -> None:
     """Short texts from few templates are the hardest case: most words of a guarded ticket are in many others."""
     rows = [
-        Pair(prompt_id(row["messages"][:-1]), row["messages"], row["category"])
+        Pair(id=prompt_id(row["messages"][:-1]), messages=row["messages"], category=row["category"])
         for row in tickets.rows(seed=1, count=80)
     ]
     parts = split(rows, Split(dev=0.25, test=0.25))
     guarded = [*parts.dev, *parts.test]
     made = cleaner(guarded, parts.train)
-    fresh = [Pair(prompt_id(row["messages"][:-1]), row["messages"]) for row in tickets.rows(seed=101, count=2000)]
+    fresh = [
+        Pair(id=prompt_id(row["messages"][:-1]), messages=row["messages"]) for row in tickets.rows(seed=101, count=2000)
+    ]
     counts = Counter(reasons(made, *fresh))
     assert counts[""] >= 0.985 * len(fresh)
 

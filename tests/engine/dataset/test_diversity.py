@@ -12,7 +12,7 @@ from engine.protocol.rows import Pair, prompt_id
 
 def pair(text: str, category: str = "") -> Pair:
     prompt = [{"role": "user", "content": text}]
-    return Pair(prompt_id(prompt), [*prompt, {"role": "assistant", "content": "yes"}], category)  # type: ignore[list-item,arg-type]
+    return Pair(id=prompt_id(prompt), messages=[*prompt, {"role": "assistant", "content": "yes"}], category=category)  # type: ignore[list-item,arg-type]
 
 
 def asked(texts: list[str], hardness: float = 0.5, count: int = 60) -> list[str]:

@@ -6,25 +6,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.dataset.prompt_groups import BREADTH, MOST_CLUSTERS, Groups
-from engine.evaluation import GroupScore, PromptScore
+from engine.protocol.decision import GroupScore, PromptScore
 from engine.protocol.rows import Pair, prompt_id
 from engine.sandbox import tickets
 
 
 def pair(text: str, category: str = "", target: str = "") -> Pair:
     prompt = [{"role": "user", "content": text}]
-    return Pair(prompt_id(prompt), [*prompt, {"role": "assistant", "content": target}], category)  # type: ignore[list-item,arg-type]
+    return Pair(id=prompt_id(prompt), messages=[*prompt, {"role": "assistant", "content": target}], category=category)  # type: ignore[list-item,arg-type]
 
 
 def ticket_pairs(seed: int, count: int, *, categories: bool) -> list[Pair]:
     rows = tickets.rows(seed, count)
     return [
-        Pair(prompt_id(row["messages"][:1]), row["messages"], row["category"] if categories else "") for row in rows
+        Pair(
+            id=prompt_id(row["messages"][:1]), messages=row["messages"], category=row["category"] if categories else ""
+        )
+        for row in rows
     ]
 
 
 def scored(dev: list[Pair], *points: float) -> list[PromptScore]:
-    return [PromptScore(row.id, p, p) for row, p in zip(dev, points, strict=True)]
+    return [PromptScore(id=row.id, precision=p, similarity=p) for row, p in zip(dev, points, strict=True)]
 
 
 TRAIN = [*(pair(f"Bill number {n}", "billing") for n in range(2)), *(pair(f"Bug number {n}", "bug") for n in range(8))]
@@ -34,7 +37,10 @@ DEV = [pair("My bill", "billing"), pair("One bug", "bug"), pair("Two bugs", "bug
 def test_categories_are_groups_and_their_scores_the_weakest_first() -> None:
     found = Groups(TRAIN, DEV).scores(scored(DEV, 20, 80, 100, 90), {})
 
-    assert found == [GroupScore("billing", 1, 20, 20), GroupScore("bug", 3, 90, 90)]
+    assert found == [
+        GroupScore(name="billing", prompts=1, precision=20, similarity=20),
+        GroupScore(name="bug", prompts=3, precision=90, similarity=90),
+    ]
 
 
 def test_prompts_without_a_score_do_not_count() -> None:
@@ -47,8 +53,11 @@ def test_what_broke_the_contract_is_a_group_beside_the_others() -> None:
     broken = {DEV[1].id: "not JSON", DEV[0].id: "not JSON", DEV[2].id: "too long"}
     found = Groups(TRAIN, DEV).scores(scored(DEV, 1, 1, 60, 90), broken)
 
-    assert found[0] == GroupScore("billing", 1, 1, 1)
-    assert GroupScore("contract: not JSON", 2, 1, 1) in found and GroupScore("contract: too long", 1, 60, 60) in found
+    assert found[0] == GroupScore(name="billing", prompts=1, precision=1, similarity=1)
+    assert (
+        GroupScore(name="contract: not JSON", prompts=2, precision=1, similarity=1) in found
+        and GroupScore(name="contract: too long", prompts=1, precision=60, similarity=60) in found
+    )
     assert sum(group.prompts for group in found if not group.name.startswith("contract")) == len(DEV)
 
 
@@ -78,7 +87,7 @@ def test_where_nothing_fails_all_are_drawn_alike() -> None:
 def test_without_categories_that_group_like_words_do(category: str) -> None:
     """None, one for all, or one for each: of these no groups can be made."""
     train, dev = ticket_pairs(1, 80, categories=False), ticket_pairs(2, 40, categories=False)
-    rows = [Pair(p.id, p.messages, category.format(n=n)) for n, p in enumerate([*train, *dev])]
+    rows = [Pair(id=p.id, messages=p.messages, category=category.format(n=n)) for n, p in enumerate([*train, *dev])]
     groups = Groups(rows[:80], rows[80:])
 
     assert 2 <= len(groups.kinds) <= MOST_CLUSTERS
@@ -119,7 +128,9 @@ def test_weights_are_shares_whatever_the_data(
 ) -> None:
     rows, prompts = [pair(*row) for row in train], [pair(*row) for row in dev]
     scores = {
-        p.id: PromptScore(p.id, dice.uniform(1, 100), dice.uniform(1, 100)) for p in prompts if dice.random() < 0.9
+        p.id: PromptScore(id=p.id, precision=dice.uniform(1, 100), similarity=dice.uniform(1, 100))
+        for p in prompts
+        if dice.random() < 0.9
     }
     breaches = {id_: dice.choice(["not JSON", "too long"]) for id_ in scores if dice.random() < 0.2}
     groups = Groups(rows, prompts)

@@ -18,7 +18,7 @@ FRAME = (
 
 def pair(text: str, category: str = "") -> Pair:
     asked: list[Message] = [{"role": "user", "content": text}]
-    return Pair(prompt_id(asked), [*asked, {"role": "assistant", "content": "yes"}], category)
+    return Pair(id=prompt_id(asked), messages=[*asked, {"role": "assistant", "content": "yes"}], category=category)
 
 
 def pairs(found: list[str]) -> list[Pair]:
@@ -98,7 +98,7 @@ def chat(*turns: str) -> Pair:
     messages: list[Message] = [
         {"role": "assistant" if place % 2 else "user", "content": turn} for place, turn in enumerate(turns)
     ]
-    return Pair(prompt_id(messages[:-1]), messages)
+    return Pair(id=prompt_id(messages[:-1]), messages=messages)
 
 
 def test_requests_of_one_conversation_stay_together() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.evaluation import Change, PromptScore, by_prompt, changes, gaps
-from engine.evaluation.comparison import MARGIN, changes_from_row, teacher_from_row
+from engine.evaluation.comparison import MARGIN, changes, changes_from_row, gaps, teacher_from_row
+from engine.evaluation.prompt_scores import by_prompt
+from engine.protocol.decision import Change, PromptScore
 from engine.protocol.rows import Verdict
 
 ids = st.sampled_from("abcdefgh")
@@ -15,7 +16,7 @@ prompts = st.lists(
 
 
 def prompt(id_: str, score: float) -> PromptScore:
-    return PromptScore(id_, score, score)
+    return PromptScore(id=id_, precision=score, similarity=score)
 
 
 def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> None:
@@ -25,8 +26,8 @@ def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> 
 
     assert found is not None
     assert (found.against, found.prompts) == (3, 4)
-    assert found.improved == (Change("d", 50, 95), Change("b", 50, 70))
-    assert found.regressed == (Change("c", 50, 30),)
+    assert found.improved == (Change(id="d", before=50, after=95), Change(id="b", before=50, after=70))
+    assert found.regressed == (Change(id="c", before=50, after=30),)
     assert found.precision.mean == found.similarity.mean == 13.75
 
 
@@ -36,7 +37,22 @@ def test_a_judge_who_wavers_much_moves_nothing_alone() -> None:
     def judged(seed: int) -> list[PromptScore]:
         dice = np.random.default_rng(seed)
         rows = [(f"{n:03}", repeat, dice.normal([60, 60], 12)) for n in range(400) for repeat in range(2)]
-        return by_prompt([Verdict(id_, 0, repeat, "j", s, p, "", "", "") for id_, repeat, (s, p) in rows])
+        return by_prompt(
+            [
+                Verdict(
+                    id=id_,
+                    sample=0,
+                    repeat=repeat,
+                    judge="j",
+                    similarity=s,
+                    precision=p,
+                    similarity_reason="",
+                    precision_reason="",
+                    error="",
+                )
+                for id_, repeat, (s, p) in rows
+            ]
+        )
 
     before, after = judged(1), judged(2)
     found = changes(0, before, after, 0.05, 0)

@@ -5,22 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluation import (
-    Advice,
-    Interval,
-    Next,
-    PromptScore,
-    Scores,
-    best,
-    decide,
-    decision_from_row,
-    fewest_prompts,
-    finished,
-    look_risk,
-    looks,
-    score,
-)
-from engine.evaluation.reviews import Reviews
+from engine.evaluation.decision import decide, fewest_prompts, finished, look_risk, looks
+from engine.evaluation.scores import best, score
+from engine.protocol.decision import Advice, Interval, NextRound, PromptScore, Reviews, Scores
 from engine.protocol.rows import Verdict
 from engine.settings.schema import Loop, Target
 
@@ -29,13 +16,13 @@ def scored(precision: float, similarity: float | None = None, half: float = 0.0)
     similarity = precision if similarity is None else similarity
     share = {"precision": 1.0, "similarity": 1.0}
     return Scores(
-        Interval(precision, precision - half, precision + half),
-        Interval(similarity, similarity - half, similarity + half),
-        share,
-        share,
-        40,
-        80,
-        0,
+        precision=Interval(mean=precision, low=precision - half, high=precision + half),
+        similarity=Interval(mean=similarity, low=similarity - half, high=similarity + half),
+        coverage_50=share,
+        coverage_70=share,
+        prompts=40,
+        verdicts=80,
+        errors=0,
     )
 
 
@@ -69,7 +56,7 @@ TARGET = Target(precision=85, similarity=75)
     ],
 )
 def test_outcomes(rounds: list[Scores], hours: float, outcome: str) -> None:
-    another = Next(100, 1.5, 60)
+    another = NextRound(pairs=100, cost_usd=1.5, seconds=60)
     decision = decide(rounds, TARGET, Loop(max_rounds=5, max_hours=2), hours=hours, another=another)
 
     assert decision.outcome == outcome
@@ -115,7 +102,20 @@ def test_the_reason_is_a_sentence_for_a_person(scores: Scores, said: str) -> Non
 
 def judged(*precision: float, similarity: float = 100.0) -> Scores:
     """The scores of prompts "0", "1", ... at the risk of one look of `LOOP`."""
-    rows = [Verdict(str(n), 0, 0, "j", similarity, found, "", "", "") for n, found in enumerate(precision)]
+    rows = [
+        Verdict(
+            id=str(n),
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=similarity,
+            precision=found,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for n, found in enumerate(precision)
+    ]
     return score(rows, look_risk(TARGET, LOOP), LOOP.seed)
 
 
@@ -129,7 +129,20 @@ def test_the_error_rate_is_spent_on_all_looks_there_may_be() -> None:
 
 def test_more_looks_take_more_to_reach() -> None:
     answers = [100.0] * 36 + [40.0] * 4
-    rows = [Verdict(str(n), 0, 0, "j", 100.0, found, "", "", "") for n, found in enumerate(answers)]
+    rows = [
+        Verdict(
+            id=str(n),
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=100.0,
+            precision=found,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for n, found in enumerate(answers)
+    ]
     outcomes = []
     for rounds in (1, 19):
         loop = Loop(max_rounds=rounds)
@@ -141,7 +154,9 @@ def test_more_looks_take_more_to_reach() -> None:
 
 def test_above_the_target_and_not_sure_says_what_would_tell() -> None:
     unsure = judged(*[100.0] * 36, *[20.0] * 4)
-    decision = decide([judged(*[50.0] * 40), unsure], TARGET, LOOP, hours=0, another=Next(9, None, None))
+    decision = decide(
+        [judged(*[50.0] * 40), unsure], TARGET, LOOP, hours=0, another=NextRound(pairs=9, cost_usd=None, seconds=None)
+    )
 
     assert decision.outcome == "continue"
     assert decision.more_prompts is not None and 20 < decision.more_prompts < 200
@@ -168,7 +183,9 @@ def test_short_of_the_target_with_too_few_prompts_says_so_before_it_costs() -> N
 
     assert decision.outcome == "continue" and decision.more_prompts == 9
     assert "with 20 dev prompts not even a perfect model could be shown to pass: about 9 more" in decision.reason
-    assert decision.advice == Advice("stop", "No round can show it with 20 dev prompts: add about 9 first.")
+    assert decision.advice == Advice(
+        action="stop", reason="No round can show it with 20 dev prompts: add about 9 first."
+    )
 
 
 def test_a_round_is_compared_with_the_best_and_with_the_last() -> None:
@@ -204,7 +221,7 @@ RELATIVE = Target(relative_to_teacher=3)
     ],
 )
 def test_a_target_relative_to_the_service(local: list[float], outcome: str, said: str) -> None:
-    teacher = [PromptScore(str(n), 81.0, 81.0) for n in range(len(local))]
+    teacher = [PromptScore(id=str(n), precision=81.0, similarity=81.0) for n in range(len(local))]
     decision = decide([judged(*local)], RELATIVE, LOOP, hours=0, teacher=teacher)
 
     assert decision.outcome == outcome
@@ -213,7 +230,7 @@ def test_a_target_relative_to_the_service(local: list[float], outcome: str, said
 
 
 def test_a_service_that_answers_only_some_prompts_is_no_measure() -> None:
-    teacher = [PromptScore(str(n), 81.0, 81.0) for n in range(260)]
+    teacher = [PromptScore(id=str(n), precision=81.0, similarity=81.0) for n in range(260)]
     decision = decide([judged(*[80.0] * 300)], RELATIVE, LOOP, hours=0, teacher=teacher)
 
     assert not decision.reached
@@ -224,7 +241,20 @@ def test_a_service_that_answers_only_some_prompts_is_no_measure() -> None:
 def test_what_no_judge_could_read_may_be_the_worst() -> None:
     """6 of 100 prompts without a verdict are few enough to go on, but may take 6 points from the mean."""
     scores = [95.0 if n < 94 else None for n in range(100)]
-    rows = [Verdict(str(n), 0, 0, "j", found, found, "", "", "") for n, found in enumerate(scores)]
+    rows = [
+        Verdict(
+            id=str(n),
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=found,
+            precision=found,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for n, found in enumerate(scores)
+    ]
     unread = score(rows, look_risk(TARGET, LOOP), LOOP.seed)
 
     assert unread.unjudged == 6 and not unread.doubt
@@ -258,7 +288,7 @@ def rising(*means: float) -> list[Scores]:
 def test_advice_weighs_the_trend_and_the_purse(
     rounds: list[Scores], left: float | None, action: str, said: str
 ) -> None:
-    another = Next(100, 1.5, 60)
+    another = NextRound(pairs=100, cost_usd=1.5, seconds=60)
     decision = decide(rounds, TARGET, LOOP, hours=0, another=another, budget_left=left)
 
     assert decision.outcome == "continue" and decision.advice is not None
@@ -268,7 +298,15 @@ def test_advice_weighs_the_trend_and_the_purse(
 
 def test_a_judge_that_people_disagree_with_is_mended_first() -> None:
     doubted = Reviews(
-        20, 3, 20, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20 over 20 reviews)", 5, None, None
+        n=20,
+        agreed=3,
+        scored=20,
+        kappa_precision=0.2,
+        kappa_similarity=0.3,
+        warning="judge and reviewers agree too little (kappa 0.20 over 20 reviews)",
+        prompts=5,
+        precision=None,
+        similarity=None,
     )
     decision = decide(rising(10, 60, 75), TARGET, LOOP, hours=0, reviews=doubted)
 
@@ -277,7 +315,7 @@ def test_a_judge_that_people_disagree_with_is_mended_first() -> None:
 
 
 def test_who_ends_a_run_for_want_of_money_ended_it_by_the_budget() -> None:
-    decision = decide(rising(10, 60), TARGET, LOOP, hours=0, another=Next(100, 1.5, 60))
+    decision = decide(rising(10, 60), TARGET, LOOP, hours=0, another=NextRound(pairs=100, cost_usd=1.5, seconds=60))
     ended = finished(decision, 0.25)
 
     assert ended.outcome == "budget" and ended.next is None and ended.advice is None
@@ -286,10 +324,20 @@ def test_who_ends_a_run_for_want_of_money_ended_it_by_the_budget() -> None:
 
 
 def test_a_decision_comes_back_from_its_file() -> None:
-    teacher = [PromptScore(str(n), 90.0, 90.0) for n in range(40)]
-    reviewed = Reviews(31, 30, 31, 0.9, None, "", 31, Interval(80, 70, 90), Interval(80, 70, 90))
+    teacher = [PromptScore(id=str(n), precision=90.0, similarity=90.0) for n in range(40)]
+    reviewed = Reviews(
+        n=31,
+        agreed=30,
+        scored=31,
+        kappa_precision=0.9,
+        kappa_similarity=None,
+        warning="",
+        prompts=31,
+        precision=Interval(mean=80, low=70, high=90),
+        similarity=Interval(mean=80, low=70, high=90),
+    )
     before, after = judged(*[40.0] * 40), judged(*[72.0] * 20, *[30.0] * 20)
-    for another in (None, Next(10, None, 3.5)):
+    for another in (None, NextRound(pairs=10, cost_usd=None, seconds=3.5)):
         decision = decide(
             [before, before, after],
             TARGET,

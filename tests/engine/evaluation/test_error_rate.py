@@ -7,7 +7,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from engine.evaluation import look_risk, score
+from engine.evaluation.decision import look_risk
+from engine.evaluation.scores import score
 from engine.protocol.rows import Verdict
 from engine.settings.schema import Target
 
@@ -44,6 +45,19 @@ def test_what_is_simulated_is_what_verdicts_get(bench: ModuleType) -> None:
     precision, _ = bench.simulate("skewed", 30, 1, np.random.default_rng(5))
     risk = look_risk(Target(), bench.LOOP)
     (looks,) = bench.intervals(precision, 1.0, risk)
-    rows = [Verdict(f"{n:02}", 0, 0, "j", 50.0, float(got), "", "", "") for n, got in enumerate(precision[2, 0])]
+    rows = [
+        Verdict(
+            id=f"{n:02}",
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=50.0,
+            precision=float(got),
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for n, got in enumerate(precision[2, 0])
+    ]
 
     assert looks[2].low == pytest.approx(score(rows, risk, bench.LOOP.seed).precision.low, abs=0.006)

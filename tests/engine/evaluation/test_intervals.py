@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from engine.evaluation.intervals import (
     DIFFERENCES,
     SCORES,
-    Interval,
     Range,
     intervals,
     least_prompts,
     lower_bounds,
     prompts_needed,
 )
+from engine.protocol.decision import Interval
 
 points = st.lists(st.floats(1, 100), min_size=1, max_size=25)
 risks = st.floats(0.01, 0.4)

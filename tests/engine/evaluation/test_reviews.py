@@ -95,7 +95,17 @@ def test_where_people_looked_everywhere_their_mean_counts() -> None:
 
 def test_a_response_gets_the_mean_of_its_verdicts() -> None:
     def verdict(repeat: int, score: float | None, judge: str = "j", sample: int = 0) -> Verdict:
-        return Verdict("a", sample, repeat, judge, score, score, "", "", "" if score else "unreadable")
+        return Verdict(
+            id="a",
+            sample=sample,
+            repeat=repeat,
+            judge=judge,
+            similarity=score,
+            precision=score,
+            similarity_reason="",
+            precision_reason="",
+            error="" if score else "unreadable",
+        )
 
     found = judged(2, [verdict(0, 80), verdict(1, 60), verdict(2, None), verdict(0, 1, "contract", 1)])
 
@@ -104,7 +114,20 @@ def test_a_response_gets_the_mean_of_its_verdicts() -> None:
 
 def test_each_judge_of_a_response_counts_alike() -> None:
     asked = [("one", 0, 80.0), ("other", 0, 40.0), ("other", 1, 40.0), ("other", 2, 40.0)]
-    rows = [Verdict("a", 0, repeat, judge, score, score, "", "", "") for judge, repeat, score in asked]
+    rows = [
+        Verdict(
+            id="a",
+            sample=0,
+            repeat=repeat,
+            judge=judge,
+            similarity=score,
+            precision=score,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for judge, repeat, score in asked
+    ]
 
     assert judged(1, rows) == {(1, "a", 0): Judged(60, 60)}
 

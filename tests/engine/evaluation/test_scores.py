@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from engine.evaluation import Interval, PromptScore, by_prompt, score
+from engine.evaluation.prompt_scores import by_prompt
+from engine.evaluation.scores import score
+from engine.protocol.decision import Interval, PromptScore
 from engine.protocol.rows import Verdict
 
 
@@ -22,7 +24,10 @@ def test_a_prompt_counts_once_however_often_it_was_judged() -> None:
         verdict("c", None),
     ]
 
-    assert by_prompt(verdicts) == [PromptScore("a", 10, 10), PromptScore("b", 80, 70)]
+    assert by_prompt(verdicts) == [
+        PromptScore(id="a", precision=10, similarity=10),
+        PromptScore(id="b", precision=80, similarity=70),
+    ]
     scores = score(verdicts, 0.05, 0)
     assert (scores.precision.mean, scores.similarity.mean, scores.mean) == (45, 40, 42.5)
     assert (scores.prompts, scores.errors) == (2, 2)
@@ -63,7 +68,7 @@ def test_prompts_without_a_verdict_widen_the_bounds() -> None:
     unread, worst, best = (score([*rows, verdict("x", found)], 0.05, 0) for found in (None, 1, 100))
 
     assert (unread.prompts, unread.unjudged, worst.unjudged) == (40, 1, 0)
-    assert unread.precision == Interval(80, worst.precision.low, best.precision.high)
+    assert unread.precision == Interval(mean=80, low=worst.precision.low, high=best.precision.high)
     assert score([*rows, verdict("0", None)], 0.05, 0).unjudged == 0
 
 

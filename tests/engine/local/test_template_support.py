@@ -38,7 +38,7 @@ def result(number: int = 1) -> Message:
 
 
 def pair(*messages: Message, tools: list[Tool] | None = None) -> Pair:
-    return Pair("p", list(messages), tools=tools or [])
+    return Pair(id="p", messages=list(messages), tools=tools or [])
 
 
 PLAIN, INSTRUCTED = pair(USER, ANSWER), pair(SYSTEM, USER, ANSWER)

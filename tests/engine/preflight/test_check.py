@@ -135,7 +135,7 @@ def test_a_bad_contract_is_a_problem() -> None:
 
 def test_coverage_responses_that_break_the_contract_are_counted() -> None:
     rows = tickets.rows(seed=1, count=5)
-    pairs = [Pair(f"p{n}", row["messages"], source=f"a.jsonl:{n}") for n, row in enumerate(rows, start=1)]
+    pairs = [Pair(id=f"p{n}", messages=row["messages"], source=f"a.jsonl:{n}") for n, row in enumerate(rows, start=1)]
     plain = replace(pairs[2], messages=[pairs[2].messages[0], {"role": "assistant", "content": "Bug!"}])
     terms = Migration.model_validate({**settings().model_dump(), "task": {"contract": {"format": "json"}}})
 
@@ -165,7 +165,7 @@ def test_too_few_prompts_are_told_before_they_cost() -> None:
 def test_what_is_not_plain_in_the_split_is_told() -> None:
     def row(number: int, text: str, category: str) -> Pair:
         messages: list[Message] = [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
-        return Pair(str(number), messages, category, f"a.jsonl:{number}")
+        return Pair(id=str(number), messages=messages, category=category, source=f"a.jsonl:{number}")
 
     rows = [row(number, f"case{number} item{number * 7}", "bug") for number in range(20)]
     assert list(check.of_the_split(rows)) == []

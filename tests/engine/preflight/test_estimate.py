@@ -12,7 +12,9 @@ from engine.settings.schema import Migration
 from tests.tiny import make_model
 
 PAIRS = [
-    Pair(f"p{n}", [{"role": "user", "content": "Why? " * 20}, {"role": "assistant", "content": "Yes. " * 10}])
+    Pair(
+        id=f"p{n}", messages=[{"role": "user", "content": "Why? " * 20}, {"role": "assistant", "content": "Yes. " * 10}]
+    )
     for n in range(30)
 ]
 

@@ -41,9 +41,25 @@ def test_what_does_not_fit(row: object, why: str) -> None:
 def test_the_rows_of_stages_come_back(tmp_path: Path) -> None:
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     for row in (
-        Pair("1", chat, "kind", "file:1", [{"type": "function", "function": {"name": "f"}}]),  # type: ignore[arg-type]
-        SyntheticPair("1", chat, "kind", "gpt", "2", 1),  # type: ignore[arg-type]
-        Verdict("1", 0, 0, "judge", None, 50, "", "", "unreadable"),
+        Pair(
+            id="1",
+            messages=chat,
+            category="kind",
+            source="file:1",
+            tools=[{"type": "function", "function": {"name": "f"}}],
+        ),  # type: ignore[arg-type]
+        SyntheticPair(id="1", messages=chat, category="kind", generator="gpt", seed_id="2", round=1),  # type: ignore[arg-type]
+        Verdict(
+            id="1",
+            sample=0,
+            repeat=0,
+            judge="judge",
+            similarity=None,
+            precision=50,
+            similarity_reason="",
+            precision_reason="",
+            error="unreadable",
+        ),
     ):
         jsonl.write(tmp_path / "rows.jsonl", [row.to_row()] * 2)
         assert list(records.read(tmp_path / "rows.jsonl", type(row))) == [row, row]

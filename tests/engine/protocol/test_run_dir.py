@@ -14,19 +14,10 @@ import pytest
 
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
-from engine.protocol.run_dir import (
-    STALE_AFTER_S,
-    Manifest,
-    Process,
-    Run,
-    Status,
-    all_runs,
-    create,
-    find,
-    finish,
-    lock,
-    manifest,
-)
+from engine.protocol.lock import lock
+from engine.protocol.manifest import Manifest, finish, manifest
+from engine.protocol.run_dir import Run, all_runs, create, find
+from engine.protocol.status import STALE_AFTER_S, Process, Status
 from engine.settings.load import settings_of
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -34,7 +25,9 @@ HOLD = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from engine.protocol.run_dir import Process, Run, Status, lock
+from engine.protocol.lock import lock
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, Status
 import os
 run = Run(Path(sys.argv[1]))
 with lock(run):

@@ -8,8 +8,9 @@ from scripted import always, completion, serving
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.events import BudgetChanged, BudgetUsedUp, Event, EventReader, Log
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import Response
-from engine.protocol.run_dir import Run, create, manifest
+from engine.protocol.run_dir import Run, create
 from engine.settings import budget as module
 from engine.settings import schema
 from engine.settings.budget import Caps, changes
@@ -42,7 +43,21 @@ def change(run: Run, before: str, after: str) -> None:
 def responses(run: Run, count: int) -> Path:
     path = run.round(0) / "infer" / "responses.jsonl"
     prompt = [{"role": "user", "content": "Say x."}]
-    rows = [Response(f"p{n}", 0, prompt, "x", f"answer {n}", "stop", 3, 1, "m", "") for n in range(count)]  # type: ignore[arg-type]
+    rows = [
+        Response(
+            id=f"p{n}",
+            sample=0,
+            prompt=prompt,
+            target="x",
+            response=f"answer {n}",
+            finish_reason="stop",
+            prompt_tokens=3,
+            completion_tokens=1,
+            model="m",
+            adapter="",
+        )
+        for n in range(count)
+    ]  # type: ignore[arg-type]
     jsonl.write(path, (row.to_row() for row in rows))
     return path
 

@@ -13,12 +13,12 @@ from aiohttp import web
 from scripted import Service, completion, serving
 
 from engine.dataset.prepare import read_dev, read_train
-from engine.evaluation import PromptScore
 from engine.local.chat import encode_prompt
 from engine.local.load import load_tokenizer
 from engine.local.resolve import ResolvedModel
 from engine.local.training import finetune as train
 from engine.protocol import jsonl
+from engine.protocol.decision import PromptScore
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
 from engine.protocol.run_dir import Run
@@ -188,7 +188,13 @@ async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: R
         return completion(json.dumps({"contents": pairs}))
 
     found = settings(run.folder / "log.jsonl")
-    order = Order(1, 4, tmp_path / "coverage", [], [PromptScore(pair.id, 1, 1) for pair in read_dev(run.coverage)])
+    order = Order(
+        1,
+        4,
+        tmp_path / "coverage",
+        [],
+        [PromptScore(id=pair.id, precision=1, similarity=1) for pair in read_dev(run.coverage)],
+    )
     folder = tmp_path / "round-01" / "synthesize"
     async with serving(handler) as service:
         with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
@@ -214,4 +220,4 @@ def test_the_review_shows_turns_and_tools(run: Run) -> None:
 
 
 def test_rows_of_older_runs_have_no_tools() -> None:
-    assert Pair("p", [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]).tools == []
+    assert Pair(id="p", messages=[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]).tools == []

@@ -13,8 +13,8 @@ from scripted import Handler, Service, always, completion, error, prompt_of, ser
 from engine.protocol import jsonl
 from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.events import Event, StageProgress
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import CONTRACT, Response, Verdict
-from engine.protocol.run_dir import manifest
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
@@ -44,7 +44,21 @@ def verdict(similarity: Any = 70, precision: Any = 80) -> web.Response:
 def responses(folder: Path, *texts: str) -> Path:
     path = folder / "round-00" / "infer" / "responses.jsonl"
     prompt = [{"role": "user", "content": "Say $x."}]
-    rows = [Response(f"p{n}", 0, prompt, "x", text, "stop", 3, 1, "m", "") for n, text in enumerate(texts)]  # type: ignore[arg-type]
+    rows = [
+        Response(
+            id=f"p{n}",
+            sample=0,
+            prompt=prompt,
+            target="x",
+            response=text,
+            finish_reason="stop",
+            prompt_tokens=3,
+            completion_tokens=1,
+            model="m",
+            adapter="",
+        )
+        for n, text in enumerate(texts)
+    ]  # type: ignore[arg-type]
     jsonl.write(path, (row.to_row() for row in rows))
     return path
 
@@ -269,7 +283,20 @@ async def test_with_the_sandbox_on_a_bad_day(tmp_path: Path, faults: str) -> Non
 
 
 def scored(*scores: float | None) -> list[Verdict]:
-    return [Verdict("p", 0, n, "j", score, score, "", "", "" if score else "no") for n, score in enumerate(scores)]
+    return [
+        Verdict(
+            id="p",
+            sample=0,
+            repeat=n,
+            judge="j",
+            similarity=score,
+            precision=score,
+            similarity_reason="",
+            precision_reason="",
+            error="" if score else "no",
+        )
+        for n, score in enumerate(scores)
+    ]
 
 
 @pytest.mark.parametrize(

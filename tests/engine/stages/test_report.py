@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from engine.evaluation import Decision, GroupScore, Interval, Scores, by_prompt
-from engine.evaluation.reviews import Reviews
+from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import jsonl
+from engine.protocol.decision import Decision, GroupScore, Interval, Reviews, Scores
+from engine.protocol.manifest import Manifest, finish, manifest
 from engine.protocol.rows import Response, Verdict
-from engine.protocol.run_dir import Manifest, Run, finish, manifest
+from engine.protocol.run_dir import Run
 from engine.service.client import Usage
 from engine.settings.schema import Migration
 from engine.stages import report
@@ -19,13 +20,21 @@ SHARE = {"precision": 0.75, "similarity": 0.5}
 
 
 def scores(precision: float, similarity: float) -> Scores:
-    precision_, similarity_ = (Interval(x, x - 2, x + 2) for x in (precision, similarity))
-    return Scores(precision_, similarity_, SHARE, SHARE, 20, 40, 0)
+    precision_, similarity_ = (Interval(mean=x, low=x - 2, high=x + 2) for x in (precision, similarity))
+    return Scores(
+        precision=precision_,
+        similarity=similarity_,
+        coverage_50=SHARE,
+        coverage_70=SHARE,
+        prompts=20,
+        verdicts=40,
+        errors=0,
+    )
 
 
 GOOD, BAD = scores(90, 80), scores(60, 50)
-REACHED = Decision(1, "reached", "Both pass.", GOOD, 1, None)
-SHORT = Decision(2, "plateau", "No gain.", BAD, 1, None)
+REACHED = Decision(round=1, outcome="reached", reason="Both pass.", scores=GOOD, best_round=1, next=None)
+SHORT = Decision(round=2, outcome="plateau", reason="No gain.", scores=BAD, best_round=1, next=None)
 
 
 def settings(**tables: Any) -> Migration:
@@ -49,11 +58,32 @@ def test_how_a_run_ended(decision: Decision, sealed: Scores, state: str, said: s
 
 
 def respond(id_: str, prompt: str, target: str, response: str) -> Response:
-    return Response(id_, 0, [{"role": "user", "content": prompt}], target, response, "stop", 3, 2, "m", "")
+    return Response(
+        id=id_,
+        sample=0,
+        prompt=[{"role": "user", "content": prompt}],
+        target=target,
+        response=response,
+        finish_reason="stop",
+        prompt_tokens=3,
+        completion_tokens=2,
+        model="m",
+        adapter="",
+    )
 
 
 def judged(id_: str, score: float | None, reason: str = "fine") -> Verdict:
-    return Verdict(id_, 0, 0, "j", score, score, "", reason, "" if score is not None else "unreadable")
+    return Verdict(
+        id=id_,
+        sample=0,
+        repeat=0,
+        judge="j",
+        similarity=score,
+        precision=score,
+        similarity_reason="",
+        precision_reason=reason,
+        error="" if score is not None else "unreadable",
+    )
 
 
 def write(
@@ -68,7 +98,12 @@ def write(
     run = Run(folder / "demo")
     jsonl.write(run.final / "infer" / "responses.jsonl", (row.to_row() for row in responses))
     jsonl.write(run.final / "judge" / "verdicts.jsonl", (row.to_row() for row in verdicts))
-    jsonl.write_json(run.decision_file(0), Decision(0, "continue", "Short.", BAD, 0, None, groups=groups[0]).to_row())
+    jsonl.write_json(
+        run.decision_file(0),
+        Decision(
+            round=0, outcome="continue", reason="Short.", scores=BAD, best_round=0, next=None, groups=groups[0]
+        ).to_row(),
+    )
     jsonl.write_json(run.decision_file(1), replace(decision, groups=groups[1]).to_row())
     counts = {"pairs": 120, "dev_loss": 0.51234}
     trained = Manifest(
@@ -127,7 +162,17 @@ def test_prompts_that_left_the_scores_are_no_examples(tmp_path: Path) -> None:
 
 
 def test_a_judge_that_people_disagree_with_is_told_beside_the_verdict(tmp_path: Path) -> None:
-    doubted = Reviews(20, 3, 20, 0.2, 0.3, "judge and reviewers agree too little (kappa 0.20)", 5, None, None)
+    doubted = Reviews(
+        n=20,
+        agreed=3,
+        scored=20,
+        kappa_precision=0.2,
+        kappa_similarity=0.3,
+        warning="judge and reviewers agree too little (kappa 0.20)",
+        prompts=5,
+        precision=None,
+        similarity=None,
+    )
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], decision=replace(REACHED, reviews=doubted))
 
     told = text.splitlines()[2]
@@ -198,9 +243,16 @@ def test_broken_contracts_are_told_by_round(tmp_path: Path) -> None:
 
 
 def test_which_kinds_got_better_is_told_by_round(tmp_path: Path) -> None:
-    broken = GroupScore("contract: not JSON", 2, 1, 1)
-    before = (broken, GroupScore("bill|ing", 4, 20, 20), GroupScore("bug", 9, 90, 90))
-    after = (GroupScore("bug", 9, 88, 88), GroupScore("bill|ing", 4, 75, 75))
+    broken = GroupScore(name="contract: not JSON", prompts=2, precision=1, similarity=1)
+    before = (
+        broken,
+        GroupScore(name="bill|ing", prompts=4, precision=20, similarity=20),
+        GroupScore(name="bug", prompts=9, precision=90, similarity=90),
+    )
+    after = (
+        GroupScore(name="bug", prompts=9, precision=88, similarity=88),
+        GroupScore(name="bill|ing", prompts=4, precision=75, similarity=75),
+    )
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], (before, after))
 
     lines = text.splitlines()

@@ -1,17 +1,25 @@
 from dataclasses import replace
 from pathlib import Path
 
-from engine.evaluation import Change, Changes, Decision, Interval, Scores
-from engine.evaluation.reviews import Reviews
 from engine.protocol import jsonl
+from engine.protocol.decision import Change, Changes, Decision, Interval, Reviews, Scores
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
 from engine.stages import report_sections
 
 SHARE = {"precision": 1.0, "similarity": 1.0}
-EVEN = Interval(80, 70, 90)
-DECISION = Decision(2, "plateau", "No gain.", Scores(EVEN, EVEN, SHARE, SHARE, 20, 40, 0), 1, None)
+EVEN = Interval(mean=80, low=70, high=90)
+DECISION = Decision(
+    round=2,
+    outcome="plateau",
+    reason="No gain.",
+    scores=Scores(
+        precision=EVEN, similarity=EVEN, coverage_50=SHARE, coverage_70=SHARE, prompts=20, verdicts=40, errors=0
+    ),
+    best_round=1,
+    next=None,
+)
 SETTINGS = Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service": {"model": "gpt-4o"}})
 
 
@@ -46,13 +54,29 @@ def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
     run = Run(tmp_path)
     rows = [
         Response(
-            f"p{n}", 0, [{"role": "user", "content": f"[do] | {n}\n" + "y" * 200}], "t", "r", "stop", 1, 1, "m", "a"
+            id=f"p{n}",
+            sample=0,
+            prompt=[{"role": "user", "content": f"[do] | {n}\n" + "y" * 200}],
+            target="t",
+            response="r",
+            finish_reason="stop",
+            prompt_tokens=1,
+            completion_tokens=1,
+            model="m",
+            adapter="a",
         )
         for n in range(9)
     ]
     jsonl.write(run.round(2) / "infer" / "responses.jsonl", (row.to_row() for row in rows))
-    worse = tuple(Change(f"p{n}", 90, 40) for n in range(7))
-    changes = Changes(1, Interval(-3.5, -9, 2), Interval(1, 0, 2), (Change("p8", 10, 95),), worse, 20)
+    worse = tuple(Change(id=f"p{n}", before=90, after=40) for n in range(7))
+    changes = Changes(
+        against=1,
+        precision=Interval(mean=-3.5, low=-9, high=2),
+        similarity=Interval(mean=1, low=0, high=2),
+        improved=(Change(id="p8", before=10, after=95),),
+        regressed=worse,
+        prompts=20,
+    )
     _, text, lost, won = report_sections.changed(run, replace(DECISION, changes=changes))
 
     assert "Beside round 1, the best before it, round 2 changed precision by -3.5 (-9.0 to 2.0)" in text
@@ -64,13 +88,31 @@ def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
 
 
 def test_people_are_heard() -> None:
-    few = Reviews(4, 3, 3, None, None, "", 4, None, None)
+    few = Reviews(
+        n=4,
+        agreed=3,
+        scored=3,
+        kappa_precision=None,
+        kappa_similarity=None,
+        warning="",
+        prompts=4,
+        precision=None,
+        similarity=None,
+    )
     (_, text) = report_sections.people(replace(DECISION, reviews=few))
     assert "People reviewed 4 judged responses and agreed with the judge on 3. Too few have" in text
     assert "once 30 prompts of a round are scored; 4 of round 2 are." in text
 
     many = Reviews(
-        50, 20, 45, 0.41, 0.8, "judge and reviewers agree too little (kappa 0.41 over 50 reviews)", 40, EVEN, EVEN
+        n=50,
+        agreed=20,
+        scored=45,
+        kappa_precision=0.41,
+        kappa_similarity=0.8,
+        warning="judge and reviewers agree too little (kappa 0.41 over 50 reviews)",
+        prompts=40,
+        precision=EVEN,
+        similarity=EVEN,
     )
     (_, text) = report_sections.people(replace(DECISION, reviews=many))
     assert (

@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestServer
 from scripted import Handler, Service, always, completion, error, prompt_of, serving
 
 from engine.dataset.contamination import fingerprints
-from engine.evaluation import PromptScore
 from engine.protocol import jsonl
+from engine.protocol.decision import PromptScore
 from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.events import Event, Log
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
-from engine.protocol.run_dir import manifest
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
@@ -43,7 +43,11 @@ def pair(text: str, category: str = "", system: str = "", turns: int = 0) -> Pai
     for turn in range(turns):
         prompt += [{"role": "user", "content": f"turn {turn}"}, {"role": "assistant", "content": f"answer {turn}"}]
     prompt.append({"role": "user", "content": text})
-    return Pair(prompt_id(prompt), [*prompt, {"role": "assistant", "content": f"Reply to: {text}"}], category)
+    return Pair(
+        id=prompt_id(prompt),
+        messages=[*prompt, {"role": "assistant", "content": f"Reply to: {text}"}],
+        category=category,
+    )
 
 
 TRAIN = [pair(f"The {category} seed number {n}", category) for category in ("weak", "strong") for n in range(5)]
@@ -73,7 +77,11 @@ def coverage(folder: Path, train: list[Pair] = TRAIN) -> Path:
 def weak() -> list[PromptScore]:
     """The local model fails at "weak" and is perfect at "strong"."""
     points = {"weak": 1.0, "strong": 100.0}
-    return [PromptScore(pair(text).id, points[kind], points[kind]) for kind, texts in DEVS.items() for text in texts]
+    return [
+        PromptScore(id=pair(text).id, precision=points[kind], similarity=points[kind])
+        for kind, texts in DEVS.items()
+        for text in texts
+    ]
 
 
 def written(*texts: str, response: Any = "A response") -> web.Response:
@@ -166,7 +174,14 @@ async def test_what_is_refused_and_why(tmp_path: Path, name: str) -> None:
     text, reason = REFUSED[name]
     earlier = tmp_path / "round-00" / "synthesize" / "pairs.jsonl"
     known = pair(EARLIER)
-    jsonl.write(earlier, [SyntheticPair(known.id, known.messages, "", "sandbox", TRAIN[0].id, 0).to_row()])
+    jsonl.write(
+        earlier,
+        [
+            SyntheticPair(
+                id=known.id, messages=known.messages, category="", generator="sandbox", seed_id=TRAIN[0].id, round=0
+            ).to_row()
+        ],
+    )
     async with synthesis(always(lambda: written(text, "A good one"), fresh()), tmp_path) as (_, stage):
         rows = await stage.run(2, earlier=[earlier])
 
@@ -276,7 +291,7 @@ async def test_seeds_are_near_to_what_broke_the_contract(tmp_path: Path) -> None
     rows = [pair(f"Here {n} birds {kind} over a lake", "strong") for kind in ("sing", "magpies") for n in range(5)]
     coverage(tmp_path, [*rows, pair("Weak one", "weak")])
     broken = {pair(text).id: "not JSON" for text in DEVS["strong"][1:]}
-    even = [PromptScore(score.id, 50, 50) for score in weak()]
+    even = [PromptScore(id=score.id, precision=50, similarity=50) for score in weak()]
     async with synthesis(always(fresh()), tmp_path) as (service, stage):
         stage.order_changes = {"breaches": broken, "weak": even}
         await stage.run(300)
@@ -409,7 +424,7 @@ async def test_with_the_sandbox_on_a_bad_day(tmp_path: Path, faults: str) -> Non
     made = [tickets.write_ticket(dice) for _ in range(12)]
     train = [pair(ticket) for ticket, _ in made]
     train = [
-        Pair(p.id, [*p.prompt, {"role": "assistant", "content": answer}])
+        Pair(id=p.id, messages=[*p.prompt, {"role": "assistant", "content": answer}])
         for p, (_, answer) in zip(train, made, strict=True)
     ]
     coverage(tmp_path, train)

@@ -9,12 +9,13 @@ from aiohttp import web
 from pydantic import ValidationError
 from scripted import Service, completion, error, serving
 
-from engine.evaluation import Decision, PromptScore, Scores, Teacher, decide, score
-from engine.evaluation.intervals import Interval
+from engine.evaluation.decision import decide
+from engine.evaluation.scores import score
 from engine.protocol import jsonl
+from engine.protocol.decision import Decision, Interval, PromptScore, Scores, Teacher
 from engine.protocol.errors import StageError
+from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import Message, Response, Tool, Verdict
-from engine.protocol.run_dir import Manifest, manifest
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
@@ -48,7 +49,18 @@ def asked(folder: Path) -> Path:
         for sample in range(2):
             rows.append(
                 Response(
-                    f"p{number}", sample, prompt, target, "local", "stop", 3, 1, "tiny", "a", [TOOL], reference
+                    id=f"p{number}",
+                    sample=sample,
+                    prompt=prompt,
+                    target=target,
+                    response="local",
+                    finish_reason="stop",
+                    prompt_tokens=3,
+                    completion_tokens=1,
+                    model="tiny",
+                    adapter="a",
+                    tools=[TOOL],
+                    reference=reference,
                 ).to_row()
             )
     jsonl.write(path, rows)
@@ -133,13 +145,28 @@ async def test_a_refused_prompt_is_left_out_and_all_refused_is_a_failure(tmp_pat
 
 
 def scored(points: float, count: int = 40) -> Scores:
-    rows = [Verdict(f"p{n}", 0, 0, "j", points, points, "", "", "") for n in range(count)]
+    rows = [
+        Verdict(
+            id=f"p{n}",
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=points,
+            precision=points,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for n in range(count)
+    ]
     return score(rows, 0.05, 42)
 
 
 def decided(local: float, service: float | None, **target: Any) -> Decision:
     found = settings().model_copy(update={"target": Target(**target)})
-    asked = None if service is None else [PromptScore(f"p{n}", service, service) for n in range(40)]
+    asked = (
+        None if service is None else [PromptScore(id=f"p{n}", precision=service, similarity=service) for n in range(40)]
+    )
     return decide([scored(local)], found.target, found.loop, hours=0, teacher=asked)
 
 
@@ -156,11 +183,11 @@ def test_the_decision_says_what_the_service_gets_itself_where_that_matters() -> 
 def test_a_sealed_test_relative_to_the_service_is_held_against_the_service() -> None:
     found = settings().model_copy(update={"target": Target(relative_to_teacher=3)})
     sealed = scored(70)
-    gap, service = Interval(-2, -4, 0), Interval(72, 70, 74)
-    asked = Teacher(service, service, gap, gap, 40)
+    gap, service = Interval(mean=-2, low=-4, high=0), Interval(mean=72, low=70, high=74)
+    asked = Teacher(precision=service, similarity=service, gap_precision=gap, gap_similarity=gap, prompts=40)
     reached = replace(decided(90, 80, relative_to_teacher=3), outcome="reached")
     assert ending(found, reached, sealed, asked).state == "reached"
-    far = replace(asked, gap_similarity=Interval(-3.5, -5, -2))
+    far = replace(asked, gap_similarity=Interval(mean=-3.5, low=-5, high=-2))
     assert ending(found, reached, sealed, far).state == "stopped"
     assert "(the service itself 72.0 and 72.0)" in ending(found, reached, sealed, far).reason
     assert ending(found, reached, sealed, None).state == "stopped"

@@ -7,8 +7,8 @@ import pytest
 from engine.dataset.contamination import fingerprints
 from engine.protocol import jsonl
 from engine.protocol.commands import Choices
+from engine.protocol.manifest import begin
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
-from engine.protocol.run_dir import begin
 from engine.settings.schema import Synthesis
 from engine.stages.training_mix import Merged, merge
 
@@ -21,11 +21,13 @@ def chat(text: str) -> list[Message]:
 
 
 def pair(text: str) -> Pair:
-    return Pair(prompt_id(chat(text)[:-1]), chat(text))
+    return Pair(id=prompt_id(chat(text)[:-1]), messages=chat(text))
 
 
 def synthetic(text: str, round_: int) -> jsonl.Row:
-    return SyntheticPair(prompt_id(chat(text)[:-1]), chat(text), "", "gpt", "seed", round_).to_row()
+    return SyntheticPair(
+        id=prompt_id(chat(text)[:-1]), messages=chat(text), category="", generator="gpt", seed_id="seed", round=round_
+    ).to_row()
 
 
 def refused(text: str, round_: int, reason: str = "near-duplicate prompt") -> jsonl.Row:

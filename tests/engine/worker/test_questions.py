@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.evaluation import Decision, decision_from_row
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import Command, Label
+from engine.protocol.decision import Decision
 from engine.protocol.errors import StageError
 from engine.protocol.events import ApprovalRequested, Event, EventReader, RoundScored
+from engine.protocol.manifest import Manifest, finish
 from engine.protocol.rows import Message, Pair, Verdict
-from engine.protocol.run_dir import Manifest, Run, create, finish
+from engine.protocol.run_dir import Run, create
 from engine.worker import loop
 from engine.worker.process import Worker
 
@@ -32,7 +33,20 @@ BAD = ("p36", "p37", "p38", "p39")
 
 
 def judge(run: Run, number: int, **scores: float) -> None:
-    verdicts = [Verdict(id_, 0, 0, "j", got, got, "", "", "") for id_, got in scores.items()]
+    verdicts = [
+        Verdict(
+            id=id_,
+            sample=0,
+            repeat=0,
+            judge="j",
+            similarity=got,
+            precision=got,
+            similarity_reason="",
+            precision_reason="",
+            error="",
+        )
+        for id_, got in scores.items()
+    ]
     jsonl.write(run.round(number) / "judge" / "verdicts.jsonl", (verdict.to_row() for verdict in verdicts))
 
 
@@ -40,7 +54,10 @@ def judge(run: Run, number: int, **scores: float) -> None:
 def run(tmp_path: Path) -> Run:
     run = create(tmp_path, "waiting", SETTINGS)
     for name, ids in (("train", range(40, 60)), ("dev", range(40))):
-        pairs = [Pair(f"p{n}", [Message(role="user", content=f"Prompt {n}"), TARGET], "kind") for n in ids]
+        pairs = [
+            Pair(id=f"p{n}", messages=[Message(role="user", content=f"Prompt {n}"), TARGET], category="kind")
+            for n in ids
+        ]
         jsonl.write(run.coverage / f"{name}.jsonl", (pair.to_row() for pair in pairs))
     judge(run, 0, **{f"p{n}": 40.0 for n in range(40)})
     judge(run, 1, **{f"p{n}": 1.0 if f"p{n}" in BAD else 100.0 for n in range(40)})

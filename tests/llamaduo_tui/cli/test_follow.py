@@ -18,7 +18,8 @@ from engine.protocol import commands
 from engine.protocol.commands import Command
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import BudgetUsedUp, Event, EventLog, EventReader, RunFailed, RunFinished
-from engine.protocol.run_dir import Process, Run, Status
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, Status
 from llamaduo_tui.cli import follow as module
 from llamaduo_tui.cli.follow import follow
 from llamaduo_tui.control import actions, launch

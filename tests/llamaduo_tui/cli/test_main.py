@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 
 from engine.protocol import jsonl
 from engine.protocol.events import BudgetChanged, BudgetUsedUp, EventLog, RunFinished
-from engine.protocol.run_dir import Process, Run, Status
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process, Status
 from engine.settings.load import load_settings, settings_of
 from llamaduo_tui import paths
 from llamaduo_tui.cli.main import main

@@ -10,6 +10,7 @@ import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, until
+from llamaduo_tui.widgets.decision import DecisionCard
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
@@ -27,8 +28,7 @@ from llamaduo_tui.views.machine import Gpu
 from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, Tail, Watch
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.charts import Charts
-from llamaduo_tui.widgets.decision import DecisionCard
-from llamaduo_tui.widgets.diffed_static import Steady
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
@@ -90,7 +90,7 @@ async def test_a_ticking_clock_lays_nothing_out_and_the_list_below_is_left_alone
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: replayed(shown))
         await pilot.pause()
-        head, asked = screen(shown).query_one("#head", Steady), []
+        head, asked = screen(shown).query_one("#head", DiffedStatic), []
         monkeypatch.setattr(head, "refresh", lambda *_, layout=False: asked.append(layout))
         now += 7
         await until(pilot, lambda: bool(asked))
@@ -399,4 +399,4 @@ async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
         await until(pilot, lambda: replayed(shown) and screen(shown).state == "crashed")
         await until(pilot, lambda: "✗ finetune interrupted at 44/120" in str(screen(shown).query_one(Timeline).content))
         assert "left" not in str(screen(shown).query_one(Timeline).content)
-        assert "r to go on from there" in str(screen(shown).query_one("#now", Steady).content)
+        assert "r to go on from there" in str(screen(shown).query_one("#now", DiffedStatic).content)

@@ -15,7 +15,7 @@ from engine.settings import schema
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views import guide, machine
 from llamaduo_tui.views.machine import Machine
@@ -96,7 +96,7 @@ def said(shown: LlamaDuoApp) -> str:
 
 async def test_it_leads_from_the_run_into_the_review_and_goes_when_told(shown: LlamaDuoApp) -> None:
     async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(shown.screen, DecidingScreen) and "5 of 9" in said(shown))
+        await until(pilot, lambda: isinstance(shown.screen, QuestionScreen) and "5 of 9" in said(shown))
         await pilot.press("v")
         await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and "Worst first" in said(shown))
         await pilot.press("h")
@@ -111,6 +111,6 @@ async def test_it_leads_from_the_run_into_the_review_and_goes_when_told(shown: L
 async def test_other_runs_have_no_guide(root: Path) -> None:
     other = app(root, make(root, "tickets", "waiting", frozen.WAITING))
     async with other.run_test() as pilot:
-        await until(pilot, lambda: isinstance(other.screen, DecidingScreen) and other.screen.asking is not None)
+        await until(pilot, lambda: isinstance(other.screen, QuestionScreen) and other.screen.asking is not None)
         assert not said(other)
         assert other.screen.check_action("guide", ()) is False

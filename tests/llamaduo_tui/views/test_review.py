@@ -8,7 +8,7 @@ import pytest
 import review_run
 from review_run import response, verdicts, write
 
-from engine.evaluation import by_prompt
+from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import commands
 from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
@@ -200,6 +200,16 @@ def test_search_finds_in_prompt_reference_and_answer(review: Review) -> None:
 
 
 def test_broken_contracts_can_be_picked_out(run: Run) -> None:
-    broken = Verdict("b", 1, 0, CONTRACT, 1, 1, "", "no JSON", "")
+    broken = Verdict(
+        id="b",
+        sample=1,
+        repeat=0,
+        judge=CONTRACT,
+        similarity=1,
+        precision=1,
+        similarity_reason="",
+        precision_reason="no JSON",
+        error="",
+    )
     write(run.round(1), [response("a"), response("b"), response("b", 1)], [*verdicts("a", 0, (9, 9)), broken])
     assert [item.id for item in arrange(Review(run).load(1), {}, keep="broken")] == ["b"]

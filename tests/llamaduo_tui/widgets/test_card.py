@@ -13,6 +13,7 @@ import pytest
 import review_run
 import story
 from frozen import app, make, until
+from llamaduo_tui.widgets.decision import DecisionCard, brief, facts
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
@@ -23,13 +24,12 @@ from engine.settings.load import settings_of
 from engine.settings.schema import Target
 from llamaduo_tui import paths
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.screens.deciding import DecidingScreen
+from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Facts
 from llamaduo_tui.widgets.charts import Charts
-from llamaduo_tui.widgets.decision import DecisionCard, brief, facts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
 
@@ -51,14 +51,14 @@ def still(still_machine: None, monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
-def screen(shown: LlamaDuoApp) -> DecidingScreen:
+def screen(shown: LlamaDuoApp) -> QuestionScreen:
     found = shown.screen
-    assert isinstance(found, DecidingScreen)
+    assert isinstance(found, QuestionScreen)
     return found
 
 
 def asks(shown: LlamaDuoApp) -> bool:
-    return isinstance(shown.screen, DecidingScreen) and shown.screen.asking is not None
+    return isinstance(shown.screen, QuestionScreen) and shown.screen.asking is not None
 
 
 def waiting(root: Path) -> Run:

@@ -1,4 +1,4 @@
-"""The card that asks: pay for another round, finish with the best one, or stop for now?"""
+"""The card that asks whether to pay for another round."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
+from engine.protocol.decision import Changes, Decision, GroupScore, Interval
+from engine.protocol.questions import APPROVE, REJECT, ROUND, Question
 from engine.settings.schema import Target
-from llamaduo_tui.messages import AnswerRun, StopRun
+from llamaduo_tui.messages import AnswerRun
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_view import RunView
-from llamaduo_tui.views.scores import Changes, Group, Interval, Score, goals
+from llamaduo_tui.views.questions import price, takes
+from llamaduo_tui.views.run_view import RunView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.card import Card, Fact, fact
@@ -25,8 +27,10 @@ MOVED = 4
 _ADVICE = {"approve": "a, another round", "finish": "f, finish with the best round", "stop": "x, stop"}
 
 
-class DecisionCard(Card):
-    """A round fell short: the scores, what another would take, and what the engine would do."""
+class RoundCard(Card):
+    """A round fell short: the scores, the price of another round, and the engine's advice."""
+
+    kind = ROUND
 
     HELP = """
 ## Decision
@@ -44,63 +48,45 @@ Scores go from 1 to 100, with their confidence interval in brackets: a target is
             Label("pairs", classes="amount-label"),
             Input(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
             Button("Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
-            Button("Finish", id="finish", compact=True, tooltip="End with the sealed test"),
+            Button("Finish", id="reject", compact=True, tooltip="End with the sealed test"),
         ]
 
-    def show(self, view: RunView, target: Target | None) -> None:
-        """The open question, or nothing."""
-        approval = view.approval
-        fresh = self.ask(None if approval is None else approval.seq)
-        if approval is None:
-            return
-        if fresh:
-            self.query_one("#pairs", Input).value = str(approval.pairs)
-            self.query_one(".amount-label", Label).update(self.keyed("amount", "pairs"))
-            self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
-            scored = [section.score for section in view.sections if section.score is not None]
-            best = scored[-1].best_round if scored else None
-            self.query_one("#finish", Button).label = self.keyed("finish", f"Finish with round {best or 0}")
-        self.border_title = f"round {approval.round} falls short: pay for another?"
-        self.say(facts(view, target), brief(view, target))
+    def prepare(self, question: Question, view: RunView) -> None:
+        self.query_one("#pairs", Input).value = str(question.pairs or "")
+        self.query_one(".amount-label", Label).update(self.keyed("amount", "pairs"))
+        self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
+        best = view.scored[-1].best_round if view.scored else 0
+        self.query_one("#reject", Button).label = self.keyed("finish", f"Finish with round {best}")
+
+    def fill(self, question: Question, view: RunView, target: Target | None) -> None:
+        self.border_title = f"round {question.round} falls short: pay for another?"
+        self.say(facts(question, view, target), brief(question, view, target))
 
     def approve(self) -> None:
-        """Send the approval, unless the number of pairs is none."""
+        """Send the approval, unless the number of pairs is invalid."""
         pairs = self.query_one("#pairs", Input)
         if not pairs.value.isdecimal() or int(pairs.value) < 1:
-            self.notify("The number of pairs is a whole number above 0.", severity="error")
+            self.notify("Enter a whole number of pairs above 0.", severity="error")
             pairs.focus()
         elif self.open:
-            self.send(AnswerRun(self.run, approve=True, pairs=int(pairs.value)), "approval sent …")
+            self.send(AnswerRun(self.run, APPROVE, pairs=int(pairs.value)), "approval sent …")
 
-    def finish(self) -> None:
-        """Send the wish to end with the best round."""
+    def reject(self) -> None:
         if self.open:
-            self.send(AnswerRun(self.run, approve=False), "sent: finish with the best round …")
+            self.send(AnswerRun(self.run, REJECT), "sent: finish with the best round …")
 
     @on(Input.Submitted, "#pairs")
     def _go_to_approve(self) -> None:
         self.query_one("#approve", Button).focus()
 
-    @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
-        match event.button.id:
-            case "approve":
-                self.approve()
-            case "finish":
-                self.finish()
-            case _:
-                self.post_message(StopRun(self.run))
 
-
-def facts(view: RunView, target: Target | None) -> list[Fact]:
-    """What there is to know, the most important first: scores, changes, the price, the advice, what else was found."""
-    scored = [section.score for section in view.sections if section.score is not None]
-    approval = view.approval
-    if approval is None:
-        return []
-    another = fact("another", phrases.price(approval))
+def facts(question: Question, view: RunView, target: Target | None) -> list[Fact]:
+    """The facts for the answer, the most important first: scores, changes, price, advice, and further findings."""
+    another = fact("another", price(question))
+    result = fact("result", one_line(question.reason, 400))
+    scored = view.scored
     if not scored:
-        return [another, fact("result", one_line(approval.reason, 400))]
+        return [another, result]
     last = scored[-1]
     precise, similar = goals(target)
     lines = [
@@ -112,22 +98,19 @@ def facts(view: RunView, target: Target | None) -> list[Fact]:
     if last.advice:
         advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
         lines.append(fact("advice", advised))
-    lines.append(fact("result", one_line(approval.reason, 400)))
-    return lines + _found(last, view, target)
+    lines.append(result)
+    return lines + _findings(last, view, target)
 
 
-def brief(view: RunView, target: Target | None) -> Content:
+def brief(question: Question, view: RunView, target: Target | None) -> Content:
     """The scores and the price on one line."""
-    scored = [section.score for section in view.sections if section.score is not None]
-    if view.approval is None:
-        return Content()
-    said = []
-    if scored:
-        scores = (scored[-1].precision, scored[-1].similarity)
+    parts = []
+    if view.scored:
+        scores = (view.scored[-1].precision, view.scored[-1].similarity)
         for name, value, goal in zip(("precision", "similarity"), scores, goals(target), strict=True):
             of = f"/{goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
-            said.append(f"{name} {value.mean:.0f}{of}")
-    return Content(" · ".join([*said, phrases.takes(view.approval)]))
+            parts.append(f"{name} {value.mean:.0f}{of}")
+    return Content(" · ".join([*parts, takes(question)]))
 
 
 def _verdict(value: Interval, goal: float | None) -> str:
@@ -161,20 +144,22 @@ def _changes(changes: Changes) -> Fact:
     )
 
 
-def _found(score: Score, view: RunView, target: Target | None) -> list[Fact]:
-    """What else a newer engine found: the gap to the service, the weakest groups, what people flagged."""
+def _findings(score: Decision, view: RunView, target: Target | None) -> list[Fact]:
+    """Further findings: the gap to the service, the weakest groups, reviews, and flagged prompts."""
     lines = []
     if score.teacher is not None:
         allowed = target.relative_to_teacher if target is not None else None
         gaps = [_gap(gap, allowed) for gap in (score.teacher.gap_precision, score.teacher.gap_similarity)]
-        said = f", target {-allowed:g}" if allowed is not None else ""
-        lines.append(fact("service", f"precision {gaps[0]}, similarity {gaps[1]} beside its own answers{said}"))
+        allowed_gap = f", target {-allowed:g}" if allowed is not None else ""
+        lines.append(
+            fact("service", f"precision {gaps[0]}, similarity {gaps[1]} against its own responses{allowed_gap}")
+        )
     if len(score.groups) > 1:
         weakest = sorted(score.groups, key=lambda group: group.precision + group.similarity)[:WEAKEST]
         shown = " · ".join(map(_group, weakest))
         lines.append(fact("weakest", shown, ("   precision/similarity", "$foreground-muted")))
         lines += _kinds(score, view)
-    if score.reviews is not None:
+    if score.reviews is not None and score.reviews.n:
         warned = f": {one_line(score.reviews.warning, 200)}" if score.reviews.warning else ""
         lines.append(
             fact("reviews", f"people agree with the judge on {score.reviews.agreed:,} of {score.reviews.n:,}{warned}")
@@ -182,11 +167,11 @@ def _found(score: Score, view: RunView, target: Target | None) -> list[Fact]:
     if score.more_prompts:
         lines.append(fact("prompts", f"about {phrases.count(score.more_prompts, 'more dev prompt')} would tell"))
     if score.flagged:
-        lines.append(fact("flagged", f"{phrases.count(score.flagged, 'prompt')} left out: bad references"))
+        lines.append(fact("flagged", f"{phrases.count(len(score.flagged), 'prompt')} left out: bad references"))
     return lines
 
 
-def _kinds(score: Score, view: RunView) -> list[Fact]:
+def _kinds(score: Decision, view: RunView) -> list[Fact]:
     """Which groups got better or worse since the round that this one is compared with, the most first."""
     against = score.changes.against if score.changes else None
     before = next((s.score.groups for s in view.sections if s.part == against and s.score is not None), ())
@@ -209,6 +194,6 @@ def _points(difference: Interval) -> str:
     return f"{difference.mean:+.1f} ({difference.low:.0f} to {difference.high:.0f})"
 
 
-def _group(group: Group) -> str:
+def _group(group: GroupScore) -> str:
     scores = f"{group.precision:.0f}/{group.similarity:.0f}"
     return f"{one_line(group.name, 24)} {scores} ({phrases.count(group.prompts, 'prompt')})"

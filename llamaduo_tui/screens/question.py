@@ -1,4 +1,4 @@
-"""What the screens of one run have in common: the card with its open question, and the keys that answer it."""
+"""Common to the screens of one run: the card with its open question, and the keys that answer it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,37 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from engine.protocol.decision import Change
+from engine.protocol.questions import REJECT, ROUND
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from engine.settings.schema import Target
 from llamaduo_tui import messages
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.run_view import RunView
-from llamaduo_tui.views.watcher import News
+from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.budget_card import BudgetCard
 from llamaduo_tui.widgets.card import Card
-from llamaduo_tui.widgets.decision import DecisionCard
 from llamaduo_tui.widgets.guide_line import GuideLine
-from llamaduo_tui.widgets.look_card import LookCard
+from llamaduo_tui.widgets.pairs_card import PairsCard
+from llamaduo_tui.widgets.round_card import RoundCard
+
+CARDS: tuple[type[Card], ...] = (RoundCard, BudgetCard, PairsCard, Card)
+"""A card for each kind of question, and one for all others."""
 
 
 def answering(show: bool) -> list[Binding]:
     """The keys of the cards; `show` puts them into the footer, too."""
     return [
-        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Say yes to what the card asks"),
+        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Answer the card with yes"),
         Binding("f", "finish", "Finish", show, id="run.finish", tooltip="End with the best round"),
         Binding("equals_sign", "amount", "Amount", False, id="run.amount", tooltip="Change the pairs, or the new cap"),
-        Binding("l", "lost", "Got worse", show, id="run.lost", tooltip="Read the answers that got worse"),
+        Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the answers that got worse"),
     ]
 
 
-class DecidingScreen(Screen[None]):
-    """Shows a run's open question; what is pressed goes to the card that asks."""
+class QuestionScreen(Screen[None]):
+    """Shows a run's open question; keys go to the card that asks it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "guide", "Guide", False, id="run.guide", tooltip="Hide the demo's guide, or show it again"),
@@ -41,13 +47,12 @@ class DecidingScreen(Screen[None]):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.news: News | None = None
+        self.news: RunUpdate | None = None
 
     def cards(self) -> ComposeResult:
         """The cards and the demo's guide, for a screen to place."""
-        yield DecisionCard(self.run)
-        yield BudgetCard(self.run)
-        yield LookCard(self.run)
+        for card in CARDS:
+            yield card(self.run)
         yield GuideLine()
 
     @property
@@ -61,8 +66,8 @@ class DecidingScreen(Screen[None]):
         return self.news.view if self.news is not None else RunView()
 
     @property
-    def state(self) -> str:
-        return self.news.state if self.news is not None else "new"
+    def state(self) -> State:
+        return self.news.state if self.news is not None else State.NEW
 
     @property
     def target(self) -> Target | None:
@@ -82,22 +87,21 @@ class DecidingScreen(Screen[None]):
         """The card whose question is open."""
         return next((card for card in self.query(Card) if card.open), None)
 
-    def take(self, news: News) -> None:
-        """Show what a look at the run found."""
-        before, self.news = self._question(), news
-        for decision in self.query(DecisionCard):
-            decision.show(news.view, self.target)
-        for budget in self.query(BudgetCard):
-            budget.show(news.view)
-        for look in self.query(LookCard):
-            look.show(news.view)
+    def take(self, update: RunUpdate) -> None:
+        """Show a run as it is now."""
+        before, self.news = self.view.asked, update
+        asked = update.view.asked
+        kind = asked.question.kind if asked is not None else ""
+        own = kind if any(card.kind == kind for card in CARDS) else ""
+        for card in self.query(Card):
+            card.show(asked if card.kind == own else None, update.view, self.target)
         self.set_class(any(card.display for card in self.query(Card)), "-asks")
         self.show_guide()
-        if self._question() != before:
+        if self.view.asked != before:
             self.refresh_bindings()
 
     def tour(self) -> guide.Step | None:
-        """What the demo's guide says here."""
+        """The step that the demo's guide shows here."""
         return None
 
     @property
@@ -106,7 +110,7 @@ class DecidingScreen(Screen[None]):
         return any(line.display for line in self.query(GuideLine))
 
     def show_guide(self) -> None:
-        """Say the step of the tour, in the demo and until it is dismissed."""
+        """Show the step of the tour, in the demo and until it is dismissed."""
         wanted = self._leads() and self.app.guided  # type: ignore[attr-defined]
         for line in self.query(GuideLine):
             line.show(self.tour() if wanted else None)
@@ -118,9 +122,6 @@ class DecidingScreen(Screen[None]):
     def _leads(self) -> bool:
         return self.news is not None and guide.leads(self.news.settings)
 
-    def _question(self) -> object:
-        return self.view.approval, self.view.used_up, self.view.look
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "approve":
@@ -128,18 +129,19 @@ class DecidingScreen(Screen[None]):
             case "amount":
                 return self.asking is not None and bool(self.asking.query(".amount"))
             case "finish":
-                return isinstance(self.asking, DecisionCard)
-            case "lost":
-                return bool(self._lost())
+                question = self.asking.question if self.asking is not None else None
+                return question is not None and REJECT in question.choices
+            case "regressed":
+                return bool(self._regressed())
             case "guide":
                 return self._leads()
         return True
 
-    def _lost(self) -> tuple[str, ...]:
+    def _regressed(self) -> tuple[Change, ...]:
         """The prompts that got worse in the round that is to be decided on."""
-        scored = [section.score for section in self.view.sections if section.score is not None]
-        asks = self.view.approval is not None and bool(scored)
-        return scored[-1].changes.regressed if asks and scored[-1].changes is not None else ()
+        deciding = self.view.question is not None and self.view.question.kind == ROUND
+        changes = self.view.scored[-1].changes if deciding and self.view.scored else None
+        return changes.regressed if changes is not None else ()
 
     def action_approve(self) -> None:
         if self.asking is not None:
@@ -150,15 +152,15 @@ class DecidingScreen(Screen[None]):
             self.asking.query_one(".amount").focus()
 
     def action_finish(self) -> None:
-        if isinstance(self.asking, DecisionCard):
-            self.asking.finish()
+        if self.asking is not None:
+            self.asking.reject()
 
     def action_guide(self) -> None:
         self.app.guided = not self.app.guided  # type: ignore[attr-defined]
         self.show_guide()
 
-    def action_lost(self) -> None:
-        self.post_message(messages.ReviewRun(self.run, lost=True))
+    def action_regressed(self) -> None:
+        self.post_message(messages.ReviewRun(self.run, regressed=True))
 
     def action_stop(self) -> None:
         self.post_message(messages.StopRun(self.run))

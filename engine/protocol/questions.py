@@ -1,0 +1,61 @@
+"""What a run asks people before it goes on: one form for all questions, and one for their answers."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.protocol.records import Positive
+
+ROUND = "round"
+"""May another round of synthesis be paid for?"""
+
+PAIRS = "pairs"
+"""Have the round's new pairs been reviewed, so that they may be trained on?"""
+
+BUDGET = "budget"
+"""The next call could pass a cap: may the run spend more?"""
+
+APPROVE, REJECT = "approve", "reject"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A question of a run; `choices` are the answers that it takes, and `reason` says in a sentence why it asks.
+
+    `pairs` is how many new pairs it is about, `cost_usd` and `seconds` what they are expected to take, None where
+    unknown. Of a used-up cap, `cap` is usd or calls, `used` the amount spent, `least` the smallest cap that is enough.
+    """
+
+    kind: str
+    round: int | None
+    reason: str
+    choices: tuple[str, ...] = (APPROVE,)
+    pairs: int | None = None
+    cost_usd: float | None = None
+    seconds: float | None = None
+    cap: str = ""
+    used: float = 0.0
+    least: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Names the question in its answers: the same for a worker that asks again after a restart."""
+        amount = f"/{self.cap}/{self.least:g}" if self.cap else ""
+        return f"{self.kind}/{self.round}{amount}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A person's answer to the question with this key; `pairs` overrides its number, `usd` and `calls` raise a cap."""
+
+    kind: Literal["answer"] = "answer"
+    question: str
+    choice: str
+    pairs: Positive | None = None
+    usd: float | None = None
+    calls: int | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = field(default_factory=lambda: round(time.time(), 3))

@@ -1,0 +1,120 @@
+"""How the questions of a run read: in its log, in lists, in the demo's guide, and as the command that answers them.
+
+A new kind of question is a row of the table; one without a row is told by its reason alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.protocol.events import QuestionAnswered
+from engine.protocol.questions import BUDGET, PAIRS, REJECT, ROUND, Question
+from engine.protocol.run_dir import Run
+from llamaduo_tui.paths import called
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.text import one_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """The words for one kind of question.
+
+    `waits_for` completes "waiting for ...", `explain` tells a newcomer why the run waits, `asked` and `answered` are
+    log lines, `command` answers it, and `guide` is what the demo's guide says and which keys it names.
+    """
+
+    waits_for: str
+    explain: str
+    asked: Callable[[Question], str]
+    answered: Callable[[QuestionAnswered], str]
+    command: Callable[[Run, Question], str]
+    guide: Callable[[Question], tuple[str, str]]
+
+
+def wording(kind: str) -> Wording:
+    """The words for a kind of question."""
+    return _WORDINGS.get(kind, _OTHER)
+
+
+def price(question: Question) -> str:
+    """The new pairs of another round, and what they are expected to take."""
+    return f"{phrases.count(question.pairs or 0, 'new pair')}, {takes(question)}"
+
+
+def takes(question: Question) -> str:
+    """What another round is expected to take, in money and time."""
+    cost = phrases.money(question.cost_usd)
+    time = f", about {phrases.duration(question.seconds)}" if question.seconds is not None else ""
+    return f"{cost if cost[0] != '$' else f'about {cost}'}{time}"
+
+
+def budget_command(run: Run, question: Question | None = None) -> str:
+    """The command that raises a run's budget; where the cap is known, with the least that is enough."""
+    if question is None:
+        return f"llamaduo-tui approve {called(run)} --budget USD"
+    if question.cap == "calls":
+        return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(question.least):,})"
+    least = math.ceil(question.least * 100) / 100
+    return f"llamaduo-tui approve {called(run)} --budget USD   (USD at least {least:.2f})"
+
+
+def _approved(event: QuestionAnswered) -> str:
+    return (
+        f"approved: {phrases.count(event.pairs or 0, 'new pair')}"
+        if event.approved
+        else "rejected: ends with the best round"
+    )
+
+
+def _command(run: Run, question: Question) -> str:
+    or_reject = "reject, " if REJECT in question.choices else ""
+    return f"llamaduo-tui approve {called(run)}   (or: {or_reject}stop)"
+
+
+_WORDINGS = {
+    ROUND: Wording(
+        waits_for="approval",
+        explain="The target is not reached yet. Another round costs service calls, so the run waits for your answer.",
+        asked=lambda question: f"waits for approval: {price(question)}. {one_line(question.reason)}",
+        answered=_approved,
+        command=_command,
+        guide=lambda question: (
+            f"Round {question.round} beats the baseline and is short of the target. Read some responses before you pay "
+            "for more training data: which are wrong, and is the judge right?",
+            "v to read, then a to approve: here it is free",
+        ),
+    ),
+    PAIRS: Wording(
+        waits_for="a review of new pairs",
+        explain="The service has written new pairs, and the run waits until you have reviewed them: d shows them, a "
+        "approves.",
+        asked=lambda question: f"waits for a review of {phrases.count(question.pairs or 0, 'new pair')}",
+        answered=lambda _: "pairs reviewed; training on them",
+        command=lambda run, _: (
+            f"llamaduo-tui approve {called(run)}   (to review them: llamaduo-tui attach {called(run)}, then d)"
+        ),
+        guide=lambda _: (
+            "The new pairs wait for your review before they are trained on.",
+            "d to see them, a to approve",
+        ),
+    ),
+    BUDGET: Wording(
+        waits_for="budget",
+        explain="The budget is used up. Everything paid for is kept, and the run waits until you raise it.",
+        asked=lambda question: f"waits for budget: {one_line(question.reason)}",
+        answered=lambda _: "budget raised",
+        command=budget_command,
+        guide=lambda _: ("The budget in the settings is used up.", "a to raise it"),
+    ),
+}
+
+_OTHER = Wording(
+    waits_for="an answer",
+    explain="The run waits for your answer.",
+    asked=lambda question: f"waits for an answer: {one_line(question.reason)}",
+    answered=lambda event: f"answered: {one_line(event.choice, 20)}",
+    command=_command,
+    guide=lambda question: (one_line(question.reason), "a to approve"),
+)
