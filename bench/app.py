@@ -25,10 +25,11 @@ from terminal import Terminal
 
 from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
-from engine.protocol.events import Log, RunStarted, StageProgress, StageStarted, to_row
+from engine.protocol.decision import Decision, Interval, Shares
+from engine.protocol.events import Log, RoundScored, RunStarted, StageProgress, StageStarted, to_row
 from engine.protocol.rows import Response, Verdict
 from engine.protocol.run_dir import Run
-from engine.protocol.status import Process, Status
+from engine.protocol.status import Process, State, Status
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -200,7 +201,9 @@ def at_work(root: Path, name: str) -> Run:
     jsonl.append(run.events_file, (to_row(event) | {"seq": n + 1, "time": time.time()} for n, event in enumerate(told)))
     run.log_file.write_text("loading weights\n")
     run.write_status(
-        Status(state="running", process=Process.of(os.getpid()), heartbeat=time.time() + 3600, round=1, stage="infer")
+        Status(
+            state=State.RUNNING, process=Process.of(os.getpid()), heartbeat=time.time() + 3600, round=1, stage="infer"
+        )
     )
     return run
 
@@ -211,10 +214,22 @@ def large(root: Path) -> Run:
     run.log_file.write_text("".join(f"step {n} of {LOG_LINES}, loss 0.123456789\n" for n in range(LOG_LINES)))
     steps = (StageProgress(round=1, stage="infer", done=n, total=20_000, unit="answers") for n in range(20_000))
     jsonl.append(run.events_file, (to_row(event) | {"seq": n + 1, "time": 1.8e9 + n} for n, event in enumerate(steps)))
-    interval = {"mean": 50.0, "low": 45.0, "high": 55.0}
-    decision = {"round": 1, "reached": False, "reason": "short", "precision": interval, "similarity": interval}
-    scored = {"kind": "round.scored", "seq": 20_001, "time": 1.9e9, "round": 1, "stage": "decide", "decision": decision}
-    jsonl.append(run.events_file, [scored])
+    interval, shares = Interval(mean=50.0, low=45.0, high=55.0), Shares(precision=0.5, similarity=0.5)
+    decision = Decision(
+        round=1,
+        outcome="continue",
+        reason="short",
+        best_round=1,
+        precision=interval,
+        similarity=interval,
+        coverage_50=shares,
+        coverage_70=shares,
+        prompts=RESPONSES,
+        verdicts=RESPONSES,
+        errors=0,
+    )
+    scored = RoundScored(round=1, stage="decide", decision=decision, seq=20_001, time=1.9e9)
+    jsonl.append(run.events_file, [to_row(scored)])
     jsonl.append(run.round(1) / "infer" / "responses.jsonl", map(response, made(run, "infer")))
     jsonl.append(run.round(1) / "judge" / "verdicts.jsonl", map(verdict, made(run, "judge")))
     return run

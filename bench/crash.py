@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.protocol import jsonl
+from engine.protocol import jsonl, records
 from engine.protocol.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
 from engine.protocol.manifest import file_hash
 from engine.protocol.run_dir import Run, create
@@ -169,7 +169,7 @@ def _results(run: Run) -> dict[str, Any]:
     """What must not depend on kills: decisions (but for time and money), answers, verdicts, weights."""
     found: dict[str, Any] = {}
     for decision in run.decisions():
-        found[f"decision {decision['round']}"] = {key: decision[key] for key in decision if key != "next"}
+        found[f"decision {decision.round}"] = records.to_row(replace(decision, next=None))
     for path in sorted([*run.folder.glob("*/*/*.jsonl"), *run.folder.glob("*/finetune/adapter/*.safetensors")]):
         found[str(path.relative_to(run.folder))] = file_hash(path)
     return found

@@ -31,9 +31,11 @@ from rich.table import Table
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from engine import evaluation
 from engine.dataset.prepare import prepare, read_dev, read_train
 from engine.dataset.tfidf import Terms
+from engine.evaluation.decision import decide, look_risk
+from engine.evaluation.prompt_scores import by_prompt
+from engine.evaluation.scores import SplitScores, score
 from engine.protocol import jsonl
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Pair, Response, Verdict
@@ -122,8 +124,8 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
     run = Run(folder)
     prepare(found, run.coverage)
     train, dev = read_train(run.coverage), read_dev(run.coverage)
-    risk = evaluation.look_risk(found.target, found.loop)
-    rounds: list[evaluation.Scores] = []
+    risk = look_risk(found.target, found.loop)
+    rounds: list[SplitScores] = []
     extra: list[Path] = []
     async with sandbox() as base:
         with closing(Ledger(run.ledger_file)) as ledger:
@@ -139,13 +141,13 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
                 judged.mkdir()
                 await judge(found, PROMPTS, client, answers, judged, lambda _: None)
                 verdicts = [Verdict(**row) for row in jsonl.read(judged / "verdicts.jsonl")]
-                rounds.append(evaluation.score(verdicts, risk, found.loop.seed))
-                decision = evaluation.decide(rounds, found.target, found.loop, hours=0)
+                rounds.append(score(verdicts, risk, found.loop.seed))
+                decision = decide(rounds, found.target, found.loop, hours=0)
                 if decision.outcome != "continue":
                     return Needed(len(pairs) - len(train), decision.reached)
                 out = run.round(number) / "synthesize"
                 out.mkdir()
-                weak = evaluation.by_prompt(verdicts)
+                weak = by_prompt(verdicts)
                 order = Order(number, found.synthesis.pairs_per_round, run.coverage, extra, weak)
                 await synthesize(found, PROMPTS, client, order, out, lambda _: None)
                 extra = [*extra, out / "pairs.jsonl"]
@@ -220,8 +222,8 @@ def real_run(folder: Path, found: Migration) -> Needed:
     subprocess.run([program, "--runs-dir", str(runs), "run", str(file), "--headless", "--yes"])
     run = Run(runs / "directed")
     last = run.decisions()[-1]
-    written = [manifest(run.round(number) / "synthesize") for number in range(1, last["round"])]
-    return Needed(sum(stage.counts["accepted"] for stage in written if stage is not None), last["reached"])
+    written = [manifest(run.round(number) / "synthesize") for number in range(1, last.round)]
+    return Needed(sum(stage.counts["accepted"] for stage in written if stage is not None), last.reached)
 
 
 if __name__ == "__main__":

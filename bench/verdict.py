@@ -24,7 +24,8 @@ from rich.table import Column, Table
 
 from engine.evaluation.decision import decide, look_risk
 from engine.evaluation.intervals import RESAMPLES, SCORES, lower_bounds
-from engine.protocol.decision import Interval, Scores
+from engine.evaluation.scores import SplitScores
+from engine.protocol.decision import Interval, Shares
 from engine.settings.schema import Loop, Target
 
 Floats = NDArray[np.float64]
@@ -100,11 +101,11 @@ def declared(precision: Floats, similarity: Floats, target: Target) -> float:
     """The share of migrations in which the engine's decision is `reached` at some look."""
     risk = look_risk(target, LOOP)
     found = (intervals(precision, target.precision, risk), intervals(similarity, target.similarity, risk))
-    count, share = precision.shape[2], {"precision": 1.0, "similarity": 1.0}
+    count, share = precision.shape[2], Shares(precision=1.0, similarity=1.0)
     reached = 0
     for looks in zip(*found, strict=True):
         rounds = [
-            Scores(
+            SplitScores(
                 precision=p, similarity=s, coverage_50=share, coverage_70=share, prompts=count, verdicts=count, errors=0
             )
             for p, s in zip(*looks, strict=True)

@@ -80,12 +80,12 @@ def size(path: Path) -> int:
 
 def read(path: Path) -> list[Command]:
     """All commands, oldest first; lines of another form are passed over."""
-    forms: dict[object, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
+    forms: dict[str, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
     commands = []
     for line in jsonl.lines(path):
         with suppress(ValueError, AttributeError):
             row = format_1.command(jsonl.loads(line))
-            commands.append(records.build(forms.get(row.get("kind"), Control), row))
+            commands.append(records.build(forms.get(str(row.get("kind")), Control), row))
     return commands
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.decision import Decision, Scores
@@ -156,7 +156,7 @@ class RunFinished(Event):
     """
 
     kind: ClassVar[str] = "run.finished"
-    state: Literal[State.REACHED, State.MISSED, State.STOPPED]
+    state: State
     reason: str
     best_round: int | None = None
     sealed: Scores | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
 
 from engine.evaluation.comparison import teacher_doubt
 from engine.evaluation.scores import SplitScores, scores_doubt
@@ -29,7 +28,7 @@ SHOWN = 3
 class Ending:
     """How a run ended: reached or missed."""
 
-    state: Literal[State.REACHED, State.MISSED]
+    state: State
     reason: str
 
 

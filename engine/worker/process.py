@@ -249,7 +249,6 @@ class Worker:
         def revised() -> Question | None:
             return question if self._caps == caps else None
 
-        self._warn(f"the budget is used up, the run waits: {shortage.reason}")
         self._budget_question = asyncio.create_task(self.questions.ask(question, revised))
 
     async def _watch_caps(self) -> None:

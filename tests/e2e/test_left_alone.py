@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Choice
+from engine.protocol.commands import PairChoice
 from engine.protocol.manifest import manifest
 from engine.protocol.run_dir import Run
 
@@ -64,7 +64,7 @@ def look_at_the_new_pairs(root: Path, run: Run) -> None:
     wait_until(root, "waiting")
     llamaduo(root, "reject", "tiny", status=2)
     refused = next(jsonl.read(run.round(1) / "synthesize" / "pairs.jsonl"))["id"]
-    commands.send(run.commands_file, Choice(round=1, pairs=[refused], keep=False))
+    commands.send(run.commands_file, PairChoice(round=1, pairs=[refused], keep=False))
     assert manifest(run.round(2) / "finetune") is None
     llamaduo(root, "approve", "tiny")
     while (trained := manifest(run.round(2) / "finetune")) is None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from engine.protocol import commands
-from engine.protocol.events import ApprovalGiven, Event, EventReader, TrainMetrics
+from engine.protocol.events import Event, EventReader, QuestionAnswered, TrainMetrics
 from engine.protocol.run_dir import Run
 from llamaduo_tui.control import actions
 from tests.terminal import Terminal
@@ -156,13 +156,13 @@ def test_a_cut_connection_stops_nothing_and_two_answers_count_once(
         screen.read_until(ASKS)
     for screen in screens:
         screen.press("a")
-    wait_for(run, ApprovalGiven)
+    wait_for(run, QuestionAnswered)
     for screen in screens:
         screen.read_until("approved: 12 new pairs")
         screen.press("q")
         assert screen.exit_status() == 130
     actions.stop(run)
-    given = [event for event in EventReader(run.events_file).read_new() if isinstance(event, ApprovalGiven)]
-    assert [(event.round, event.approved, event.pairs) for event in given] == [(1, True, 12)]
-    assert commands.answer(run.commands_file, 1) is not None
+    given = [event for event in EventReader(run.events_file).read_new() if isinstance(event, QuestionAnswered)]
+    assert [(event.question.key, event.approved, event.pairs) for event in given] == [("round/1", True, 12)]
+    assert commands.answer(run.commands_file, given[0].question) is not None
     assert not ours()

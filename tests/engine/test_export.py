@@ -10,7 +10,7 @@ from engine.dataset.load import load
 from engine.dataset.prepare import open_sealed, prepare, read_dev, read_train
 from engine.export import export
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Choice
+from engine.protocol.commands import PairChoice
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.jsonl import Row
 from engine.protocol.manifest import Manifest, finish
@@ -183,7 +183,7 @@ def test_the_sealed_test_comes_only_once_it_is_answered(run: Run, tmp_path: Path
 
 
 def test_new_pairs_are_those_that_people_left(run: Run, tmp_path: Path) -> None:
-    commands.send(run.commands_file, Choice(round=1, pairs=["new1"], keep=False))
+    commands.send(run.commands_file, PairChoice(round=1, pairs=["new1"], keep=False))
     export(run, tmp_path / "rows")
     assert [row["prompt_id"] for row in rows(tmp_path / "rows/synthetic/round-01.jsonl")] == ["new2"]
 

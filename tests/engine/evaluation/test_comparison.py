@@ -1,12 +1,11 @@
-from dataclasses import asdict
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.evaluation.comparison import MARGIN, changes, changes_from_row, gaps, teacher_from_row
+from engine.evaluation.comparison import MARGIN, changes, gaps
 from engine.evaluation.prompt_scores import by_prompt
-from engine.protocol.decision import Change, PromptScore
+from engine.protocol import records
+from engine.protocol.decision import Change, Changes, PromptScore, Teacher
 from engine.protocol.rows import Verdict
 
 ids = st.sampled_from("abcdefgh")
@@ -71,7 +70,7 @@ def test_there_and_back_change_places(before: list[PromptScore], after: list[Pro
         assert [c.id for c in there.improved] == [c.id for c in back.regressed]
         assert all(c.after - c.before > MARGIN for c in there.improved)
         assert abs(there.precision.mean + back.precision.mean) < 0.011
-        assert changes_from_row(asdict(there)) == there
+        assert records.build(Changes, records.to_row(there)) == there
 
 
 @settings(max_examples=40)
@@ -86,4 +85,4 @@ def test_a_gap_is_that_of_the_prompts_of_both(teacher: list[PromptScore], local:
         assert found.prompts == len(shared)
         assert abs(found.gap_precision.mean - (mine - found.precision.mean)) < 0.02
         assert found.gap_precision.low <= found.gap_precision.mean <= found.gap_precision.high
-        assert teacher_from_row(asdict(found)) == found
+        assert records.build(Teacher, records.to_row(found)) == found

@@ -6,16 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.evaluation.decision import decide, fewest_prompts, finished, look_risk, looks
-from engine.evaluation.scores import best, score
-from engine.protocol.decision import Advice, Interval, NextRound, PromptScore, Reviews, Scores
+from engine.evaluation.scores import SplitScores, best, score, scores_doubt
+from engine.protocol import records
+from engine.protocol.decision import Advice, Decision, Interval, NextRound, PromptScore, Reviews, Shares
 from engine.protocol.rows import Verdict
 from engine.settings.schema import Loop, Target
 
 
-def scored(precision: float, similarity: float | None = None, half: float = 0.0) -> Scores:
+def scored(precision: float, similarity: float | None = None, half: float = 0.0) -> SplitScores:
     similarity = precision if similarity is None else similarity
-    share = {"precision": 1.0, "similarity": 1.0}
-    return Scores(
+    share = Shares(precision=1.0, similarity=1.0)
+    return SplitScores(
         precision=Interval(mean=precision, low=precision - half, high=precision + half),
         similarity=Interval(mean=similarity, low=similarity - half, high=similarity + half),
         coverage_50=share,
@@ -55,7 +56,7 @@ TARGET = Target(precision=85, similarity=75)
         ([scored(10), scored(20)], 1.9, "continue"),
     ],
 )
-def test_outcomes(rounds: list[Scores], hours: float, outcome: str) -> None:
+def test_outcomes(rounds: list[SplitScores], hours: float, outcome: str) -> None:
     another = NextRound(pairs=100, cost_usd=1.5, seconds=60)
     decision = decide(rounds, TARGET, Loop(max_rounds=5, max_hours=2), hours=hours, another=another)
 
@@ -66,7 +67,7 @@ def test_outcomes(rounds: list[Scores], hours: float, outcome: str) -> None:
 
 
 @given(st.lists(st.builds(scored, st.floats(1, 100), st.floats(1, 100), st.floats(0, 20)), min_size=1, max_size=8))
-def test_reached_only_where_both_low_bounds_pass(rounds: list[Scores]) -> None:
+def test_reached_only_where_both_low_bounds_pass(rounds: list[SplitScores]) -> None:
     decision = decide(rounds, TARGET, Loop(max_rounds=20), hours=0)
     passes = rounds[-1].precision.low >= 85 and rounds[-1].similarity.low >= 75
 
@@ -96,11 +97,11 @@ def test_of_equal_rounds_the_earlier_is_best() -> None:
         (scored(90), "pass their targets of 85 and 75, 95% sure."),
     ],
 )
-def test_the_reason_is_a_sentence_for_a_person(scores: Scores, said: str) -> None:
+def test_the_reason_is_a_sentence_for_a_person(scores: SplitScores, said: str) -> None:
     assert decide([scored(1), scores], TARGET, Loop(), hours=0).reason.endswith(said)
 
 
-def judged(*precision: float, similarity: float = 100.0) -> Scores:
+def judged(*precision: float, similarity: float = 100.0) -> SplitScores:
     """The scores of prompts "0", "1", ... at the risk of one look of `LOOP`."""
     rows = [
         Verdict(
@@ -257,7 +258,7 @@ def test_what_no_judge_could_read_may_be_the_worst() -> None:
     ]
     unread = score(rows, look_risk(TARGET, LOOP), LOOP.seed)
 
-    assert unread.unjudged == 6 and not unread.doubt
+    assert unread.unjudged == 6 and not scores_doubt(unread)
     decision = decide([unread], TARGET, LOOP, hours=0)
     assert not decision.reached
     assert "but with 94 prompts, and 6 more that no judge could score, it may be as low as" in decision.reason
@@ -269,7 +270,7 @@ def test_a_relative_target_needs_the_service() -> None:
         decide([judged(90.0)], RELATIVE, LOOP, hours=0)
 
 
-def rising(*means: float) -> list[Scores]:
+def rising(*means: float) -> list[SplitScores]:
     return [judged(*[mean - 2, mean + 2] * 30, similarity=mean) for mean in means]
 
 
@@ -286,7 +287,7 @@ def rising(*means: float) -> list[Scores]:
     ],
 )
 def test_advice_weighs_the_trend_and_the_purse(
-    rounds: list[Scores], left: float | None, action: str, said: str
+    rounds: list[SplitScores], left: float | None, action: str, said: str
 ) -> None:
     another = NextRound(pairs=100, cost_usd=1.5, seconds=60)
     decision = decide(rounds, TARGET, LOOP, hours=0, another=another, budget_left=left)
@@ -344,16 +345,14 @@ def test_a_decision_comes_back_from_its_file() -> None:
             LOOP,
             hours=0,
             another=another,
-            teacher=teacher,
+            by_service=teacher,
             reviews=reviewed,
             flagged=["x"],
         )
-        row = json.loads(json.dumps(decision.to_row()))
-        known = decision_from_row(row)
+        row = json.loads(json.dumps(records.to_row(decision)))
 
-        assert known == replace(decision, scores=replace(decision.scores, by_prompt=()))
-        assert known.to_row() == decision.to_row()
-        assert row.keys() >= {"round", "reached", "reason", "precision", "similarity", "teacher", "best_round", "next"}
+        assert records.build(Decision, row) == decision
+        assert row.keys() >= {"round", "outcome", "reason", "precision", "similarity", "teacher", "best_round", "next"}
         assert row["precision"]["mean"] == 51 and "by_prompt" not in row
         assert row["changes"].keys() >= {"against", "precision", "similarity", "improved", "regressed"}
         assert row["changes"]["improved"][0] == {"id": "0", "before": 70, "after": 86}
@@ -361,10 +360,10 @@ def test_a_decision_comes_back_from_its_file() -> None:
 
 
 def test_a_decision_of_an_earlier_version_still_loads() -> None:
-    row = decide([judged(*[50.0] * 40)], TARGET, LOOP, hours=0).to_row()
+    row = records.to_row(decide([judged(*[50.0] * 40)], TARGET, LOOP, hours=0))
     for key in ("changes", "changes_to_last", "advice", "more_prompts", "reviews", "flagged"):
         del row[key]
-    known = decision_from_row({**row, "teacher": None})
+    known = records.build(Decision, {**row, "teacher": None})
 
     assert known.round == 0 and known.changes is None and known.flagged == ()
 
@@ -376,7 +375,7 @@ def test_too_few_or_unreadable_verdicts_reach_nothing(prompts: int, verdicts: in
     decision = decide([doubtful], TARGET, Loop(), hours=0)
 
     assert not decision.reached
-    assert doubtful.doubt in decision.reason
+    assert scores_doubt(doubtful) in decision.reason
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -6,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluation.reviews import LEAST_LABELS, Judged, estimate, flagged, judged, kappa, reviews, reviews_from_row
+from engine.evaluation.reviews import LEAST_LABELS, Judged, estimate, flagged, judged, kappa, reviews
+from engine.protocol import records
 from engine.protocol.commands import Label
+from engine.protocol.decision import Reviews
 from engine.protocol.rows import Verdict
 
 scores = st.floats(1, 100)
@@ -207,5 +208,4 @@ def test_reviews_come_back_from_their_row() -> None:
     found = reviews(labels(*(label(f"p{n}", agrees=True) for n in range(35))), JUDGE, 1, 0.05)
 
     assert found is not None and found.precision is not None
-    assert reviews_from_row(asdict(found)) == found
-    assert reviews_from_row(None) is None
+    assert records.build(Reviews, records.to_row(found)) == found

@@ -4,7 +4,7 @@ import pytest
 
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import score
-from engine.protocol.decision import Interval, PromptScore
+from engine.protocol.decision import Interval, PromptScore, Shares
 from engine.protocol.rows import Verdict
 
 
@@ -31,8 +31,8 @@ def test_a_prompt_counts_once_however_often_it_was_judged() -> None:
     scores = score(verdicts, 0.05, 0)
     assert (scores.precision.mean, scores.similarity.mean, scores.mean) == (45, 40, 42.5)
     assert (scores.prompts, scores.errors) == (2, 2)
-    assert scores.coverage_50 == {"precision": 0.5, "similarity": 0.5}
-    assert scores.coverage_70 == {"precision": 0.5, "similarity": 0.5}
+    assert scores.coverage_50 == Shares(precision=0.5, similarity=0.5)
+    assert scores.coverage_70 == Shares(precision=0.5, similarity=0.5)
 
 
 def test_each_answer_counts_alike_however_often_it_was_judged() -> None:

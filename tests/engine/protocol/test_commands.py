@@ -6,64 +6,98 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.protocol import commands
-from engine.protocol.commands import Choice, Command, Kind
+from engine.protocol.commands import Control, Label, PairChoice
+from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, ROUND, Answer, Question
 
-sent = st.lists(
-    st.builds(Command, kind=st.sampled_from(["approve", "reject", "stop"]), round=st.none() | st.integers(0, 3))
+
+def ask(number: int, kind: str = ROUND) -> Question:
+    return Question(kind=kind, round=number, reason="", choices=(APPROVE, REJECT))
+
+
+answers = st.builds(
+    Answer,
+    question=st.sampled_from([ask(number).key for number in range(3)]),
+    choice=st.sampled_from([APPROVE, REJECT, "maybe"]),
 )
+controls = st.builds(Control, kind=st.sampled_from(["pause", "resume", "stop"]), worker=st.integers(1, 3))
 
 
-@given(given_=sent)
-def test_the_first_answer_for_a_round_wins(tmp_path_factory: pytest.TempPathFactory, given_: list[Command]) -> None:
+@given(sent=st.lists(answers | controls))
+def test_the_first_answer_to_a_question_counts(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[Answer | Control]
+) -> None:
     path = tmp_path_factory.mktemp("run") / "commands.jsonl"
-    for command in given_:
+    for command in sent:
         commands.send(path, command)
 
-    assert commands.read(path) == given_
-    for round_ in range(4):
-        answers = [c for c in given_ if c.round == round_ and c.kind != "stop"]
-        assert commands.answer(path, round_) == (answers[0] if answers else None)
+    assert commands.read(path) == sent
+    assert commands.controls(path) == [command for command in sent if isinstance(command, Control)]
+    for number in range(3):
+        key = ask(number).key
+        taken = [c for c in sent if isinstance(c, Answer) and c.question == key and c.choice != "maybe"]
+        assert commands.answer(path, ask(number)) == (taken[0] if taken else None)
 
 
-@pytest.mark.parametrize("kind", ["approve", "reject"])
-def test_a_change_of_mind_is_too_late(tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize("choice", [APPROVE, REJECT])
+def test_a_change_of_mind_is_too_late(tmp_path: Path, choice: str) -> None:
     path = tmp_path / "commands.jsonl"
-    assert commands.answer(path, 1) is None
-    commands.send(path, Command(kind="stop", worker=7))
-    commands.send(path, Command(kind="approve", round=2, pairs=5))
-    first = Command(kind=kind, round=1)
+    assert commands.answer(path, ask(1)) is None
+    commands.send(path, Control(kind="stop", worker=7))
+    commands.send(path, Answer(question=ask(2).key, choice=APPROVE, pairs=5))
+    first = Answer(question=ask(1).key, choice=choice)
     commands.send(path, first)
-    commands.send(path, Command(kind="reject" if kind == "approve" else "approve", round=1))
+    commands.send(path, Answer(question=ask(1).key, choice=REJECT if choice == APPROVE else APPROVE))
 
-    assert commands.answer(path, 1) == first
+    assert commands.answer(path, ask(1)) == first
+
+
+def test_a_budget_that_is_used_up_again_is_another_question() -> None:
+    first = Question(kind=BUDGET, round=1, reason="", cap="usd", used=4.9, least=5.1)
+    again = Question(kind=BUDGET, round=1, reason="", cap="usd", used=9.9, least=10.1)
+    calls = Question(kind=BUDGET, round=1, reason="", cap="calls", used=4.9, least=5.1)
+
+    assert len({question.key for question in (first, again, calls, ask(1), ask(1, PAIRS))}) == 5
 
 
 chosen = st.lists(
-    st.builds(Choice, round=st.integers(1, 2), pairs=st.lists(st.sampled_from("abc"), max_size=3), keep=st.booleans())
+    st.builds(
+        PairChoice, round=st.integers(1, 2), pairs=st.lists(st.sampled_from("abc"), max_size=3), keep=st.booleans()
+    )
 )
 
 
 @given(sent=chosen)
 def test_of_the_choices_for_a_pair_the_newest_counts(
-    tmp_path_factory: pytest.TempPathFactory, sent: list[Choice]
+    tmp_path_factory: pytest.TempPathFactory, sent: list[PairChoice]
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "commands.jsonl"
-    commands.send(path, Command(kind="approve", round=1))
+    commands.send(path, Answer(question=ask(1).key, choice=APPROVE))
     for choice in sent:
         commands.send(path, choice)
     path.open("a").write('{"kind": "choose", "round": 1, "pairs": [7], "keep": true}\n')
 
-    for (round_, id_), keep in commands.choices(path).items():
+    for (round_, id_), keep in commands.pair_choices(path).items():
         naming = [choice for choice in sent if choice.round == round_ and id_ in choice.pairs]
         assert keep is naming[-1].keep
-    assert commands.answer(path, 1, ("train",)) is None, "a choice is no answer"
+    assert commands.answer(path, ask(1, PAIRS)) is None, "a choice is no answer"
 
 
-def test_each_command_has_an_id_of_its_own() -> None:
-    assert Command(kind="stop").id != Command(kind="stop").id
+def test_of_the_labels_for_a_response_the_newest_counts(tmp_path: Path) -> None:
+    path = tmp_path / "commands.jsonl"
+    first, other = Label(round=1, prompt="a", sample=0, agrees=True), Label(round=None, prompt="a", sample=0)
+    second = Label(round=1, prompt="a", sample=0, agrees=False, precision=40, note="wrong")
+    for label in (first, other, second):
+        commands.send(path, label)
+
+    assert commands.labels(path) == {(1, "a", 0): second, (None, "a", 0): other}
 
 
-GOOD = {"kind": "approve", "round": 1, "pairs": 20, "worker": None, "id": "x", "time": 1.0}
+def test_each_command_has_its_own_id() -> None:
+    assert Control(kind="stop", worker=1).id != Control(kind="stop", worker=1).id
+
+
+GOOD = {"kind": "answer", "question": "round/1", "choice": "approve", "pairs": 20, "id": "x", "time": 1.0}
+LABEL = {"kind": "label", "round": 1, "prompt": "a", "sample": 0}
 
 
 @pytest.mark.parametrize(
@@ -74,29 +108,33 @@ GOOD = {"kind": "approve", "round": 1, "pairs": 20, "worker": None, "id": "x", "
         "\xff\xfe",
         "[1]",
         "null",
-        '"approve"',
+        '"answer"',
         json.dumps(GOOD | {"kind": "explode"}),
-        json.dumps(GOOD | {"kind": ["approve"]}),
-        json.dumps(GOOD | {"round": "1"}),
-        json.dumps(GOOD | {"round": True}),
+        json.dumps(GOOD | {"kind": ["answer"]}),
+        json.dumps(GOOD | {"question": 1}),
+        json.dumps(GOOD | {"choice": True}),
         json.dumps(GOOD | {"pairs": "many"}),
         json.dumps(GOOD | {"pairs": -5}),
         json.dumps(GOOD | {"pairs": 0}),
         json.dumps(GOOD | {"id": 3}),
+        json.dumps(LABEL | {"precision": 0}),
+        json.dumps(LABEL | {"similarity": 100.5}),
+        json.dumps(LABEL | {"sample": "0"}),
+        '{"kind": "stop"}',
         "[" * 100_000,
-        '{"kind": "approve", "round": 1, "pairs": 1' + "0" * 5000 + "}",
+        '{"kind": "answer", "question": "round/1", "choice": "approve", "pairs": 1' + "0" * 5000 + "}",
     ],
 )
 def test_lines_of_another_form_are_passed_over(tmp_path: Path, line: str) -> None:
     path = tmp_path / "commands.jsonl"
     path.write_bytes(line.encode("latin-1") + b"\n" + json.dumps(GOOD).encode() + b'\n{"kind": "st')
 
-    assert commands.read(path) == [Command(kind="approve", round=1, pairs=20, id="x", time=1.0)]
+    assert commands.read(path) == [Answer(question="round/1", choice=APPROVE, pairs=20, id="x", time=1.0)]
 
 
-def test_what_a_person_types_needs_no_id(tmp_path: Path) -> None:
+def test_a_line_that_a_person_types_needs_no_id(tmp_path: Path) -> None:
     path = tmp_path / "commands.jsonl"
-    path.write_text('{"kind": "approve", "round": 1, "note": "go on"}\n')
+    path.write_text('{"kind": "answer", "question": "round/1", "choice": "approve", "note": "go on"}\n')
 
-    found = commands.answer(path, 1)
-    assert found is not None and found.pairs is None and found.id
+    answer = commands.answer(path, ask(1))
+    assert answer is not None and answer.pairs is None and answer.id

@@ -7,10 +7,11 @@ from scripted import always, completion, serving
 
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
-from engine.protocol.events import BudgetChanged, BudgetUsedUp, Event, EventReader, Log
+from engine.protocol.events import BudgetChanged, Event, EventReader, Log, QuestionAsked
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run, create
+from engine.protocol.status import State
 from engine.settings import budget as module
 from engine.settings import schema
 from engine.settings.budget import Caps, changes
@@ -83,19 +84,18 @@ async def test_at_half_of_what_a_round_needs_the_run_waits_and_goes_on_after_the
             out.mkdir(parents=True)
             stage = judge(worker.settings, worker.prompts, worker.client, responses(run, 10), out, worker.emit)
             working = asyncio.create_task(stage)
-            event = await found(reader, BudgetUsedUp)
+            event = await found(reader, QuestionAsked)
 
-            assert isinstance(event, BudgetUsedUp) and "of $5.00 are spent" in event.reason
-            assert str(run.settings_file) in event.hint
-            assert (event.cap, 5.0 < event.least <= 6.1) == ("usd", True)
-            assert (run.status().state, run.status().waits_for) == ("waiting", "budget")
+            assert isinstance(event, QuestionAsked) and "of $5.00 are spent" in event.question.reason
+            assert (event.question.cap, 5.0 < event.question.least <= 6.1) == ("usd", True)
+            assert (run.status().state, run.status().question) == (State.WAITING, event.question)
             assert 1.0 <= worker.client.usage.cost_usd <= 5.0
             assert not working.done() and manifest(out) is None
             asked = len(server.bodies)
             module.write(run, usd=50.0)
             await working
 
-        assert (run.status().state, run.status().waits_for) == ("running", "")
+        assert (run.status().state, run.status().question) == (State.RUNNING, None)
         told = [event for event in reader.read_new() if isinstance(event, BudgetChanged)]
         assert [(event.usd, event.calls) for event in told] == [(50.0, None)]
     assert asked < 10 == len(server.bodies)

@@ -1,22 +1,25 @@
-"""A worker that waits for approval hears what people say of the responses meanwhile."""
+"""A worker that waits for an answer takes in the reviews that come meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Command, Label
-from engine.protocol.decision import Decision
+from engine.protocol.commands import Label
 from engine.protocol.errors import StageError
-from engine.protocol.events import ApprovalRequested, Event, EventReader, RoundScored
+from engine.protocol.events import Event, EventReader, QuestionAnswered, QuestionAsked, RoundScored
 from engine.protocol.manifest import Manifest, finish
+from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, Answer, Question
 from engine.protocol.rows import Message, Pair, Verdict
 from engine.protocol.run_dir import Run, create
+from engine.protocol.status import State
+from engine.service.client import Client
 from engine.worker import loop
 from engine.worker.process import Worker
 
@@ -64,30 +67,36 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
+async def first(reader: EventReader, kind: type[Event]) -> Event:
+    """The next event of this kind; of decisions, round 1's."""
+    async with asyncio.timeout(20):
+        while True:
+            for event in reader.read_new():
+                if isinstance(event, kind) and (not isinstance(event, RoundScored) or event.round == 1):
+                    return event
+            await asyncio.sleep(0.02)
+
+
 class Waiting:
     """A worker that waits after round 1."""
 
     def __init__(self, run: Run) -> None:
         self.run, self._reader = run, EventReader(run.events_file)
         self.worker = Worker(run, yes=False)
+        self.worker.client = cast(Client, SimpleNamespace(spent=0.0))
         loop._decide(self.worker, 0)
         self.decision = loop._decide(self.worker, 1)
-        again = partial(loop._decide, self.worker, 1)
-        self.answer = asyncio.create_task(self.worker.approvals.another_round(self.decision, again, pairs=12))
+        self.answer = asyncio.create_task(loop._ask_for_another_round(self.worker, self.decision))
 
     async def hears(self, event: type[Event]) -> Event:
         """The next event of this type."""
-        while True:
-            for found in self._reader.read_new():
-                if isinstance(found, event) and (not isinstance(found, RoundScored) or found.round == 1):
-                    return found
-            await asyncio.sleep(0.02)
+        return await first(self._reader, event)
 
     async def asks(self) -> None:
-        await self.hears(ApprovalRequested)
+        await self.hears(QuestionAsked)
 
-    def says(self, *said: Command | Label) -> None:
-        for one in said:
+    def says(self, *commands_: Answer | Label) -> None:
+        for one in commands_:
             commands.send(self.run.commands_file, one)
 
 
@@ -103,22 +112,18 @@ def flag(prompt: str) -> Label:
     return Label(round=1, prompt=prompt, sample=0, flagged=True)
 
 
-def known(run: Run, number: int) -> Decision:
-    return decision_from_row(run.decisions()[number])
-
-
 async def test_flagged_references_leave_every_round_and_may_end_the_wait(waiting: Waiting) -> None:
     run, before = waiting.run, waiting.decision
-    assert before.outcome == "continue" and before.scores.prompts == 40
+    assert before.outcome == "continue" and before.prompts == 40
     waiting.says(*map(flag, BAD))
 
     decision, answer = await waiting.answer
 
     assert answer is None and decision.reached and decision.flagged == BAD
-    assert known(run, 1).to_row() == decision.to_row()
-    first = known(run, 0)
-    assert (first.outcome, first.scores.prompts, first.flagged) == ("continue", 36, BAD)
-    assert run.status().state == "running"
+    assert run.decision(1) == decision
+    first = run.decision(0)
+    assert first is not None and (first.outcome, first.prompts, first.flagged) == ("continue", 36, BAD)
+    assert run.status().state is State.RUNNING and run.status().question is None
     last = [event for event in EventReader(run.events_file).read_new() if isinstance(event, RoundScored)][-1]
     assert last.decision == run.decisions()[1]
 
@@ -128,28 +133,30 @@ async def test_a_review_is_in_the_decision_at_once_and_the_wait_goes_on(waiting:
     scored = await waiting.hears(RoundScored)
 
     assert isinstance(scored, RoundScored)
-    assert scored.decision["reviews"]["n"] == 1 and scored.decision["outcome"] == "continue"
+    assert scored.decision.reviews is not None and scored.decision.reviews.n == 1
+    assert scored.decision.outcome == "continue"
     assert not waiting.answer.done()
 
-    waiting.says(Command(kind="approve", round=1, pairs=7))
+    waiting.says(Answer(question="round/1", choice=APPROVE, pairs=7))
     decision, answer = await waiting.answer
-    assert answer is not None and (answer.kind, answer.pairs) == ("approve", 7)
+    assert answer is not None and (answer.choice, answer.pairs) == (APPROVE, 7)
     assert decision.reviews is not None and decision.reviews.n == 1
 
 
 async def test_one_flag_less_is_asked_anew(waiting: Waiting) -> None:
     waiting.says(flag(BAD[0]))
     await waiting.asks()
-    assert known(waiting.run, 1).flagged == BAD[:1] and known(waiting.run, 1).scores.prompts == 39
+    decision = waiting.run.decision(1)
+    assert decision is not None and decision.flagged == BAD[:1] and decision.prompts == 39
 
     waiting.says(Label(round=1, prompt=BAD[0], sample=0))
     await waiting.asks()
-    assert known(waiting.run, 1).to_row() == waiting.decision.to_row()
+    assert waiting.run.decision(1) == waiting.decision
 
 
 async def test_what_changes_nothing_is_not_told_again(waiting: Waiting) -> None:
-    waiting.says(Label(round=1, prompt="gone", sample=0, flagged=True), Command(kind="approve", round=0))
-    waiting.says(Command(kind="reject", round=1))
+    waiting.says(Label(round=1, prompt="gone", sample=0, flagged=True), Answer(question="round/0", choice=APPROVE))
+    waiting.says(Answer(question="round/1", choice=REJECT))
     await waiting.answer
 
     told = EventReader(waiting.run.events_file)
@@ -169,5 +176,49 @@ def test_a_target_relative_to_a_service_that_answered_nothing(run: Run) -> None:
     jsonl.write(run.teacher / "judge" / "verdicts.jsonl", [])
     finish(run.teacher, Manifest(stage="teacher", inputs={}, settings="", seed=0, counts={}, seconds=0))
 
-    with pytest.raises(StageError, match="nothing can be relative to it"):
+    with pytest.raises(StageError, match="relative_to_teacher cannot be evaluated"):
         loop._decide(Worker(run, yes=False), 0)
+
+
+async def test_a_question_of_any_kind_waits_for_its_own_answer(run: Run) -> None:
+    worker, reader = Worker(run, yes=False), EventReader(run.events_file)
+    worker.client = cast(Client, SimpleNamespace(spent=0.0))
+    question = Question(kind="really", round=1, reason="Really?", choices=(APPROVE, REJECT))
+    commands.send(run.commands_file, Answer(question="round/1", choice=APPROVE))
+    commands.send(run.commands_file, Answer(question=question.key, choice="maybe"))
+    asked = asyncio.create_task(worker.questions.ask(question))
+    event = await first(reader, QuestionAsked)
+
+    assert isinstance(event, QuestionAsked) and event.question == question
+    assert run.status().question == question and run.status().state is State.WAITING
+    commands.send(run.commands_file, Answer(question=question.key, choice=REJECT))
+    answer = await asked
+
+    assert answer is not None and answer.choice == REJECT
+    (told,) = [event for event in reader.read_new() if isinstance(event, QuestionAnswered)]
+    assert (told.question, told.choice, told.answer, told.approved) == (question, REJECT, answer.id, False)
+    assert run.status().question is None and run.status().state is State.RUNNING
+
+
+async def test_an_answer_that_was_given_before_is_not_asked_for_again(run: Run) -> None:
+    worker = Worker(run, yes=False)
+    question = Question(kind=PAIRS, round=1, reason="Review them.", pairs=12)
+    commands.send(run.commands_file, Answer(question=question.key, choice=APPROVE))
+
+    answer = await worker.questions.ask(question)
+
+    assert answer is not None and answer.choice == APPROVE
+    assert not [event for event in EventReader(run.events_file).read_new() if isinstance(event, QuestionAsked)]
+
+
+async def test_approval_beforehand_answers_all_but_a_cap(run: Run) -> None:
+    worker, reader = Worker(run, yes=True), EventReader(run.events_file)
+    worker.client = cast(Client, SimpleNamespace(spent=0.0))
+    answer = await worker.questions.ask(Question(kind=PAIRS, round=1, reason="Review them."))
+    assert answer is not None and answer.choice == APPROVE
+
+    cap = Question(kind=BUDGET, round=1, reason="$5 are spent", cap="usd", used=4.9, least=5.2)
+    asked = asyncio.create_task(worker.questions.ask(cap, lambda: None))
+    await first(reader, QuestionAsked)
+    worker.client.spent = 5.0  # type: ignore[misc]
+    assert await asked is None, "nothing is left to ask once circumstances have changed"

@@ -1,0 +1,73 @@
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.protocol.errors import DamagedError
+from engine.protocol.run_dir import Run, create
+from engine.protocol.status import STALE_AFTER_S, Process, State, Status
+
+SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return create(tmp_path / "runs", "demo", SETTINGS)
+
+
+def test_a_status_comes_back(run: Run) -> None:
+    me = Process.of(os.getpid())
+    status = Status(state=State.WAITING, process=me, child=me, heartbeat=1.5, round=2, stage="judge", cost_usd=0.1)
+    run.write_status(status)
+
+    assert run.status() == status
+    assert me.alive
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", '{"state": "\\u001b[2J"}', '{"process": 7}', '{"process": {"pid": 1}}', '{"round": "1"}']
+)
+def test_a_status_that_is_none(run: Run, text: str) -> None:
+    run.status_file.write_text(text)
+    with pytest.raises(DamagedError, match=r"status\.json: damaged"):
+        run.status()
+
+
+def test_a_process_is_told_from_a_later_one_with_its_pid() -> None:
+    me = Process.of(os.getpid())
+
+    assert me.alive
+    assert not replace(me, started=me.started - 60).alive
+    assert not replace(me, pid=2**22 + 1).alive
+
+
+def test_a_zombie_is_not_alive(start: Start) -> None:
+    program = start("print(flush=True); input()")
+    process = Process.of(program.pid)
+    assert process.alive
+    program.kill()
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+
+    assert psutil.Process(program.pid).status() == psutil.STATUS_ZOMBIE
+    assert not process.alive
+
+
+def test_what_readers_see() -> None:
+    me = Process.of(os.getpid())
+    gone = replace(me, started=1.0)
+    elsewhere = replace(gone, host="another-box")
+    late = 1000.0 + STALE_AFTER_S + 1
+
+    for state in (State.RUNNING, State.WAITING, State.PAUSED):
+        assert Status(state=state, process=me, heartbeat=1000).seen(1001) == state
+        assert Status(state=state, process=me, heartbeat=1000).seen(late) == "stale"
+        assert Status(state=state, process=gone, heartbeat=1000).seen(1001) == "crashed"
+        assert Status(state=state, process=elsewhere, heartbeat=1000).seen(1001) == state
+        assert Status(state=state, process=elsewhere, heartbeat=1000).seen(late) == "stale"
+    for state in (State.NEW, State.REACHED, State.MISSED, State.STOPPED, State.FAILED):
+        assert Status(state=state, process=gone, heartbeat=1000).seen(late) == state
