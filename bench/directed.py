@@ -40,6 +40,7 @@ from engine.protocol import jsonl
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Pair, Response, Verdict
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import INFER, JUDGE, SYNTHESIZE, Stage
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
@@ -47,8 +48,9 @@ from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.settings import template
 from engine.settings.schema import Migration
-from engine.stages.judge import judge
-from engine.stages.synthesize import Order, synthesize
+from engine.stages import judge, synthesize
+from engine.stages.base import ServiceJob
+from engine.stages.synthesize import SynthesisRequest
 
 MOST_SHARE = 0.7
 WEIGHTS = {"bug": 5.0, "access": 5.0, "billing": 1.0, "feature": 1.0, "how-to": 1.0}
@@ -136,21 +138,32 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
                     *(Pair(id=row["id"], messages=row["messages"]) for path in extra for row in jsonl.read(path)),
                 ]
                 number = len(rounds)
-                answers, judged = run.round(number) / "infer" / "responses.jsonl", run.round(number) / "judge"
+                answers = INFER.folder(run, number) / "responses.jsonl"
                 jsonl.write(answers, (row.to_row() for row in answered(pairs, dev)))
-                judged.mkdir()
-                await judge(found, PROMPTS, client, answers, judged, lambda _: None)
-                verdicts = [Verdict(**row) for row in jsonl.read(judged / "verdicts.jsonl")]
+                judging = job(JUDGE, run, found, number, client)
+                await judge.run(judging)
+                verdicts = [Verdict(**row) for row in jsonl.read(judging.folder / "verdicts.jsonl")]
                 rounds.append(score(verdicts, risk, found.loop.seed))
                 decision = decide(rounds, found.target, found.loop, hours=0)
                 if decision.outcome != "continue":
                     return Needed(len(pairs) - len(train), decision.reached)
-                out = run.round(number) / "synthesize"
-                out.mkdir()
-                weak = by_prompt(verdicts)
-                order = Order(number, found.synthesis.pairs_per_round, run.coverage, extra, weak)
-                await synthesize(found, PROMPTS, client, order, out, lambda _: None)
-                extra = [*extra, out / "pairs.jsonl"]
+                writing = job(SYNTHESIZE, run, found, number, client)
+                request = SynthesisRequest(pairs=found.synthesis.pairs_per_round, weak=by_prompt(verdicts))
+                await synthesize.run(writing, request=request)
+                extra = [*extra, writing.folder / "pairs.jsonl"]
+
+
+def job(stage: Stage, run: Run, found: Migration, number: int, client: Client) -> ServiceJob:
+    """A stage's work, reported to nobody."""
+    return ServiceJob(
+        run=run,
+        settings=found,
+        round=number,
+        folder=stage.folder(run, number),
+        emit=lambda _: None,
+        client=client,
+        prompts=PROMPTS,
+    )
 
 
 def answered(pairs: Sequence[Pair], dev: Sequence[Pair]) -> list[Response]:

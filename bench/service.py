@@ -32,6 +32,7 @@ from rich.table import Table
 
 from engine.protocol import jsonl
 from engine.protocol.rows import Message, Response, Verdict
+from engine.protocol.run_dir import Run
 from engine.sandbox import tickets
 from engine.sandbox.faults import KINDS
 from engine.sandbox.judge import assess
@@ -42,7 +43,8 @@ from engine.service.ledger import Ledger
 from engine.service.models import litellm
 from engine.service.structured_output import MAX_TOKENS
 from engine.settings.schema import Migration
-from engine.stages.judge import judge
+from engine.stages import judge
+from engine.stages.base import ServiceJob
 
 PROMPTS = prompts.load(None)
 FIRST_S = 2.0
@@ -233,7 +235,16 @@ async def _judge(folder: Path, server: Server, count: int, **service: float) -> 
     ledger = Ledger(folder / "ledger.sqlite")
     client = Client(settings.service, ledger)
     (folder / "judge").mkdir(exist_ok=True)
-    await judge(settings, PROMPTS, client, responses, folder / "judge", lambda _: None)
+    job = ServiceJob(
+        run=Run(folder),
+        settings=settings,
+        round=0,
+        folder=folder / "judge",
+        emit=lambda _: None,
+        client=client,
+        prompts=PROMPTS,
+    )
+    await judge.run(job)
     ledger.close()
     return client
 

@@ -21,7 +21,7 @@ from engine.protocol.rows import CONTRACT, Pair, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
 from engine.service import prompts
 from engine.settings.load import settings_of
-from engine.stages.training_mix import merge
+from engine.stages.training_mix import training_mix
 
 
 class Exported(NamedTuple):
@@ -108,10 +108,10 @@ def _pair(pair: Pair, generator: str, seed_prompt: str) -> Row:
 
 def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
     folders = [folder for folder in sorted(run.folder.glob("round-*/synthesize")) if manifest(folder) is not None]
-    merged = merge(run.coverage, folders, commands.pair_choices(run.commands_file), settings_of(run).synthesis)
-    seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in merged.train}
+    mix = training_mix(run.coverage, folders, commands.pair_choices(run.commands_file), settings_of(run).synthesis)
+    seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in mix.train}
     for folder in folders:
-        rows = [row for row in merged.synthetic if run.round(row["round"]) == folder.parent]
+        rows = [row for row in mix.synthetic if run.round(row["round"]) == folder.parent]
         pairs = (
             (Pair(id=row["id"], messages=row["messages"], category=row["category"], tools=row.get("tools", [])), row)
             for row in rows

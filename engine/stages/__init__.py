@@ -1,5 +1,6 @@
-"""The stages: plain functions of settings and inputs that report progress and write one folder.
+"""The stages: each a module whose `run` does one job of a run and writes one folder.
 
 A folder ends with its manifest, written last: one with a manifest is complete, one without is resumed or redone.
-`python -m engine.stages.NAME RUN ROUND` runs the stages that hold the GPU, finetune and infer, by themselves.
+The table of them is `engine.protocol.stages`; `python -m engine.stages NAME RUN ROUND` runs those that have a process
+to themselves: coverage, finetune and infer.
 """

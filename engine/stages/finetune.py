@@ -2,117 +2,90 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.dataset.prepare import DEV, TRAIN, read_dev
-from engine.local.resolve import ResolvedModel
 from engine.protocol import commands
-from engine.protocol.commands import PairChoices
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
-from engine.protocol.manifest import Manifest, begin, file_hash, finish
+from engine.protocol.manifest import begin
 from engine.protocol.rows import Chat
-from engine.protocol.run_dir import Run
-from engine.settings.load import settings_of
-from engine.settings.schema import Migration
-from engine.stages import child
+from engine.protocol.stages import SYNTHESIZE
+from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
-from engine.stages.training_mix import PAIRS, Merged, merge
+from engine.stages.training_mix import PAIRS, TrainingMix, training_mix
+
+if TYPE_CHECKING:
+    from engine.local.training import TrainProgress
 
 DECISIVE = ("coverage", "local", "finetune", "loop")
 """The tables of settings that a half-done training depends on."""
 
 
-def finetune(
-    settings: Migration,
-    resolved: ResolvedModel,
-    coverage: Path,
-    synthetic: list[Path],
-    choices: PairChoices,
-    folder: Path,
-    emit: Emit,
-) -> Manifest:
-    """Train on the train split and on what people's choices leave of `synthetic`, the folders of earlier rounds.
+def run(job: Job) -> Result:
+    """Train on the train split and on what people's choices leave of the pairs that earlier rounds wrote.
 
-    Writes adapter/ and the manifest; a training that was begun under other settings or choices starts anew.
+    Writes adapter/; a training that was begun under other settings or choices starts from the beginning.
     """
-    from engine.local import training as local
+    from engine.local import training
 
-    began = time.monotonic()
-    merged = merge(coverage, synthetic, choices, settings.synthesis)
+    settings, coverage = job.settings, job.run.coverage
+    resolved = local_model(job.run, settings, job.emit)
+    synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]
+    mix = training_mix(coverage, synthetic, commands.pair_choices(job.run.commands_file), settings.synthesis)
+    begin(job.folder, " ".join(filter(None, [settings.digest(*DECISIVE), mix.choices])))
+    for level, message in _by_hand(mix):
+        job.emit(Log(level=level, message=message))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
-    begin(folder, " ".join(filter(None, [settings.digest(*DECISIVE), merged.choices])))
-    for level, message in _by_hand(merged):
-        emit(Log(level=level, message=message))
+    trained = training.finetune(mix.chats, dev, resolved, settings, job.folder, _Reporter(job.emit))
+    files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS for folder in synthetic)]
+    return Result(
+        counts={
+            "pairs": trained.pairs,
+            "left_out": trained.left_out,
+            "refused_by_hand": mix.refused_by_hand,
+            "kept_by_hand": mix.kept_by_hand,
+            "steps": trained.steps,
+            "best_epoch": trained.best_epoch,
+            "train_loss": round(trained.train_loss, 4),
+            "dev_loss_untuned": None if trained.dev_loss_untuned is None else round(trained.dev_loss_untuned, 4),
+            "dev_loss": None if trained.dev_loss is None else round(trained.dev_loss, 4),
+            "tokens": trained.tokens,
+            "tokens_per_second": round(trained.tokens_per_second, 1),
+        },
+        inputs=named(files, job.run.folder) | ({"choices": mix.choices} if mix.choices else {}),
+        model=f"{resolved.name}@{resolved.digest}",
+        peak_memory_bytes=trained.peak_memory_bytes,
+    )
 
-    dev_loss: float | None = None
 
-    def told(progress: local.TrainProgress) -> None:
-        nonlocal dev_loss
-        measured, dev_loss = progress.dev_loss != dev_loss, progress.dev_loss
-        emit(
+class _Reporter:
+    """Emits the progress of training; a dev loss once, when it is new."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._dev_loss: float | None = None
+
+    def __call__(self, progress: TrainProgress) -> None:
+        measured, self._dev_loss = progress.dev_loss != self._dev_loss, progress.dev_loss
+        self._emit(
             TrainMetrics(
                 step=progress.step,
                 steps=progress.total_steps,
                 epoch=progress.epoch,
                 loss=progress.loss,
-                dev_loss=dev_loss if measured else None,
+                dev_loss=progress.dev_loss if measured else None,
                 learning_rate=progress.learning_rate,
                 tokens_per_second=round(progress.tokens_per_second, 1),
             )
         )
         left = round(progress.seconds_remaining, 1) if progress.step else None
-        emit(StageProgress(done=progress.step, total=progress.total_steps, unit="steps", seconds_left=left))
-
-    result = local.finetune(merged.chats, dev, resolved, settings, folder, told)
-    return finish(
-        folder,
-        Manifest(
-            stage="finetune",
-            inputs={
-                str(path.relative_to(coverage.parent)): file_hash(path)
-                for path in [coverage / TRAIN, coverage / DEV, *(past / PAIRS for past in synthetic)]
-            }
-            | ({"choices": merged.choices} if merged.choices else {}),
-            settings=settings.digest(),
-            seed=settings.loop.seed,
-            counts={
-                "pairs": result.pairs,
-                "left_out": result.left_out,
-                "refused_by_hand": merged.refused_by_hand,
-                "kept_by_hand": merged.kept_by_hand,
-                "steps": result.steps,
-                "best_epoch": result.best_epoch,
-                "train_loss": round(result.train_loss, 4),
-                "dev_loss_untuned": None if result.dev_loss_untuned is None else round(result.dev_loss_untuned, 4),
-                "dev_loss": None if result.dev_loss is None else round(result.dev_loss, 4),
-                "tokens": result.tokens,
-                "tokens_per_second": round(result.tokens_per_second, 1),
-            },
-            seconds=round(time.monotonic() - began, 2),
-            peak_memory_bytes=result.peak_memory_bytes,
-            model=f"{resolved.name}@{resolved.digest}",
-        ),
-    )
+        self._emit(StageProgress(done=progress.step, total=progress.total_steps, unit="steps", seconds_left=left))
 
 
-def _by_hand(merged: Merged) -> Iterator[tuple[str, str]]:
+def _by_hand(mix: TrainingMix) -> Iterator[tuple[str, str]]:
     """What people changed, as log lines: level and message."""
-    if merged.choices:
-        yield "info", f"by hand: {merged.refused_by_hand:,} pairs refused, {merged.kept_by_hand:,} kept"
-    if merged.leaks:
-        yield "warning", f"{merged.leaks:,} pairs kept by hand are left out: they repeat dev or test prompts"
-
-
-def _stage(run: Run, round_: int | None, emit: Emit) -> None:
-    number = round_ or 0
-    synthetic = [run.round(n) / "synthesize" for n in range(1, number)]
-    settings = settings_of(run)
-    resolved = local_model(run, settings, emit)
-    choices = commands.pair_choices(run.commands_file)
-    finetune(settings, resolved, run.coverage, synthetic, choices, run.round(number) / "finetune", emit)
-
-
-if __name__ == "__main__":
-    child.main(_stage)
+    if mix.choices:
+        yield "info", f"by hand: {mix.refused_by_hand:,} pairs refused, {mix.kept_by_hand:,} kept"
+    if mix.leaks:
+        yield "warning", f"{mix.leaks:,} pairs kept by hand are left out: they repeat dev or test prompts"

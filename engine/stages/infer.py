@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
-from engine.local.resolve import ResolvedModel
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
-from engine.protocol.events import Emit
-from engine.protocol.manifest import Manifest, begin, file_hash, finish
-from engine.protocol.rows import Pair, Response
+from engine.protocol.manifest import begin, file_hash
+from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
-from engine.settings.load import settings_of
-from engine.settings.schema import Migration
-from engine.stages import child
+from engine.protocol.stages import FINETUNE
+from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
 from engine.stages.progress import Progress
 
 DECISIVE = ("coverage", "local", "inference", "loop")
 """The tables of settings that half-done answers depend on."""
 
+RESPONSES = "responses.jsonl"
 WEIGHTS = "adapter_model.safetensors"
 
 
-def infer(
-    settings: Migration,
-    resolved: ResolvedModel,
-    pairs: list[Pair],
-    adapter: Path | None,
-    inputs: dict[str, str],
-    folder: Path,
-    emit: Emit,
-) -> Manifest:
-    """Sample answers to every prompt of `pairs`; writes responses.jsonl batch by batch, then the manifest.
+def run(job: Job) -> Result:
+    """Sample answers to every dev prompt, or to the sealed ones; writes responses.jsonl batch by batch.
 
-    `adapter` is None for the untuned model, `inputs` are the hashes of the files that all this comes from. A resumed
-    stage goes on behind the last whole batch.
+    A resumed stage goes on behind the last whole batch.
     """
     from engine.local.chat import encode_prompt, reference
     from engine.local.device import find_device, peak_memory
     from engine.local.generate import batch_size, batches, generate
     from engine.local.load import load_model, load_tokenizer
 
-    began = time.monotonic()
+    settings, folder, emit = job.settings, job.folder, job.emit
     local, inference = settings.local, settings.inference
+    resolved = local_model(job.run, settings, emit)
+    coverage, adapter = job.run.coverage, _adapter(job.run, job.round)
+    pairs, source = (open_sealed(coverage), TEST) if job.round is None else (read_dev(coverage), DEV)
     begin(folder, settings.digest(*DECISIVE))
     device = find_device()
     tokenizer = load_tokenizer(resolved, local)
@@ -53,7 +44,7 @@ def infer(
     model = load_model(resolved, local, device, adapter)
     size = batch_size(model, device, max(map(len, prompts)) + inference.max_new_tokens)
     plan = batches([pair.id for pair in pairs], prompts, inference.samples, size)
-    responses = folder / "responses.jsonl"
+    responses = folder / RESPONSES
     done = _whole_batches(responses, [len(batch) for batch in plan])
     progress = Progress(emit, len(pairs) * inference.samples, "answers", done=sum(map(len, plan[:done])))
     by_id = {pair.id: pair for pair in pairs}
@@ -90,18 +81,12 @@ def infer(
         raise StageError(
             f"{responses} has {count} rows, not {len(pairs) * inference.samples}", "resume to answer the rest"
         )
-    return finish(
-        folder,
-        Manifest(
-            stage="infer",
-            inputs=inputs,
-            settings=settings.digest(),
-            seed=settings.loop.seed,
-            counts={"prompts": len(pairs), "responses": count, "batch": size},
-            seconds=round(time.monotonic() - began, 2),
-            peak_memory_bytes=peak_memory(device),
-            model=f"{resolved.name}@{resolved.digest}",
-        ),
+    files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
+    return Result(
+        counts={"prompts": len(pairs), "responses": count, "batch": size},
+        inputs=named(files, job.run.folder),
+        peak_memory_bytes=peak_memory(device),
+        model=f"{resolved.name}@{resolved.digest}",
     )
 
 
@@ -117,24 +102,7 @@ def _whole_batches(responses: Path, sizes: list[int]) -> int:
     return done
 
 
-def _stage(run: Run, round_: int | None, emit: Emit) -> None:
-    settings = settings_of(run)
-    resolved = local_model(run, settings, emit)
-    if round_ is None:
-        pairs, source, folder = open_sealed(run.coverage), run.coverage / TEST, run.final / "infer"
-        adapter = _adapter(run, run.decisions()[-1].best_round)
-    else:
-        pairs, source, folder = read_dev(run.coverage), run.coverage / DEV, run.round(round_) / "infer"
-        adapter = _adapter(run, round_)
-    files = [source, adapter / WEIGHTS] if adapter else [source]
-    inputs = {str(path.relative_to(run.folder)): file_hash(path) for path in files}
-    infer(settings, resolved, pairs, adapter, inputs, folder, emit)
-
-
-def _adapter(run: Run, round_: int) -> Path | None:
-    """The adapter of a round; round 0 is the untuned model."""
-    return run.round(round_) / "finetune" / "adapter" if round_ else None
-
-
-if __name__ == "__main__":
-    child.main(_stage)
+def _adapter(run: Run, round_: int | None) -> Path | None:
+    """The adapter of a round, in the sealed test that of the best; round 0 is the untuned model."""
+    number = run.decisions()[-1].best_round if round_ is None else round_
+    return FINETUNE.folder(run, number) / "adapter" if number else None

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from math import sqrt
-from pathlib import Path
 from statistics import stdev
 
 from engine.evaluation import contract
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
-from engine.protocol.events import Emit
-from engine.protocol.manifest import Manifest, file_hash, finish
 from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.stages import INFER
 from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
 from engine.service.structured_output import ask
-from engine.settings.schema import Migration
+from engine.stages.base import Result, ServiceJob, named
+from engine.stages.infer import RESPONSES
 from engine.stages.progress import Progress
 
+VERDICTS = "verdicts.jsonl"
 REFUSED = "refused"
 """How the error of a verdict begins that the service would not give."""
 
@@ -40,28 +39,26 @@ class Case:
     judge: str
 
 
-async def judge(
-    settings: Migration, prompts: Prompts, client: Client, responses_file: Path, folder: Path, emit: Emit
-) -> Manifest:
-    """Judge every response with every judge, up to `repeats` times; writes verdicts.jsonl and the manifest.
+async def run(job: ServiceJob) -> Result:
+    """Judge every response in the folder next to this one, with every judge, up to `repeats` times.
 
-    A response that breaks the task's contract gets the lowest scores, and no judge is asked. Adaptive repeats end for a
-    response once they agree. A verdict that cannot be had is a row with `error`; StageError where no judge's verdict
-    is readable at all.
+    Writes verdicts.jsonl. A response that breaks the task's contract gets the lowest scores, and no judge is asked.
+    Adaptive repeats end for a response once they agree. A verdict that cannot be had is a row with `error`; StageError
+    where no judge's verdict is readable at all.
     """
-    began, spent = time.monotonic(), client.usage.cost_usd
-    repeats = settings.judge.repeats
-    terms = contract.load(settings.task.contract)
+    settings, models, repeats = job.settings.judge, job.settings.judge_models, job.settings.judge.repeats
+    terms = contract.load(job.settings.task.contract)
+    responses_file = job.folder.parent / INFER.name / RESPONSES
     responses = list(records.read(responses_file, Response))
-    progress = Progress(emit, len(responses) * len(settings.judge_models) * repeats, "verdicts")
+    progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
 
     async def one(case: Case, repeat: int) -> Verdict:
-        verdict = await _verdict(case, repeat, prompts, client)
+        verdict = await _verdict(case, repeat, job.prompts, job.client)
         progress.advance()
         return verdict
 
     async def judged(case: Case) -> list[Verdict]:
-        first = min(FIRST_REPEATS, repeats) if settings.judge.adaptive else repeats
+        first = min(FIRST_REPEATS, repeats) if settings.adaptive else repeats
         verdicts = await concurrently(one(case, repeat) for repeat in range(first))
         while len(verdicts) < repeats and not agree(verdicts):
             verdicts.append(await one(case, len(verdicts)))
@@ -71,32 +68,24 @@ async def judge(
     async def panel(response: Response) -> list[Verdict]:
         # A contract is one for answers in words: no call would keep it.
         if not response.reference and (reason := terms.broken(response.response)):
-            progress.advance(len(settings.judge_models) * repeats)
+            progress.advance(len(models) * repeats)
             return [contract.breach(response, reason)]
-        found = await concurrently(judged(Case(response, model)) for model in settings.judge_models)
-        return [verdict for verdicts in found for verdict in verdicts]
+        by_model = await concurrently(judged(Case(response, model)) for model in models)
+        return [verdict for verdicts in by_model for verdict in verdicts]
 
-    verdicts = [verdict for found in await concurrently(map(panel, responses)) for verdict in found]
+    verdicts = [verdict for panels in await concurrently(map(panel, responses)) for verdict in panels]
     counts = _counts(verdicts)
     if counts["errors"] and not counts["verdicts"]:
         first = next(verdict.error for verdict in verdicts if verdict.error)
         raise StageError(
             f"no verdict could be read: {first}", "check [judge] models and prompts, and max_tokens in [service] params"
         )
-    asked = (len(responses) - counts["broken"]) * len(settings.judge_models) * repeats
-    spared = asked - counts["verdicts"] - counts["errors"]
-    jsonl.write(folder / "verdicts.jsonl", (verdict.to_row() for verdict in verdicts))
-    return finish(
-        folder,
-        Manifest(
-            stage="judge",
-            inputs={str(responses_file.relative_to(folder.parent)): file_hash(responses_file)},
-            settings=settings.digest(),
-            seed=settings.loop.seed,
-            counts={**counts, "spared": spared, "order": prompts.order},
-            seconds=round(time.monotonic() - began, 2),
-            cost_usd=client.usage.cost_usd - spent,
-        ),
+    planned = (len(responses) - counts["broken"]) * len(models) * repeats
+    spared = planned - counts["verdicts"] - counts["errors"]
+    jsonl.write(job.folder / VERDICTS, (verdict.to_row() for verdict in verdicts))
+    return Result(
+        counts={**counts, "spared": spared, "order": job.prompts.order},
+        inputs=named([responses_file], job.folder.parent),
     )
 
 

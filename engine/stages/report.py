@@ -10,14 +10,17 @@ from engine.evaluation.comparison import teacher_doubt
 from engine.evaluation.scores import SplitScores, scores_doubt
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Decision, Scores, Teacher
-from engine.protocol.manifest import Manifest, file_hash, finish, manifest
+from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.stages import JUDGE
 from engine.protocol.status import State
 from engine.protocol.version import version
 from engine.service.client import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import report_sections
+from engine.stages.base import Job, Result, named
+from engine.stages.judge import VERDICTS
 from engine.stages.markdown import block, cell, inline, interval
 
 SHOWN = 3
@@ -51,17 +54,11 @@ def ending(settings: Migration, decision: Decision, sealed: Scores, asked: Teach
     )
 
 
-def write(
-    run: Run,
-    settings: Migration,
-    usage: Usage,
-    decision: Decision,
-    sealed: SplitScores,
-    end: Ending,
-    asked: Teacher | None = None,
-) -> Manifest:
-    """Write final/report.md and the manifest that makes the run complete."""
-    stages = _manifests(run)
+async def run(
+    job: Job, *, usage: Usage, decision: Decision, sealed: SplitScores, end: Ending, asked: Teacher | None = None
+) -> Result:
+    """Write final/report.md, with which the run is complete."""
+    run, settings = job.run, job.settings
     text = "\n\n".join(
         [
             f"# {run.name}: {'target reached' if end.state is State.REACHED else 'target not reached'}",
@@ -80,23 +77,14 @@ def write(
             "## Best and worst answers",
             *_examples(run, sealed),
             "## What it took",
-            _cost(usage, stages),
+            _cost(usage, _manifests(run)),
         ]
     )
     jsonl.replace(run.report_file, text + "\n")
-    return finish(
-        run.final,
-        Manifest(
-            stage="report",
-            inputs={
-                str(path.relative_to(run.folder)): file_hash(path)
-                for path in [*sorted(run.folder.glob("round-*/decision.json")), run.final / "judge" / "verdicts.jsonl"]
-            },
-            settings=settings.digest(),
-            seed=settings.loop.seed,
-            counts={"rounds": decision.round, "best_round": decision.best_round, "state": end.state},
-            seconds=0.0,
-        ),
+    decisions = sorted(run.folder.glob("round-*/decision.json"))
+    return Result(
+        counts={"rounds": decision.round, "best_round": decision.best_round, "state": end.state},
+        inputs=named([*decisions, JUDGE.folder(run, None) / VERDICTS], run.folder),
     )
 
 
@@ -115,7 +103,7 @@ def _doubt(sealed: Scores, asked: Teacher | None, target: Target) -> str:
     return scores_doubt(sealed) or (teacher_doubt(asked, sealed.prompts) if asked and relative else "")
 
 
-def _summary(settings: Migration, decision: Decision, sealed: Scores, end: Ending) -> str:
+def _summary(settings: Migration, decision: Decision, sealed: SplitScores, end: Ending) -> str:
     model = inline(settings.local.model)
     best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
     advice = (

@@ -1,13 +1,11 @@
-"""The synthesize stage: the service LLM writes new pairs, modelled on train rows; what is no use is refused."""
+"""The synthesize stage: the service LLM writes new pairs, modelled on train rows; unusable ones are refused."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -21,20 +19,20 @@ from engine.evaluation.contract import Contract
 from engine.protocol import jsonl, records
 from engine.protocol.decision import PromptScore
 from engine.protocol.errors import StageError
-from engine.protocol.events import Emit, Log
-from engine.protocol.manifest import Manifest, file_hash, finish
+from engine.protocol.events import Log
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
+from engine.protocol.stages import SYNTHESIZE
 from engine.service import output_parsing, schemas
-from engine.service.client import Client, RefusedError
+from engine.service.client import RefusedError
 from engine.service.concurrently import concurrently
-from engine.service.prompts import Prompts
 from engine.service.structured_output import ask
-from engine.settings.schema import Migration
+from engine.stages.base import Result, ServiceJob, named
 from engine.stages.progress import Progress
+from engine.stages.training_mix import PAIRS, REJECTED
 
 MAX_TOKENS = 8192
 LEAST_YIELD = 0.1
-"""Below this share of accepted pairs in a wave of calls, asking on is waste."""
+"""Below this share of accepted pairs in a wave of calls, further calls are waste."""
 
 POOR_CALLS = 3
 """Calls in a row that must be that poor: one alone may be bad luck."""
@@ -43,50 +41,48 @@ EVEN_HARDNESS = 0.5
 """Chance of asking for a hard case where failures don't direct."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a round of synthesis starts from and is to bring.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SynthesisRequest:
+    """How many pairs a round is to bring, and what its model got wrong.
 
-    `earlier` are the pairs.jsonl of rounds before. `weak` are the dev scores, and `breaches` what dev prompts broke of
-    the contract: seeds are drawn by them, but dev text never enters a prompt.
+    `weak` are the dev scores, and `breaches` what dev prompts broke of the contract: seeds are drawn by them, but dev
+    text never enters a prompt.
     """
 
-    round: int
     pairs: int
-    coverage: Path
-    earlier: list[Path]
     weak: list[PromptScore]
     breaches: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Harvest:
-    """What the calls have brought so far; takes no more pairs than are wanted."""
+@dataclass(slots=True, kw_only=True)
+class SynthesisBatch:
+    """The pairs that a round's calls have brought so far; it takes no more than `pairs`."""
 
     contract: Contract
     cleaner: Cleaner
     generator: str
-    order: Order
+    round: int
+    pairs: int
     accepted: list[SyntheticPair] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
     calls: int = 0
 
     @property
     def missing(self) -> int:
-        return self.order.pairs - len(self.accepted)
+        return self.pairs - len(self.accepted)
 
     @property
     def reasons(self) -> str:
-        """The commonest reasons of refusal, with their counts."""
+        """The most frequent reasons for which pairs were refused, with their counts; "" where none was."""
         counts = Counter(row["reason"] for row in self.rejected).most_common(3)
-        return ", ".join(f"{reason} ({count})" for reason, count in counts) or "it offered none"
+        return ", ".join(f"{reason} ({count})" for reason, count in counts)
 
     def sift(self, seed: Pair, written: Written) -> list[SyntheticPair]:
-        """What is left of a call's pairs when the contract and the cleaner have seen them."""
+        """Those of a call's pairs that keep the contract and that the cleaner accepts."""
         if written.problem:
             self.rejected.append({"reason": written.problem, "seed_id": seed.id})
         offered = []
-        for row in (_row(pair, seed, self.generator, self.order.round) for pair in written.pairs):
+        for row in (_row(pair, seed, self.generator, self.round) for pair in written.pairs):
             if breach := self.contract.broken(row.messages[-1]["content"]):
                 reason = f"breaks the contract: {breach.partition(':')[0]}"
                 self._refuse(row, {"reason": reason, "breach": breach})
@@ -99,7 +95,7 @@ class Harvest:
         return [row for row, refusal in zip(offered, refusals, strict=True) if not refusal]
 
     def take(self, row: SyntheticPair, flaw: Flaw | None) -> None:
-        """Keep a pair that is wanted and has no flaw in a judge's eyes."""
+        """Keep a pair that is still needed and in which no judge found a flaw."""
         if flaw is not None:
             self._refuse(row, flaw._asdict())
         elif self.missing:
@@ -127,121 +123,114 @@ class Flaw(NamedTuple):
 class Seeds:
     """Draws the train rows to model pairs on, and what else to ask for.
 
-    Rows that call tools are none: what a tool would have answered, no writer can know. Raises StageError where all do.
+    Rows that call tools are no seeds: a writer cannot know what a tool would have returned. Raises StageError where
+    all rows do.
     """
 
-    def __init__(self, settings: Migration, train: list[Pair], order: Order) -> None:
-        groups = Groups(train, read_dev(order.coverage))
+    def __init__(self, job: ServiceJob, train: list[Pair], request: SynthesisRequest) -> None:
+        groups = Groups(train, read_dev(job.run.coverage))
         weights, hardness = [1.0] * len(train), dict.fromkeys(groups.of_train, EVEN_HARDNESS)
-        if settings.synthesis.strategy == "failures":
-            weights = groups.seed_weights(order.weak, order.breaches).tolist()
-            hardness |= {kind: points / 100 for kind, points in groups.weakness(order.weak, order.breaches).items()}
+        if job.settings.synthesis.strategy == "failures":
+            weights = groups.seed_weights(request.weak, request.breaches).tolist()
+            weakness = groups.weakness(request.weak, request.breaches)
+            hardness |= {kind: points / 100 for kind, points in weakness.items()}
         self._weights = {place: weight for place, weight in enumerate(weights) if not train[place].calls_tools}
         if not self._weights:
             raise StageError(
-                "no pair can be the model of new ones: all train rows call tools",
-                "add coverage rows that are answered in words, or more of those that call tools, and start a new run",
+                "no usable seed: every training row calls tools",
+                "add coverage rows that are answered in words, or more rows that call tools, and start a new run",
             )
         self._train, self._hardness = train, hardness
-        self._dice = random.Random(f"{settings.loop.seed}/{order.round}")
+        self._dice = random.Random(f"{job.settings.loop.seed}/{job.round}")
         self._variety = Variety(train, groups.of_train, groups.terms)
 
     def draw(self, count: int) -> list[tuple[Pair, str]]:
-        """Seeds with the lines that tell how the new pairs are to differ from them."""
+        """Seeds, each with the lines that tell the writer how the new pairs are to differ from it."""
         places = self._dice.choices([*self._weights], [*self._weights.values()], k=count)
         seeds = [self._train[place] for place in places]
         return [(seed, self._variety.line(seed, self._hardness, self._dice)) for seed in seeds]
 
 
-async def synthesize(
-    settings: Migration, prompts: Prompts, client: Client, order: Order, folder: Path, emit: Emit
-) -> Manifest:
+async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     """Ask for pairs until enough are accepted or the yield falls too low; writes pairs.jsonl and rejected.jsonl.
 
     StageError where no pair at all is accepted.
     """
-    began, spent = time.monotonic(), client.usage.cost_usd
-    train = read_train(order.coverage)
-    harvest = Harvest(
-        contract.load(settings.task.contract), _cleaner(settings, order, train), settings.service.model, order
+    settings, coverage, number = job.settings, job.run.coverage, job.round or 0
+    train = read_train(coverage)
+    files = (SYNTHESIZE.folder(job.run, before) / PAIRS for before in range(number))
+    earlier = [file for file in files if file.is_file()]
+    known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
+    batch = SynthesisBatch(
+        contract=contract.load(settings.task.contract),
+        cleaner=Cleaner(settings.synthesis, read_guard(coverage), [*train, *known]),
+        generator=settings.service.model,
+        round=number,
+        pairs=request.pairs,
     )
-    await _fill(harvest, Seeds(settings, train, order), settings, prompts, client, emit)
-    if not harvest.accepted:
+    await _fill(batch, Seeds(job, train, request), job)
+    if not batch.accepted:
         raise StageError(
-            f"the service wrote no pair that can be used: {harvest.reasons}",
+            f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}",
             "check [task] topic and the synthesis prompt; the sandbox can only write support tickets",
         )
-    jsonl.write(folder / "pairs.jsonl", (pair.to_row() for pair in harvest.accepted))
-    jsonl.write(folder / "rejected.jsonl", harvest.rejected)
-    inputs = [order.coverage / TRAIN, *order.earlier]
-    return finish(
-        folder,
-        Manifest(
-            stage="synthesize",
-            inputs={str(path.relative_to(order.coverage.parent)): file_hash(path) for path in inputs},
-            settings=settings.digest(),
-            seed=settings.loop.seed,
-            counts={"accepted": len(harvest.accepted), "rejected": len(harvest.rejected), "calls": harvest.calls},
-            seconds=round(time.monotonic() - began, 2),
-            cost_usd=client.usage.cost_usd - spent,
-        ),
+    jsonl.write(job.folder / PAIRS, (pair.to_row() for pair in batch.accepted))
+    jsonl.write(job.folder / REJECTED, batch.rejected)
+    return Result(
+        counts={"accepted": len(batch.accepted), "rejected": len(batch.rejected), "calls": batch.calls},
+        inputs=named([coverage / TRAIN, *earlier], job.run.folder),
     )
 
 
-async def _fill(
-    harvest: Harvest, seeds: Seeds, settings: Migration, prompts: Prompts, client: Client, emit: Emit
-) -> None:
-    """Call in waves: each asks for what is missing, from seeds drawn anew."""
-    order, per_call = harvest.order, settings.synthesis.pairs_per_call
-    progress = Progress(emit, order.pairs, "pairs")
+async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
+    """Call in waves: each asks for what is missing, from newly drawn seeds."""
+    per_call = job.settings.synthesis.pairs_per_call
+    progress = Progress(job.emit, batch.pairs, "pairs")
     poor = 0
-    while harvest.missing:
-        before = len(harvest.accepted)
-        drawn = seeds.draw(-(-harvest.missing // per_call))
-        texts = [_prompt(settings, prompts, seed, variation) for seed, variation in drawn]
-        calls = [_write(client, settings, text, number) for number, text in enumerate(texts, start=harvest.calls)]
-        harvest.calls += len(calls)
+    while batch.missing:
+        before = len(batch.accepted)
+        drawn = seeds.draw(-(-batch.missing // per_call))
+        texts = [_prompt(job, seed, variation) for seed, variation in drawn]
+        calls = [_write(job, text, number) for number, text in enumerate(texts, start=batch.calls)]
+        batch.calls += len(calls)
         written = await concurrently(calls)
-        offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in harvest.sift(seed, found)]
-        flaws = await concurrently(_flaw(client, settings, prompts, row) for row in offered)
+        offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in batch.sift(seed, found)]
+        flaws = await concurrently(_flaw(job, row) for row in offered)
         for row, flaw in zip(offered, flaws, strict=True):
-            harvest.take(row, flaw)
-        gained = len(harvest.accepted) - before
+            batch.take(row, flaw)
+        gained = len(batch.accepted) - before
         progress.advance(gained)
         poor += len(calls) if gained < LEAST_YIELD * len(calls) * per_call else -poor
-        if harvest.missing and poor >= POOR_CALLS:
-            told = f"{len(harvest.accepted)} of {order.pairs} pairs: the service brings too few new ones"
-            emit(Log(level="warning", message=f"{told}; {harvest.reasons}"))
+        if batch.missing and poor >= POOR_CALLS:
+            short = f"{len(batch.accepted)} of {batch.pairs} pairs: the service writes too few usable ones"
+            refused = f"; refused: {batch.reasons}" if batch.reasons else ""
+            job.emit(Log(level="warning", message=short + refused))
             return
 
 
-def _cleaner(settings: Migration, order: Order, train: list[Pair]) -> Cleaner:
-    earlier = [pair for path in order.earlier for pair in records.read(path, SyntheticPair)]
-    return Cleaner(settings.synthesis, read_guard(order.coverage), [*train, *earlier])
-
-
-def _prompt(settings: Migration, prompts: Prompts, seed: Pair, variation: str) -> str:
-    return prompts.synthesis(
+def _prompt(job: ServiceJob, seed: Pair, variation: str) -> str:
+    task = job.settings.task
+    return job.prompts.synthesis(
         instruction=comparable_text(seed.prompt),
         response=seed.target,
-        topic=settings.task.topic or settings.task.name,
-        count=settings.synthesis.pairs_per_call,
+        topic=task.topic or task.name,
+        count=job.settings.synthesis.pairs_per_call,
         variation=variation,
         context=prompt_text(_context(seed), seed.tools),
     )
 
 
 def _context(seed: Pair) -> list[Message]:
-    """What a new pair takes over from its seed's prompt; earlier turns of a seed belong to the seed."""
+    """The part of its seed's prompt that a new pair keeps; earlier turns of a seed belong to the seed."""
     return [message for message in seed.prompt if message["role"] == "system"]
 
 
-async def _write(client: Client, settings: Migration, prompt: str, number: int) -> Written:
+async def _write(job: ServiceJob, prompt: str, number: int) -> Written:
     messages: list[Message] = [{"role": "user", "content": prompt}]
     try:
-        reply = await client.complete(
+        reply = await job.client.complete(
             messages,
-            model=settings.service.model,
+            model=job.settings.service.model,
             max_tokens=MAX_TOKENS,
             temperature=1.0,
             repeat=number,
@@ -254,32 +243,31 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
         return Written([], f"unreadable reply: {unreadable}")
 
 
-async def _flaw(client: Client, settings: Migration, prompts: Prompts, row: SyntheticPair) -> Flaw | None:
-    """What the judges have against a pair; None where it is good enough, or pairs are not judged."""
-    wanted = settings.synthesis.min_score
-    if wanted is None:
+async def _flaw(job: ServiceJob, row: SyntheticPair) -> Flaw | None:
+    """The judges' objection to a pair; None where it is good enough, or where pairs are not judged."""
+    least = job.settings.synthesis.min_score
+    if least is None:
         return None
-    prompt = prompts.judge_pair(
+    prompt = job.prompts.judge_pair(
         instruction=prompt_text(row.messages[:-1], row.tools), response=row.messages[-1]["content"]
     )
     try:
-        found = await concurrently(
-            ask(client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=output_parsing.precision)
-            for model in settings.judge_models
+        scores = await concurrently(
+            ask(job.client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=output_parsing.precision)
+            for model in job.settings.judge_models
         )
     except (RefusedError, output_parsing.ReplyError) as problem:
         return Flaw(f"not judged: {problem}", None)
-    score = fmean(found)
-    return None if score >= wanted else Flaw(f"scored below {wanted:g}", round(score, 2))
+    score = fmean(scores)
+    return None if score >= least else Flaw(f"scored below {least:g}", round(score, 2))
 
 
 def _row(pair: dict[str, str], seed: Pair, generator: str, round_: int) -> SyntheticPair:
     """A row of the new pair, under the system prompt and with the tools of its seed."""
     prompt: list[Message] = [*_context(seed), {"role": "user", "content": pair["instruction"]}]
     messages: list[Message] = [*prompt, {"role": "assistant", "content": pair["response"]}]
-    id_ = prompt_id(prompt, seed.tools)
     return SyntheticPair(
-        id=id_,
+        id=prompt_id(prompt, seed.tools),
         messages=messages,
         category=seed.category,
         generator=generator,

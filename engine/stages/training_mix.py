@@ -1,4 +1,4 @@
-"""The merge: what a round trains on, the train split and all synthetic pairs so far, as people chose among them."""
+"""What a round trains on: the train split and all synthetic pairs so far, as people chose among them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REJECTED = "rejected.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class TrainingMix:
     """The pairs to train on, and how people's choices changed them.
 
     `synthetic` are rows of pairs.jsonl and, where a person kept them, of rejected.jsonl. `leaks` counts pairs that a
@@ -37,11 +37,11 @@ class Merged:
 
     @property
     def chats(self) -> list[Chat]:
-        """What the local LLM learns."""
+        """The chats that the local LLM learns."""
         return [Chat(pair.messages, pair.tools) for pair in self.train] + [_chat(row) for row in self.synthetic]
 
 
-def merge(coverage: Path, synthetic: list[Path], choices: PairChoices, settings: Synthesis) -> Merged:
+def training_mix(coverage: Path, synthetic: list[Path], choices: PairChoices, settings: Synthesis) -> TrainingMix:
     """Read the train split and the pairs in `synthetic`, the folders of earlier rounds' synthesis.
 
     A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
@@ -51,16 +51,16 @@ def merge(coverage: Path, synthetic: list[Path], choices: PairChoices, settings:
     out = set(refused)
     accepted = [row for round_, row in written if (round_, row["id"]) not in out]
     train = read_train(coverage)
-    wanted = list(_kept_by_hand(synthetic, choices))
-    leaks = Cleaner(settings, read_guard(coverage), train).leaks([_pair(row) for row in wanted]) if wanted else []
-    kept = [row for row, leak in zip(wanted, leaks, strict=True) if not leak]
+    chosen = list(_kept_by_hand(synthetic, choices))
+    leaks = Cleaner(settings, read_guard(coverage), train).leaks([_pair(row) for row in chosen]) if chosen else []
+    kept = [row for row, leak in zip(chosen, leaks, strict=True) if not leak]
     changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
-    return Merged(
+    return TrainingMix(
         train=train,
         synthetic=accepted + kept,
         refused_by_hand=len(refused),
         kept_by_hand=len(kept),
-        leaks=len(wanted) - len(kept),
+        leaks=len(chosen) - len(kept),
         choices=hashlib.sha256(repr(changed).encode()).hexdigest()[:16] if changed else "",
     )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Protocol
 
 from engine.protocol.events import Emit
 from engine.protocol.manifest import Manifest
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import Stage
 from engine.service.client import Client, Usage
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
+from engine.stages.base import Work
 from engine.worker.questions import Questions
 
 
@@ -39,10 +39,5 @@ class Context(Protocol):
     def usage(self) -> Usage:
         """Totals of the run so far."""
 
-    async def stage(
-        self, name: str, round_: int | None, folder: Path, work: Callable[[Emit], Awaitable[Manifest]]
-    ) -> Manifest:
-        """The manifest of a stage's folder, made by `work` unless it is complete already."""
-
-    async def child(self, name: str, round_: int | None, folder: Path) -> Manifest:
-        """Run a stage as a process of its own."""
+    async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
+        """The manifest of a stage's folder, by `work` or a process of its own unless it is complete already."""

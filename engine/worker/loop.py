@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from engine.dataset.prepare import read_dev, read_train
@@ -26,25 +26,24 @@ from engine.protocol import commands, jsonl, records
 from engine.protocol.commands import Label
 from engine.protocol.decision import Decision, NextRound, PromptScore, Reviews, Scores, Teacher
 from engine.protocol.errors import StageError
-from engine.protocol.events import Emit, RoundScored, RunFinished
-from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.events import RoundScored, RunFinished
+from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import Verdict, prompt_text
+from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, REPORT, SYNTHESIZE, TEACHER
 from engine.service.models import price
-from engine.stages import report
-from engine.stages.judge import judge
-from engine.stages.synthesize import Order, synthesize
-from engine.stages.teacher import teacher
+from engine.stages import judge, report, synthesize, teacher
+from engine.stages.synthesize import SynthesisRequest
 from engine.worker.context import Context
 
 
 async def migrate(context: Context) -> RunFinished:
     """Carry a migration to its end; the best round meets the sealed test once, whatever the outcome."""
-    await _coverage(context)
+    await context.stage(COVERAGE, None)
     decision = await _evaluate(context, 0)
     while decision.outcome == "continue":
         number = decision.round
-        if number > 0 and manifest(_synthesis(context, number)) is None:
+        if number > 0 and manifest(SYNTHESIZE.folder(context.run, number)) is None:
             decision, answer = await _ask_for_another_round(context, decision)
             if answer is None:
                 continue
@@ -53,7 +52,7 @@ async def migrate(context: Context) -> RunFinished:
                 break
             await _synthesize(context, number, answer.pairs or context.settings.synthesis.pairs_per_round)
         await _ask_for_review(context, number)
-        await _finetune(context, number + 1)
+        await context.stage(FINETUNE, number + 1)
         decision = await _evaluate(context, number + 1)
     sealed, service = await _evaluate_sealed(context)
     return await _report(context, decision, sealed, service)
@@ -85,30 +84,21 @@ async def _ask_for_another_round(context: Context, decision: Decision) -> tuple[
 
 async def _ask_for_review(context: Context, number: int) -> None:
     """Where the settings ask for it, a person reviews a round's new pairs before they are trained on."""
-    written = manifest(_synthesis(context, number))
-    trained = manifest(context.run.round(number + 1) / "finetune")
+    written = manifest(SYNTHESIZE.folder(context.run, number))
+    trained = manifest(FINETUNE.folder(context.run, number + 1))
     if context.settings.synthesis.review and written is not None and trained is None:
         reason = "The new pairs wait for a person's review before they are trained on."
         await context.questions.ask(Question(kind=PAIRS, round=number, reason=reason, pairs=written.counts["accepted"]))
-
-
-async def _coverage(context: Context) -> None:
-    folder = context.run.coverage
-    await context.stage("coverage", None, folder, lambda _: context.child("coverage", 0, folder))
-
-
-async def _finetune(context: Context, number: int) -> None:
-    folder = context.run.round(number) / "finetune"
-    await context.stage("finetune", number, folder, lambda _: context.child("finetune", number, folder))
 
 
 async def _evaluate(context: Context, number: int) -> Decision:
     """Let the model of a round answer the dev prompts, have it judged, and decide."""
     if (known := context.run.decision(number)) is not None:
         return known
-    await _answer_and_judge(context, number, context.run.round(number))
+    await context.stage(INFER, number)
+    await context.stage(JUDGE, number, judge.run)
     if number == 0 and context.settings.target.teacher:
-        await _teach(context, 0, context.run.round(0), context.run.teacher)
+        await context.stage(TEACHER, number, teacher.run)
     return _decide(context, number)
 
 
@@ -120,7 +110,7 @@ def _decide(context: Context, number: int) -> Decision:
     flagged = _flagged(labels, judged[-1])
     risk = look_risk(target, loop)
     rounds = [_score(verdicts, risk, loop.seed, flagged) for verdicts in judged]
-    by_service = _by_service(run.teacher)
+    by_service = _by_service(TEACHER.folder(run, 0))
     if target.relative_to_teacher is not None:
         _check_comparable(by_service, rounds[-1])
     decision = decide(
@@ -197,37 +187,14 @@ async def _evaluate_sealed(context: Context) -> tuple[SplitScores, Teacher | Non
     The service is asked for them, too, where it was for the dev prompts.
     """
     run, loop, risk = context.run, context.settings.loop, 1 - context.settings.target.confidence
-    await _answer_and_judge(context, None, run.final)
-    if manifest(run.teacher) is not None:
-        await _teach(context, None, run.final, run.final / "teacher")
+    await context.stage(INFER, None)
+    await context.stage(JUDGE, None, judge.run)
+    if manifest(TEACHER.folder(run, 0)) is not None:
+        await context.stage(TEACHER, None, teacher.run)
     judged = _verdicts(run.final)
     sealed = _score(judged, risk, loop.seed, _flagged(commands.labels(run.commands_file), judged))
-    by_service = _by_service(run.final / "teacher")
+    by_service = _by_service(TEACHER.folder(run, None))
     return sealed, None if by_service is None else gaps(by_service, sealed.by_prompt, risk, loop.seed, sealed.unjudged)
-
-
-async def _answer_and_judge(context: Context, number: int | None, folder: Path) -> None:
-    answers, verdicts = folder / "infer", folder / "judge"
-    await context.stage("infer", number, answers, lambda _: context.child("infer", number, answers))
-    await context.stage(
-        "judge",
-        number,
-        verdicts,
-        lambda emit: judge(
-            context.settings, context.prompts, context.client, answers / "responses.jsonl", verdicts, emit
-        ),
-    )
-
-
-async def _teach(context: Context, number: int | None, answered: Path, folder: Path) -> None:
-    """Ask the service for the prompts that the local model answered in `answered`."""
-    asked = answered / "infer" / "responses.jsonl"
-    await context.stage(
-        "teacher",
-        number,
-        folder,
-        lambda emit: teacher(context.settings, context.prompts, context.client, asked, folder, emit),
-    )
 
 
 def _by_service(folder: Path) -> list[PromptScore] | None:
@@ -237,36 +204,22 @@ def _by_service(folder: Path) -> list[PromptScore] | None:
 
 def _verdicts(folder: Path) -> list[Verdict]:
     """The judges' verdicts in a round, or in the sealed test."""
-    return list(records.read(folder / "judge" / "verdicts.jsonl", Verdict))
+    return list(records.read(folder / JUDGE.name / judge.VERDICTS, Verdict))
 
 
 async def _synthesize(context: Context, number: int, pairs: int) -> None:
     run = context.run
-    folder = _synthesis(context, number)
-    earlier = [_synthesis(context, n) / "pairs.jsonl" for n in range(1, number)]
     judged = _verdicts(run.round(number))
     flagged = _flagged(commands.labels(run.commands_file), judged)
     weak = [score for score in by_prompt(judged) if score.id not in flagged]
-    order = Order(number, pairs, run.coverage, earlier, weak, contract.breaches(judged))
-    await context.stage(
-        "synthesize",
-        number,
-        folder,
-        lambda emit: synthesize(context.settings, context.prompts, context.client, order, folder, emit),
-    )
-
-
-def _synthesis(context: Context, number: int) -> Path:
-    return context.run.round(number) / "synthesize"
+    request = SynthesisRequest(pairs=pairs, weak=weak, breaches=contract.breaches(judged))
+    await context.stage(SYNTHESIZE, number, partial(synthesize.run, request=request))
 
 
 async def _report(context: Context, decision: Decision, sealed: SplitScores, service: Teacher | None) -> RunFinished:
     ending = report.ending(context.settings, decision, sealed, service)
-
-    async def work(_: Emit) -> Manifest:
-        return report.write(context.run, context.settings, context.usage, decision, sealed, ending, service)
-
-    await context.stage("report", None, context.run.final, work)
+    work = partial(report.run, usage=context.usage, decision=decision, sealed=sealed, end=ending, asked=service)
+    await context.stage(REPORT, None, work)
     return RunFinished(
         state=ending.state,
         reason=ending.reason,
@@ -280,9 +233,8 @@ def _next(context: Context, number: int) -> NextRound:
     """What another round would take, from what this one took: training grows with the data."""
     run, settings = context.run, context.settings
     pairs = settings.synthesis.pairs_per_round
-    folder = run.round(number)
-    finetune, infer, judged = (manifest(folder / name) for name in ("finetune", "infer", "judge"))
-    before = manifest(run.round(number - 1) / "synthesize") if number > 1 else None
+    finetune, infer, judged = (manifest(stage.folder(run, number)) for stage in (FINETUNE, INFER, JUDGE))
+    before = manifest(SYNTHESIZE.folder(run, number - 1)) if number > 1 else None
     if finetune is None or infer is None or judged is None:
         return NextRound(pairs=pairs, cost_usd=None, seconds=None)
     grown = 1 + pairs / max(1, finetune.counts["pairs"])

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from engine.protocol import commands
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
 from engine.protocol.events import (
     BudgetChanged,
-    Emit,
     Event,
     EventLog,
     Log,
@@ -40,6 +39,7 @@ from engine.protocol.lock import lock
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.questions import BUDGET, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.stages import BY_NAME, Stage
 from engine.protocol.status import Process, State
 from engine.protocol.version import version
 from engine.sandbox.process import sandbox_server
@@ -50,7 +50,8 @@ from engine.service.client import Client, Usage
 from engine.service.ledger import Ledger
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
-from engine.stages.child import FINAL, explain
+from engine.stages.base import NO_ROUND, ServiceJob, Work, record
+from engine.stages.failure import explain
 from engine.worker import loop
 from engine.worker.questions import Questions
 
@@ -64,7 +65,6 @@ RESERVE = ".reserve"
 RESERVE_BYTES = 256 * 1024
 """Kept free of other files: the room in which a full disk is recorded."""
 
-SERVICE_STAGES = ("judge", "synthesize", "teacher")
 EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: 130}
 
 
@@ -120,31 +120,45 @@ class Worker:
             event = replace(event, stage=self._status.stage, round=self._status.round)
         self._events.append(event)
 
-    async def stage(
-        self, name: str, round_: int | None, folder: Path, work: Callable[[Emit], Awaitable[Manifest]]
-    ) -> Manifest:
-        """The manifest of a stage's folder, made by `work` unless it is complete already."""
+    async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
+        """The manifest of a stage's folder; unless it is complete already, the stage runs first.
+
+        `work` runs in this process; without it the stage gets a process of its own.
+        """
+        folder = stage.folder(self.run, round_)
         done = manifest(folder)
         if done is not None:
             return done
         await self._going.wait()
-        self._show(stage=name, round=round_)
+        self._show(stage=stage.name, round=round_)
         self.emit(StageStarted())
         folder.mkdir(parents=True, exist_ok=True)
-        done = await work(self.emit)
+        if work is None:
+            done = await self.child(stage, round_, folder)
+        else:
+            job = ServiceJob(
+                run=self.run,
+                settings=self.settings,
+                round=round_,
+                folder=folder,
+                emit=self.emit,
+                client=self.client,
+                prompts=self.prompts,
+            )
+            done = await record(stage, job, work)
         self._tell_usage(self.client.usage, at_once=True)
         self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
         self._show(stage=None)
         return done
 
-    async def child(self, name: str, round_: int | None, folder: Path) -> Manifest:
+    async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
         """Run a stage as a process of its own, passing its events on.
 
         Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
         """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"engine.stages.{name}", str(self.run.folder)),
-            *(FINAL if round_ is None else str(round_), "--exit-with-parent"),
+            *(sys.executable, "-m", "engine.stages", stage.name, str(self.run.folder)),
+            *(NO_ROUND if round_ is None else str(round_), "--exit-with-parent"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=2**24,
@@ -176,7 +190,7 @@ class Worker:
         if status != 0 or done is None:
             cause = f"by signal {-status}" if status < 0 else f"with status {status}"
             hint = "if memory ran out, lower finetune.batch_size or max_length; then resume, nothing is lost"
-            raise StageError(f"the {name} process was ended {cause}", hint)
+            raise StageError(f"the {stage.name} process was ended {cause}", hint)
         return done
 
     async def work(self) -> int:
@@ -352,7 +366,8 @@ class Worker:
 
     async def stop(self, work: asyncio.Task[Any]) -> None:
         """End the work, once calls in flight are finished: they are paid for."""
-        if self._status.stage in SERVICE_STAGES:
+        at_work = BY_NAME.get(self._status.stage or "")
+        if at_work is not None and at_work.pays:
             self._going.clear()
             await self.client.come_home()
         work.cancel()

@@ -20,7 +20,7 @@ from engine.protocol.manifest import manifest
 from engine.protocol.run_dir import Run
 from engine.sandbox import answer
 from engine.settings.load import load_settings, settings_of
-from engine.stages.training_mix import merge
+from engine.stages.training_mix import training_mix
 from tests.e2e.conftest import DEMO, SETTINGS
 from tests.engine.scripted import Service, completion, prompt_of, serving
 from tests.rewording import embed, reword
@@ -133,7 +133,7 @@ def test_no_dev_or_test_prompt_is_trained_on(finished: Finished) -> None:
     refused = [row for row in jsonl.read(synthesized / "rejected.jsonl") if "twin" in row]
     assert len(refused) >= len(finished.planted)
 
-    chats = merge(run.coverage, [synthesized], {}, settings_of(run).synthesis).chats
+    chats = training_mix(run.coverage, [synthesized], {}, settings_of(run).synthesis).chats
     trained = manifest(run.round(2) / "finetune")
     assert trained is not None and trained.counts["pairs"] == len(chats)
     texts = {message["content"] for chat in chats for message in chat.messages}

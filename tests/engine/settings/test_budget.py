@@ -11,13 +11,14 @@ from engine.protocol.events import BudgetChanged, Event, EventReader, Log, Quest
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run, create
+from engine.protocol.stages import JUDGE
 from engine.protocol.status import State
 from engine.settings import budget as module
 from engine.settings import schema
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
 from engine.settings.template import render
-from engine.stages.judge import judge
+from engine.stages import judge
 from engine.worker.process import Worker
 
 SCORES = json.dumps({name: {"score": 80, "reason": "x"} for name in ("similarity_assessment", "precision_assessment")})
@@ -41,7 +42,7 @@ def change(run: Run, before: str, after: str) -> None:
     jsonl.replace(run.settings_file, text.replace(before, after))
 
 
-def responses(run: Run, count: int) -> Path:
+def responses(run: Run, count: int) -> None:
     path = run.round(0) / "infer" / "responses.jsonl"
     prompt = [{"role": "user", "content": "Say x."}]
     rows = [
@@ -60,7 +61,6 @@ def responses(run: Run, count: int) -> Path:
         for n in range(count)
     ]  # type: ignore[arg-type]
     jsonl.write(path, (row.to_row() for row in rows))
-    return path
 
 
 async def found(reader: EventReader, kind: type[Event]) -> Event:
@@ -81,9 +81,8 @@ async def test_at_half_of_what_a_round_needs_the_run_waits_and_goes_on_after_the
         run = new_run(tmp_path, api_base=server.base, budget_usd=5.0, **prices)
         worker, reader, out = Worker(run, yes=True), EventReader(run.events_file), run.round(0) / "judge"
         async with worker._service():
-            out.mkdir(parents=True)
-            stage = judge(worker.settings, worker.prompts, worker.client, responses(run, 10), out, worker.emit)
-            working = asyncio.create_task(stage)
+            responses(run, 10)
+            working = asyncio.create_task(worker.stage(JUDGE, 0, judge.run))
             event = await found(reader, QuestionAsked)
 
             assert isinstance(event, QuestionAsked) and "of $5.00 are spent" in event.question.reason

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,15 @@ from engine.protocol.decision import PromptScore
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, SYNTHESIZE, Stage
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.settings.schema import Migration, Synthesis
-from engine.stages.coverage import coverage
-from engine.stages.finetune import finetune
-from engine.stages.infer import infer
-from engine.stages.judge import judge
-from engine.stages.local_model import misfits
-from engine.stages.synthesize import Order, synthesize
-from engine.stages.training_mix import merge
+from engine.stages import coverage, finetune, infer, judge, synthesize
+from engine.stages.base import Job, Recorder, ServiceJob, record
+from engine.stages.synthesize import SynthesisRequest
+from engine.stages.training_mix import training_mix
 from llamaduo_tui.views.review import Review
 from tests.tiny import CHATML, TOOLS, make_model
 
@@ -70,20 +70,38 @@ def run(model: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = Run(tmp_path_factory.mktemp("run"))
     source = run.folder / "log.jsonl"
     jsonl.write(source, map(recorded, range(40)))
-    found = settings(source)
-    coverage(found, misfits(found, lambda: model), run.coverage)
-    finetune(found, model, run.coverage, [], {}, run.round(1) / "finetune", lambda _: None)
-    infer(found, model, read_dev(run.coverage), None, {}, run.round(1) / "infer", lambda _: None)
+    found = settings(source, model.path)
+    coverage.run(job(COVERAGE, run, found, None))
+    for stage, work in ((FINETUNE, finetune.run), (INFER, infer.run)):
+        given = job(stage, run, found, 1)
+        Recorder(stage, given).finish(work(given))
     return run
 
 
-def settings(source: Path) -> Migration:
+def job(stage: Stage, run: Run, found: Migration, number: int | None) -> Job:
+    return Job(run=run, settings=found, round=number, folder=stage.folder(run, number), emit=lambda _: None)
+
+
+def service_job(stage: Stage, run: Run, found: Migration, client: Client) -> ServiceJob:
+    folder = stage.folder(run, 1)
+    return ServiceJob(
+        run=run,
+        settings=found,
+        round=1,
+        folder=folder,
+        emit=lambda _: None,
+        client=client,
+        prompts=prompts.load(None),
+    )
+
+
+def settings(source: Path, model: Path) -> Migration:
     return Migration.model_validate(
         {
             "coverage": {"source": str(source)},
             "service": {"model": "sandbox"},
             "judge": {"repeats": 1},
-            "local": {"model": "tiny", "adapter": {"r": 2, "alpha": 4}},
+            "local": {"model": str(model), "adapter": {"r": 2, "alpha": 4}},
             "finetune": {"epochs": 1, "batch_size": 8},
             "inference": {"samples": 1, "max_new_tokens": 4},
         }
@@ -109,15 +127,15 @@ def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Pa
     source = tmp_path / "log.jsonl"
     plain = [{"prompt": f"Question {number}?", "response": "Yes."} for number in range(20)]
     jsonl.write(source, [*plain, *map(recorded, range(3))])
-    found = settings(source)
-    coverage(found, misfits(found, lambda: ResolvedModel("tiny", tmp_path / "model", None, "0")), tmp_path / "coverage")
-    dropped = list(jsonl.read(tmp_path / "coverage" / "dropped.jsonl"))
+    given = job(COVERAGE, Run(tmp_path / "run"), settings(source, tmp_path / "model"), None)
+    coverage.run(given)
+    dropped = list(jsonl.read(given.folder / "dropped.jsonl"))
     reason = "the local model's chat template leaves out tool definitions"
     assert [(row["line"], row["reason"]) for row in dropped] == [(line, reason) for line in (21, 22, 23)]
 
     jsonl.write(source, map(recorded, range(3)))
     with pytest.raises(InputError, match="none of its 3 rows can be used; row 1: the local model's chat") as caught:
-        coverage(found, misfits(found, lambda: ResolvedModel("tiny", tmp_path / "model", None, "0")), tmp_path / "none")
+        coverage.run(replace(given, folder=tmp_path / "none"))
     assert "another model in local.model" in caught.value.hint
 
 
@@ -134,7 +152,7 @@ def test_training_and_inference_show_the_model_the_same_tokens(
         rows.extend(given)
         raise SeenError
 
-    found = settings(run.folder / "log.jsonl")
+    found = settings(run.folder / "log.jsonl", model.path)
     tokenizer = load_tokenizer(model, found.local)
     monkeypatch.setattr("engine.local.training.Dataset.from_list", see)
     dev = read_dev(run.coverage)
@@ -155,17 +173,16 @@ def judged() -> web.Response:
     return completion(json.dumps({"similarity_assessment": one, "precision_assessment": one}))
 
 
-async def test_the_judge_sees_system_prompt_turns_and_tools(run: Run) -> None:
+async def test_the_judge_sees_system_prompt_turns_and_tools(run: Run, model: ResolvedModel) -> None:
     async def handler(_service: Service, _request: web.Request) -> web.StreamResponse:
         return judged()
 
-    found, folder = settings(run.folder / "log.jsonl"), run.round(1) / "judge"
-    folder.mkdir(exist_ok=True)
+    found, folder = settings(run.folder / "log.jsonl", model.path), run.round(1) / "judge"
     answers = run.round(1) / "infer" / "responses.jsonl"
     async with serving(handler) as service:
         with closing(Ledger(run.folder / "judge.sqlite")) as ledger:
             client = Client(found.service, ledger, sandbox_base=service.base)
-            await judge(found, prompts.load(None), client, answers, folder, lambda _: None)
+            await record(JUDGE, service_job(JUDGE, run, found, client), judge.run)
     responses = {row["id"]: Response(**row) for row in jsonl.read(answers)}
     for pair in read_dev(run.coverage):
         asked = next(text for text in service.prompts if prompt_text(pair.prompt, pair.tools) in text)
@@ -177,7 +194,9 @@ async def test_the_judge_sees_system_prompt_turns_and_tools(run: Run) -> None:
     assert all(Verdict(**row).precision == 50 for row in jsonl.read(folder / "verdicts.jsonl"))
 
 
-async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: Run, tmp_path: Path) -> None:
+async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(
+    run: Run, model: ResolvedModel, tmp_path: Path
+) -> None:
     shutil.copytree(run.coverage, tmp_path / "coverage")
     count = 0
 
@@ -187,19 +206,16 @@ async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: R
         pairs = [{"instruction": f"Is number {count} {'very ' * count}late?", "response": "No."}]
         return completion(json.dumps({"contents": pairs}))
 
-    found = settings(run.folder / "log.jsonl")
-    order = Order(
-        1,
-        4,
-        tmp_path / "coverage",
-        [],
-        [PromptScore(id=pair.id, precision=1, similarity=1) for pair in read_dev(run.coverage)],
+    found = settings(run.folder / "log.jsonl", model.path)
+    request = SynthesisRequest(
+        pairs=4, weak=[PromptScore(id=pair.id, precision=1, similarity=1) for pair in read_dev(run.coverage)]
     )
     folder = tmp_path / "round-01" / "synthesize"
     async with serving(handler) as service:
         with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
             client = Client(found.service, ledger, sandbox_base=service.base)
-            await synthesize(found, prompts.load(None), client, order, folder, lambda _: None)
+            writing = service_job(SYNTHESIZE, Run(tmp_path), found, client)
+            await record(SYNTHESIZE, writing, partial(synthesize.run, request=request))
     for asked in service.prompts:
         context, _, seed = asked.partition("</context>")
         assert f"[system]\n{SYSTEM['content']}" in context and '{"name": "track"' in context
@@ -208,7 +224,7 @@ async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(run: R
     assert len(rows) == 4
     for row in rows:
         assert row.messages[0] == SYSTEM and row.tools == [TOOL] and len(row.messages) == 3
-    assert merge(run.coverage, [folder], {}, Synthesis()).chats[-1] == Chat(rows[-1].messages, [TOOL])
+    assert training_mix(run.coverage, [folder], {}, Synthesis()).chats[-1] == Chat(rows[-1].messages, [TOOL])
 
 
 def test_the_review_shows_turns_and_tools(run: Run) -> None:

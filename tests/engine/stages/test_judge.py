@@ -15,13 +15,17 @@ from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.events import Event, StageProgress
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import JUDGE
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.service.structured_output import TRIES
 from engine.settings.schema import Contract, Migration, Task
-from engine.stages.judge import agree, judge
+from engine.stages import judge
+from engine.stages.base import ServiceJob, record
+from engine.stages.judge import agree
 
 PROMPTS = prompts.load(None)
 COUNTS = {"errors": 0, "refusals": 0, "broken": 0, "spared": 0, "order": "instruction, reference, response"}
@@ -41,7 +45,7 @@ def verdict(similarity: Any = 70, precision: Any = 80) -> web.Response:
     return completion(json.dumps(said))
 
 
-def responses(folder: Path, *texts: str) -> Path:
+def responses(folder: Path, *texts: str) -> None:
     path = folder / "round-00" / "infer" / "responses.jsonl"
     prompt = [{"role": "user", "content": "Say $x."}]
     rows = [
@@ -60,7 +64,6 @@ def responses(folder: Path, *texts: str) -> Path:
         for n, text in enumerate(texts)
     ]  # type: ignore[arg-type]
     jsonl.write(path, (row.to_row() for row in rows))
-    return path
 
 
 class Judging:
@@ -71,11 +74,20 @@ class Judging:
         self.events: list[Event] = []
         self.out = folder / "round-00" / "judge"
 
-    async def run(self, path: Path) -> list[Verdict]:
+    async def run(self) -> list[Verdict]:
         self.out.mkdir(exist_ok=True)
         with closing(Ledger(self.folder / "ledger.sqlite")) as ledger:
             self.client = Client(self.settings.service, ledger, sandbox_base=self.base)
-            await judge(self.settings, PROMPTS, self.client, path, self.out, self.events.append)
+            job = ServiceJob(
+                run=Run(self.folder),
+                settings=self.settings,
+                round=0,
+                folder=self.out,
+                emit=self.events.append,
+                client=self.client,
+                prompts=PROMPTS,
+            )
+            await record(JUDGE, job, judge.run)
         return [Verdict(**row) for row in jsonl.read(self.out / "verdicts.jsonl")]
 
 
@@ -86,9 +98,9 @@ async def judging(handler: Handler, folder: Path, **judging_: Any) -> AsyncItera
 
 
 async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one", "two", "three")
+    responses(tmp_path, "one", "two", "three")
     async with judging(always(verdict), tmp_path) as (service, stage):
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
 
     assert [(v.id, v.repeat) for v in verdicts] == [(f"p{n}", repeat) for n in range(3) for repeat in range(2)]
     assert {(v.similarity, v.precision, v.similarity_reason, v.precision_reason, v.error) for v in verdicts} == {
@@ -103,10 +115,10 @@ async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
 
 
 async def test_an_unreadable_reply_is_told_and_asked_again(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one")
+    responses(tmp_path, "one")
     handler = always(lambda: completion("I like it"), lambda: verdict(precision=850), verdict)
     async with judging(handler, tmp_path, repeats=1) as (service, stage):
-        (found,) = await stage.run(path)
+        (found,) = await stage.run()
 
     assert (found.precision, found.error) == (80.0, "")
     first, second, third = (body["messages"] for body in service.bodies)
@@ -118,13 +130,13 @@ async def test_an_unreadable_reply_is_told_and_asked_again(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("text", ["", "I cannot help with that.", "{" * 500])
 async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Path, text: str) -> None:
-    path = responses(tmp_path, "good", "BAD")
+    responses(tmp_path, "good", "BAD")
 
     async def handler(service: Service, request: web.Request) -> web.StreamResponse:
         return completion(text) if "BAD" in await prompt_of(request) else verdict()
 
     async with judging(handler, tmp_path, repeats=1) as (service, stage):
-        good, bad = await stage.run(path)
+        good, bad = await stage.run()
 
     assert good.error == "" and good.precision == 80.0
     assert bad.error.startswith(("no score", "the reply is empty")) and bad.precision is None and bad.similarity is None
@@ -134,14 +146,14 @@ async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Pa
 
 
 async def test_a_response_too_long_for_the_judge_is_a_row(tmp_path: Path) -> None:
-    path = responses(tmp_path, "good", "BAD")
+    responses(tmp_path, "good", "BAD")
     too_long = "This model's maximum context length is 4096 tokens"
 
     async def handler(service: Service, request: web.Request) -> web.StreamResponse:
         return error(400, too_long, "context_length_exceeded") if "BAD" in await prompt_of(request) else verdict()
 
     async with judging(handler, tmp_path, repeats=1) as (_, stage):
-        _, bad = await stage.run(path)
+        _, bad = await stage.run()
 
     assert bad.error.startswith("refused: ") and "4096" in bad.error
 
@@ -154,7 +166,7 @@ def ended(how: str, **message: Any) -> web.Response:
 async def test_refusals_filters_and_empty_answers_are_told_apart(
     tmp_path: Path,
 ) -> None:
-    path = responses(tmp_path, "good", "DECLINED", "FILTERED", "EMPTY")
+    responses(tmp_path, "good", "DECLINED", "FILTERED", "EMPTY")
 
     async def handler(service: Service, request: web.Request) -> web.StreamResponse:
         prompt = await prompt_of(request)
@@ -165,7 +177,7 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
         return ended("stop", content=" ") if "EMPTY" in prompt else verdict()
 
     async with judging(handler, tmp_path, repeats=1) as (server, stage):
-        _, declined, filtered, empty = await stage.run(path)
+        _, declined, filtered, empty = await stage.run()
 
     assert declined.error == "refused: refusal: I won't judge that."
     assert filtered.error.startswith("refused: content_filter")
@@ -178,26 +190,26 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
 
 async def test_a_judge_without_room_for_its_answer_is_told_so(tmp_path: Path) -> None:
     """As of one that thinks for as long as it may."""
-    path = responses(tmp_path, "one")
+    responses(tmp_path, "one")
     async with judging(always(lambda: ended("length", content="")), tmp_path, repeats=1) as (service, stage):
         with pytest.raises(StageError, match="the reply is empty, which was cut off at max_tokens") as failed:
-            await stage.run(path)
+            await stage.run()
 
     assert "max_tokens in [service] params" in failed.value.hint
     assert "cut off at max_tokens" in service.bodies[1]["messages"][-1]["content"]
 
 
 async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one", "two")
+    responses(tmp_path, "one", "two")
     async with judging(always(lambda: completion("no")), tmp_path) as (_, stage):
         with pytest.raises(StageError, match="no verdict could be read: no score"):
-            await stage.run(path)
+            await stage.run()
 
     assert manifest(stage.out) is None
 
 
 async def test_after_a_crash_only_what_is_missing_is_asked(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one", "good", "BAD")
+    responses(tmp_path, "one", "good", "BAD")
     down = {"BAD"}
 
     async def handler(service: Service, request: web.Request) -> web.StreamResponse:
@@ -208,11 +220,11 @@ async def test_after_a_crash_only_what_is_missing_is_asked(tmp_path: Path) -> No
             update={"service": stage.settings.service.model_copy(update={"concurrency": 1})}
         )
         with pytest.raises(ServiceError):
-            await stage.run(path)
+            await stage.run()
         assert manifest(stage.out) is None
         down.clear()
         before = len(service.bodies)
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
 
     assert len(service.bodies) - before == 1
     assert [v.error for v in verdicts] == ["", "", ""]
@@ -220,7 +232,7 @@ async def test_after_a_crash_only_what_is_missing_is_asked(tmp_path: Path) -> No
 
 
 async def test_a_failure_leaves_no_call_behind(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one", "BAD")
+    responses(tmp_path, "one", "BAD")
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def handler(_service: Service, request: web.Request) -> web.StreamResponse:
@@ -236,15 +248,15 @@ async def test_a_failure_leaves_no_call_behind(tmp_path: Path) -> None:
 
     async with judging(handler, tmp_path, repeats=1) as (_, stage), asyncio.timeout(20):
         with pytest.raises(ServiceError):
-            await stage.run(path)
+            await stage.run()
         await ended.wait()
 
 
 async def test_a_broken_contract_scores_a_response_without_a_judge(tmp_path: Path) -> None:
-    path = responses(tmp_path, '{"a": 1}', "no JSON")
+    responses(tmp_path, '{"a": 1}', "no JSON")
     async with judging(always(verdict), tmp_path) as (service, stage):
         stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(format="json"))})
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
 
     assert [(v.id, v.judge, v.precision) for v in verdicts] == [
         *[("p0", "sandbox", 80.0)] * 2,
@@ -261,21 +273,21 @@ async def test_a_broken_contract_scores_a_response_without_a_judge(tmp_path: Pat
 
 
 async def test_where_all_break_the_contract_that_is_the_result(tmp_path: Path) -> None:
-    path = responses(tmp_path, "one", "two")
+    responses(tmp_path, "one", "two")
     async with judging(always(lambda: error(401)), tmp_path) as (service, stage):
         stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(max_chars=1))})
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
 
     assert service.bodies == [] and {v.judge for v in verdicts} == {CONTRACT}
 
 
 @pytest.mark.parametrize("faults", ["", "garbage=0.3,fenced=0.2,empty=0.1,badscore=0.3"])
 async def test_with_the_sandbox_on_a_bad_day(tmp_path: Path, faults: str) -> None:
-    path = responses(tmp_path, *(f"x {n}" for n in range(12)))
+    responses(tmp_path, *(f"x {n}" for n in range(12)))
     server = TestServer(create_app(Settings(faults=faults)))
     async with server:
         stage = Judging(tmp_path, str(server.make_url("/v1")), settings())
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
 
     assert len(verdicts) == 24
     assert sum(not v.error for v in verdicts) >= (24 if not faults else 6)
@@ -329,11 +341,11 @@ def wavering() -> Handler:
 
 
 async def test_repeats_end_once_they_agree_and_the_saving_is_told(tmp_path: Path) -> None:
-    path = responses(tmp_path, "good", "BAD", "good too")
+    responses(tmp_path, "good", "BAD", "good too")
     async with judging(wavering(), tmp_path, repeats=6) as (service, stage):
-        verdicts = await stage.run(path)
+        verdicts = await stage.run()
         asked = len(service.bodies)
-        again = await stage.run(path)
+        again = await stage.run()
 
     assert [(v.id, v.repeat) for v in verdicts] == [
         *[("p0", 0), ("p0", 1)],
@@ -348,18 +360,18 @@ async def test_repeats_end_once_they_agree_and_the_saving_is_told(tmp_path: Path
 
 
 async def test_all_repeats_are_asked_where_that_is_wanted(tmp_path: Path) -> None:
-    path = responses(tmp_path, "good")
+    responses(tmp_path, "good")
     async with judging(always(verdict), tmp_path, repeats=6, adaptive=False) as (_, stage):
-        assert len(await stage.run(path)) == 6
+        assert len(await stage.run()) == 6
 
 
 async def test_the_schema_is_asked_of_those_that_keep_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = responses(tmp_path, "one")
+    responses(tmp_path, "one")
     async with judging(always(verdict), tmp_path, repeats=1) as (service, stage):
-        await stage.run(path)
+        await stage.run()
         assert "response_format" not in service.bodies[-1]
         monkeypatch.setattr("engine.service.client.supports_schema", lambda _: True)
-        await stage.run(path)
+        await stage.run()
 
     assert len(service.bodies) == 2
     sent = service.bodies[-1]["response_format"]

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from engine.protocol.decision import Decision, GroupScore, Interval, Reviews, Sc
 from engine.protocol.manifest import Manifest, finish, manifest
 from engine.protocol.rows import Response, Verdict
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import REPORT
 from engine.service.client import Usage
 from engine.settings.schema import Migration
 from engine.stages import report
+from engine.stages.base import Job, Recorder
 from engine.stages.report import duration, ending
 
 SHARE = {"precision": 0.75, "similarity": 0.5}
@@ -113,9 +116,12 @@ def write(
     found = settings(**tables)
     sealed = replace(GOOD, by_prompt=tuple(by_prompt([row for row in verdicts if row.id not in without])))
     usage = Usage(calls=1234, cached_calls=5, prompt_tokens=1_000_000, completion_tokens=2_000, cost_usd=3.456)
-    report.write(run, found, usage, decision, sealed, ending(found, decision, sealed))
-    done = manifest(run.final)
-    assert done is not None and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
+    job = Job(run=run, settings=found, round=None, folder=run.final, emit=lambda _: None)
+    end = ending(found, decision, sealed)
+    done = Recorder(REPORT, job).finish(
+        asyncio.run(report.run(job, usage=usage, decision=decision, sealed=sealed, end=end))
+    )
+    assert manifest(run.final) == done and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
     assert set(done.inputs) == {"round-00/decision.json", "round-01/decision.json", "final/judge/verdicts.jsonl"}
     return run.report_file.read_text()
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,17 @@ from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.events import Event, Log
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import SYNTHESIZE
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.settings.schema import Contract, Migration, Task
-from engine.stages.synthesize import Order, synthesize
+from engine.stages import synthesize
+from engine.stages.base import ServiceJob, record
+from engine.stages.synthesize import SynthesisRequest
 
 PROMPTS = prompts.load(None)
 DEV = "The dev prompt tells of seven swans that swam in the Danube on a very cold day"
@@ -104,17 +109,25 @@ class Synthesis:
     def __init__(self, folder: Path, base: str, found: Migration) -> None:
         self.folder, self.base, self.settings = folder, base, found
         self.events: list[Event] = []
-        self.order_changes: dict[str, Any] = {}
+        self.request_changes: dict[str, Any] = {}
         self.out = folder / "round-01" / "synthesize"
         if not (folder / "coverage").exists():
             coverage(folder)
 
-    async def run(self, wanted: int, *, round_: int = 1, earlier: list[Path] | None = None) -> list[jsonl.Row]:
-        order = Order(round_, wanted, self.folder / "coverage", earlier or [], weak())
-        order = replace(order, **self.order_changes)
+    async def run(self, wanted: int, *, round_: int = 1) -> list[jsonl.Row]:
+        request = replace(SynthesisRequest(pairs=wanted, weak=weak()), **self.request_changes)
         with closing(Ledger(self.folder / "ledger.sqlite")) as ledger:
             self.client = Client(self.settings.service, ledger, sandbox_base=self.base)
-            await synthesize(self.settings, PROMPTS, self.client, order, self.out, self.events.append)
+            job = ServiceJob(
+                run=Run(self.folder),
+                settings=self.settings,
+                round=round_,
+                folder=self.out,
+                emit=self.events.append,
+                client=self.client,
+                prompts=PROMPTS,
+            )
+            await record(SYNTHESIZE, job, partial(synthesize.run, request=request))
         return list(jsonl.read(self.out / "pairs.jsonl"))
 
     @property
@@ -183,7 +196,7 @@ async def test_what_is_refused_and_why(tmp_path: Path, name: str) -> None:
         ],
     )
     async with synthesis(always(lambda: written(text, "A good one"), fresh()), tmp_path) as (_, stage):
-        rows = await stage.run(2, earlier=[earlier])
+        rows = await stage.run(2)
 
     assert [row["reason"] for row in stage.rejected] == [reason]
     assert ("twin" in stage.rejected[0]) == ("prompt" in reason)
@@ -226,7 +239,7 @@ async def test_a_low_yield_ends_with_a_warning(tmp_path: Path) -> None:
     # The first wave brought 2 of 40 pairs: no second one is paid for.
     assert len(service.bodies) == 20
     (warning,) = stage.warnings
-    assert warning == "2 of 40 pairs: the service brings too few new ones; same prompt (38)"
+    assert warning == "2 of 40 pairs: the service writes too few usable ones; refused: same prompt (38)"
 
 
 async def test_enough_is_no_low_yield(tmp_path: Path) -> None:
@@ -242,7 +255,7 @@ async def test_enough_is_no_low_yield(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reply", [lambda: completion("no"), lambda: completion(""), lambda: written(TEST)])
 async def test_no_pair_at_all_is_a_failure(tmp_path: Path, reply: Callable[[], web.Response]) -> None:
     async with synthesis(always(reply), tmp_path) as (_, stage):
-        with pytest.raises(StageError, match=r"no pair that can be used: (unreadable reply|same prompt)"):
+        with pytest.raises(StageError, match=r"no usable pair: (unreadable reply|same prompt)"):
             await stage.run(4)
 
     assert manifest(stage.out) is None
@@ -293,7 +306,7 @@ async def test_seeds_are_near_to_what_broke_the_contract(tmp_path: Path) -> None
     broken = {pair(text).id: "not JSON" for text in DEVS["strong"][1:]}
     even = [PromptScore(id=score.id, precision=50, similarity=50) for score in weak()]
     async with synthesis(always(fresh()), tmp_path) as (service, stage):
-        stage.order_changes = {"breaches": broken, "weak": even}
+        stage.request_changes = {"breaches": broken, "weak": even}
         await stage.run(300)
 
     count = Counter("magpies" in prompt.partition("</instruction>")[0] for prompt in service.prompts)

@@ -16,12 +16,15 @@ from engine.protocol.decision import Decision, Interval, PromptScore, Scores, Te
 from engine.protocol.errors import StageError
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import Message, Response, Tool, Verdict
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import TEACHER
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.settings.schema import Migration, Target
+from engine.stages import teacher
+from engine.stages.base import ServiceJob, record
 from engine.stages.report import ending
-from engine.stages.teacher import teacher
 
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {}}}
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
@@ -39,7 +42,7 @@ def settings(**service: Any) -> Migration:
     )
 
 
-def asked(folder: Path) -> Path:
+def asked(folder: Path) -> None:
     """What the local model answered: three prompts with two samples; the last is to be answered by a call."""
     path = folder / "round-00" / "infer" / "responses.jsonl"
     rows = []
@@ -64,7 +67,6 @@ def asked(folder: Path) -> Path:
                 ).to_row()
             )
     jsonl.write(path, rows)
-    return path
 
 
 def verdict(points: int) -> web.Response:
@@ -90,8 +92,18 @@ async def teach(folder: Path, base: str, **service: Any) -> Manifest:
     found = settings(**service)
     folder.mkdir(exist_ok=True)
     with closing(Ledger(folder / "ledger.sqlite")) as ledger:
+        asked(folder)
         client = Client(found.service, ledger, sandbox_base=base)
-        return await teacher(found, prompts.load(None), client, asked(folder), folder / "teacher", lambda _: None)
+        job = ServiceJob(
+            run=Run(folder),
+            settings=found,
+            round=0,
+            folder=folder / "teacher",
+            emit=lambda _: None,
+            client=client,
+            prompts=prompts.load(None),
+        )
+        return await record(TEACHER, job, teacher.run)
 
 
 async def test_the_service_is_asked_as_it_was_and_judged_like_the_local_model(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from engine.protocol.commands import Choices
 from engine.protocol.manifest import begin
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
 from engine.settings.schema import Synthesis
-from engine.stages.training_mix import Merged, merge
+from engine.stages.training_mix import TrainingMix, training_mix
 
 DEV = "The dev prompt tells of seven swans that swam in the Danube on a very cold day"
 TEST = "The sealed prompt tells of nine owls that sat in an oak tree by the light of the moon"
@@ -51,8 +51,8 @@ def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
     return coverage, [tmp_path / f"round-0{number}" / "synthesize" for number in (1, 2)]
 
 
-def texts(merged: Merged) -> list[str]:
-    return [chat.messages[0]["content"] for chat in merged.chats]
+def texts(mix: TrainingMix) -> list[str]:
+    return [chat.messages[0]["content"] for chat in mix.chats]
 
 
 def id_of(text: str, *, refused: bool = False) -> str:
@@ -60,9 +60,9 @@ def id_of(text: str, *, refused: bool = False) -> str:
 
 
 def test_without_choices_it_is_one_list_after_the_other(folders: tuple[Path, list[Path]]) -> None:
-    merged = merge(*folders, {}, Synthesis())
-    assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
-    assert (merged.refused_by_hand, merged.kept_by_hand, merged.leaks, merged.choices) == (0, 0, 0, "")
+    mix = training_mix(*folders, {}, Synthesis())
+    assert texts(mix) == ["train", "a1", "b1", "a2", "b2"]
+    assert (mix.refused_by_hand, mix.kept_by_hand, mix.leaks, mix.choices) == (0, 0, 0, "")
 
 
 def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[Path, list[Path]]) -> None:
@@ -73,25 +73,24 @@ def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[
         (2, id_of("a2")): True,  # it is in already
         (1, id_of("c1", refused=True)): False,  # it is out already
     }
-    merged = merge(*folders, choices, Synthesis())
-    assert texts(merged) == ["train", "b1", "a2", "b2", "c2"]
-    assert (merged.refused_by_hand, merged.kept_by_hand) == (1, 1)
+    mix = training_mix(*folders, choices, Synthesis())
+    assert texts(mix) == ["train", "b1", "a2", "b2", "c2"]
+    assert (mix.refused_by_hand, mix.kept_by_hand) == (1, 1)
 
 
 def test_a_leak_is_never_trained_on(folders: tuple[Path, list[Path]]) -> None:
     leaks: Choices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!", f"I read: {TEST}. True?")}
-    merged = merge(*folders, leaks, Synthesis())
-    assert texts(merged) == ["train", "a1", "b1", "a2", "b2"]
-    assert (merged.kept_by_hand, merged.leaks, merged.choices) == (0, 3, "")
+    mix = training_mix(*folders, leaks, Synthesis())
+    assert texts(mix) == ["train", "a1", "b1", "a2", "b2"]
+    assert (mix.kept_by_hand, mix.leaks, mix.choices) == (0, 3, "")
 
 
 def test_choices_with_an_effect_make_another_training(folders: tuple[Path, list[Path]], tmp_path: Path) -> None:
     a, b = (1, id_of("a1")), (2, id_of("c2", refused=True))
-    digests = [
-        merge(*folders, choices, Synthesis()).choices for choices in ({}, {a: False}, {b: True}, {a: False, b: True})
-    ]
+    chosen: list[Choices] = [{}, {a: False}, {b: True}, {a: False, b: True}]
+    digests = [training_mix(*folders, choices, Synthesis()).choices for choices in chosen]
     assert len(set(digests)) == 4
-    assert merge(*folders, {b: True, a: False, (1, "gone"): False}, Synthesis()).choices == digests[3]
+    assert training_mix(*folders, {b: True, a: False, (1, "gone"): False}, Synthesis()).choices == digests[3]
 
     begun = tmp_path / "finetune"
     begin(begun, f"settings {digests[1]}")

@@ -18,7 +18,7 @@ from engine.protocol.commands import Choice, Choices
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Synthesis
-from engine.stages.training_mix import merge
+from engine.stages.training_mix import training_mix
 from llamaduo_tui.views import pairs as reading
 from llamaduo_tui.views.pairs import Item, Pairs, Part, Wanted, arrange, can_turn, search, standing, tally, twin_of
 
@@ -68,13 +68,13 @@ def test_choices_are_what_the_merge_makes_of_them(run: Run) -> None:
     choices = Pairs(run).choices()
     assert choices is not None
     folders = [run.round(number) / "synthesize" for number in (1, 2)]
-    merged = merge(run.coverage, folders, choices, Synthesis())
+    mix = training_mix(run.coverage, folders, choices, Synthesis())
     trained = [item for item in found if standing(item, choices) in ("train", "new", "kept")]
-    assert len(trained) == len(merged.chats)
+    assert len(trained) == len(mix.chats)
     counts = [tally(parts(run), number, choices) for number in (1, 2)]
-    assert sum(count.out for count in counts) == merged.refused_by_hand == 2
-    assert sum(count.kept for count in counts) == merged.kept_by_hand > 0
-    assert sum(count.trained for count in counts) + 6 == len(merged.chats)
+    assert sum(count.out for count in counts) == mix.refused_by_hand == 2
+    assert sum(count.kept for count in counts) == mix.kept_by_hand > 0
+    assert sum(count.trained for count in counts) + 6 == len(mix.chats)
 
 
 def test_only_what_has_an_effect_can_be_turned(run: Run) -> None:

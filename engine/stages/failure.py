@@ -1,0 +1,34 @@
+"""Errors as a run reports them: known ones speak for themselves, the rest point to the log."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.events import RunFailed
+
+FULL_DISK = re.compile(r"No space left|disk is full")
+NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
+"""How torch, CUDA and SQLite word it, which have no error types for it."""
+
+
+def explain(error: BaseException) -> RunFailed:
+    """An error as an event, with what to do next."""
+    if isinstance(error, LlamaDuoError):
+        return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
+    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
+        where = getattr(error, "filename", None)
+        return RunFailed(
+            error=f"the disk is full{f': {where}' if where else ''}",
+            hint="free some space, then resume: complete stages are kept",
+            exit_status=1,
+        )
+    if isinstance(error, MemoryError) or NO_MEMORY.search(f"{type(error).__name__} {error}"):
+        return RunFailed(
+            error="out of memory",
+            hint="lower finetune.max_length or batch_size, or set local.quantization to nf4, then resume",
+            exit_status=1,
+        )
+    line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return RunFailed(error=line, hint="see the run's worker.log", exit_status=1)
