@@ -88,7 +88,7 @@ def names_in(package: str, *names: str) -> set[str]:
 
 def test_only_the_final_stage_opens_the_test_split() -> None:
     assert names_in("engine", "SEALED", "test.sealed") == {"prepare.py:open_sealed", "prepare.py:prepare"}
-    assert names_in("engine", "open_sealed") == {"infer.py:_stage"}
+    assert names_in("engine", "open_sealed") == {"infer.py:run"}
     assert names_in("llamaduo_tui", "open_sealed", "test.sealed", "test.jsonl") == set()
 
 
@@ -150,6 +150,6 @@ def test_reading_before_the_stage_has_run(reader: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "e30=", "=", "\x80"])
 def test_a_damaged_seal_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "test.sealed").write_text(text, encoding="latin-1")
-    with pytest.raises(DamagedError, match=r"test\.sealed: is damaged"):
+    with pytest.raises(DamagedError, match=r"test\.sealed: damaged"):
         open_sealed(tmp_path)
     assert not (tmp_path / "test.jsonl").exists()

@@ -10,7 +10,10 @@ from engine.protocol.rows import Verdict
 
 ids = st.sampled_from("abcdefgh")
 prompts = st.lists(
-    st.builds(PromptScore, ids, st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=8, unique_by=lambda p: p.id
+    st.builds(PromptScore, id=ids, precision=st.floats(1, 100), similarity=st.floats(1, 100)),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda p: p.id,
 )
 
 

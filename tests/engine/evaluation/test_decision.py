@@ -223,7 +223,7 @@ RELATIVE = Target(relative_to_teacher=3)
 )
 def test_a_target_relative_to_the_service(local: list[float], outcome: str, said: str) -> None:
     teacher = [PromptScore(id=str(n), precision=81.0, similarity=81.0) for n in range(len(local))]
-    decision = decide([judged(*local)], RELATIVE, LOOP, hours=0, teacher=teacher)
+    decision = decide([judged(*local)], RELATIVE, LOOP, hours=0, by_service=teacher)
 
     assert decision.outcome == outcome
     assert said in decision.reason
@@ -232,11 +232,11 @@ def test_a_target_relative_to_the_service(local: list[float], outcome: str, said
 
 def test_a_service_that_answers_only_some_prompts_is_no_measure() -> None:
     teacher = [PromptScore(id=str(n), precision=81.0, similarity=81.0) for n in range(260)]
-    decision = decide([judged(*[80.0] * 300)], RELATIVE, LOOP, hours=0, teacher=teacher)
+    decision = decide([judged(*[80.0] * 300)], RELATIVE, LOOP, hours=0, by_service=teacher)
 
     assert not decision.reached
-    assert "but the service has a readable verdict on 260 of 300 prompts only" in decision.reason
-    assert decide([judged(*[80.0] * 280)], RELATIVE, LOOP, hours=0, teacher=teacher).reached
+    assert "but the service has a readable verdict on only 260 of 300 prompts" in decision.reason
+    assert decide([judged(*[80.0] * 280)], RELATIVE, LOOP, hours=0, by_service=teacher).reached
 
 
 def test_what_no_judge_could_read_may_be_the_worst() -> None:
@@ -279,7 +279,7 @@ def rising(*means: float) -> list[SplitScores]:
     [
         (rising(10, 60), None, "approve", "no trend yet"),
         (rising(10, 60, 75), None, "approve", "brought 15.0 points"),
-        (rising(10, 60, 62), None, "finish", "of which 2 are left"),
+        (rising(10, 60, 62), None, "finish", "and 2 are left"),
         (rising(10, 60, 60.5), None, "finish", "the next may bring less"),
         (rising(10, 60, 55), None, "finish", "brought nothing"),
         (rising(10, 60, 75), 1.0, "finish", "budget"),

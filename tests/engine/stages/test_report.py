@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from engine.evaluation.prompt_scores import by_prompt
-from engine.protocol import jsonl
-from engine.protocol.decision import Decision, GroupScore, Interval, Reviews, Scores
+from engine.evaluation.scores import SplitScores, plain
+from engine.protocol import jsonl, records
+from engine.protocol.decision import Decision, GroupScore, Interval, Reviews, Shares
 from engine.protocol.manifest import Manifest, finish, manifest
 from engine.protocol.rows import Response, Verdict
 from engine.protocol.run_dir import Run
@@ -19,12 +20,12 @@ from engine.stages import report
 from engine.stages.base import Job, Recorder
 from engine.stages.report import duration, ending
 
-SHARE = {"precision": 0.75, "similarity": 0.5}
+SHARE = Shares(precision=0.75, similarity=0.5)
 
 
-def scores(precision: float, similarity: float) -> Scores:
+def scores(precision: float, similarity: float) -> SplitScores:
     precision_, similarity_ = (Interval(mean=x, low=x - 2, high=x + 2) for x in (precision, similarity))
-    return Scores(
+    return SplitScores(
         precision=precision_,
         similarity=similarity_,
         coverage_50=SHARE,
@@ -36,8 +37,8 @@ def scores(precision: float, similarity: float) -> Scores:
 
 
 GOOD, BAD = scores(90, 80), scores(60, 50)
-REACHED = Decision(round=1, outcome="reached", reason="Both pass.", scores=GOOD, best_round=1, next=None)
-SHORT = Decision(round=2, outcome="plateau", reason="No gain.", scores=BAD, best_round=1, next=None)
+REACHED = Decision(round=1, outcome="reached", reason="Both pass.", **plain(GOOD), best_round=1, next=None)
+SHORT = Decision(round=2, outcome="plateau", reason="No gain.", **plain(BAD), best_round=1, next=None)
 
 
 def settings(**tables: Any) -> Migration:
@@ -49,12 +50,12 @@ def settings(**tables: Any) -> Migration:
     ("decision", "sealed", "state", "said"),
     [
         (REACHED, GOOD, "reached", "Target reached in round 1: Both pass."),
-        (REACHED, BAD, "stopped", "the sealed test does not confirm it: precision 60.0, similarity 50.0."),
-        (SHORT, GOOD, "stopped", "Ended without reaching the target: No gain."),
-        (replace(SHORT, outcome="continue"), GOOD, "stopped", "Ended by hand: No gain."),
+        (REACHED, BAD, "missed", "the sealed test does not confirm it: precision 60.0, similarity 50.0."),
+        (SHORT, GOOD, "missed", "Ended without reaching the target: No gain."),
+        (replace(SHORT, outcome="continue"), GOOD, "missed", "Ended by hand: No gain."),
     ],
 )
-def test_how_a_run_ended(decision: Decision, sealed: Scores, state: str, said: str) -> None:
+def test_how_a_run_ended(decision: Decision, sealed: SplitScores, state: str, said: str) -> None:
     end = ending(settings(), decision, sealed)
 
     assert end.state == state and said in end.reason
@@ -101,13 +102,11 @@ def write(
     run = Run(folder / "demo")
     jsonl.write(run.final / "infer" / "responses.jsonl", (row.to_row() for row in responses))
     jsonl.write(run.final / "judge" / "verdicts.jsonl", (row.to_row() for row in verdicts))
-    jsonl.write_json(
-        run.decision_file(0),
-        Decision(
-            round=0, outcome="continue", reason="Short.", scores=BAD, best_round=0, next=None, groups=groups[0]
-        ).to_row(),
+    first = Decision(
+        round=0, outcome="continue", reason="Short.", **plain(BAD), best_round=0, next=None, groups=groups[0]
     )
-    jsonl.write_json(run.decision_file(1), replace(decision, groups=groups[1]).to_row())
+    for number, known in enumerate((first, replace(decision, groups=groups[1]))):
+        jsonl.write_json(run.decision_file(number), records.to_row(known))
     counts = {"pairs": 120, "dev_loss": 0.51234}
     trained = Manifest(
         stage="finetune", inputs={}, settings="", seed=1, counts=counts, seconds=125, peak_memory_bytes=2**31

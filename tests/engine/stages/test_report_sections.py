@@ -2,21 +2,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Changes, Decision, Interval, Reviews, Scores
+from engine.protocol.decision import Change, Changes, Decision, Interval, Reviews, Shares
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
 from engine.stages import report_sections
 
-SHARE = {"precision": 1.0, "similarity": 1.0}
+SHARE = Shares(precision=1.0, similarity=1.0)
 EVEN = Interval(mean=80, low=70, high=90)
 DECISION = Decision(
     round=2,
     outcome="plateau",
     reason="No gain.",
-    scores=Scores(
-        precision=EVEN, similarity=EVEN, coverage_50=SHARE, coverage_70=SHARE, prompts=20, verdicts=40, errors=0
-    ),
+    precision=EVEN,
+    similarity=EVEN,
+    coverage_50=SHARE,
+    coverage_70=SHARE,
+    prompts=20,
+    verdicts=40,
+    errors=0,
     best_round=1,
     next=None,
 )
@@ -31,7 +35,7 @@ def test_the_error_rate_is_told_in_full() -> None:
 
 
 def test_prompts_without_a_verdict_are_told() -> None:
-    unread = replace(DECISION, scores=replace(DECISION.scores, unjudged=2))
+    unread = replace(DECISION, unjudged=2)
 
     assert "2 prompts have no readable verdict: the intervals hold" in report_sections.error_rate(SETTINGS, unread)
     assert "no readable verdict" not in report_sections.error_rate(SETTINGS, DECISION)

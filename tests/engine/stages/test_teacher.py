@@ -179,11 +179,11 @@ def decided(local: float, service: float | None, **target: Any) -> Decision:
     asked = (
         None if service is None else [PromptScore(id=f"p{n}", precision=service, similarity=service) for n in range(40)]
     )
-    return decide([scored(local)], found.target, found.loop, hours=0, teacher=asked)
+    return decide([scored(local)], found.target, found.loop, hours=0, by_service=asked)
 
 
 def test_the_decision_says_what_the_service_gets_itself_where_that_matters() -> None:
-    itself = "the service itself gets precision 80.0 and similarity 80.0 against its own earlier answers"
+    itself = "the service itself gets precision 80.0 and similarity 80.0 against its own earlier responses"
     assert itself in decided(90, 80, relative_to_teacher=3).reason
     assert decided(50, 80, precision=85, similarity=75).reason.endswith(
         f"; {itself}, which is short of the target too."
@@ -200,11 +200,11 @@ def test_a_sealed_test_relative_to_the_service_is_held_against_the_service() -> 
     reached = replace(decided(90, 80, relative_to_teacher=3), outcome="reached")
     assert ending(found, reached, sealed, asked).state == "reached"
     far = replace(asked, gap_similarity=Interval(mean=-3.5, low=-5, high=-2))
-    assert ending(found, reached, sealed, far).state == "stopped"
+    assert ending(found, reached, sealed, far).state == "missed"
     assert "(the service itself 72.0 and 72.0)" in ending(found, reached, sealed, far).reason
-    assert ending(found, reached, sealed, None).state == "stopped"
+    assert ending(found, reached, sealed, None).state == "missed"
     few = ending(found, reached, sealed, replace(asked, prompts=35))
-    assert few.state == "stopped" and few.reason.endswith("readable verdict on 35 of 40 prompts only.")
+    assert few.state == "missed" and few.reason.endswith("readable verdict on 35 of 40 prompts only.")
 
 
 def test_a_relative_target_needs_the_service() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine.dataset.contamination import fingerprints
 from engine.protocol import jsonl
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from engine.protocol.manifest import begin
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
 from engine.settings.schema import Synthesis
@@ -66,7 +66,7 @@ def test_without_choices_it_is_one_list_after_the_other(folders: tuple[Path, lis
 
 
 def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[Path, list[Path]]) -> None:
-    choices: Choices = {
+    choices: PairChoices = {
         (1, id_of("a1")): False,
         (2, id_of("b1")): False,  # of another round: not meant
         (2, id_of("c2", refused=True)): True,
@@ -79,7 +79,7 @@ def test_a_refused_pair_is_left_out_and_a_kept_one_comes_in_once(folders: tuple[
 
 
 def test_a_leak_is_never_trained_on(folders: tuple[Path, list[Path]]) -> None:
-    leaks: Choices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!", f"I read: {TEST}. True?")}
+    leaks: PairChoices = {(1, id_of(text, refused=True)): True for text in (DEV, f"{TEST}!", f"I read: {TEST}. True?")}
     mix = training_mix(*folders, leaks, Synthesis())
     assert texts(mix) == ["train", "a1", "b1", "a2", "b2"]
     assert (mix.kept_by_hand, mix.leaks, mix.choices) == (0, 3, "")
@@ -87,7 +87,7 @@ def test_a_leak_is_never_trained_on(folders: tuple[Path, list[Path]]) -> None:
 
 def test_choices_with_an_effect_make_another_training(folders: tuple[Path, list[Path]], tmp_path: Path) -> None:
     a, b = (1, id_of("a1")), (2, id_of("c2", refused=True))
-    chosen: list[Choices] = [{}, {a: False}, {b: True}, {a: False, b: True}]
+    chosen: list[PairChoices] = [{}, {a: False}, {b: True}, {a: False, b: True}]
     digests = [training_mix(*folders, choices, Synthesis()).choices for choices in chosen]
     assert len(set(digests)) == 4
     assert training_mix(*folders, {b: True, a: False, (1, "gone"): False}, Synthesis()).choices == digests[3]
