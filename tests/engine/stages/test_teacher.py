@@ -204,7 +204,7 @@ def test_a_sealed_test_relative_to_the_service_is_held_against_the_service() -> 
     assert "(the service itself 72.0 and 72.0)" in ending(found, reached, sealed, far).reason
     assert ending(found, reached, sealed, None).state == "missed"
     few = ending(found, reached, sealed, replace(asked, prompts=35))
-    assert few.state == "missed" and few.reason.endswith("readable verdict on 35 of 40 prompts only.")
+    assert few.state == "missed" and few.reason.endswith("readable verdict on only 35 of 40 prompts.")
 
 
 def test_a_relative_target_needs_the_service() -> None:
