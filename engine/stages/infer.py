@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
+from engine.local.inference import load_inference
+from engine.local.inference.base import Completion, Inference, Prompt, Sample
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
 from engine.protocol.manifest import begin, file_hash
-from engine.protocol.rows import Response
+from engine.protocol.rows import Chat, Pair, Response
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
 from engine.stages.base import Job, Result, named
@@ -23,75 +25,69 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def run(job: Job) -> Result:
-    """Sample answers to every dev prompt, or to the sealed ones; writes responses.jsonl batch by batch.
+    """Sample responses to every dev prompt, or to the sealed ones; writes responses.jsonl batch by batch.
 
     A resumed stage goes on behind the last whole batch.
     """
-    from engine.local.chat import encode_prompt, reference
-    from engine.local.device import find_device, peak_memory
-    from engine.local.generate import batch_size, batches, generate
-    from engine.local.load import load_model, load_tokenizer
-
-    settings, folder, emit = job.settings, job.folder, job.emit
-    local, inference = settings.local, settings.inference
-    resolved = local_model(job.run, settings, emit)
+    settings, samples = job.settings, job.settings.inference.samples
+    resolved = local_model(job.run, settings, job.emit)
     coverage, adapter = job.run.coverage, _adapter(job.run, job.round)
     pairs, source = (open_sealed(coverage), TEST) if job.round is None else (read_dev(coverage), DEV)
-    begin(folder, settings.digest(*DECISIVE))
-    device = find_device()
-    tokenizer = load_tokenizer(resolved, local)
-    prompts = [encode_prompt(tokenizer, pair.prompt, pair.tools) for pair in pairs]
-    model = load_model(resolved, local, device, adapter)
-    size = batch_size(model, device, max(map(len, prompts)) + inference.max_new_tokens)
-    plan = batches([pair.id for pair in pairs], prompts, inference.samples, size)
-    responses = folder / RESPONSES
-    done = _whole_batches(responses, [len(batch) for batch in plan])
-    progress = Progress(emit, len(pairs) * inference.samples, "answers", done=sum(map(len, plan[:done])))
-    by_id = {pair.id: pair for pair in pairs}
-    references = {pair.id: reference(tokenizer, pair.messages, pair.tools) for pair in pairs if pair.target_calls}
-    name = file_hash(adapter / WEIGHTS) if adapter else ""
-    behind = progress.done
-
-    def tell(answered: int) -> None:
-        progress.reach(behind + answered)
-
-    for answers in generate(model, tokenizer, plan[done:], inference, settings.loop.seed, tell):
-        rows = [
-            Response(
-                id=answer.id,
-                sample=answer.sample,
-                prompt=by_id[answer.id].prompt,
-                target=by_id[answer.id].target,
-                response=answer.text,
-                finish_reason=answer.finish_reason,
-                prompt_tokens=answer.prompt_tokens,
-                completion_tokens=answer.completion_tokens,
-                model=f"{resolved.name}@{resolved.digest}",
-                adapter=name,
-                tools=by_id[answer.id].tools,
-                reference=references.get(answer.id, ""),
-            )
-            for answer in answers
-        ]
-        jsonl.append(responses, (row.to_row() for row in rows))
-        behind += len(rows)
-        progress.reach(behind)
-    count = sum(1 for _ in jsonl.read(responses))
-    if count != len(pairs) * inference.samples:
+    begin(job.folder, settings.digest(*DECISIVE))
+    backend = load_inference(settings, resolved, adapter)
+    plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
+    _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
+    count = sum(1 for _ in jsonl.read(job.folder / RESPONSES))
+    if count != len(pairs) * samples:
         raise StageError(
-            f"{responses} has {count} rows, not {len(pairs) * inference.samples}", "resume to answer the rest"
+            f"{job.folder / RESPONSES} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
-        counts={"prompts": len(pairs), "responses": count, "batch": size},
+        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size},
         inputs=named(files, job.run.folder),
-        peak_memory_bytes=peak_memory(device),
-        model=f"{resolved.name}@{resolved.digest}",
+        model=backend.model,
+        peak_memory_bytes=backend.peak_memory_bytes,
     )
 
 
+def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: list[Pair], adapter: str) -> None:
+    """Append the responses of the batches that are missing; `adapter` is the hash of its weights."""
+    responses, by_id = job.folder / RESPONSES, {pair.id: pair for pair in pairs}
+    calls = {pair.id: backend.reference(Chat(pair.messages, pair.tools)) for pair in pairs if pair.target_calls}
+    done = _whole_batches(responses, [len(batch) for batch in batches])
+    before = sum(map(len, batches[:done]))
+    progress = Progress(job.emit, sum(map(len, batches)), "answers", done=before)
+
+    def reach(count: int) -> None:
+        progress.reach(before + count)
+
+    def response(sample: Sample, completion: Completion) -> Response:
+        pair = by_id[sample.prompt.id]
+        return Response(
+            id=pair.id,
+            sample=sample.number,
+            prompt=pair.prompt,
+            target=pair.target,
+            response=completion.text,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            model=backend.model,
+            adapter=adapter,
+            tools=pair.tools,
+            reference=calls.get(pair.id, ""),
+        )
+
+    for batch in batches[done:]:
+        completions = zip(batch, backend.complete(batch, reach), strict=True)
+        jsonl.append(responses, [response(*drawn).to_row() for drawn in completions])
+        before += len(batch)
+        progress.reach(before)
+
+
 def _whole_batches(responses: Path, sizes: list[int]) -> int:
-    """How many batches are answered; the rows of a torn one are taken back, for it is answered anew."""
+    """How many batches are answered; the rows of a torn one are removed, since the whole batch is answered again."""
     rows = list(jsonl.read(responses))
     done, kept = 0, 0
     while done < len(sizes) and kept + sizes[done] <= len(rows):
