@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.decision import Decision, Scores
@@ -156,11 +156,15 @@ class RunFinished(Event):
     """
 
     kind: ClassVar[str] = "run.finished"
-    state: Literal[State.REACHED, State.MISSED, State.STOPPED]
+    state: State
     reason: str
     best_round: int | None = None
     sealed: Scores | None = None
     report: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.state not in (State.REACHED, State.MISSED, State.STOPPED):
+            raise ValueError(f"a run does not finish in the state {self.state}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
