@@ -10,7 +10,7 @@ import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, until
-from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.round_card import RoundCard
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
@@ -44,7 +44,7 @@ async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
         assert "reached" in lines[-1]
         await until(pilot, lambda: "93.4✓" in str(screen(shown).query_one(Timeline).content))
         assert "round 2" in str(screen(shown).query_one(Timeline).content)
-        assert not screen(shown).query_one(DecisionCard).display
+        assert not screen(shown).query_one(RoundCard).display
 
 
 async def test_attaching_again_shows_the_same(root: Path) -> None:
@@ -136,16 +136,16 @@ async def asked(root: Path) -> tuple[Run, LlamaDuoApp]:
 async def test_focus_does_not_start_on_what_spends_money(root: Path) -> None:
     _, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         assert isinstance(shown.focused, Log)
         await pilot.press("enter", "space")
-        assert screen(shown).query_one(DecisionCard).open
+        assert screen(shown).query_one(RoundCard).open
 
 
 async def test_approving_with_another_number_of_pairs(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         pairs = screen(shown).query_one("#pairs", Input)
         assert pairs.value == "120"
         pairs.value = "0"
@@ -163,9 +163,9 @@ async def test_approving_with_another_number_of_pairs(root: Path) -> None:
 async def test_every_answer_can_be_clicked(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         await pilot.pause()
-        await pilot.click("DecisionCard .stop")
+        await pilot.click("RoundCard .stop")
         await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
         await pilot.click("#no")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))
@@ -177,18 +177,18 @@ async def test_every_answer_can_be_clicked(root: Path) -> None:
 async def test_of_two_apps_the_first_answer_counts(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         actions.answer(run, approve=True, pairs=7)
         await pilot.press("f")
         await until(pilot, lambda: any("already approved (7 pairs)" in n.message for n in shown._notifications))
         assert [c.kind for c in commands.read(run.commands_file)] == ["approve"]
-        assert screen(shown).query_one(DecisionCard).open
+        assert screen(shown).query_one(RoundCard).open
 
 
 async def test_the_card_goes_once_an_answer_counts(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        card = lambda: screen(shown).query_one(DecisionCard)  # noqa: E731
+        card = lambda: screen(shown).query_one(RoundCard)  # noqa: E731
         await until(pilot, lambda: card().display)
         given = story.to_end()[0]
         jsonl.append(run.events_file, [{**to_row(given), "seq": 999, "time": frozen.NOW}])
@@ -242,7 +242,7 @@ async def test_search_level_stage_output_and_save(root: Path, tmp_path: Path, mo
 async def test_leaving_leaves_the_run_alone(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         await pilot.press("q")
     assert not commands.read(run.commands_file)
     assert run.status().state == "waiting"
