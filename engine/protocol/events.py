@@ -162,6 +162,10 @@ class RunFinished(Event):
     sealed: Scores | None = None
     report: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.state not in (State.REACHED, State.MISSED, State.STOPPED):
+            raise ValueError(f"a run does not finish in the state {self.state}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailed(Event):

@@ -20,7 +20,7 @@ from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.review import ReviewScreen
-from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.round_card import RoundCard
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.prompt_list import PromptList
@@ -51,7 +51,7 @@ async def training(pilot: Pilot[None]) -> None:
 
 async def deciding(pilot: Pilot[None]) -> None:
     await opened(pilot, "tickets")
-    await until(pilot, lambda: pilot.app.screen.query_one(DecisionCard).display)
+    await until(pilot, lambda: pilot.app.screen.query_one(RoundCard).display)
 
 
 async def ended(pilot: Pilot[None]) -> None:

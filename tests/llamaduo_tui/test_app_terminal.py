@@ -31,7 +31,7 @@ def test_approving_leads_to_the_end_and_its_exit_status(root: Path) -> None:
     assert screen.exit_status() == 0
     assert "report:" in screen.shown
     (answer,) = commands.read(run.commands_file)
-    assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 120)
+    assert (answer.question, answer.choice, answer.pairs) == ("round/1", "approve", 120)
 
 
 def test_finishing_ends_without_reaching(root: Path) -> None:
@@ -40,7 +40,7 @@ def test_finishing_ends_without_reaching(root: Path) -> None:
     screen.read_until("without reaching")
     screen.press("q")
     assert screen.exit_status() == 3
-    assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+    assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
 
 
 def test_stopping_is_confirmed(root: Path) -> None:
@@ -51,7 +51,7 @@ def test_stopping_is_confirmed(root: Path) -> None:
     screen.press("y")
     screen.read_until("is stopped")
     screen.press("q")
-    assert screen.exit_status() == 3
+    assert screen.exit_status() == 130
     assert [c.kind for c in commands.read(run.commands_file)] == ["stop"]
 
 

@@ -9,6 +9,7 @@ from frozen import WAITING, app, make, until
 from textual.widgets import OptionList
 
 from engine.protocol.errors import InputError
+from engine.protocol.status import State
 from llamaduo_tui import paths, preferences
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.themes import ThemesScreen
@@ -107,6 +108,6 @@ async def test_the_bell_rings_for_a_run_that_waits_if_wanted(
     monkeypatch.setattr(shown, "bell", lambda: rung.append(True))
     async with shown.run_test() as pilot:
         await until(pilot, lambda: shown._listed is not None)
-        shown._tell(run, "waiting")
+        shown._tell(run, State.WAITING)
         assert bool(rung) is wanted
         assert shown.title == "llamaduo"

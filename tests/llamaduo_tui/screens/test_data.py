@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Select, Static
 
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Choices
+from engine.protocol.commands import PairChoices
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
 from llamaduo_tui.screens.confirm import ConfirmScreen
@@ -23,13 +23,14 @@ from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views.pairs import standing
 from llamaduo_tui.widgets.lines import Lines
-from llamaduo_tui.widgets.look_card import LookCard
+from llamaduo_tui.widgets.pairs_card import PairsCard
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
 
 SIZES = [(80, 24), (120, 40)]
-LOOKS = [*frozen.WAITING, *story.to_look()]
+LOOKS = [*frozen.WAITING, *story.to_review()]
+REVIEW = story.review_pairs().question
 
 
 @pytest.fixture
@@ -92,8 +93,8 @@ def text(screen: DataScreen, selector: str) -> str:
     return str(widget.content)
 
 
-def choices(run: Run) -> Choices:
-    return commands.choices(run.commands_file)
+def choices(run: Run) -> PairChoices:
+    return commands.pair_choices(run.commands_file)
 
 
 def ids(run: Run, name: str) -> list[str]:
@@ -176,7 +177,7 @@ async def test_all_of_a_filter_are_refused_once_confirmed(waiting: Run, root: Pa
         assert pilot.app.screen._question == "Refuse 2 pairs?"
         await pilot.press("y")
         await until(pilot, lambda: len(choices(waiting)) == 2)
-        await until(pilot, lambda: "3 pairs to train on (2 refused by you)" in text(screen, "LookCard .brief"))
+        await until(pilot, lambda: "3 pairs to train on (2 refused by you)" in text(screen, "PairsCard .brief"))
         assert len(list(jsonl.read(waiting.commands_file))) == 1, "all of them in one command"
 
 
@@ -184,11 +185,11 @@ async def test_the_card_lets_the_run_go_on_and_is_no_ones_focus(waiting: Run, ro
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, waiting)
         assert screen.query_one(PairList).has_focus
-        assert not screen.query_one("#look-train").focusable
-        assert "5 pairs to train on" in text(screen, "LookCard .brief")
+        assert not screen.query_one("PairsCard #approve").focusable
+        assert "5 pairs to train on" in text(screen, "PairsCard .brief")
         await press(pilot, "a", "a")
-        await until(pilot, lambda: commands.answer(waiting.commands_file, 1, ("train",)) is not None)
-        assert not screen.query_one(LookCard).open
+        await until(pilot, lambda: commands.answer(waiting.commands_file, REVIEW) is not None)
+        assert not screen.query_one(PairsCard).open
         assert len(commands.read(waiting.commands_file)) == 1
 
 
@@ -198,8 +199,8 @@ async def test_the_mouse_does_all_of_it(waiting: Run, root: Path) -> None:
         await pilot.click(PairList, offset=(5, 3))
         screen = await settled(pilot)
         assert "␛]52" in text(screen, "#pair-prompts > #response")
-        await pilot.click("#look-train")
-        await until(pilot, lambda: commands.answer(waiting.commands_file, 1, ("train",)) is not None)
+        await pilot.click("PairsCard #approve")
+        await until(pilot, lambda: commands.answer(waiting.commands_file, REVIEW) is not None)
 
 
 async def test_a_on_the_run_screen_trains_too(waiting: Run, root: Path) -> None:
@@ -210,7 +211,7 @@ async def test_a_on_the_run_screen_trains_too(waiting: Run, root: Path) -> None:
         assert isinstance(screen, RunScreen)
         await until(pilot, lambda: bool(screen.check_action("approve", ())))
         await pilot.press("a")
-        await until(pilot, lambda: commands.answer(waiting.commands_file, 1, ("train",)) is not None)
+        await until(pilot, lambda: commands.answer(waiting.commands_file, REVIEW) is not None)
 
 
 async def test_new_pairs_appear_while_the_run_goes_on(waiting: Run, root: Path) -> None:

@@ -10,13 +10,14 @@ import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, until
-from llamaduo_tui.widgets.decision import DecisionCard
+from llamaduo_tui.widgets.round_card import RoundCard
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
 from engine.protocol import commands, jsonl
 from engine.protocol.events import Event, RoundScored, TrainMetrics, to_row
 from engine.protocol.events import Log as LogEvent
+from engine.protocol.questions import APPROVE
 from engine.protocol.run_dir import Run
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
@@ -25,7 +26,7 @@ from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views import machine
 from llamaduo_tui.views.machine import Gpu
-from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, Tail, Watch
+from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, RunWatcher, Tail
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
@@ -44,7 +45,7 @@ async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
         assert "reached" in lines[-1]
         await until(pilot, lambda: "93.4✓" in str(screen(shown).query_one(Timeline).content))
         assert "round 2" in str(screen(shown).query_one(Timeline).content)
-        assert not screen(shown).query_one(DecisionCard).display
+        assert not screen(shown).query_one(RoundCard).display
 
 
 async def test_attaching_again_shows_the_same(root: Path) -> None:
@@ -136,16 +137,16 @@ async def asked(root: Path) -> tuple[Run, LlamaDuoApp]:
 async def test_focus_does_not_start_on_what_spends_money(root: Path) -> None:
     _, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         assert isinstance(shown.focused, Log)
         await pilot.press("enter", "space")
-        assert screen(shown).query_one(DecisionCard).open
+        assert screen(shown).query_one(RoundCard).open
 
 
 async def test_approving_with_another_number_of_pairs(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         pairs = screen(shown).query_one("#pairs", Input)
         assert pairs.value == "120"
         pairs.value = "0"
@@ -157,38 +158,38 @@ async def test_approving_with_another_number_of_pairs(root: Path) -> None:
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
         await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
         (answer,) = commands.read(run.commands_file)
-        assert (answer.kind, answer.round, answer.pairs) == ("approve", 1, 50)
+        assert (answer.question, answer.choice, answer.pairs) == ("round/1", "approve", 50)
 
 
 async def test_every_answer_can_be_clicked(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         await pilot.pause()
-        await pilot.click("DecisionCard .stop")
+        await pilot.click("RoundCard .stop")
         await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
         await pilot.click("#no")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))
-        await pilot.click("#finish")
+        await pilot.click("RoundCard #reject")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+        assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
 
 
 async def test_of_two_apps_the_first_answer_counts(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
-        actions.answer(run, approve=True, pairs=7)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
+        actions.answer(run, APPROVE, pairs=7)
         await pilot.press("f")
         await until(pilot, lambda: any("already approved (7 pairs)" in n.message for n in shown._notifications))
-        assert [c.kind for c in commands.read(run.commands_file)] == ["approve"]
-        assert screen(shown).query_one(DecisionCard).open
+        assert [c.choice for c in commands.read(run.commands_file)] == ["approve"]
+        assert screen(shown).query_one(RoundCard).open
 
 
 async def test_the_card_goes_once_an_answer_counts(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        card = lambda: screen(shown).query_one(DecisionCard)  # noqa: E731
+        card = lambda: screen(shown).query_one(RoundCard)  # noqa: E731
         await until(pilot, lambda: card().display)
         given = story.to_end()[0]
         jsonl.append(run.events_file, [{**to_row(given), "seq": 999, "time": frozen.NOW}])
@@ -242,7 +243,7 @@ async def test_search_level_stage_output_and_save(root: Path, tmp_path: Path, mo
 async def test_leaving_leaves_the_run_alone(root: Path) -> None:
     run, shown = await asked(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         await pilot.press("q")
     assert not commands.read(run.commands_file)
     assert run.status().state == "waiting"
@@ -259,11 +260,11 @@ async def test_unreadable_events_are_told_and_the_app_goes_on(root: Path) -> Non
 
 def test_a_watch_reads_only_what_is_new(root: Path) -> None:
     run = make(root, "busy", "running", frozen.WAITING)
-    watch = Watch(run, lambda: frozen.NOW)
-    first = watch.look()
+    watcher = RunWatcher(run, lambda: frozen.NOW)
+    first = watcher.poll()
     assert first is not None
-    assert first.view.approval is not None
-    assert watch.look() is None
+    assert first.view.question is not None
+    assert watcher.poll() is None
 
 
 def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
@@ -344,7 +345,7 @@ async def test_a_key_goes_to_the_number_of_pairs(root: Path) -> None:
         shown.focused.value = "40"
         await pilot.press("enter", "enter")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        assert [(c.kind, c.pairs) for c in commands.read(run.commands_file)] == [("approve", 40)]
+        assert [(c.choice, c.pairs) for c in commands.read(run.commands_file)] == [("approve", 40)]
 
 
 @pytest.mark.parametrize(
@@ -399,4 +400,4 @@ async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
         await until(pilot, lambda: replayed(shown) and screen(shown).state == "crashed")
         await until(pilot, lambda: "✗ finetune interrupted at 44/120" in str(screen(shown).query_one(Timeline).content))
         assert "left" not in str(screen(shown).query_one(Timeline).content)
-        assert "r to go on from there" in str(screen(shown).query_one("#now", DiffedStatic).content)
+        assert "r to resume" in str(screen(shown).query_one("#now", DiffedStatic).content)

@@ -12,14 +12,14 @@ from textual.widgets import Input, OptionList, Static
 
 from engine.protocol import commands
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions, launch
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.views import run_list
-from llamaduo_tui.views.run_list import Listing
+from llamaduo_tui.views.run_list import RunList
 
 
 def rows(shown: LlamaDuoApp) -> list[str]:
@@ -167,7 +167,7 @@ async def test_who_begins_to_wait_is_told_on_other_screens(root: Path, monkeypat
         await until(pilot, lambda: len(rows(shown)) == 1)
         from dataclasses import replace
 
-        run.write_status(replace(run.status(), state="waiting"))
+        run.write_status(replace(run.status(), state=State.WAITING))
         await until(pilot, lambda: "◆ waits for you" in toasts(shown))
         assert bells == [1]
 
@@ -178,17 +178,17 @@ def test_a_broken_run_is_listed_as_unreadable(root: Path) -> None:
     broken.status_file.write_text("[]")
     worse = make(root, "worse", "reached", [])
     worse.status_file.write_text("{")
-    states = {entry.run.name: entry.state for entry in Listing(root).look()}
-    assert states == {"fine": "reached", "broken": run_list.UNREADABLE, "worse": run_list.UNREADABLE}
+    states = {entry.run.name: entry.state for entry in RunList(root).read()}
+    assert states == {"fine": "reached", "broken": State.UNREADABLE, "worse": State.UNREADABLE}
 
 
 def test_what_did_not_change_is_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(20):
         make(root, f"run-{n}", "reached", [story.started()])
-    looks = Listing(root)
-    first = looks.look()
+    listing = RunList(root)
+    first = listing.read()
     monkeypatch.setattr(Run, "status", lambda self: pytest.fail("read again"))
-    assert looks.look() == first
+    assert listing.read() == first
 
 
 async def test_a_run_is_duplicated_into_new_settings(root: Path) -> None:

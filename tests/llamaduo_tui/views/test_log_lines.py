@@ -62,12 +62,12 @@ def test_plain_lines_throttle_progress_by_the_events_clock() -> None:
 
 def test_the_whole_story_reads_in_a_few_lines() -> None:
     lines = log_lines.Lines()
-    everything = [*story.to_approval(), *story.to_look(), *story.to_end()[9:]]
+    everything = [*story.to_approval(), *story.to_review(), *story.to_end()[9:]]
     told = [line for event in numbered(everything) for line in lines.of(event)]
     assert len(told) < 150
     assert any(phrases.SANDBOX in line for line in told)
     assert any("waits for approval: 120 new pairs, about $0.42, about 3 min 10 s" in line for line in told)
-    assert any("waits until somebody has looked at 120 new pairs" in line for line in told)
+    assert any("waits for a review of 120 new pairs" in line for line in told)
     assert any("sealed test judge  done" in line for line in told)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engine.dataset.prepare import SEALED, TEST
 from engine.protocol import commands, jsonl
-from engine.protocol.commands import Choice, Choices
+from engine.protocol.commands import PairChoice, PairChoices
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Synthesis
@@ -32,7 +32,7 @@ def parts(run: Run) -> list[Part]:
     return list(Pairs(run).look())
 
 
-def told(items: list[Item], choices: Choices | None = None) -> list[str]:
+def told(items: list[Item], choices: PairChoices | None = None) -> list[str]:
     return [standing(item, choices or {}) for item in items]
 
 
@@ -64,7 +64,7 @@ def test_choices_are_what_the_merge_makes_of_them(run: Run) -> None:
     found = arrange(parts(run), Wanted(), {})
     for item in found:
         if item.id and item.source.round is not None:
-            commands.send(run.commands_file, Choice(round=item.source.round, pairs=[item.id], keep=bool(item.offset)))
+            commands.send(run.commands_file, PairChoice(round=item.source.round, pairs=[item.id], keep=bool(item.offset)))
     choices = Pairs(run).choices()
     assert choices is not None
     folders = [run.round(number) / "synthesize" for number in (1, 2)]

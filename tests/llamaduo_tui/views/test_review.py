@@ -35,7 +35,8 @@ def ids(review: Review, order: Order = "id", keep: Filter = "all") -> list[str]:
 
 def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
     item = review.load(1).items["c3"]
-    assert (item.precision, item.similarity, item.mean) == (50, 70, 60)
+    assert item.score is not None
+    assert (item.score.precision, item.score.similarity, item.mean) == (50, 70, 60)
     assert item.samples == (0, 1)
     assert item.spread == 40
     assert item.change == 10
@@ -51,9 +52,7 @@ def test_scores_are_those_of_the_decision(make_run: Callable[..., Run]) -> None:
     ]
     write(run.round(0), [response("a"), response("a", 1)], judged)
     item = Review(run).load(0).items["a"]
-    (score,) = by_prompt(judged)
-
-    assert (item.precision, item.similarity) == (score.precision, score.similarity)
+    assert [item.score] == by_prompt(judged)
 
 
 def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:

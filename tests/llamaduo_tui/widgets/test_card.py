@@ -13,7 +13,7 @@ import pytest
 import review_run
 import story
 from frozen import app, make, until
-from llamaduo_tui.widgets.decision import DecisionCard, brief, facts
+from llamaduo_tui.widgets.round_card import RoundCard, brief, facts
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
@@ -66,7 +66,7 @@ def waiting(root: Path) -> Run:
 
 
 def said(shown: LlamaDuoApp) -> str:
-    return str(screen(shown).query_one("DecisionCard Facts", Facts).content)
+    return str(screen(shown).query_one("RoundCard Facts", Facts).content)
 
 
 async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
@@ -141,7 +141,7 @@ async def test_the_review_learns_that_another_answered(root: Path) -> None:
         await pilot.press("v")
         await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and asks(shown))
         jsonl.append(run.events_file, [{**to_row(story.to_end()[0]), "seq": 999, "time": frozen.NOW}])
-        await until(pilot, lambda: not screen(shown).query_one(DecisionCard).display)
+        await until(pilot, lambda: not screen(shown).query_one(RoundCard).display)
 
 
 async def test_two_apps_press_at_once_and_one_answer_counts(root: Path) -> None:

@@ -47,8 +47,8 @@ async def test_the_palette_does_what_the_keys_do_now(root: Path) -> None:
         await until(pilot, lambda: isinstance(shown.screen, RunScreen) and screen(shown).asking is not None)
         found = {command.title: command for command in shown.get_system_commands(screen(shown))}
         assert {"Approve", "Finish", "Review", "Stop", "Search", "Demo", "Theme"} <= found.keys()
-        assert not {"Resume", "Go on", "Report"} & found.keys()
+        assert not {"Resume", "Continue", "Report"} & found.keys()
         assert found["Finish"].help == "f: End with the best round"
         await found["Finish"].callback()
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+        assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
