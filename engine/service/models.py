@@ -24,8 +24,8 @@ __all__ = [
     "exceptions",
     "litellm",
     "litellm_name",
+    "max_output_tokens",
     "missing_keys",
-    "most_output",
     "price",
     "request_params",
     "supports_schema",
@@ -68,13 +68,13 @@ def supports_schema(model: str) -> bool:
 
 
 @functools.cache
-def most_output(model: str) -> int | None:
+def max_output_tokens(model: str) -> int | None:
     """The tokens that the model can write at once, where litellm knows it: it refuses a request for more."""
     try:
-        most: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
+        limit: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
     except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
         return None
-    return most
+    return limit
 
 
 def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""A service's answer to one request, as litellm hands it over: its text, its tokens and what they cost."""
+"""From litellm's response to a completion: its text, its tokens and what they cost."""
 
 from __future__ import annotations
 
@@ -6,60 +6,60 @@ import re
 from typing import Any
 
 from engine.protocol.rows import Message, ToolCall, message_text
-from engine.service.ledger import Reply
-from engine.service.tokens import most_tokens, prompt_bytes
+from engine.service.ledger import Completion
+from engine.service.tokens import max_tokens_of, prompt_bytes
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a character, which JSON can hold and UTF-8 cannot."""
 
-MOST_TOKENS = 10_000_000
-"""More than any model takes or writes at once."""
+MAX_TOKENS = 10_000_000
+"""More than any model reads or writes at once."""
 
 REFUSAL = "refusal"
 FILTERED = "content_filter"
-"""How an answer ends that is none: the model declines, or the provider cuts it off."""
+"""The finish reasons of a completion without content: the model declines, or the provider cuts it off."""
 
 
-def read(answer: Any, request: dict[str, Any], prices: tuple[float, float] | None) -> Reply:
-    """The reply in an answer that holds a choice, at USD for one input and one output token (None: unknown)."""
-    choice, usage = answer.choices[0], answer.usage
+def completion_of(response: Any, request: dict[str, Any], prices: tuple[float, float] | None) -> Completion:
+    """The completion in a response with a choice, at USD for one input and one output token (None: unknown)."""
+    choice, usage = response.choices[0], response.usage
     refusal = (choice.message.provider_specific_fields or {}).get("refusal")
-    text = whole(refusal or _said(choice.message))
-    prompt_tokens = _counted(usage.prompt_tokens, prompt_bytes(request) // 3 + 16)
-    completion_tokens = _counted(usage.completion_tokens, most_tokens(text))
+    text = replace_surrogates(refusal or _text(choice.message))
+    prompt_tokens = _plausible(usage.prompt_tokens, prompt_bytes(request) // 3 + 16)
+    completion_tokens = _plausible(usage.completion_tokens, max_tokens_of(text))
     prompt_price, completion_price = prices or (0.0, 0.0)
-    return Reply(
+    return Completion(
         text=text,
-        finish_reason=REFUSAL if refusal else whole(choice.finish_reason or "stop"),
+        finish_reason=REFUSAL if refusal else replace_surrogates(choice.finish_reason or "stop"),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
     )
 
 
-def _counted(tokens: int, ours: int) -> int:
-    """What a service has counted; one that counts nothing, or nonsense, is booked by our own, generous count."""
-    return tokens if 0 < tokens <= MOST_TOKENS else ours
+def response_headers(response: Any) -> dict[str, str]:
+    """The service's headers; litellm keeps them aside, under names with a prefix."""
+    kept = response._hidden_params.get("additional_headers") or {}
+    return {name.removeprefix("llm_provider-").lower(): str(value) for name, value in kept.items()}
 
 
-def sendable(messages: list[Message]) -> list[Message]:
+def without_surrogates(messages: list[Message]) -> list[Message]:
     """The messages of a request without half characters."""
-    return [{**message, "content": whole(message["content"])} for message in messages]
+    return [{**message, "content": replace_surrogates(message["content"])} for message in messages]
 
 
-def whole(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """A text without half characters."""
     return SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def headers(answer: Any) -> dict[str, str]:
-    """The service's own headers; litellm keeps them aside, under names of its own."""
-    kept = answer._hidden_params.get("additional_headers") or {}
-    return {name.removeprefix("llm_provider-").lower(): str(value) for name, value in kept.items()}
+def _plausible(counted: int, estimate: int) -> int:
+    """The service's token count, or our generous estimate where the service counts nothing or nonsense."""
+    return counted if 0 < counted <= MAX_TOKENS else estimate
 
 
-def _said(message: Any) -> str:
-    """What the assistant wrote, with its calls."""
+def _text(message: Any) -> str:
+    """The assistant's text, with its calls."""
     calls: list[ToolCall] = [
         {
             "id": "",

@@ -1,4 +1,4 @@
-"""What replies have to look like, as JSON schemas for services that keep to one."""
+"""The forms of judges' and writers' outputs, as JSON schemas for services that support one."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ PAIRS = _object(contents={"type": "array", "items": _PAIR})
 
 
 def response_format(schema: Schema) -> dict[str, Any]:
-    """A schema as the request parameter `response_format` takes it."""
+    """A schema as the value of the request parameter `response_format`."""
     return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}

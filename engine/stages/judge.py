@@ -18,7 +18,7 @@ from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
-from engine.service.structured_output import ask
+from engine.service.structured_output import structured_completion
 from engine.settings.schema import Migration
 from engine.stages.progress import Progress
 
@@ -120,12 +120,12 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     response = case.response
     prompt = prompts.judge_response(response)
     try:
-        scores = await ask(
-            client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=output_parsing.scores
+        scores = await structured_completion(
+            client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, parse=output_parsing.parse_scores
         )
     except RefusedError as refused:
         problem = f"{REFUSED}: {refused}"
-    except output_parsing.ReplyError as unreadable:
+    except output_parsing.ParsingError as unreadable:
         problem = str(unreadable)
     else:
         return Verdict(

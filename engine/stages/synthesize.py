@@ -27,7 +27,7 @@ from engine.service import output_parsing, schemas
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
-from engine.service.structured_output import ask
+from engine.service.structured_output import structured_completion
 from engine.settings.schema import Migration
 from engine.stages.progress import Progress
 
@@ -246,10 +246,10 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
             repeat=number,
             schema=schemas.PAIRS,
         )
-        return Written(output_parsing.pairs(reply.text), "")
+        return Written(output_parsing.parse_pairs(reply.text), "")
     except RefusedError as refused:
         return Written([], f"refused: {refused}")
-    except output_parsing.ReplyError as unreadable:
+    except output_parsing.ParsingError as unreadable:
         return Written([], f"unreadable reply: {unreadable}")
 
 
@@ -263,10 +263,12 @@ async def _flaw(client: Client, settings: Migration, prompts: Prompts, row: Synt
     )
     try:
         found = await concurrently(
-            ask(client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=output_parsing.precision)
+            structured_completion(
+                client, prompt, model=model, repeat=0, schema=schemas.PRECISION, parse=output_parsing.parse_precision
+            )
             for model in settings.judge_models
         )
-    except (RefusedError, output_parsing.ReplyError) as problem:
+    except (RefusedError, output_parsing.ParsingError) as problem:
         return Flaw(f"not judged: {problem}", None)
     score = fmean(found)
     return None if score >= wanted else Flaw(f"scored below {wanted:g}", round(score, 2))

@@ -335,7 +335,7 @@ class Worker:
         """End the work; calls that are paid for may come home first."""
         if self._status.stage in SERVICE_STAGES:
             self._going.clear()
-            await self.client.come_home()
+            await self.client.drain()
         work.cancel()
 
     def _hold(self, held: bool) -> None:
