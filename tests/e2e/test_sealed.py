@@ -17,7 +17,7 @@ from engine.dataset.load import load
 from engine.dataset.split import split
 from engine.protocol import jsonl
 from engine.protocol.run_dir import Run, manifest
-from engine.sandbox import answer
+from engine.sandbox import completions
 from engine.settings.load import load_settings, settings_of
 from engine.stages.training_mix import merge
 from tests.e2e.conftest import DEMO, SETTINGS
@@ -65,7 +65,7 @@ class Leaky:
         self.planted: list[str] = []
 
     async def respond(self, _service: Service, request: web.Request) -> web.StreamResponse:
-        found = answer.answer(await prompt_of(request))
+        found = completions.complete(await prompt_of(request))
         if found.task != "synthesis":
             return completion(found.text)
         leaks = self.leaks[len(self.planted) :][:40]
