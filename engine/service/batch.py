@@ -18,12 +18,12 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from engine.protocol.errors import ServiceError
 from engine.service.budget import Budget
+from engine.service.completion import Completion, Request
 from engine.service.faults import FaultReporter, is_transient, locks_out, retry_delay
 from engine.service.jobs import Job
-from engine.service.ledger import Completion, Ledger
-from engine.service.models import batch_provider, endpoint, litellm, price, request_params
-from engine.service.response_adapter import completion_of, without_surrogates
-from engine.service.tokens import max_cost
+from engine.service.ledger import Ledger
+from engine.service.litellm_adapter import completion_of, provider_body
+from engine.service.models import batch_provider, endpoint, litellm, price
 from engine.settings.schema import Service
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Batches:
         self._on_completion = on_completion
         self._on_note = on_note
         self._waiting: dict[str, asyncio.Future[Completion | None]] = {}
-        self._gathered: dict[str, dict[str, Any]] = {}
+        self._gathered: dict[str, Request] = {}
         self._last = 0.0
         self._gathering: asyncio.Task[None] | None = None
         self._adopted = ledger.jobs.open()
@@ -81,21 +81,22 @@ class Batches:
         for job in self._adopted:
             budget.hold(job.max_cost, len(job.requests))
 
-    async def completion(self, key: str, request: dict[str, Any]) -> Completion | None:
+    async def completion(self, request: Request) -> Completion | None:
         """The completion from a job; None where the request is to be sent directly.
 
         Raises ServiceError where the service cannot be used.
         """
         self._start_adopted()
-        if (known := await self._ledger.completion(key)) is not None:  # of a job that was settled just now
+        if (known := await self._ledger.completion(request)) is not None:  # of a job that was settled just now
             return known
+        key = request.digest
         waiting: asyncio.Future[Completion | None]
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
         try:
             if not any(key in job.requests for job in self._open):
-                if not self._settings.batch or batch_provider(request["model"]) is None:
+                if not self._settings.batch or batch_provider(request.model) is None:
                     return None
-                self._gather(key, request)
+                self._gather(request)
             return await waiting
         finally:
             del self._waiting[key]
@@ -123,8 +124,8 @@ class Batches:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _gather(self, key: str, request: dict[str, Any]) -> None:
-        self._gathered[key] = request
+    def _gather(self, request: Request) -> None:
+        self._gathered[request.digest] = request
         self._last = time.monotonic()
         if self._gathering is None or self._gathering.done():
             self._gathering = self._start(self._send_gathered())
@@ -143,7 +144,7 @@ class Batches:
                 self._resolve(requests, {})
                 continue
             prices = price(model, self._settings, batch=True)
-            most = sum(max_cost(request, prices) for request in requests.values())
+            most = sum(request.max_cost(prices) for request in requests.values())
             job = Job(model=model, requests=requests, max_cost=most)
             self._open.append(job)
             self._start(self._complete(job))
@@ -166,13 +167,13 @@ class Batches:
             self._open.remove(job)
             self._resolve(job.requests, completions)
 
-    def _resolve(self, requests: dict[str, dict[str, Any]], completions: dict[str, Completion]) -> None:
+    def _resolve(self, requests: dict[str, Request], completions: dict[str, Completion]) -> None:
         for key in requests:
             waiting = self._waiting.get(key)
             if waiting is not None and not waiting.done():
                 waiting.set_result(completions.get(key))
 
-    def _fail(self, requests: dict[str, dict[str, Any]], error: Exception) -> None:
+    def _fail(self, requests: dict[str, Request], error: Exception) -> None:
         for key in requests.keys() & self._waiting.keys():
             if not self._waiting[key].done():
                 self._waiting[key].set_exception(error)
@@ -210,7 +211,7 @@ class Batches:
     async def _send(self, job: Job, search_first: bool) -> str:
         """The provider's id for a job; a job that an earlier try has sent is found there, not sent again."""
         provider = self._provider_arguments(job)
-        lines = [_line(key, request) for key, request in job.requests.items()]
+        lines = [_line(request) for request in job.requests.values()]
         search = search_first
 
         async def send() -> str:
@@ -350,20 +351,19 @@ class _Line(BaseModel):
     response: _Response
 
 
-def _line(key: str, request: dict[str, Any]) -> bytes:
-    name, params = request_params(request)
-    body = {"model": name, "messages": without_surrogates(request["messages"]), **params}
-    return json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}).encode() + b"\n"
+def _line(request: Request) -> bytes:
+    line = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": provider_body(request)}
+    return json.dumps(line).encode() + b"\n"
 
 
-def _chunks(gathered: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+def _chunks(gathered: dict[str, Request]) -> Iterator[tuple[str, dict[str, Request]]]:
     """The requests by model, no more of them together than fit into a job."""
-    for model in dict.fromkeys(request["model"] for request in gathered.values()):
-        chunk, size = dict[str, dict[str, Any]](), 0
+    for model in dict.fromkeys(request.model for request in gathered.values()):
+        chunk, size = dict[str, Request](), 0
         for key, request in gathered.items():
-            if request["model"] != model:
+            if request.model != model:
                 continue
-            length = len(_line(key, request))
+            length = len(_line(request))
             if chunk and (len(chunk) == MAX_REQUESTS or size + length > MAX_BYTES):
                 yield model, chunk
                 chunk, size = {}, 0

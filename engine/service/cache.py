@@ -16,11 +16,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from engine.protocol.paths import cache_dir
+from engine.service.completion import Completion, Request
 from engine.service.database import Database
-from engine.service.ledger import Completion, request_key
 from engine.settings.schema import SANDBOX_MODEL, Migration
 
 SCHEMA = """
@@ -51,16 +50,16 @@ class Cache:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._database = Database(path, SCHEMA)
 
-    async def completion(self, request: dict[str, Any], endpoint: str) -> Completion | None:
+    async def completion(self, request: Request, endpoint: str) -> Completion | None:
         """The completion that an endpoint gave to an identical request; it took no tokens now."""
-        key = _key(request, endpoint)
+        key = request.digest_at(endpoint)
         row = await self._database.row("SELECT reply, finish_reason FROM replies WHERE key = ?", (key,))
         return None if row is None else Completion(row[0], row[1], 0, 0, 0.0, cached=True)
 
-    async def record(self, request: dict[str, Any], endpoint: str, completion: Completion) -> None:
+    async def record(self, request: Request, endpoint: str, completion: Completion) -> None:
         await self._database.write(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
-            (_key(request, endpoint), request["model"], time.time(), completion.text, completion.finish_reason),
+            (request.digest_at(endpoint), request.model, time.time(), completion.text, completion.finish_reason),
         )
 
     def close(self) -> None:
@@ -79,11 +78,6 @@ def open_cache(settings: Migration, warn: Callable[[str], None]) -> Cache | None
     except (OSError, sqlite3.Error) as error:
         warn(f"replies are not kept for later runs: {error}")
         return None
-
-
-def _key(request: dict[str, Any], endpoint: str) -> str:
-    """The endpoint counts, as two may give one name to different models."""
-    return request_key({**request, "endpoint": endpoint})
 
 
 def show(path: Path) -> str:

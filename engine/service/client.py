@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from openai import OpenAIError
 
@@ -20,6 +20,7 @@ from engine.protocol.rows import Message, Tool
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
+from engine.service.completion import Completion, Request, Schema
 from engine.service.faults import (
     FaultReporter,
     error_status,
@@ -30,21 +31,18 @@ from engine.service.faults import (
     retry_delay,
 )
 from engine.service.headers import seconds_until_reset
-from engine.service.ledger import Completion, InFlightCall, Ledger, request_key
-from engine.service.limiter import Limiter
+from engine.service.ledger import InFlightCall, Ledger
+from engine.service.limiter import Limiter, TokenEstimator
+from engine.service.litellm_adapter import FILTERED, REFUSAL, completion_arguments, completion_of, response_headers
 from engine.service.models import (
     PRICES_HINT,
     endpoint,
     exceptions,
     litellm,
-    litellm_name,
     max_output_tokens,
     price,
     supports_schema,
 )
-from engine.service.response_adapter import FILTERED, REFUSAL, completion_of, response_headers, without_surrogates
-from engine.service.schemas import Schema, response_format
-from engine.service.tokens import TokenEstimator, max_cost
 from engine.settings.schema import SANDBOX_MODEL, Service
 
 DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
@@ -156,27 +154,23 @@ class Client:
 
         Raises RefusedError for this request alone, ServiceError where the service cannot be used.
         """
-        params: dict[str, Any] = {"max_tokens": min(max_tokens, max_output_tokens(model) or max_tokens)}
-        if temperature is not None:
-            params["temperature"] = temperature
-        if tools:
-            params["tools"] = list(tools)
-        if schema is not None and supports_schema(model):
-            params["response_format"] = response_format(schema)
-        request = {
-            "model": model,
-            "messages": messages,
-            "params": {**params, **self._settings.params},
-            "repeat": repeat,
-        }
-        key = request_key(request)
-        while (same := self._pending.get(key)) is not None:
+        request = Request(
+            model=model,
+            messages=messages,
+            max_tokens=min(max_tokens, max_output_tokens(model) or max_tokens),
+            temperature=temperature,
+            tools=tools,
+            schema=schema if schema is not None and supports_schema(model) else None,
+            repeat=repeat,
+            extra=self._settings.params,
+        )
+        while (same := self._pending.get(request.digest)) is not None:
             await asyncio.wait([same])
             if not same.cancelled():
                 return self._reused(same.result())  # its failure is this one's, too
-        task = asyncio.create_task(self._complete(key, request))
-        self._pending[key] = task
-        task.add_done_callback(lambda _: self._pending.pop(key, None))
+        task = asyncio.create_task(self._complete(request))
+        self._pending[request.digest] = task
+        task.add_done_callback(lambda _: self._pending.pop(request.digest, None))
         return await task
 
     @property
@@ -207,11 +201,11 @@ class Client:
         finally:
             self._calls_in_flight -= 1
 
-    async def _complete(self, key: str, request: dict[str, Any]) -> Completion:
-        known = await self._ledger.completion(key)
+    async def _complete(self, request: Request) -> Completion:
+        known = await self._ledger.completion(request)
         if known is None and (known := await self._from_cache(request)) is not None:
-            await self._ledger.record(key, request, known, time.time())
-        completion = self._reused(known) if known is not None else await self._pay(key, request)
+            await self._ledger.record(request, known, time.time())
+        completion = self._reused(known) if known is not None else await self._pay(request)
         if completion.finish_reason in (REFUSAL, FILTERED):
             raise RefusedError(" ".join(f"{completion.finish_reason}: {completion.text[:200]}".split()).rstrip(": "))
         return completion
@@ -221,35 +215,35 @@ class Client:
         self._on_change(self.usage)
         return replace(completion, cached=True)
 
-    async def _pay(self, key: str, request: dict[str, Any]) -> Completion:
-        completion = await self._batches.completion(key, request) or await self._call_until_done(key, request)
+    async def _pay(self, request: Request) -> Completion:
+        completion = await self._batches.completion(request) or await self._call_until_done(request)
         await self._to_cache(request, completion)
         return completion
 
-    async def _call_until_done(self, key: str, request: dict[str, Any]) -> Completion:
+    async def _call_until_done(self, request: Request) -> Completion:
         """Call until there is a completion; each try is a separate call for budget and ledger."""
-        limiter, tries, began = self._limiter(request["model"]), 0, math.inf
+        limiter, tries, began = self._limiter(request.model), 0, math.inf
         async with limiter.slot():
             while True:
                 try:
-                    return await self._try(key, request, limiter)
+                    return await self._try(request, limiter)
                 except OpenAIError as error:
                     tries, began = tries + 1, min(began, time.monotonic())
-                    await self._wait_to_retry(error, request["model"], limiter, tries, began)
+                    await self._wait_to_retry(error, request.model, limiter, tries, began)
 
-    async def _try(self, key: str, request: dict[str, Any], limiter: Limiter) -> Completion:
-        most = max_cost(request, price(request["model"], self._settings))
+    async def _try(self, request: Request, limiter: Limiter) -> Completion:
+        most = request.max_cost(price(request.model, self._settings))
         await self._budget.reserve(most)
-        call = InFlightCall(key, time.time(), most)
+        call = InFlightCall(request, time.time(), most)
         cost, calls = 0.0, 0
         try:
             await self._ledger.start(call)
-            completion = await self._send(request, limiter, call)
+            completion = await self._send(call, limiter)
             cost, calls = completion.cost_usd, 1
             self._count(completion)
             with self._in_flight():
                 # It is paid, whatever happens now.
-                cost -= await asyncio.shield(self._ledger.settle(call, request, completion))
+                cost -= await asyncio.shield(self._ledger.settle(call, completion))
         finally:
             if calls == 0:
                 cost, calls = self._cost_without_completion(call)
@@ -281,20 +275,20 @@ class Client:
                 self._on_trouble(f"{model} has no known price, so its calls count as $0; {PRICES_HINT}")
         return self._limiters[model]
 
-    async def _from_cache(self, request: dict[str, Any]) -> Completion | None:
-        if self._cache is None or request["model"] == SANDBOX_MODEL:
+    async def _from_cache(self, request: Request) -> Completion | None:
+        if self._cache is None or request.model == SANDBOX_MODEL:
             return None
         try:
-            return await self._cache.completion(request, self._address(request["model"]))
+            return await self._cache.completion(request, self._address(request.model))
         except sqlite3.Error as error:
             self._turn_cache_off(error)
             return None
 
-    async def _to_cache(self, request: dict[str, Any], completion: Completion) -> None:
-        if self._cache is None or request["model"] == SANDBOX_MODEL:
+    async def _to_cache(self, request: Request, completion: Completion) -> None:
+        if self._cache is None or request.model == SANDBOX_MODEL:
             return
         try:
-            await self._cache.record(request, self._address(request["model"]), completion)
+            await self._cache.record(request, self._address(request.model), completion)
         except sqlite3.Error as error:
             self._turn_cache_off(error)
 
@@ -305,9 +299,10 @@ class Client:
     def _address(self, model: str) -> str:
         return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
-    async def _send(self, request: dict[str, Any], limiter: Limiter, call: InFlightCall) -> Completion:
+    async def _send(self, call: InFlightCall, limiter: Limiter) -> Completion:
         """One try, as soon as limits and gate allow."""
-        estimator = self._estimators[request["model"]]
+        request = call.request
+        estimator = self._estimators[request.model]
         tokens = estimator.estimate(request)
         await limiter.turn(tokens)
         if self._gate is not None:
@@ -327,7 +322,7 @@ class Client:
                 limiter.window.refused(sent)
             raise
         self._faults.recovered()
-        self._rejected[request["model"]] = 0
+        self._rejected[request.model] = 0
         limiter.window.succeeded()
         limiter.pause(seconds_until_reset(headers, limiter.unknown))
         limiter.correct(completion.prompt_tokens + completion.completion_tokens - tokens)
@@ -375,26 +370,19 @@ class Client:
         await self.drain()
         raise self._failure from None
 
-    async def _call(self, request: dict[str, Any]) -> tuple[Completion, Mapping[str, str]]:
+    async def _call(self, request: Request) -> tuple[Completion, Mapping[str, str]]:
         """The completion of one request, and the response's headers; raises what litellm raises."""
         seconds = self._settings.timeout_s
         try:
             async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
                 response = await litellm.acompletion(
-                    model=litellm_name(request["model"]),
-                    messages=without_surrogates(request["messages"]),
-                    timeout=seconds,
-                    num_retries=0,
-                    max_retries=0,
-                    _skip_mcp_handler=True,  # with tools, it would look for its MCP gateway, which is another package
-                    **endpoint(request["model"], self._settings, self._sandbox_base),
-                    **request["params"],
+                    **completion_arguments(request, self._settings, self._sandbox_base)
                 )
         except TimeoutError:
-            raise exceptions.Timeout(f"no whole answer in {seconds:g} s", request["model"], "") from None
+            raise exceptions.Timeout(f"no whole answer in {seconds:g} s", request.model, "") from None
         if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
-            raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
+            raise ServiceError(f"{request.model} refuses the request", "check [service] params, then resume")
         if not response.choices:
-            raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
-        completion = completion_of(response, request, price(request["model"], self._settings))
+            raise exceptions.InternalServerError("the reply holds no choice", "", request.model)
+        completion = completion_of(response, request, price(request.model, self._settings))
         return completion, response_headers(response)

@@ -6,8 +6,8 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
+from engine.service.completion import Request
 from engine.service.database import Database, Statement
 
 SCHEMA = """
@@ -28,13 +28,13 @@ CREATE TABLE IF NOT EXISTS job_requests (
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """Requests to one model by their keys, which cost at most `max_cost` USD.
+    """Requests to one model by their digests, which cost at most `max_cost` USD.
 
     `name` is ours, and is sent as the job's metadata; `id` is the provider's, None until it is known.
     """
 
     model: str
-    requests: dict[str, dict[str, Any]]
+    requests: dict[str, Request]
     max_cost: float
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: float = field(default_factory=time.time)
@@ -49,9 +49,9 @@ class Jobs:
 
     def open(self) -> list[Job]:
         """The jobs of this run's earlier workers, oldest first."""
-        requests: dict[str, dict[str, Any]] = {}
+        requests: dict[str, dict[str, Request]] = {}
         for key, job, request in self._database.rows("SELECT key, job, request FROM job_requests"):
-            requests.setdefault(job, {})[key] = json.loads(request)
+            requests.setdefault(job, {})[key] = Request.from_row(json.loads(request))
         rows = self._database.rows("SELECT name, model, began, most, provider_id FROM jobs ORDER BY began")
         return [
             Job(model=model, requests=requests[name], max_cost=most, name=name, started=began, id=id_)
@@ -63,7 +63,7 @@ class Jobs:
         await self._database.write_together(
             ("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job.name, job.model, job.started, job.max_cost)),
             *[
-                ("INSERT INTO job_requests VALUES (?, ?, ?)", (key, job.name, json.dumps(request)))
+                ("INSERT INTO job_requests VALUES (?, ?, ?)", (key, job.name, json.dumps(request.to_row())))
                 for key, request in job.requests.items()
             ],
         )

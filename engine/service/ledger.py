@@ -6,17 +6,16 @@ that a crash interrupts was most likely paid for, and counts against the budget 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.protocol.errors import LlamaDuoError
 from engine.service import jobs
+from engine.service.completion import Completion, Request
 from engine.service.database import Database, Statement
 from engine.service.jobs import Job, Jobs
 
@@ -46,18 +45,6 @@ DELETE_IN_FLIGHT = "DELETE FROM flights WHERE key = ? AND began = ?"
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """What the service returned, and its cost; `cached` where no call was made for it now."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    cached: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over all paid calls."""
 
@@ -71,16 +58,10 @@ class Totals:
 class InFlightCall:
     """A call that costs at most `max_cost` USD; `interrupted` where it was sent and its response is lost."""
 
-    key: str
+    request: Request
     started: float
     max_cost: float
     interrupted: bool = False
-
-
-def request_key(request: dict[str, Any]) -> str:
-    """The SHA-256 of the canonical request: model, messages, parameters, repeat index."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class Ledger:
@@ -103,8 +84,9 @@ class Ledger:
         self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
         self._models = {model for (model,) in self._database.rows("SELECT DISTINCT model FROM calls")}
 
-    async def completion(self, key: str) -> Completion | None:
+    async def completion(self, request: Request) -> Completion | None:
         """The completion of an earlier, identical request."""
+        key = request.digest
         if key not in self._keys:
             return None
         row = await self._database.row(
@@ -124,43 +106,46 @@ class Ledger:
 
     async def start(self, call: InFlightCall) -> None:
         """Record a call that is about to be sent, until it is settled or withdrawn."""
-        await self._database.write("INSERT INTO flights VALUES (?, ?, ?)", (call.key, call.started, call.max_cost))
+        await self._database.write(
+            "INSERT INTO flights VALUES (?, ?, ?)", (call.request.digest, call.started, call.max_cost)
+        )
 
     def withdraw(self, call: InFlightCall) -> None:
         """Remove a call that was not sent, or that the service refused."""
-        self._database.later((DELETE_IN_FLIGHT, (call.key, call.started)))
+        self._database.later((DELETE_IN_FLIGHT, (call.request.digest, call.started)))
 
     def interrupt(self, call: InFlightCall) -> None:
         """Count a call as paid whose response is lost: it stays recorded."""
-        self._interrupted[call.key].append(call.max_cost)
+        self._interrupted[call.request.digest].append(call.max_cost)
 
-    async def settle(self, call: InFlightCall, request: dict[str, Any], completion: Completion) -> float:
+    async def settle(self, call: InFlightCall, completion: Completion) -> float:
         """Record the completion of a call; returns by how much interrupted calls of the same request get cheaper.
 
         Each is assumed to have cost what this one did, instead of the most it could.
         """
-        key, interrupted = call.key, self._interrupted[call.key]
+        key = call.request.digest
+        interrupted = self._interrupted[key]
         await self._database.write_together(
             (DELETE_IN_FLIGHT, (key, call.started)),
             *[("UPDATE flights SET cost_usd = ? WHERE key = ?", (completion.cost_usd, key)) for _ in interrupted[:1]],
-            _insertion(key, request, completion, call.started),
+            _insertion(call.request, completion, call.started),
         )
         self._keys.add(key)
-        self._models.add(request["model"])
+        self._models.add(call.request.model)
         self._interrupted[key] = [completion.cost_usd] * len(interrupted)
         return sum(interrupted) - sum(self._interrupted[key])
 
     async def settle_job(self, job: Job, completions: dict[str, Completion]) -> None:
         """Record the completions of a batch job, by key, and remove the job: both or neither."""
-        insertions = [_insertion(key, job.requests[key], found, job.started) for key, found in completions.items()]
+        insertions = [_insertion(job.requests[key], found, job.started) for key, found in completions.items()]
         await self._database.write_together(*insertions, *jobs.removal(job))
         self._keys |= completions.keys()
         self._models |= {job.model} if completions else set()
 
-    async def record(self, key: str, request: dict[str, Any], completion: Completion, sent: float) -> None:
+    async def record(self, request: Request, completion: Completion, sent: float) -> None:
         """Record the completion of a request that was sent at `sent`, in seconds since the epoch."""
-        await self._database.write(*_insertion(key, request, completion, sent))
-        self._keys.add(key)
+        await self._database.write(*_insertion(request, completion, sent))
+        self._keys.add(request.digest)
 
     def totals(self) -> Totals:
         """What was paid so far; a completion that an earlier run paid for took no tokens and is no call."""
@@ -174,13 +159,13 @@ class Ledger:
         self._database.close()
 
 
-def _insertion(key: str, request: dict[str, Any], completion: Completion, sent: float) -> Statement:
+def _insertion(request: Request, completion: Completion, sent: float) -> Statement:
     return (
         "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            key,
-            request["model"],
-            json.dumps(request),
+            request.digest,
+            request.model,
+            json.dumps(request.to_row()),
             sent,
             time.time(),
             completion.text,

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from engine.service.completion import Completion, Request
+
 PACE = 0.98
 """Share of a limit that is used: a request that the network delays arrives closer to the next one."""
 
@@ -17,6 +19,9 @@ FIRST_CALLS = 8
 """Calls in flight to begin with."""
 
 SHRINK = 0.7
+
+NEWEST = 0.2
+"""Weight of the newest completion in the estimate of tokens."""
 
 
 class Bucket:
@@ -141,3 +146,18 @@ class Limiter:
         if self._tokens:
             waits.append(self._tokens.seconds_until(tokens))
         return max(waits)
+
+
+class TokenEstimator:
+    """Estimates the tokens of a model's requests, completions included, from those so far."""
+
+    def __init__(self) -> None:
+        self._per_byte = 1 / 3
+        self._completion = 300.0
+
+    def estimate(self, request: Request) -> float:
+        return request.prompt_bytes * self._per_byte + min(self._completion, float(request.max_completion_tokens))
+
+    def learn(self, request: Request, completion: Completion) -> None:
+        self._per_byte += NEWEST * (completion.prompt_tokens / max(1, request.prompt_bytes) - self._per_byte)
+        self._completion += NEWEST * (completion.completion_tokens - self._completion)

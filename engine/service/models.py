@@ -27,7 +27,6 @@ __all__ = [
     "max_output_tokens",
     "missing_keys",
     "price",
-    "request_params",
     "supports_schema",
 ]
 
@@ -104,20 +103,6 @@ def batch_provider(model: str) -> str | None:
     """Who takes the model's calls in batches, as files of requests in OpenAI's form; None where nobody does."""
     provider = litellm.get_llm_provider(litellm_name(model))[1]
     return provider if provider in BATCH_PROVIDERS and model != SANDBOX_MODEL else None
-
-
-def request_params(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A model's name and a request's parameters as the provider itself takes them.
-
-    What litellm does to a call on its way has to be done to those of a batch beforehand.
-    """
-    name, provider, *_ = litellm.get_llm_provider(request["model"])
-    params = litellm.utils.get_optional_params(
-        model=name, custom_llm_provider=provider, drop_params=True, **request["params"]
-    )
-    extra = params.pop("extra_body", None) or {}
-    params.pop("stream", None)
-    return name, {**params, **extra}
 
 
 def missing_keys(model: str, settings: Service) -> list[str]:

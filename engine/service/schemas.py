@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-Schema = dict[str, Any]
+from engine.service.completion import Schema
 
 
 def _object(**properties: Schema) -> Schema:
@@ -22,8 +20,3 @@ _PAIR = _object(instruction={"type": "string"}, response={"type": "string"})
 SCORES = _object(similarity_assessment=_ASSESSMENT, precision_assessment=_ASSESSMENT)
 PRECISION = _object(precision_assessment=_ASSESSMENT)
 PAIRS = _object(contents={"type": "array", "items": _PAIR})
-
-
-def response_format(schema: Schema) -> dict[str, Any]:
-    """A schema as the value of the request parameter `response_format`."""
-    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema, "strict": True}}

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from engine.protocol.rows import Message
 from engine.service.client import Client
+from engine.service.completion import Schema
 from engine.service.output_parsing import ParsingError
-from engine.service.schemas import Schema
 
 T = TypeVar("T")
 

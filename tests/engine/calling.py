@@ -14,7 +14,8 @@ from scripted import Service as Server
 
 from engine.protocol.rows import Message
 from engine.service.client import Client
-from engine.service.ledger import Completion, Ledger
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"

@@ -1,7 +1,6 @@
 """Batch jobs, against a provider on loopback that does with them what a test wants."""
 
 import asyncio
-import json
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +13,13 @@ from aiohttp import web
 from batching import Line, Provider, answer, providing
 
 from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message
 from engine.service import batch as module
 from engine.service.client import Client
-from engine.service.ledger import Completion, Ledger
-from engine.service.models import batch_provider, price, request_params
+from engine.service.completion import Completion, Request
+from engine.service.ledger import Ledger
+from engine.service.litellm_adapter import provider_body
+from engine.service.models import batch_provider, price
 from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
@@ -338,21 +340,19 @@ async def test_a_paused_run_sends_no_job(tmp_path: Path) -> None:
 
 
 def test_large_stages_are_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests: dict[str, Any] = {
-        f"{model}{n}": {
-            "model": model,
-            "messages": [{"role": "user", "content": "x" * 100}],
-            "params": {"max_tokens": 9},
-        }
+    messages: list[Message] = [{"role": "user", "content": "x" * 100}]
+    made = [
+        Request(model=model, messages=messages, max_tokens=9, repeat=n)
         for model in ("openai/a", "openai/b")
         for n in range(5)
-    }
+    ]
+    requests = {request.digest: request for request in made}
     monkeypatch.setattr(module, "MAX_REQUESTS", 4)
     assert [(model, len(load)) for model, load in module._chunks(requests)] == [
         *(("openai/a", 4), ("openai/a", 1)),
         *(("openai/b", 4), ("openai/b", 1)),
     ]
-    monkeypatch.setattr(module, "MAX_BYTES", 2 * len(module._line("openai/a0", requests["openai/a0"])))
+    monkeypatch.setattr(module, "MAX_BYTES", 2 * len(module._line(made[0])))
     assert [len(load) for _, load in module._chunks(requests)] == [2, 2, 1, 2, 2, 1]
 
 
@@ -368,6 +368,8 @@ def test_who_takes_batches_and_at_what_price() -> None:
 
 
 def test_parameters_are_those_that_the_model_takes() -> None:
-    request = {"model": "o3-mini", "params": {"max_tokens": 9, "temperature": 0.0, "reasoning_effort": "low"}}
-    assert request_params(request) == ("o3-mini", {"max_completion_tokens": 9, "reasoning_effort": "low"})
-    assert json.dumps(request_params({"model": "gpt-4o", "params": {"max_tokens": 9}})[1]) == '{"max_tokens": 9}'
+    effort = {"reasoning_effort": "low"}
+    reasoning = Request(model="o3-mini", messages=[], max_tokens=9, temperature=0.0, extra=effort)
+    assert provider_body(reasoning) == {"model": "o3-mini", "messages": [], "max_completion_tokens": 9, **effort}
+    plain = Request(model="gpt-4o", messages=[], max_tokens=9)
+    assert provider_body(plain) == {"model": "gpt-4o", "messages": [], "max_tokens": 9}

@@ -1,6 +1,6 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scripted import always, completion, serving
@@ -8,10 +8,12 @@ from scripted import always, completion, serving
 from engine.service import cache as module
 from engine.service.cache import Cache, cache_file
 from engine.service.client import Client
-from engine.service.ledger import Completion, Ledger, Totals
+from engine.service.completion import Completion, Request
+from engine.service.ledger import Ledger, Totals
 from engine.settings.schema import Service
 
-REQUEST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "params": {}, "repeat": 0}
+REQUEST = Request(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=9)
+AGAIN = replace(REQUEST, repeat=1)
 REPLY = Completion("hi", "stop", 10, 5, 0.25)
 MODEL = "openai/scripted"
 
@@ -33,7 +35,7 @@ async def test_a_reply_costs_nothing_the_second_time() -> None:
 
     assert await cache.completion(REQUEST, "a") == Completion("hi", "stop", 0, 0, 0.0, cached=True)
     assert await cache.completion(REQUEST, "b") is None
-    assert await cache.completion(REQUEST | {"repeat": 1}, "a") is None
+    assert await cache.completion(AGAIN, "a") is None
     cache.close()
     assert oct(cache_file().stat().st_mode & 0o777) == "0o600"
 
@@ -81,7 +83,7 @@ async def test_shown_and_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no replies are kept yet" in capsys.readouterr().out
     cache = Cache(cache_file())
     await cache.record(REQUEST, "a", REPLY)
-    await cache.record(REQUEST | {"repeat": 1}, "a", REPLY)
+    await cache.record(AGAIN, "a", REPLY)
     cache.close()
     with sqlite3.connect(cache_file()) as another:
         another.execute("UPDATE replies SET stored = 0 WHERE rowid = 1")

@@ -15,7 +15,8 @@ from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
 from engine.service import client as module
 from engine.service.client import Client, RefusedError
-from engine.service.ledger import Completion, Ledger
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.service.limiter import FIRST_CALLS
 from engine.settings.schema import Service
 

@@ -13,7 +13,8 @@ from scripted import completion, error, serving
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
 from engine.service.client import Client
-from engine.service.ledger import Completion, Ledger
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.settings.schema import Service
 
 JUDGE = "openai/judge"
