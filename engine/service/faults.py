@@ -13,16 +13,17 @@ from openai import APIConnectionError, APIResponseValidationError, OpenAIError
 from engine.protocol.errors import ServiceError
 from engine.service.headers import retry_after, seconds_until_reset
 from engine.service.models import exceptions
+from engine.service.providers import PROVIDERS
 from engine.settings.schema import Service
 
 REPORT_EVERY_S = 30.0
 """Faults are reported no more often."""
 
 RETRIED_STATUS = (408, 409, 429)
-REFUSALS = ("context_length_exceeded", "content_policy_violation", "content_filter", "invalid_prompt")
-"""OpenAI's codes for a prompt that it refuses; litellm knows some of them by their message alone."""
+REFUSAL_CODES = {code for provider in PROVIDERS for code in provider.refusal_codes}
+"""Litellm knows some of these refusals by their message alone."""
 
-OUT_OF_CREDIT = ("exceeded your current quota", "credit balance is too low")
+NO_CREDIT = [provider.no_credit for provider in PROVIDERS if provider.no_credit]
 
 
 class FaultReporter:
@@ -87,7 +88,7 @@ def rejects_one_request(error: OpenAIError) -> bool:
     if isinstance(error, exceptions.ContextWindowExceededError | exceptions.ContentPolicyViolationError):
         return True
     body = getattr(error, "body", None)
-    return isinstance(body, dict) and body.get("code") in REFUSALS
+    return isinstance(body, dict) and body.get("code") in REFUSAL_CODES
 
 
 def is_transient(error: OpenAIError) -> bool:
@@ -128,4 +129,4 @@ def retry_delay(error: OpenAIError) -> float | None:
 
 def _out_of_credit(error: OpenAIError) -> bool:
     """OpenAI sends it with the status of a rate limit, Anthropic with that of a bad request; waiting does not help."""
-    return error_status(error) == 402 or any(message in str(error) for message in OUT_OF_CREDIT)
+    return error_status(error) == 402 or any(message in str(error) for message in NO_CREDIT)

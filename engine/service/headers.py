@@ -1,4 +1,4 @@
-"""When to retry, by a response's headers, in the forms of OpenAI, Anthropic and HTTP itself."""
+"""When to retry, by a response's headers, in the forms of providers and of HTTP itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
+from engine.service.providers import PROVIDERS
+
 LONGEST_PAUSE_S = 300.0
 """No header makes us wait longer at once."""
 
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
 
-FORMS = (
-    ("x-ratelimit-remaining-{}", "x-ratelimit-reset-{}"),
-    ("anthropic-ratelimit-{}-remaining", "anthropic-ratelimit-{}-reset"),
-)
+LIMIT_HEADERS = [provider.limit_headers for provider in PROVIDERS if provider.limit_headers is not None]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -30,7 +29,7 @@ def seconds_until_reset(headers: Mapping[str, str], kinds: Iterable[str]) -> flo
     """Seconds until a used-up limit has room again, else 0; `kinds` are some of "requests" and "tokens"."""
     waits = [0.0]
     for kind in kinds:
-        for remaining, reset in FORMS:
+        for remaining, reset in LIMIT_HEADERS:
             if headers.get(remaining.format(kind), "").strip() == "0":
                 waits.append(_seconds(headers.get(reset.format(kind), "")) or 0.0)
     return max(waits)

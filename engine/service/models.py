@@ -15,6 +15,7 @@ import litellm
 from litellm import exceptions
 
 from engine.protocol.errors import InputError
+from engine.service.providers import PROVIDERS
 from engine.settings.schema import SANDBOX_MODEL, Service
 
 __all__ = [
@@ -29,9 +30,6 @@ __all__ = [
     "price",
     "supports_schema",
 ]
-
-BATCH_PROVIDERS = ("openai", "azure")
-"""Of those whose batches litellm speaks to, who need no bucket of the user's in a cloud."""
 
 BATCH_PRICE = 0.5
 
@@ -100,9 +98,10 @@ def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float,
 
 @functools.cache
 def batch_provider(model: str) -> str | None:
-    """Who takes the model's calls in batches, as files of requests in OpenAI's form; None where nobody does."""
+    """The name of the model's provider where it takes batches, else None."""
     provider = litellm.get_llm_provider(litellm_name(model))[1]
-    return provider if provider in BATCH_PROVIDERS and model != SANDBOX_MODEL else None
+    takes_batches = any(known.name == provider and known.takes_batches for known in PROVIDERS)
+    return provider if takes_batches and model != SANDBOX_MODEL else None
 
 
 def missing_keys(model: str, settings: Service) -> list[str]:

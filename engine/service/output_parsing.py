@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from engine.service.completion import Schema
+
 MAX_CHARS = 200_000
 """Characters that are read of one output."""
 
@@ -31,6 +33,24 @@ MENTION = re.compile(r"""["'â€œ{,]\s*(?:similarity|precision)[\w -]{0,30}\\?["'â
 
 REASON = re.compile(r"reason|explanation|rationale|justification|comment", re.IGNORECASE)
 SCORE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:(?:/|out\s+of)\s*100|%|points?)?\s*", re.IGNORECASE)
+
+
+def _object_schema(**properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_ASSESSMENT = _object_schema(score={"type": "integer"}, reason={"type": "string"})
+_PAIR = _object_schema(instruction={"type": "string"}, response={"type": "string"})
+
+SCORES_SCHEMA = _object_schema(similarity_assessment=_ASSESSMENT, precision_assessment=_ASSESSMENT)
+PRECISION_SCHEMA = _object_schema(precision_assessment=_ASSESSMENT)
+PAIRS_SCHEMA = _object_schema(contents={"type": "array", "items": _PAIR})
+"""What the prompts request, for services that support a schema; `parse_*` accept more."""
 
 
 class ParsingError(ValueError):

@@ -14,7 +14,7 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import Emit
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.protocol.run_dir import Manifest, file_hash, finish
-from engine.service import output_parsing, schemas
+from engine.service import output_parsing
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
@@ -121,7 +121,12 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     prompt = prompts.judge_response(response)
     try:
         scores = await structured_completion(
-            client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, parse=output_parsing.parse_scores
+            client,
+            prompt,
+            model=case.judge,
+            repeat=repeat,
+            schema=output_parsing.SCORES_SCHEMA,
+            parse=output_parsing.parse_scores,
         )
     except RefusedError as refused:
         problem = f"{REFUSED}: {refused}"

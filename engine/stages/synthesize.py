@@ -23,7 +23,7 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import Emit, Log
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.protocol.run_dir import Manifest, file_hash, finish
-from engine.service import output_parsing, schemas
+from engine.service import output_parsing
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
@@ -244,7 +244,7 @@ async def _write(client: Client, settings: Migration, prompt: str, number: int) 
             max_tokens=MAX_TOKENS,
             temperature=1.0,
             repeat=number,
-            schema=schemas.PAIRS,
+            schema=output_parsing.PAIRS_SCHEMA,
         )
         return Written(output_parsing.parse_pairs(reply.text), "")
     except RefusedError as refused:
@@ -264,7 +264,12 @@ async def _flaw(client: Client, settings: Migration, prompts: Prompts, row: Synt
     try:
         found = await concurrently(
             structured_completion(
-                client, prompt, model=model, repeat=0, schema=schemas.PRECISION, parse=output_parsing.parse_precision
+                client,
+                prompt,
+                model=model,
+                repeat=0,
+                schema=output_parsing.PRECISION_SCHEMA,
+                parse=output_parsing.parse_precision,
             )
             for model in settings.judge_models
         )

@@ -14,7 +14,7 @@ from engine.protocol.rows import Message, Tool
 from engine.service.cache import Cache
 from engine.service.completion import Completion, Request
 from engine.service.ledger import Ledger
-from engine.service.schemas import SCORES
+from engine.service.output_parsing import SCORES_SCHEMA
 
 CHAT: list[Message] = [{"role": "user", "content": "ü\N{LLAMA} hello"}]
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}
@@ -25,7 +25,7 @@ PLAIN = Request(model=MODEL, messages=CHAT, max_tokens=50, temperature=0.0)
 TOOLS = Request(
     model=MODEL, messages=CHAT, max_tokens=50, tools=[TOOL], repeat=3, extra={"top_p": 0.5, "max_tokens": 77}
 )
-SCHEMA = Request(model=MODEL, messages=CHAT, max_tokens=4096, temperature=0.0, schema=SCORES, repeat=1)
+SCHEMA = Request(model=MODEL, messages=CHAT, max_tokens=4096, temperature=0.0, schema=SCORES_SCHEMA, repeat=1)
 
 WRITTEN = [
     (
@@ -115,7 +115,7 @@ def test_the_digest_depends_on_every_field_and_not_on_the_order_of_parameters() 
         {"max_tokens": 51},
         {"temperature": 0.1},
         {"tools": [TOOL]},
-        {"schema": SCORES},
+        {"schema": SCORES_SCHEMA},
         {"repeat": 1},
         {"extra": {"top_p": 0.5}},
     ]
