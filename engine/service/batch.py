@@ -23,7 +23,7 @@ from engine.service.faults import FaultReporter, is_transient, locks_out, retry_
 from engine.service.jobs import Job
 from engine.service.ledger import Ledger
 from engine.service.litellm_adapter import completion_of, provider_body
-from engine.service.models import batch_provider, endpoint, litellm, price
+from engine.service.models import batch_provider, endpoint, load_litellm, price
 from engine.settings.schema import Service
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ class Batches:
         on_completion: Callable[[Completion], None],
         on_note: Callable[[str], None],
     ) -> None:
+        self._litellm = load_litellm()
         self._settings = settings
         self._ledger = ledger
         self._budget = budget
@@ -219,8 +220,10 @@ class Batches:
             sent, search = await self._find_at_provider(job) if search else None, True
             if sent is not None:
                 return sent
-            file = await litellm.acreate_file(file=(f"{job.name}.jsonl", b"".join(lines)), purpose="batch", **provider)
-            batch = await litellm.acreate_batch(
+            file = await self._litellm.acreate_file(
+                file=(f"{job.name}.jsonl", b"".join(lines)), purpose="batch", **provider
+            )
+            batch = await self._litellm.acreate_batch(
                 completion_window="24h",
                 endpoint=ENDPOINT,
                 input_file_id=file.id,
@@ -235,7 +238,7 @@ class Batches:
         """The id of a job among the provider's latest."""
         after = None
         for _ in range(PAGES):
-            page = await litellm.alist_batches(after=after, limit=100, **self._provider_arguments(job))
+            page = await self._litellm.alist_batches(after=after, limit=100, **self._provider_arguments(job))
             for batch in page.data:
                 if (batch.metadata or {}).get(TAG) == job.name:
                     return str(batch.id)
@@ -249,7 +252,7 @@ class Batches:
         wait, reported = FIRST_POLL_S, time.monotonic()
         while True:
             batch = await self._retried(
-                job, lambda: litellm.aretrieve_batch(batch_id=job.id, **self._provider_arguments(job))
+                job, lambda: self._litellm.aretrieve_batch(batch_id=job.id, **self._provider_arguments(job))
             )
             if batch.status in ENDED:
                 return batch
@@ -264,7 +267,7 @@ class Batches:
         prices, completions = price(job.model, self._settings, batch=True), dict[str, Completion]()
         if batch.output_file_id:
             output = await self._retried(
-                job, lambda: litellm.afile_content(file_id=batch.output_file_id, **self._provider_arguments(job))
+                job, lambda: self._litellm.afile_content(file_id=batch.output_file_id, **self._provider_arguments(job))
             )
             for line in output.content.splitlines():
                 try:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from openai import OpenAIError
+from openai import OpenAIError, RateLimitError
 
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message, Tool
@@ -37,8 +37,7 @@ from engine.service.litellm_adapter import FILTERED, REFUSAL, completion_argumen
 from engine.service.models import (
     PRICES_HINT,
     endpoint,
-    exceptions,
-    litellm,
+    load_litellm,
     max_output_tokens,
     price,
     supports_schema,
@@ -102,6 +101,7 @@ class Client:
             completion_tokens=totals.completion_tokens,
             cost_usd=totals.cost_usd,
         )
+        self._litellm = load_litellm()
         self._settings = settings
         self._ledger = ledger
         self._cache = cache
@@ -318,7 +318,7 @@ class Client:
             raise
         except OpenAIError as error:
             call.interrupted = is_transient(error) and may_be_billed(error)
-            if isinstance(error, exceptions.RateLimitError):
+            if isinstance(error, RateLimitError):
                 limiter.window.refused(sent)
             raise
         self._faults.recovered()
@@ -344,12 +344,12 @@ class Client:
         self._faults.report(error, model)
         named = retry_delay(error)
         seconds = named or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
-        works = self.usage.calls > 0 or named is not None or isinstance(error, exceptions.RateLimitError)
+        works = self.usage.calls > 0 or named is not None or isinstance(error, RateLimitError)
         patience = self._settings.patience_s if works else min(FIRST_PATIENCE_S, self._settings.patience_s)
         # While other calls succeed the service is up, however long this one has failed.
         if time.monotonic() + seconds > max(began, self._faults.last_success) + patience:
             await self._fail(self._faults.gave_up(error, model))
-        if isinstance(error, exceptions.RateLimitError):
+        if isinstance(error, RateLimitError):
             limiter.pause(seconds)
         await asyncio.sleep(seconds)
 
@@ -375,14 +375,14 @@ class Client:
         seconds = self._settings.timeout_s
         try:
             async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
-                response = await litellm.acompletion(
+                response = await self._litellm.acompletion(
                     **completion_arguments(request, self._settings, self._sandbox_base)
                 )
         except TimeoutError:
-            raise exceptions.Timeout(f"no whole answer in {seconds:g} s", request.model, "") from None
+            raise self._litellm.exceptions.Timeout(f"no whole answer in {seconds:g} s", request.model, "") from None
         if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
             raise ServiceError(f"{request.model} refuses the request", "check [service] params, then resume")
         if not response.choices:
-            raise exceptions.InternalServerError("the reply holds no choice", "", request.model)
+            raise self._litellm.exceptions.InternalServerError("the reply holds no choice", "", request.model)
         completion = completion_of(response, request, price(request.model, self._settings))
         return completion, response_headers(response)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 import httpx
-from openai import APIConnectionError, APIResponseValidationError, OpenAIError
+from openai import APIConnectionError, APIResponseValidationError, NotFoundError, OpenAIError
 
 from engine.protocol.errors import ServiceError
 from engine.service.headers import retry_after, seconds_until_reset
-from engine.service.models import exceptions
+from engine.service.models import load_litellm
 from engine.service.providers import PROVIDERS
 from engine.settings.schema import Service
 
@@ -68,7 +68,7 @@ class FaultReporter:
         elif error_status(error) in (401, 403):
             name = self._settings.terms(model).api_key_env
             hint = f"check the key in the environment ({name or 'as the provider names it'})"
-        elif isinstance(error, exceptions.NotFoundError):
+        elif isinstance(error, NotFoundError):
             hint = "check the model's name in [service] or [judge]"
         else:
             hint = "check [service] in the run's migration.toml, then resume"
@@ -85,6 +85,7 @@ class FaultReporter:
 
 def rejects_one_request(error: OpenAIError) -> bool:
     """Whether the service refuses this request alone, at every try."""
+    exceptions = load_litellm().exceptions
     if isinstance(error, exceptions.ContextWindowExceededError | exceptions.ContentPolicyViolationError):
         return True
     body = getattr(error, "body", None)

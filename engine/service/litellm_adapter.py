@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.protocol.rows import Message, ToolCall, message_text
 from engine.service.completion import Completion, Request, max_tokens_of
-from engine.service.models import endpoint, litellm, litellm_name
+from engine.service.models import endpoint, litellm_name, load_litellm
 from engine.settings.schema import Service
 
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -38,6 +38,7 @@ def completion_arguments(request: Request, settings: Service, sandbox_base: str 
 
 def provider_body(request: Request) -> dict[str, Any]:
     """A request as the provider itself takes it, for a batch: with the changes that litellm makes to a direct call."""
+    litellm = load_litellm()
     name, provider, *_ = litellm.get_llm_provider(request.model)
     params = litellm.utils.get_optional_params(
         model=name, custom_llm_provider=provider, drop_params=True, **request.params

@@ -9,13 +9,13 @@ import pytest
 
 from engine.preflight import doctor
 from engine.service import catalog
-from engine.service.models import litellm
+from engine.service.models import load_litellm
 from engine.service.providers import PROVIDERS, Provider, provider_of
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
 def test_keys_are_those_that_litellm_reads(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = f"{provider.name}/any"
+    litellm, model = load_litellm(), f"{provider.name}/any"
     assert litellm.get_llm_provider(model)[1] == provider.name
     missing = litellm.validate_environment(model)["missing_keys"]
     assert {name for name in missing if name.endswith("_KEY")} == set(provider.keys)
