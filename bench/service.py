@@ -40,7 +40,7 @@ from engine.sandbox.server import read_chat
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.service.models import litellm
+from engine.service.models import load_litellm
 from engine.service.structured_output import MAX_TOKENS
 from engine.settings.schema import Migration
 from engine.stages import judge
@@ -269,7 +269,7 @@ def _paid(folder: Path) -> set[str]:
 
 async def _ask_bare(server: Server, prompt: str) -> None:
     messages: list[Message] = [{"role": "user", "content": prompt}]
-    await litellm.acompletion(
+    await load_litellm().acompletion(
         model="openai/sandbox",
         messages=messages,
         api_base=server.base,

@@ -24,15 +24,15 @@ from engine.protocol.errors import InputError
 from engine.settings.schema import Local
 
 
-def trusts(local: Local) -> bool:
-    """Whether the user allowed the code that comes with this very model."""
+def trusts_remote_code(local: Local) -> bool:
+    """Whether the user allows the code that comes with this very model."""
     return local.trust_remote_code is not None and local.trust_remote_code == local.model
 
 
 def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizerBase:
     """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
-    with explained(resolved, "its tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts(local))
+    with loading_errors(resolved, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts_remote_code(local))
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(f"{resolved.name}: has no tokenizer that works on text", "choose another model in local.model")
     ensure_chat_template(tokenizer)
@@ -46,14 +46,14 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
     """
     disable_progress_bar()
     quantised = local.quantization == "nf4"
-    with explained(resolved, "the model"):
+    with loading_errors(resolved, "the model"):
         model = AutoModelForCausalLM.from_pretrained(
             resolved.path,
             dtype=torch.bfloat16 if quantised else device.torch_dtype,
             quantization_config=_nf4() if quantised else None,
-            device_map={"": _place(device)},
+            device_map={"": _torch_device(device)},
             use_safetensors=True,
-            trust_remote_code=trusts(local),
+            trust_remote_code=trusts_remote_code(local),
         )
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"{resolved.name}: is no causal language model", "choose another model in local.model")
@@ -63,7 +63,7 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
 def load_model(
     resolved: ResolvedModel, local: Local, device: Device, adapter: Path | None
 ) -> PreTrainedModel | PeftModel:
-    """The model as it answers: the untuned one, or with the adapter of a folder.
+    """The model for inference: the untuned one, or with the adapter of a folder.
 
     An adapter is merged into a 16-bit base: with SmolLM2-135M on a processor, batches of 16 then take three quarters
     of the time. On a 4-bit base it stays apart, for merging would round it to 4 bits.
@@ -92,13 +92,13 @@ def _nf4() -> BitsAndBytesConfig:
     )
 
 
-def _place(device: Device) -> torch.device:
+def _torch_device(device: Device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if device.kind == "cuda" else torch.device(device.kind)
 
 
 @contextmanager
-def explained(resolved: ResolvedModel, what: str) -> Iterator[None]:
-    """Turn what transformers says of an unusable model into an InputError."""
+def loading_errors(resolved: ResolvedModel, what: str) -> Iterator[None]:
+    """Turn transformers' errors about an unusable model into an InputError."""
     try:
         yield
     except (ValueError, OSError, KeyError, ImportError) as error:

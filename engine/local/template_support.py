@@ -1,4 +1,4 @@
-"""Whether a chat template shows a model all of a prompt: what it leaves out, the model would answer without knowing."""
+"""Whether a chat template renders all of a prompt: a model cannot know what its template leaves out."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ PROBE: list[Message] = [
 ]
 
 
-class Fit:
-    """Tells which pairs a tokenizer's chat template cannot show whole, and why."""
+class TemplateSupport:
+    """Checks whether a tokenizer's chat template renders everything in a pair."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
 
-    def misfit(self, pair: Pair) -> str:
-        """The reason, or "" where the template renders everything in the pair."""
-        if any(message["role"] == "system" for message in pair.prompt) and not self._shows_system:
+    def unsupported(self, pair: Pair) -> str:
+        """Why the template cannot render the whole pair, or "" where it can."""
+        if any(message["role"] == "system" for message in pair.prompt) and not self._renders_system:
             return "the local model's chat template leaves out system prompts"
-        if pair.tools and not self._shows_tools:
+        if pair.tools and not self._renders_tools:
             return "the local model's chat template leaves out tool definitions"
-        if pair.calls_tools and not self._shows_calls:
+        if pair.calls_tools and not self._renders_calls:
             return "the local model's chat template leaves out tool calls or their results"
         try:
             encode(self._tokenizer, pair.messages, pair.tools)
@@ -57,19 +57,19 @@ class Fit:
         return ""
 
     @cached_property
-    def _shows_system(self) -> bool:
-        return self._shows(PROBE[:2], [], "probesystem")
+    def _renders_system(self) -> bool:
+        return self._renders(PROBE[:2], [], "probesystem")
 
     @cached_property
-    def _shows_tools(self) -> bool:
-        return self._shows(PROBE[1:2], [PROBE_TOOL], "probename", "probedescription", "probekey")
+    def _renders_tools(self) -> bool:
+        return self._renders(PROBE[1:2], [PROBE_TOOL], "probename", "probedescription", "probekey")
 
     @cached_property
-    def _shows_calls(self) -> bool:
-        return self._shows(PROBE[1:], [PROBE_TOOL], "probecall", "probearg", "proberesult")
+    def _renders_calls(self) -> bool:
+        return self._renders(PROBE[1:], [PROBE_TOOL], "probecall", "probearg", "proberesult")
 
-    def _shows(self, prompt: list[Message], tools: list[Tool], *words: str) -> bool:
-        """Whether all words are in the rendered prompt; a template that refuses it is left to refuse the pairs."""
+    def _renders(self, prompt: list[Message], tools: list[Tool], *words: str) -> bool:
+        """Whether all words are in the rendered prompt; True where the template refuses it, as it then does pairs."""
         try:
             text = render_prompt(self._tokenizer, prompt, tools)
         except InputError:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from engine.protocol.paths import cache_dir
+from engine.service.providers import PROVIDERS
 
 TESTED = {
     "torch": "2.13.0",
@@ -32,15 +33,7 @@ TESTED = {
 }
 """Versions that are known to work together."""
 
-KEYS = (
-    "OPENAI_API_KEY",
-    "ANTHROPIC_API_KEY",
-    "GEMINI_API_KEY",
-    "MISTRAL_API_KEY",
-    "AZURE_API_KEY",
-    "OPENROUTER_API_KEY",
-    "HF_TOKEN",
-)
+KEYS = (*(name for provider in PROVIDERS for name in provider.keys), "HF_TOKEN")
 HUB_SECONDS = 3.0
 GIB = 2**30
 LOW_MEMORY = 4 * GIB

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
 from engine.local.device import Device, activation_bytes, training_micro_batch
-from engine.local.load import explained, trusts
+from engine.local.load import loading_errors, trusts_remote_code
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.protocol.rows import Pair, prompt_text
@@ -235,8 +235,8 @@ def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], 
 
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
     """The model with its adapter, without memory behind its weights."""
-    trusted = trusts(settings.local)
-    with torch.device("meta"), explained(resolved, "the model"):
+    trusted = trusts_remote_code(settings.local)
+    with torch.device("meta"), loading_errors(resolved, "the model"):
         model = AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
         )

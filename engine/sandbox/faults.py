@@ -1,6 +1,6 @@
-"""Faults that the sandbox plays, so that a run can be tried against a service on a bad day.
+"""Faults that the sandbox simulates, to try a run against a faulty service.
 
-Which request is hit follows from its text and from how often it was asked before, so a retry can succeed.
+A request's fault follows from its text and from how often it was sent before, so a retry can succeed.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from typing import NamedTuple
 
 from engine.protocol.errors import InputError
-from engine.sandbox.answer import Answer, text_hash
+from engine.sandbox.completions import Completion, text_hash
 
 STATUS_KINDS = {
     "401": "Incorrect API key provided.",
@@ -21,46 +20,40 @@ STATUS_KINDS = {
     "503": "The engine is currently overloaded, please try again later.",
     "529": "Overloaded.",
 }
-"""Kinds that answer with an HTTP error."""
+"""Kinds that respond with an HTTP error."""
 
 CONNECTION_KINDS = ("timeout", "reset")
-"""Kinds that never answer, and that close the connection in mid-body."""
+"""Kinds that never respond, and that close the connection in mid-body."""
 
-REPLY_KINDS = ("garbage", "truncated", "fenced", "empty", "refusal", "badscore")
-"""Kinds that answer with a spoilt reply; `badscore` spoils a judge's alone."""
+COMPLETION_KINDS = ("garbage", "truncated", "fenced", "empty", "refusal", "badscore")
+"""Kinds that spoil the completion; `badscore` spoils only a judge's."""
 
-KINDS = (*STATUS_KINDS, *CONNECTION_KINDS, *REPLY_KINDS)
+KINDS = (*STATUS_KINDS, *CONNECTION_KINDS, *COMPLETION_KINDS)
 
+GARBAGE = "Well, let me think. There is a lot to be said about this, and I would rate it quite highly!"
 BAD_SCORES = (0, -20, 101, 850, "excellent", "about 90", None, [70])
 
 
-class Reply(NamedTuple):
-    """The text of a reply, and why it ended there, in OpenAI's words."""
-
-    text: str
-    finish_reason: str = "stop"
-
-
 class Faults:
-    """How often each kind of fault happens, and how often each prompt was asked so far."""
+    """The share of each kind of fault, and how often each prompt was sent so far."""
 
     def __init__(self, shares: dict[str, float]) -> None:
         self.shares = shares
-        self._asked: Counter[int] = Counter()
+        self._sent: Counter[int] = Counter()
 
     @classmethod
     def parse(cls, spec: str) -> Faults:
         """Faults from "kind=share,kind=share"; shares from 0 to 1, together at most 1. Raises InputError."""
         shares: dict[str, float] = {}
-        for part in filter(None, (part.strip() for part in spec.split(","))):
-            kind, _, share = (piece.strip() for piece in part.partition("="))
+        for setting in filter(None, (setting.strip() for setting in spec.split(","))):
+            kind, _, share = (piece.strip() for piece in setting.partition("="))
             if kind not in KINDS:
                 raise InputError(f"faults: unknown kind {kind!r}", f"known kinds: {', '.join(KINDS)}")
             try:
                 shares[kind] = float(share)
             except ValueError:
                 raise InputError(
-                    f"faults: {part!r} is not kind=share", "write for example 429=0.1,reset=0.02"
+                    f"faults: {setting!r} is not kind=share", "write for example 429=0.1,reset=0.02"
                 ) from None
             if not 0 <= shares[kind] <= 1:
                 raise InputError(f"faults: the share of {kind} is not from 0 to 1", "0.1 hits every tenth request")
@@ -73,8 +66,8 @@ class Faults:
         if not self.shares:
             return None
         key = text_hash(prompt)
-        draw = random.Random(key + self._asked[key]).random()
-        self._asked[key] += 1
+        draw = random.Random(key + self._sent[key]).random()
+        self._sent[key] += 1
         for kind, share in self.shares.items():
             draw -= share
             if draw < 0:
@@ -82,28 +75,28 @@ class Faults:
         return None
 
 
-def spoil(kind: str, answer: Answer) -> Reply:
-    """The reply to send instead of a good answer; `kind` is one of REPLY_KINDS."""
-    text = answer.text
+def spoil(kind: str, good: Completion) -> Completion:
+    """The completion to send instead of a good one; `kind` is one of COMPLETION_KINDS."""
     match kind:
         case "garbage":
-            return Reply("Well, let me think. There is a lot to be said about this, and I would rate it quite highly!")
+            return good._replace(text=GARBAGE)
         case "truncated":
-            return Reply(text[: len(text) // 2], "length")
+            return good._replace(text=good.text[: len(good.text) // 2], finish_reason="length")
         case "fenced":
-            return Reply(f"Sure, here it is:\n\n```json\n{text}\n```\n\nLet me know if you need anything else.")
+            fenced = f"Sure, here it is:\n\n```json\n{good.text}\n```\n\nLet me know if you need anything else."
+            return good._replace(text=fenced)
         case "empty":
-            return Reply("")
+            return good._replace(text="")
         case "refusal":
-            return Reply("I'm sorry, but I can't help with that.")
-        case "badscore" if answer.task == "judge":
-            return Reply(_with_bad_scores(text))
-    return Reply(text)
+            return good._replace(text="I'm sorry, but I can't help with that.")
+        case "badscore" if good.task == "judge":
+            return good._replace(text=_with_bad_scores(good.text))
+    return good
 
 
 def _with_bad_scores(text: str) -> str:
-    assessment = json.loads(text)
+    verdict = json.loads(text)
     rng = random.Random(text_hash(text))
-    for part in assessment.values():
-        part["score"] = rng.choice(BAD_SCORES)
-    return json.dumps(assessment)
+    for assessment in verdict.values():
+        assessment["score"] = rng.choice(BAD_SCORES)
+    return json.dumps(verdict)

@@ -1,4 +1,4 @@
-"""What the sandbox was asked and what it answered, counted, and kept in a file where one is given."""
+"""The sandbox's log of requests and responses: counted, and written to a file where one is given."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
 
 
 class Journal:
-    """Counts requests; with a file, it appends a line for each event and goes on from the lines that it finds.
+    """Counts requests; with a file, it appends a line for each event and starts from the lines already in it.
 
-    A line has `time hash task event status` and, where one was played, `fault`. The event is `asked` when the request
-    is decided, with the status to come (None where no whole answer will), and `answered` when all of it was sent.
+    A line has `time hash task event status` and, where one was simulated, `fault`. The event is `asked` when a request
+    comes in, with the status to come (None where no whole response will), and `answered` when all of it is sent.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -40,7 +40,7 @@ class Journal:
             jsonl.append(self._path, [row | {"fault": fault} if fault else row])
 
     def stats(self) -> dict[str, int]:
-        """Counts; `asked_again` is of requests that came after the same request had been answered with 200."""
+        """Counts; `asked_again` counts requests that came after the same request had succeeded with 200."""
         return {name: self._counts[name] for name in ("asked", "answered", "asked_again", "refused_429")}
 
     def _count(self, event: str, digest: str, status: int | None) -> None:

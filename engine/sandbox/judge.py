@@ -26,7 +26,7 @@ class Score(NamedTuple):
 
 
 class Assessment(NamedTuple):
-    """What the judge says of one response."""
+    """The judge's verdict on one response."""
 
     similarity: Score
     precision: Score
@@ -59,7 +59,7 @@ def assess(reference: str, response: str) -> Assessment:
 
 def chrf(reference: str, response: str) -> float:
     """Sentence-level chrF, 0 to 100 (Popovic 2015: character n-grams up to 6, beta 2), as sacrebleu computes it."""
-    # sacrebleu takes a tenth of a second to import, which a starting sandbox can do without.
+    # sacrebleu takes a tenth of a second to import, which would delay the sandbox's start.
     from sacrebleu import sentence_chrf
 
     return float(sentence_chrf(response[:COMPARED], [reference[:COMPARED]]).score)
@@ -80,15 +80,15 @@ def _compare_fields(wanted: Fields, given: Fields, surrounded: bool) -> Assessme
 
 
 def _explain(wanted: Fields, given: Fields, wrong: list[str], extra: list[str], surrounded: bool) -> str:
-    parts = [f"{len(wanted) - len(wrong)} of {len(wanted)} fields are right."]
+    sentences = [f"{len(wanted) - len(wrong)} of {len(wanted)} fields are right."]
     for key in wrong[:8]:
-        found = f"is {_clipped(given[key])}" if key in given else "is missing"
-        parts.append(f"{_clipped(json.dumps(key))} {found}, should be {_clipped(wanted[key])}.")
+        state = f"is {_clipped(given[key])}" if key in given else "is missing"
+        sentences.append(f"{_clipped(json.dumps(key))} {state}, should be {_clipped(wanted[key])}.")
     if extra:
-        parts.append(f"Not asked for: {', '.join(_clipped(json.dumps(key)) for key in extra[:8])}.")
+        sentences.append(f"Not asked for: {', '.join(_clipped(json.dumps(key)) for key in extra[:8])}.")
     if surrounded:
-        parts.append("There is text around the JSON object.")
-    return " ".join(parts)
+        sentences.append("There is text around the JSON object.")
+    return " ".join(sentences)
 
 
 def _find_object(response: str) -> tuple[Fields | None, bool]:

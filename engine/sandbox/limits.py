@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Bucket:
     """A token bucket (a leaky bucket as a meter) of `per_minute` units; it holds one second's worth, at least one.
 
-    Its level may fall below zero, by what an answer turned out to cost; then it has to recover first.
+    Its level may fall below zero, by the tokens of a completion; then it has to recover first.
     """
 
     per_minute: float
@@ -24,7 +24,7 @@ class Bucket:
         return max(1.0, self.per_minute / 60)
 
     def refill(self, now: float) -> None:
-        """Add what has flowed in since the last time; `now` is in seconds of a monotonic clock."""
+        """Add what has flowed in since the last call; `now` is in seconds of a monotonic clock."""
         self.level = min(self.capacity, self.level + (now - self.filled_at) * self.per_minute / 60)
         self.filled_at = now
 
@@ -45,7 +45,7 @@ class Limits:
         self._tokens = Bucket(tpm) if tpm else None
 
     def admit(self, tokens: int, now: float) -> float:
-        """0 and one request with its prompt tokens is counted, or seconds to wait and nothing is."""
+        """0 where one request with its prompt tokens fits, which is then counted; else seconds to wait."""
         demands = [(self._requests, 1), (self._tokens, tokens)]
         wait = 0.0
         for bucket, amount in demands:
@@ -61,12 +61,12 @@ class Limits:
         return 0.0
 
     def charge(self, tokens: int) -> None:
-        """Count the tokens of an answer to an admitted request."""
+        """Count the tokens of an admitted request's completion."""
         if self._tokens:
             self._tokens.take(tokens)
 
     def headers(self) -> dict[str, str]:
-        """The x-ratelimit-* headers that tell limits, what is left now, and when the buckets are full again."""
+        """The x-ratelimit-* headers: limits, what is left now, and when the buckets are full again."""
         shown: dict[str, str] = {}
         for name, bucket in (("requests", self._requests), ("tokens", self._tokens)):
             if bucket:

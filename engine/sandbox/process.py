@@ -1,4 +1,4 @@
-"""The sandbox as a process beside the worker that asks it."""
+"""The sandbox as a child process of the worker that calls it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,24 @@ async def sandbox_server(folder: Path) -> AsyncIterator[str]:
     announced = folder / "sandbox.json"
     announced.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.sandbox", "--port", "0", "--exit-with-parent"),
-        *("--announce", str(announced), "--log", str(folder / "sandbox.jsonl")),
+        sys.executable,
+        "-m",
+        "engine.sandbox",
+        "--port",
+        "0",
+        "--exit-with-parent",
+        "--announce",
+        str(announced),
+        "--log",
+        str(folder / "sandbox.jsonl"),
         stdin=asyncio.subprocess.PIPE,
     )
     try:
-        while (found := jsonl.read_json(announced)) is None:
+        while (address := jsonl.read_json(announced)) is None:
             if process.returncode is not None:
                 raise StageError("the sandbox did not start", "the run's worker.log says why")
             await asyncio.sleep(0.05)
-        yield f"http://127.0.0.1:{found['port']}/v1"
+        yield f"http://127.0.0.1:{address['port']}/v1"
     finally:
         if process.returncode is None:
             process.terminate()

@@ -1,7 +1,7 @@
-"""What a prompt asks of the sandbox: to judge a response or a pair, to write new pairs, or something else.
+"""Recognise a prompt's task: to judge a response or a pair, to write new pairs, or something else.
 
 It reads the project's own prompts, whose texts stand between tags, and LlamaDuo's, whose texts stand in fences or
-behind headings. A response that is under judgement can imitate any of these marks, so the outermost ones count.
+behind headings. A judged response can imitate any of these marks, so the outermost ones count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COUNT = re.compile(r"\b(\d{1,6}) (?:new |more )?(?:\([^)\n]{0,40}\) )?pairs\b", 
 
 @dataclass(frozen=True, slots=True)
 class JudgeRequest:
-    """A response to be compared with its reference."""
+    """A response to compare with its reference."""
 
     instruction: str
     reference: str
@@ -33,7 +33,7 @@ class JudgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisRequest:
-    """A seed pair, how many new ones are wanted (1 to 50), and of what kind, "" where that is not said."""
+    """A seed pair, how many new ones to write (1 to 50), and of what kind, "" for any."""
 
     instruction: str
     response: str
@@ -43,7 +43,7 @@ class SynthesisRequest:
 
 @dataclass(frozen=True, slots=True)
 class PairRequest:
-    """A pair that is to be judged by itself."""
+    """A pair to judge without a reference."""
 
     instruction: str
     response: str
@@ -53,7 +53,7 @@ Request = JudgeRequest | PairRequest | SynthesisRequest
 
 
 def read(prompt: str) -> Request | None:
-    """What the prompt asks for; None where it is neither a judge's prompt nor one for synthesis."""
+    """The prompt's request; None where it is neither a judge's prompt nor one for synthesis."""
     if "similarity_assessment" in prompt and "precision_assessment" in prompt:
         texts = _sections(prompt, JUDGE_TAGS)
         if texts is not None:
@@ -122,5 +122,5 @@ def _headed(prompt: str) -> list[str] | None:
 
 
 def _count(template: str) -> int:
-    found = COUNT.findall(template)
-    return min(max(int(found[-1]), 1), MAX_COUNT) if found else DEFAULT_COUNT
+    counts = COUNT.findall(template)
+    return min(max(int(counts[-1]), 1), MAX_COUNT) if counts else DEFAULT_COUNT

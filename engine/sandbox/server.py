@@ -1,4 +1,4 @@
-"""The sandbox behind an OpenAI-compatible HTTP endpoint, which says of itself that it is one."""
+"""The sandbox as an OpenAI-compatible HTTP endpoint; every response names itself a sandbox."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from engine.sandbox.answer import Answer, answer, subject
-from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, Reply, spoil
+from engine.sandbox.completions import Completion, complete, last_known
+from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, spoil
 from engine.sandbox.journal import Journal
 from engine.sandbox.limits import Limits
 from engine.settings.schema import SANDBOX_MODEL
@@ -27,7 +27,7 @@ MARK = {"Server": "llamaduo-sandbox", "x-sandbox": "llamaduo"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the sandbox behaves: limits a minute, seconds before each answer, a fault spec, and its log."""
+    """How the sandbox behaves: limits a minute, seconds before each response, a fault spec, and its log."""
 
     rpm: int | None = None
     tpm: int | None = None
@@ -45,7 +45,7 @@ class Chat(NamedTuple):
 
 
 class BadRequestError(Exception):
-    """A body that is no chat request that the sandbox takes; the message goes to the client."""
+    """An invalid chat request; the message goes to the client."""
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> web.Application:
 
 
 class Sandbox:
-    """The handlers, with what they count."""
+    """The handlers, with their limits, faults and log."""
 
     def __init__(self, settings: Settings) -> None:
         self._latency = settings.latency
@@ -83,44 +83,45 @@ class Sandbox:
         return web.json_response(self._journal.stats())
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions: one answer, a refusal beyond the limits, or a fault."""
+        """POST /v1/chat/completions: one completion, a refusal beyond the limits, or a fault."""
         try:
             chat = read_chat(await request.read())
         except BadRequestError as problem:
             return error_response(400, str(problem))
-        reply_to = answer(chat.prompt)
+        completion = complete(chat.prompt)
 
         wait = self._limits.admit(chat.tokens, time.monotonic())
         if wait > 0:
-            self._journal.record("asked", chat.digest, reply_to.task, 429)
+            self._journal.record("asked", chat.digest, completion.task, 429)
             response = error_response(429, STATUS_KINDS["429"], {**retry_headers(wait), **self._limits.headers()})
-            return await self._send(request, response, chat, reply_to)
+            return await self._send(request, response, chat, completion)
 
         fault = self._faults.choose(chat.digest)
         status = int(fault) if fault in STATUS_KINDS else None if fault in CONNECTION_KINDS else 200
-        self._journal.record("asked", chat.digest, reply_to.task, status, fault)
+        self._journal.record("asked", chat.digest, completion.task, status, fault)
         await asyncio.sleep(self._latency)
         if fault == "timeout":
             # Ends when the client leaves or the server stops: both cancel the handler.
             await asyncio.Event().wait()
         if fault in STATUS_KINDS:
             response = error_response(int(fault), STATUS_KINDS[fault], retry_headers(1.0) if fault == "429" else {})
-            return await self._send(request, response, chat, reply_to, fault)
+            return await self._send(request, response, chat, completion, fault)
 
-        reply = spoil(fault, reply_to) if fault else Reply(reply_to.text)
-        completion = completion_of(chat, reply)
-        self._limits.charge(completion["usage"]["completion_tokens"])
+        if fault is not None:
+            completion = spoil(fault, completion)
+        body = response_body(chat, completion)
+        self._limits.charge(body["usage"]["completion_tokens"])
         if fault == "reset":
-            return await break_off(request, completion)
-        response = web.json_response(completion, headers=self._limits.headers())
-        return await self._send(request, response, chat, reply_to, fault)
+            return await break_off(request, body)
+        response = web.json_response(body, headers=self._limits.headers())
+        return await self._send(request, response, chat, completion, fault)
 
     async def _send(
-        self, request: web.Request, response: web.Response, chat: Chat, reply_to: Answer, fault: str | None = None
+        self, request: web.Request, response: web.Response, chat: Chat, completion: Completion, fault: str | None = None
     ) -> web.Response:
         await response.prepare(request)
         await response.write_eof()
-        self._journal.record("answered", chat.digest, reply_to.task, response.status, fault)
+        self._journal.record("answered", chat.digest, completion.task, response.status, fault)
         return response
 
 
@@ -139,11 +140,13 @@ def read_chat(body: bytes) -> Chat:
     if not isinstance(messages, list) or not messages:
         raise BadRequestError("`messages` must be a list of at least one message.")
     turns = [(message_role(message), message_text(message)) for message in messages]
-    asked = [text for role, text in turns if role == "user"]
-    if not asked:
+    prompts = [text for role, text in turns if role == "user"]
+    if not prompts:
         raise BadRequestError("`messages` holds no message of the role user.")
     return Chat(
-        subject(asked), sum(count_tokens(text) for _, text in turns), hashlib.sha256(canonical.encode()).hexdigest()
+        last_known(prompts),
+        sum(count_tokens(text) for _, text in turns),
+        hashlib.sha256(canonical.encode()).hexdigest(),
     )
 
 
@@ -171,9 +174,9 @@ def count_tokens(text: str) -> int:
     return math.ceil(len(text) / 4)
 
 
-def completion_of(chat: Chat, reply: Reply) -> dict[str, Any]:
-    """A chat completion as OpenAI sends it; the same for the same request but for the time."""
-    completion_tokens = count_tokens(reply.text)
+def response_body(chat: Chat, completion: Completion) -> dict[str, Any]:
+    """A chat completion as OpenAI sends it; the same for the same request except for the time."""
+    completion_tokens = count_tokens(completion.text)
     return {
         "id": f"chatcmpl-sandbox-{chat.digest[:16]}",
         "object": "chat.completion",
@@ -183,9 +186,9 @@ def completion_of(chat: Chat, reply: Reply) -> dict[str, Any]:
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": reply.text},
+                "message": {"role": "assistant", "content": completion.text},
                 "logprobs": None,
-                "finish_reason": reply.finish_reason,
+                "finish_reason": completion.finish_reason,
             }
         ],
         "usage": {
@@ -205,16 +208,16 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 
 
 def retry_headers(wait_s: float) -> dict[str, str]:
-    """When to come back: Retry-After has whole seconds, so the exact time goes along as OpenAI sends it."""
+    """When to retry: Retry-After has whole seconds, so the exact time is sent too, as OpenAI sends it."""
     return {"Retry-After": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
 
 
-async def break_off(request: web.Request, completion: dict[str, Any]) -> web.StreamResponse:
-    """Send the first half of a completion, then close the connection."""
-    body = json.dumps(completion).encode()
-    response = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
+async def break_off(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Send the first half of a response, then close the connection."""
+    content = json.dumps(body).encode()
+    response = web.StreamResponse(headers={"Content-Length": str(len(content)), "Content-Type": "application/json"})
     await response.prepare(request)
-    await response.write(body[: len(body) // 2])
+    await response.write(content[: len(content) // 2])
     if request.transport is not None:
         request.transport.close()
     return response
@@ -233,5 +236,5 @@ async def errors_as_openai(
 
 
 async def mark_as_sandbox(_request: web.Request, response: web.StreamResponse) -> None:
-    """Say in every response's headers that this is the sandbox."""
+    """Name the sandbox in every response's headers."""
     response.headers.update(MARK)

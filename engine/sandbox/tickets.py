@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from engine.protocol import jsonl
 
 MAX_LENGTH = 4000
-"""Characters of the longest text that is taken for a ticket."""
+"""Characters of the longest text that counts as a ticket."""
 
 HEADINGS = ("Triage this ticket:", "Triage this support ticket:")
 
@@ -193,13 +193,13 @@ def answer_line(answer: dict[str, str]) -> str:
 def rows(seed: int, count: int, weights: Mapping[str, float] | None = None) -> list[jsonl.Row]:
     """Coverage rows of `count` different tickets, with their kind as category; `weights` say how frequent kinds are."""
     rng = random.Random(seed)
-    found: dict[str, jsonl.Row] = {}
-    while len(found) < count:
+    tickets: dict[str, jsonl.Row] = {}
+    while len(tickets) < count:
         kind = rng.choices([*weights], [*weights.values()])[0] if weights else None
         instruction, response = write_ticket(rng, kind=kind)
         messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
-        found[instruction] = {"messages": messages, "category": json.loads(response)["kind"]}
-    return list(found.values())
+        tickets[instruction] = {"messages": messages, "category": json.loads(response)["kind"]}
+    return list(tickets.values())
 
 
 def _first_cue(cues: tuple[tuple[str, str], ...], text: str) -> str | None:

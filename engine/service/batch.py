@@ -1,7 +1,7 @@
-"""Ask in batches: the calls of a stage go as one job, cost half, and come back within a day.
+"""Send calls in batches: the calls of a stage become one job, cost half, and come back within a day.
 
-Who calls notices nothing but the time. A job is noted before it is sent and carries our name for it, so that a worker
-that comes back waits for it instead of sending it again. What a job does not answer is asked directly.
+Callers notice nothing but the time. A job is recorded before it is sent and carries our name for it, so that a worker
+that starts again waits for it instead of sending it again. Calls that a job leaves open are sent directly.
 """
 
 from __future__ import annotations
@@ -18,85 +18,93 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from engine.protocol.errors import ServiceError
 from engine.service.budget import Budget
-from engine.service.faults import Trouble, locks_out, passes, pause
+from engine.service.completion import Completion, Request
+from engine.service.faults import FaultReporter, is_transient, locks_out, retry_delay
 from engine.service.jobs import Job
-from engine.service.ledger import Ledger, Reply
-from engine.service.models import batch_provider, endpoint, litellm, price, request_params
-from engine.service.response_adapter import read, sendable
-from engine.service.tokens import most_cost
+from engine.service.ledger import Ledger
+from engine.service.litellm_adapter import completion_of, provider_body
+from engine.service.models import batch_provider, endpoint, load_litellm, price
 from engine.settings.schema import Service
 
 T = TypeVar("T")
 
 QUIET_S = 1.0
-"""Calls are gathered until none has come for so long."""
+"""Calls are gathered until none has come for this long."""
 
-FEWEST = 10
-"""Fewer calls are asked directly: they would wait as long, and save next to nothing."""
+MIN_CALLS = 10
+"""Fewer calls are sent directly: a job would take as long, and save next to nothing."""
 
-MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
-"""What a job may hold: OpenAI's limits are 50,000 requests and 200 MB."""
+MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000
+"""The size of a job: OpenAI's limits are 50,000 requests and 200 MB."""
 
-FIRST_POLL_S, SLOWER, LONGEST_POLL_S = 15.0, 1.5, 300.0
-TELL_EVERY_S = 600.0
+FIRST_POLL_S, POLL_FACTOR, MAX_POLL_S = 15.0, 1.5, 300.0
+REPORT_EVERY_S = 600.0
 PAGES = 20
-"""How far back a job is looked for among a provider's latest, a hundred to a page."""
+"""How far back to search for a job among a provider's latest, a hundred to a page."""
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 ENDPOINT = "/v1/chat/completions"
 TAG = "llamaduo"
-"""Under which a job carries our name for it."""
+"""The metadata key of a job's name."""
 
 
 class Batches:
-    """The jobs of a client: gathers calls, sends them, waits for what they bring, over as many workers as it takes."""
+    """A client's jobs: gathers calls, sends them and waits for the results, over as many workers as it takes."""
 
     def __init__(
         self,
         settings: Service,
         ledger: Ledger,
         budget: Budget,
-        trouble: Trouble,
+        faults: FaultReporter,
         *,
         gate: asyncio.Event | None,
-        abroad: Callable[[], AbstractContextManager[None]],
-        on_reply: Callable[[Reply], None],
+        in_flight: Callable[[], AbstractContextManager[None]],
+        on_completion: Callable[[Completion], None],
         on_note: Callable[[str], None],
     ) -> None:
-        self._settings, self._ledger, self._budget, self._trouble = settings, ledger, budget, trouble
-        self._gate, self._abroad, self._on_reply, self._on_note = gate, abroad, on_reply, on_note
-        self._answers: dict[str, asyncio.Future[Reply | None]] = {}
-        self._gathered: dict[str, dict[str, Any]] = {}
+        self._litellm = load_litellm()
+        self._settings = settings
+        self._ledger = ledger
+        self._budget = budget
+        self._faults = faults
+        self._gate = gate
+        self._in_flight = in_flight
+        self._on_completion = on_completion
+        self._on_note = on_note
+        self._waiting: dict[str, asyncio.Future[Completion | None]] = {}
+        self._gathered: dict[str, Request] = {}
         self._last = 0.0
         self._gathering: asyncio.Task[None] | None = None
         self._adopted = ledger.jobs.open()
         self._open: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
         for job in self._adopted:
-            budget.hold(job.most, len(job.requests))
+            budget.hold(job.max_cost, len(job.requests))
 
-    async def reply(self, key: str, request: dict[str, Any]) -> Reply | None:
-        """The answer that a job brings; None where the request is to be asked directly.
+    async def completion(self, request: Request) -> Completion | None:
+        """The completion from a job; None where the request is to be sent directly.
 
         Raises ServiceError where the service cannot be used.
         """
-        self._adopt()
-        if (known := await self._ledger.reply(key)) is not None:  # by a job that came home just now
+        self._start_adopted()
+        if (known := await self._ledger.completion(request)) is not None:  # of a job that was settled just now
             return known
-        answer: asyncio.Future[Reply | None]
-        answer = self._answers[key] = asyncio.get_running_loop().create_future()
+        key = request.digest
+        waiting: asyncio.Future[Completion | None]
+        waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
         try:
             if not any(key in job.requests for job in self._open):
-                if not self._settings.batch or batch_provider(request["model"]) is None:
+                if not self._settings.batch or batch_provider(request.model) is None:
                     return None
-                self._gather(key, request)
-            return await answer
+                self._gather(request)
+            return await waiting
         finally:
-            del self._answers[key]
+            del self._waiting[key]
             self._gathered.pop(key, None)
 
     async def close(self) -> None:
-        """Wait for no job any more; they go on at the provider."""
+        """Stop waiting for jobs; they go on at the provider."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -104,9 +112,10 @@ class Batches:
             if job.id is not None:
                 self._on_note(f"batch job {job.id} goes on at the provider; resume collects what it brings")
 
-    def _adopt(self) -> None:
+    def _start_adopted(self) -> None:
+        """Wait for the jobs of earlier workers, from the first call on."""
         for job in self._adopted:
-            self._start(self._carry(job, adopted=True))
+            self._start(self._complete(job, adopted=True))
             self._open.append(job)
         self._adopted = []
 
@@ -116,8 +125,8 @@ class Batches:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _gather(self, key: str, request: dict[str, Any]) -> None:
-        self._gathered[key] = request
+    def _gather(self, request: Request) -> None:
+        self._gathered[request.digest] = request
         self._last = time.monotonic()
         if self._gathering is None or self._gathering.done():
             self._gathering = self._start(self._send_gathered())
@@ -127,91 +136,94 @@ class Batches:
             await asyncio.sleep(left)
         gathered, self._gathered = self._gathered, {}
         try:
-            loads = list(_loads(gathered))
-        except Exception as error:  # noqa: BLE001 - it is raised where the answers are waited for
+            chunks = list(_chunks(gathered))
+        except Exception as error:  # noqa: BLE001 - it is raised where the completions are awaited
             self._fail(gathered, error)
             return
-        for model, requests in loads:
-            if len(requests) < FEWEST:
+        for model, requests in chunks:
+            if len(requests) < MIN_CALLS:
                 self._resolve(requests, {})
                 continue
             prices = price(model, self._settings, batch=True)
-            job = Job(model, requests, sum(most_cost(request, prices) for request in requests.values()))
+            most = sum(request.max_cost(prices) for request in requests.values())
+            job = Job(model=model, requests=requests, max_cost=most)
             self._open.append(job)
-            self._start(self._carry(job))
+            self._start(self._complete(job))
 
-    async def _carry(self, job: Job, adopted: bool = False) -> None:
-        """See a job through; who waits for its answers gets them, or what it failed of."""
-        replies: dict[str, Reply] = {}
+    async def _complete(self, job: Job, adopted: bool = False) -> None:
+        """Carry out a job; its waiting callers get the completions, or its failure."""
+        completions: dict[str, Completion] = {}
         try:
             if not adopted:
-                await self._budget.reserve(job.most, len(job.requests))
+                await self._budget.reserve(job.max_cost, len(job.requests))
             try:
-                replies = await self._bring(job, adopted)
+                completions = await self._run(job, adopted)
             finally:
-                cost = sum(reply.cost_usd for reply in replies.values())
-                await self._budget.settle(job.most, cost, len(replies), len(job.requests))
-        except Exception as error:  # noqa: BLE001 - it is raised where the answers are waited for
+                cost = sum(completion.cost_usd for completion in completions.values())
+                await self._budget.settle(job.max_cost, cost, len(completions), len(job.requests))
+        except Exception as error:  # noqa: BLE001 - it is raised where the completions are awaited
             self._open.remove(job)
             self._fail(job.requests, error)
         else:
             self._open.remove(job)
-            self._resolve(job.requests, replies)
+            self._resolve(job.requests, completions)
 
-    def _resolve(self, requests: dict[str, dict[str, Any]], replies: dict[str, Reply]) -> None:
+    def _resolve(self, requests: dict[str, Request], completions: dict[str, Completion]) -> None:
         for key in requests:
-            answer = self._answers.get(key)
-            if answer is not None and not answer.done():
-                answer.set_result(replies.get(key))
+            waiting = self._waiting.get(key)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(completions.get(key))
 
-    def _fail(self, requests: dict[str, dict[str, Any]], error: Exception) -> None:
-        for key in requests.keys() & self._answers.keys():
-            if not self._answers[key].done():
-                self._answers[key].set_exception(error)
+    def _fail(self, requests: dict[str, Request], error: Exception) -> None:
+        for key in requests.keys() & self._waiting.keys():
+            if not self._waiting[key].done():
+                self._waiting[key].set_exception(error)
 
-    async def _bring(self, job: Job, adopted: bool) -> dict[str, Reply]:
-        """The answers of a job, kept in the ledger."""
+    async def _run(self, job: Job, adopted: bool) -> dict[str, Completion]:
+        """The completions of a job, recorded in the ledger."""
         if not adopted:
             if self._gate is not None:
                 await self._gate.wait()
-            await self._ledger.jobs.note(job)
+            await self._ledger.jobs.record(job)
         try:
             if job.id is None:
-                with self._abroad():
-                    job.id = await self._send(job, look_first=adopted)
-                    await self._ledger.jobs.sent(job)
+                with self._in_flight():
+                    job.id = await self._send(job, search_first=adopted)
+                    await self._ledger.jobs.mark_sent(job)
                 self._on_note(f"batch job {job.id}: {len(job.requests):,} calls are sent, which takes up to 24 h")
             else:
                 self._on_note(f"batch job {job.id}: waiting for its {len(job.requests):,} calls again")
-            replies = await self._collect(job, await self._end_of(job))
+            completions = await self._collect(job, await self._wait_for_end(job))
         except OpenAIError as error:
             if locks_out(error):
-                raise self._trouble.unusable(error, job.model) from None
+                raise self._faults.unusable(error, job.model) from None
             if job.id is not None and self._settings.batch:
                 raise ServiceError(
-                    f"batch job {job.id} cannot be collected: {self._trouble.say(error)}",
+                    f"batch job {job.id} cannot be collected: {self._faults.describe(error)}",
                     "resume with the key that it was sent with, or with batch = false, which pays for its calls again",
                 ) from None
-            self._on_note(f"batch job refused, its calls are asked directly: {self._trouble.say(error)}")
-            replies = {}
-        await self._ledger.keep_job(job, replies)
-        for reply in replies.values():
-            self._on_reply(reply)
-        return replies
+            self._on_note(f"batch job refused, its calls are asked directly: {self._faults.describe(error)}")
+            completions = {}
+        await self._ledger.settle_job(job, completions)
+        for completion in completions.values():
+            self._on_completion(completion)
+        return completions
 
-    async def _send(self, job: Job, look_first: bool) -> str:
-        """The provider's id for a job; one that an earlier try has brought there is found, not sent again."""
-        provider = self._provider(job)
-        lines = [_line(key, request) for key, request in job.requests.items()]
-        looks = look_first
+    async def _send(self, job: Job, search_first: bool) -> str:
+        """The provider's id for a job; a job that an earlier try has sent is found there, not sent again."""
+        provider = self._provider_arguments(job)
+        lines = [_line(request) for request in job.requests.values()]
+        search = search_first
 
         async def send() -> str:
-            nonlocal looks
-            found, looks = await self._find(job) if looks else None, True
-            if found is not None:
-                return found
-            file = await litellm.acreate_file(file=(f"{job.name}.jsonl", b"".join(lines)), purpose="batch", **provider)
-            batch = await litellm.acreate_batch(
+            nonlocal search
+            sent, search = await self._find_at_provider(job) if search else None, True
+            if sent is not None:
+                return sent
+            file = await self._litellm.acreate_file(
+                file=(f"{job.name}.jsonl", b"".join(lines)), purpose="batch", **provider
+            )
+            batch = await self._litellm.acreate_batch(
                 completion_window="24h",
                 endpoint=ENDPOINT,
                 input_file_id=file.id,
@@ -220,74 +232,77 @@ class Batches:
             )
             return str(batch.id)
 
-        return await self._patiently(job, send)
+        return await self._retried(job, send)
 
-    async def _find(self, job: Job) -> str | None:
+    async def _find_at_provider(self, job: Job) -> str | None:
         """The id of a job among the provider's latest."""
         after = None
         for _ in range(PAGES):
-            page = await litellm.alist_batches(after=after, limit=100, **self._provider(job))
+            page = await self._litellm.alist_batches(after=after, limit=100, **self._provider_arguments(job))
             for batch in page.data:
                 if (batch.metadata or {}).get(TAG) == job.name:
                     return str(batch.id)
-            if not page.data or not page.has_more or page.data[-1].created_at < job.began:
+            if not page.data or not page.has_more or page.data[-1].created_at < job.started:
                 return None
             after = page.data[-1].id
         return None
 
-    async def _end_of(self, job: Job) -> Any:
-        """The provider's record of a job once it has ended, well or not; how far it is, is told now and then."""
-        wait, told = FIRST_POLL_S, time.monotonic()
+    async def _wait_for_end(self, job: Job) -> Any:
+        """The provider's record of a job that has ended, well or not; its progress is reported now and then."""
+        wait, reported = FIRST_POLL_S, time.monotonic()
         while True:
-            batch = await self._patiently(job, lambda: litellm.aretrieve_batch(batch_id=job.id, **self._provider(job)))
+            batch = await self._retried(
+                job, lambda: self._litellm.aretrieve_batch(batch_id=job.id, **self._provider_arguments(job))
+            )
             if batch.status in ENDED:
                 return batch
-            if time.monotonic() - told >= TELL_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - reported >= REPORT_EVERY_S:
+                reported = time.monotonic()
                 self._on_note(f"batch job {job.id}: {_counts(batch)}, sent {_age(job)} ago")
             await asyncio.sleep(wait)
-            wait = min(LONGEST_POLL_S, wait * SLOWER)
+            wait = min(MAX_POLL_S, wait * POLL_FACTOR)
 
-    async def _collect(self, job: Job, batch: Any) -> dict[str, Reply]:
-        """The answers in a job's output, by key; an expired job has some."""
-        prices, replies = price(job.model, self._settings, batch=True), dict[str, Reply]()
+    async def _collect(self, job: Job, batch: Any) -> dict[str, Completion]:
+        """The completions in a job's output, by key; an expired job has some."""
+        prices, completions = price(job.model, self._settings, batch=True), dict[str, Completion]()
         if batch.output_file_id:
-            output = await self._patiently(
-                job, lambda: litellm.afile_content(file_id=batch.output_file_id, **self._provider(job))
+            output = await self._retried(
+                job, lambda: self._litellm.afile_content(file_id=batch.output_file_id, **self._provider_arguments(job))
             )
             for line in output.content.splitlines():
                 try:
                     result = _Line.model_validate_json(line)
                 except ValidationError:
-                    continue  # a failed one, or one that cannot be read: it is asked directly
-                if result.custom_id in job.requests and result.response.status_code == 200:
-                    replies[result.custom_id] = read(result.response.body, job.requests[result.custom_id], prices)
-        missing = len(job.requests) - len(replies)
+                    continue  # a failed one, or one that cannot be read: it is sent directly
+                key, response = result.custom_id, result.response
+                if key in job.requests and response.status_code == 200:
+                    completions[key] = completion_of(response.body, job.requests[key], prices)
+        missing = len(job.requests) - len(completions)
         rest = f", {missing:,} are asked directly{_problem(batch)}" if missing else ""
-        self._on_note(f"batch job {job.id} {batch.status} after {_age(job)}: {len(replies):,} answers{rest}")
-        return replies
+        self._on_note(f"batch job {job.id} {batch.status} after {_age(job)}: {len(completions):,} answers{rest}")
+        return completions
 
-    async def _patiently(self, job: Job, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask until it is answered; raises what does not pass, and ServiceError where the service stays away."""
+    async def _retried(self, job: Job, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until it succeeds; raises lasting errors, and ServiceError where the service stays away."""
         tries, give_up = 0, 0.0
         while True:
             try:
-                answer = await ask()
+                result = await call()
             except OpenAIError as error:
-                if not passes(error):
+                if not is_transient(error):
                     raise
                 tries += 1
-                self._trouble.tell(error, job.model)
-                seconds = pause(error) or min(LONGEST_POLL_S, 2.0**tries)
+                self._faults.report(error, job.model)
+                seconds = retry_delay(error) or min(MAX_POLL_S, 2.0**tries)
                 give_up = give_up or time.monotonic() + self._settings.patience_s
                 if time.monotonic() + seconds > give_up:
-                    raise self._trouble.gave_up(error, job.model) from None
+                    raise self._faults.gave_up(error, job.model) from None
                 await asyncio.sleep(seconds)
             else:
-                self._trouble.over()
-                return answer
+                self._faults.recovered()
+                return result
 
-    def _provider(self, job: Job) -> dict[str, Any]:
+    def _provider_arguments(self, job: Job) -> dict[str, Any]:
         where = endpoint(job.model, self._settings)
         return {"custom_llm_provider": batch_provider(job.model), "max_retries": 0, **where}
 
@@ -333,32 +348,31 @@ class _Response(BaseModel):
 
 
 class _Line(BaseModel):
-    """A line of a job's output, as far as it is read; one of a failed request is none."""
+    """The fields of a line of a job's output that are read; the line of a failed request is invalid."""
 
     custom_id: str
     response: _Response
 
 
-def _line(key: str, request: dict[str, Any]) -> bytes:
-    name, params = request_params(request)
-    body = {"model": name, "messages": sendable(request["messages"]), **params}
-    return json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}).encode() + b"\n"
+def _line(request: Request) -> bytes:
+    line = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": provider_body(request)}
+    return json.dumps(line).encode() + b"\n"
 
 
-def _loads(gathered: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-    """The requests by model, no more of them together than a job may hold."""
-    for model in dict.fromkeys(request["model"] for request in gathered.values()):
-        load, size = dict[str, dict[str, Any]](), 0
+def _chunks(gathered: dict[str, Request]) -> Iterator[tuple[str, dict[str, Request]]]:
+    """The requests by model, no more of them together than fit into a job."""
+    for model in dict.fromkeys(request.model for request in gathered.values()):
+        chunk, size = dict[str, Request](), 0
         for key, request in gathered.items():
-            if request["model"] != model:
+            if request.model != model:
                 continue
-            length = len(_line(key, request))
-            if load and (len(load) == MOST_REQUESTS or size + length > MOST_BYTES):
-                yield model, load
-                load, size = {}, 0
-            load[key] = request
+            length = len(_line(request))
+            if chunk and (len(chunk) == MAX_REQUESTS or size + length > MAX_BYTES):
+                yield model, chunk
+                chunk, size = {}, 0
+            chunk[key] = request
             size += length
-        yield model, load
+        yield model, chunk
 
 
 def _counts(batch: Any) -> str:
@@ -369,11 +383,11 @@ def _counts(batch: Any) -> str:
 
 
 def _problem(batch: Any) -> str:
-    """What the provider says of a whole job that failed."""
-    said = batch.errors.data if batch.errors is not None else None
-    return f": {said[0].message}"[:300] if said else ""
+    """The provider's first error about a whole job that failed."""
+    errors = batch.errors.data if batch.errors is not None else None
+    return f": {errors[0].message}"[:300] if errors else ""
 
 
 def _age(job: Job) -> str:
-    minutes = int(max(0.0, time.time() - job.began) // 60)
+    minutes = int(max(0.0, time.time() - job.started) // 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

@@ -1,4 +1,4 @@
-"""A hard cap in money and in calls: reserved before a call, settled after it; where it is used up, calls wait."""
+"""Hard caps in money and in calls: reserved before a call, settled after it; when one is used up, calls wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 TINY = 1e-12
-"""What is left of sums of dollars by rounding."""
+"""The rounding error that sums of dollars may have."""
 
 
 class Shortage(NamedTuple):
-    """Why a call does not fit: `used` of a cap in USD or in calls, and the `least` cap that would let it go."""
+    """Why a call does not fit: `used` of a cap in USD or in calls, and the `least` cap that would allow it."""
 
     cap: Literal["usd", "calls"]
     used: float
@@ -20,65 +20,73 @@ class Shortage(NamedTuple):
 
 
 class Budget:
-    """What was spent, what calls in flight may still cost, and the caps (None: no cap), in USD and in calls."""
+    """What is spent, what calls in flight may still cost, and the caps (None: no cap), in USD and in calls."""
 
     def __init__(
-        self, usd: float | None, calls: int | None, *, spent: float, asked: int, on_used_up: Callable[[Shortage], None]
+        self,
+        max_usd: float | None,
+        max_calls: int | None,
+        *,
+        spent: float,
+        calls_used: int,
+        on_used_up: Callable[[Shortage], None],
     ) -> None:
-        self._usd, self._calls = usd, calls
-        self._spent, self._asked = spent, asked
+        self._max_usd, self._max_calls = max_usd, max_calls
+        self._spent, self._calls_used = spent, calls_used
         self._reserved, self._in_flight = 0.0, 0
         self._on_used_up = on_used_up
-        self._told = False
+        self._reported = False
         self._changed = asyncio.Condition()
 
     @property
     def spent(self) -> float:
-        """USD of all calls so far, of those too whose answer was lost."""
+        """USD of all calls so far, interrupted ones included."""
         return self._spent
 
-    async def reserve(self, most: float, calls: int = 1) -> None:
-        """Set calls that together cost at most `most` aside.
+    async def reserve(self, max_cost: float, calls: int = 1) -> None:
+        """Reserve room for calls that together cost at most `max_cost` USD.
 
-        Waits for calls in flight where their true cost may leave room, else for higher caps, and says so.
+        Waits for calls in flight where their true cost may leave room, else for higher caps, and reports that.
         """
         async with self._changed:
-            while shortage := self._shortage(most, calls):
-                if self._in_flight == 0 and not self._told:
-                    self._told = True
+            while shortage := self._shortage(max_cost, calls):
+                if self._in_flight == 0 and not self._reported:
+                    self._reported = True
                     self._on_used_up(shortage)
                 await self._changed.wait()
-            self.hold(most, calls)
+            self.hold(max_cost, calls)
 
-    def hold(self, most: float, calls: int) -> None:
-        """Set calls aside that are on their way already, whatever the caps."""
-        self._reserved += most
+    def hold(self, max_cost: float, calls: int) -> None:
+        """Reserve room for calls that are in flight already, whatever the caps."""
+        self._reserved += max_cost
         self._in_flight += calls
 
-    async def settle(self, most: float, cost: float, calls: int, reserved: int = 1) -> None:
-        """Give a reservation (of so many calls) back; book what these did cost, and how many of them it was."""
+    async def settle(self, max_cost: float, cost: float, calls: int, reserved: int = 1) -> None:
+        """Release a reservation of `reserved` calls; count what they cost, and how many of them were paid."""
         async with self._changed:
             self._in_flight -= reserved
-            self._reserved = self._reserved - most if self._in_flight else 0.0
+            self._reserved = self._reserved - max_cost if self._in_flight else 0.0
             self._spent += cost
-            self._asked += calls
+            self._calls_used += calls
             self._changed.notify_all()
 
-    async def cap(self, usd: float | None, calls: int | None) -> None:
-        """Set other caps; who waits looks again."""
+    async def cap(self, max_usd: float | None, max_calls: int | None) -> None:
+        """Set other caps; waiting calls check again."""
         async with self._changed:
-            self._usd, self._calls = usd, calls
-            self._told = False
+            self._max_usd, self._max_calls = max_usd, max_calls
+            self._reported = False
             self._changed.notify_all()
 
-    def _shortage(self, most: float, calls: int) -> Shortage | None:
-        needed = self._spent + self._reserved + most
-        if self._usd is not None and needed > self._usd + TINY:
-            coming = "call" if calls == 1 else f"{calls:,} calls"
-            reason = f"${self._spent:.2f} of ${self._usd:.2f} are spent, and the next {coming} may cost ${most:.4f}"
+    def _shortage(self, max_cost: float, calls: int) -> Shortage | None:
+        needed = self._spent + self._reserved + max_cost
+        if self._max_usd is not None and needed > self._max_usd + TINY:
+            next_ = "call" if calls == 1 else f"{calls:,} calls"
+            reason = (
+                f"${self._spent:.2f} of ${self._max_usd:.2f} are spent, and the next {next_} may cost ${max_cost:.4f}"
+            )
             return Shortage("usd", self._spent, needed, reason)
-        asked = self._asked + self._in_flight
-        if self._calls is not None and asked + calls > self._calls:
-            reason = f"{asked:,} of {self._calls:,} calls are used, and {calls:,} more are needed"
-            return Shortage("calls", asked, asked + calls, reason)
+        used = self._calls_used + self._in_flight
+        if self._max_calls is not None and used + calls > self._max_calls:
+            reason = f"{used:,} of {self._max_calls:,} calls are used, and {calls:,} more are needed"
+            return Shortage("calls", used, used + calls, reason)
         return None

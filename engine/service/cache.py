@@ -1,10 +1,10 @@
-"""Replies kept across runs, for the user: a run that asks what an earlier one asked pays nothing.
+"""The reply cache of a user, shared by all runs: a request that an earlier run has paid for costs nothing.
 
     python -m engine.service.cache show
     python -m engine.service.cache prune [--days N]
 
-Several workers may write it at once: transactions are single statements, and writers wait for each other. Prompts are
-not in it, only hashes of requests.
+Several workers may write it at once: transactions are single statements, and writers wait for each other. It holds
+hashes of requests, not their prompts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from engine.protocol.paths import cache_dir
+from engine.service.completion import Completion, Request
 from engine.service.database import Database
-from engine.service.ledger import Reply, request_key
 from engine.settings.schema import SANDBOX_MODEL, Migration
 
 SCHEMA = """
@@ -36,12 +35,12 @@ DAY_S = 86400
 
 
 def cache_file() -> Path:
-    """Where the replies lie, in the user's cache."""
+    """The reply cache's path, in the user's cache folder."""
     return cache_dir() / "replies.sqlite"
 
 
 class Cache:
-    """The replies of all runs of a user; made where there is none, readable for this user alone.
+    """An open reply cache; created where there is none, readable by this user alone.
 
     Raises OSError or sqlite3.Error where the file cannot be used.
     """
@@ -51,16 +50,16 @@ class Cache:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._database = Database(path, SCHEMA)
 
-    async def reply(self, request: dict[str, Any], endpoint: str) -> Reply | None:
-        """What an endpoint answered to an identical request; it took no tokens now."""
-        key = _key(request, endpoint)
+    async def completion(self, request: Request, endpoint: str) -> Completion | None:
+        """The completion that an endpoint gave to an identical request; it took no tokens now."""
+        key = request.digest_at(endpoint)
         row = await self._database.row("SELECT reply, finish_reason FROM replies WHERE key = ?", (key,))
-        return None if row is None else Reply(row[0], row[1], 0, 0, 0.0, cached=True)
+        return None if row is None else Completion(row[0], row[1], 0, 0, 0.0, cached=True)
 
-    async def keep(self, request: dict[str, Any], endpoint: str, reply: Reply) -> None:
+    async def record(self, request: Request, endpoint: str, completion: Completion) -> None:
         await self._database.write(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
-            (_key(request, endpoint), request["model"], time.time(), reply.text, reply.finish_reason),
+            (request.digest_at(endpoint), request.model, time.time(), completion.text, completion.finish_reason),
         )
 
     def close(self) -> None:
@@ -68,9 +67,9 @@ class Cache:
 
 
 def open_cache(settings: Migration, warn: Callable[[str], None]) -> Cache | None:
-    """The user's replies, for a run that may use some: the sandbox costs nothing, and is asked anew each time.
+    """The reply cache, or None for a run that uses none: the sandbox is free, and is called each time.
 
-    Where they cannot be had, the run does without, and `warn` is told.
+    Where the file cannot be used, the run goes on without it, and `warn` gets the reason.
     """
     if not settings.service.cache or {settings.service.model, *settings.judge_models} == {SANDBOX_MODEL}:
         return None
@@ -81,13 +80,8 @@ def open_cache(settings: Migration, warn: Callable[[str], None]) -> Cache | None
         return None
 
 
-def _key(request: dict[str, Any], endpoint: str) -> str:
-    """Two endpoints may give one name to different models."""
-    return request_key({**request, "endpoint": endpoint})
-
-
 def show(path: Path) -> str:
-    """How many replies of which models there are, and how much room they take."""
+    """The cache's size on disk, and its replies by model."""
     with sqlite3.connect(path) as database:
         rows = database.execute("SELECT model, COUNT(*), MIN(stored) FROM replies GROUP BY model ORDER BY model")
         lines = [
@@ -97,7 +91,7 @@ def show(path: Path) -> str:
 
 
 def prune(path: Path, days: float) -> int:
-    """Delete the replies that are older; returns how many these were."""
+    """Delete the replies that are older than `days`; returns how many."""
     with sqlite3.connect(path) as database:
         deleted = database.execute("DELETE FROM replies WHERE stored < ?", (time.time() - days * DAY_S,)).rowcount
     database.execute("VACUUM")

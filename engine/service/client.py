@@ -1,4 +1,4 @@
-"""Ask the service LLM, through litellm: cached, limited, within the budget, patient with its faults."""
+"""Call the service LLM, through litellm: cached, rate-limited, within the budget, retried on faults."""
 
 from __future__ import annotations
 
@@ -11,60 +11,57 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from openai import OpenAIError
+from openai import OpenAIError, RateLimitError
 
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message, Tool
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
+from engine.service.completion import Completion, Request, Schema
 from engine.service.faults import (
-    Trouble,
-    concerns_one_request,
+    FaultReporter,
     error_status,
+    is_transient,
     locks_out,
-    may_be_paid,
-    passes,
-    pause,
+    may_be_billed,
+    rejects_one_request,
+    retry_delay,
 )
-from engine.service.headers import used_up
-from engine.service.ledger import Flight, Ledger, Reply, request_key
-from engine.service.limiter import Limiter
+from engine.service.headers import seconds_until_reset
+from engine.service.ledger import InFlightCall, Ledger
+from engine.service.limiter import Limiter, TokenEstimator
+from engine.service.litellm_adapter import FILTERED, REFUSAL, completion_arguments, completion_of, response_headers
 from engine.service.models import (
     PRICES_HINT,
     endpoint,
-    exceptions,
-    litellm,
-    litellm_name,
-    most_output,
+    load_litellm,
+    max_output_tokens,
     price,
     supports_schema,
 )
-from engine.service.response_adapter import FILTERED, REFUSAL, headers, read, sendable
-from engine.service.schemas import Schema, response_format
-from engine.service.tokens import Expectation, most_cost
 from engine.settings.schema import SANDBOX_MODEL, Service
 
-HOME_S, HOME_POLL_S = 10.0, 0.05
-"""How long a stop or a failure waits for calls on their way."""
+DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
+"""How long a stop or a failure waits for calls in flight."""
 
-OBJECTIONS = (400, 413, 422)
-"""The statuses of services that object to what a request holds."""
+REJECTION_STATUS = (400, 413, 422)
+"""The statuses with which services reject a request for its content."""
 
-MOST_ODD = 3
-"""Requests in a row that a service may object to before it seems to object to all."""
+MAX_REJECTED = 3
+"""Requests in a row that a service may reject before the service counts as set up wrongly."""
 
 FIRST_PATIENCE_S = 15.0
-"""How long to retry a service that has never answered in this run: most likely it is set up wrongly."""
+"""How long to retry a service that has completed no call in this run: most likely it is set up wrongly."""
 
 
 class RefusedError(Exception):
-    """The service, its filter or its model will not answer this one request; others are not concerned."""
+    """The service, its filter or its model refuses this one request; others are not concerned."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Usage:
     """Totals of the run so far, and since when the service has only had faults, in seconds since the epoch."""
 
@@ -80,8 +77,8 @@ class Usage:
 class Client:
     """One for all stages of a worker, so that limits, ledger and budget are shared.
 
-    `on_trouble` is told of faults, twice a minute at most; `on_note` of what becomes of batch jobs; `on_used_up` that
-    the budget is, whereupon calls wait for `cap`.
+    `on_trouble` gets warnings about faults, twice a minute at most; `on_note` news of batch jobs; `on_used_up` is
+    called when the budget is used up: calls then wait for `cap`.
     """
 
     def __init__(
@@ -97,8 +94,14 @@ class Client:
         on_note: Callable[[str], None] = lambda _: None,
         on_used_up: Callable[[Shortage], None] = lambda _: None,
     ) -> None:
-        totals = ledger.totals()
-        self.usage = Usage(totals.calls, 0, 0, totals.prompt_tokens, totals.completion_tokens, totals.cost_usd)
+        totals, interrupted = ledger.totals(), ledger.interrupted_costs
+        self.usage = Usage(
+            calls=totals.calls,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            cost_usd=totals.cost_usd,
+        )
+        self._litellm = load_litellm()
         self._settings = settings
         self._ledger = ledger
         self._cache = cache
@@ -107,25 +110,29 @@ class Client:
         self._on_change = on_change
         self._on_trouble = on_trouble
         self._budget = Budget(
-            *(settings.budget_usd, settings.budget_calls),
-            spent=totals.cost_usd + sum(ledger.lost),
-            asked=totals.calls + len(ledger.lost),
+            settings.budget_usd,
+            settings.budget_calls,
+            spent=totals.cost_usd + sum(interrupted),
+            calls_used=totals.calls + len(interrupted),
             on_used_up=on_used_up,
         )
-        if ledger.lost and (settings.budget_usd, settings.budget_calls) != (None, None):
-            on_trouble(f"the budget bears {len(ledger.lost)} calls that were cut off, up to ${sum(ledger.lost):.4f}")
+        if interrupted and (settings.budget_usd, settings.budget_calls) != (None, None):
+            on_trouble(f"the budget bears {len(interrupted)} calls that were cut off, up to ${sum(interrupted):.4f}")
         self._limiters: dict[str, Limiter] = {}
-        self._expected: defaultdict[str, Expectation] = defaultdict(Expectation)
-        self._in_flight: dict[str, asyncio.Task[Reply]] = {}
-        self._calls_abroad = 0
-        self._odd: defaultdict[str, int] = defaultdict(int)
-        self._ended: ServiceError | None = None
-        self._trouble = Trouble(settings, on_trouble)
+        self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
+        self._pending: dict[str, asyncio.Task[Completion]] = {}
+        self._calls_in_flight = 0
+        self._rejected: defaultdict[str, int] = defaultdict(int)
+        self._failure: ServiceError | None = None
+        self._faults = FaultReporter(settings, on_trouble)
         self._batches = Batches(
-            *(settings, ledger, self._budget, self._trouble),
+            settings,
+            ledger,
+            self._budget,
+            self._faults,
             gate=gate,
-            abroad=self._abroad,
-            on_reply=self._book,
+            in_flight=self._in_flight,
+            on_completion=self._count,
             on_note=on_note,
         )
 
@@ -139,41 +146,36 @@ class Client:
         tools: Sequence[Tool] = (),
         repeat: int = 0,
         schema: Schema | None = None,
-    ) -> Reply:
-        """The reply to a chat; an identical request (of the same repeat) is paid once.
+    ) -> Completion:
+        """The completion of a chat; an identical request (of the same repeat) is paid once.
 
-        Without a `temperature` it is the service's own. Calls of `tools` are in the reply's text, as `message_text` has
-        them.
+        Without a `temperature` it is the service's own. Calls of `tools` are in the text, as `message_text` writes
+        them. The text follows `schema` where the model is known to support one.
 
-        It keeps to `schema` where the model is known to be able to. Raises RefusedError for this request alone,
-        ServiceError where the service cannot be used.
+        Raises RefusedError for this request alone, ServiceError where the service cannot be used.
         """
-        params: dict[str, Any] = {"max_tokens": min(max_tokens, most_output(model) or max_tokens)}
-        if temperature is not None:
-            params["temperature"] = temperature
-        if tools:
-            params["tools"] = list(tools)
-        if schema is not None and supports_schema(model):
-            params["response_format"] = response_format(schema)
-        request = {
-            "model": model,
-            "messages": messages,
-            "params": {**params, **self._settings.params},
-            "repeat": repeat,
-        }
-        key = request_key(request)
-        while (same := self._in_flight.get(key)) is not None:
+        request = Request(
+            model=model,
+            messages=messages,
+            max_tokens=min(max_tokens, max_output_tokens(model) or max_tokens),
+            temperature=temperature,
+            tools=tools,
+            schema=schema if schema is not None and supports_schema(model) else None,
+            repeat=repeat,
+            extra=self._settings.params,
+        )
+        while (same := self._pending.get(request.digest)) is not None:
             await asyncio.wait([same])
             if not same.cancelled():
-                return self._reused(same.result())  # what it failed of, we failed of too
-        task = asyncio.create_task(self._reply(key, request))
-        self._in_flight[key] = task
-        task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+                return self._reused(same.result())  # its failure is this one's, too
+        task = asyncio.create_task(self._complete(request))
+        self._pending[request.digest] = task
+        task.add_done_callback(lambda _: self._pending.pop(request.digest, None))
         return await task
 
     @property
     def spent(self) -> float:
-        """USD that the run's budget bears: what was paid, and what lost answers may cost."""
+        """USD that count against the run's budget: what was paid, and what interrupted calls may cost."""
         return self._budget.spent
 
     async def cap(self, usd: float | None, calls: int | None) -> None:
@@ -181,91 +183,91 @@ class Client:
         await self._budget.cap(usd, calls)
 
     async def close(self) -> None:
-        """Wait for no batch job any more."""
+        """Stop waiting for batch jobs."""
         await self._batches.close()
 
-    async def come_home(self) -> None:
-        """Wait a while for the calls that are on their way: they are paid for. The gate keeps others from leaving."""
+    async def drain(self) -> None:
+        """Wait a while for the calls in flight: they are paid for. The gate keeps others from being sent."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(HOME_S):
-                while self._calls_abroad:  # noqa: ASYNC110 - once in a run, an event would outweigh it
-                    await asyncio.sleep(HOME_POLL_S)
+            async with asyncio.timeout(DRAIN_S):
+                while self._calls_in_flight:  # noqa: ASYNC110 - once in a run, an event would outweigh it
+                    await asyncio.sleep(DRAIN_POLL_S)
 
     @contextmanager
-    def _abroad(self) -> Iterator[None]:
-        self._calls_abroad += 1
+    def _in_flight(self) -> Iterator[None]:
+        self._calls_in_flight += 1
         try:
             yield
         finally:
-            self._calls_abroad -= 1
+            self._calls_in_flight -= 1
 
-    async def _reply(self, key: str, request: dict[str, Any]) -> Reply:
-        known = await self._ledger.reply(key)
+    async def _complete(self, request: Request) -> Completion:
+        known = await self._ledger.completion(request)
         if known is None and (known := await self._from_cache(request)) is not None:
-            await self._ledger.keep(key, request, known, time.time())
-        reply = self._reused(known) if known is not None else await self._pay(key, request)
-        if reply.finish_reason in (REFUSAL, FILTERED):
-            raise RefusedError(" ".join(f"{reply.finish_reason}: {reply.text[:200]}".split()).rstrip(": "))
-        return reply
+            await self._ledger.record(request, known, time.time())
+        completion = self._reused(known) if known is not None else await self._pay(request)
+        if completion.finish_reason in (REFUSAL, FILTERED):
+            raise RefusedError(" ".join(f"{completion.finish_reason}: {completion.text[:200]}".split()).rstrip(": "))
+        return completion
 
-    def _reused(self, reply: Reply) -> Reply:
+    def _reused(self, completion: Completion) -> Completion:
         self.usage.cached_calls += 1
         self._on_change(self.usage)
-        return replace(reply, cached=True)
+        return replace(completion, cached=True)
 
-    async def _pay(self, key: str, request: dict[str, Any]) -> Reply:
-        reply = await self._batches.reply(key, request) or await self._ask_directly(key, request)
-        await self._to_cache(request, reply)
-        return reply
+    async def _pay(self, request: Request) -> Completion:
+        completion = await self._batches.completion(request) or await self._call_until_done(request)
+        await self._to_cache(request, completion)
+        return completion
 
-    async def _ask_directly(self, key: str, request: dict[str, Any]) -> Reply:
-        """Ask until there is an answer; each try is a call of its own for budget and ledger."""
-        limiter, tries, began = self._limiter(request["model"]), 0, math.inf
+    async def _call_until_done(self, request: Request) -> Completion:
+        """Call until there is a completion; each try is a separate call for budget and ledger."""
+        limiter, tries, began = self._limiter(request.model), 0, math.inf
         async with limiter.slot():
             while True:
                 try:
-                    return await self._try(key, request, limiter)
+                    return await self._try(request, limiter)
                 except OpenAIError as error:
                     tries, began = tries + 1, min(began, time.monotonic())
-                    await self._endure(error, request["model"], limiter, tries, began)
+                    await self._wait_to_retry(error, request.model, limiter, tries, began)
 
-    async def _try(self, key: str, request: dict[str, Any], limiter: Limiter) -> Reply:
-        most = most_cost(request, price(request["model"], self._settings))
+    async def _try(self, request: Request, limiter: Limiter) -> Completion:
+        most = request.max_cost(price(request.model, self._settings))
         await self._budget.reserve(most)
-        flight = Flight(key, time.time(), most)
+        call = InFlightCall(request, time.time(), most)
         cost, calls = 0.0, 0
         try:
-            await self._ledger.announce(flight)
-            reply = await self._send(request, limiter, flight)
-            cost, calls = reply.cost_usd, 1
-            self._book(reply)
-            with self._abroad():
+            await self._ledger.start(call)
+            completion = await self._send(call, limiter)
+            cost, calls = completion.cost_usd, 1
+            self._count(completion)
+            with self._in_flight():
                 # It is paid, whatever happens now.
-                cost -= await asyncio.shield(self._ledger.land(flight, request, reply))
+                cost -= await asyncio.shield(self._ledger.settle(call, completion))
         finally:
             if calls == 0:
-                cost, calls = self._not_answered(flight)
+                cost, calls = self._cost_without_completion(call)
             await self._budget.settle(most, cost, calls)
-        return reply
+        return completion
 
-    def _not_answered(self, flight: Flight) -> tuple[float, int]:
-        """What a call without an answer takes of the budget: one that the service may have worked on is paid for."""
-        if flight.cut_off:
-            self._ledger.lose(flight)
-            return flight.most, 1
-        self._ledger.recall(flight)
+    def _cost_without_completion(self, call: InFlightCall) -> tuple[float, int]:
+        """USD and calls that a failed call takes from the budget: one that the service may have worked on is paid."""
+        if call.interrupted:
+            self._ledger.interrupt(call)
+            return call.max_cost, 1
+        self._ledger.withdraw(call)
         return 0.0, 0
 
-    def _book(self, reply: Reply) -> None:
+    def _count(self, completion: Completion) -> None:
         self.usage.silent_since = None
         self.usage.calls += 1
-        self.usage.prompt_tokens += reply.prompt_tokens
-        self.usage.completion_tokens += reply.completion_tokens
-        self.usage.cost_usd += reply.cost_usd
+        self.usage.prompt_tokens += completion.prompt_tokens
+        self.usage.completion_tokens += completion.completion_tokens
+        self.usage.cost_usd += completion.cost_usd
         self._on_change(self.usage)
 
     def _limiter(self, model: str) -> Limiter:
-        """Providers count by model."""
+        """Providers limit each model by itself."""
         if model not in self._limiters:
             terms = self._settings.terms(model)
             self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
@@ -273,115 +275,114 @@ class Client:
                 self._on_trouble(f"{model} has no known price, so its calls count as $0; {PRICES_HINT}")
         return self._limiters[model]
 
-    async def _from_cache(self, request: dict[str, Any]) -> Reply | None:
-        if self._cache is None or request["model"] == SANDBOX_MODEL:
+    async def _from_cache(self, request: Request) -> Completion | None:
+        if self._cache is None or request.model == SANDBOX_MODEL:
             return None
         try:
-            return await self._cache.reply(request, self._address(request["model"]))
+            return await self._cache.completion(request, self._address(request.model))
         except sqlite3.Error as error:
-            self._do_without_cache(error)
+            self._turn_cache_off(error)
             return None
 
-    async def _to_cache(self, request: dict[str, Any], reply: Reply) -> None:
-        if self._cache is None or request["model"] == SANDBOX_MODEL:
+    async def _to_cache(self, request: Request, completion: Completion) -> None:
+        if self._cache is None or request.model == SANDBOX_MODEL:
             return
         try:
-            await self._cache.keep(request, self._address(request["model"]), reply)
+            await self._cache.record(request, self._address(request.model), completion)
         except sqlite3.Error as error:
-            self._do_without_cache(error)
+            self._turn_cache_off(error)
 
-    def _do_without_cache(self, error: sqlite3.Error) -> None:
+    def _turn_cache_off(self, error: sqlite3.Error) -> None:
         self._cache = None
         self._on_trouble(f"replies are not kept for later runs: {error}")
 
     def _address(self, model: str) -> str:
         return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
-    async def _send(self, request: dict[str, Any], limiter: Limiter, flight: Flight) -> Reply:
+    async def _send(self, call: InFlightCall, limiter: Limiter) -> Completion:
         """One try, as soon as limits and gate allow."""
-        expected = self._expected[request["model"]]
-        tokens = expected.tokens(request)
+        request = call.request
+        estimator = self._estimators[request.model]
+        tokens = estimator.estimate(request)
         await limiter.turn(tokens)
         if self._gate is not None:
             await self._gate.wait()
-        if self._ended is not None:
-            await self._end(self._ended)
+        if self._failure is not None:
+            await self._fail(self._failure)
         sent = time.monotonic()
         try:
-            with self._abroad():
-                reply, told = await self._ask(request)
+            with self._in_flight():
+                completion, headers = await self._call(request)
         except asyncio.CancelledError:
-            flight.cut_off = True
+            call.interrupted = True
             raise
         except OpenAIError as error:
-            flight.cut_off = passes(error) and may_be_paid(error)
-            if isinstance(error, exceptions.RateLimitError):
+            call.interrupted = is_transient(error) and may_be_billed(error)
+            if isinstance(error, RateLimitError):
                 limiter.window.refused(sent)
             raise
-        self._trouble.over()
-        self._odd[request["model"]] = 0
-        limiter.window.answered()
-        limiter.pause(used_up(told, limiter.unknown))
-        limiter.correct(reply.prompt_tokens + reply.completion_tokens - tokens)
-        expected.learn(request, reply)
-        return reply
+        self._faults.recovered()
+        self._rejected[request.model] = 0
+        limiter.window.succeeded()
+        limiter.pause(seconds_until_reset(headers, limiter.unknown))
+        limiter.correct(completion.prompt_tokens + completion.completion_tokens - tokens)
+        estimator.learn(request, completion)
+        return completion
 
-    async def _endure(self, error: OpenAIError, model: str, limiter: Limiter, tries: int, began: float) -> None:
-        """Wait before the next try, where another can help; a call's tries have failed since `began`.
+    async def _wait_to_retry(self, error: OpenAIError, model: str, limiter: Limiter, tries: int, began: float) -> None:
+        """Wait before the next try, where one can help; a call's tries have failed since `began`.
 
         Raises RefusedError or ServiceError where none can.
         """
-        if concerns_one_request(error) or self._is_odd(error, model):
-            raise RefusedError(self._trouble.say(error)) from None
-        if not passes(error):
-            await self._end(self._trouble.unusable(error, model))
+        if rejects_one_request(error) or self._is_rejected(error, model):
+            raise RefusedError(self._faults.describe(error)) from None
+        if not is_transient(error):
+            await self._fail(self._faults.unusable(error, model))
         self.usage.failed_calls += 1
         self.usage.silent_since = self.usage.silent_since or time.time()
         self._on_change(self.usage)
-        self._trouble.tell(error, model)
-        told = pause(error)
-        seconds = told or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
-        works = self.usage.calls > 0 or told is not None or isinstance(error, exceptions.RateLimitError)
+        self._faults.report(error, model)
+        named = retry_delay(error)
+        seconds = named or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
+        works = self.usage.calls > 0 or named is not None or isinstance(error, RateLimitError)
         patience = self._settings.patience_s if works else min(FIRST_PATIENCE_S, self._settings.patience_s)
-        # A service that answers others is there, however long this call has failed.
-        if time.monotonic() + seconds > max(began, self._trouble.answered) + patience:
-            await self._end(self._trouble.gave_up(error, model))
-        if isinstance(error, exceptions.RateLimitError):
+        # While other calls succeed the service is up, however long this one has failed.
+        if time.monotonic() + seconds > max(began, self._faults.last_success) + patience:
+            await self._fail(self._faults.gave_up(error, model))
+        if isinstance(error, RateLimitError):
             limiter.pause(seconds)
         await asyncio.sleep(seconds)
 
-    def _is_odd(self, error: OpenAIError, model: str) -> bool:
-        """Whether a model that has answered others objects to this request; many in a row are no chance."""
-        if error_status(error) not in OBJECTIONS or locks_out(error) or not self._ledger.knows(model):
+    def _is_rejected(self, error: OpenAIError, model: str) -> bool:
+        """Whether a model that has completed others rejects this request; with many in a row the settings are wrong."""
+        if (
+            error_status(error) not in REJECTION_STATUS
+            or locks_out(error)
+            or not self._ledger.has_completions_of(model)
+        ):
             return False
-        self._odd[model] += 1
-        return self._odd[model] <= MOST_ODD
+        self._rejected[model] += 1
+        return self._rejected[model] <= MAX_REJECTED
 
-    async def _end(self, ended: ServiceError) -> NoReturn:
-        """Fail for good, once those calls are home that are paid for; no other leaves."""
-        self._ended = self._ended or ended
-        await self.come_home()
-        raise self._ended from None
+    async def _fail(self, failure: ServiceError) -> NoReturn:
+        """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
+        self._failure = self._failure or failure
+        await self.drain()
+        raise self._failure from None
 
-    async def _ask(self, request: dict[str, Any]) -> tuple[Reply, Mapping[str, str]]:
-        """The service's answer to one request, and its headers; raises what litellm raises."""
+    async def _call(self, request: Request) -> tuple[Completion, Mapping[str, str]]:
+        """The completion of one request, and the response's headers; raises what litellm raises."""
         seconds = self._settings.timeout_s
         try:
-            async with asyncio.timeout(seconds):  # litellm's own waits as long for each piece of an answer
-                answer = await litellm.acompletion(
-                    model=litellm_name(request["model"]),
-                    messages=sendable(request["messages"]),
-                    timeout=seconds,
-                    num_retries=0,
-                    max_retries=0,
-                    _skip_mcp_handler=True,  # with tools, it would look for its MCP gateway, which is another package
-                    **endpoint(request["model"], self._settings, self._sandbox_base),
-                    **request["params"],
+            async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
+                response = await self._litellm.acompletion(
+                    **completion_arguments(request, self._settings, self._sandbox_base)
                 )
         except TimeoutError:
-            raise exceptions.Timeout(f"no whole answer in {seconds:g} s", request["model"], "") from None
-        if answer is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
-            raise ServiceError(f"{request['model']} refuses the request", "check [service] params, then resume")
-        if not answer.choices:
-            raise exceptions.InternalServerError("the reply holds no choice", "", request["model"])
-        return read(answer, request, price(request["model"], self._settings)), headers(answer)
+            raise self._litellm.exceptions.Timeout(f"no whole answer in {seconds:g} s", request.model, "") from None
+        if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
+            raise ServiceError(f"{request.model} refuses the request", "check [service] params, then resume")
+        if not response.choices:
+            raise self._litellm.exceptions.InternalServerError("the reply holds no choice", "", request.model)
+        completion = completion_of(response, request, price(request.model, self._settings))
+        return completion, response_headers(response)

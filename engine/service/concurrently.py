@@ -1,4 +1,4 @@
-"""Await many calls at once; the first failure cancels the rest and is raised as itself."""
+"""Await many coroutines at once; the first failure cancels the rest and is raised itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An SQLite file behind a thread of its own: the event loop never waits for a disk, writes that meet share a commit.
+"""An SQLite file behind its own thread: the event loop never waits for a disk, concurrent writes share a commit.
 
 The journal mode is DELETE, since write-ahead logs are unsafe on network file systems, where a commit is slow.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 GATHER_S = 0.02
-"""Seconds that a commit waits for more to take along: nothing beside a service's answer."""
+"""Seconds that a commit waits for more writes: nothing next to a service's response time."""
 
 BUSY_S = 10.0
 """Seconds to wait for another process that is writing."""
@@ -26,7 +26,7 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class Database:
-    """One connection; statements run one after the other, in the order in which they were asked for."""
+    """One connection; statements run one after the other, in the order of the calls."""
 
     def __init__(self, path: Path, schema: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
@@ -42,7 +42,7 @@ class Database:
         return self._thread.submit(self._rows, query).result()
 
     async def write(self, statement: str, values: Sequence[Any]) -> None:
-        """Returns once the statement is committed; what was asked for is done even where the caller is cancelled."""
+        """Returns once the statement is committed; it is carried out even where the caller is cancelled."""
         await asyncio.wrap_future(self.later((statement, values)))
 
     async def write_together(self, *statements: Statement) -> None:
@@ -50,13 +50,13 @@ class Database:
         await asyncio.wrap_future(self.later(*statements))
 
     def later(self, *statements: Statement) -> Future[None]:
-        """As `write_together`, for who need not wait."""
+        """As `write_together`, for callers that need not wait."""
         self._pending.append(statements)
         return self._thread.submit(self._commit)
 
     def close(self) -> None:
-        """Finish what was asked for, then close the file."""
-        self._thread.submit(self._commit)  # of callers who were cancelled; the others know how theirs went
+        """Finish pending statements, then close the file."""
+        self._thread.submit(self._commit)  # of cancelled callers; the others have seen their result
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
 
@@ -67,7 +67,7 @@ class Database:
         return self._connection.execute(query, values).fetchone()
 
     def _commit(self) -> None:
-        """Commit all that is pending, which may be nothing: the commit of an earlier caller took it along."""
+        """Commit all that is pending; nothing is, where an earlier caller's commit included it."""
         if not self._pending:
             return
         time.sleep(GATHER_S)
@@ -75,7 +75,7 @@ class Database:
         with self._connection:
             for statement, values in chain.from_iterable(batch):
                 self._connection.execute(statement, values)
-        for _ in batch:  # only now, so that after a failure each of the callers tries again and learns of it
+        for _ in batch:  # only now, so that after a failure each caller's commit tries again and raises it
             self._pending.popleft()
 
 

@@ -1,4 +1,4 @@
-"""Batch jobs as a run's ledger remembers them: noted before they are sent, so that none is ever sent twice."""
+"""Batch jobs in a run's ledger: recorded before they are sent, so that none is sent twice."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
 
+from engine.service.completion import Request
 from engine.service.database import Database, Statement
 
 SCHEMA = """
@@ -26,56 +26,55 @@ CREATE TABLE IF NOT EXISTS job_requests (
 """
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Job:
-    """Requests to one model by their keys, which cost `most` USD at most.
+    """Requests to one model by their digests, which cost at most `max_cost` USD.
 
-    `name` is ours, and goes along with the job; `id` is the provider's, None until it is known.
+    `name` is ours, and is sent as the job's metadata; `id` is the provider's, None until it is known.
     """
 
     model: str
-    requests: dict[str, dict[str, Any]]
-    most: float
+    requests: dict[str, Request]
+    max_cost: float
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
-    began: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.time)
     id: str | None = None
 
 
 class Jobs:
-    """The jobs that are not done with."""
+    """The jobs that have not been settled."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self) -> list[Job]:
-        """Those of this run's earlier workers."""
-        requests: dict[str, dict[str, Any]] = {}
+        """The jobs of this run's earlier workers, oldest first."""
+        requests: dict[str, dict[str, Request]] = {}
         for key, job, request in self._database.rows("SELECT key, job, request FROM job_requests"):
-            requests.setdefault(job, {})[key] = json.loads(request)
-        rows = self._database.rows("SELECT model, name, most, name, began, provider_id FROM jobs ORDER BY began")
-        return [Job(model, requests[name], *rest) for model, name, *rest in rows]
+            requests.setdefault(job, {})[key] = Request.from_row(json.loads(request))
+        rows = self._database.rows("SELECT name, model, began, most, provider_id FROM jobs ORDER BY began")
+        return [
+            Job(model=model, requests=requests[name], max_cost=most, name=name, started=began, id=id_)
+            for name, model, began, most, id_ in rows
+        ]
 
-    async def note(self, job: Job) -> None:
-        """A job that is about to be sent."""
+    async def record(self, job: Job) -> None:
+        """Record a job that is about to be sent."""
         await self._database.write_together(
-            ("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job.name, job.model, job.began, job.most)),
+            ("INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", (job.name, job.model, job.started, job.max_cost)),
             *[
-                ("INSERT INTO job_requests VALUES (?, ?, ?)", (key, job.name, json.dumps(request)))
+                ("INSERT INTO job_requests VALUES (?, ?, ?)", (key, job.name, json.dumps(request.to_row())))
                 for key, request in job.requests.items()
             ],
         )
 
-    async def sent(self, job: Job) -> None:
-        """The provider has it, under `job.id`."""
+    async def mark_sent(self, job: Job) -> None:
+        """Record that the provider has it, as `job.id`."""
         await self._database.write("UPDATE jobs SET provider_id = ? WHERE name = ?", (job.id, job.name))
-
-    async def drop(self, job: Job) -> None:
-        """A job that came to nothing."""
-        await self._database.write_together(*removal(job))
 
 
 def removal(job: Job) -> list[Statement]:
-    """What takes a job out of the database."""
+    """The statements that remove a job from the database."""
     return [
         ("DELETE FROM jobs WHERE name = ?", (job.name,)),
         ("DELETE FROM job_requests WHERE job = ?", (job.name,)),

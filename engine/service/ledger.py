@@ -1,22 +1,21 @@
-"""The ledger: every answered service call with its cost, in SQLite, so that nothing is paid twice.
+"""The ledger: every paid service call with its cost, in SQLite, so that nothing is paid twice.
 
-One process writes it. A reply is committed before anybody uses it. A call is announced before it leaves: what a crash
-cuts off was most likely paid for, and counts against the budget ever after.
+One process writes it. A completion is committed before anything uses it. A call is recorded before it is sent: a call
+that a crash interrupts was most likely paid for, and counts against the budget from then on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.protocol.errors import LlamaDuoError
 from engine.service import jobs
+from engine.service.completion import Completion, Request
 from engine.service.database import Database, Statement
 from engine.service.jobs import Job, Jobs
 
@@ -40,25 +39,14 @@ CREATE TABLE IF NOT EXISTS flights (
     PRIMARY KEY (key, began)
 ) WITHOUT ROWID;
 """
+"""`asked` and `answered` are in seconds since the epoch; `flights` are the calls in flight and the interrupted ones."""
 
-DELETE = "DELETE FROM flights WHERE key = ? AND began = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the service answered, and what that cost; `cached` where nothing was asked for it now."""
-
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    cached: bool = False
+DELETE_IN_FLIGHT = "DELETE FROM flights WHERE key = ? AND began = ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over all answered calls."""
+    """Sums over all paid calls."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -67,19 +55,13 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Flight:
-    """A call that costs `most` USD at most; `cut_off` where it has left and nobody waits for its answer any more."""
+class InFlightCall:
+    """A call that costs at most `max_cost` USD; `interrupted` where it was sent and its response is lost."""
 
-    key: str
-    began: float
-    most: float
-    cut_off: bool = False
-
-
-def request_key(request: dict[str, Any]) -> str:
-    """The SHA-256 of the canonical request: model, messages, parameters, repeat index."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    request: Request
+    started: float
+    max_cost: float
+    interrupted: bool = False
 
 
 class Ledger:
@@ -96,73 +78,77 @@ class Ledger:
                 "put it back from a copy; without it paid answers are paid for again, and the budget counts from zero",
             ) from None
         self.jobs = Jobs(self._database)
-        self._lost: defaultdict[str, list[float]] = defaultdict(list)
+        self._interrupted: defaultdict[str, list[float]] = defaultdict(list)
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
-            self._lost[key].append(cost)
+            self._interrupted[key].append(cost)
         self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
         self._models = {model for (model,) in self._database.rows("SELECT DISTINCT model FROM calls")}
 
-    async def reply(self, key: str) -> Reply | None:
-        """The answer of an earlier, identical request."""
+    async def completion(self, request: Request) -> Completion | None:
+        """The completion of an earlier, identical request."""
+        key = request.digest
         if key not in self._keys:
             return None
         row = await self._database.row(
             "SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd FROM calls WHERE key = ?", (key,)
         )
         text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
-        return Reply(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
+        return Completion(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
 
-    def knows(self, model: str) -> bool:
-        """Whether the model has answered in this run."""
+    def has_completions_of(self, model: str) -> bool:
+        """Whether the model has completed a request in this run."""
         return model in self._models
 
     @property
-    def lost(self) -> list[float]:
-        """What each call may have cost, in USD, that a crash or a stop has cut off."""
-        return [cost for costs in self._lost.values() for cost in costs]
+    def interrupted_costs(self) -> list[float]:
+        """The most that each call may have cost, in USD, which a crash or a stop interrupted."""
+        return [cost for costs in self._interrupted.values() for cost in costs]
 
-    async def announce(self, flight: Flight) -> None:
-        """Note a call that is about to leave, until it lands or is recalled."""
-        await self._database.write("INSERT INTO flights VALUES (?, ?, ?)", (flight.key, flight.began, flight.most))
+    async def start(self, call: InFlightCall) -> None:
+        """Record a call that is about to be sent, until it is settled or withdrawn."""
+        await self._database.write(
+            "INSERT INTO flights VALUES (?, ?, ?)", (call.request.digest, call.started, call.max_cost)
+        )
 
-    def recall(self, flight: Flight) -> None:
-        """Take back a call that did not leave, or that the service refused."""
-        self._database.later((DELETE, (flight.key, flight.began)))
+    def withdraw(self, call: InFlightCall) -> None:
+        """Remove a call that was not sent, or that the service refused."""
+        self._database.later((DELETE_IN_FLIGHT, (call.request.digest, call.started)))
 
-    def lose(self, flight: Flight) -> None:
-        """Give up a call that was cut off: it stays noted."""
-        self._lost[flight.key].append(flight.most)
+    def interrupt(self, call: InFlightCall) -> None:
+        """Count a call as paid whose response is lost: it stays recorded."""
+        self._interrupted[call.request.digest].append(call.max_cost)
 
-    async def land(self, flight: Flight, request: dict[str, Any], reply: Reply) -> float:
-        """Keep the answer to a call; returns what lost calls of the same request cost less than was feared.
+    async def settle(self, call: InFlightCall, completion: Completion) -> float:
+        """Record the completion of a call; returns by how much interrupted calls of the same request get cheaper.
 
-        They are taken to have cost what this one did.
+        Each is assumed to have cost what this one did, instead of the most it could.
         """
-        key, lost = flight.key, self._lost[flight.key]
+        key = call.request.digest
+        interrupted = self._interrupted[key]
         await self._database.write_together(
-            (DELETE, (key, flight.began)),
-            *[("UPDATE flights SET cost_usd = ? WHERE key = ?", (reply.cost_usd, key)) for _ in lost[:1]],
-            _kept(key, request, reply, flight.began),
+            (DELETE_IN_FLIGHT, (key, call.started)),
+            *[("UPDATE flights SET cost_usd = ? WHERE key = ?", (completion.cost_usd, key)) for _ in interrupted[:1]],
+            _insertion(call.request, completion, call.started),
         )
         self._keys.add(key)
-        self._models.add(request["model"])
-        self._lost[key] = [reply.cost_usd] * len(lost)
-        return sum(lost) - sum(self._lost[key])
+        self._models.add(call.request.model)
+        self._interrupted[key] = [completion.cost_usd] * len(interrupted)
+        return sum(interrupted) - sum(self._interrupted[key])
 
-    async def keep_job(self, job: Job, replies: dict[str, Reply]) -> None:
-        """Keep the answers that a batch job has brought, by key, and be done with the job: both or neither."""
-        kept = [_kept(key, job.requests[key], reply, job.began) for key, reply in replies.items()]
-        await self._database.write_together(*kept, *jobs.removal(job))
-        self._keys |= replies.keys()
-        self._models |= {job.model} if replies else set()
+    async def settle_job(self, job: Job, completions: dict[str, Completion]) -> None:
+        """Record the completions of a batch job, by key, and remove the job: both or neither."""
+        insertions = [_insertion(job.requests[key], found, job.started) for key, found in completions.items()]
+        await self._database.write_together(*insertions, *jobs.removal(job))
+        self._keys |= completions.keys()
+        self._models |= {job.model} if completions else set()
 
-    async def keep(self, key: str, request: dict[str, Any], reply: Reply, asked: float) -> None:
-        """Keep an answer to a request that was sent at `asked`, in seconds since the epoch."""
-        await self._database.write(*_kept(key, request, reply, asked))
-        self._keys.add(key)
+    async def record(self, request: Request, completion: Completion, sent: float) -> None:
+        """Record the completion of a request that was sent at `sent`, in seconds since the epoch."""
+        await self._database.write(*_insertion(request, completion, sent))
+        self._keys.add(request.digest)
 
     def totals(self) -> Totals:
-        """What was paid so far; a reply that an earlier run had paid for took no tokens and is no call."""
+        """What was paid so far; a completion that an earlier run paid for took no tokens and is no call."""
         (row,) = self._database.rows(
             "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0),"
             " COALESCE(SUM(cost_usd), 0.0) FROM calls WHERE answered IS NOT NULL AND prompt_tokens > 0"
@@ -173,11 +159,19 @@ class Ledger:
         self._database.close()
 
 
-def _kept(key: str, request: dict[str, Any], reply: Reply, asked: float) -> Statement:
+def _insertion(request: Request, completion: Completion, sent: float) -> Statement:
     return (
         "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(key, request["model"], json.dumps(request), asked, time.time(), reply.text, reply.finish_reason),
-            *(reply.prompt_tokens, reply.completion_tokens, reply.cost_usd),
+            request.digest,
+            request.model,
+            json.dumps(request.to_row()),
+            sent,
+            time.time(),
+            completion.text,
+            completion.finish_reason,
+            completion.prompt_tokens,
+            completion.completion_tokens,
+            completion.cost_usd,
         ),
     )

@@ -1,4 +1,4 @@
-"""Stay within a service's limits: those that are known are never passed, those that are not are found."""
+"""Stay within a service's limits: known ones are never passed, unknown ones are found by trying."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from engine.service.completion import Completion, Request
+
 PACE = 0.98
-"""Share of a limit that is used: a request that is held up on its way comes closer to the next one."""
+"""Share of a limit that is used: a request that the network delays arrives closer to the next one."""
 
 BURST_S = 0.25
 """Seconds of a rate that may be sent at once, less than services grant, for the same reason."""
@@ -17,6 +19,9 @@ FIRST_CALLS = 8
 """Calls in flight to begin with."""
 
 SHRINK = 0.7
+
+NEWEST = 0.2
+"""Weight of the newest completion in the estimate of tokens."""
 
 
 class Bucket:
@@ -41,10 +46,10 @@ class Bucket:
 
 
 class Window:
-    """How many calls may be in flight: it grows while they are answered, and shrinks where the service has too many.
+    """How many calls may be in flight: it grows while they succeed, and shrinks where the service refuses some.
 
-    As congestion control does it (additive increase, multiplicative decrease; Jacobson, "Congestion Avoidance and
-    Control", 1988): by one with every answer until the first refusal, then by one with every window of answers.
+    By TCP's congestion control (additive increase, multiplicative decrease; Jacobson, "Congestion Avoidance and
+    Control", 1988): by one with every success until the first refusal, then by one with every window of successes.
     """
 
     def __init__(self, most: int) -> None:
@@ -66,26 +71,26 @@ class Window:
         async with self._entrance:
             await self._room.wait()
             self._in_flight += 1
-            self._look()
+            self._update_room()
 
     def leave(self) -> None:
         self._in_flight -= 1
-        self._look()
+        self._update_room()
 
-    def answered(self) -> None:
-        """Grow, unless the calls would have fitted into a smaller window too."""
+    def succeeded(self) -> None:
+        """Grow, unless the calls would fit into a smaller window too."""
         if self._in_flight >= self.size:
             self._size = min(float(self._most), self._size + (1 / self._size if self._refused else 1))
-            self._look()
+            self._update_room()
 
     def refused(self, sent: float) -> None:
-        """Shrink, once for all calls that were under way together; `sent` is on the monotonic clock."""
+        """Shrink, once for all calls that were in flight together; `sent` is on the monotonic clock."""
         if sent >= self._shrunk:
             self._refused, self._shrunk = True, time.monotonic()
             self._size = max(1.0, self._size * SHRINK)
-            self._look()
+            self._update_room()
 
-    def _look(self) -> None:
+    def _update_room(self) -> None:
         if self._in_flight < self.size:
             self._room.set()
         else:
@@ -93,7 +98,7 @@ class Window:
 
 
 class Limiter:
-    """One for all calls to a model: bounds their rate and how many are in flight, and pauses when told to.
+    """One for all calls to a model: bounds their rate and how many are in flight, and pauses on request.
 
     `rpm` and `tpm` are requests and tokens a minute, None where unknown; `concurrency` bounds the calls in flight.
     """
@@ -107,12 +112,12 @@ class Limiter:
         self.unknown = [kind for kind, limit in (("requests", rpm), ("tokens", tpm)) if limit is None]
 
     def pause(self, seconds: float) -> None:
-        """Start no call for a while: the service asked for it."""
+        """Send no call for a while: the service requested it."""
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold one of the places for calls in flight; callers are served in order."""
+        """Take one of the places for calls in flight; callers are served in order."""
         await self.window.enter()
         try:
             yield
@@ -120,7 +125,7 @@ class Limiter:
             self.window.leave()
 
     async def turn(self, tokens: float) -> None:
-        """Wait until a request that takes about `tokens` tokens, its answer included, may be sent."""
+        """Wait until a request that takes about `tokens` tokens, its completion included, may be sent."""
         async with self._turn:
             while (wait := self._wait(tokens)) > 0:  # noqa: ASYNC110 - time passes, no event is set
                 await asyncio.sleep(wait)
@@ -130,7 +135,7 @@ class Limiter:
                 self._tokens.take(tokens)
 
     def correct(self, tokens: float) -> None:
-        """Book what a request took more (or less) than was announced."""
+        """Count by how many tokens a request took more (or less) than estimated."""
         if self._tokens:
             self._tokens.take(tokens)
 
@@ -141,3 +146,18 @@ class Limiter:
         if self._tokens:
             waits.append(self._tokens.seconds_until(tokens))
         return max(waits)
+
+
+class TokenEstimator:
+    """Estimates the tokens of a model's requests, completions included, from those so far."""
+
+    def __init__(self) -> None:
+        self._per_byte = 1 / 3
+        self._completion = 300.0
+
+    def estimate(self, request: Request) -> float:
+        return request.prompt_bytes * self._per_byte + min(self._completion, float(request.max_completion_tokens))
+
+    def learn(self, request: Request, completion: Completion) -> None:
+        self._per_byte += NEWEST * (completion.prompt_tokens / max(1, request.prompt_bytes) - self._per_byte)
+        self._completion += NEWEST * (completion.completion_tokens - self._completion)

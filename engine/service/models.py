@@ -1,7 +1,4 @@
-"""What litellm knows of a model: its provider, its price, its key. Every import of litellm comes by here.
-
-Without LITELLM_LOCAL_MODEL_COST_MAP its import stalls on the network.
-"""
+"""What litellm knows of a model: its provider, its price, its key. Only here is litellm imported."""
 
 from __future__ import annotations
 
@@ -10,37 +7,31 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-import litellm
-from litellm import exceptions
-
 from engine.protocol.errors import InputError
+from engine.service.providers import PROVIDERS
 from engine.settings.schema import SANDBOX_MODEL, Service
 
-__all__ = [
-    "PRICES_HINT",
-    "batch_provider",
-    "endpoint",
-    "exceptions",
-    "litellm",
-    "litellm_name",
-    "missing_keys",
-    "most_output",
-    "price",
-    "request_params",
-    "supports_schema",
-]
-
-BATCH_PROVIDERS = ("openai", "azure")
-"""Of those whose batches litellm speaks to, who need no bucket of the user's in a cloud."""
-
 BATCH_PRICE = 0.5
+"""The usual price of a batch call, over that of a direct one."""
 
 PRICES_HINT = "give input_price and output_price in [service], or for a judge of its own in [service] models"
 
-litellm.suppress_debug_info = True
-litellm.drop_params = True
-litellm.telemetry = False
+
+@functools.cache
+def load_litellm() -> Any:
+    """litellm, imported at the first call (which takes seconds) and set up for this process.
+
+    Sets environment variables: without them litellm fetches its price list at its import, and a list of headers at
+    the first call to Anthropic, which stalls where there is no network.
+    """
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.drop_params = True
+    litellm.telemetry = False
+    return litellm
 
 
 def litellm_name(model: str) -> str:
@@ -64,17 +55,18 @@ def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> 
 @functools.cache
 def supports_schema(model: str) -> bool:
     """Whether litellm knows that the model keeps to a JSON schema."""
-    return bool(litellm.supports_response_schema(model=litellm_name(model)))
+    return bool(load_litellm().supports_response_schema(model=litellm_name(model)))
 
 
 @functools.cache
-def most_output(model: str) -> int | None:
+def max_output_tokens(model: str) -> int | None:
     """The tokens that the model can write at once, where litellm knows it: it refuses a request for more."""
+    litellm = load_litellm()
     try:
-        most: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
-    except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
+        limit: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
+    except (litellm.exceptions.ModelNotMappedError, litellm.exceptions.BadRequestError):
         return None
-    return most
+    return limit
 
 
 def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float, float] | None:
@@ -88,9 +80,10 @@ def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float,
     terms = settings.terms(model)
     if terms.input_price is not None and terms.output_price is not None:
         return share * terms.input_price / 1e6, share * terms.output_price / 1e6
+    litellm = load_litellm()
     try:
         prompt, completion = litellm.cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
-    except (exceptions.ModelNotMappedError, exceptions.BadRequestError):
+    except (litellm.exceptions.ModelNotMappedError, litellm.exceptions.BadRequestError):
         return None
     listed: Mapping[str, Any] = litellm.get_model_info(model) if batch else {}
     return (
@@ -101,23 +94,10 @@ def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float,
 
 @functools.cache
 def batch_provider(model: str) -> str | None:
-    """Who takes the model's calls in batches, as files of requests in OpenAI's form; None where nobody does."""
-    provider = litellm.get_llm_provider(litellm_name(model))[1]
-    return provider if provider in BATCH_PROVIDERS and model != SANDBOX_MODEL else None
-
-
-def request_params(request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A model's name and a request's parameters as the provider itself takes them.
-
-    What litellm does to a call on its way has to be done to those of a batch beforehand.
-    """
-    name, provider, *_ = litellm.get_llm_provider(request["model"])
-    params = litellm.utils.get_optional_params(
-        model=name, custom_llm_provider=provider, drop_params=True, **request["params"]
-    )
-    extra = params.pop("extra_body", None) or {}
-    params.pop("stream", None)
-    return name, {**params, **extra}
+    """The name of the model's provider where it takes batches, else None."""
+    provider = load_litellm().get_llm_provider(litellm_name(model))[1]
+    takes_batches = any(known.name == provider and known.takes_batches for known in PROVIDERS)
+    return provider if takes_batches and model != SANDBOX_MODEL else None
 
 
 def missing_keys(model: str, settings: Service) -> list[str]:
@@ -125,9 +105,10 @@ def missing_keys(model: str, settings: Service) -> list[str]:
 
     Raises InputError where litellm knows no provider for the model.
     """
+    litellm = load_litellm()
     try:
         litellm.get_llm_provider(model)
-    except exceptions.BadRequestError:
+    except litellm.exceptions.BadRequestError:
         raise InputError(
             f"{model!r}: no provider is known for this model",
             'name it as litellm does, "openai/NAME" for an OpenAI-compatible endpoint, or use "sandbox"',

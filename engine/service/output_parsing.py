@@ -1,4 +1,4 @@
-"""Read what a model wrote where JSON was asked for: certain meanings are recovered, nothing is guessed."""
+"""Parse the JSON in a model's output: unambiguous meanings are recovered, nothing is guessed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_REPLY = 200_000
-"""Characters that are read of one reply."""
+from engine.service.completion import Schema
 
-MAX_TRIES = 200
+MAX_CHARS = 200_000
+"""Characters that are read of one output."""
+
+MAX_BRACKETS = 200
 MAX_STEPS = 1_000_000
-"""Brackets to try in one reply, and characters to look at between them: else brackets alone take quadratic time."""
+"""Brackets to try in one output, and characters to scan between them: else brackets alone take quadratic time."""
 
 MAX_DEPTH = 8
-"""Objects in objects that a score is looked for in."""
+"""How deep a score may be nested in objects."""
 
 THINKING_STARTS = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 THOUGHTS = re.compile(r"\A(?:\s*<think(?:ing)?>.*?</think(?:ing)?>)*", re.IGNORECASE | re.DOTALL)
@@ -33,12 +35,30 @@ REASON = re.compile(r"reason|explanation|rationale|justification|comment", re.IG
 SCORE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:(?:/|out\s+of)\s*100|%|points?)?\s*", re.IGNORECASE)
 
 
-class ReplyError(ValueError):
-    """The reply does not hold what was asked for; the message is fit to be shown to the model."""
+def _object_schema(**properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+_ASSESSMENT = _object_schema(score={"type": "integer"}, reason={"type": "string"})
+_PAIR = _object_schema(instruction={"type": "string"}, response={"type": "string"})
+
+SCORES_SCHEMA = _object_schema(similarity_assessment=_ASSESSMENT, precision_assessment=_ASSESSMENT)
+PRECISION_SCHEMA = _object_schema(precision_assessment=_ASSESSMENT)
+PAIRS_SCHEMA = _object_schema(contents={"type": "array", "items": _PAIR})
+"""What the prompts request, for services that support a schema; `parse_*` accept more."""
+
+
+class ParsingError(ValueError):
+    """The output lacks what was requested; the message may be shown to the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeScores:
     """A judge's scores from 1 to 100, with its reasons."""
 
     similarity: float
@@ -47,45 +67,51 @@ class Scores:
     precision_reason: str
 
 
-def scores(text: str) -> Scores:
-    """The scores in a judge's reply; raises ReplyError where one is missing, unclear, contradicted or out of range."""
+def parse_scores(text: str) -> JudgeScores:
+    """A judge's scores; raises ParsingError where one is missing, unclear, contradicted or out of range."""
     found = _assessments(text, "similarity", "precision")
-    return Scores(found["similarity"][0], found["precision"][0], found["similarity"][1], found["precision"][1])
+    (similarity, similarity_reason), (precision, precision_reason) = found["similarity"], found["precision"]
+    return JudgeScores(
+        similarity=similarity,
+        precision=precision,
+        similarity_reason=similarity_reason,
+        precision_reason=precision_reason,
+    )
 
 
-def precision(text: str) -> float:
-    """The one score in a judge's reply about a pair; raises ReplyError likewise."""
+def parse_precision(text: str) -> float:
+    """A judge's one score of a pair; raises ParsingError likewise."""
     return _assessments(text, "precision")["precision"][0]
 
 
 def _assessments(text: str, *names: str) -> dict[str, tuple[float, str]]:
-    """The scores by name. A response under judgement may hold a verdict of its own, and judges quote: wherever more
-    than one verdict could be meant, or a part of one lies outside what can be read, none is taken."""
-    _not_empty(text)
-    if len(text) > MAX_REPLY:
-        raise ReplyError("it is too long")
+    """The scores by name, each with its reason. A judged response may contain a verdict too, and judges quote: where
+    more than one verdict could be meant, or a part of one lies outside what can be read, none is taken."""
+    _reject_empty(text)
+    if len(text) > MAX_CHARS:
+        raise ParsingError("it is too long")
     values, around = _read(text)
     if MENTION.search(around):
-        values = [_cut_off(text)]
+        values = [_completed_object(text)]
         if values == [None]:
-            raise ReplyError("its JSON is broken")
+            raise ParsingError("its JSON is broken")
     found: dict[str, tuple[float, str]] = {}
     for name in names:
-        for assessment in _found(values, name):
+        for assessment in _scores_named(name, values):
             if found.setdefault(name, assessment)[0] != assessment[0]:
-                raise ReplyError(f"it holds more than one {name} score")
+                raise ParsingError(f"it holds more than one {name} score")
     missing = [name for name in names if name not in found]
     if missing:
-        raise ReplyError(f"no score for {' and '.join(missing)} in a JSON object")
+        raise ParsingError(f"no score for {' and '.join(missing)} in a JSON object")
     return found
 
 
-def pairs(text: str) -> list[dict[str, str]]:
-    """The (instruction, response) objects in a writer's reply; raises ReplyError where there is no list of them.
+def parse_pairs(text: str) -> list[dict[str, str]]:
+    """The (instruction, response) objects that a writer made; raises ParsingError where there is no list of them.
 
-    Members that lack either text are left out, those before a cut are kept; an empty list is a valid answer.
+    Members that lack either text are left out, those before a cut are kept; an empty list is valid.
     """
-    _not_empty(text)
+    _reject_empty(text)
     found: list[dict[str, str]] = []
     empty = False
     for value in _read(text)[0]:
@@ -94,12 +120,12 @@ def pairs(text: str) -> list[dict[str, str]]:
         found += [pair for pair in map(_pair, contents or ()) if pair]
     if found or empty:
         return found
-    raise ReplyError('no JSON object of the form {"contents": [{"instruction": "...", "response": "..."}]}')
+    raise ParsingError('no JSON object of the form {"contents": [{"instruction": "...", "response": "..."}]}')
 
 
-def _not_empty(text: str) -> None:
+def _reject_empty(text: str) -> None:
     if not text.strip():
-        raise ReplyError("the reply is empty")
+        raise ParsingError("the reply is empty")
 
 
 def _contents(value: Any) -> list[Any] | None:
@@ -125,12 +151,12 @@ def _pair(value: Any) -> dict[str, str] | None:
 
 
 def _read(text: str) -> tuple[list[Any], str]:
-    """Every outermost JSON object or array in a reply, after any thinking, and the text around them."""
-    text = _answer(text[:MAX_REPLY])
+    """Every outermost JSON object or array in an output, after any thinking, and the text around them."""
+    text = _without_thinking(text[:MAX_CHARS])
     values: list[Any] = []
     around: list[str] = []
     position, read, steps = 0, 0, 0
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_BRACKETS):
         match = OPENING.search(text, position)
         if match is None or steps > MAX_STEPS:
             break
@@ -150,15 +176,15 @@ def _read(text: str) -> tuple[list[Any], str]:
     return values, "".join([*around, text[read:]])
 
 
-def _answer(text: str) -> str:
-    """What follows the thinking that a reply begins with."""
-    answer = THOUGHTS.sub("", text, count=1)
-    return "" if THINKING_STARTS.match(answer) else answer
+def _without_thinking(text: str) -> str:
+    """The text after the thinking with which an output begins."""
+    rest = THOUGHTS.sub("", text, count=1)
+    return "" if THINKING_STARTS.match(rest) else rest
 
 
-def _cut_off(text: str) -> Any:
-    """What a reply that is one JSON object without an end holds up to its last comma; None for any other reply."""
-    text = _answer(text)
+def _completed_object(text: str) -> Any:
+    """An output that is one JSON object without an end, up to its last comma; None for any other output."""
+    text = _without_thinking(text)
     begins = ONE_OBJECT.match(text)
     closings, last = "", (0, "")
     for match in TOKEN.finditer(text, begins.end() if begins else len(text)):
@@ -181,19 +207,19 @@ def _cut_off(text: str) -> Any:
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, unless it says two things under one key."""
-    found: dict[str, Any] = {}
+    """A JSON object, unless it has two values under one key."""
+    values: dict[str, Any] = {}
     for key, value in members:
-        if found.setdefault(key, value) != value:
-            raise ValueError(f"{key!r} stands in it twice")
-    return found
+        if values.setdefault(key, value) != value:
+            raise ValueError(f"{key!r} has two values")
+    return values
 
 
 DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object)
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Behind the bracket that closes the one at `start`, strings aside."""
+    """The index after the bracket that closes the one at `start`; brackets in strings don't count."""
     depth, quote, escaped = 0, "", -1
     for match in MARK.finditer(text, start):
         char = match[0]
@@ -213,9 +239,9 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _python_literal(text: str) -> Any:
-    """Single-quoted "JSON", as models like to write it; None for anything else."""
+    """Single-quoted "JSON", which models often write; None for anything else."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what Python makes of a backslash
+        with warnings.catch_warnings(action="ignore"):  # about backslashes
             tree = ast.parse(text, mode="eval")
         for node in ast.walk(tree):
             keys = [ast.dump(key) for key in node.keys if key] if isinstance(node, ast.Dict) else []
@@ -226,16 +252,16 @@ def _python_literal(text: str) -> Any:
         return None
 
 
-def _found(value: Any, name: str, depth: int = 0) -> Iterator[tuple[float, str]]:
+def _scores_named(name: str, value: Any, depth: int = 0) -> Iterator[tuple[float, str]]:
     """Every score called `name` (or `name_...`) in a nested value, with its reason."""
     if depth > MAX_DEPTH:
-        raise ReplyError("it is nested too deeply")
+        raise ParsingError("it is nested too deeply")
     if isinstance(value, list):
         for inner in value:
-            yield from _found(inner, name, depth + 1)
+            yield from _scores_named(name, inner, depth + 1)
     for key, inner in value.items() if isinstance(value, dict) else ():
         if not key.casefold().startswith(name):
-            yield from _found(inner, name, depth + 1)
+            yield from _scores_named(name, inner, depth + 1)
         elif REASON.search(key):
             continue
         elif isinstance(inner, dict):
@@ -258,7 +284,7 @@ def _score(value: Any, name: str) -> float:
         match = SCORE.fullmatch(value)
         value = float(match[1]) if match else value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ReplyError(f"the {name} score is no number from 1 to 100")
+        raise ParsingError(f"the {name} score is no number from 1 to 100")
     if not 1 <= value <= 100:
-        raise ReplyError(f"the {name} score is not from 1 to 100")
+        raise ParsingError(f"the {name} score is not from 1 to 100")
     return float(value)

@@ -38,19 +38,19 @@ $context
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The templates; `judge`, `synthesis` and `judge_pair` fill them in."""
+    """The prompt templates; `judge`, `synthesis` and `judge_pair` fill them in."""
 
     eval: Template
     synth_data_gen: Template
     pair_eval: Template
 
     def judge(self, *, instruction: str, reference: str, response: str) -> str:
-        """The prompt that asks for the scores of one response."""
+        """The prompt for the scores of one response."""
         mark = _mark(instruction, reference, response)
         return self.eval.substitute(instruction=instruction, human_response=reference, lm_response=response, mark=mark)
 
     def judge_response(self, response: Response) -> str:
-        """The prompt that asks for the scores of a response, as it stands in responses.jsonl."""
+        """The prompt for the scores of a row of responses.jsonl."""
         return self.judge(
             instruction=prompt_text(response.prompt, response.tools),
             reference=response.expected,
@@ -59,17 +59,17 @@ class Prompts:
 
     @property
     def order(self) -> str:
-        """In which order the judge is shown the texts, as judges favour places."""
+        """The order in which the judge reads the texts: judges have position bias."""
         names = {"instruction": "instruction", "human_response": "reference", "lm_response": "response"}
         return ", ".join(names[name] for name in self.eval.get_identifiers() if name in names)
 
     def synthesis(
         self, *, instruction: str, response: str, topic: str, count: int, variation: str, context: str = ""
     ) -> str:
-        """The prompt that asks for `count` new pairs like one seed pair.
+        """The prompt for `count` new pairs like one seed pair.
 
-        `context` is what the seed's instruction stands under, and the new ones will: a system prompt, tools. A template
-        without a place for it shows it in front of the instruction.
+        `context` is the seed's system prompt and tools, which the new pairs share. A template without a placeholder for
+        it gets it in front of the instruction.
         """
         if context and "context" not in self.synth_data_gen.get_identifiers():
             instruction = f"{context}\n\n[user]\n{instruction}"
@@ -83,18 +83,18 @@ class Prompts:
         )
 
     def judge_pair(self, *, instruction: str, response: str) -> str:
-        """The prompt that asks how right a new pair's response is."""
+        """The prompt for the precision of a new pair's response."""
         mark = _mark(instruction, response)
         return self.pair_eval.substitute(instruction=instruction, response=response, mark=mark)
 
 
 def _mark(*texts: str) -> str:
-    """What sets a prompt's markers apart: no text can hold it, as it depends on all of them; the same for the same."""
+    """A suffix for a prompt's markers that none of the texts can contain, as it is a hash of them all."""
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
 
 
 def load(path: str | None) -> Prompts:
-    """The user's prompts where there is a file, else ours; a file may hold only some of them.
+    """The user's prompts where there is a file, else ours; a file may have only some of them.
 
     Raises InputError that names the placeholder that is missing, unknown or malformed.
     """
@@ -120,9 +120,9 @@ def _template(table: Any, name: str, where: str) -> Template:
     template = Template(prompt)
     if not template.is_valid():
         raise InputError(f"{where}: [{name}] has a stray $", "write $$ for a dollar sign")
-    found = set(template.get_identifiers())
-    missing = REQUIRED[name] - found
-    unknown = found - REQUIRED[name] - OPTIONAL[name]
+    placeholders = set(template.get_identifiers())
+    missing = REQUIRED[name] - placeholders
+    unknown = placeholders - REQUIRED[name] - OPTIONAL[name]
     if missing or unknown:
         problem = ", ".join(
             [f"${p} is missing" for p in sorted(missing)] + [f"${p} is unknown" for p in sorted(unknown)]

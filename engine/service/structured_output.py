@@ -1,4 +1,4 @@
-"""Ask a model for a reply that can be read, and tell it what was wrong where it cannot."""
+"""Get an output that can be parsed from a model: an invalid one is sent back with the problem."""
 
 from __future__ import annotations
 
@@ -7,46 +7,48 @@ from typing import TypeVar
 
 from engine.protocol.rows import Message
 from engine.service.client import Client
-from engine.service.output_parsing import ReplyError
-from engine.service.schemas import Schema
+from engine.service.completion import Schema
+from engine.service.output_parsing import ParsingError
 
 T = TypeVar("T")
 
 MAX_TOKENS = 4096
-"""Room for a judge that thinks before it answers."""
+"""Room for a judge that thinks before its verdict."""
 
-TRIES = 5
-"""Times that a model is asked for one thing, each time told what was wrong with its reply."""
+MAX_ATTEMPTS = 5
+"""Completions per output; each attempt but the first names the problem of the one before."""
 
-SHOWN = 4000
-"""Characters of an unreadable reply that its writer is shown again."""
+SHOWN_CHARS = 4000
+"""Characters of an invalid output that are shown to the model again."""
 
 
-async def ask(client: Client, prompt: str, *, model: str, repeat: int, schema: Schema, read: Callable[[str], T]) -> T:
-    """What `read` makes of the reply, at temperature 0.
+async def structured_completion(
+    client: Client, prompt: str, *, model: str, repeat: int, schema: Schema, parse: Callable[[str], T]
+) -> T:
+    """The parsed completion of a prompt, at temperature 0.
 
-    Raises ReplyError where no reply can be read in TRIES tries, RefusedError where the service will not answer.
+    Raises ParsingError where no completion of MAX_ATTEMPTS can be parsed, RefusedError where the service refuses.
     """
     messages: list[Message] = [{"role": "user", "content": prompt}]
-    tries = 0
+    attempts = 0
     while True:
-        reply = await client.complete(
+        completion = await client.complete(
             messages, model=model, max_tokens=MAX_TOKENS, temperature=0.0, repeat=repeat, schema=schema
         )
-        tries += 1
+        attempts += 1
         try:
-            return read(reply.text)
-        except ReplyError as unreadable:
-            problem = str(unreadable)
-            if reply.finish_reason == "length":
+            return parse(completion.text)
+        except ParsingError as error:
+            problem = str(error)
+            if completion.finish_reason == "length":
                 problem += ", which was cut off at max_tokens"
-            if tries == TRIES:
-                raise ReplyError(problem) from None
-            messages = [*messages, *_correction(reply.text, problem)]
+            if attempts == MAX_ATTEMPTS:
+                raise ParsingError(problem) from None
+            messages = [*messages, *_correction(completion.text, problem)]
 
 
-def _correction(reply: str, problem: str) -> list[Message]:
-    shown = reply[:SHOWN] or "(empty)"
+def _correction(output: str, problem: str) -> list[Message]:
+    shown = output[:SHOWN_CHARS] or "(empty)"
     return [
         {"role": "assistant", "content": shown},
         {"role": "user", "content": f"That could not be used: {problem}. Answer again, with the JSON object alone."},

@@ -11,11 +11,11 @@ from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.protocol.stages import INFER
-from engine.service import output_parsing, schemas
+from engine.service import output_parsing
 from engine.service.client import Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
-from engine.service.structured_output import ask
+from engine.service.structured_output import structured_completion
 from engine.stages.base import Result, ServiceJob, named
 from engine.stages.infer import RESPONSES
 from engine.stages.progress import Progress
@@ -109,12 +109,17 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     response = case.response
     prompt = prompts.judge_response(response)
     try:
-        scores = await ask(
-            client, prompt, model=case.judge, repeat=repeat, schema=schemas.SCORES, read=output_parsing.scores
+        scores = await structured_completion(
+            client,
+            prompt,
+            model=case.judge,
+            repeat=repeat,
+            schema=output_parsing.SCORES_SCHEMA,
+            parse=output_parsing.parse_scores,
         )
     except RefusedError as refused:
         problem = f"{REFUSED}: {refused}"
-    except output_parsing.ReplyError as unreadable:
+    except output_parsing.ParsingError as unreadable:
         problem = str(unreadable)
     else:
         return Verdict(

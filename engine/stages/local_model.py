@@ -16,7 +16,7 @@ from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
 
 if TYPE_CHECKING:
-    from engine.local.template_support import Fit
+    from engine.local.template_support import TemplateSupport
 
 
 def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
@@ -45,10 +45,10 @@ def misfits(settings: Migration, resolved: Callable[[], ResolvedModel]) -> Calla
     """
 
     @cache
-    def fit() -> Fit:
+    def support() -> TemplateSupport:
         from engine.local.load import load_tokenizer
-        from engine.local.template_support import Fit
+        from engine.local.template_support import TemplateSupport
 
-        return Fit(load_tokenizer(resolved(), settings.local))
+        return TemplateSupport(load_tokenizer(resolved(), settings.local))
 
-    return lambda pair: "" if pair.plain else fit().misfit(pair)
+    return lambda pair: "" if pair.plain else support().unsupported(pair)

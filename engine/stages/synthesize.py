@@ -22,10 +22,10 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import Log
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.protocol.stages import SYNTHESIZE
-from engine.service import output_parsing, schemas
+from engine.service import output_parsing
 from engine.service.client import RefusedError
 from engine.service.concurrently import concurrently
-from engine.service.structured_output import ask
+from engine.service.structured_output import structured_completion
 from engine.stages.base import Result, ServiceJob, named
 from engine.stages.progress import Progress
 from engine.stages.training_mix import PAIRS, REJECTED
@@ -234,12 +234,12 @@ async def _write(job: ServiceJob, prompt: str, number: int) -> Written:
             max_tokens=MAX_TOKENS,
             temperature=1.0,
             repeat=number,
-            schema=schemas.PAIRS,
+            schema=output_parsing.PAIRS_SCHEMA,
         )
-        return Written(output_parsing.pairs(reply.text), "")
+        return Written(output_parsing.parse_pairs(reply.text), "")
     except RefusedError as refused:
         return Written([], f"refused: {refused}")
-    except output_parsing.ReplyError as unreadable:
+    except output_parsing.ParsingError as unreadable:
         return Written([], f"unreadable reply: {unreadable}")
 
 
@@ -253,10 +253,17 @@ async def _flaw(job: ServiceJob, row: SyntheticPair) -> Flaw | None:
     )
     try:
         scores = await concurrently(
-            ask(job.client, prompt, model=model, repeat=0, schema=schemas.PRECISION, read=output_parsing.precision)
+            structured_completion(
+                job.client,
+                prompt,
+                model=model,
+                repeat=0,
+                schema=output_parsing.PRECISION_SCHEMA,
+                parse=output_parsing.parse_precision,
+            )
             for model in job.settings.judge_models
         )
-    except (RefusedError, output_parsing.ReplyError) as problem:
+    except (RefusedError, output_parsing.ParsingError) as problem:
         return Flaw(f"not judged: {problem}", None)
     score = fmean(scores)
     return None if score >= least else Flaw(f"scored below {least:g}", round(score, 2))

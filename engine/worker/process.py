@@ -369,7 +369,7 @@ class Worker:
         at_work = BY_NAME.get(self._status.stage or "")
         if at_work is not None and at_work.pays:
             self._going.clear()
-            await self.client.come_home()
+            await self.client.drain()
         work.cancel()
 
     def _hold(self, held: bool) -> None:

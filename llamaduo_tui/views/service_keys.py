@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import NamedTuple
 
-from engine.preflight.doctor import KEYS
+from engine.service.providers import provider_of
 from engine.settings.schema import SANDBOX_MODEL
-
-_BARE = {"OPENAI_API_KEY": r"gpt-|chatgpt-|o\d", "ANTHROPIC_API_KEY": r"claude-"}
-"""How models begin that litellm knows without their provider's name in front."""
 
 
 class ServiceKey(NamedTuple):
@@ -26,15 +22,16 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
     """The key of a model; `api_key_env` is the variable that the settings name for it."""
     if model == SANDBOX_MODEL:
         return ServiceKey(model, None, True, "the sandbox needs no key")
-    name = api_key_env or _usual(model)
+    name = api_key_env or _variable(model)
     if name is None:
         return ServiceKey(model, None, False, "the pre-flight finds out which key it needs")
     present = bool(os.environ.get(name))
     return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
 
 
-def _usual(model: str) -> str | None:
-    provider, slash, _ = model.partition("/")
-    if slash:
-        return next((name for name in KEYS if name == f"{provider.upper()}_API_KEY"), None)
-    return next((name for name, begins in _BARE.items() if re.match(begins, model)), None)
+def _variable(model: str) -> str | None:
+    """The provider's variable that is set, else its first."""
+    provider = provider_of(model)
+    if provider is None:
+        return None
+    return next((name for name in provider.keys if os.environ.get(name)), provider.keys[0])

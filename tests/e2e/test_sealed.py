@@ -18,7 +18,7 @@ from engine.dataset.split import split
 from engine.protocol import jsonl
 from engine.protocol.manifest import manifest
 from engine.protocol.run_dir import Run
-from engine.sandbox import answer
+from engine.sandbox import completions
 from engine.settings.load import load_settings, settings_of
 from engine.stages.training_mix import training_mix
 from tests.e2e.conftest import DEMO, SETTINGS
@@ -66,7 +66,7 @@ class Leaky:
         self.planted: list[str] = []
 
     async def respond(self, _service: Service, request: web.Request) -> web.StreamResponse:
-        found = answer.answer(await prompt_of(request))
+        found = completions.complete(await prompt_of(request))
         if found.task != "synthesis":
             return completion(found.text)
         leaks = self.leaks[len(self.planted) :][:40]

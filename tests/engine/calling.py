@@ -14,7 +14,8 @@ from scripted import Service as Server
 
 from engine.protocol.rows import Message
 from engine.service.client import Client
-from engine.service.ledger import Ledger, Reply
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
@@ -33,7 +34,7 @@ def client_of(server: Server, tmp_path: Path, **settings: Any) -> Client:
     return Client(Service(model=MODEL, api_base=server.base, **values), Ledger(tmp_path / "ledger.sqlite"), **ours)
 
 
-async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: int = 50) -> Reply:
+async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: int = 50) -> Completion:
     messages: list[Message] = [{"role": "user", "content": text}]
     return await client.complete(messages, model=MODEL, max_tokens=max_tokens, temperature=0.0, repeat=repeat)
 
@@ -44,6 +45,6 @@ async def until(happens: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def flights(folder: Path) -> list[str]:
+def calls_in_flight(folder: Path) -> list[str]:
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as database:
         return [key for (key,) in database.execute("SELECT key FROM flights")]

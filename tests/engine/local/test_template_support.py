@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.local.chat import encode, encode_prompt, reference
 from engine.local.resolve import ResolvedModel
-from engine.local.template_support import Fit
+from engine.local.template_support import TemplateSupport
 from engine.protocol.rows import Message, Pair, Tool
 from engine.settings.schema import Migration
 from engine.stages.local_model import misfits
@@ -63,10 +63,10 @@ AT_ONCE = pair(USER, calls(2), result(1), result(2), ANSWER, tools=[TOOL])
     ],
 )
 def test_what_a_template_cannot_show_is_named(template: str, found: list[Pair], said: str) -> None:
-    fit = Fit(make_tokenizer(template))
+    support = TemplateSupport(make_tokenizer(template))
     for row in found:
-        assert fit.misfit(row).endswith(said)
-        assert bool(fit.misfit(row)) == bool(said)
+        assert support.unsupported(row).endswith(said)
+        assert bool(support.unsupported(row)) == bool(said)
 
 
 def test_the_model_is_found_only_for_pairs_that_need_it() -> None:

@@ -4,8 +4,8 @@ from collections import Counter
 import pytest
 
 from engine.protocol.errors import InputError
-from engine.sandbox.answer import Answer
-from engine.sandbox.faults import KINDS, REPLY_KINDS, Faults, spoil
+from engine.sandbox.completions import Completion
+from engine.sandbox.faults import COMPLETION_KINDS, KINDS, Faults, spoil
 
 VERDICT = json.dumps({"similarity_assessment": {"score": 90}, "precision_assessment": {"score": 80}})
 
@@ -52,8 +52,8 @@ def test_certain_fault_hits_always() -> None:
 
 
 def test_spoilt_replies() -> None:
-    verdict = Answer("judge", VERDICT)
-    replies = {kind: spoil(kind, verdict) for kind in REPLY_KINDS}
+    verdict = Completion("judge", VERDICT)
+    replies = {kind: spoil(kind, verdict) for kind in COMPLETION_KINDS}
 
     assert replies["empty"].text == ""
     assert replies["truncated"].finish_reason == "length"
@@ -65,4 +65,4 @@ def test_spoilt_replies() -> None:
 
 
 def test_only_verdicts_have_scores_to_spoil() -> None:
-    assert spoil("badscore", Answer("ticket", "{}")).text == "{}"
+    assert spoil("badscore", Completion("ticket", "{}")).text == "{}"

@@ -1,7 +1,6 @@
 """Batch jobs, against a provider on loopback that does with them what a test wants."""
 
 import asyncio
-import json
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
@@ -14,10 +13,13 @@ from aiohttp import web
 from batching import Line, Provider, answer, providing
 
 from engine.protocol.errors import ServiceError
+from engine.protocol.rows import Message
 from engine.service import batch as module
 from engine.service.client import Client
-from engine.service.ledger import Ledger, Reply
-from engine.service.models import batch_provider, price, request_params
+from engine.service.completion import Completion, Request
+from engine.service.ledger import Ledger
+from engine.service.litellm_adapter import provider_body
+from engine.service.models import batch_provider, price
 from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
@@ -34,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_API_KEY", KEY)
     monkeypatch.setattr(module, "QUIET_S", 0.1)
     monkeypatch.setattr(module, "FIRST_POLL_S", 0.02)
-    monkeypatch.setattr(module, "LONGEST_POLL_S", 0.05)
+    monkeypatch.setattr(module, "MAX_POLL_S", 0.05)
 
 
 @asynccontextmanager
@@ -52,7 +54,7 @@ async def living(provider: Provider, folder: Path, **settings: Any) -> AsyncIter
         ledger.close()
 
 
-async def ask(client: Client, count: int = 12) -> list[Reply]:
+async def ask(client: Client, count: int = 12) -> list[Completion]:
     calls = [
         client.complete([{"role": "user", "content": f"prompt {n}"}], model=MODEL, max_tokens=60, temperature=0.0)
         for n in range(count)
@@ -171,7 +173,7 @@ async def test_a_service_without_batches_is_asked_directly_and_a_wrong_key_ends_
 
 
 async def test_an_outage_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST_POLL_S", 0.01)
+    monkeypatch.setattr(module, "MAX_POLL_S", 0.01)
     answers = [web.Response(status=503) for _ in range(6)]
     refusal = lambda _: answers.pop() if answers else None  # noqa: E731
     async with providing(refusal=refusal) as provider, living(provider, tmp_path) as (client, told):
@@ -187,7 +189,7 @@ async def test_after_a_stop_the_next_worker_waits_for_the_same_job(tmp_path: Pat
         async with living(provider, tmp_path) as (client, told):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home()
+            await client.drain()
             await stop(calls)
         assert "goes on at the provider" in told[-1]
         done.set()
@@ -207,7 +209,7 @@ async def test_a_job_whose_sending_was_cut_off_is_found_at_the_provider(tmp_path
         async with living(provider, tmp_path) as (client, _):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home()
+            await client.drain()
             await stop(calls)
         with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as database, database:
             database.execute("UPDATE jobs SET provider_id = NULL")  # as if killed before the answer came
@@ -222,7 +224,7 @@ async def test_a_job_whose_sending_was_cut_off_is_found_at_the_provider(tmp_path
         async with living(provider, other) as (client, _):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home()
+            await client.drain()
             await stop(calls)
         with closing(sqlite3.connect(other / "ledger.sqlite")) as database, database:
             database.execute("UPDATE jobs SET provider_id = NULL")
@@ -240,7 +242,7 @@ async def test_a_job_that_is_gone_is_paid_again_only_where_that_is_wanted(tmp_pa
         async with living(provider, tmp_path) as (client, _):
             calls = asyncio.create_task(ask(client))
             await provider.created.wait()
-            await client.come_home()
+            await client.drain()
             await stop(calls)
         provider.refusal = lambda request: (
             web.json_response({"error": {"message": "No such batch"}}, status=404) if request.method == "GET" else None
@@ -338,22 +340,20 @@ async def test_a_paused_run_sends_no_job(tmp_path: Path) -> None:
 
 
 def test_large_stages_are_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests: dict[str, Any] = {
-        f"{model}{n}": {
-            "model": model,
-            "messages": [{"role": "user", "content": "x" * 100}],
-            "params": {"max_tokens": 9},
-        }
+    messages: list[Message] = [{"role": "user", "content": "x" * 100}]
+    made = [
+        Request(model=model, messages=messages, max_tokens=9, repeat=n)
         for model in ("openai/a", "openai/b")
         for n in range(5)
-    }
-    monkeypatch.setattr(module, "MOST_REQUESTS", 4)
-    assert [(model, len(load)) for model, load in module._loads(requests)] == [
+    ]
+    requests = {request.digest: request for request in made}
+    monkeypatch.setattr(module, "MAX_REQUESTS", 4)
+    assert [(model, len(load)) for model, load in module._chunks(requests)] == [
         *(("openai/a", 4), ("openai/a", 1)),
         *(("openai/b", 4), ("openai/b", 1)),
     ]
-    monkeypatch.setattr(module, "MOST_BYTES", 2 * len(module._line("openai/a0", requests["openai/a0"])))
-    assert [len(load) for _, load in module._loads(requests)] == [2, 2, 1, 2, 2, 1]
+    monkeypatch.setattr(module, "MAX_BYTES", 2 * len(module._line(made[0])))
+    assert [len(load) for _, load in module._chunks(requests)] == [2, 2, 1, 2, 2, 1]
 
 
 def test_who_takes_batches_and_at_what_price() -> None:
@@ -368,6 +368,8 @@ def test_who_takes_batches_and_at_what_price() -> None:
 
 
 def test_parameters_are_those_that_the_model_takes() -> None:
-    request = {"model": "o3-mini", "params": {"max_tokens": 9, "temperature": 0.0, "reasoning_effort": "low"}}
-    assert request_params(request) == ("o3-mini", {"max_completion_tokens": 9, "reasoning_effort": "low"})
-    assert json.dumps(request_params({"model": "gpt-4o", "params": {"max_tokens": 9}})[1]) == '{"max_tokens": 9}'
+    effort = {"reasoning_effort": "low"}
+    reasoning = Request(model="o3-mini", messages=[], max_tokens=9, temperature=0.0, extra=effort)
+    assert provider_body(reasoning) == {"model": "o3-mini", "messages": [], "max_completion_tokens": 9, **effort}
+    plain = Request(model="gpt-4o", messages=[], max_tokens=9)
+    assert provider_body(plain) == {"model": "gpt-4o", "messages": [], "max_tokens": 9}

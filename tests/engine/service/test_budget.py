@@ -11,10 +11,10 @@ caps = st.none() | st.floats(0, 5)
 
 
 def budget_of(
-    usd: float | None, calls: int | None = None, spent: float = 0.0, asked: int = 0
+    usd: float | None, calls: int | None = None, spent: float = 0.0, calls_used: int = 0
 ) -> tuple[Budget, list[Shortage]]:
     told: list[Shortage] = []
-    return Budget(usd, calls, spent=spent, asked=asked, on_used_up=told.append), told
+    return Budget(usd, calls, spent=spent, calls_used=calls_used, on_used_up=told.append), told
 
 
 async def turns(count: int) -> None:
@@ -81,7 +81,7 @@ async def test_a_used_up_budget_is_told_once_and_waits_for_more() -> None:
 
 
 async def test_calls_are_capped_too_and_failed_ones_are_free() -> None:
-    budget, told = budget_of(None, 3, asked=1)
+    budget, told = budget_of(None, 3, calls_used=1)
     await budget.reserve(5.0)
     await budget.settle(5.0, 0.0, 0)
     await budget.reserve(5.0)

@@ -1,6 +1,6 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scripted import always, completion, serving
@@ -8,11 +8,13 @@ from scripted import always, completion, serving
 from engine.service import cache as module
 from engine.service.cache import Cache, cache_file
 from engine.service.client import Client
-from engine.service.ledger import Ledger, Reply, Totals
+from engine.service.completion import Completion, Request
+from engine.service.ledger import Ledger, Totals
 from engine.settings.schema import Service
 
-REQUEST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}], "params": {}, "repeat": 0}
-REPLY = Reply("hi", "stop", 10, 5, 0.25)
+REQUEST = Request(model="m", messages=[{"role": "user", "content": "x"}], max_tokens=9)
+AGAIN = replace(REQUEST, repeat=1)
+REPLY = Completion("hi", "stop", 10, 5, 0.25)
 MODEL = "openai/scripted"
 
 
@@ -22,18 +24,18 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
 
 
-async def ask(client: Client, text: str = "hello", model: str = MODEL) -> Reply:
+async def ask(client: Client, text: str = "hello", model: str = MODEL) -> Completion:
     return await client.complete([{"role": "user", "content": text}], model=model, max_tokens=5, temperature=0.0)
 
 
 async def test_a_reply_costs_nothing_the_second_time() -> None:
     cache = Cache(cache_file())
-    assert await cache.reply(REQUEST, "a") is None
-    await cache.keep(REQUEST, "a", REPLY)
+    assert await cache.completion(REQUEST, "a") is None
+    await cache.record(REQUEST, "a", REPLY)
 
-    assert await cache.reply(REQUEST, "a") == Reply("hi", "stop", 0, 0, 0.0, cached=True)
-    assert await cache.reply(REQUEST, "b") is None
-    assert await cache.reply(REQUEST | {"repeat": 1}, "a") is None
+    assert await cache.completion(REQUEST, "a") == Completion("hi", "stop", 0, 0, 0.0, cached=True)
+    assert await cache.completion(REQUEST, "b") is None
+    assert await cache.completion(AGAIN, "a") is None
     cache.close()
     assert oct(cache_file().stat().st_mode & 0o777) == "0o600"
 
@@ -80,8 +82,8 @@ async def test_shown_and_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     assert module.main(["show"]) == 0
     assert "no replies are kept yet" in capsys.readouterr().out
     cache = Cache(cache_file())
-    await cache.keep(REQUEST, "a", REPLY)
-    await cache.keep(REQUEST | {"repeat": 1}, "a", REPLY)
+    await cache.record(REQUEST, "a", REPLY)
+    await cache.record(AGAIN, "a", REPLY)
     cache.close()
     with sqlite3.connect(cache_file()) as another:
         another.execute("UPDATE replies SET stored = 0 WHERE rowid = 1")

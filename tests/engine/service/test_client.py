@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from calling import KEY, MODEL, ask, asking, client_of, flights, until
+from calling import KEY, MODEL, ask, asking, calls_in_flight, client_of, until
 from scripted import Handler, always, completion, error, prompt_of, reset, serving
 from scripted import Service as Server
 
@@ -15,7 +15,8 @@ from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
 from engine.service import client as module
 from engine.service.client import Client, RefusedError
-from engine.service.ledger import Ledger, Reply
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.service.limiter import FIRST_CALLS
 from engine.settings.schema import Service
 
@@ -30,7 +31,7 @@ async def test_the_key_and_the_parameters_are_sent(tmp_path: Path) -> None:
     async with asking(handler, tmp_path, params={"top_p": 0.5}) as (server, client):
         reply = await ask(client)
 
-    assert reply == Reply("hi", "stop", 10, 5, 0.0)
+    assert reply == Completion("hi", "stop", 10, 5, 0.0)
     assert seen == [f"Bearer {KEY}"]
     (body,) = server.bodies
     assert (body["model"], body["top_p"], body["max_tokens"], body["temperature"]) == ("scripted", 0.5, 50, 0.0)
@@ -141,7 +142,7 @@ async def test_cancelled_in_mid_call_it_counts_against_the_budget_and_is_priced_
 
     assert reply.text == "hi" and not reply.cached
     assert len(server.bodies) == 2
-    assert (again.spent, again._budget._asked) == (pytest.approx(2 * cost), 2)
+    assert (again.spent, again._budget._calls_used) == (pytest.approx(2 * cost), 2)
 
 
 async def test_a_call_that_waits_for_its_turn_costs_nothing_when_it_is_cancelled(tmp_path: Path) -> None:
@@ -151,13 +152,13 @@ async def test_a_call_that_waits_for_its_turn_costs_nothing_when_it_is_cancelled
         client,
     ):
         call = asyncio.create_task(ask(client))
-        await until(lambda: bool(flights(tmp_path)))
+        await until(lambda: bool(calls_in_flight(tmp_path)))
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         client._ledger.close()
 
-    assert flights(tmp_path) == []
+    assert calls_in_flight(tmp_path) == []
 
 
 async def test_calls_in_flight_at_a_crash_count_against_the_caps(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ async def test_calls_in_flight_at_a_crash_count_against_the_caps(tmp_path: Path)
         shutil.copy(tmp_path / "ledger.sqlite", crashed)
         gate.set()
         await asyncio.gather(*calls)
-        assert flights(tmp_path) == [] and len(flights(crashed)) == 2
+        assert calls_in_flight(tmp_path) == [] and len(calls_in_flight(crashed)) == 2
 
         capped = client_of(server, crashed, budget_calls=3, on_used_up=told.append, on_trouble=told.append, **prices)
         assert (capped.usage.calls, capped.usage.cost_usd) == (0, 0.0)
@@ -254,7 +255,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again_then_told(tmp_path: P
 
     client._ledger.close()
     assert "check the network, api_base" in failed.value.hint
-    assert client.usage.failed_calls > 2 and flights(tmp_path) == []
+    assert client.usage.failed_calls > 2 and calls_in_flight(tmp_path) == []
 
 
 async def test_a_timeout_is_tried_again(tmp_path: Path, slept: list[float]) -> None:
@@ -556,7 +557,7 @@ async def test_calls_on_their_way_come_home_and_no_other_leaves(tmp_path: Path) 
         second = asyncio.create_task(ask(client, "second"))
         asyncio.get_running_loop().call_later(0.1, answers.set)
 
-        await client.come_home()
+        await client.drain()
 
         assert (await first).text
         assert server.prompts == ["first"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.service.headers import LONGEST_PAUSE_S, retry_after, used_up
+from engine.service.headers import LONGEST_PAUSE_S, retry_after, seconds_until_reset
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_what_is_no_time_is_none_or_bounded(text: str) -> None:
 def test_resets_as_openai_writes_them(reset: str, seconds: float) -> None:
     headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": reset}
 
-    assert used_up(headers, ["tokens"]) == pytest.approx(seconds)
-    assert used_up(headers, ["requests"]) == 0
-    assert used_up(headers | {"x-ratelimit-remaining-tokens": "1"}, ["tokens"]) == 0
+    assert seconds_until_reset(headers, ["tokens"]) == pytest.approx(seconds)
+    assert seconds_until_reset(headers, ["requests"]) == 0
+    assert seconds_until_reset(headers | {"x-ratelimit-remaining-tokens": "1"}, ["tokens"]) == 0
 
 
 def test_resets_as_anthropic_writes_them() -> None:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 30))
     headers = {"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": at}
 
-    assert used_up(headers, ["requests", "tokens"]) == pytest.approx(30, abs=2)
+    assert seconds_until_reset(headers, ["requests", "tokens"]) == pytest.approx(30, abs=2)
 
 
 @given(st.text(max_size=80))

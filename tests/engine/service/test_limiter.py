@@ -156,7 +156,7 @@ async def fill(window: Window) -> None:
 async def answer_all(window: Window) -> None:
     """One window of answers, each of whose places is taken at once."""
     for _ in range(window.size):
-        window.answered()
+        window.succeeded()
         window.leave()
         await fill(window)
 
@@ -195,7 +195,7 @@ async def test_a_window_that_is_not_full_has_no_reason_to_grow(clock: Clock) -> 
     window = Window(100)
     await window.enter()
     for _ in range(50):
-        window.answered()
+        window.succeeded()
     assert window.size == FIRST_CALLS
 
 

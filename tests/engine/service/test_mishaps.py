@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from calling import ask, asking, client_of, flights, until
+from calling import ask, asking, calls_in_flight, client_of, until
 from scripted import Service as Server
 from scripted import always, completion, error, prompt_of, reset, serving
 
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
-from engine.service.client import MOST_ODD, Client, RefusedError
+from engine.service.client import MAX_REJECTED, Client, RefusedError
 from engine.service.concurrently import concurrently
 from engine.service.ledger import Ledger
 from engine.settings.schema import Service
@@ -58,12 +58,12 @@ async def test_an_answer_that_was_lost_on_its_way_is_paid_for(
         reply = await ask(client)
         tries = 1 + client.usage.failed_calls
         assert client.spent == pytest.approx(tries * COST)
-        assert (client._budget._asked, client._budget._reserved, client._budget._in_flight) == (tries, 0, 0)
+        assert (client._budget._calls_used, client._budget._reserved, client._budget._in_flight) == (tries, 0, 0)
         client._ledger.close()
         later = client_of(server, tmp_path, budget_usd=1.0, **PRICES)
 
     assert reply.text == "hi" and client.usage.calls == 1 and tries >= 3
-    assert (later.spent, later._budget._asked) == (pytest.approx(tries * COST), tries)
+    assert (later.spent, later._budget._calls_used) == (pytest.approx(tries * COST), tries)
 
 
 async def test_lost_answers_never_pass_the_budget(tmp_path: Path, slept: list[float]) -> None:
@@ -87,7 +87,7 @@ async def test_a_refusal_is_not_paid_for(status: int, tmp_path: Path, slept: lis
         await ask(client)
         client._ledger.close()
 
-    assert client.spent == pytest.approx(COST) and flights(tmp_path) == []
+    assert client.spent == pytest.approx(COST) and calls_in_flight(tmp_path) == []
 
 
 async def test_an_answer_that_drips_ends_in_time(tmp_path: Path, slept: list[float]) -> None:
@@ -122,7 +122,7 @@ async def objecting(_server: Server, request: web.Request) -> web.StreamResponse
 async def test_an_odd_request_ends_no_run(tmp_path: Path) -> None:
     async with asking(objecting, tmp_path) as (server, client):
         await ask(client, "before")
-        for number in range(2 * MOST_ODD):
+        for number in range(2 * MAX_REJECTED):
             with pytest.raises(RefusedError, match="no such thing"):
                 await ask(client, f"odd {number}")
             await ask(client, f"{number}")
@@ -135,10 +135,12 @@ async def test_an_odd_request_ends_no_run(tmp_path: Path) -> None:
 async def test_a_service_that_objects_to_all_is_set_up_wrongly(tmp_path: Path) -> None:
     async with asking(objecting, tmp_path) as (_, client):
         await ask(client, "before")
-        outcomes = [await asyncio.gather(ask(client, f"odd {n}"), return_exceptions=True) for n in range(MOST_ODD + 1)]
+        outcomes = [
+            await asyncio.gather(ask(client, f"odd {n}"), return_exceptions=True) for n in range(MAX_REJECTED + 1)
+        ]
 
     kinds = [type(failed) for outcome in outcomes for failed in outcome]
-    assert kinds == [*[RefusedError] * MOST_ODD, ServiceError]
+    assert kinds == [*[RefusedError] * MAX_REJECTED, ServiceError]
 
 
 @pytest.mark.parametrize("status", [400, 402, 429])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.service.output_parsing import MAX_REPLY, ReplyError, pairs, precision, scores
+from engine.service.output_parsing import MAX_CHARS, ParsingError, parse_pairs, parse_precision, parse_scores
 
 GOOD = {
     "similarity_assessment": {"score": 72, "reason": "It's near."},
@@ -47,7 +47,7 @@ VARIANTS = {
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_certain_meaning_is_recovered(name: str) -> None:
-    found = scores(VARIANTS[name])
+    found = parse_scores(VARIANTS[name])
 
     assert (found.similarity, found.precision) == (72, 85)
     assert found.similarity_reason.startswith("It's near")
@@ -71,7 +71,7 @@ UNCERTAIN = {
     "a quotation in a text that is cut off": JSON.replace("It's near.", f"The response says {QUOTED} and")[:110],
     "a quotation in an object without quotes": f"{{similarity: 5, precision: 5, why: it says {QUOTED}}}",
     "a quotation and more brackets than are read": f"{FAKE}{'[' * 300} so: {JSON}",
-    "a quotation and more text than is read": f"{FAKE}{' ' * MAX_REPLY}{JSON}",
+    "a quotation and more text than is read": f"{FAKE}{' ' * MAX_CHARS}{JSON}",
     "cut off within a number": '{"similarity": 72, "precision": 8',
     "cut off before a score": JSON[: JSON.index("85")],
     "too deep": '{"a":' * 20 + JSON + "}" * 20,
@@ -80,8 +80,8 @@ UNCERTAIN = {
 
 @pytest.mark.parametrize("name", UNCERTAIN)
 def test_no_verdict_is_guessed(name: str) -> None:
-    with pytest.raises(ReplyError):
-        scores(UNCERTAIN[name])
+    with pytest.raises(ParsingError):
+        parse_scores(UNCERTAIN[name])
 
 
 def test_no_damage_turns_a_quotation_into_the_verdict() -> None:
@@ -90,8 +90,8 @@ def test_no_damage_turns_a_quotation_into_the_verdict() -> None:
     for damaged in (written[:end] + rest for end in range(len(written)) for rest in ("", written[end + 1 :])):
         for text in (damaged, f"Here it is: {damaged}"):
             try:
-                found = scores(text)
-            except ReplyError:
+                found = parse_scores(text)
+            except ParsingError:
                 continue
             assert 100 not in (found.similarity, found.precision), text
 
@@ -99,7 +99,7 @@ def test_no_damage_turns_a_quotation_into_the_verdict() -> None:
 @pytest.mark.parametrize("fence", ["", "```json\n", "<think>well</think>\n"])
 def test_scores_before_a_cut_are_kept(fence: str) -> None:
     for end in range(JSON.index("85") + 4, len(JSON)):
-        found = scores(fence + JSON[:end])
+        found = parse_scores(fence + JSON[:end])
 
         assert (found.similarity, found.precision) == (72, 85)
         assert (found.similarity_reason, found.precision_reason) == ("It's near.", "")
@@ -127,8 +127,8 @@ def test_scores_before_a_cut_are_kept(fence: str) -> None:
     ],
 )
 def test_a_score_that_is_none_is_refused(score: str) -> None:
-    with pytest.raises(ReplyError):
-        scores(JSON.replace("85", score))
+    with pytest.raises(ParsingError):
+        parse_scores(JSON.replace("85", score))
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_a_score_that_is_none_is_refused(score: str) -> None:
     ],
 )
 def test_what_is_unclear_is_refused(text: str) -> None:
-    with pytest.raises(ReplyError):
-        scores(text)
+    with pytest.raises(ParsingError):
+        parse_scores(text)
 
 
 FRAGMENTS = [
@@ -166,8 +166,8 @@ replies = st.one_of(st.text(), st.lists(st.sampled_from(FRAGMENTS), max_size=30)
 @example("{'similarity': '8' '5', 'precision': 5}")
 def test_any_text_gives_scores_that_stand_in_it_or_a_reply_error(text: str) -> None:
     try:
-        found = scores(text)
-    except ReplyError:
+        found = parse_scores(text)
+    except ParsingError:
         return
     numbers = {float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", text)}
     for score in (found.similarity, found.precision):
@@ -185,15 +185,15 @@ def ast_number(score: float, text: str) -> bool:
 @given(replies)
 def test_any_text_gives_pairs_or_a_reply_error(text: str) -> None:
     try:
-        found = pairs(text)
-    except ReplyError:
+        found = parse_pairs(text)
+    except ParsingError:
         return
     assert all(pair.keys() == {"instruction", "response"} and all(pair.values()) for pair in found)
 
 
 @given(st.floats(1, 100), st.floats(1, 100), st.text(), st.text())
 def test_what_a_judge_wrote_comes_back(similarity: float, precision: float, near: str, right: str) -> None:
-    found = scores(
+    found = parse_scores(
         json.dumps(
             {
                 "similarity_assessment": {"score": similarity, "reason": near},
@@ -213,12 +213,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("part", HOSTILE)
 def test_a_huge_reply_is_read_in_no_time(part: str) -> None:
-    text = part * (5 * MAX_REPLY // len(part))
+    text = part * (5 * MAX_CHARS // len(part))
     began = time.process_time()
-    for read in (scores, pairs):
-        with pytest.raises(ReplyError):
-            read(text)
-            raise ReplyError("an empty list is an answer, too")
+    for parse in (parse_scores, parse_pairs):
+        with pytest.raises(ParsingError):
+            parse(text)
+            raise ParsingError("an empty list is an answer, too")
     assert time.process_time() - began < 5
 
 
@@ -241,23 +241,23 @@ PAIR = {"instruction": "What?", "response": "That."}
     ],
 )
 def test_pairs(text: str) -> None:
-    assert pairs(text) == [PAIR]
+    assert parse_pairs(text) == [PAIR]
 
 
 def test_a_response_of_json_becomes_its_text() -> None:
-    assert pairs('{"contents": [{"instruction": "a", "response": {"b": "ü"}}]}') == [
+    assert parse_pairs('{"contents": [{"instruction": "a", "response": {"b": "ü"}}]}') == [
         {"instruction": "a", "response": '{"b": "ü"}'}
     ]
 
 
 def test_an_empty_reply_is_called_so() -> None:
-    for read in (scores, pairs):
-        with pytest.raises(ReplyError, match="the reply is empty"):
-            read(" \n")
+    for parse in (parse_scores, parse_pairs):
+        with pytest.raises(ParsingError, match="the reply is empty"):
+            parse(" \n")
 
 
 def test_no_pairs_is_an_answer() -> None:
-    assert pairs('{"contents": []}') == []
+    assert parse_pairs('{"contents": []}') == []
 
 
 @pytest.mark.parametrize(
@@ -274,8 +274,8 @@ def test_no_pairs_is_an_answer() -> None:
     ],
 )
 def test_what_holds_no_pairs_is_refused(text: str) -> None:
-    with pytest.raises(ReplyError):
-        pairs(text)
+    with pytest.raises(ParsingError):
+        parse_pairs(text)
 
 
 @pytest.mark.parametrize(
@@ -287,12 +287,12 @@ def test_what_holds_no_pairs_is_refused(text: str) -> None:
     ],
 )
 def test_the_one_score_of_a_pair(text: str, score: float) -> None:
-    assert precision(text) == score
+    assert parse_precision(text) == score
 
 
 @pytest.mark.parametrize(
     "text", ["", "70", '{"similarity": 70}', '{"precision": 0}', '{"precision": 1}{"precision": 2}']
 )
 def test_no_score_of_a_pair_is_guessed(text: str) -> None:
-    with pytest.raises(ReplyError):
-        precision(text)
+    with pytest.raises(ParsingError):
+        parse_precision(text)

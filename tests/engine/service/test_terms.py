@@ -13,14 +13,15 @@ from scripted import completion, error, serving
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
 from engine.service.client import Client
-from engine.service.ledger import Ledger, Reply
+from engine.service.completion import Completion
+from engine.service.ledger import Ledger
 from engine.settings.schema import Service
 
 JUDGE = "openai/judge"
 JUDGE_KEY = "planted-judge-0123456789"
 
 
-async def ask(client: Client, model: str, text: str = "hello") -> Reply:
+async def ask(client: Client, model: str, text: str = "hello") -> Completion:
     messages: list[Message] = [{"role": "user", "content": text}]
     return await client.complete(messages, model=model, max_tokens=50, temperature=0.0)
 

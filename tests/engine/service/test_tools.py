@@ -1,4 +1,4 @@
-"""Requests with tools: what the service is sent, what its calls are read as, what they are reckoned at."""
+"""Requests with tools: what the service is sent, what its calls are read as, how their size is counted."""
 
 import json
 from contextlib import closing
@@ -9,8 +9,8 @@ from scripted import always, completion, serving
 
 from engine.protocol.rows import Message, Tool
 from engine.service.client import Client
+from engine.service.completion import Request
 from engine.service.ledger import Ledger
-from engine.service.tokens import prompt_bytes
 from engine.settings.schema import Service
 
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}
@@ -44,8 +44,7 @@ async def test_a_chat_with_tools_is_sent_as_it_was_recorded(tmp_path: Path, monk
     assert reply.text == again.text == '{"name": "track", "arguments": {"parcel": 8}}'
 
 
-def test_tools_and_calls_are_reckoned() -> None:
-    bare = prompt_bytes({"messages": [{"role": "user", "content": "Where is parcel 7?"}], "params": {}})
-    assert prompt_bytes({"messages": CHAT, "params": {"tools": [TOOL]}}) >= bare + len(json.dumps(TOOL)) + len(
-        "in Graz"
-    )
+def test_tools_and_calls_are_counted() -> None:
+    bare = Request(model="m", messages=[{"role": "user", "content": "Where is parcel 7?"}], max_tokens=9)
+    whole = Request(model="m", messages=CHAT, max_tokens=9, tools=[TOOL])
+    assert whole.prompt_bytes >= bare.prompt_bytes + len(json.dumps(TOOL)) + len("in Graz")

@@ -21,7 +21,7 @@ from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.service.structured_output import TRIES
+from engine.service.structured_output import MAX_ATTEMPTS
 from engine.settings.schema import Contract, Migration, Task
 from engine.stages import judge
 from engine.stages.base import ServiceJob, record
@@ -140,7 +140,7 @@ async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Pa
 
     assert good.error == "" and good.precision == 80.0
     assert bad.error.startswith(("no score", "the reply is empty")) and bad.precision is None and bad.similarity is None
-    assert len(service.bodies) == 1 + TRIES
+    assert len(service.bodies) == 1 + MAX_ATTEMPTS
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 1}
 
@@ -183,7 +183,7 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
     assert filtered.error.startswith("refused: content_filter")
     assert empty.error == "the reply is empty"
     asked = [sum(word in prompt for prompt in server.prompts) for word in ("DECLINED", "FILTERED", "EMPTY")]
-    assert asked == [1, 1, TRIES]
+    assert asked == [1, 1, MAX_ATTEMPTS]
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refusals": 2}
 

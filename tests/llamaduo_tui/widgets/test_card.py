@@ -13,7 +13,6 @@ import pytest
 import review_run
 import story
 from frozen import app, make, until
-from llamaduo_tui.widgets.round_card import RoundCard, brief, facts
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
@@ -32,6 +31,7 @@ from llamaduo_tui.widgets.card import Facts
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
+from llamaduo_tui.widgets.round_card import RoundCard, brief, facts
 
 USED_UP = BudgetUsedUp(
     reason="the next call could pass budget_usd 2.00: 1.98 are spent",

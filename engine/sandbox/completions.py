@@ -1,4 +1,4 @@
-"""The sandbox's answer to a chat: a pure function of its user messages, so the same request has the same reply."""
+"""The sandbox's completion of a chat: a pure function of its user messages, the same for the same request."""
 
 from __future__ import annotations
 
@@ -18,39 +18,40 @@ NOT_A_TICKET = (
 )
 
 
-class Answer(NamedTuple):
-    """What was asked for, and the text of the reply."""
+class Completion(NamedTuple):
+    """The kind of task that was requested, and the text; `finish_reason` is as OpenAI names it."""
 
     task: Task
     text: str
+    finish_reason: str = "stop"
 
 
-def answer(prompt: str) -> Answer:
-    """The reply to a judge's prompt, a synthesis prompt, a ticket, or anything else."""
+def complete(prompt: str) -> Completion:
+    """The completion of a judge's prompt, a synthesis prompt, a ticket, or anything else."""
     request = prompts.read(prompt)
     if isinstance(request, prompts.JudgeRequest):
-        return Answer("judge", judge.assess(request.reference, request.response).to_json())
+        return Completion("judge", judge.assess(request.reference, request.response).to_json())
     if isinstance(request, prompts.PairRequest):
         right = tickets.triage(request.instruction)
         reference = tickets.answer_line(right) if right else NOT_A_TICKET
         precision = judge.assess(reference, request.response).precision
-        return Answer("judge", json.dumps({"precision_assessment": precision._asdict()}))
+        return Completion("judge", json.dumps({"precision_assessment": precision._asdict()}))
     if isinstance(request, prompts.SynthesisRequest):
-        return Answer("synthesis", json.dumps({"contents": synthesize(request, seed=text_hash(prompt))}))
+        return Completion("synthesis", json.dumps({"contents": synthesize(request, seed=text_hash(prompt))}))
     triaged = tickets.triage(prompt)
-    return Answer("ticket", tickets.answer_line(triaged)) if triaged else Answer("other", NOT_A_TICKET)
+    return Completion("ticket", tickets.answer_line(triaged)) if triaged else Completion("other", NOT_A_TICKET)
 
 
-def subject(messages: Sequence[str]) -> str:
-    """The newest user message that the sandbox has an answer to, else the last: "try again" means the one before."""
+def last_known(messages: Sequence[str]) -> str:
+    """The newest user message that the sandbox understands, else the last: "try again" means the one before."""
     known = (text for text in reversed(messages) if prompts.read(text) or tickets.triage(text))
     return next(known, messages[-1])
 
 
 def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, str]]:
-    """New tickets with their answers; none where the seed pair is no ticket.
+    """New tickets with their responses; none where the seed pair is no ticket.
 
-    All are of the kind that is asked for; without one about half have the seed pair's kind or product.
+    All are of the requested kind; without one about half have the seed pair's kind or product.
     """
     example = tickets.triage(request.instruction)
     if example is None:
@@ -68,6 +69,6 @@ def synthesize(request: prompts.SynthesisRequest, seed: int) -> list[dict[str, s
 
 
 def text_hash(text: str) -> int:
-    """A number of 64 bits that depends on every character of the text, in every process the same."""
+    """A number of 64 bits that depends on every character of the text; the same in every process."""
     digest = hashlib.sha256(text.encode(errors="backslashreplace")).digest()
     return int.from_bytes(digest[:8], "big")

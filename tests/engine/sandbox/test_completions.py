@@ -4,7 +4,7 @@ import random
 import pytest
 
 from engine.sandbox import tickets
-from engine.sandbox.answer import answer
+from engine.sandbox.completions import complete
 
 from .templates import JUDGE, PAIR_JUDGE, WRITER, judge_prompt, writer_prompt
 
@@ -12,25 +12,25 @@ TICKET, TRIAGED = tickets.write_ticket(random.Random(5))
 
 
 def pairs_for(prompt: str) -> list[dict[str, str]]:
-    reply = answer(prompt)
+    reply = complete(prompt)
     assert reply.task == "synthesis"
     pairs: list[dict[str, str]] = json.loads(reply.text)["contents"]
     return pairs
 
 
 def test_ticket() -> None:
-    assert answer(TICKET) == ("ticket", TRIAGED)
+    assert complete(TICKET) == ("ticket", TRIAGED, "stop")
 
 
 def test_anything_else_is_answered_honestly() -> None:
-    reply = answer("What is the capital of France?")
+    reply = complete("What is the capital of France?")
 
     assert reply.task == "other"
     assert "sandbox, not a language model" in reply.text
 
 
 def test_judge() -> None:
-    reply = answer(judge_prompt(JUDGE, TICKET, TRIAGED, TRIAGED))
+    reply = complete(judge_prompt(JUDGE, TICKET, TRIAGED, TRIAGED))
 
     assert reply.task == "judge"
     assert json.loads(reply.text)["precision_assessment"]["score"] == 100
@@ -48,7 +48,7 @@ def test_same_prompt_same_pairs_other_prompt_other_pairs() -> None:
     first = writer_prompt(WRITER, TICKET, TRIAGED, 6, "Write them short.")
     second = writer_prompt(WRITER, TICKET, TRIAGED, 6, "Write them in an angry tone.")
 
-    assert answer(first) == answer(first)
+    assert complete(first) == complete(first)
     assert not {p["instruction"] for p in pairs_for(first)} & {p["instruction"] for p in pairs_for(second)}
 
 
@@ -82,7 +82,7 @@ def test_a_seed_asks_for_no_kind() -> None:
 
 @pytest.mark.parametrize(("response", "score"), [(TRIAGED, 100), ("{}", 1), ("I don't know", 1)])
 def test_a_pair_is_judged_by_its_own_instruction(response: str, score: int) -> None:
-    reply = answer(PAIR_JUDGE.substitute(instruction=TICKET, response=response, mark="1"))
+    reply = complete(PAIR_JUDGE.substitute(instruction=TICKET, response=response, mark="1"))
 
     assert reply.task == "judge"
     assert list(json.loads(reply.text)) == ["precision_assessment"]
