@@ -25,7 +25,7 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:
     if not isinstance(peft_model, PeftModel):
         raise TypeError(f"peft made a {type(peft_model).__name__}, not a PeftModel")
     for module in peft_model.modules():
-        # Quantised layers have a class of their own, which knows its number formats.
+        # Quantised layers are subclasses that handle their number formats.
         if type(module) is Linear:
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
     return peft_model
