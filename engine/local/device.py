@@ -1,4 +1,4 @@
-"""What the local LLM runs on, and how much of it fits there at once."""
+"""The device of the local LLM, and the batch sizes that fit on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DtypeName = Literal["bfloat16", "float16", "float32"]
 
 @dataclass(frozen=True)
 class Device:
-    """A processor or GPU: `dtype` is the number format that it computes fastest without losing training's range.
+    """A processor or GPU: `dtype` is the fastest number format with enough range for training.
 
     `bf16` says whether it does bfloat16 natively; memory is in bytes.
     """
@@ -52,7 +52,7 @@ def find_device() -> Device:
 
 
 def peak_memory(device: Device) -> int:
-    """The most that this process has used, in bytes: of the GPU where there is one, else of main memory."""
+    """The peak memory of this process, in bytes: of the GPU where there is one, else of main memory."""
     if device.kind == "cuda":
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -60,10 +60,10 @@ def peak_memory(device: Device) -> int:
 
 
 def generation_batch(device: Device, weight_bytes: int, cache_bytes_per_token: int, max_tokens: int) -> int:
-    """Sequences to generate at once: a power of two up to 256 on a GPU, 32 on a processor, which is busy by then.
+    """Sequences to generate at once: a power of two up to 256 on a GPU, 32 on a processor, which is then fully used.
 
     Half of the memory that the weights leave holds the key-value cache: `cache_bytes_per_token` times `max_tokens`
-    (prompt and answer) a sequence. It counts total memory, so that a resumed run forms the same batches.
+    (prompt and response) a sequence. It counts total memory, so that a resumed run forms the same batches.
     """
     room = (device.memory_total - weight_bytes) // 2
     most = 32 if device.kind == "cpu" else 256

@@ -31,10 +31,10 @@ def trusts_remote_code(local: Local) -> bool:
 
 def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizerBase:
     """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
-    with loading_errors(resolved, "its tokenizer"):
+    with loading_errors(resolved, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts_remote_code(local))
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise InputError(f"{resolved.name}: has no tokenizer that works on text", "choose another model in local.model")
+        raise InputError(f"{resolved.name}: no text tokenizer", "choose another model in local.model")
     ensure_chat_template(tokenizer)
     return tokenizer
 
@@ -56,7 +56,7 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
             trust_remote_code=trusts_remote_code(local),
         )
     if not isinstance(model, PreTrainedModel):
-        raise InputError(f"{resolved.name}: is no causal language model", "choose another model in local.model")
+        raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
     return model
 
 
@@ -73,7 +73,7 @@ def load_model(
     if adapter is None:
         return model
     if not (adapter / "adapter_model.safetensors").is_file():
-        raise InputError(f"{adapter}: holds no adapter_model.safetensors", "fine-tune first")
+        raise InputError(f"{adapter}: adapter_model.safetensors is missing", "fine-tune first")
     tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
     if local.quantization == "nf4":
         return tuned
@@ -104,5 +104,5 @@ def loading_errors(resolved: ResolvedModel, what: str) -> Iterator[None]:
     except (ValueError, OSError, KeyError, ImportError) as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise InputError(
-            f"{resolved.name}: {what} cannot be loaded: {reason[:200]}", "choose another model in local.model"
+            f"{resolved.name}: cannot load {what}: {reason[:200]}", "choose another model in local.model"
         ) from error

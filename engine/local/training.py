@@ -1,4 +1,4 @@
-"""Fine-tunes a LoRA adapter on chats; a killed run goes on from its last epoch and ends with the same weights."""
+"""Fine-tunes a LoRA adapter on chats; a killed run resumes from its last epoch and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EMIT_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class TrainProgress:
-    """Where training is: `loss` and `dev_loss` are the latest, in nats a response token."""
+    """Progress of training: `loss` and `dev_loss` are the latest, in nats a response token."""
 
     step: int
     total_steps: int
@@ -56,10 +56,10 @@ class TrainProgress:
 
 @dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """What training came to: losses are means in nats a response token, `train_loss` that of the best epoch.
+    """The result of training: losses are means in nats a response token, `train_loss` that of the best epoch.
 
     `dev_loss_untuned` and `dev_loss` are None without dev pairs; then the last epoch counts as the best. `tokens`,
-    `tokens_per_second` and `seconds` are those of this process: a resumed one does not count what came before.
+    `tokens_per_second` and `seconds` count this process only, not those before a resume.
     """
 
     steps: int
@@ -90,7 +90,7 @@ def finetune(
     checkpoint is in `folder`/checkpoints until then. Pairs of more tokens than `max_length` are left out and counted.
     In a torchrun world all processes call this, and only the first emits and writes.
 
-    Raises InputError where no pair is left to train on, StageError where the loss is no number any more.
+    Raises InputError where no pair is left to train on, StageError where the loss is no longer finite.
     """
     started = time.monotonic()
     disable_progress_bars()
@@ -103,7 +103,7 @@ def finetune(
             f"no pair to train on: all {len(pairs)} are longer than {settings.finetune.max_length} tokens",
             "raise finetune.max_length",
         )
-    # Before the adapter is made, for its first weights are random.
+    # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
     model = add_adapter(load_base(resolved, settings.local, device), settings.local.adapter)
 
@@ -165,30 +165,30 @@ def _arguments(
     config: Any = model.config
     token_bytes = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    # torchrun's variable, for the processes have not met yet: SFTConfig brings them together.
+    # torchrun's variable, as there is no process group yet: SFTConfig creates it.
     world = int(os.environ.get("WORLD_SIZE", "1"))
     share = max(1, settings.finetune.batch_size // world)
     micro = training_micro_batch(device, weight_bytes, token_bytes, longest, share)
     return SFTConfig(
         output_dir=str(checkpoints),
-        # 1. What is learned, and how fast.
+        # 1. Optimisation.
         num_train_epochs=settings.finetune.epochs,
         learning_rate=settings.finetune.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=settings.finetune.warmup,
         seed=settings.loop.seed,
         max_length=None,
-        # 2. How it fits the machine.
+        # 2. Memory and device.
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
         gradient_accumulation_steps=share // micro,
         gradient_checkpointing=device.kind == "cuda" and micro < share,
         train_sampling_strategy="group_by_length",
         use_cpu=device.kind == "cpu",
-        # The weights have the right format already; autocast would only copy them about.
+        # The weights have the right format already; autocast would only copy them.
         bf16=False,
         fp16=device.dtype == "float16",
-        # 3. What is kept: each epoch, and the best at the end.
+        # 3. Checkpoints: each epoch, and the best at the end.
         eval_strategy="epoch" if dev else "no",
         eval_on_start=dev and not resumed,
         save_strategy="epoch",
@@ -196,7 +196,7 @@ def _arguments(
         load_best_model_at_end=dev,
         metric_for_best_model="eval_loss" if dev else None,
         greater_is_better=False if dev else None,
-        # 4. What is told, and to whom.
+        # 4. Logging.
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -205,18 +205,18 @@ def _arguments(
 
 
 def _last_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that is whole; those torn while written or removed are removed."""
-    whole = []
+    """The newest complete checkpoint; incomplete ones are removed."""
+    complete = []
     for path in checkpoints.glob("checkpoint-*"):
         if jsonl.read_json(path / _COMPLETE) == _sizes(path):
-            whole.append(path)
+            complete.append(path)
         else:
             shutil.rmtree(path, ignore_errors=True)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def _sizes(checkpoint: Path) -> dict[str, int]:
-    """The bytes of each file of a checkpoint but its mark."""
+    """The bytes of each file of a checkpoint except its mark."""
     files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _COMPLETE)
     return {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
 
@@ -251,7 +251,7 @@ class _ResponseTrainer(SFTTrainer):
 
 
 class _Complete(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as whole, after everything else in it is written."""
+    """Marks a checkpoint as complete, after everything else in it is written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -260,7 +260,7 @@ class _Complete(TrainerCallback):  # type: ignore[misc]
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Tells the progress of training, a few times a second at most."""
+    """Reports the progress of training, a few times a second at most."""
 
     def __init__(self, emit: Callable[[TrainProgress], None], epoch_tokens: int) -> None:
         self.emit = emit
@@ -295,7 +295,7 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
         self.learning_rate = logs.get("learning_rate", self.learning_rate)
         if self.loss is not None and not math.isfinite(self.loss):
             raise StageError(
-                f"training broke down at step {state.global_step}: the loss is {self.loss}",
+                f"training diverged at step {state.global_step}: the loss is {self.loss}",
                 "lower finetune.learning_rate",
             )
         if "eval_loss" in logs or state.global_step == state.max_steps or self._is_due():

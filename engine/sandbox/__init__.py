@@ -1,1 +1,1 @@
-"""An offline stand-in for a service LLM: it knows one narrow task, support-ticket triage, and says so."""
+"""An offline stand-in for a service LLM: its one task is support-ticket triage."""

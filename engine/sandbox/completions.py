@@ -13,8 +13,8 @@ from engine.sandbox import judge, prompts, tickets
 Task = Literal["judge", "synthesis", "ticket", "other"]
 
 NOT_A_TICKET = (
-    "This is llamaduo's offline sandbox, not a language model. It knows support-ticket triage and nothing else, "
-    "and this message is no such ticket."
+    "This is llamaduo's offline sandbox, not a language model. It only triages support tickets, "
+    "and this message is not one."
 )
 
 

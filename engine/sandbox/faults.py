@@ -53,12 +53,12 @@ class Faults:
                 shares[kind] = float(share)
             except ValueError:
                 raise InputError(
-                    f"faults: {setting!r} is not kind=share", "write for example 429=0.1,reset=0.02"
+                    f"faults: {setting!r} is not kind=share", "write kind=share, such as 429=0.1,reset=0.02"
                 ) from None
             if not 0 <= shares[kind] <= 1:
-                raise InputError(f"faults: the share of {kind} is not from 0 to 1", "0.1 hits every tenth request")
+                raise InputError(f"faults: {kind} must be from 0 to 1", "use 0.1 to hit every tenth request")
         if sum(shares.values()) > 1 + 1e-9:
-            raise InputError("faults: the shares add up to more than 1", "lower them: what is left is answered well")
+            raise InputError("faults: the shares add up to more than 1", "lower them: the other requests succeed")
         return cls(shares)
 
     def choose(self, prompt: str) -> str | None:

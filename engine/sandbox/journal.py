@@ -28,9 +28,9 @@ class Journal:
                 self._count(row["event"], row["hash"], row["status"])
             jsonl.append(path, [])
         except (DamagedError, KeyError, TypeError):
-            raise InputError(f"{path}: is no log of the sandbox", "name another file, or none") from None
+            raise InputError(f"{path}: not a sandbox log", "name another file, or leave --log out") from None
         except OSError as error:
-            raise LlamaDuoError(f"{path}: cannot be written: {error.strerror}", "name a file you can write") from None
+            raise LlamaDuoError(f"{path}: cannot be written: {error.strerror}", "name a writable file") from None
 
     def record(self, event: str, digest: str, task: str, status: int | None, fault: str | None = None) -> None:
         """Count and write one event of the request with this hash."""

@@ -32,7 +32,7 @@ class Assessment(NamedTuple):
     precision: Score
 
     def to_json(self) -> str:
-        """The JSON object that the judge's prompt asks for."""
+        """The JSON object that the judge's prompt requests."""
         return json.dumps(
             {
                 "similarity_assessment": self.similarity._asdict(),
@@ -52,7 +52,7 @@ def assess(reference: str, response: str) -> Assessment:
     given, surrounded = _find_object(response)
     if given is None:
         likeness = chrf(reference, response) * NO_JSON_CEILING / 100
-        reason = "The response is no JSON object, which the reference is."
+        reason = "The response is not a JSON object, but the reference is."
         return Assessment(_scored(likeness, reason), _scored(likeness, reason))
     return _compare_fields(wanted, given, surrounded)
 
@@ -85,7 +85,7 @@ def _explain(wanted: Fields, given: Fields, wrong: list[str], extra: list[str], 
         state = f"is {_clipped(given[key])}" if key in given else "is missing"
         sentences.append(f"{_clipped(json.dumps(key))} {state}, should be {_clipped(wanted[key])}.")
     if extra:
-        sentences.append(f"Not asked for: {', '.join(_clipped(json.dumps(key)) for key in extra[:8])}.")
+        sentences.append(f"Extra fields: {', '.join(_clipped(json.dumps(key)) for key in extra[:8])}.")
     if surrounded:
         sentences.append("There is text around the JSON object.")
     return " ".join(sentences)

@@ -52,7 +52,7 @@ class Limits:
             if bucket:
                 bucket.refill(now)
                 wait = max(wait, bucket.wait_s(amount))
-        # Seconds are rounded by the clock, so that a wait of nanoseconds is none.
+        # The clock rounds, so a wait of nanoseconds counts as 0.
         if wait > 1e-6:
             return wait
         for bucket, amount in demands:

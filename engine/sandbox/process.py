@@ -33,7 +33,7 @@ async def sandbox_server(folder: Path) -> AsyncIterator[str]:
     try:
         while (address := jsonl.read_json(announced)) is None:
             if process.returncode is not None:
-                raise StageError("the sandbox did not start", "the run's worker.log says why")
+                raise StageError("the sandbox did not start", "see the run's worker.log")
             await asyncio.sleep(0.05)
         yield f"http://127.0.0.1:{address['port']}/v1"
     finally:

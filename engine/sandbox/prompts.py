@@ -72,7 +72,7 @@ def read(prompt: str) -> Request | None:
 
 
 def _sections(prompt: str, tags: tuple[str, ...]) -> list[str] | None:
-    """The texts in the marks that come first, as the template's own always do."""
+    """The texts in the first marks, which are always those of the template."""
     heading = FENCED_HEADING.search(prompt)
     before_heading = prompt[: heading.start()] if heading else prompt
     opening = re.search(rf"^<{tags[0]}(-\w+)?>\n", before_heading, re.MULTILINE)
@@ -83,7 +83,7 @@ def _sections(prompt: str, tags: tuple[str, ...]) -> list[str] | None:
 
 
 def _tagged(prompt: str, tags: tuple[str, ...]) -> list[str] | None:
-    """The texts between tags that stand on lines of their own.
+    """The texts between tags on separate lines.
 
     The borders between texts are the first ones, since only the last text is a model's; that one ends at the last tag.
     """

@@ -74,7 +74,7 @@ class Sandbox:
             "id": SANDBOX_MODEL,
             "object": "model",
             "created": 0,
-            "owned_by": "llamaduo-sandbox (no language model)",
+            "owned_by": "llamaduo-sandbox (not a language model)",
         }
         return web.json_response({"object": "list", "data": [model]})
 
@@ -133,16 +133,16 @@ def read_chat(body: bytes) -> Chat:
     except (ValueError, RecursionError):
         raise BadRequestError("The body is not valid JSON.") from None
     if not isinstance(value, dict) or not isinstance(value.get("model"), str):
-        raise BadRequestError("The body must be a JSON object with a model, which is a string.")
+        raise BadRequestError("The body must be a JSON object whose `model` is a string.")
     if value.get("stream"):
         raise BadRequestError("The sandbox does not stream: leave out `stream` or set it to false.")
     messages = value.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise BadRequestError("`messages` must be a list of at least one message.")
+        raise BadRequestError("`messages` must be a list with at least one message.")
     turns = [(message_role(message), message_text(message)) for message in messages]
     prompts = [text for role, text in turns if role == "user"]
     if not prompts:
-        raise BadRequestError("`messages` holds no message of the role user.")
+        raise BadRequestError("`messages` has no message with the role `user`.")
     return Chat(
         last_known(prompts),
         sum(count_tokens(text) for _, text in turns),
@@ -153,7 +153,7 @@ def read_chat(body: bytes) -> Chat:
 def message_role(message: Any) -> str:
     """A message's role. Raises BadRequestError."""
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise BadRequestError("Each message must be an object with a role, which is a string.")
+        raise BadRequestError("Each message must be an object whose `role` is a string.")
     return str(message["role"])
 
 
@@ -165,7 +165,7 @@ def message_text(message: dict[str, Any]) -> str:
         raise BadRequestError("The content of each message must be a string or a list of text parts.")
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in parts]
     if not all(isinstance(text, str) for text in texts):
-        raise BadRequestError("The sandbox reads text alone: every part of a content must be {type: text, text: ...}.")
+        raise BadRequestError("The sandbox only reads text: each content part must be {type: text, text: ...}.")
     return "".join(str(text) for text in texts)
 
 
@@ -231,7 +231,7 @@ async def errors_as_openai(
     try:
         return await handler(request)
     except web.HTTPException as error:
-        known = "it has POST /v1/chat/completions, GET /v1/models and GET /stats"
+        known = "use POST /v1/chat/completions, GET /v1/models or GET /stats"
         return error_response(error.status, f"{error.reason}: {known}" if error.status == 404 else error.reason)
 
 

@@ -111,7 +111,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 MONTHS = ("January", "March", "April", "June", "August", "October", "November")
 
 KIND_CUES = (
-    # A question or a wish decides, whatever it is about; so these two come first.
+    # A question or a wish decides, whatever its subject, so these two come first.
     (
         "how-to",
         r"\bhow do I\b|\bwhere can I find\b|\bis there a guide\b|\bbest way to\b|\bexplain how\b|\basks how to\b",
@@ -222,8 +222,8 @@ def _fill(rng: random.Random, template: str, product: str) -> str:
 def main() -> None:
     """`python -m engine.sandbox.tickets`: print coverage rows, such as those of the demo."""
     parser = argparse.ArgumentParser(prog="python -m engine.sandbox.tickets", description="Print made-up tickets.")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=80)
+    parser.add_argument("--seed", type=int, default=1, help="other seeds give other tickets; default: 1")
+    parser.add_argument("--count", type=int, default=80, help="number of tickets; default: 80")
     options = parser.parse_args()
     sys.stdout.writelines(jsonl.dumps(row) + "\n" for row in rows(options.seed, options.count))
 

@@ -1,1 +1,1 @@
-"""The service LLM: asked within its limits, never paid twice for the same request."""
+"""Calls to the service LLM: within its limits, and never paid twice for the same request."""

@@ -110,7 +110,7 @@ class Batches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for job in self._open:
             if job.id is not None:
-                self._on_note(f"batch job {job.id} goes on at the provider; resume collects what it brings")
+                self._on_note(f"batch job {job.id} is still running at the provider; resume collects its results")
 
     def _start_adopted(self) -> None:
         """Wait for the jobs of earlier workers, from the first call on."""
@@ -190,19 +190,19 @@ class Batches:
                 with self._in_flight():
                     job.id = await self._send(job, search_first=adopted)
                     await self._ledger.jobs.mark_sent(job)
-                self._on_note(f"batch job {job.id}: {len(job.requests):,} calls are sent, which takes up to 24 h")
+                self._on_note(f"batch job {job.id}: {len(job.requests):,} calls sent; results take up to 24 h")
             else:
-                self._on_note(f"batch job {job.id}: waiting for its {len(job.requests):,} calls again")
+                self._on_note(f"batch job {job.id}: waiting for its {len(job.requests):,} calls, sent earlier")
             completions = await self._collect(job, await self._wait_for_end(job))
         except OpenAIError as error:
             if locks_out(error):
                 raise self._faults.unusable(error, job.model) from None
             if job.id is not None and self._settings.batch:
                 raise ServiceError(
-                    f"batch job {job.id} cannot be collected: {self._faults.describe(error)}",
-                    "resume with the key that it was sent with, or with batch = false, which pays for its calls again",
+                    f"cannot collect batch job {job.id}: {self._faults.describe(error)}",
+                    "resume with the API key that sent it, or set batch = false to pay for its calls again",
                 ) from None
-            self._on_note(f"batch job refused, its calls are asked directly: {self._faults.describe(error)}")
+            self._on_note(f"batch job rejected; its calls are sent directly: {self._faults.describe(error)}")
             completions = {}
         await self._ledger.settle_job(job, completions)
         for completion in completions.values():
@@ -278,8 +278,8 @@ class Batches:
                 if key in job.requests and response.status_code == 200:
                     completions[key] = completion_of(response.body, job.requests[key], prices)
         missing = len(job.requests) - len(completions)
-        rest = f", {missing:,} are asked directly{_problem(batch)}" if missing else ""
-        self._on_note(f"batch job {job.id} {batch.status} after {_age(job)}: {len(completions):,} answers{rest}")
+        rest = f", {missing:,} calls sent directly{_problem(batch)}" if missing else ""
+        self._on_note(f"batch job {job.id} {batch.status} after {_age(job)}: {len(completions):,} replies{rest}")
         return completions
 
     async def _retried(self, job: Job, call: Callable[[], Awaitable[T]]) -> T:
@@ -379,7 +379,7 @@ def _counts(batch: Any) -> str:
     counts = batch.request_counts
     if counts is None or not counts.total:
         return str(batch.status)
-    return f"{counts.completed:,} of {counts.total:,} answered" + (f", {counts.failed:,} failed" * bool(counts.failed))
+    return f"{counts.completed:,} of {counts.total:,} done" + (f", {counts.failed:,} failed" * bool(counts.failed))
 
 
 def _problem(batch: Any) -> str:

@@ -87,6 +87,6 @@ class Budget:
             return Shortage("usd", self._spent, needed, reason)
         used = self._calls_used + self._in_flight
         if self._max_calls is not None and used + calls > self._max_calls:
-            reason = f"{used:,} of {self._max_calls:,} calls are used, and {calls:,} more are needed"
+            reason = f"{used:,} of {self._max_calls:,} calls are used, and {calls:,} more needed"
             return Shortage("calls", used, used + calls, reason)
         return None

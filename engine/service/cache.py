@@ -76,7 +76,7 @@ def open_cache(settings: Migration, warn: Callable[[str], None]) -> Cache | None
     try:
         return Cache(cache_file())
     except (OSError, sqlite3.Error) as error:
-        warn(f"replies are not kept for later runs: {error}")
+        warn(f"reply cache is off: {error}")
         return None
 
 
@@ -101,16 +101,18 @@ def prune(path: Path, days: float) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m engine.service.cache", description="Replies kept across runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.service.cache", description="Show or prune the reply cache, shared by all runs."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="count the replies")
-    pruning = commands.add_parser("prune", help="delete replies")
-    pruning.add_argument("--days", type=float, default=0.0, help="keep those of the last days; default: none")
+    commands.add_parser("show", help="count its replies by model")
+    pruning = commands.add_parser("prune", help="delete its replies")
+    pruning.add_argument("--days", type=float, default=0.0, help="keep replies newer than this; default 0: delete all")
     options = parser.parse_args(arguments)
     path = cache_file()
     try:
         if not path.exists():
-            print(f"{path}: no replies are kept yet")
+            print(f"{path}: the reply cache is empty")
         elif options.command == "show":
             print(show(path))
         else:
@@ -118,7 +120,10 @@ def main(arguments: list[str]) -> int:
             print(f"{deleted:,} {'reply' if deleted == 1 else 'replies'} deleted")
     except sqlite3.Error as error:
         print(f"error: {path}: {error}", file=sys.stderr)
-        print("hint: try again once no run is writing it, or delete it: runs then begin a new one", file=sys.stderr)
+        print(
+            "hint: try again when no run is writing to it, or delete it: the next run creates it",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

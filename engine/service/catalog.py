@@ -1,4 +1,4 @@
-"""The chat models on litellm's price list, read from its file: to import litellm takes seconds."""
+"""The chat models on litellm's price list, read from its file: importing litellm takes seconds."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Listed(NamedTuple):
 
 
 def listed() -> list[Listed]:
-    """All chat models with a price, by name; none where litellm is not installed. "ft:..." stand for no model."""
-    found = importlib.util.find_spec("litellm")
-    file = Path(found.origin).with_name(_FILE) if found is not None and found.origin is not None else None
+    """All chat models with a price, by name; none without litellm. Rows named "ft:..." price fine-tuned models."""
+    spec = importlib.util.find_spec("litellm")
+    file = Path(spec.origin).with_name(_FILE) if spec is not None and spec.origin is not None else None
     if file is None or not file.is_file():
         return []
     models = (_listed(name, row) for name, row in json.loads(file.read_bytes()).items())
@@ -31,11 +31,16 @@ def listed() -> list[Listed]:
 
 
 def _listed(name: str, row: dict[str, Any]) -> Listed | None:
-    asked, answered = row.get("input_cost_per_token"), row.get("output_cost_per_token")
+    input_price, output_price = row.get("input_cost_per_token"), row.get("output_cost_per_token")
     if name.startswith("ft:") or row.get("mode") != "chat":
         return None
-    if not isinstance(asked, int | float) or not isinstance(answered, int | float):
+    if not isinstance(input_price, int | float) or not isinstance(output_price, int | float):
         return None
     context = row.get("max_input_tokens")
-    known = context if isinstance(context, int) else None
-    return Listed(name, str(row.get("litellm_provider", "")), round(1e6 * asked, 6), round(1e6 * answered, 6), known)
+    return Listed(
+        name=name,
+        provider=str(row.get("litellm_provider", "")),
+        input_price=round(1e6 * input_price, 6),
+        output_price=round(1e6 * output_price, 6),
+        context=context if isinstance(context, int) else None,
+    )

@@ -117,7 +117,7 @@ class Client:
             on_used_up=on_used_up,
         )
         if interrupted and (settings.budget_usd, settings.budget_calls) != (None, None):
-            on_trouble(f"the budget bears {len(interrupted)} calls that were cut off, up to ${sum(interrupted):.4f}")
+            on_trouble(f"{len(interrupted)} interrupted calls count against the budget, up to ${sum(interrupted):.4f}")
         self._limiters: dict[str, Limiter] = {}
         self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
         self._pending: dict[str, asyncio.Task[Completion]] = {}
@@ -272,7 +272,7 @@ class Client:
             terms = self._settings.terms(model)
             self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
             if price(model, self._settings) is None:
-                self._on_trouble(f"{model} has no known price, so its calls count as $0; {PRICES_HINT}")
+                self._on_trouble(f"{model} has no known price: its calls count as $0; {PRICES_HINT}")
         return self._limiters[model]
 
     async def _from_cache(self, request: Request) -> Completion | None:
@@ -294,7 +294,7 @@ class Client:
 
     def _turn_cache_off(self, error: sqlite3.Error) -> None:
         self._cache = None
-        self._on_trouble(f"replies are not kept for later runs: {error}")
+        self._on_trouble(f"reply cache is off: {error}")
 
     def _address(self, model: str) -> str:
         return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
@@ -379,10 +379,12 @@ class Client:
                     **completion_arguments(request, self._settings, self._sandbox_base)
                 )
         except TimeoutError:
-            raise self._litellm.exceptions.Timeout(f"no whole answer in {seconds:g} s", request.model, "") from None
+            raise self._litellm.exceptions.Timeout(
+                f"no complete reply within {seconds:g} s", request.model, ""
+            ) from None
         if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
-            raise ServiceError(f"{request.model} refuses the request", "check [service] params, then resume")
+            raise ServiceError(f"{request.model}: litellm rejects the request", "check [service] params, then resume")
         if not response.choices:
-            raise self._litellm.exceptions.InternalServerError("the reply holds no choice", "", request.model)
+            raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
         completion = completion_of(response, request, price(request.model, self._settings))
         return completion, response_headers(response)

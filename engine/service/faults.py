@@ -49,30 +49,30 @@ class FaultReporter:
         self._last_report = now
         silent = now - self.last_success
         if silent < REPORT_EVERY_S:
-            self._on_trouble(f"{model} answered with an error, trying again: {self.describe(error)}")
+            self._on_trouble(f"{model} returned an error, retrying: {self.describe(error)}")
         else:
             since = time.strftime("%H:%M:%S", time.localtime(time.time() - silent))
-            self._on_trouble(f"waiting for {model}, no answer since {since} ({silent:.0f} s): {self.describe(error)}")
+            self._on_trouble(f"waiting for {model}, no reply since {since} ({silent:.0f} s): {self.describe(error)}")
 
     def gave_up(self, error: OpenAIError, model: str) -> ServiceError:
         """The error that ends a run whose service stays away."""
         return ServiceError(
             f"{model} cannot be reached: {self.describe(error)}",
-            "check the network, api_base and the provider's status, then resume: what was answered is kept",
+            "check the network, api_base and the provider's status, then resume; finished calls are kept",
         )
 
     def unusable(self, error: OpenAIError, model: str) -> ServiceError:
         """The error that ends a run that its service refuses."""
         if _out_of_credit(error):
-            hint = "top up the account at the provider, then resume: what was answered is kept"
+            hint = "top up the account with the provider, then resume; finished calls are kept"
         elif error_status(error) in (401, 403):
             name = self._settings.terms(model).api_key_env
-            hint = f"check the key in the environment ({name or 'as the provider names it'})"
+            hint = f"check the API key in the environment ({name or 'the provider names the variable'})"
         elif isinstance(error, NotFoundError):
-            hint = "check the model's name in [service] or [judge]"
+            hint = "check the model name in [service] or [judge]"
         else:
             hint = "check [service] in the run's migration.toml, then resume"
-        return ServiceError(f"{model} refuses: {self.describe(error)}", hint)
+        return ServiceError(f"{model} rejects the request: {self.describe(error)}", hint)
 
     def describe(self, error: Exception) -> str:
         """An error in one line without any key in it."""

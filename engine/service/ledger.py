@@ -65,7 +65,7 @@ class InFlightCall:
 
 
 class Ledger:
-    """Opened by the one worker of a run; raises LlamaDuoError where the file is no ledger."""
+    """Opened by the one worker of a run; raises LlamaDuoError where the file is damaged."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -74,8 +74,8 @@ class Ledger:
             raise
         except sqlite3.DatabaseError as error:
             raise LlamaDuoError(
-                f"{path}: is damaged: {error}",
-                "put it back from a copy; without it paid answers are paid for again, and the budget counts from zero",
+                f"{path}: damaged ledger: {error}",
+                "restore it from a copy; without it, finished calls are paid for again and the budget starts at zero",
             ) from None
         self.jobs = Jobs(self._database)
         self._interrupted: defaultdict[str, list[float]] = defaultdict(list)
@@ -137,7 +137,7 @@ class Ledger:
 
     async def settle_job(self, job: Job, completions: dict[str, Completion]) -> None:
         """Record the completions of a batch job, by key, and remove the job: both or neither."""
-        insertions = [_insertion(job.requests[key], found, job.started) for key, found in completions.items()]
+        insertions = [_insertion(job.requests[key], completion, job.started) for key, completion in completions.items()]
         await self._database.write_together(*insertions, *jobs.removal(job))
         self._keys |= completions.keys()
         self._models |= {job.model} if completions else set()

@@ -14,7 +14,7 @@ from engine.settings.schema import SANDBOX_MODEL, Service
 BATCH_PRICE = 0.5
 """The usual price of a batch call, over that of a direct one."""
 
-PRICES_HINT = "give input_price and output_price in [service], or for a judge of its own in [service] models"
+PRICES_HINT = "set input_price and output_price in [service], or in [service] models for another judge"
 
 
 @functools.cache
@@ -35,32 +35,32 @@ def load_litellm() -> Any:
 
 
 def litellm_name(model: str) -> str:
-    """How litellm calls a model of our settings."""
+    """litellm's name for a model of our settings."""
     return f"openai/{SANDBOX_MODEL}" if model == SANDBOX_MODEL else model
 
 
 def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> dict[str, Any]:
-    """Where a model is asked, and with which key, as litellm's arguments; {} leaves both to litellm."""
+    """A model's address and key, as litellm's arguments; {} leaves both to litellm."""
     if model == SANDBOX_MODEL:
         return {"api_base": settings.api_base or sandbox_base, "api_key": "sandbox"}
     terms = settings.terms(model)
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     if terms.api_base:
-        found["api_base"] = terms.api_base
+        arguments["api_base"] = terms.api_base
     if terms.api_key_env:
-        found["api_key"] = os.environ.get(terms.api_key_env)
-    return found
+        arguments["api_key"] = os.environ.get(terms.api_key_env)
+    return arguments
 
 
 @functools.cache
 def supports_schema(model: str) -> bool:
-    """Whether litellm knows that the model keeps to a JSON schema."""
+    """Whether the model supports a JSON schema, as far as litellm knows."""
     return bool(load_litellm().supports_response_schema(model=litellm_name(model)))
 
 
 @functools.cache
 def max_output_tokens(model: str) -> int | None:
-    """The tokens that the model can write at once, where litellm knows it: it refuses a request for more."""
+    """The most tokens of a completion, where litellm knows it: the model refuses a request for more."""
     litellm = load_litellm()
     try:
         limit: int | None = litellm.get_model_info(litellm_name(model)).get("max_output_tokens")
@@ -110,8 +110,8 @@ def missing_keys(model: str, settings: Service) -> list[str]:
         litellm.get_llm_provider(model)
     except litellm.exceptions.BadRequestError:
         raise InputError(
-            f"{model!r}: no provider is known for this model",
-            'name it as litellm does, "openai/NAME" for an OpenAI-compatible endpoint, or use "sandbox"',
+            f"{model!r}: unknown provider",
+            'use a litellm model name, "openai/NAME" for an OpenAI-compatible endpoint, or "sandbox"',
         ) from None
     if named := settings.terms(model).api_key_env:
         return [] if os.environ.get(named) else [named]

@@ -69,8 +69,9 @@ class JudgeScores:
 
 def parse_scores(text: str) -> JudgeScores:
     """A judge's scores; raises ParsingError where one is missing, unclear, contradicted or out of range."""
-    found = _assessments(text, "similarity", "precision")
-    (similarity, similarity_reason), (precision, precision_reason) = found["similarity"], found["precision"]
+    by_name = _assessments(text, "similarity", "precision")
+    similarity, similarity_reason = by_name["similarity"]
+    precision, precision_reason = by_name["precision"]
     return JudgeScores(
         similarity=similarity,
         precision=precision,
@@ -89,21 +90,21 @@ def _assessments(text: str, *names: str) -> dict[str, tuple[float, str]]:
     more than one verdict could be meant, or a part of one lies outside what can be read, none is taken."""
     _reject_empty(text)
     if len(text) > MAX_CHARS:
-        raise ParsingError("it is too long")
+        raise ParsingError("the reply is too long")
     values, around = _read(text)
     if MENTION.search(around):
         values = [_completed_object(text)]
         if values == [None]:
-            raise ParsingError("its JSON is broken")
-    found: dict[str, tuple[float, str]] = {}
+            raise ParsingError("the JSON is broken")
+    by_name: dict[str, tuple[float, str]] = {}
     for name in names:
         for assessment in _scores_named(name, values):
-            if found.setdefault(name, assessment)[0] != assessment[0]:
-                raise ParsingError(f"it holds more than one {name} score")
-    missing = [name for name in names if name not in found]
+            if by_name.setdefault(name, assessment)[0] != assessment[0]:
+                raise ParsingError(f"there is more than one {name} score")
+    missing = [name for name in names if name not in by_name]
     if missing:
         raise ParsingError(f"no score for {' and '.join(missing)} in a JSON object")
-    return found
+    return by_name
 
 
 def parse_pairs(text: str) -> list[dict[str, str]]:
@@ -112,14 +113,14 @@ def parse_pairs(text: str) -> list[dict[str, str]]:
     Members that lack either text are left out, those before a cut are kept; an empty list is valid.
     """
     _reject_empty(text)
-    found: list[dict[str, str]] = []
+    pairs: list[dict[str, str]] = []
     empty = False
     for value in _read(text)[0]:
         contents = _contents(value)
         empty = empty or contents == []
-        found += [pair for pair in map(_pair, contents or ()) if pair]
-    if found or empty:
-        return found
+        pairs += [pair for pair in map(_pair, contents or ()) if pair]
+    if pairs or empty:
+        return pairs
     raise ParsingError('no JSON object of the form {"contents": [{"instruction": "...", "response": "..."}]}')
 
 
@@ -255,7 +256,7 @@ def _python_literal(text: str) -> Any:
 def _scores_named(name: str, value: Any, depth: int = 0) -> Iterator[tuple[float, str]]:
     """Every score called `name` (or `name_...`) in a nested value, with its reason."""
     if depth > MAX_DEPTH:
-        raise ParsingError("it is nested too deeply")
+        raise ParsingError("the JSON is nested too deeply")
     if isinstance(value, list):
         for inner in value:
             yield from _scores_named(name, inner, depth + 1)
@@ -284,7 +285,7 @@ def _score(value: Any, name: str) -> float:
         match = SCORE.fullmatch(value)
         value = float(match[1]) if match else value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ParsingError(f"the {name} score is no number from 1 to 100")
+        raise ParsingError(f"the {name} score is not a number from 1 to 100")
     if not 1 <= value <= 100:
         raise ParsingError(f"the {name} score is not from 1 to 100")
     return float(value)

@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", "[judge] prompts names a TOML file of prompts") from None
+        raise InputError(f"{path}: no such file", "set [judge] prompts to a TOML file of prompts") from None
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
@@ -116,10 +116,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _template(table: Any, name: str, where: str) -> Template:
     prompt = table.get("prompt") if isinstance(table, dict) else None
     if not isinstance(prompt, str):
-        raise InputError(f"{where}: [{name}] needs a text called prompt")
+        raise InputError(f"{where}: [{name}] needs a string named prompt")
     template = Template(prompt)
     if not template.is_valid():
-        raise InputError(f"{where}: [{name}] has a stray $", "write $$ for a dollar sign")
+        raise InputError(f"{where}: [{name}] has a stray $", "write $$ for a literal dollar sign")
     placeholders = set(template.get_identifiers())
     missing = REQUIRED[name] - placeholders
     unknown = placeholders - REQUIRED[name] - OPTIONAL[name]
@@ -127,5 +127,5 @@ def _template(table: Any, name: str, where: str) -> Template:
         problem = ", ".join(
             [f"${p} is missing" for p in sorted(missing)] + [f"${p} is unknown" for p in sorted(unknown)]
         )
-        raise InputError(f"{where}: [{name}] {problem}", "write $$ for a dollar sign that is no placeholder")
+        raise InputError(f"{where}: [{name}] {problem}", "write $$ for a literal dollar sign")
     return template

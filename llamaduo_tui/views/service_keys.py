@@ -1,4 +1,4 @@
-"""Which environment variable holds a service model's key, and whether it is set; its value is never read out."""
+"""The environment variable of a service model's key, and whether it is set; its value is never shown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from engine.settings.schema import SANDBOX_MODEL
 
 
 class ServiceKey(NamedTuple):
-    """The state of a model's key: the variable's `name`, None where none is needed or known."""
+    """The state of a model's key: `name` is the variable, None where none is needed or known."""
 
     model: str
     name: str | None
     present: bool
-    said: str
+    detail: str
 
 
 def service_key(model: str, api_key_env: str | None) -> ServiceKey:
@@ -24,9 +24,9 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
         return ServiceKey(model, None, True, "the sandbox needs no key")
     name = api_key_env or _variable(model)
     if name is None:
-        return ServiceKey(model, None, False, "the pre-flight finds out which key it needs")
+        return ServiceKey(model, None, False, "the pre-flight check finds which key it needs")
     present = bool(os.environ.get(name))
-    return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
+    return ServiceKey(model, name, present, "is present" if present else "is missing: export it")
 
 
 def _variable(model: str) -> str | None:

@@ -21,4 +21,4 @@ def told(key: ServiceKey) -> Content:
     """A key's state on a line."""
     mark = ("✓ ", "$text-success") if key.present else ("! ", "$text-warning")
     name = one_line(key.name, 60) + " " if key.name else ""
-    return Content.assemble(mark, (f"{one_line(key.model, 40)}: ", "dim"), name, key.said)
+    return Content.assemble(mark, (f"{one_line(key.model, 40)}: ", "dim"), name, key.detail)

@@ -46,11 +46,11 @@ def test_an_adapter_is_merged_only_into_a_16_bit_base(quantization: str, tiny: R
 
 
 def test_what_cannot_be_loaded_is_an_error_for_the_user(tiny: ResolvedModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no adapter"):
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors is missing"):
         load_model(tiny, Local(), FLOAT32, tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "never-heard-of"}')
     broken = ResolvedModel("broken", tmp_path, None, "")
-    with pytest.raises(InputError, match="broken: the model cannot be loaded"):
+    with pytest.raises(InputError, match="broken: cannot load the model"):
         load_base(broken, Local(), FLOAT32)
-    with pytest.raises(InputError, match="broken: its tokenizer cannot be loaded"):
+    with pytest.raises(InputError, match="broken: cannot load the tokenizer"):
         load_tokenizer(broken, Local())

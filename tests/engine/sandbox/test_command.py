@@ -42,7 +42,7 @@ async def test_serves_until_a_signal(tmp_path: Path, number: signal.Signals) -> 
     address = jsonl.read_json(announced)
 
     assert address["pid"] == process.pid
-    assert f":{address['port']}/v1" in line and "no language model" in line
+    assert f":{address['port']}/v1" in line and "not a language model" in line
     base = f"http://127.0.0.1:{address['port']}"
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{base}/v1/models") as response:

@@ -71,7 +71,7 @@ async def test_models_say_what_it_is() -> None:
 
     (model,) = listed["data"]
     assert model["id"] == "sandbox"
-    assert "no language model" in model["owned_by"]
+    assert "not a language model" in model["owned_by"]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ async def test_the_calls_of_a_stage_are_one_job_at_half_the_price(tmp_path: Path
         "max_tokens": 60,
     }
     assert provider.direct == []
-    assert "12 calls are sent" in told[0] and "completed after 0 min: 12 answers" in told[1]
+    assert "12 calls sent" in told[0] and "completed after 0 min: 12 replies" in told[1]
 
 
 async def test_calls_of_tools_come_back_as_from_a_direct_call(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_what_a_job_does_not_answer_is_asked_directly(finish: Any, tmp_pat
     assert [reply.text.split(":")[0] for reply in replies] == ["direct"] * 4 + ["batched"] * 8
     assert client.usage.cost_usd == pytest.approx((8 + 4 * 2) * COST) == pytest.approx(client._budget._spent)
     assert len(provider.batches) == 1
-    assert "8 answers, 4 are asked directly" in told[-1]
+    assert "8 replies, 4 calls sent directly" in told[-1]
 
 
 async def test_a_job_that_fails_as_a_whole_says_why(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ async def test_a_service_without_batches_is_asked_directly_and_a_wrong_key_ends_
     async with providing(refusal=lambda _: web.Response(status=404)) as provider:
         async with living(provider, tmp_path) as (client, told):
             await ask(client)
-        assert len(provider.direct) == 12 and "batch job refused, its calls are asked directly" in told[0]
+        assert len(provider.direct) == 12 and "batch job rejected; its calls are sent directly" in told[0]
 
         provider.refusal = lambda _: web.json_response({"error": {"message": f"no {KEY}"}}, status=401)
         (other := tmp_path / "other").mkdir()
@@ -180,7 +180,7 @@ async def test_an_outage_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
         replies = await ask(client)
 
     assert [reply.text.split(":")[0] for reply in replies] == ["batched"] * 12
-    assert len(provider.batches) == 1 and "answered with an error, trying again" in told[0]
+    assert len(provider.batches) == 1 and "returned an error, retrying" in told[0]
 
 
 async def test_after_a_stop_the_next_worker_waits_for_the_same_job(tmp_path: Path) -> None:
@@ -191,13 +191,13 @@ async def test_after_a_stop_the_next_worker_waits_for_the_same_job(tmp_path: Pat
             await provider.created.wait()
             await client.drain()
             await stop(calls)
-        assert "goes on at the provider" in told[-1]
+        assert "is still running at the provider" in told[-1]
         done.set()
         async with living(provider, tmp_path, batch=False) as (client, told):  # wanted or not: it is paid for
             assert client._budget._in_flight == 12
             replies = await ask(client)
 
-        assert "waiting for its 12 calls again" in told[0]
+        assert "waiting for its 12 calls, sent earlier" in told[0]
         assert [reply.text.split(":")[0] for reply in replies] == ["batched"] * 12
         assert (len(provider.batches), provider.direct, client._budget._in_flight) == (1, [], 0)
         assert tables(tmp_path) == (0, 0, 12)
@@ -248,9 +248,9 @@ async def test_a_job_that_is_gone_is_paid_again_only_where_that_is_wanted(tmp_pa
             web.json_response({"error": {"message": "No such batch"}}, status=404) if request.method == "GET" else None
         )
         async with living(provider, tmp_path) as (client, _):
-            with pytest.raises(ServiceError, match=r"batch-0 cannot be collected: .*No such batch") as failed:
+            with pytest.raises(ServiceError, match=r"cannot collect batch job batch-0: .*No such batch") as failed:
                 await ask(client)
-        assert "the key that it was sent with" in failed.value.hint and provider.direct == []
+        assert "the API key that sent it" in failed.value.hint and provider.direct == []
         async with living(provider, tmp_path, batch=False) as (client, _):
             replies = await ask(client)
 

@@ -92,7 +92,7 @@ async def test_calls_are_capped_too_and_failed_ones_are_free() -> None:
     await budget.settle(5.0, 0.1, 1)
     await budget.settle(5.0, 0.1, 1)
     await turns(5)
-    assert told == [Shortage("calls", 3, 4, "3 of 3 calls are used, and 1 more are needed")]
+    assert told == [Shortage("calls", 3, 4, "3 of 3 calls are used, and 1 more needed")]
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -75,12 +75,12 @@ async def test_a_broken_cache_stops_nobody(tmp_path: Path) -> None:
         assert (await ask(client)).text == "hi"
         assert (await ask(client, "another")).text == "hi"
 
-    assert len(troubles) == 1 and "not kept for later runs" in troubles[0]
+    assert len(troubles) == 1 and "reply cache is off" in troubles[0]
 
 
 async def test_shown_and_pruned(capsys: pytest.CaptureFixture[str]) -> None:
     assert module.main(["show"]) == 0
-    assert "no replies are kept yet" in capsys.readouterr().out
+    assert "the reply cache is empty" in capsys.readouterr().out
     cache = Cache(cache_file())
     await cache.record(REQUEST, "a", REPLY)
     await cache.record(AGAIN, "a", REPLY)

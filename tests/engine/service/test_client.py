@@ -179,7 +179,7 @@ async def test_calls_in_flight_at_a_crash_count_against_the_caps(tmp_path: Path)
         await ask(capped, "one")
         over = asyncio.create_task(ask(capped, "three"))
         await until(lambda: len(told) == 2)
-        assert told[0] == "the budget bears 2 calls that were cut off, up to $0.0010"
+        assert told[0] == "2 interrupted calls count against the budget, up to $0.0010"
         assert (told[1].used, told[1].least) == (3, 4)
         over.cancel()
         await asyncio.wait([over])
@@ -275,7 +275,7 @@ async def test_a_timeout_is_tried_again(tmp_path: Path, slept: list[float]) -> N
     [
         (lambda: error(401), "SCRIPTED_API_KEY"),
         (lambda: error(403), "SCRIPTED_API_KEY"),
-        (lambda: error(404), "model's name"),
+        (lambda: error(404), "model name"),
         (lambda: error(400, "unknown parameter"), "[service]"),
         (lambda: error(422, "malformed"), "params"),
         (lambda: error(402, "pay first"), "top up"),
@@ -523,8 +523,8 @@ async def test_an_outage_is_waited_for_and_shown(tmp_path: Path, slept: list[flo
 
     assert [reply.text for reply in replies] == ["hi"] * 3
     assert 4 <= len(troubles) <= 21
-    assert "trying again" in troubles[0]
-    assert all(f"waiting for {MODEL}, no answer since " in told and "maintenance" in told for told in troubles[2:])
+    assert "retrying" in troubles[0]
+    assert all(f"waiting for {MODEL}, no reply since " in told and "maintenance" in told for told in troubles[2:])
 
 
 async def test_answers_count_against_tokens_a_minute(tmp_path: Path, slept: list[float]) -> None:

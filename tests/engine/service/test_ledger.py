@@ -80,6 +80,6 @@ async def test_a_damaged_ledger_says_what_is_lost_without_it(tmp_path: Path, kee
     path = tmp_path / "ledger.sqlite"
     Ledger(path).close()
     path.write_bytes(path.read_bytes()[:keep] + b"?" * 4096)
-    with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: is damaged") as caught:
+    with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: damaged ledger") as caught:
         Ledger(path)
-    assert "the budget counts from zero" in caught.value.hint
+    assert "the budget starts at zero" in caught.value.hint

@@ -92,7 +92,7 @@ async def test_a_refusal_is_not_paid_for(status: int, tmp_path: Path, slept: lis
 
 async def test_an_answer_that_drips_ends_in_time(tmp_path: Path, slept: list[float]) -> None:
     async with asking(drip, tmp_path, timeout_s=0.3, patience_s=0) as (_, client):
-        with pytest.raises(ServiceError, match=r"no whole answer in 0\.3 s"):
+        with pytest.raises(ServiceError, match=r"no complete reply within 0\.3 s"):
             await ask(client)
 
 
@@ -191,7 +191,7 @@ async def test_what_is_paid_for_comes_home_before_a_failure_ends_the_work(tmp_pa
         return completion("hi")
 
     async with asking(handler, tmp_path, concurrency=2) as (server, client):
-        with pytest.raises(ServiceError, match="refuses"):
+        with pytest.raises(ServiceError, match="rejects"):
             await concurrently(ask(client, text) for text in ("slow", "bad", "third"))
         assert sorted(server.prompts) == ["bad", "slow"]
         client._ledger.close()

@@ -82,4 +82,4 @@ async def test_calls_without_a_known_price_are_told_once(tmp_path: Path) -> None
             await ask(client, MODEL, f"{number}")
 
     (told,) = troubles
-    assert told.startswith(f"{JUDGE} has no known price, so its calls count as $0; give input_price and output_price")
+    assert told.startswith(f"{JUDGE} has no known price: its calls count as $0; set input_price and output_price")

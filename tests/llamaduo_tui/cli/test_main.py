@@ -172,7 +172,7 @@ def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run
 
 def test_kept_replies_are_shown_and_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMADUO_CACHE", str(tmp_path))
-    assert "no replies are kept yet" in call("cache").stdout
+    assert "the reply cache is empty" in call("cache").stdout
     with sqlite3.connect(tmp_path / "replies.sqlite") as database:
         database.execute("CREATE TABLE replies (key, model, stored REAL)")
         database.execute("INSERT INTO replies VALUES ('k', 'gpt-4o', 1.0), ('l', 'gpt-4o', ?)", (time.time(),))
