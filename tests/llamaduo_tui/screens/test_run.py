@@ -10,7 +10,6 @@ import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, until
-from llamaduo_tui.widgets.round_card import RoundCard
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
@@ -31,6 +30,7 @@ from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.round_card import RoundCard
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
 pytestmark = pytest.mark.usefixtures("still_machine")

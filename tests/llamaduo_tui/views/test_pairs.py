@@ -64,7 +64,9 @@ def test_choices_are_what_the_merge_makes_of_them(run: Run) -> None:
     found = arrange(parts(run), Wanted(), {})
     for item in found:
         if item.id and item.source.round is not None:
-            commands.send(run.commands_file, PairChoice(round=item.source.round, pairs=[item.id], keep=bool(item.offset)))
+            commands.send(
+                run.commands_file, PairChoice(round=item.source.round, pairs=[item.id], keep=bool(item.offset))
+            )
     choices = Pairs(run).choices()
     assert choices is not None
     folders = [run.round(number) / "synthesize" for number in (1, 2)]
