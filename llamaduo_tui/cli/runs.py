@@ -63,13 +63,15 @@ def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
     Examples:  llamaduo-tui logs demo -f
                llamaduo-tui logs demo --raw | tail
     """
-    from llamaduo_tui.cli import history, overview
-    from llamaduo_tui.cli.follow import follow
+    from llamaduo_tui.cli import follow, overview
 
     found = overview.find(root, run_name)
-    if following and not raw:
-        sys.exit(follow(found))
-    history.show(found, raw=raw, following=following)
+    if raw:
+        follow.print_output(found, following)
+    elif following:
+        sys.exit(follow.follow(found))
+    else:
+        follow.print_events(found)
 
 
 @click.command()
