@@ -60,7 +60,7 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        print(f"{run.name} goes on in the background. Follow it: llamaduo-tui attach {called(run)}")
+        print(f"{run.name} continues in the background. Follow it: llamaduo-tui attach {called(run)}")
         print(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT
     return conclude(run, view)
@@ -84,7 +84,7 @@ def worker_gone(run: Run) -> LlamaDuoError:
     return LlamaDuoError(
         f"the worker (pid {process.pid if process else 'unknown'}) is gone"
         + (f"; last log line: {last}" if last else ""),
-        f"llamaduo-tui resume {called(run)}   (its whole log: {run.log_file})",
+        f"llamaduo-tui resume {called(run)}   (full log: {run.log_file})",
     )
 
 

@@ -152,7 +152,7 @@ def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: M
     assert settings_of(run).service.budget_usd is None
 
     raised = call("approve", "demo", "--budget", "6.51")
-    assert raised.stdout == "demo: $4.90 and 30 calls are spent, the budget is now $6.51; the run goes on\n"
+    assert raised.stdout == "demo: spent $4.90 and 30 calls so far; the budget is now $6.51; the run continues\n"
     assert settings_of(run).service.budget_usd == 6.51
     run.write_status(replace(waiting, heartbeat=time.time(), state=State.RUNNING, question=None))
     assert "doesn't wait for an answer" in call("approve", "demo").stderr
@@ -164,7 +164,7 @@ def test_calls_may_be_too_few_as_well(make_run: MakeRun) -> None:
     run.write_status(replace(waiting, heartbeat=time.time()))
     assert "--budget-calls N   (N at least 31)" in call("approve", "demo").stderr
     assert "give at least 31" in call("approve", "demo", "--budget-calls", "30").stderr
-    assert "the budget is now 60 calls; the run goes on" in call("approve", "demo", "--budget-calls", "60").stdout
+    assert "the budget is now 60 calls; the run continues" in call("approve", "demo", "--budget-calls", "60").stdout
     assert settings_of(run).service.budget_calls == 60
 
 
@@ -225,7 +225,7 @@ def test_an_interrupt_before_the_worker_says_anything_ends_it(
     file = tmp_path / "mine.toml"
     file.write_text('[task]\nname = "mine"\n[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
     shown = call("run", str(file), "--headless")
-    assert (shown.exit_code, shown.stdout) == (130, "mine has not begun; start it: llamaduo-tui resume mine\n")
+    assert (shown.exit_code, shown.stdout) == (130, "mine has not started; start it: llamaduo-tui resume mine\n")
     assert not psutil.Process().children()
 
 

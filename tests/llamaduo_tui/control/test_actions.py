@@ -55,7 +55,7 @@ def test_the_first_answer_counts(make_run: MakeRun) -> None:
 def test_a_review_of_pairs_is_approved_once_and_takes_no_rejection(make_run: MakeRun) -> None:
     run = make_run()
     wait_for(run, story.review_pairs().question)
-    with pytest.raises(InputError, match="waits for a review of new pairs, which has no answer 'reject'"):
+    with pytest.raises(InputError, match="waits for a review of new pairs and cannot take the answer 'reject'"):
         actions.answer(run, REJECT)
     for _ in range(2):
         actions.answer(run, APPROVE)
@@ -66,10 +66,19 @@ def test_a_review_of_pairs_is_approved_once_and_takes_no_rejection(make_run: Mak
 def test_a_question_of_another_kind_takes_its_own_choices(make_run: MakeRun) -> None:
     run = make_run()
     wait_for(run, Question(kind="release", round=None, reason="Publish it?", choices=("hub", REJECT)))
-    with pytest.raises(InputError, match="waits for an answer, which has no answer 'approve'"):
+    with pytest.raises(InputError, match="waits for an answer and cannot take the answer 'approve'"):
         actions.answer(run, APPROVE)
-    assert "the question: hub" in actions.answer(run, "hub")
+    assert actions.answer(run, "hub") == "the question: answered with 'hub'"
     assert given(run) == [("release/None", "hub", None)]
+
+
+def test_raising_the_cap_that_is_not_short_answers_nothing(make_run: MakeRun) -> None:
+    run = make_run()
+    wait_for(run, story.used_up().question)
+    assert "the run still waits: $1.98 of $2.00" in actions.raise_budget(run, calls=500)
+    assert given(run) == []
+    assert "the run continues" in actions.raise_budget(run, usd=3.0)
+    assert given(run) == [("budget/None/usd/2.01", "approve", None)]
 
 
 def test_a_run_that_asks_nothing_takes_no_answer(make_run: MakeRun) -> None:
