@@ -1,4 +1,4 @@
-"""Where a command ends: errors become a line, a hint and an exit status, never a traceback unless asked for."""
+"""How commands fail: with a line, a hint and an exit status; the traceback is shown on request alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BROKEN_PIPE = 141
 
 
 class Commands(click.Group):
-    """Commands in sections, whose errors are said to users; the group's `--debug` option shows the traceback too."""
+    """Commands in sections, with errors for users; the group's `--debug` option shows the traceback, too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -88,6 +88,6 @@ def _say(message: str, hint: str) -> None:
 
 
 def _misuse(error: click.UsageError) -> tuple[str, str]:
-    """What click found wrong, in our form: message and hint."""
+    """The message and hint of a usage error that click found."""
     found = error.format_message().rstrip(".")
     return found[:1].lower() + found[1:], f"see {error.ctx.command_path if error.ctx else 'llamaduo-tui'} --help"

@@ -1,26 +1,27 @@
-"""Following a run in plain lines until it ends.
+"""A run in plain lines: its events so far, the raw output of its processes, or all that happens until it ends.
 
-The follower may go at any time, by Ctrl+C, a closed terminal or a broken pipe: the worker goes on without it.
-Exit statuses: 0 the target is reached, 3 ended without reaching it, 130 left before its end, whether it still works or
-was stopped; else as it failed.
+The follower may leave at any time, by Ctrl+C, a closed terminal or a broken pipe: the worker continues without it.
+Exit statuses: 0 target reached, 3 target missed, 130 left before the end, while the run works or after a stop by hand;
+a failed run exits as it failed.
 """
 
 from __future__ import annotations
 
+import codecs
 import time
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
-from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import log_lines
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView, reduce
-from llamaduo_tui.views.text import one_line
+from llamaduo_tui.views.text import clean, one_line
 
 POLL_S = 0.2
+CHUNK = 65536
 GONE_AFTER = 5
 """Polls in a row that find no worker before the follower reports it: the last event may still be on its way."""
 
@@ -28,15 +29,38 @@ LEFT = 130
 _EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: LEFT}
 
 
+def print_events(run: Run) -> None:
+    """Print a run's events so far."""
+    lines = log_lines.Lines()
+    for event in EventReader(run.events_file).read_new():
+        for line in lines.of(event):
+            print(line)
+
+
+def print_output(run: Run, following: bool) -> None:
+    """Print the output of a run's processes, worker.log; when `following`, until the worker ends."""
+    if not run.log_file.exists():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with run.log_file.open("rb") as file:
+        while True:
+            at_work = following and run.status().seen(time.time()).working
+            while data := file.read(CHUNK):
+                print(clean(decoder.decode(data)), end="", flush=True)
+            if not at_work:
+                return
+            time.sleep(POLL_S)
+
+
 def follow(run: Run) -> int:
-    """Print what happens in a run until it ends, then how it ended, and give its exit status.
+    """Print what happens in a run until it ends, then the result, and return its exit status.
 
     Raises LlamaDuoError, with its exit status, for a run that failed and for a worker that is gone.
     """
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        print(f"{run.name} goes on in the background. Follow it: llamaduo-tui attach {called(run)}")
+        print(f"{run.name} continues in the background. Follow it: llamaduo-tui attach {called(run)}")
         print(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT
     return conclude(run, view)
@@ -60,7 +84,7 @@ def worker_gone(run: Run) -> LlamaDuoError:
     return LlamaDuoError(
         f"the worker (pid {process.pid if process else 'unknown'}) is gone"
         + (f"; last log line: {last}" if last else ""),
-        f"llamaduo-tui resume {called(run)}   (its whole log: {run.log_file})",
+        f"llamaduo-tui resume {called(run)}   (full log: {run.log_file})",
     )
 
 
@@ -75,14 +99,11 @@ def _watch(run: Run) -> RunView:
             for line in lines.of(event):
                 print(line, flush=True)
         if view.asked is not None and view.asked in new:
-            print(f"         it waits for you: {_command(run, view.asked.question)}", flush=True)
+            question = view.asked.question
+            print(f"         it waits for you: {wording(question.kind).command(run, question)}", flush=True)
         if view.concluded:
             return view
         gone = 0 if state.working else gone + 1
         if gone >= GONE_AFTER:
             raise worker_gone(run)
         time.sleep(POLL_S)
-
-
-def _command(run: Run, question: Question) -> str:
-    return wording(question.kind).command(run, question)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.settings.schema import Migration
 
 FRAMES_A_SECOND = "120"
-"""Textual may hold a frame back for twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
+"""Textual may delay a frame by twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -63,7 +63,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
                             llamaduo-tui check migration.toml
                             llamaduo-tui run migration.toml
 
-    Without a command it opens the app, at the list of runs. A run survives its terminal: leave it, and come back.
+    Without a command it opens the app at the list of runs. A run survives its terminal: you can leave and come back.
     RUN is the name of a run, the beginning of its name, or its folder.
 
     Exit status: 0 done (of a run: target reached), 1 failed, 2 bad usage, settings or data, 3 ended without reaching
@@ -97,7 +97,7 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
     if not headless and not detach and not _is_terminal():
         headless = True
     if headless and not yes and not _is_terminal():
-        click.echo("no terminal to ask at: goes on as with --headless --yes")
+        click.echo("no terminal: continuing as with --headless --yes")
         yes = True
     settings = load_settings(paths.demo_settings())
     _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
@@ -113,7 +113,7 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
 def run(root: Path, file: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
     """Start a migration and follow it.
 
-    FILE is frozen into the run: changing it later changes no run.
+    The run keeps its own copy of FILE: later changes to FILE do not affect it.
 
     \b
     Examples:  llamaduo-tui run migration.toml
@@ -132,7 +132,7 @@ def run(root: Path, file: Path, headless: bool, yes: bool, detach: bool, run_nam
 def attach(root: Path, run_name: str) -> None:
     """Open the app at a run.
 
-    Its whole history is there, whether it works, waits or has ended.
+    It shows the whole history, whether the run works, waits or has ended.
 
     \b
     Example:  llamaduo-tui attach demo
@@ -151,8 +151,8 @@ def attach(root: Path, run_name: str) -> None:
 def edit(root: Path, file: Path) -> None:
     """Open the app at the form of a migration.toml.
 
-    Every setting is explained and checked as you type; saving keeps the file's comments. A FILE that is not there yet
-    is begun.
+    Every setting is explained and checked as you type; saving keeps the file's comments. If FILE does not exist, the
+    form starts with the defaults.
 
     \b
     Example:  llamaduo-tui edit migration.toml
@@ -161,7 +161,7 @@ def edit(root: Path, file: Path) -> None:
 
     if not _is_terminal():
         raise InputError("edit needs a terminal", f"llamaduo-tui new {file}")
-    Draft.open(file)  # what cannot be edited is told here
+    Draft.open(file)  # report here a file that cannot be edited
     _open_app(root, edit=file)
 
 
@@ -206,18 +206,18 @@ def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> 
     from llamaduo_tui.control import launch
 
     if _is_terminal():
-        click.echo(f"{run.name} is starting, which takes some seconds …", err=True)
+        click.echo(f"{run.name} is starting; this takes a few seconds …", err=True)
     try:
         pid = launch.start(run, yes)
     except KeyboardInterrupt:
-        click.echo(f"{run.name} has not begun; start it: llamaduo-tui resume {called(run)}")
+        click.echo(f"{run.name} has not started; start it: llamaduo-tui resume {called(run)}")
         raise
-    click.echo(f"{run.name} is at work (pid {pid}) in {run.folder}")
+    click.echo(f"{run.name} is running (pid {pid}) in {run.folder}")
     _follow(root, run, headless=headless, detach=detach)
 
 
 def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
-    """Follow a run at work and exit as it ends; detached, say how to follow it and exit."""
+    """Follow a running run and exit as it ends; detached, print how to follow it and exit."""
     from llamaduo_tui.cli.follow import follow
 
     if detach:
@@ -229,14 +229,14 @@ def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
 
 
 def _is_terminal() -> bool:
-    """Whether somebody can see the app and press a key."""
+    """Whether the app can be shown and keys be pressed."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> NoReturn:
-    """Open the app; left at a run, exit as that run has ended, or as left running."""
+    """Open the app; with a run, exit with its status, or with 130 while it has not ended."""
     os.environ.setdefault("TEXTUAL_FPS", FRAMES_A_SECOND)
-    gc.disable()  # what a start makes stays: to look for garbage in it meanwhile takes long
+    gc.disable()  # objects made at the start stay: collecting garbage among them takes long
     from llamaduo_tui.app import LlamaDuoApp
 
     app = LlamaDuoApp(root, at, edit=edit)

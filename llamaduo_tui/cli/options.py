@@ -20,10 +20,10 @@ def _complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> li
 run = click.argument("run_name", metavar="RUN", shell_complete=_complete_run)
 settings_file = click.argument("file", type=click.Path(path_type=Path))
 as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON, for scripts.")
-headless = click.option("--headless", is_flag=True, help="Plain progress lines instead of the app.")
-yes = click.option("--yes", is_flag=True, help="Approve every round of synthesis: what it costs is paid unasked.")
-detach = click.option("--detach", is_flag=True, help="Start it and return at once.")
-name = click.option("--name", "run_name", metavar="RUN", help="Name of the run; a number is added to one in use.")
+headless = click.option("--headless", is_flag=True, help="Print plain progress lines instead of opening the app.")
+yes = click.option("--yes", is_flag=True, help="Approve every round of synthesis in advance, whatever it costs.")
+detach = click.option("--detach", is_flag=True, help="Start and return at once.")
+name = click.option("--name", "run_name", metavar="RUN", help="Name of the run; a number is added if it is in use.")
 
 
 def print_json(value: Any) -> None:

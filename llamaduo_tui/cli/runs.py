@@ -1,4 +1,4 @@
-"""The commands on runs that are there: looking at them, answering and controlling them."""
+"""The commands on existing runs: show, answer and control them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,15 @@ def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
     Examples:  llamaduo-tui logs demo -f
                llamaduo-tui logs demo --raw | tail
     """
-    from llamaduo_tui.cli import history, overview
-    from llamaduo_tui.cli.follow import follow
+    from llamaduo_tui.cli import follow, overview
 
     found = overview.find(root, run_name)
-    if following and not raw:
-        sys.exit(follow(found))
-    history.show(found, raw=raw, following=following)
+    if raw:
+        follow.print_output(found, following)
+    elif following:
+        sys.exit(follow.follow(found))
+    else:
+        follow.print_events(found)
 
 
 @click.command()
@@ -82,8 +84,8 @@ def export(root: Path, run_name: str, folder: Path) -> None:
     """Write a run's rows as datasets.
 
     JSONL files in LlamaDuo's columns: the coverage splits, and each round's new pairs, responses and evaluations, as
-    far as their stages are complete. The sealed test comes with them once it has been answered. The coverage files and
-    the new pairs can be the coverage dataset of another migration.
+    far as their stages are complete. The sealed test is included once its prompts have been answered. The coverage
+    files and the new pairs can serve as the coverage dataset of another migration.
 
     \b
     Example:  llamaduo-tui export demo --to demo-rows
@@ -98,16 +100,19 @@ def export(root: Path, run_name: str, folder: Path) -> None:
 @click.command()
 @options.run
 @click.option(
-    "--pairs", type=click.IntRange(min=1), metavar="N", help="Pairs to write, instead of the settings' number."
+    "--pairs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of pairs to write, instead of that in the settings.",
 )
-@click.option("--budget", "usd", type=click.FloatRange(min=0), metavar="USD", help="Let it spend up to this in all.")
-@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Let it make up to N calls in all.")
+@click.option("--budget", "usd", type=click.FloatRange(min=0), metavar="USD", help="Raise the total budget to USD.")
+@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Raise the total number of calls to N.")
 @click.pass_obj
 def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
     """Answer a waiting run with yes.
 
-    It pays for another round, or trains on the new pairs that you have reviewed. A run that waits because its budget
-    is used up continues with a higher one: --budget, or --budget-calls.
+    The run then pays for another round, or trains on the new pairs that you have reviewed. If it waits because its
+    budget is used up, raise the budget with --budget or --budget-calls.
 
     \b
     Examples:  llamaduo-tui approve demo --pairs 100

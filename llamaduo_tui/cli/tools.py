@@ -1,4 +1,4 @@
-"""The commands around runs: what comes before one, and what this machine has and keeps."""
+"""The commands around runs: settings and checks before one, and this machine's folders, cache and keys."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from llamaduo_tui.views.text import clean
 
 @click.command()
 @options.settings_file
-@click.option("--preset", metavar="NAME", help="Settings for a local model, such as its rank and batch size.")
+@click.option("--preset", metavar="NAME", help="Preset for a local model, with settings such as rank and batch size.")
 def new(file: Path, preset: str | None) -> None:
     """Write a commented migration.toml to fill in.
 
-    A file that is there is never overwritten.
+    An existing file is never overwritten.
 
     \b
     Example:  llamaduo-tui new migration.toml
@@ -37,10 +37,10 @@ def new(file: Path, preset: str | None) -> None:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise InputError(f"{file}: is there already", "choose another name: `new` never overwrites") from None
+        raise InputError(f"{file}: already exists", "choose another name: `new` never overwrites") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
-    click.echo(f"{file} is written. Fill in what is marked FILL IN, then: llamaduo-tui check {file}")
+    click.echo(f"Wrote {file}. Fill in the fields marked FILL IN, then: llamaduo-tui check {file}")
     if not preset:
         click.echo(f"Presets for local models (--preset NAME): {', '.join(template.presets()) or 'none'}")
 
@@ -49,9 +49,9 @@ def new(file: Path, preset: str | None) -> None:
 @options.settings_file
 @options.as_json
 def check(file: Path, as_json: bool) -> None:
-    """Check settings and data; say what a run would take.
+    """Check settings and data, and estimate a run.
 
-    Tokens, money, time and memory are estimated from your data and this machine; nothing is started.
+    Tokens, money, time and memory are estimated from your data and this machine; no run is started.
 
     \b
     Example:  llamaduo-tui check migration.toml
@@ -64,15 +64,15 @@ def check(file: Path, as_json: bool) -> None:
 def sandbox(options: tuple[str, ...]) -> None:
     """Serve an offline stand-in for the service LLM.
 
-    It speaks as an OpenAI-compatible HTTP endpoint does, and knows one task: the demo's tickets.
+    It is an OpenAI-compatible HTTP endpoint that knows one task: the demo's tickets.
 
     \b
-    --port N        its port on 127.0.0.1; without it a free one
-    --rpm N         requests a minute; beyond that it answers 429
+    --port N        port on 127.0.0.1; a free one by default
+    --rpm N         requests a minute; above that it responds with 429
     --tpm N         tokens a minute, likewise
-    --latency S     seconds before each answer
-    --faults SPEC   shares of requests to spoil: 429=0.05,timeout=0.01,garbage=0.1
-    --log FILE      a JSON line for each request and answer
+    --latency S     seconds before each response
+    --faults SPEC   shares of requests to fail: 429=0.05,timeout=0.01,garbage=0.1
+    --log FILE      a JSON line for each request and response
 
     \b
     Example:  llamaduo-tui sandbox --port 8080 --latency 0.2
@@ -81,19 +81,21 @@ def sandbox(options: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.option("--prune", is_flag=True, help="Delete replies instead.")
-@click.option("--days", type=click.FloatRange(min=0), metavar="N", help="With --prune: keep those of the last N days.")
+@click.option("--prune", is_flag=True, help="Delete replies.")
+@click.option(
+    "--days", type=click.FloatRange(min=0), metavar="N", help="With --prune: keep replies of the last N days."
+)
 def cache(prune: bool, days: float | None) -> None:
-    """Replies of service LLMs kept across your runs.
+    """Show or prune the cache of service replies.
 
-    A run that asks what an earlier one asked pays nothing. `cache = false` in a run's [service] does without.
+    All runs share it: a request that an earlier run made costs nothing. Turn it off with `cache = false` in [service].
 
     \b
     Examples:  llamaduo-tui cache
                llamaduo-tui cache --prune --days 30
     """
     if days is not None and not prune:
-        raise click.UsageError("--days says what --prune keeps: give both")
+        raise click.UsageError("--days needs --prune")
     kept = ["--days", str(days)] if days is not None else []
     _module("engine.service.cache", *(["prune", *kept] if prune else ["show"]))
 
@@ -102,9 +104,9 @@ def cache(prune: bool, days: float | None) -> None:
 @options.as_json
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> None:
-    """What this machine has for a run, and what is missing.
+    """Check what this machine has for a run.
 
-    Packages, device, memory, disk, keys (by name only) and network.
+    It lists packages, device, memory, disk, keys (by name only) and network, and what is missing.
 
     \b
     Example:  llamaduo-tui doctor
@@ -116,7 +118,7 @@ def doctor(root: Path, as_json: bool) -> None:
 @options.as_json
 @click.pass_obj
 def locate(root: Path, as_json: bool) -> None:
-    """Where runs, settings and fetched models lie.
+    """Show the folders of runs, settings and models.
 
     \b
     Example:  cd "$(llamaduo-tui locate --json | jq -r .runs)"
@@ -130,7 +132,7 @@ def locate(root: Path, as_json: bool) -> None:
 
 @click.command()
 def keys() -> None:
-    """Every key of the app by its id, as a keys.toml to fill in.
+    """List the app's keys, as a keys.toml to edit.
 
     \b
     Example:  llamaduo-tui keys > ~/.config/llamaduo/keys.toml
@@ -141,9 +143,9 @@ def keys() -> None:
 
 
 def _module(name: str, *args: str) -> NoReturn:
-    """Run a heavy module as a process of its own, show what it says, and exit as it does.
+    """Run a heavy module in a separate process, show its output, and exit with its status.
 
-    -P keeps the folder that the user stands in off its path: what lies there is data, not code.
+    -P keeps the working folder off its path: the files there are data, not code.
     """
     command = [sys.executable, "-P", "-m", name, *args]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")

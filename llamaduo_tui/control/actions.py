@@ -13,10 +13,11 @@ from engine.protocol import commands
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.lock import lock
-from engine.protocol.questions import APPROVE, BUDGET, REJECT, Answer, Question
+from engine.protocol.questions import APPROVE, BUDGET, REJECT, ROUND, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.status import Process, State, Status
 from llamaduo_tui.paths import called
+from llamaduo_tui.views import phrases
 from llamaduo_tui.views.questions import budget_command, wording
 from llamaduo_tui.views.text import one_line
 
@@ -38,7 +39,7 @@ def answer(run: Run, choice: str, pairs: int | None = None) -> str:
         raise InputError(f"{run.name} waits for budget, not for approval: {reason}", budget_command(run, question))
     if choice not in question.choices:
         raise InputError(
-            f"{run.name} waits for {wording(question.kind).waits_for}, which has no answer {choice!r}",
+            f"{run.name} waits for {wording(question.kind).waits_for} and cannot take the answer {choice!r}",
             wording(question.kind).command(run, question),
         )
     given = commands.answer(run.commands_file, question)
@@ -47,8 +48,8 @@ def answer(run: Run, choice: str, pairs: int | None = None) -> str:
         commands.send(run.commands_file, mine)
         given = commands.answer(run.commands_file, question) or mine
         if given.id == mine.id:
-            return f"{_about(question)}: {_described(given)}"
-    described = f"{_about(question)} was already {_described(given)}"
+            return f"{_about(question)}: {_described(question, given)}"
+    described = f"{_about(question)} was already {_described(question, given)}"
     if given.choice != choice:
         raise InputError(described, "the first answer counts")
     return described
@@ -63,26 +64,32 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
     status = run.status()
     state = status.seen(time.time())
     if state.ended:
-        raise InputError(f"{run.name} has ended: nothing is left to pay for", f"see: llamaduo-tui status {called(run)}")
+        raise InputError(f"{run.name} has ended and makes no more calls", f"see: llamaduo-tui status {called(run)}")
     question = status.question if state.working else None
     short = question if question is not None and question.kind == BUDGET else None
     least_usd = short.least if short is not None and short.cap == "usd" else status.cost_usd
     least_calls = math.ceil(short.least) if short is not None and short.cap == "calls" else status.calls
     if usd is not None and not least_usd <= usd < math.inf:
         cents = math.ceil(least_usd * 100) / 100
-        raise InputError(f"${usd:.2f} is too little: ${status.cost_usd:.2f} are spent", f"give at least {cents:.2f}")
+        raise InputError(
+            f"${usd:.2f} is too little: ${status.cost_usd:.2f} has been spent", f"give at least {cents:.2f}"
+        )
     if calls is not None and calls < least_calls:
-        raise InputError(f"{calls} calls are too few: {status.calls} are used", f"give at least {least_calls}")
+        raise InputError(
+            f"{calls:,} calls are too few: {status.calls:,} have been made", f"give at least {least_calls}"
+        )
     from engine.settings import budget  # reads settings, which takes longer to import than a plain approval
 
     caps = budget.write(run, usd, calls)
+    follows = f"; resume it: llamaduo-tui resume {called(run)}" if state.resumable else ""
     if short is not None:
-        commands.send(run.commands_file, Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls))
-    spent = f"${status.cost_usd:.2f} and {status.calls:,} calls are spent"
-    follows = "; the run goes on" if short is not None and state is State.WAITING else ""
-    if state.resumable:
-        follows = f"; resume it: llamaduo-tui resume {called(run)}"
-    return f"{run.name}: {spent}, the budget is now {caps}{follows}"
+        settled = (usd if short.cap == "usd" else calls) is not None
+        if settled:
+            commands.send(run.commands_file, Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls))
+        if state is State.WAITING:
+            follows = "; the run continues" if settled else f"; the run still waits: {one_line(short.reason)}"
+    spent = f"spent ${status.cost_usd:.2f} and {phrases.count(status.calls, 'call')} so far"
+    return f"{run.name}: {spent}; the budget is now {caps}{follows}"
 
 
 def stop(run: Run) -> str:
@@ -100,33 +107,33 @@ def stop(run: Run) -> str:
         return f"{run.name} is stopped; resume it: llamaduo-tui resume {called(run)}"
     if not worker.here:
         raise LlamaDuoError(
-            f"{run.name} works on {worker.host}, which was told to stop", f"see: llamaduo-tui status {called(run)}"
+            f"{run.name} was asked to stop but still runs on {worker.host}", f"see: llamaduo-tui status {called(run)}"
         )
     with contextlib.suppress(ProcessLookupError):
         os.kill(worker.pid, signal.SIGTERM)
     if _ends(run, worker, TERMINATE_S):
         return f"{run.name} is stopped (needed SIGTERM); resume it: llamaduo-tui resume {called(run)}"
     raise LlamaDuoError(
-        f"the worker (pid {worker.pid}) was told to stop but still works", f"as a last resort: kill -9 {worker.pid}"
+        f"the worker (pid {worker.pid}) was asked to stop but still runs", f"as a last resort: kill -9 {worker.pid}"
     )
 
 
 def pause(run: Run, on: bool) -> str:
     """Pause a working run, or let it continue; waits until its worker has obeyed.
 
-    Raises InputError for a run that isn't at work, LlamaDuoError where the worker does not answer.
+    Raises InputError for a run that isn't running, LlamaDuoError where the worker does not respond.
     """
     status = run.status()
     state, worker = status.seen(time.time()), status.process
     if worker is None or not state.working:
-        raise InputError(f"{run.name} isn't at work: it is {state}", _resume_hint(run, state))
+        raise InputError(f"{run.name} isn't running: it is {state}", _resume_hint(run, state))
     if (state is State.PAUSED) is not on:
         commands.send(run.commands_file, Control(kind="pause" if on else "resume", worker=worker.pid))
         end = time.monotonic() + PAUSE_S
         while (run.status().state is State.PAUSED) is not on:
             if time.monotonic() > end:
                 raise LlamaDuoError(
-                    f"the worker (pid {worker.pid}) was told to {'pause' if on else 'continue'} but has not yet",
+                    f"the worker (pid {worker.pid}) was asked to {'pause' if on else 'continue'} but has not yet",
                     f"see: llamaduo-tui status {called(run)}",
                 )
             time.sleep(POLL_S)
@@ -136,11 +143,11 @@ def pause(run: Run, on: bool) -> str:
 def delete(run: Run) -> str:
     """Delete a run's folder with everything in it.
 
-    Raises LlamaDuoError for a run that is being worked on, or that cannot be deleted.
+    Raises LlamaDuoError for a run that has a worker, or that cannot be deleted.
     """
     state = run.status().seen(time.time())
     if state.working:
-        raise InputError(f"{run.name} is being worked on: it is {state}", "stop it first")
+        raise InputError(f"{run.name} cannot be deleted while it is {state}", "stop it first")
     with contextlib.nullcontext() if state.ended else lock(run):
         try:
             shutil.rmtree(run.folder)
@@ -153,7 +160,8 @@ def _open_question(run: Run, status: Status) -> Question:
     state = status.seen(time.time())
     if state.working and run.format < FORMAT:
         raise InputError(
-            f"the worker of {run.name} is of an older version", "stop and resume the run, then answer its question"
+            f"the worker of {run.name} was started by an older version",
+            "stop and resume the run, then answer its question",
         )
     if status.question is None or not state.working:
         raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", _resume_hint(run, state))
@@ -177,7 +185,9 @@ def _about(question: Question) -> str:
     return "the question" if question.round is None else f"round {question.round}"
 
 
-def _described(given: Answer) -> str:
+def _described(question: Question, given: Answer) -> str:
     if given.choice == REJECT:
-        return "rejected: it ends with the best round"
-    return f"{given.choice}d ({given.pairs:,} pairs)" if given.pairs else f"{given.choice}d"
+        return "rejected; it ends with the best round" if question.kind == ROUND else "rejected"
+    if given.choice == APPROVE:
+        return f"approved ({phrases.count(given.pairs, 'pair')})" if given.pairs else "approved"
+    return f"answered with {one_line(given.choice, 40)!r}"

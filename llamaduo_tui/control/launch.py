@@ -54,7 +54,7 @@ def _copied(name: str, copy: Path) -> str:
 
 
 def start(run: Run, yes: bool) -> int:
-    """Start a run's worker in a session of its own and wait for its first event; gives its pid.
+    """Start a run's worker in a session of its own and wait for its first event; returns its pid.
 
     Raises InputError for a run that has ended, LlamaDuoError with the last log line of a worker that ends before that.
     """
@@ -73,12 +73,12 @@ def start(run: Run, yes: bool) -> int:
             if ended:
                 failed = LlamaDuoError(
                     f"the worker of {run.name} could not start: {last_line(run) or f'exit status {worker.returncode}'}",
-                    f"its whole log: {run.log_file}",
+                    f"full log: {run.log_file}",
                 )
                 failed.exit_status = worker.returncode
                 raise failed
             time.sleep(POLL_S)
-    except KeyboardInterrupt:  # it has done nothing yet that somebody could want to keep
+    except KeyboardInterrupt:  # it has done nothing yet that is worth keeping
         worker.terminate()
         worker.wait()
         raise

@@ -15,12 +15,11 @@ import story
 from terminals import PROGRAM
 
 from engine.protocol import commands
-from engine.protocol.commands import Command
-from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.events import BudgetUsedUp, Event, EventLog, EventReader, RunFailed, RunFinished
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.events import Event, EventLog, RunFailed, RunFinished
+from engine.protocol.questions import APPROVE, REJECT, Answer
 from engine.protocol.run_dir import Run
-from engine.protocol.status import Process, Status
-from llamaduo_tui.cli import follow as module
+from engine.protocol.status import Process, State, Status
 from llamaduo_tui.cli.follow import follow
 from llamaduo_tui.control import actions, launch
 
@@ -28,7 +27,7 @@ MakeRun = Callable[..., Run]
 FakeWorker = Callable[[Run], "subprocess.Popen[bytes]"]
 
 
-def await_state(run: Run, state: str) -> None:
+def await_state(run: Run, state: State) -> None:
     end = time.monotonic() + 30
     while run.status().state != state:
         assert time.monotonic() < end
@@ -45,15 +44,17 @@ def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.Capture
 def test_a_used_up_budget_is_told_with_the_command_that_raises_it(
     make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = BudgetUsedUp(reason="$5 are spent", hint="", cap="usd", used=5.0, least=6.0)
-    run = make_run([story.started(), short])
-    module._ask(run, actions.view_of(run), EventReader(run.events_file).read_new())
-    assert "waits until you raise it: llamaduo-tui approve demo --budget USD" in capsys.readouterr().out
+    run = make_run([story.started(), story.used_up()])
+    with pytest.raises(LlamaDuoError, match="is gone"):
+        follow(run)
+    command = "llamaduo-tui approve demo --budget USD   (USD at least 2.01)"
+    assert f"it waits for you: {command}" in capsys.readouterr().out
 
 
-def test_a_run_that_ended_without_reaching(make_run: MakeRun) -> None:
-    ended: list[Event] = [*story.to_approval(), RunFinished(state="stopped", reason="No gain for 2 rounds.")]
-    assert follow(make_run(ended)) == 3
+@pytest.mark.parametrize(("state", "exit_status"), [(State.MISSED, 3), (State.STOPPED, 130)])
+def test_a_target_missed_and_a_stop_by_hand_exit_differently(make_run: MakeRun, state: State, exit_status: int) -> None:
+    ended: list[Event] = [*story.to_approval(), RunFinished(state=state, reason="No gain for 2 rounds.")]
+    assert follow(make_run(ended)) == exit_status
 
 
 def test_a_failure_has_its_line_its_hint_and_its_status(make_run: MakeRun) -> None:
@@ -63,16 +64,16 @@ def test_a_failure_has_its_line_its_hint_and_its_status(make_run: MakeRun) -> No
     assert (failed.value.message, failed.value.hint, failed.value.exit_status) == ("no␛ key", "set it", 2)
 
 
-def test_a_worker_that_is_gone_is_told_with_its_last_words(make_run: MakeRun) -> None:
+def test_a_worker_that_is_gone_is_reported_with_its_last_log_line(make_run: MakeRun) -> None:
     run = make_run([story.started()])
     gone = subprocess.Popen([sys.executable, "-c", ""])
     process = Process.of(gone.pid)
     gone.wait()
-    run.write_status(Status(state="running", process=process, heartbeat=time.time()))
+    run.write_status(Status(state=State.RUNNING, process=process, heartbeat=time.time()))
     run.log_file.write_text("first\nKilled by \x1b[31mthe kernel\n\n")
     with pytest.raises(LlamaDuoError) as crashed:
         follow(run)
-    assert f"(pid {gone.pid}) is gone; its last words: Killed by ␛[31mthe kernel" in crashed.value.message
+    assert f"(pid {gone.pid}) is gone; last log line: Killed by ␛[31mthe kernel" in crashed.value.message
     assert "llamaduo-tui resume demo" in crashed.value.hint
 
 
@@ -81,54 +82,10 @@ def test_a_run_answered_from_elsewhere_goes_on(
 ) -> None:
     run = make_run()
     fake_worker(run)
-    await_state(run, "waiting")
-    assert actions.answer(run, approve=True, pairs=50) == "round 1: approved (50 pairs)"
+    await_state(run, State.WAITING)
+    assert actions.answer(run, APPROVE, pairs=50) == "round 1: approved (50 pairs)"
     assert follow(run) == 0
     assert "llamaduo-tui approve demo" in capsys.readouterr().out
-
-
-def test_the_first_answer_counts(make_run: MakeRun) -> None:
-    run = make_run(story.to_approval())
-    run.write_status(Status(state="waiting", process=Process.of(os.getpid()), heartbeat=time.time()))
-    assert actions.answer(run, approve=True) == "round 1: approved (120 pairs)"
-    assert actions.answer(run, approve=True) == "round 1 was already approved (120 pairs)"
-    with pytest.raises(InputError, match="already approved"):
-        actions.answer(run, approve=False)
-    assert len(commands.read(run.commands_file)) == 1
-
-
-def test_a_look_is_answered_once(make_run: MakeRun) -> None:
-    run = make_run([*story.to_approval(), *story.to_look()])
-    run.write_status(Status(state="waiting", process=Process.of(os.getpid()), heartbeat=time.time()))
-    with pytest.raises(InputError, match="waits for a look at round 1's new pairs"):
-        actions.answer(run, approve=False)
-    for _ in range(2):
-        assert actions.answer(run, approve=True) == "round 1: looked at, it trains on the new pairs"
-    assert [command.kind for command in commands.read(run.commands_file)] == ["train"]
-    assert commands.answer(run.commands_file, 1) is None
-
-
-def test_a_run_that_asks_nothing_takes_no_answer(make_run: MakeRun) -> None:
-    with pytest.raises(InputError, match="it is new"):
-        actions.answer(make_run(), approve=True)
-
-
-def test_stop_waits_for_the_worker(make_run: MakeRun, fake_worker: FakeWorker) -> None:
-    run = make_run()
-    worker = fake_worker(run)
-    await_state(run, "waiting")
-    assert actions.stop(run).startswith("demo is stopped")
-    assert worker.wait(10) == 3
-    assert actions.stop(run) == "demo isn't running: it is stopped"
-
-
-def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "STOP_S", 0.2)
-    run = make_run()
-    deaf = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
-    run.write_status(Status(state="running", process=Process.of(deaf.pid), heartbeat=time.time()))
-    assert "after a second call" in actions.stop(run)
-    assert deaf.wait(10) == -signal.SIGTERM
 
 
 def test_a_worker_that_cannot_start_is_told(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +99,10 @@ def test_a_worker_that_cannot_start_is_told(make_run: MakeRun, monkeypatch: pyte
 def test_a_resumed_run_is_not_taken_for_its_earlier_end(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run([story.started(), RunFailed(error="x", hint="", exit_status=1)])
     tell = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n" + (
-        "import story; from pathlib import Path; from engine.protocol.events import EventLog, RunFinished\n"
+        "import story; from pathlib import Path; from engine.protocol.status import State\n"
+        "from engine.protocol.events import EventLog, RunFinished\n"
         f"log = EventLog(Path({str(run.events_file)!r}))\n"
-        "log.append(story.started(9, resumed=True)); log.append(RunFinished(state='reached', reason=''))"
+        "log.append(story.started(9, resumed=True)); log.append(RunFinished(state=State.REACHED, reason=''))"
     )
     monkeypatch.setattr(launch, "worker_command", lambda run, yes: [sys.executable, "-c", tell])
     launch.start(run, yes=False)
@@ -160,14 +118,14 @@ def test_headless_ctrl_c_leaves_it_running(root: Path) -> None:
     )
     assert program.stdout is not None
     for line in program.stdout:
-        if "it waits until you answer" in line:
+        if "it waits for you" in line:
             break
     program.send_signal(signal.SIGINT)
     rest = program.stdout.read()
     assert program.wait(10) == 130
-    assert "goes on without you" in rest
+    assert "continues in the background" in rest
     run = Run(root / "demo")
-    commands.send(run.commands_file, Command(kind="reject", round=1))
+    commands.send(run.commands_file, Answer(question=story.another_round().question.key, choice=REJECT))
     assert follow(run) == 3
 
 

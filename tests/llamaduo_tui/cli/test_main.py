@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 import time
@@ -16,10 +17,10 @@ import pytest
 import story
 from click.testing import CliRunner, Result
 
-from engine.protocol import jsonl
-from engine.protocol.events import BudgetChanged, BudgetUsedUp, EventLog, RunFinished
+from engine.protocol import jsonl, records
+from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run
-from engine.protocol.status import Process, Status
+from engine.protocol.status import Process, State, Status
 from engine.settings.load import load_settings, settings_of
 from llamaduo_tui import paths
 from llamaduo_tui.cli.main import main
@@ -38,6 +39,12 @@ def test_every_command_teaches_with_an_example() -> None:
         assert "Example" in shown.output, name
         assert f"llamaduo-tui {name}" in shown.output or name == "locate"
         assert command.get_short_help_str(100)[-3:] != "..."
+
+
+def test_the_version_names_the_format_of_runs() -> None:
+    shown = call("--version")
+    assert shown.exit_code == 0
+    assert re.fullmatch(r"llamaduo-tui \S+, run format 2\n", shown.stdout)
 
 
 def test_an_unknown_command_names_the_nearest() -> None:
@@ -73,7 +80,7 @@ def test_what_nobody_expected_is_one_line(make_run: MakeRun, monkeypatch: pytest
     def broken(_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("llamaduo_tui.cli.overview.row", broken)
+    monkeypatch.setattr("llamaduo_tui.cli.overview.details", broken)
     make_run()
     shown = call("status", "demo")
     assert shown.exit_code == 1
@@ -91,22 +98,22 @@ def test_one_broken_run_hides_no_other(make_run: MakeRun) -> None:
 def test_status_for_scripts(make_run: MakeRun) -> None:
     run = make_run()
     decision = story.decision(1, 64.3, 51.2)
-    jsonl.write_json(run.decision_file(1), decision)
-    process = Process.of(1)
-    run.write_status(
-        Status(state="waiting", process=process, heartbeat=time.time(), round=1, calls=9, cached_calls=2, tokens=70)
-    )
+    jsonl.write_json(run.decision_file(1), records.to_row(decision))
+    question = story.another_round().question
+    waiting = Status(state=State.WAITING, question=question, process=Process.of(1), heartbeat=time.time(), round=1)
+    run.write_status(replace(waiting, calls=9, cached_calls=2, tokens=70))
     status = json.loads(call("status", "de", "--json").stdout)
     assert {key: status[key] for key in ("run", "state", "round", "stage", "rounds", "calls", "pid")} == {
         "run": "demo",
         "state": "waiting",
         "round": 1,
         "stage": None,
-        "rounds": [decision],
+        "rounds": [json.loads(jsonl.dumps(records.to_row(decision)))],
         "calls": 9,
         "pid": 1,
     }
     assert (status["cached_calls"], status["tokens"], status["cost_usd"]) == (2, 70, 0.0)
+    assert (status["waits_for"], status["question"]["pairs"], status["format"]) == ("round", 120, 2)
     assert "llamaduo-tui approve demo" in call("status", "demo").stdout
     assert "64.3" in call("runs").stdout
     assert json.loads(call("runs", "--json").stdout) == [status]
@@ -114,23 +121,23 @@ def test_status_for_scripts(make_run: MakeRun) -> None:
 
 def test_a_service_that_does_not_answer_is_shown(make_run: MakeRun) -> None:
     run = make_run()
-    silent = Status(state="running", process=Process.of(1), heartbeat=time.time(), silent_since=1_000_000_000.0)
+    silent = Status(state=State.RUNNING, process=Process.of(1), heartbeat=time.time(), silent_since=1_000_000_000.0)
     run.write_status(silent)
     at = time.strftime("%H:%M:%S", time.localtime(1_000_000_000))
     assert f"the service has not answered since {at}: the run waits for it" in call("status", "demo").stdout
     assert json.loads(call("status", "demo", "--json").stdout)["silent_since"] == 1_000_000_000
-    run.write_status(replace(silent, state="failed"))
+    run.write_status(replace(silent, state=State.FAILED))
     assert "has not answered" not in call("status", "demo").stdout
 
 
-def used_up(cap: str = "usd", least: float = 6.504) -> BudgetUsedUp:
+def used_up(cap: str = "usd", least: float = 6.504) -> Question:
     reason = "$4.90 of $5.00 are spent, and the next call may cost $1.6040"
-    return BudgetUsedUp(reason=reason, hint="raise it", cap=cap, used=4.9, least=least)
+    return story.used_up(cap, used=4.9, least=least, reason=reason).question
 
 
 def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: MakeRun) -> None:
-    run = make_run([story.started(), used_up()])
-    waiting = Status(state="waiting", waits_for="budget", process=Process.of(1), cost_usd=4.9, calls=30)
+    run = make_run()
+    waiting = Status(state=State.WAITING, question=used_up(), process=Process.of(1), cost_usd=4.9, calls=30)
     run.write_status(replace(waiting, heartbeat=time.time()))
     assert json.loads(call("status", "demo", "--json").stdout)["waits_for"] == "budget"
     assert "demo: waiting for budget" in call("status", "demo").stdout
@@ -145,28 +152,29 @@ def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: M
     assert settings_of(run).service.budget_usd is None
 
     raised = call("approve", "demo", "--budget", "6.51")
-    assert raised.stdout == "demo: $4.90 and 30 calls are spent, the budget is now $6.51; it goes on\n"
+    assert raised.stdout == "demo: spent $4.90 and 30 calls so far; the budget is now $6.51; the run continues\n"
     assert settings_of(run).service.budget_usd == 6.51
-    EventLog(run.events_file).append(BudgetChanged(usd=6.51, calls=None))
+    run.write_status(replace(waiting, heartbeat=time.time(), state=State.RUNNING, question=None))
     assert "doesn't wait for an answer" in call("approve", "demo").stderr
 
 
 def test_calls_may_be_too_few_as_well(make_run: MakeRun) -> None:
-    run = make_run([story.started(), used_up("calls", 31)])
-    status = Status(state="waiting", waits_for="budget", process=Process.of(1), heartbeat=time.time(), calls=30)
-    run.write_status(status)
+    run = make_run()
+    waiting = Status(state=State.WAITING, question=used_up("calls", 31), process=Process.of(1), calls=30)
+    run.write_status(replace(waiting, heartbeat=time.time()))
     assert "--budget-calls N   (N at least 31)" in call("approve", "demo").stderr
     assert "give at least 31" in call("approve", "demo", "--budget-calls", "30").stderr
-    assert "the budget is now 60 calls; it goes on" in call("approve", "demo", "--budget-calls", "60").stdout
+    assert "the budget is now 60 calls; the run continues" in call("approve", "demo", "--budget-calls", "60").stdout
     assert settings_of(run).service.budget_calls == 60
 
 
 def test_the_budget_of_a_run_that_stopped_is_raised_for_when_it_goes_on(make_run: MakeRun) -> None:
-    run = make_run([story.started(), used_up()])
-    run.write_status(Status(state="stopped", cost_usd=4.9))
-    assert "go on with: llamaduo-tui resume demo" in call("approve", "demo", "--budget", "7").stdout
+    run = make_run()
+    run.write_status(Status(state=State.STOPPED, cost_usd=4.9))
+    assert "resume it: llamaduo-tui resume demo" in call("approve", "demo", "--budget", "7").stdout
     assert call("approve", "demo", "--budget", "7", "--pairs", "9").exit_code == 2
-    ended = make_run([*story.to_approval(), *story.to_end()], name="ended")
+    ended = make_run(name="ended")
+    ended.write_status(Status(state=State.REACHED))
     assert "has ended" in call("approve", ended.name, "--budget", "7").stderr
 
 
@@ -204,17 +212,6 @@ def test_logs_read_like_the_run_did(make_run: MakeRun) -> None:
     assert call("logs", "demo", "-f").exit_code == 0
 
 
-def test_resume_of_an_ended_run_says_how_it_ended(make_run: MakeRun) -> None:
-    run = make_run([*story.to_approval(), *story.to_end()])
-    run.write_status(Status(state="reached"))
-    shown = call("resume", "demo")
-    assert shown.exit_code == 0
-    assert "nothing is left to resume" in shown.stdout
-    ended = make_run([story.started(), RunFinished(state="stopped", reason="plateau", report="x")], name="short")
-    ended.write_status(Status(state="stopped"))
-    assert call("resume", "short").exit_code == 3
-
-
 def test_an_interrupt_before_the_worker_says_anything_ends_it(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +225,7 @@ def test_an_interrupt_before_the_worker_says_anything_ends_it(
     file = tmp_path / "mine.toml"
     file.write_text('[task]\nname = "mine"\n[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
     shown = call("run", str(file), "--headless")
-    assert (shown.exit_code, shown.stdout) == (130, "mine has not begun; start it: llamaduo-tui resume mine\n")
+    assert (shown.exit_code, shown.stdout) == (130, "mine has not started; start it: llamaduo-tui resume mine\n")
     assert not psutil.Process().children()
 
 

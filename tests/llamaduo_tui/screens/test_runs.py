@@ -100,7 +100,7 @@ async def test_deleting_is_confirmed_and_no_is_the_first_answer(root: Path) -> N
 
 def test_a_run_at_work_is_not_deleted(root: Path) -> None:
     run = make(root, "busy", "running", frozen.TRAINING)
-    with pytest.raises(actions.InputError, match="being worked on"):
+    with pytest.raises(actions.InputError, match="cannot be deleted while it is"):
         actions.delete(run)
     assert run.events_file.exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import frozen
@@ -10,7 +11,8 @@ import review_run
 import story
 from frozen import app, make, until
 
-from engine.protocol.events import ApprovalRequested, Event, RunFailed, StageStarted
+from engine.protocol.events import Event, QuestionAsked, RunFailed, StageStarted
+from engine.protocol.status import State
 from engine.settings import schema
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
@@ -38,7 +40,7 @@ def at(stage: str, number: int | None) -> list[Event]:
 
 
 def test_the_tour_goes_through_every_step_in_order() -> None:
-    numbers = [guide.step(seen(frozen.REACHED[: n + 1]), "running").number for n in range(len(frozen.REACHED))]
+    numbers = [guide.step(seen(frozen.REACHED[: n + 1]), State.RUNNING).number for n in range(len(frozen.REACHED))]
     assert sorted(numbers) == numbers
     assert set(numbers) == set(range(1, guide.LAST + 1))
 
@@ -58,18 +60,18 @@ def test_the_tour_goes_through_every_step_in_order() -> None:
 )
 def test_a_stage_has_its_step(stage: str, number: int | None, step: int) -> None:
     events = at(stage, number) if number is not None else [story.started(), StageStarted(stage=stage)]
-    assert guide.step(seen(events), "running").number == step
+    assert guide.step(seen(events), State.RUNNING).number == step
 
 
 def test_what_waits_and_what_ended_say_what_to_press() -> None:
-    assert "v to read, then a" in guide.step(seen(frozen.WAITING), "waiting").press
-    assert "p " in guide.step(seen(frozen.TRAINING), "paused").press
-    assert "n for a task of your own" in guide.step(seen(frozen.REACHED), "reached").press
+    assert "v to read, then a" in guide.step(seen(frozen.WAITING), State.WAITING).press
+    assert "p " in guide.step(seen(frozen.TRAINING), State.PAUSED).press
+    assert "n for your own task" in guide.step(seen(frozen.REACHED), State.REACHED).press
     failed = [story.started(), RunFailed(error="no", hint="", exit_status=1)]
-    assert "r " in guide.step(seen(failed), "failed").press
-    assert "r " in guide.step(seen(frozen.TRAINING), "crashed").press
-    later = ApprovalRequested(round=2, reason="", pairs=9, cost_usd=None, seconds=None)
-    assert "Round 2" in guide.step(seen([*frozen.WAITING, later]), "waiting").said
+    assert "r " in guide.step(seen(failed), State.FAILED).press
+    assert "r " in guide.step(seen(frozen.TRAINING), State.CRASHED).press
+    later = QuestionAsked(round=2, question=replace(story.another_round().question, round=2))
+    assert "Round 2" in guide.step(seen([*frozen.WAITING, later]), State.WAITING).said
 
 
 def test_it_leads_the_demo_alone() -> None:

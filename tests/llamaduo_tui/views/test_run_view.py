@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.protocol.events import (
-    ApprovalGiven,
     BudgetChanged,
-    BudgetUsedUp,
     Event,
     Log,
     RoundScored,
@@ -22,6 +20,8 @@ from engine.protocol.events import (
     StageStarted,
     TrainMetrics,
 )
+from engine.protocol.questions import PAIRS, ROUND
+from engine.protocol.status import State
 from llamaduo_tui.views.run_view import LOG_LINES, LOSS_POINTS, RunView, reduce
 
 
@@ -30,17 +30,15 @@ def view_of(events: list[Event]) -> RunView:
     return functools.reduce(reduce, numbered, RunView())
 
 
-def test_a_look_at_new_pairs_is_another_question_than_approval() -> None:
-    asked = [*story.to_approval(), *story.to_look()]
+def test_a_review_of_new_pairs_is_another_question_than_approval() -> None:
+    asked = [*story.to_approval(), *story.to_review()]
     view = view_of(asked)
-    assert view.look is not None
-    assert (view.look.round, view.look.pairs, view.approval) == (1, 120, None)
-    answer = ApprovalGiven(round=1, stage="synthesize", approved=True, pairs=120, command="c2")
-    after = view_of([*asked, answer])
-    assert (after.look, after.seen) == (None, replace(answer, seq=len(asked) + 1, time=1000.0 + len(asked)))
-    assert after.answer is not None
-    assert after.answer.command == "c1"
-    assert view_of([*asked, RunFinished(state="stopped", reason="")]).look is None
+    assert view.question == story.review_pairs().question
+    assert view.answered is not None and view.answered.question.kind == ROUND
+    after = view_of([*asked, story.answered(story.review_pairs())])
+    assert after.question is None
+    assert after.answered is not None and after.answered.question.kind == PAIRS
+    assert view_of([*asked, RunFinished(state=State.STOPPED, reason="")]).question is None
 
 
 def test_the_timeline_is_in_order_with_the_sealed_test_last() -> None:
@@ -55,19 +53,18 @@ def test_the_timeline_is_in_order_with_the_sealed_test_last() -> None:
 
 def test_an_open_question_is_closed_by_its_answer() -> None:
     asked = view_of(story.to_approval())
-    assert asked.approval is not None
-    assert asked.approval.pairs == 120
+    assert asked.question is not None and asked.question.pairs == 120
     answered = view_of([*story.to_approval(), story.to_end()[0]])
-    assert answered.approval is None
-    assert answered.answer is not None
+    assert answered.question is None
+    assert answered.answered is not None and answered.answered.approved
 
 
 def test_a_used_up_budget_is_shown_until_it_is_raised_or_the_run_begins_anew() -> None:
-    short = BudgetUsedUp(reason="$5 are spent", hint="raise it", cap="usd", used=5.0, least=6.0)
-    before: list[Event] = [story.started(), short]
-    assert view_of(before).used_up == replace(short, seq=2, time=1001.0)
-    for after in (BudgetChanged(usd=9.0, calls=None), story.started(), RunFinished(state="stopped", reason="by hand")):
-        assert view_of([*before, after]).used_up is None
+    before: list[Event] = [story.started(), story.used_up()]
+    assert view_of(before).question == story.used_up().question
+    stopped = RunFinished(state=State.STOPPED, reason="by hand")
+    for after in (BudgetChanged(usd=9.0, calls=None), story.started(), stopped):
+        assert view_of([*before, after]).question is None
 
 
 def test_scores_carry_their_intervals() -> None:
@@ -80,10 +77,10 @@ def test_scores_carry_their_intervals() -> None:
 def test_a_resumed_run_is_at_work_again() -> None:
     broken = [story.started(), StageStarted(round=1, stage="finetune"), RunFailed(error="x", hint="y", exit_status=1)]
     failed = view_of(broken)
-    assert failed.ended
+    assert failed.concluded
     assert failed.section(1).stages[0].state == "interrupted"
     resumed = view_of([*broken, story.started(2, resumed=True), StageStarted(round=1, stage="finetune")])
-    assert not resumed.ended
+    assert not resumed.concluded
     assert [(s.name, s.state) for s in resumed.section(1).stages] == [("finetune", "running")]
 
 
@@ -112,13 +109,20 @@ def test_what_is_kept_is_bounded() -> None:
     assert (steps[0], steps[-1]) == (1, 5000)
 
 
-def test_decisions_of_another_form_have_no_score() -> None:
-    nan = {**story.decision(1, 50.0, 50.0), "precision": {"mean": float("nan"), "low": 1, "high": 2}}
-    for decision in ({}, {"precision": 3}, nan):
-        assert view_of([RoundScored(round=1, stage="decide", decision=decision)]).section(1).score is None
+def test_a_review_that_leaves_nothing_to_ask_closes_the_question() -> None:
+    scored = RoundScored(round=1, stage="decide", decision=story.decision(1, 90.0, 90.0, reached=True))
+    assert view_of([*story.to_approval(), scored]).question is None
+    assert view_of([*story.to_approval(), story.used_up(), scored]).question == story.used_up().question
 
 
-everything = [*story.to_approval(), *story.to_end(), RunFinished(state="stopped", reason=""), StageStarted(stage="new")]
+everything = [
+    *story.to_approval(),
+    *story.to_end(),
+    story.review_pairs(),
+    story.used_up(),
+    RunFinished(state=State.STOPPED, reason=""),
+    StageStarted(stage="new"),
+]
 
 
 @given(st.lists(st.sampled_from(everything), max_size=60))

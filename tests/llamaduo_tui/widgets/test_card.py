@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import frozen
@@ -17,7 +18,9 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
 from engine.protocol import commands, jsonl
-from engine.protocol.events import ApprovalRequested, BudgetChanged, BudgetUsedUp, RoundScored, to_row
+from engine.protocol.decision import Interval, Teacher
+from engine.protocol.events import BudgetChanged, RoundScored, to_row
+from engine.protocol.questions import APPROVE, Answer
 from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 from engine.settings.schema import Target
@@ -33,14 +36,8 @@ from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
 from llamaduo_tui.widgets.round_card import RoundCard, brief, facts
 
-USED_UP = BudgetUsedUp(
-    reason="the next call could pass budget_usd 2.00: 1.98 are spent",
-    hint="raise it",
-    stage="judge",
-    cap="usd",
-    used=1.98,
-    least=2.03,
-)
+REASON = "the next call could pass budget_usd 2.00: 1.98 are spent"
+USED_UP = replace(story.used_up(least=2.03, reason=REASON), round=1, stage="judge")
 SHORT_OF_MONEY = [*frozen.WAITING[:-2], USED_UP]
 Snap = Callable[..., bool]
 
@@ -86,35 +83,35 @@ async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
 
 
 def test_a_target_relative_to_the_service_is_told_as_that() -> None:
-    decision = story.decision(1, 82, 80)
-    decision["teacher"] = {
-        "gap_precision": {"mean": -1, "low": -2, "high": 0},
-        "gap_similarity": {"mean": -2, "low": -5, "high": 1},
-    }
-    scored = RoundScored(round=1, stage="decide", decision=decision)
-    asks = ApprovalRequested(round=1, reason="Not yet.", pairs=9, cost_usd=None, seconds=None)
-    view = reduce(reduce(RunView(), scored), asks)
-    target = Target(relative_to_teacher=3)
-    told = {fact.name: fact.said.plain for fact in facts(view, target)}
-
-    assert "target" not in told["precision"] + told["similarity"] + brief(view, target).plain
-    assert told["service"] == (
-        "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure beside its own answers, target -3"
+    teacher = Teacher(
+        precision=story.interval(83),
+        similarity=story.interval(82),
+        gap_precision=Interval(mean=-1, low=-2, high=0),
+        gap_similarity=Interval(mean=-2, low=-5, high=1),
+        prompts=24,
     )
+    decision = replace(story.decision(1, 82, 80), teacher=teacher)
+    view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
+    question = story.another_round("Not yet.", pairs=9, cost_usd=None).question
+    target = Target(relative_to_teacher=3)
+    told = {fact.name: fact.said.plain for fact in facts(question, view, target)}
+
+    assert "target" not in told["precision"] + told["similarity"] + brief(question, view, target).plain
+    gaps = "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure"
+    assert told["service"] == f"{gaps} against its own responses, target -3"
 
 
 async def test_an_old_decision_has_a_card_too(root: Path) -> None:
     old = [*frozen.WAITING]
     scored = old[-2]
-    new_keys = ("changes", "advice", "groups", "flagged", "reviews", "more_prompts")
-    decision = {key: value for key, value in scored.decision.items() if key not in new_keys}
-    old[-2] = type(scored)(round=1, stage="decide", decision=decision)  # type: ignore[call-arg]
+    assert isinstance(scored, RoundScored)
+    old[-2] = replace(scored, decision=replace(scored.decision, changes=None, advice=None, groups=()))
     shown = app(root, make(root, "old", "waiting", old))
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "result" in said(shown))
         assert "another" in said(shown)
         assert "advice" not in said(shown)
-        assert screen(shown).check_action("lost", ()) is False
+        assert screen(shown).check_action("regressed", ()) is False
 
 
 async def test_the_question_is_answered_in_the_review(root: Path) -> None:
@@ -130,7 +127,7 @@ async def test_the_question_is_answered_in_the_review(root: Path) -> None:
         await pilot.press("f", "f", "a")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
         await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
-        assert [c.kind for c in commands.read(run.commands_file)] == ["reject"]
+        assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
 
 
 async def test_the_review_learns_that_another_answered(root: Path) -> None:
@@ -159,9 +156,9 @@ async def test_two_apps_press_at_once_and_one_answer_counts(root: Path) -> None:
             return [note.message for note in shown._notifications]
 
     paid, finished = await asyncio.gather(press("a", "a"), press("f", "f"))
-    answer = commands.answer(run.commands_file, 1)
+    answer = commands.answer(run.commands_file, story.another_round().question)
     assert answer is not None
-    won, lost = (paid, finished) if answer.kind == "approve" else (finished, paid)
+    won, lost = (paid, finished) if answer.choice == APPROVE else (finished, paid)
     assert len(won) == 1
     assert any("already" in message or "round 1: " in message for message in lost)
 
@@ -196,7 +193,9 @@ async def test_a_higher_cap_is_written_and_the_card_goes(root: Path) -> None:
         cap.value = "$5"
         await pilot.press("a", "a", "f")
         await until(pilot, lambda: settings_of(run).service.budget_usd == 5)
-        assert not commands.read(run.commands_file)
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        (raised,) = commands.read(run.commands_file)
+        assert isinstance(raised, Answer) and (raised.question, raised.usd) == (USED_UP.question.key, 5)
         jsonl.append(run.events_file, [to_row(BudgetChanged(usd=5.0, calls=None, seq=999, time=frozen.NOW))])
         await until(pilot, lambda: not card.display)
         assert screen(shown).budget == 5
@@ -254,5 +253,5 @@ async def test_the_buttons_name_the_users_own_keys(root: Path) -> None:
     shown = app(root, waiting(root))
     async with shown.run_test() as pilot:
         await until(pilot, lambda: asks(shown))
-        assert str(screen(shown).query_one("#approve", Button).label) == "f9 Approve"
-        assert str(screen(shown).query_one("#finish", Button).label) == "f Finish with round 1"
+        assert str(screen(shown).query_one("RoundCard #approve", Button).label) == "f9 Approve"
+        assert str(screen(shown).query_one("RoundCard #reject", Button).label) == "f Finish with round 1"
