@@ -73,7 +73,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 from engine.local.training import finetune
 from engine.local.resolve import ResolvedModel
-from tests.engine.local.test_finetune import DEV, PAIRS, migration
+from tests.engine.local.test_training import DEV, PAIRS, migration
 
 model, folder, moment = sys.argv[1:]
 rmtree = shutil.rmtree
@@ -146,7 +146,7 @@ import json, sys
 from pathlib import Path
 from engine.local.training import finetune
 from engine.local.resolve import ResolvedModel
-from tests.engine.local.test_finetune import DEV, PAIRS, migration
+from tests.engine.local.test_training import DEV, PAIRS, migration
 
 model, folder = sys.argv[1:]
 told = []

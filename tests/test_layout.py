@@ -1,0 +1,36 @@
+"""The tests lie as the code does: a test module is named after the module that it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGES = ("engine", "llamaduo_tui")
+ABOUT_SEVERAL = {
+    "engine/evaluation/test_error_rate.py": "simulates whole migrations",
+    "engine/sandbox/test_command.py": "the sandbox as a program",
+    "engine/service/test_mishaps.py": "faults that cross the client's modules",
+    "engine/stages/test_contexts.py": "tools and system prompts through all stages",
+    "llamaduo_tui/test_app_looks.py": "pictures of several screens",
+    "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",
+    "llamaduo_tui/test_app_terminal.py": "the program in a pseudo-terminal",
+}
+"""Test modules about more than one module, and what they are about."""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_test_module_is_named_after_a_module(package: str) -> None:
+    strays = []
+    for file in sorted((TESTS / package).rglob("test_*.py")):
+        path = file.relative_to(TESTS)
+        module = TESTS.parent / path.with_name(path.name.removeprefix("test_"))
+        program = module.with_suffix("") / "__main__.py"
+        if not module.exists() and not program.exists() and not module.with_suffix("").is_dir():
+            strays.append(path.as_posix())
+    assert strays == sorted(path for path in ABOUT_SEVERAL if path.startswith(f"{package}/"))
+
+
+def test_the_exceptions_are_there() -> None:
+    assert all((TESTS / path).exists() for path in ABOUT_SEVERAL)
