@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from engine.local.device import Device, activation_bytes, find_device, peak_memo
 from engine.local.load import load_base, load_tokenizer
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.world import first_process_first, world_size
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, StageError
 from engine.protocol.rows import Chat
@@ -94,6 +94,9 @@ def finetune(
     """
     started = time.monotonic()
     disable_progress_bars()
+    checkpoints = folder / "checkpoints"
+    with first_process_first():
+        last = _last_complete(checkpoints)
     device = find_device()
     tokenizer = load_tokenizer(resolved, settings.local)
     train_rows, too_long = _rows(tokenizer, pairs, settings.finetune.max_length)
@@ -107,8 +110,6 @@ def finetune(
     set_seed(settings.loop.seed)
     model = add_adapter(load_base(resolved, settings.local, device), settings.local.adapter)
 
-    checkpoints = folder / "checkpoints"
-    last = _last_complete(checkpoints)
     longest = max(row["length"] for row in train_rows + dev_rows)
     arguments = _arguments(settings, device, model, checkpoints, longest, dev=bool(dev_rows), resumed=last is not None)
     reporter = _Reporter(emit, sum(row["length"] for row in train_rows))
@@ -165,9 +166,7 @@ def _arguments(
     config: Any = model.config
     token_bytes = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    # torchrun's variable, as there is no process group yet: SFTConfig creates it.
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    share = max(1, settings.finetune.batch_size // world)
+    share = max(1, settings.finetune.batch_size // world_size())
     micro = training_micro_batch(device, weight_bytes, token_bytes, longest, share)
     return SFTConfig(
         output_dir=str(checkpoints),

@@ -280,6 +280,21 @@ class Loop(Table):
     seed: int = Field(42, ge=0, description="Seed of everything random.")
 
 
+class Compute(Table):
+    """The processes that work is done by on this machine."""
+
+    launcher: Literal["direct", "torchrun"] = Field(
+        "direct", description="direct trains in one process, torchrun in several that share each batch."
+    )
+    processes: int | None = Field(None, ge=1, description="Processes for torchrun; none: one for each GPU.")
+
+    @model_validator(mode="after")
+    def _shared_by_a_launcher(self) -> Compute:
+        if self.launcher == "direct" and self.processes is not None:
+            raise ValueError('processes needs launcher = "torchrun"')
+        return self
+
+
 class Migration(Table):
     """A whole migration.toml."""
 
@@ -293,6 +308,7 @@ class Migration(Table):
     target: Target = Target()
     synthesis: Synthesis = Synthesis()
     loop: Loop = Loop()
+    compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _terms_of_its_models(self) -> Migration:

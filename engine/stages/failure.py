@@ -12,6 +12,9 @@ FULL_DISK = re.compile(r"No space left|disk is full")
 NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
 """How torch, CUDA and SQLite word it, which have no error types for it."""
 
+LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
+"""What torch.distributed raises in one process where another one has ended."""
+
 
 def explain(error: BaseException) -> RunFailed:
     """An error as an event, with what to do next."""
@@ -28,6 +31,12 @@ def explain(error: BaseException) -> RunFailed:
         return RunFailed(
             error="out of memory",
             hint="lower finetune.max_length or batch_size, or set local.quantization to nf4, then resume",
+            exit_status=1,
+        )
+    if LOST_PROCESS.search(str(error)):
+        return RunFailed(
+            error="a process that shared the work has ended",
+            hint="see the run's worker.log; if memory ran out, lower finetune.max_length or batch_size; then resume",
             exit_status=1,
         )
     line = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from engine.protocol.events import (
 )
 from engine.protocol.lock import lock
 from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.processes import kill_tree, signal_tree
 from engine.protocol.questions import BUDGET, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import BY_NAME, Stage
@@ -53,14 +53,11 @@ from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
 from engine.worker import loop
+from engine.worker.launchers import launcher
 from engine.worker.questions import Questions
 
 HEARTBEAT_S = 2.0
 POLL_S = 0.25
-SPINS = "1000"
-"""How often a stage's OpenMP threads look for each other before they sleep: with another process on the cores, the
-default of 300,000 makes matrix products some ten times slower, and on idle ones it gains nothing."""
-
 RESERVE = ".reserve"
 RESERVE_BYTES = 256 * 1024
 """Kept free of other files: the room in which a full disk is recorded."""
@@ -156,17 +153,20 @@ class Worker:
 
         Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
         """
+        number = NO_ROUND if round_ is None else str(round_)
+        command = launcher(self.settings.compute, stage).command(
+            "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
+        )
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine.stages", stage.name, str(self.run.folder)),
-            *(NO_ROUND if round_ is None else str(round_), "--exit-with-parent"),
+            *command.line,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=2**24,
-            env={"GOMP_SPINCOUNT": SPINS, **os.environ},
+            env=command.environment,
         )
         self._show(child=Process.of(process.pid))
         if not self._going.is_set():
-            process.send_signal(signal.SIGSTOP)
+            signal_tree(process.pid, signal.SIGSTOP)
         failure: RunFailed | None = None
         try:
             assert process.stdout is not None
@@ -175,13 +175,13 @@ class Worker:
                     break
                 event = from_row(json.loads(line))
                 if isinstance(event, RunFailed):
-                    failure = event
+                    failure = failure or event  # one process fails first, the others of it
                 elif event is not None:
                     self.emit(event)
             status = await process.wait()
         finally:
             if process.returncode is None:
-                process.kill()
+                kill_tree(process.pid)
                 await process.wait()
             self._show(child=None)
         if failure is not None:
@@ -189,8 +189,8 @@ class Worker:
         done = manifest(folder)
         if status != 0 or done is None:
             cause = f"by signal {-status}" if status < 0 else f"with status {status}"
-            hint = "if memory ran out, lower finetune.batch_size or max_length; then resume, nothing is lost"
-            raise StageError(f"the {stage.name} process was ended {cause}", hint)
+            hint = "see worker.log; if memory ran out, lower finetune.batch_size or max_length; then resume"
+            raise StageError(f"the {stage.name} process ended {cause}", hint)
         return done
 
     async def work(self) -> int:
@@ -376,7 +376,7 @@ class Worker:
         """Pause or go on, at once: the stage's process is stopped, calls in flight are finished."""
         child = self._status.child
         if child is not None and child.alive:
-            os.kill(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
+            signal_tree(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
         if held:
             self._going.clear()
         else:

@@ -48,6 +48,11 @@ def test_memory_that_ran_out(error: Exception) -> None:
     assert failure.error == "out of memory" and "batch_size" in failure.hint
 
 
+def test_a_process_that_was_lost() -> None:
+    failure = explain(RuntimeError("[/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer."))
+    assert failure.error == "a process that shared the work has ended" and "worker.log" in failure.hint
+
+
 def test_the_unknown_is_one_line_that_points_to_the_log() -> None:
     failure = explain(ValueError("line\nanother " + "x" * 1000))
 
