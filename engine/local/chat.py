@@ -1,4 +1,4 @@
-"""The one place where chats become tokens: training, inference and export all come here."""
+"""The one place where chats become tokens: training, inference and export all use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHOOSE = "use only roles that the model knows (some know no system role), or cho
 
 @dataclass(frozen=True)
 class Encoded:
-    """A pair in tokens: what the model is given, and what it should say, its end token included."""
+    """A pair in tokens: the prompt, and the completion to learn with its end token."""
 
     prompt_ids: list[int]
     completion_ids: list[int]
@@ -27,7 +27,10 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _Chat:
-    """A chat as templates take it; where users wrote control tokens, marks stand for them: (mark, what they are)."""
+    """A chat as templates take it; a mark stands for each control token that a user wrote.
+
+    `quoted` is the mark, then these tokens; empty where there are none.
+    """
 
     turns: list[dict[str, Any]]
     tools: list[Tool]
@@ -35,12 +38,12 @@ class _Chat:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Encoded:
-    """A chat whose last message is the assistant's target; its prompt is as `encode_prompt` has it.
+    """A chat whose last message is the assistant's target; its prompt is the same as that of `encode_prompt`.
 
     The completion is the target with the white space that the template puts before it and exactly one end token.
-    Where a template renders past answers in another way than new ones (thinking blocks, trimming), the target itself
-    is taken, for that is what the model must say after the prompt; a call is taken as the template writes it. Raises
-    InputError where the template refuses.
+    Where a template renders past responses in another way than new ones (thinking blocks, trimming), the target itself
+    is used, since the model must write that after the prompt; a tool call is used as the template writes it. Raises
+    InputError where the template refuses the chat.
     """
     chat = _chat(tokenizer, messages, tools)
     prompt = _render(tokenizer, chat.turns[:-1], chat.tools, add_generation_prompt=True)
@@ -49,7 +52,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool
     end = end_token_id(tokenizer)
     if "tool_calls" in chat.turns[-1]:
         if not whole.startswith(prompt):
-            raise InputError("the local model's chat template writes a call elsewhere than an answer", CHOOSE)
+            raise InputError("the local model's chat template puts tool calls outside the assistant turn", CHOOSE)
         completion = answer.rpartition(str(tokenizer.convert_ids_to_tokens(end)))[0] or answer.rstrip()
     else:
         lead = answer[: max(0, answer.find(target))]

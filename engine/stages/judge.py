@@ -22,18 +22,18 @@ from engine.stages.progress import Progress
 
 VERDICTS = "verdicts.jsonl"
 REFUSED = "refused"
-"""How the error of a verdict begins that the service would not give."""
+"""How the error of a verdict begins where the service refused to judge."""
 
 FIRST_REPEATS = 2
-"""Repeats that it takes to see whether they agree."""
+"""The repeats needed to see whether they agree."""
 
 AGREEMENT = 2.0
-"""Points: the standard error of a response's mean score at which its repeats agree, and no more of them are asked."""
+"""Points: the standard error of a response's mean score at which its repeats agree, so that no more are requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One response before one judge."""
+    """One response and the judge that scores it."""
 
     response: Response
     judge: str
@@ -42,12 +42,12 @@ class Case:
 async def run(job: ServiceJob) -> Result:
     """Judge every response in the folder next to this one, with every judge, up to `repeats` times.
 
-    Writes verdicts.jsonl. A response that breaks the task's contract gets the lowest scores, and no judge is asked.
-    Adaptive repeats end for a response once they agree. A verdict that cannot be had is a row with `error`; StageError
-    where no judge's verdict is readable at all.
+    Writes verdicts.jsonl. A response that breaks the task's contract gets the lowest scores without being judged.
+    Adaptive repeats end for a response once they agree. A missing verdict is a row with `error`; raises StageError
+    where not one verdict is readable.
     """
     settings, models, repeats = job.settings.judge, job.settings.judge_models, job.settings.judge.repeats
-    terms = contract.load(job.settings.task.contract)
+    rules = contract.load(job.settings.task.contract)
     responses_file = job.folder.parent / INFER.name / RESPONSES
     responses = list(records.read(responses_file, Response))
     progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
@@ -66,8 +66,8 @@ async def run(job: ServiceJob) -> Result:
         return verdicts
 
     async def panel(response: Response) -> list[Verdict]:
-        # A contract is one for answers in words: no call would keep it.
-        if not response.reference and (reason := terms.broken(response.response)):
+        # A contract is for responses in words: a tool call would never keep it.
+        if not response.reference and (reason := rules.broken(response.response)):
             progress.advance(len(models) * repeats)
             return [contract.breach(response, reason)]
         by_model = await concurrently(judged(Case(response, model)) for model in models)
@@ -90,7 +90,7 @@ async def run(job: ServiceJob) -> Result:
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    """The judges' verdicts, those that could not be had (refused by the service among them), and broken contracts."""
+    """How many verdicts there are, how many are missing (and of these refused), and how many contracts are broken."""
     broken = sum(verdict.judge == CONTRACT for verdict in verdicts)
     errors = sum(bool(verdict.error) for verdict in verdicts)
     refused = sum(verdict.error.startswith(REFUSED) for verdict in verdicts)
@@ -98,7 +98,7 @@ def _counts(verdicts: list[Verdict]) -> dict[str, int]:
 
 
 def agree(verdicts: list[Verdict]) -> bool:
-    """Whether the repeats for one response leave little doubt about its means: about both, at least two readable."""
+    """Whether at least two repeats for a response are readable and leave little doubt about both mean scores."""
     scores = [(v.similarity, v.precision) for v in verdicts if v.similarity is not None and v.precision is not None]
     if len(scores) < FIRST_REPEATS:
         return False

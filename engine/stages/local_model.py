@@ -1,4 +1,4 @@
-"""A run's local LLM: resolved by its first stage, and the same ever after."""
+"""A run's local LLM: the first stage resolves it, and all later ones use the same weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
-    """The model on disk; its commit is noted in RUN/model.json, so that a branch that moves on changes no run.
+    """The model on disk; RUN/model.json records its commit, so that a new commit on a branch changes no run.
 
-    Raises StageError where the weights are others than those that the run began with.
+    Raises StageError where the weights have changed since the run began.
     """
     pinned = jsonl.read_json(run.model_file)
     local = settings.local
@@ -32,8 +32,8 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
         jsonl.write_json(run.model_file, {"revision": resolved.revision, "digest": resolved.digest})
     elif pinned["digest"] != resolved.digest:
         raise StageError(
-            f"{local.model} has other weights than when {run.name} began",
-            "bring the old ones back, or start a new run: rounds of two models can't be compared",
+            f"the weights of {local.model} have changed since {run.name} began",
+            "restore the old weights, or start a new run: rounds of two models can't be compared",
         )
     return resolved
 

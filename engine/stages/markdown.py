@@ -1,4 +1,4 @@
-"""Pieces of the report as Markdown, with untrusted text where it can do no harm."""
+"""Pieces of the report as Markdown, in which untrusted text stays text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\u
 """Control codes, characters that turn the direction of text, halves of characters."""
 
 
-def interval(found: Interval) -> str:
+def interval(score: Interval) -> str:
     """A mean with its bounds."""
-    return f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+    return f"{score.mean:.1f} ({score.low:.1f} to {score.high:.1f})"
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Progress of a stage, with an estimate of what is left, a few times a second at most."""
+"""Progress of a stage with an estimate of the time left, emitted at most a few times a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.protocol.events import Emit, StageProgress
 
 
 class Progress:
-    """Counts units of work; `done` at the start (of a resumed stage) is no ground for the estimate."""
+    """Counts units of work; those `done` at the start, of a resumed stage, don't count for the estimate."""
 
     INTERVAL_S = 0.5
 
@@ -17,8 +17,8 @@ class Progress:
         self._total, self._unit = total, unit
         self._done, self._skipped = done, done
         self._began = time.monotonic()
-        self._told = 0.0
-        self._tell()
+        self._emitted = 0.0
+        self._report()
 
     @property
     def done(self) -> int:
@@ -28,17 +28,17 @@ class Progress:
         self.reach(self._done + count)
 
     def reach(self, done: int) -> None:
-        """Be at `done` units."""
+        """Set the count to `done` units."""
         if done == self._done:
             return
         self._done = done
-        if self._done >= self._total or time.monotonic() - self._told >= self.INTERVAL_S:
-            self._tell()
+        if self._done >= self._total or time.monotonic() - self._emitted >= self.INTERVAL_S:
+            self._report()
 
-    def _tell(self) -> None:
-        self._told = time.monotonic()
+    def _report(self) -> None:
+        self._emitted = time.monotonic()
         worked = self._done - self._skipped
-        left = (self._told - self._began) / worked * (self._total - self._done) if worked else None
+        left = (self._emitted - self._began) / worked * (self._total - self._done) if worked else None
         self._emit(
             StageProgress(
                 done=self._done,

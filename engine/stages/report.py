@@ -1,4 +1,4 @@
-"""The report: what happened, in plain words, for somebody who did not watch."""
+"""The report stage: what happened, in plain words, for a reader who did not watch the run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from engine.protocol.decision import Decision, Scores, Teacher
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
-from engine.protocol.stages import JUDGE
+from engine.protocol.stages import BY_NAME, FINETUNE, INFER, JUDGE
 from engine.protocol.status import State
 from engine.protocol.version import version
 from engine.service.client import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import report_sections
 from engine.stages.base import Job, Result, named
+from engine.stages.infer import RESPONSES
 from engine.stages.judge import VERDICTS
 from engine.stages.markdown import block, cell, inline, interval
 
 SHOWN = 3
-"""Best and worst answers to show, each."""
+"""How many of the best and of the worst answers to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +36,29 @@ class Ending:
     reason: str
 
 
-def ending(settings: Migration, decision: Decision, sealed: Scores, asked: Teacher | None = None) -> Ending:
-    """Reached only where the sealed test, which nobody tuned on, does not contradict the dev decision.
+def ending(settings: Migration, decision: Decision, sealed: Scores, service: Teacher | None = None) -> Ending:
+    """Reached only where the sealed test, which nobody tuned on, confirms the decision on dev prompts.
 
-    `asked` is the service on the sealed prompts, None where it was not asked.
+    `service` has its own scores on the sealed prompts, None where it did not answer them.
     """
     if not decision.reached:
         outcome = "Ended by hand" if decision.outcome == "continue" else "Ended without reaching the target"
         return Ending(State.MISSED, f"{outcome}: {decision.reason}")
-    if _holds(sealed, asked, settings.target):
+    if _confirmed(sealed, service, settings.target):
         return Ending(State.REACHED, f"Target reached in round {decision.round}: {decision.reason}")
     return Ending(
         State.MISSED,
-        f"The dev prompts reached the target, but the sealed test does not confirm it: precision "
+        f"The scores on dev prompts reached the target, but the sealed test does not confirm it: precision "
         f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
-        + (f" (the service itself {asked.precision.mean:.1f} and {asked.similarity.mean:.1f})" if asked else "")
-        + (f"; {doubt}." if (doubt := _doubt(sealed, asked, settings.target)) else "."),
+        + (f" (the service: {service.precision.mean:.1f} and {service.similarity.mean:.1f})" if service else "")
+        + (f"; {doubt}." if (doubt := _doubt(sealed, service, settings.target)) else "."),
     )
 
 
 async def run(
-    job: Job, *, usage: Usage, decision: Decision, sealed: SplitScores, end: Ending, asked: Teacher | None = None
+    job: Job, *, usage: Usage, decision: Decision, sealed: SplitScores, end: Ending, service: Teacher | None = None
 ) -> Result:
-    """Write final/report.md, with which the run is complete."""
+    """Write final/report.md, the last file of a run."""
     run, settings = job.run, job.settings
     text = "\n\n".join(
         [
@@ -67,13 +68,13 @@ async def run(
             _rounds(run, settings, decision),
             *_contract(run),
             report_sections.error_rate(settings, decision),
-            *report_sections.wanted(settings, decision),
+            *report_sections.missing_rows(settings, decision),
             *report_sections.flagged(decision),
             *report_sections.kinds(run),
-            *report_sections.changed(run, decision),
-            *report_sections.people(decision),
+            *report_sections.changes(run, decision),
+            *report_sections.reviews(decision),
             "## The sealed test",
-            _sealed(settings, decision, sealed, asked),
+            _sealed(settings, decision, sealed, service),
             "## Best and worst answers",
             *_examples(run, sealed),
             "## What it took",
@@ -88,48 +89,49 @@ async def run(
     )
 
 
-def _holds(sealed: Scores, asked: Teacher | None, target: Target) -> bool:
+def _confirmed(sealed: Scores, service: Teacher | None, target: Target) -> bool:
     if target.relative_to_teacher is not None:
-        gaps = [asked.gap_precision, asked.gap_similarity] if asked else []
+        gaps = [service.gap_precision, service.gap_similarity] if service else []
         passed = bool(gaps) and all(gap.mean >= -target.relative_to_teacher for gap in gaps)
     else:
         passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
-    return passed and not _doubt(sealed, asked, target)
+    return passed and not _doubt(sealed, service, target)
 
 
-def _doubt(sealed: Scores, asked: Teacher | None, target: Target) -> str:
-    """Why the sealed scores confirm nothing; "" where they can."""
+def _doubt(sealed: Scores, service: Teacher | None, target: Target) -> str:
+    """Why the sealed scores cannot confirm anything; "" where they can."""
     relative = target.relative_to_teacher is not None
-    return scores_doubt(sealed) or (teacher_doubt(asked, sealed.prompts) if asked and relative else "")
+    return scores_doubt(sealed) or (teacher_doubt(service, sealed.prompts) if service and relative else "")
 
 
 def _summary(settings: Migration, decision: Decision, sealed: SplitScores, end: Ending) -> str:
     model = inline(settings.local.model)
-    best = "untuned" if decision.best_round == 0 else f"as tuned in round {decision.best_round}"
+    best = "untuned" if decision.best_round == 0 else f"tuned in round {decision.best_round}"
     advice = (
         f"{model}, {best}, can take over this task."
         if end.state is State.REACHED
         else f"Keep the service for now; the best candidate is {model}, {best}."
     )
     warning = decision.reviews.warning if decision.reviews else ""
-    careful = f" **Careful**: {warning}, and all scores here are the judge's." if warning else ""
+    careful = f" **Careful**: {warning}; all scores in this report are the judge's." if warning else ""
     sandbox = (
         "\n\n**The service was the sandbox**, an offline stand-in and not a real LLM: this shows that the loop works, "
         "not how good a model is."
         if settings.uses_sandbox
         else ""
     )
+    judges = ", ".join(inline(name) for name in settings.judge_models)
     return (
-        f"{end.reason} {advice}{careful}\n\nOn {sealed.prompts} sealed prompts, never used before, it got precision "
-        f"{interval(sealed.precision)} and similarity {interval(sealed.similarity)} of 100, judged by "
-        f"{', '.join(inline(name) for name in settings.judge_models)} against the recorded responses. In brackets: the "
-        f"bounds of what it gets on prompts like these, each {settings.target.confidence:.0%} sure.{sandbox}"
+        f"{end.reason} {advice}{careful}\n\nOn {sealed.prompts} sealed prompts, which nothing used before, it scored "
+        f"{interval(sealed.precision)} in precision and {interval(sealed.similarity)} in similarity, out of 100; "
+        f"{judges} compared its answers with the recorded responses. Brackets show the bounds of the score on prompts "
+        f"like these, each with {settings.target.confidence:.0%} confidence.{sandbox}"
     )
 
 
 def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
     lines = [
-        "| round | pairs | precision | similarity | at 50 | at 70 | dev loss | |",
+        "| round | pairs | precision | similarity | 50+ | 70+ | dev loss | |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for scored in run.decisions():
@@ -140,27 +142,25 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
             f"| {interval(scored.similarity)} | {scored.coverage_50.precision:.0%} "
             f"| {scored.coverage_70.precision:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
         )
-    lines += ["", f"{_target(settings.target)} At 50, at 70: share of dev prompts with at least that precision."]
+    columns = "Columns 50+ and 70+: the share of dev prompts with at least that precision."
+    lines += ["", f"{_target(settings.target)} {columns}"]
     if decision.teacher:
-        lines += ["", f"{report_sections.asked(decision.teacher, 'dev')} More than that can hardly be learned from it."]
+        ceiling = "A model that learns from its answers can hardly score higher."
+        lines += ["", f"{report_sections.service_scores(decision.teacher, 'dev')} {ceiling}"]
     return "\n".join(lines)
 
 
 def _target(target: Target) -> str:
     if target.relative_to_teacher is not None:
-        return (
-            f"Target: precision and similarity at most {target.relative_to_teacher:g} points below what the service "
-            "itself gets for the same prompts, each with the lower end of its interval."
-        )
-    return (
-        f"Target: precision {target.precision:g}, similarity {target.similarity:g}, each with the lower end of its "
-        "interval."
-    )
+        scores = f"at most {target.relative_to_teacher:g} points below the service's own scores on the same prompts"
+        return f"Target: precision and similarity {scores}; the lower bound of each interval must reach that."
+    scores = f"precision {target.precision:g} and similarity {target.similarity:g}"
+    return f"Target: {scores}; the lower bound of each interval must reach that."
 
 
 def _training(run: Run, number: int) -> tuple[str, str]:
     """How many pairs a round was trained on, and its dev loss; the untuned model's was measured by round 1."""
-    trained = manifest(run.round(max(1, number)) / "finetune")
+    trained = manifest(FINETUNE.folder(run, max(1, number)))
     if trained is None:
         return "untuned", ""
     loss = trained.counts.get("dev_loss" if number else "dev_loss_untuned")
@@ -169,8 +169,11 @@ def _training(run: Run, number: int) -> tuple[str, str]:
 
 def _contract(run: Run) -> list[str]:
     """How many answers broke the contract, in the rounds and in the sealed test; nothing where none did."""
-    folders = {f"round {row.round}": run.round(row.round) for row in run.decisions()} | {"sealed test": run.final}
-    stages = {name: (manifest(folder / "judge"), manifest(folder / "infer")) for name, folder in folders.items()}
+    numbers: dict[str, int | None] = {f"round {row.round}": row.round for row in run.decisions()}
+    stages = {
+        name: (manifest(JUDGE.folder(run, number)), manifest(INFER.folder(run, number)))
+        for name, number in (numbers | {"the sealed test": None}).items()
+    }
     broken = {
         name: (judged.counts.get("broken", 0), answered.counts["responses"])
         for name, (judged, answered) in stages.items()
@@ -178,30 +181,32 @@ def _contract(run: Run) -> list[str]:
     }
     if not any(count for count, _ in broken.values()):
         return []
-    said = ", ".join(f"{name} {count} of {answers}" for name, (count, answers) in broken.items())
-    return [f"Answers that broke the contract, and scored 1 without a judge: {said}."]
+    counts = ", ".join(f"{count} of {answers} in {name}" for name, (count, answers) in broken.items())
+    return [f"Answers that broke the contract scored 1 without being judged: {counts}."]
 
 
-def _sealed(settings: Migration, decision: Decision, sealed: Scores, asked: Teacher | None) -> str:
-    verdict = "meets the target" if _holds(sealed, asked, settings.target) else "falls short of the target"
-    return (
-        f"Round {decision.best_round} answered {sealed.prompts} prompts that neither training nor the rounds saw: "
-        f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its mean {verdict}. "
-        f"{sealed.coverage_50.precision:.0%} of the prompts got a precision of at least 50, "
-        f"{sealed.coverage_70.precision:.0%} of at least 70"
+def _sealed(settings: Migration, decision: Decision, sealed: Scores, service: Teacher | None) -> str:
+    confirmed = _confirmed(sealed, service, settings.target)
+    text = (
+        f"The model of round {decision.best_round} answered {sealed.prompts} prompts that neither training nor an "
+        f"earlier round used: precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its "
+        f"mean scores {'meet' if confirmed else 'fall short of'} the target. {sealed.coverage_50.precision:.0%} of the "
+        f"prompts have a precision of at least 50, {sealed.coverage_70.precision:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
         + report_sections.unjudged(sealed)
-        + (f"\n\n{report_sections.asked(asked, 'sealed')} {report_sections.beside(asked)}" if asked else "")
     )
+    if service is None:
+        return text
+    return f"{text}\n\n{report_sections.service_scores(service, 'sealed')} {report_sections.gap_to_service(service)}"
 
 
 def _examples(run: Run, sealed: SplitScores) -> list[str]:
     """The best and the worst of the scored sealed prompts, service and local answer side by side."""
     responses: dict[str, Response] = {}
-    for response in records.read(run.final / "infer" / "responses.jsonl", Response):
+    for response in records.read(INFER.folder(run, None) / RESPONSES, Response):
         responses.setdefault(response.id, response)
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in records.read(run.final / "judge" / "verdicts.jsonl", Verdict):
+    for verdict in records.read(JUDGE.folder(run, None) / VERDICTS, Verdict):
         verdicts[verdict.id].append(verdict)
     ranked = sorted(sealed.by_prompt, key=lambda score: (-score.mean, score.id))
     best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
@@ -225,20 +230,25 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
     seconds: dict[str, float] = defaultdict(float)
     for stage in stages:
         seconds[stage.stage] += stage.seconds
-    rows = "\n".join(f"| {name} | {duration(took)} |" for name, took in seconds.items())
-    judged = [stage.counts for stage in stages if stage.stage == "judge"]
+    rows = "\n".join(f"| {_label(name)} | {duration(took)} |" for name, took in seconds.items())
+    judged = [stage.counts for stage in stages if stage.stage == JUDGE.name]
     spared = sum(counts.get("spared", 0) for counts in judged)
     planned = spared + sum(counts["verdicts"] + counts["errors"] for counts in judged)
-    saving = f" {spared / planned:.0%} of the verdicts were spared, since the first ones agreed." if spared else ""
-    calls = f"{usage.calls} service calls, {usage.cached_calls} more answered from the ledger for nothing"
+    saving = f" {spared / planned:.0%} of the planned verdicts were saved: the first ones agreed." if spared else ""
+    calls = f"{usage.calls:,} service calls were paid, {usage.cached_calls:,} more were answered from the ledger, free"
     tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
     peak = max((stage.peak_memory_bytes for stage in stages), default=0)
     return (
-        f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{saving} Stages took {duration(sum(seconds.values()))}; "
-        f"the largest process used {peak / 2**30:.1f} GiB. Written {time.strftime('%Y-%m-%d %H:%M')} by llamaduo-tui "
-        f"{version()}, in run format {FORMAT}.\n\n"
+        f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{saving} The stages took {duration(sum(seconds.values()))}; the "
+        f"largest process used {peak / 2**30:.1f} GiB of memory. Written {time.strftime('%Y-%m-%d %H:%M')} by "
+        f"llamaduo-tui {version()}, in run format {FORMAT}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )
+
+
+def _label(name: str) -> str:
+    stage = BY_NAME.get(name)
+    return stage.label if stage else inline(name)
 
 
 def _manifests(run: Run) -> list[Manifest]:

@@ -1,4 +1,4 @@
-"""The report's sections on how sure the decision is, what changed and for which kinds, and what people said of it."""
+"""Sections of the report: how sure the decision is, what changed and for which kinds, and what reviewers found."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, Interval, Reviews, Scores, Teacher
 from engine.protocol.rows import CONTRACT, prompt_text
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import INFER
 from engine.settings.schema import Migration
+from engine.stages.infer import RESPONSES
 from engine.stages.markdown import inline, interval
 
 SHOWN = 5
-"""Prompts to show of those that got better, and of those that got worse."""
+"""How many of the prompts that improved, and of those that regressed, to show."""
 
 PROMPT_CUT = 100
 """Characters of a prompt in a table."""
 
 
 def error_rate(settings: Migration, decision: Decision) -> str:
-    """How often a decision like this is wrong, and how much of that is spent."""
+    """How often a decision like this is wrong, and how much of that risk is used."""
     risk, most = look_risk(settings.target, settings.loop), looks(settings.loop)
-    spent = decision.round + 1
+    used = decision.round + 1
     return (
-        f"How sure: of migrations like this one, at most {most * risk:.1%} are declared to reach a target that they do "
-        f"not reach. That is spread over {most} looks at the dev prompts, one at the untuned model and one after each "
-        f"round, {risk:.2%} each; {spent} were taken, so {spent * risk:.1%} are spent. "
-        "The lower end of an interval is the bound that decides. It holds for few prompts and for uneven scores. What "
-        "failed on the dev prompts chose what was learned next, so that they may suit the model better than others do: "
-        "the sealed test is there for that." + unjudged(decision)
+        f"Error rate: at most {most * risk:.1%} of migrations like this one are reported to reach a target that they "
+        f"miss. This risk is divided among {most} evaluations on the dev prompts, one of the untuned model and one "
+        f"after each round, {risk:.2%} each; {used} took place, which used {used * risk:.1%}. The lower bound of each "
+        "interval decides; it is valid for few prompts and for skewed scores. Failures on the dev prompts chose the "
+        "new training pairs, so scores on these prompts may be higher than on others: the sealed test has no such bias."
+        + unjudged(decision)
     )
 
 
@@ -40,38 +42,36 @@ def unjudged(scores: Scores) -> str:
     if not scores.unjudged:
         return ""
     count = "1 prompt has" if scores.unjudged == 1 else f"{scores.unjudged} prompts have"
-    return f" {count} no readable verdict: the intervals hold whatever the scores would be there."
+    return f" {count} no readable verdict; the intervals are valid whatever the scores there would be."
 
 
-def wanted(settings: Migration, decision: Decision) -> list[str]:
-    """How many more rows it takes to tell, where the dev prompts were too few."""
+def missing_rows(settings: Migration, decision: Decision) -> list[str]:
+    """How many more rows a decision needs, where the dev prompts were too few."""
     more, share = decision.more_prompts, settings.coverage.split.dev
     if more is None:
         return []
     return [
-        f"To tell whether a model reaches this target takes about {more} more dev prompts. As {share:.0%} of the "
-        f"coverage rows become dev prompts, that is about {ceil(more / share)} more rows, or a larger "
-        "`coverage.split.dev`."
+        f"To decide whether a model reaches this target, about {more} more dev prompts are needed. {share:.0%} of the "
+        f"coverage rows become dev prompts: add about {ceil(more / share)} rows, or raise `coverage.split.dev`."
     ]
 
 
-def asked(teacher: Teacher, which: str) -> str:
-    """What the service gets itself, `which` says on which prompts."""
+def service_scores(teacher: Teacher, which: str) -> str:
+    """The service's own scores on the `which` prompts: dev or sealed."""
     return (
-        f"Asked for {teacher.prompts} {which} prompts again, the service itself gets precision "
-        f"{interval(teacher.precision)} and similarity {interval(teacher.similarity)} against its own earlier "
-        "answers."
+        f"The service answered {teacher.prompts} {which} prompts again. Compared with its earlier answers, it scored "
+        f"precision {interval(teacher.precision)} and similarity {interval(teacher.similarity)}."
     )
 
 
-def beside(asked: Teacher) -> str:
-    """The local model on the sealed prompts, beside the service."""
+def gap_to_service(teacher: Teacher) -> str:
+    """The local model's scores on the sealed prompts, compared with the service's."""
 
-    def gap(found: Interval) -> str:
-        side = "below" if found.mean < 0 else "above"
-        return f"{abs(found.mean):.1f} points {side} that ({found.low:+.1f} to {found.high:+.1f})"
+    def gap(points: Interval) -> str:
+        side = "lower" if points.mean < 0 else "higher"
+        return f"{abs(points.mean):.1f} points {side} ({points.low:+.1f} to {points.high:+.1f})"
 
-    return f"Precision is {gap(asked.gap_precision)}, similarity {gap(asked.gap_similarity)}."
+    return f"The local model's precision is {gap(teacher.gap_precision)}, its similarity {gap(teacher.gap_similarity)}."
 
 
 def flagged(decision: Decision) -> list[str]:
@@ -79,16 +79,16 @@ def flagged(decision: Decision) -> list[str]:
     if not decision.flagged:
         return []
     count = len(decision.flagged)
-    prompts, they = ("1 dev prompt", "it counts") if count == 1 else (f"{count} dev prompts", "they count")
+    prompts = "1 dev prompt is" if count == 1 else f"{count} dev prompts are"
     return [
-        f"{prompts} left the scores of every round, since a reviewer flagged the reference response as bad; {they} in "
-        f"no figure: {', '.join(inline(id_) for id_ in decision.flagged)}. The error rate takes it that the reference "
-        "alone was the reason, and not how the model did there."
+        f"{prompts} excluded from the scores of every round, because a reviewer flagged the reference response as bad: "
+        f"{', '.join(inline(id_) for id_ in decision.flagged)}. The error rate assumes that the reference alone was "
+        "the reason, not how the model answered."
     ]
 
 
 def kinds(run: Run) -> list[str]:
-    """Each kind of prompt's precision by round, the one that gained most first; nothing where there is but one."""
+    """Each kind of prompt's precision by round, sorted by gain; nothing where there is only one kind."""
     decisions = run.decisions()
     rounds = [{group.name: group for group in decision.groups} for decision in decisions]
     names = sorted({name for found in rounds for name in found if not name.startswith(f"{CONTRACT}: ")})
@@ -108,34 +108,34 @@ def kinds(run: Run) -> list[str]:
     return ["Mean precision by kind of dev prompt:", "\n".join(lines)]
 
 
-def changed(run: Run, decision: Decision) -> list[str]:
-    """The last round against the best before it, prompt by prompt."""
+def changes(run: Run, decision: Decision) -> list[str]:
+    """The last round compared with the best before it, prompt by prompt."""
     changes = decision.changes
     if changes is None:
         return []
     prompts = _prompts(run, decision.round)
     better, worse = len(changes.improved), len(changes.regressed)
     text = (
-        f"Beside round {changes.against}, the best before it, round {decision.round} changed precision by "
+        f"Compared with round {changes.against}, the best before it, round {decision.round} changed precision by "
         f"{interval(changes.precision)} and similarity by {interval(changes.similarity)} points on the same "
-        f"{changes.prompts} prompts. {better} of them got better and {worse} worse, by more than {MARGIN:g} points and "
-        "than the judge wavers."
+        f"{changes.prompts} prompts. {better} of them improved and {worse} regressed, by more than {MARGIN:g} points "
+        "and by more than the judge's noise."
     )
     tables = [
         _table(title, moved, prompts)
-        for title, moved in (("worse", changes.regressed), ("better", changes.improved))
+        for title, moved in (("regressed", changes.regressed), ("improved", changes.improved))
         if moved
     ]
     return ["## What changed", text, *tables]
 
 
 def _prompts(run: Run, number: int) -> dict[str, str]:
-    rows = jsonl.read(run.round(number) / "infer" / "responses.jsonl")
+    rows = jsonl.read(INFER.folder(run, number) / RESPONSES)
     return {row["id"]: prompt_text(row["prompt"]) for row in rows}
 
 
 def _table(title: str, moved: tuple[Change, ...], prompts: dict[str, str]) -> str:
-    lines = [f"| got {title} | before | after |", "|---|---|---|"]
+    lines = [f"| {title} | before | after |", "|---|---|---|"]
     for change in moved[:SHOWN]:
         prompt = prompts.get(change.id, change.id)
         cut = prompt if len(prompt) <= PROMPT_CUT else prompt[:PROMPT_CUT] + " …"
@@ -145,37 +145,36 @@ def _table(title: str, moved: tuple[Change, ...], prompts: dict[str, str]) -> st
     return "\n".join(lines)
 
 
-def people(decision: Decision) -> list[str]:
-    """What reviews say of the judge, and of the scores."""
-    found = decision.reviews
-    if found is None:
+def reviews(decision: Decision) -> list[str]:
+    """What people's reviews say about the judge and about the scores."""
+    if decision.reviews is None:
         return []
-    return ["## What people said", " ".join([_agreement(found), _corrected(found, decision.round)])]
+    return ["## Reviews", " ".join([_agreement(decision.reviews), _corrected(decision.reviews, decision.round)])]
 
 
-def _agreement(found: Reviews) -> str:
-    said = f"People reviewed {found.n} judged responses and agreed with the judge on {found.agreed}."
+def _agreement(reviews: Reviews) -> str:
+    text = f"People reviewed {reviews.n} judged responses and agreed with the judge on {reviews.agreed}."
     kappas = [
         f"{value:.2f} for {name}"
-        for name, value in (("precision", found.kappa_precision), ("similarity", found.kappa_similarity))
+        for name, value in (("precision", reviews.kappa_precision), ("similarity", reviews.kappa_similarity))
         if value is not None
     ]
     if kappas:
-        over = f"over the {found.scored} with their scores"
-        said += f" Weighted kappa, where 1 is full agreement and 0 is chance, is {' and '.join(kappas)} {over}."
+        over = f"over the {reviews.scored} that they scored"
+        text += f" Weighted kappa, where 1 is full agreement and 0 is chance, is {' and '.join(kappas)} {over}."
     else:
-        said += " Too few have their scores, or all are too much alike, to say how well they agree."
-    return f"{said} **Careful**: {found.warning}." if found.warning else said
+        text += " They scored too few, or the scores vary too little, to measure the agreement."
+    return f"{text} **Careful**: {reviews.warning}." if reviews.warning else text
 
 
-def _corrected(found: Reviews, number: int) -> str:
-    if found.precision is None or found.similarity is None:
+def _corrected(reviews: Reviews, number: int) -> str:
+    if reviews.precision is None or reviews.similarity is None:
         return (
-            f"The scores can be corrected by theirs once {LEAST_LABELS} prompts of a round are scored; "
-            f"{found.prompts} of round {number} are."
+            f"People's scores can correct the judge's from {LEAST_LABELS} scored prompts in a round; round {number} "
+            f"has {reviews.prompts}."
         )
     return (
-        f"Corrected by their scores of {found.prompts} prompts, round {number} has precision "
-        f"{interval(found.precision)} and similarity {interval(found.similarity)}. That takes it that they did not "
-        "pick prompts by their scores."
+        f"Corrected by people's scores of {reviews.prompts} prompts, round {number} has precision "
+        f"{interval(reviews.precision)} and similarity {interval(reviews.similarity)}. This assumes that they did not "
+        "choose prompts by score."
     )

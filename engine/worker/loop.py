@@ -218,7 +218,7 @@ async def _synthesize(context: Context, number: int, pairs: int) -> None:
 
 async def _report(context: Context, decision: Decision, sealed: SplitScores, service: Teacher | None) -> RunFinished:
     ending = report.ending(context.settings, decision, sealed, service)
-    work = partial(report.run, usage=context.usage, decision=decision, sealed=sealed, end=ending, asked=service)
+    work = partial(report.run, usage=context.usage, decision=decision, sealed=sealed, end=ending, service=service)
     await context.stage(REPORT, None, work)
     return RunFinished(
         state=ending.state,

@@ -131,17 +131,16 @@ def test_a_report_for_somebody_who_did_not_watch(tmp_path: Path) -> None:
     text = write(tmp_path, responses, [judged(id_, 10.0 * n + 10) for n, id_ in enumerate(ids)])
 
     assert text.startswith("# demo: target reached\n")
-    assert "my\\_model, as tuned in round 1, can take over this task." in text
-    assert "On 20 sealed prompts, never used before, it got precision 90.0 (88.0 to 92.0)" in text
+    assert "my\\_model, tuned in round 1, can take over this task." in text
+    assert "On 20 sealed prompts, which nothing used before, it scored 90.0 (88.0 to 92.0) in precision" in text
     assert "| 0 | untuned | 60.0 (58.0 to 62.0) | 50.0 (48.0 to 52.0) | 75% | 75% |  |  |" in text
     assert "| 1 | 120 | 90.0 (88.0 to 92.0) | 80.0 (78.0 to 82.0) | 75% | 75% | 0.512 | best |" in text
     order = [text.index(f"prompt of {id_}") for id_ in ("p7", "p6", "p5", "p0", "p1", "p2")]
     assert order == sorted(order) and "prompt of p3" not in text and "prompt of p4" not in text
     assert "<td><pre>target of p7</pre></td><td><pre>answer to p7</pre></td>" in text
-    assert (
-        "1234 service calls, 5 more answered from the ledger for nothing; 1,000,000 tokens in, 2,000 out; $3.46" in text
-    )
-    assert "| finetune | 2 min 5 s |" in text and "2.0 GiB" in text
+    assert "1,234 service calls were paid, 5 more were answered from the ledger, free;" in text
+    assert "; 1,000,000 tokens in, 2,000 out; $3.46." in text
+    assert "| fine-tuning | 2 min 5 s |" in text and "2.0 GiB" in text
     assert "sandbox" not in text
 
 
@@ -182,16 +181,16 @@ def test_a_judge_that_people_disagree_with_is_told_beside_the_verdict(tmp_path: 
 
     told = text.splitlines()[2]
     assert told.endswith(
-        "**Careful**: judge and reviewers agree too little (kappa 0.20), and all scores here are the judge's."
+        "**Careful**: judge and reviewers agree too little (kappa 0.20); all scores in this report are the judge's."
     )
 
 
 def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], target={"confidence": 0.9})
 
-    assert "In brackets: the bounds of what it gets on prompts like these, each 90% sure." in text
-    assert "precision 85, similarity 75, each with the lower end of its interval." in text
-    assert "one at the untuned model and one after each round, 2.00% each;" in text
+    assert "Brackets show the bounds of the score on prompts like these, each with 90% confidence." in text
+    assert "precision 85 and similarity 75; the lower bound of each interval must reach that." in text
+    assert "one of the untuned model and one after each round, 2.00% each;" in text
 
 
 HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"
@@ -234,7 +233,7 @@ def test_what_agreeing_verdicts_spared_is_told(tmp_path: Path) -> None:
     finish(tmp_path / "demo" / "round-01" / "judge", judged_)
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
 
-    assert "25% of the verdicts were spared, since the first ones agreed." in text
+    assert "25% of the planned verdicts were saved: the first ones agreed." in text
 
 
 def test_broken_contracts_are_told_by_round(tmp_path: Path) -> None:
@@ -244,7 +243,7 @@ def test_broken_contracts_are_told_by_round(tmp_path: Path) -> None:
             finish(tmp_path / "demo" / folder / stage, done)
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
 
-    assert "without a judge: round 0 7 of 20, round 1 0 of 20, sealed test 2 of 20." in text
+    assert "being judged: 7 of 20 in round 0, 0 of 20 in round 1, 2 of 20 in the sealed test." in text
 
 
 def test_which_kinds_got_better_is_told_by_round(tmp_path: Path) -> None:

@@ -30,28 +30,28 @@ SETTINGS = Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service
 def test_the_error_rate_is_told_in_full() -> None:
     text = report_sections.error_rate(SETTINGS, DECISION)
 
-    assert "at most 5.0% are declared to reach a target that they do not reach" in text
-    assert "5 looks at the dev prompts" in text and "1.00% each; 3 were taken, so 3.0% are spent" in text
+    assert "at most 5.0% of migrations like this one are reported to reach a target that they miss" in text
+    assert "5 evaluations on the dev prompts" in text and "1.00% each; 3 took place, which used 3.0%" in text
 
 
 def test_prompts_without_a_verdict_are_told() -> None:
     unread = replace(DECISION, unjudged=2)
 
-    assert "2 prompts have no readable verdict: the intervals hold" in report_sections.error_rate(SETTINGS, unread)
+    assert "2 prompts have no readable verdict; the intervals are valid" in report_sections.error_rate(SETTINGS, unread)
     assert "no readable verdict" not in report_sections.error_rate(SETTINGS, DECISION)
 
 
 def test_prompts_that_are_missing_are_told_as_rows() -> None:
-    assert report_sections.wanted(SETTINGS, DECISION) == []
-    (text,) = report_sections.wanted(SETTINGS, replace(DECISION, more_prompts=9))
+    assert report_sections.missing_rows(SETTINGS, DECISION) == []
+    (text,) = report_sections.missing_rows(SETTINGS, replace(DECISION, more_prompts=9))
 
-    assert "about 9 more dev prompts" in text and "As 20% of the coverage rows" in text and "about 45 more rows" in text
+    assert "about 9 more dev prompts" in text and "20% of the coverage rows" in text and "add about 45 rows" in text
 
 
 def test_flagged_prompts_are_named() -> None:
     assert report_sections.flagged(DECISION) == []
     (text,) = report_sections.flagged(replace(DECISION, flagged=("a1", "<b>")))
-    assert text.startswith("2 dev prompts left the scores") and "in no figure: a1, \\<b\\>. The error rate" in text
+    assert text.startswith("2 dev prompts are excluded") and "as bad: a1, \\<b\\>. The error rate" in text
 
 
 def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
@@ -81,17 +81,17 @@ def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
         regressed=worse,
         prompts=20,
     )
-    _, text, lost, won = report_sections.changed(run, replace(DECISION, changes=changes))
+    _, text, lost, won = report_sections.changes(run, replace(DECISION, changes=changes))
 
-    assert "Beside round 1, the best before it, round 2 changed precision by -3.5 (-9.0 to 2.0)" in text
-    assert "1 of them got better and 7 worse, by more than 10 points and than the judge wavers." in text
-    assert lost.startswith("| got worse |") and "| \\[do\\] \\| 0 yyy" in lost and "| and 2 more | | |" in lost
+    assert "Compared with round 1, the best before it, round 2 changed precision by -3.5 (-9.0 to 2.0)" in text
+    assert "1 of them improved and 7 regressed, by more than 10 points and by more than the judge's noise." in text
+    assert lost.startswith("| regressed |") and "| \\[do\\] \\| 0 yyy" in lost and "| and 2 more | | |" in lost
     assert lost.count("\n") == 1 + report_sections.SHOWN + 1
     assert "| 10 | 95 |" in won
-    assert report_sections.changed(run, DECISION) == []
+    assert report_sections.changes(run, DECISION) == []
 
 
-def test_people_are_heard() -> None:
+def test_what_reviewers_found() -> None:
     few = Reviews(
         n=4,
         agreed=3,
@@ -103,9 +103,9 @@ def test_people_are_heard() -> None:
         precision=None,
         similarity=None,
     )
-    (_, text) = report_sections.people(replace(DECISION, reviews=few))
-    assert "People reviewed 4 judged responses and agreed with the judge on 3. Too few have" in text
-    assert "once 30 prompts of a round are scored; 4 of round 2 are." in text
+    (_, text) = report_sections.reviews(replace(DECISION, reviews=few))
+    assert "People reviewed 4 judged responses and agreed with the judge on 3. They scored too few" in text
+    assert "from 30 scored prompts in a round; round 2 has 4." in text
 
     many = Reviews(
         n=50,
@@ -118,10 +118,10 @@ def test_people_are_heard() -> None:
         precision=EVEN,
         similarity=EVEN,
     )
-    (_, text) = report_sections.people(replace(DECISION, reviews=many))
+    (_, text) = report_sections.reviews(replace(DECISION, reviews=many))
     assert (
-        "is 0.41 for precision and 0.80 for similarity over the 45 with their scores. "
+        "is 0.41 for precision and 0.80 for similarity over the 45 that they scored. "
         "**Careful**: judge and reviewers agree too little" in text
     )
-    assert "Corrected by their scores of 40 prompts, round 2 has precision 80.0 (70.0 to 90.0)" in text
-    assert report_sections.people(DECISION) == []
+    assert "Corrected by people's scores of 40 prompts, round 2 has precision 80.0 (70.0 to 90.0)" in text
+    assert report_sections.reviews(DECISION) == []

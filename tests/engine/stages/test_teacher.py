@@ -201,7 +201,7 @@ def test_a_sealed_test_relative_to_the_service_is_held_against_the_service() -> 
     assert ending(found, reached, sealed, asked).state == "reached"
     far = replace(asked, gap_similarity=Interval(mean=-3.5, low=-5, high=-2))
     assert ending(found, reached, sealed, far).state == "missed"
-    assert "(the service itself 72.0 and 72.0)" in ending(found, reached, sealed, far).reason
+    assert "(the service: 72.0 and 72.0)" in ending(found, reached, sealed, far).reason
     assert ending(found, reached, sealed, None).state == "missed"
     few = ending(found, reached, sealed, replace(asked, prompts=35))
     assert few.state == "missed" and few.reason.endswith("readable verdict on only 35 of 40 prompts.")
