@@ -109,7 +109,7 @@ async def test_an_old_decision_has_a_card_too(root: Path) -> None:
     shown = app(root, make(root, "old", "waiting", old))
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "result" in said(shown))
-        assert "another" in said(shown)
+        assert "next round" in said(shown)
         assert "advice" not in said(shown)
         assert screen(shown).check_action("regressed", ()) is False
 
