@@ -55,7 +55,7 @@ class QuestionScreen(Screen[None]):
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.news: RunUpdate | None = None
+        self.latest: RunUpdate | None = None
 
     def cards(self) -> ComposeResult:
         """The cards and the demo's guide, for a screen to place."""
@@ -71,15 +71,15 @@ class QuestionScreen(Screen[None]):
 
     @property
     def view(self) -> RunView:
-        return self.news.view if self.news is not None else RunView()
+        return self.latest.view if self.latest is not None else RunView()
 
     @property
     def state(self) -> State:
-        return self.news.state if self.news is not None else State.NEW
+        return self.latest.state if self.latest is not None else State.NEW
 
     @property
     def target(self) -> Target | None:
-        settings = self.news.settings if self.news is not None else None
+        settings = self.latest.settings if self.latest is not None else None
         return settings.target if settings is not None else None
 
     @property
@@ -87,7 +87,7 @@ class QuestionScreen(Screen[None]):
         """The cap on money in USD as it is now; None for none."""
         if self.view.caps is not None:
             return self.view.caps.usd
-        settings = self.news.settings if self.news is not None else None
+        settings = self.latest.settings if self.latest is not None else None
         return settings.service.budget_usd if settings is not None else None
 
     @property
@@ -97,7 +97,7 @@ class QuestionScreen(Screen[None]):
 
     def take(self, update: RunUpdate) -> None:
         """Show a run as it is now."""
-        before, self.news = self.view.asked, update
+        before, self.latest = self.view.asked, update
         asked = update.view.asked
         kind = asked.question.kind if asked is not None else ""
         own = kind if any(card.kind == kind for card in CARDS) else ""
@@ -128,7 +128,7 @@ class QuestionScreen(Screen[None]):
         self.show_guide()
 
     def _leads(self) -> bool:
-        return self.news is not None and guide.leads(self.news.settings)
+        return self.latest is not None and guide.leads(self.latest.settings)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:

@@ -141,7 +141,7 @@ class RunScreen(QuestionScreen):
 
     def show_guide(self) -> None:
         super().show_guide()
-        if self.news is not None:
+        if self.latest is not None:
             self._draw()
 
     @on(LogView.Save)
