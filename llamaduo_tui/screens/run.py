@@ -18,6 +18,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Log
 
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import messages
@@ -75,6 +76,7 @@ class RunScreen(QuestionScreen):
         super().__init__(run)
         self._left = threading.Event()
         self._offered: object = None
+        self._reported = ""
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
@@ -109,7 +111,7 @@ class RunScreen(QuestionScreen):
                     update = watcher.poll()
                 first = False
             except (OSError, ValueError, TypeError, KeyError) as error:
-                self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
+                self.post_message(messages.ReadFailed(_problem(error)))
                 update = None
             if update is not None:
                 self.post_message(messages.RunChanged(self.run, update))
@@ -125,6 +127,7 @@ class RunScreen(QuestionScreen):
     def _changed(self, message: messages.RunChanged) -> None:
         if not self.query(Card):  # closing
             return
+        self._reported = ""
         update = message.update
         self.take(update)
         self.query_one(LogView).add(update.events, update.output)
@@ -155,7 +158,11 @@ class RunScreen(QuestionScreen):
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
-        self.notify(one_line(message.error, 200), title="cannot be read", severity="error", markup=False)
+        """Report a problem once, though each poll finds it."""
+        message.stop()
+        if message.error != self._reported:
+            self._reported = message.error
+            self.notify(one_line(message.error, 300), title="cannot be read", severity="error", markup=False)
 
     def on_resize(self) -> None:
         self._draw()
@@ -230,6 +237,13 @@ class RunScreen(QuestionScreen):
 
     def _focus_lower(self) -> None:
         (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()
+
+
+def _problem(error: Exception) -> str:
+    """Why a run cannot be read, and what to do about it where that is known."""
+    if isinstance(error, LlamaDuoError):
+        return "; ".join(filter(None, (error.message, error.hint)))
+    return f"{type(error).__name__}: {error}"
 
 
 def head(run: Run, view: RunView, state: State, now: float, width: int) -> Content:
