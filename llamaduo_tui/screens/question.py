@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.protocol.decision import Change
-from engine.protocol.questions import REJECT, ROUND
+from engine.protocol.questions import APPROVE, REJECT, ROUND
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from engine.settings.schema import Target
@@ -133,7 +133,8 @@ class QuestionScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "approve":
-                return self.asking is not None
+                question = self.asking.question if self.asking is not None else None
+                return question is not None and APPROVE in question.choices
             case "amount":
                 return self.asking is not None and bool(self.asking.query(".amount"))
             case "finish" | "reject":

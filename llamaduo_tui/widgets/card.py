@@ -39,7 +39,7 @@ class Card(Vertical):
     HELP = """
 ## Question
 
-The run waits for your answer. **Approve** lets it go on; **Stop** ends the worker for now.
+The run waits for your answer: **Approve** or **Reject**, where it can be rejected. **Stop** ends the worker for now.
 """
 
     DEFAULT_CSS = """
@@ -132,7 +132,9 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
 
     def prepare(self, question: Question, view: RunView) -> None:
         """Set up inputs and buttons for a question that has just come."""
-        self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
+        approve = self.query_one("#approve", Button)
+        approve.display = APPROVE in question.choices
+        approve.label = self.keyed("approve", "Approve")
         reject = self.query_one("#reject", Button)
         reject.display = REJECT in question.choices
         reject.label = self.keyed("reject", "Reject")
@@ -149,8 +151,8 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
         return self.display and not self._sent
 
     def approve(self) -> None:
-        """Answer with yes, unless an input is wrong."""
-        if self.open:
+        """Answer with yes, where the question takes that and no input is wrong."""
+        if self.open and self.question is not None and APPROVE in self.question.choices:
             self.send(AnswerRun(self.run, APPROVE), "approval sent …")
 
     def reject(self) -> None:
