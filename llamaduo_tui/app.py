@@ -224,7 +224,7 @@ class LlamaDuoApp(OrderedApp):
     def _review(self, message: messages.ReviewRun) -> None:
         from llamaduo_tui.screens.review import ReviewScreen
 
-        self.push_screen(ReviewScreen(message.run, getattr(self.screen, "news", None), message.regressed))
+        self.push_screen(ReviewScreen(message.run, getattr(self.screen, "latest", None), message.regressed))
 
     @on(messages.RunChanged)
     def _run_changed(self, message: messages.RunChanged) -> None:
@@ -239,7 +239,7 @@ class LlamaDuoApp(OrderedApp):
     def _show_data(self, message: messages.ShowData) -> None:
         from llamaduo_tui.screens.data import DataScreen
 
-        self.push_screen(DataScreen(message.run, getattr(self.screen, "news", None)))
+        self.push_screen(DataScreen(message.run, getattr(self.screen, "latest", None)))
 
     @on(messages.ShowReport)
     def _show_report(self, message: messages.ShowReport) -> None:

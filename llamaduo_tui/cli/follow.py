@@ -60,7 +60,7 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        print(f"{run.name} continues in the background. Follow it: llamaduo-tui attach {called(run)}")
+        print(f"{run.name} keeps running. Follow it: llamaduo-tui attach {called(run)}")
         print(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT
     return conclude(run, view)

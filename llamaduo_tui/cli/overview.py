@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.protocol import records
 from engine.protocol import run_dir as runs
 from engine.protocol.decision import Decision
-from engine.protocol.errors import InputError, UnreadableError
+from engine.protocol.errors import InputError, LlamaDuoError, UnreadableError
 from engine.protocol.questions import ROUND
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.status import State, Status
@@ -37,8 +37,8 @@ def find(root: Path, name: str) -> Run:
 
 
 def row(run: Run) -> dict[str, Any]:
-    """A run's status as a JSON object; the state is `unreadable` where its files are damaged or not ours to read."""
-    status, state, decisions = _read(run)
+    """A run's status as a JSON object; where its files cannot be read, the state is `unreadable`, `problem` why."""
+    status, state, decisions, problem = _read(run)
     return {
         "run": run.name,
         "state": state,
@@ -54,7 +54,8 @@ def row(run: Run) -> dict[str, Any]:
         "silent_since": status.silent_since if status.state.working else None,
         "pid": status.process.pid if status.process else None,
         "heartbeat": status.heartbeat or None,
-        "format": run.format if state is not State.UNREADABLE else None,
+        "format": run.format if problem is None else None,
+        "problem": problem.message if problem is not None else None,
         "folder": str(run.folder),
         "report": str(run.report_file) if run.report_file.exists() else None,
     }
@@ -64,7 +65,7 @@ def table(runs: list[Run]) -> list[str]:
     """All runs, one a line, newest first."""
     cells = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST")]
     for run in runs:
-        status, state, decisions = _read(run)
+        status, state, decisions, _ = _read(run)
         best = best_decision(decisions)
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
         place, cost = _place(status), phrases.money(status.cost_usd)
@@ -75,7 +76,10 @@ def table(runs: list[Run]) -> list[str]:
 
 def details(run: Run) -> list[str]:
     """One run for a person."""
-    status, state, decisions = _read(run)
+    status, state, decisions, problem = _read(run)
+    if problem is not None:
+        reason = [f"  {one_line(problem.message)}", f"  {one_line(problem.hint)}"]
+        return [f"{one_line(run.name, 100)}: {state}", *filter(str.strip, reason), f"  folder {run.folder}"]
     lines = [f"{one_line(run.name, 100)}: {_described(status, state)}, {_place(status)}"]
     for decision in decisions:
         means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
@@ -86,7 +90,7 @@ def details(run: Run) -> list[str]:
         since = time.strftime("%H:%M:%S", time.localtime(status.silent_since))
         lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
     lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {run.folder}")
-    if state is not State.UNREADABLE and run.format < FORMAT:
+    if run.format < FORMAT:
         lines.append(f"  written by an older version, in format {run.format}")
     lines += [f"  report: {run.report_file}"] if run.report_file.exists() else []
     if state is State.WAITING and status.question is not None:
@@ -104,12 +108,24 @@ def best_decision(decisions: list[Decision]) -> Decision | None:
     return next((decision for decision in decisions if decision.round == best), decisions[-1])
 
 
-def _read(run: Run) -> tuple[Status, State, list[Decision]]:
+class _Overview(NamedTuple):
+    """A run as its files tell; `problem` says why they cannot be read."""
+
+    status: Status
+    state: State
+    decisions: list[Decision]
+    problem: LlamaDuoError | None = None
+
+
+def _read(run: Run) -> _Overview:
     try:
         status = run.status()
-        return status, status.seen(time.time()), run.decisions()
-    except (OSError, UnreadableError):
-        return Status(), State.UNREADABLE, []
+        return _Overview(status, status.seen(time.time()), run.decisions())
+    except UnreadableError as error:
+        problem: LlamaDuoError = error
+    except OSError as error:
+        problem = LlamaDuoError(f"{error.filename}: cannot be read: {error.strerror}")
+    return _Overview(Status(), State.UNREADABLE, [], problem)
 
 
 def _described(status: Status, state: State) -> str:

@@ -111,7 +111,7 @@ class DataScreen(ReadingScreen):
     @property
     def open(self) -> bool:
         """Whether a training may yet come that choices count for."""
-        return self.news is not None and not self.state.ended
+        return self.latest is not None and not self.state.ended
 
     @property
     def _tools(self) -> PairTools:
@@ -213,7 +213,7 @@ class DataScreen(ReadingScreen):
         said += [f"! {unreadable:,} unreadable lines"] if unreadable else []
         unseen = ", unseen" if self.open else ""
         said += [f"sealed test: {self.sealed:,}{unseen}"] if self.sealed is not None else []
-        said += ["nothing trains any more"] if self.news is not None and not self.open else []
+        said += ["nothing trains any more"] if self.latest is not None and not self.open else []
         self.query_one("#data-title", DiffedStatic).put(
             Content.assemble(
                 ("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$foreground-muted")

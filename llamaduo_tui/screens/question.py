@@ -1,4 +1,4 @@
-"""Common to the screens of one run: the card with its open question, and the keys that answer it."""
+"""The base of the screens of one run: the card with its open question, and the keys that answer it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from engine.protocol.decision import Change
-from engine.protocol.questions import REJECT, ROUND
+from engine.protocol.questions import APPROVE, REJECT, ROUND
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from engine.settings.schema import Target
@@ -30,10 +30,18 @@ CARDS: tuple[type[Card], ...] = (RoundCard, BudgetCard, PairsCard, Card)
 def answering(show: bool) -> list[Binding]:
     """The keys of the cards; `show` puts them into the footer, too."""
     return [
-        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Answer the card with yes"),
+        Binding("a", "approve", "Approve", show, id="run.approve", tooltip="Answer yes"),
         Binding("f", "finish", "Finish", show, id="run.finish", tooltip="End with the best round"),
-        Binding("equals_sign", "amount", "Amount", False, id="run.amount", tooltip="Change the pairs, or the new cap"),
-        Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the answers that got worse"),
+        Binding("f", "reject", "Reject", show, id="run.reject", tooltip="Answer no"),
+        Binding(
+            "equals_sign",
+            "amount",
+            "Amount",
+            False,
+            id="run.amount",
+            tooltip="Change the number or the cap",
+        ),
+        Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the responses that got worse"),
     ]
 
 
@@ -41,13 +49,13 @@ class QuestionScreen(Screen[None]):
     """Shows a run's open question; keys go to the card that asks it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("h", "guide", "Guide", False, id="run.guide", tooltip="Hide the demo's guide, or show it again"),
+        Binding("h", "guide", "Guide", False, id="run.guide", tooltip="Hide or show the demo's guide"),
     ]
 
     def __init__(self, run: Run) -> None:
         super().__init__()
         self.run = run
-        self.news: RunUpdate | None = None
+        self.latest: RunUpdate | None = None
 
     def cards(self) -> ComposeResult:
         """The cards and the demo's guide, for a screen to place."""
@@ -57,21 +65,21 @@ class QuestionScreen(Screen[None]):
 
     @property
     def is_current(self) -> bool:
-        """Whether any of it is seen: Textual takes the screen below the top one for seen, too, and draws over it."""
+        """Whether any of it is visible: Textual counts the screen below the top one as visible, too, and draws it."""
         stack = self.app.screen_stack
         return self in stack and all(above.is_modal for above in stack[stack.index(self) + 1 :])
 
     @property
     def view(self) -> RunView:
-        return self.news.view if self.news is not None else RunView()
+        return self.latest.view if self.latest is not None else RunView()
 
     @property
     def state(self) -> State:
-        return self.news.state if self.news is not None else State.NEW
+        return self.latest.state if self.latest is not None else State.NEW
 
     @property
     def target(self) -> Target | None:
-        settings = self.news.settings if self.news is not None else None
+        settings = self.latest.settings if self.latest is not None else None
         return settings.target if settings is not None else None
 
     @property
@@ -79,7 +87,7 @@ class QuestionScreen(Screen[None]):
         """The cap on money in USD as it is now; None for none."""
         if self.view.caps is not None:
             return self.view.caps.usd
-        settings = self.news.settings if self.news is not None else None
+        settings = self.latest.settings if self.latest is not None else None
         return settings.service.budget_usd if settings is not None else None
 
     @property
@@ -89,7 +97,7 @@ class QuestionScreen(Screen[None]):
 
     def take(self, update: RunUpdate) -> None:
         """Show a run as it is now."""
-        before, self.news = self.view.asked, update
+        before, self.latest = self.view.asked, update
         asked = update.view.asked
         kind = asked.question.kind if asked is not None else ""
         own = kind if any(card.kind == kind for card in CARDS) else ""
@@ -110,35 +118,43 @@ class QuestionScreen(Screen[None]):
         return any(line.display for line in self.query(GuideLine))
 
     def show_guide(self) -> None:
-        """Show the step of the tour, in the demo and until it is dismissed."""
+        """Show the step of the tour, in the demo and until the user hides it."""
         wanted = self._leads() and self.app.guided  # type: ignore[attr-defined]
         for line in self.query(GuideLine):
             line.show(self.tour() if wanted else None)
 
     def on_screen_resume(self) -> None:
-        """It may have been dismissed on the screen above."""
+        """The user may have hidden it on the screen above."""
         self.show_guide()
 
     def _leads(self) -> bool:
-        return self.news is not None and guide.leads(self.news.settings)
+        return self.latest is not None and guide.leads(self.latest.settings)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "approve":
-                return self.asking is not None
+                question = self.asking.question if self.asking is not None else None
+                return question is not None and APPROVE in question.choices
             case "amount":
                 return self.asking is not None and bool(self.asking.query(".amount"))
-            case "finish":
-                question = self.asking.question if self.asking is not None else None
-                return question is not None and REJECT in question.choices
+            case "finish" | "reject":
+                return action == self._rejection
             case "regressed":
                 return bool(self._regressed())
             case "guide":
                 return self._leads()
         return True
 
+    @property
+    def _rejection(self) -> str:
+        """The action that answers no: a round is finished, other questions are rejected; "" where no is no choice."""
+        question = self.asking.question if self.asking is not None else None
+        if question is None or REJECT not in question.choices:
+            return ""
+        return "finish" if question.kind == ROUND else "reject"
+
     def _regressed(self) -> tuple[Change, ...]:
-        """The prompts that got worse in the round that is to be decided on."""
+        """The prompts that got worse in the round of the open question."""
         deciding = self.view.question is not None and self.view.question.kind == ROUND
         changes = self.view.scored[-1].changes if deciding and self.view.scored else None
         return changes.regressed if changes is not None else ()
@@ -152,6 +168,10 @@ class QuestionScreen(Screen[None]):
             self.asking.query_one(".amount").focus()
 
     def action_finish(self) -> None:
+        if self.asking is not None:
+            self.asking.reject()
+
+    def action_reject(self) -> None:
         if self.asking is not None:
             self.asking.reject()
 

@@ -1,6 +1,6 @@
-"""One run: its rounds, its log, its training, what it costs, and the decision when it waits for one.
+"""One run: its rounds, log, training and costs, and its question while it waits for an answer.
 
-The same while it works, attached later, or after its end: all of it comes from replaying the run's events.
+It is the same while the run works, attached later, or after the end: it replays the run's events.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Log
 
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import messages
@@ -60,14 +61,14 @@ class RunScreen(QuestionScreen):
     AUTO_FOCUS = "Log"
     BINDINGS: ClassVar[list[BindingType]] = [
         *answering(show=True),
-        Binding("v", "review", "Review", id="run.review", tooltip="Read the answers side by side with the verdicts"),
+        Binding("v", "review", "Review", id="run.review", tooltip="Read the responses and their verdicts"),
         Binding("p", "pause", "Pause", id="run.pause", tooltip="Pause the run"),
         Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
-        Binding("r", "report", "Report", id="run.report", tooltip="Read the report on how it ended"),
-        Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the run's worker, to resume later"),
+        Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
+        Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
-        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this one goes on"),
+        Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this run continues"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
     ]
 
@@ -75,6 +76,7 @@ class RunScreen(QuestionScreen):
         super().__init__(run)
         self._left = threading.Event()
         self._offered: object = None
+        self._reported = ""
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
@@ -109,7 +111,7 @@ class RunScreen(QuestionScreen):
                     update = watcher.poll()
                 first = False
             except (OSError, ValueError, TypeError, KeyError) as error:
-                self.post_message(messages.ReadFailed(f"{type(error).__name__}: {error}"))
+                self.post_message(messages.ReadFailed(_problem(error)))
                 update = None
             if update is not None:
                 self.post_message(messages.RunChanged(self.run, update))
@@ -123,8 +125,9 @@ class RunScreen(QuestionScreen):
 
     @on(messages.RunChanged)
     def _changed(self, message: messages.RunChanged) -> None:
-        if not self.query(Card):  # on its way out
+        if not self.query(Card):  # closing
             return
+        self._reported = ""
         update = message.update
         self.take(update)
         self.query_one(LogView).add(update.events, update.output)
@@ -141,7 +144,7 @@ class RunScreen(QuestionScreen):
 
     def show_guide(self) -> None:
         super().show_guide()
-        if self.news is not None:
+        if self.latest is not None:
             self._draw()
 
     @on(LogView.Save)
@@ -155,7 +158,11 @@ class RunScreen(QuestionScreen):
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
-        self.notify(one_line(message.error, 200), title="cannot be read", severity="error", markup=False)
+        """Report a problem once, though each poll finds it."""
+        message.stop()
+        if message.error != self._reported:
+            self._reported = message.error
+            self.notify(one_line(message.error, 300), title="cannot be read", severity="error", markup=False)
 
     def on_resize(self) -> None:
         self._draw()
@@ -168,7 +175,7 @@ class RunScreen(QuestionScreen):
         return float(self.app.clock())  # type: ignore[attr-defined]
 
     def _draw(self) -> None:
-        """The time goes on between events: what shows it is drawn again."""
+        """Draw again what shows the time, which passes between events, too."""
         now = self._now()
         top = self.query_one("#head", DiffedStatic)
         top.put(head(self.run, self.view, self.state, now, top.content_size.width))
@@ -224,12 +231,19 @@ class RunScreen(QuestionScreen):
         self.post_message(messages.ShowData(self.run))
 
     def action_charts(self) -> None:
-        """On a narrow terminal the charts stand in for the log, on a wide one beside it."""
+        """On a narrow terminal the charts replace the log, on a wide one they are next to it."""
         self.toggle_class("-swapped")
         self.call_after_refresh(self._focus_lower)
 
     def _focus_lower(self) -> None:
         (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()
+
+
+def _problem(error: Exception) -> str:
+    """Why a run cannot be read, and what to do about it where that is known."""
+    if isinstance(error, LlamaDuoError):
+        return "; ".join(filter(None, (error.message, error.hint)))
+    return f"{type(error).__name__}: {error}"
 
 
 def head(run: Run, view: RunView, state: State, now: float, width: int) -> Content:
@@ -258,7 +272,7 @@ def head(run: Run, view: RunView, state: State, now: float, width: int) -> Conte
 
 
 def happening(view: RunView, state: State) -> tuple[str, Content]:
-    """A title and a sentence for a newcomer: the present work and its purpose, or the end and what to do next."""
+    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step."""
     if view.failure is not None and not state.working:
         failed = view.failure
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
@@ -271,10 +285,10 @@ def happening(view: RunView, state: State) -> tuple[str, Content]:
         return "the end", Content.assemble(ended, why, _next(report if outcome.state.ended else "r to resume"))
     if state is State.CRASHED:
         gone = "The worker is gone: killed, out of memory, or the machine restarted. Finished work is kept."
-        return "crashed", Content.assemble(gone, _next("r to resume; o for the output, which may tell the reason"))
+        return "crashed", Content.assemble(gone, _next("r to resume; o for the output, which may show why"))
     if state is State.STALE:
-        return "no sign of life", Content(
-            "The worker's heartbeat is late: a busy disk, a full one, or another machine."
+        return "no heartbeat", Content(
+            "The worker has not reported for a while: its disk is busy or full, or its machine cannot be reached."
         )
     if state is State.PAUSED:
         return "paused", Content("The run is paused: it makes no calls and costs nothing.") + _next("p to continue")
@@ -289,5 +303,5 @@ def happening(view: RunView, state: State) -> tuple[str, Content]:
 
 
 def _next(said: str) -> Content:
-    """A separate line with what to do, if that is known."""
+    """A separate line with the next step, if that is known."""
     return Content.assemble(("\n▸ ", "bold $text-accent"), (one_line(said, 300), "bold")) if said else Content()

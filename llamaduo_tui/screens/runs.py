@@ -1,4 +1,4 @@
-"""Home: all runs, those that wait for a decision first."""
+"""Home: all runs, those that wait for an answer first."""
 
 from __future__ import annotations
 
@@ -31,25 +31,31 @@ class RunsScreen(Screen[None]):
     HELP = """
 ## Runs
 
-A run moves one task from a cloud LLM to a small local model. Its worker goes on when you close the app.
+A run moves one task from a cloud LLM to a small local model. Its worker continues when you close the app.
 
 - **▶ running** · **‖ paused** · **○ starting**
 - **◆ waits for you**: a decision, pairs to review, or its budget
 - **✓ reached** or **✗ missed** its target: it has ended
 - **■ stopped**, **✗ failed** or **✗ crashed**: `r` resumes it
-- **? no sign of life**: its heartbeat is late
+- **? no heartbeat**: its worker has not reported for a while
 
-The scores are the best round's, from 1 to 100, followed by those of all rounds as a small trend.
+The scores are those of the best round, from 1 to 100, with the trend over all rounds.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "Open", id="runs.open", tooltip="Show the run", priority=True),
+        Binding("enter", "open", "Open", id="runs.open", tooltip="Open the run", priority=True),
         Binding("n", "new", "New", id="runs.new", tooltip="Set up your own migration"),
         Binding(
             "r", "resume", "Resume", id="runs.resume", tooltip="Continue after a pause, a stop, a failure or a crash"
         ),
-        Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the run's worker, to resume later"),
-        Binding("slash", "search", "Search", id="runs.search", tooltip="Runs whose name or state has these letters"),
-        Binding("c", "duplicate", "Duplicate", id="runs.duplicate", tooltip="A new migration with this run's settings"),
+        Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the worker; you can resume later"),
+        Binding("slash", "search", "Search", id="runs.search", tooltip="Find runs by name or state"),
+        Binding(
+            "c",
+            "duplicate",
+            "Duplicate",
+            id="runs.duplicate",
+            tooltip="A new migration with the same settings",
+        ),
         Binding("d", "demo", "Demo", id="runs.demo", tooltip="See the whole loop: no key, no GPU, no downloads"),
         Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
         Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
@@ -149,9 +155,7 @@ The scores are the best round's, from 1 to 100, followed by those of all rounds 
                 if not old.is_same(new):
                     listed.replace_option_prompt_at_index(at, new)
             return
-        none = Option(
-            Content.styled("No run has these letters in its name or state.", "$foreground-muted"), disabled=True
-        )
+        none = Option(Content.styled("No run matches.", "$foreground-muted"), disabled=True)
         listed.set_options([Option(row) for row in rows] or [none])
         runs = [entry.run for entry in entries]
         if rows:
@@ -219,7 +223,7 @@ def _head(entries: list[Entry], found: list[Entry]) -> Content:
     working = sum(entry.state is State.RUNNING for entry in entries)
     runs = phrases.count(len(entries), "run")
     said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
-    said += [f"{working} at work"] if working else []
+    said += [f"{working} running"] if working else []
     asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
     return Content.assemble(
         (" llamaduo ", "bold reverse"), "  ", " · ".join(said) if entries else "", (asks, "bold $text-warning")
@@ -254,7 +258,7 @@ def _line(
     width: int,
     names: int,
 ) -> Content:
-    """The columns side by side: the name as wide as the longest, the similarity only where there is room."""
+    """The columns: the name as wide as the longest, the similarity only where there is room."""
     wide = width >= 92
     taken = 18 + 18 + 11 + 9 + 7 + (12 if wide else 0)
     room = max(12, min(names + 2, width - taken))

@@ -1,4 +1,4 @@
-"""The demo's guide: what happens in each state of a run, why, and which key to press."""
+"""The demo's guide: it explains each state of a run and names the key to press."""
 
 from __future__ import annotations
 
@@ -71,37 +71,36 @@ def _at_work(view: RunView) -> Step:
 
 _WORK = {
     1: (
-        "Support tickets with the answers their owner was happy with: some train, some steer (dev), and some stay "
+        "Support tickets with reference answers: some are for training, some steer the loop (dev), and some stay "
         "sealed until the end.",
         "nothing to press yet",
     ),
     2: (
-        "The small model answers the dev tickets as it came, and the service judges it. Every round has to beat this.",
+        "The untuned small model answers the dev tickets, and the service judges it. Every round has to beat this.",
         "v shows its answers once they are judged",
     ),
     3: (
-        "An adapter of the small model learns from the training tickets; the loss falls as it does. Close the terminal "
-        "if you like: the run goes on, and `attach` comes back to it.",
+        "An adapter of the small model learns from the training tickets, and the loss falls. You may close the "
+        "terminal: the run continues, and `attach` opens it again.",
         "c for the charts",
     ),
     4: (
         "The tuned model answers, and the service gives each answer two scores from 1 to 100: is it right (precision), "
-        "and is it like the owner's (similarity)?",
-        "nothing to press: the decision is yours in a moment",
+        "and is it like the reference (similarity)?",
+        "nothing to press: you decide next",
     ),
     6: (
-        "The service writes new tickets like those that the small model gets wrong. Copies, and look-alikes of test "
-        "tickets, are refused.",
+        "The service writes new tickets like those that the small model gets wrong. Copies and near-duplicates of test "
+        "tickets are refused.",
         "d shows them as they come",
     ),
     7: (
-        "The model trains anew, from its base, on the old pairs and the new: the longest step. Then it answers and is "
-        "judged again.",
+        "The base model is trained again, on old and new pairs: the longest step. Then it answers and is judged again.",
         "v to read meanwhile, d for the new pairs",
     ),
     8: (
-        "The dev tickets have steered the loop, so their scores flatter. The best round now answers tickets that "
-        "nothing has ever seen, once.",
+        "The dev tickets have steered the loop, so their scores are optimistic. The best round now answers sealed "
+        "tickets, once.",
         "nothing to press: this is the figure to trust",
     ),
 }

@@ -1,4 +1,4 @@
-"""A run as plain lines: for pipes, logs and terminals that nobody sits at."""
+"""A run as plain lines: for pipes, logs and unattended terminals."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ EVERY_SHARE = 0.1
 
 @dataclass
 class Lines:
-    """Turns events into lines, leaving out progress that says little new.
+    """Turns events into lines, with few of the lines on progress.
 
-    Of progress and losses a line is worth it after 10 s or 10 %, by the events' own clock: a replay reads the same.
+    Progress and losses get a line every 10 s or 10 %, by the events' own clock: a replay reads the same.
     """
 
     _shown: dict[tuple[int | None, str | None], tuple[float, float]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ def summary(view: RunView, folder: Path) -> list[str]:
 
 def scored(score: Decision) -> str:
     """The scores of a round on one line."""
-    return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'short'}"
+    return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'below target'}"
 
 
 def _means(precision: Interval, similarity: Interval) -> str:
@@ -113,7 +113,7 @@ def _means(precision: Interval, similarity: Interval) -> str:
 
 
 def _sealed(outcome: events.RunFinished | None) -> list[str]:
-    """The best round's scores on prompts that nobody saw before."""
+    """The best round's scores on the sealed prompts."""
     sealed = outcome.sealed if outcome else None
     return [f"  {'sealed test':<12} {_means(sealed.precision, sealed.similarity)}"] if sealed else []
 
@@ -136,7 +136,7 @@ def _started(event: events.RunStarted) -> list[str]:
 
 
 def _counts(event: events.StageFinished) -> str:
-    """What a stage counted, but for what there was none of."""
+    """The counts of a stage that are not zero."""
     plain = {k: v for k, v in event.counts.items() if isinstance(v, int | float) and v}
     shown = [f"{one_line(k, 30).replace('_', ' ')} {_figure(v)}" for k, v in list(plain.items())[:8]]
     return f" ({', '.join(shown)})" if shown else ""
@@ -147,7 +147,7 @@ def _figure(value: float) -> str:
 
 
 def last_line(run: Run) -> str:
-    """The last line of worker.log with something on it, showable."""
+    """The last line of worker.log that is not blank, safe to show."""
     try:
         with run.log_file.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - 8192))

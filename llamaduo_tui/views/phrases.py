@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
 
 _START = {
-    "coverage": "Reading your prompts with the responses that you were happy with. Some train, some steer the loop "
+    "coverage": "Reading your prompts with their reference responses. Some are for training, some steer the loop "
     "(dev), and some stay sealed until the end (test).",
 }
 _BASELINE = {
-    "infer": "The small model answers the dev prompts as it came, untuned: the baseline that the rounds have to beat.",
-    "judge": "The service LLM scores the untuned answers: are they right (precision), and like yours (similarity)?",
+    "infer": "The untuned small model answers the dev prompts: the baseline that the rounds have to beat.",
+    "judge": "The service LLM scores these answers: are they right (precision), and like your references (similarity)?",
     "teacher": "The service answers the dev prompts again, judged against its own earlier answers: the ceiling for a "
     "model that learns from it.",
 }
@@ -27,16 +27,16 @@ _ROUND = {
     "finetune": "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on dev "
     "prompts is kept.",
     "infer": "The tuned model answers the dev prompts, which it was not trained on.",
-    "judge": "The service LLM scores each answer from 1 to 100: is it right (precision), and is it like the response "
-    "that you were happy with (similarity)?",
-    "synthesize": "The service LLM writes new pairs to train on, modelled on what the small model gets wrong; copies "
-    "and look-alikes of test prompts are refused.",
+    "judge": "The service LLM scores each answer from 1 to 100: is it right (precision), and is it like the reference "
+    "response (similarity)?",
+    "synthesize": "The service LLM writes new pairs to train on, similar to prompts that the small model gets wrong; "
+    "copies and near-duplicates of test prompts are refused.",
 }
 _FINAL = {
     "infer": "The sealed test: the best round answers prompts that neither training nor the loop has ever seen.",
     "judge": "The service LLM scores the sealed test: this is the figure to trust.",
-    "teacher": "The service answers the sealed prompts again, to be scored beside the small model.",
-    "report": "Writing the report: scores with their confidence, what it cost, and what was kept.",
+    "teacher": "The service answers the sealed prompts again, and is scored like the small model.",
+    "report": "Writing the report: scores with confidence intervals, costs, and the files that are kept.",
 }
 
 
@@ -49,7 +49,7 @@ def explain(view: RunView) -> str:
         said = _BASELINE if section.part == 0 else _ROUND
     else:
         said = _START if section.part == "start" else _FINAL
-    return said.get(stage.name, f"At work: {one_line(stage.name, 40)}.")
+    return said.get(stage.name, f"Running: {one_line(stage.name, 40)}.")
 
 
 def part(part: Part) -> str:
@@ -65,7 +65,7 @@ def count(number: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them, with two units at most: "45 s", "3 min", "2 h 5 min"."""
+    """Seconds in at most two units: "45 s", "3 min", "2 h 5 min"."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -99,7 +99,7 @@ def age(seconds: float) -> str:
 
 
 def money(usd: float | None) -> str:
-    """US dollars, to the cent or to two digits that tell something."""
+    """US dollars, to the cent or to two significant digits."""
     if usd is None:
         return "price unknown"
     if usd == 0:
@@ -113,7 +113,7 @@ def clock(seconds: float) -> str:
 
 
 def usage(usage: ServiceUsage) -> str:
-    """What the service LLM was asked for, and what it cost."""
+    """The calls to the service LLM, their tokens and their cost."""
     failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
     tokens = usage.prompt_tokens + usage.completion_tokens
     calls = f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}"

@@ -1,6 +1,6 @@
 """How the questions of a run read: in its log, in lists, in the demo's guide, and as the command that answers them.
 
-A new kind of question is a row of the table; one without a row is told by its reason alone.
+A new kind of question is a row of the table; one without a row is described by its reason alone.
 """
 
 from __future__ import annotations

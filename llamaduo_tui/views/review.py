@@ -1,4 +1,4 @@
-"""What a reviewer reads: a round's prompts with their scores, and one answer whole; no Textual, nothing interpreted.
+"""A round for its reviewer: prompts with their scores, and one answer in full; no Textual, nothing interpreted.
 
 A round is read once into items of a few hundred bytes that hold where its rows begin; the rows themselves are decoded
 when they are shown. Everything here reads files: call it from a thread.
@@ -88,7 +88,7 @@ class Item:
 class Round:
     """A round's items by prompt id, in file order; `unreadable` counts lines that are no rows.
 
-    `changes` are the prompts that moved by more than the judge wavers, as the round's decision says; None without.
+    `changes` are the prompts that moved by more than judge noise, according to the round's decision; None without one.
     """
 
     part: Part
@@ -200,7 +200,7 @@ class Review:
                 item = items.get(id_)
                 if item is None:
                     items[id_] = Item(id_, start_of(response.prompt[-1]["content"], firsts), (sample, offset))
-                elif sample in item.samples:  # a batch that was answered anew counts as it stands last
+                elif sample in item.samples:  # of a batch that was answered again, the last rows count
                     at = 2 * item.samples.index(sample)
                     item.rows = (*item.rows[:at], sample, offset, *item.rows[at + 2 :])
                 else:
@@ -250,7 +250,7 @@ def arrange(
 
 
 def _moved(round_: Round) -> tuple[set[str], set[str]]:
-    """The ids of the prompts that got worse and better: as the decision says, or by their scores alone without one."""
+    """The ids of the prompts that got worse and better: by the decision, without one by their scores alone."""
     if round_.changes is not None:
         worse, better = round_.changes.regressed, round_.changes.improved
         return {change.id for change in worse}, {change.id for change in better}

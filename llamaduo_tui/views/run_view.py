@@ -92,7 +92,7 @@ class RunView:
 
     @property
     def current(self) -> tuple[Section, Stage] | None:
-        """The stage at work, the latest if there are several."""
+        """The running stage, the latest if there are several."""
         at_work = [(s, stage) for s in self.sections for stage in s.stages if stage.state == "running"]
         return max(at_work, key=lambda pair: pair[1].started, default=None)
 
@@ -108,7 +108,7 @@ class RunView:
 
     @property
     def concluded(self) -> bool:
-        """Whether the last worker has said how its work came out."""
+        """Whether the last worker has reported its result."""
         return self.outcome is not None or self.failure is not None
 
     def section(self, part: Part) -> Section:
@@ -224,7 +224,7 @@ def _either(new: float | None, old: float | None) -> float | None:
 
 
 def _interrupted(view: RunView) -> RunView:
-    """The view of a run whose worker is gone: nothing is at work, and nothing is asked."""
+    """The view of a run whose worker is gone: no stage is running, and no question is open."""
     sections = tuple(
         replace(
             section,

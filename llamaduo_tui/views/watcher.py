@@ -29,7 +29,7 @@ WRAP = 1000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One showable line of a log."""
+    """One line of a log, safe to show."""
 
     text: str
     level: str = "info"
@@ -61,7 +61,10 @@ class RunWatcher:
         self._settings: Migration | None = None
 
     def poll(self) -> RunUpdate | None:
-        """The new state of things, or None. Raises OSError and ValueError for unreadable files; poll again then."""
+        """The run as it is now, None where nothing is new.
+
+        Raises OSError and ValueError for unreadable files; poll again then.
+        """
         first, before = self._state is None, (self._state, self._view)
         if first:
             self._settings = _settings(self._run)
@@ -98,7 +101,7 @@ class Tail:
             if self._offset is None or size < self._offset:
                 self._offset = max(0, size - TAIL_BYTES)
                 if self._offset:
-                    lines.append(Line(f"… {self._offset:,} bytes before this are in {clean(str(self._path))}"))
+                    lines.append(Line(f"… {self._offset:,} earlier bytes are in {clean(str(self._path))}"))
             file.seek(self._offset)
             data = file.read(TAIL_BYTES if lines else POLL_BYTES)
             self._offset += len(data)
@@ -110,7 +113,7 @@ class Tail:
 
 
 def _settings(run: Run) -> Migration | None:
-    """The run's settings; None for one whose settings this version does not understand, which is shown all the same."""
+    """The run's settings; None where this version cannot read them: the run is shown without."""
     try:
         return settings_of(run)
     except LlamaDuoError:

@@ -18,17 +18,17 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.card import Card, Fact, fact
 
 MORE = 1.5
-"""The offered cap: half as much again as is used, so that it does not ask again at the next call."""
+"""The suggested cap is half as much again as is used, so that the run does not ask again at the next call."""
 
 
 class BudgetCard(Card):
-    """The next call could pass the run's cap on money or on calls: everything is kept, and the run waits."""
+    """The next call could exceed the run's cap on money or on calls: everything is kept, and the run waits."""
 
     HELP = """
 ## Budget
 
-The next call to the service LLM could pass the cap that the settings set, so the run waits; nothing is lost. **Raise**
-writes the new cap into the run's settings, and the run goes on by itself. **Stop** ends the worker for now.
+The next call to the service LLM could exceed the cap in the settings, so the run waits; nothing is lost. **Raise**
+writes the new cap into the run's settings, and the run continues. **Stop** ends the worker for now.
 """
 
     kind = BUDGET
@@ -78,7 +78,7 @@ def facts(view: RunView, question: Question) -> list[Fact]:
     lines = [fact("cap", one_line(question.reason, 300))]
     if view.usage is not None:
         lines.append(fact("so far", phrases.usage(view.usage)))
-    lines.append(fact("least", f"{_amount(question.cap, question.least)} lets the next call go"))
+    lines.append(fact("least", f"{_amount(question.cap, question.least)} is enough for the next call"))
     return lines
 
 

@@ -30,16 +30,16 @@ class Card(Vertical):
     """Shown while the question of its kind is open; the first answer counts, from whatever terminal it comes.
 
     This class asks questions of any kind, by their reason. With the class `-brief` a card is two lines high, for
-    screens that have other things to show.
+    screens with other contents.
     """
 
     kind: ClassVar[str] = ""
-    """The kind of question that it asks; "": every kind without a card of its own."""
+    """The kind of question that it asks; "" for every kind without its own card."""
 
     HELP = """
 ## Question
 
-The run waits for your answer. **Approve** lets it go on; **Stop** ends the worker for now.
+The run waits for your answer: **Approve** or **Reject**, where it can be rejected. **Stop** ends the worker for now.
 """
 
     DEFAULT_CSS = """
@@ -103,7 +103,7 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
         yield DiffedStatic(classes="brief", markup=False)
         with Horizontal(classes="answers"):
             yield from self.answers()
-            yield Button("Stop", classes="stop", compact=True, tooltip="Stop for now, and resume later")
+            yield Button("Stop", classes="stop", compact=True, tooltip="Stop the worker; you can resume later")
 
     def answers(self) -> Sequence[Widget]:
         """The inputs and buttons that answer the question, but for stopping."""
@@ -132,10 +132,12 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
 
     def prepare(self, question: Question, view: RunView) -> None:
         """Set up inputs and buttons for a question that has just come."""
-        self.query_one("#approve", Button).label = self.keyed("approve", "Approve")
+        approve = self.query_one("#approve", Button)
+        approve.display = APPROVE in question.choices
+        approve.label = self.keyed("approve", "Approve")
         reject = self.query_one("#reject", Button)
         reject.display = REJECT in question.choices
-        reject.label = self.keyed("finish", "Reject")
+        reject.label = self.keyed("reject", "Reject")
 
     def fill(self, question: Question, view: RunView, target: Target | None) -> None:
         """Show the facts that the answer depends on."""
@@ -149,8 +151,8 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
         return self.display and not self._sent
 
     def approve(self) -> None:
-        """Answer with yes, unless an input is wrong."""
-        if self.open:
+        """Answer with yes, where the question takes that and no input is wrong."""
+        if self.open and self.question is not None and APPROVE in self.question.choices:
             self.send(AnswerRun(self.run, APPROVE), "approval sent …")
 
     def reject(self) -> None:
@@ -174,11 +176,11 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
         self._draw()
         self.screen.refresh_bindings()
 
-    def keyed(self, action: str, said: str) -> str:
-        """A button's text, with the key that does the same as the user has bound it."""
+    def keyed(self, action: str, text: str) -> str:
+        """A button's text with the key that does the same, as bound by the user."""
         bound = (active.binding for active in self.screen.active_bindings.values())
         key = next((self.app.get_key_display(binding) for binding in bound if binding.action == action), "")
-        return f"{key} {said}".lstrip()
+        return f"{key} {text}".lstrip()
 
     def say(self, facts: Sequence[Fact], brief: Content) -> None:
         """Show the facts line by line, and the gist on one line."""
@@ -186,7 +188,7 @@ The run waits for your answer. **Approve** lets it go on; **Stop** ends the work
         self._draw()
 
     def send(self, message: Message, said: str) -> None:
-        """Answer; the card says so and asks no more."""
+        """Answer; the card shows that and takes no further answer."""
         self._sent = said
         self.post_message(message)
         self._draw()
@@ -212,7 +214,7 @@ def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
 
 
 class Facts(DiffedStatic):
-    """Facts below one another, wrapped beside their names."""
+    """Facts below one another, with wrapped text next to their names."""
 
     def __init__(self) -> None:
         super().__init__(markup=False)

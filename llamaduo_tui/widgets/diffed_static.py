@@ -1,4 +1,4 @@
-"""Text on the screen that is drawn again only where it has changed."""
+"""Text that is drawn again only where it has changed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from textual.widgets import Static
 
 
 class DiffedStatic(Static):
-    """A Static for content that is made anew several times a second and is mostly the same."""
+    """A Static for content that is rebuilt several times a second and rarely changes."""
 
     def put(self, content: Content) -> None:
-        """Show the content, unless it is shown already; the screen is laid out anew only for another height."""
+        """Show the content, unless it is shown already; the layout is computed again only for another height."""
         shown, width = self.content, self.content_size.width
         if not isinstance(shown, Content) or not width:
             self.update(content)

@@ -1,4 +1,4 @@
-"""The guide of the demo on the screen: a few lines, there until they are dismissed."""
+"""The demo's guide on the screen: a few lines, until the user hides them."""
 
 from __future__ import annotations
 

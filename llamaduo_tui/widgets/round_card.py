@@ -38,7 +38,7 @@ class RoundCard(Card):
 The round falls short of the target. **Approve** lets the service LLM write new pairs, which costs what the card says,
 and trains another round on them; change the number of pairs first with `=`. **Finish** runs the sealed test
 with the best round so far and ends. **Stop** ends the worker for now: resume it later, and it asks again.
-The first answer counts, from whatever terminal it comes.
+The first answer counts, whichever terminal it comes from.
 
 Scores go from 1 to 100, with their confidence interval in brackets: a target is reached when the *low* end passes it.
 """
@@ -82,7 +82,7 @@ Scores go from 1 to 100, with their confidence interval in brackets: a target is
 
 def facts(question: Question, view: RunView, target: Target | None) -> list[Fact]:
     """The facts for the answer, the most important first: scores, changes, price, advice, and further findings."""
-    another = fact("another", price(question))
+    another = fact("next round", price(question))
     result = fact("result", one_line(question.reason, 400))
     scored = view.scored
     if not scored:
@@ -165,9 +165,9 @@ def _findings(score: Decision, view: RunView, target: Target | None) -> list[Fac
             fact("reviews", f"people agree with the judge on {score.reviews.agreed:,} of {score.reviews.n:,}{warned}")
         )
     if score.more_prompts:
-        lines.append(fact("prompts", f"about {phrases.count(score.more_prompts, 'more dev prompt')} would tell"))
+        lines.append(fact("prompts", f"about {phrases.count(score.more_prompts, 'more dev prompt')} would settle it"))
     if score.flagged:
-        lines.append(fact("flagged", f"{phrases.count(len(score.flagged), 'prompt')} left out: bad references"))
+        lines.append(fact("flagged", f"{phrases.count(len(score.flagged), 'prompt')} left out for bad references"))
     return lines
 
 
@@ -180,9 +180,9 @@ def _kinds(score: Decision, view: RunView) -> list[Fact]:
     moved = sorted(((gain, name) for gain, name in gains if abs(gain) >= 1), key=lambda one: (-abs(one[0]), one[1]))
     if not moved:
         return []
-    told = [f"{'▲' if gain > 0 else '▼'} {one_line(name, 24)} {gain:+.0f}" for gain, name in moved[:MOVED]]
+    moves = [f"{'▲' if gain > 0 else '▼'} {one_line(name, 24)} {gain:+.0f}" for gain, name in moved[:MOVED]]
     more = f" · {len(moved) - MOVED} more" if len(moved) > MOVED else ""
-    return [fact("kinds", f"precision since round {against}: {' · '.join(told)}{more}")]
+    return [fact("kinds", f"precision since round {against}: {' · '.join(moves)}{more}")]
 
 
 def _gap(gap: Interval, allowed: float | None) -> str:

@@ -18,20 +18,20 @@ _BAR = 12
 BRIEF_ROUNDS = 3
 SHORT_LINES = 9
 BRIEF_LINES = 4
-"""Lines that it takes of a terminal with few of them, while it works and after its end; beside a card only scores."""
+"""Lines that it takes on a short terminal, while the run works and after its end; with a card only scores."""
 
 _EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
 
 class Rounds(VerticalScroll):
-    """Around the timeline: the newest lines are in sight until the reader scrolls up."""
+    """Holds the timeline: the newest lines stay visible until the reader scrolls up."""
 
     HELP = """
 ## Rounds
 
-Each line is a round with its stages. **round 0** is the small model as it came, the baseline; each later round
-trains it, lets it answer and has it judged. Below are the scores on dev prompts, from 1 to 100, with their
-confidence interval: a round is good enough when the *low* end passes the target.
+Each line is a round with its stages. **round 0** is the untuned small model, the baseline; each later round trains
+it, runs it on the dev prompts and judges its responses. Below are the scores on dev prompts, from 1 to 100, with
+their confidence interval: a round is good enough when the *low* end passes the target.
 """
 
     _hidden = 0
@@ -51,19 +51,19 @@ class Timeline(DiffedStatic):
         self._shown: tuple[RunView, Target | None, float, bool] = (RunView(), None, 0.0, True)
 
     def show(self, view: RunView, target: Target | None, now: float, alive: bool) -> None:
-        """A run up to now; where its worker is no longer alive, nothing is at work or to be expected."""
+        """A run up to now; where its worker is no longer alive, no stage runs and none is expected."""
         self._shown = (view, target, now, alive)
         self._draw()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)  # at once, Textual would keep the height of the lines before
+        self.call_after_refresh(self._draw)  # called at once, Textual would keep the old height
 
     def _draw(self) -> None:
         view, target, now, alive = self._shown
         width = self.content_size.width
         if width:
             scored, begun = scores(view, target, width), timeline(view, now, alive)
-            if self.screen.has_class("-short"):  # what is newest
+            if self.screen.has_class("-short"):  # the newest lines
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
                 room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.concluded else SHORT_LINES
                 lines = [*begun[max(0, len(begun) - max(0, room - len(scored))) :], *scored]

@@ -75,6 +75,14 @@ def some(root: Path) -> dict[str, Run]:
     }
 
 
+def files(run: Run) -> dict[str, tuple[bytes, int]]:
+    """Every file of a run, and every folder, by its name: its bytes and when it was last changed."""
+    return {
+        str(path.relative_to(run.folder)): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+        for path in [run.folder, *run.folder.rglob("*")]
+    }
+
+
 def app(root: Path, at: Run | None = None) -> LlamaDuoApp:
     return LlamaDuoApp(root, at, clock=lambda: NOW)
 

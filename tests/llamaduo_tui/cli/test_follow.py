@@ -123,7 +123,7 @@ def test_headless_ctrl_c_leaves_it_running(root: Path) -> None:
     program.send_signal(signal.SIGINT)
     rest = program.stdout.read()
     assert program.wait(10) == 130
-    assert "continues in the background" in rest
+    assert "keeps running" in rest
     run = Run(root / "demo")
     commands.send(run.commands_file, Answer(question=story.another_round().question.key, choice=REJECT))
     assert follow(run) == 3

@@ -49,7 +49,7 @@ async def opened(pilot: Pilot[None], run: Run) -> DataScreen:
     """The Data screen above the run's own, with everything read and drawn."""
 
     def replayed() -> bool:
-        return isinstance(pilot.app.screen, RunScreen) and pilot.app.screen.news is not None
+        return isinstance(pilot.app.screen, RunScreen) and pilot.app.screen.latest is not None
 
     await until(pilot, replayed)
     pilot.app.post_message(messages.ShowData(run))

@@ -45,7 +45,7 @@ async def test_how_it_ended_fits_a_small_terminal(root: Path) -> None:
     async with shown.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: replayed(shown))
         await until(
-            pilot, lambda: "sealed" in str(screen(shown).query_one(Timeline).content) or shown.screen.view.ended
+            pilot, lambda: "sealed" in str(screen(shown).query_one(Timeline).content) or shown.screen.view.concluded
         )
         assert screen(shown).max_scroll_y == 0
         assert screen(shown).query_one("#rounds").max_scroll_y == 0

@@ -280,7 +280,7 @@ def test_of_a_huge_file_the_end_is_read_and_the_rest_is_named(tmp_path: Path) ->
     file = tmp_path / "log"
     file.write_bytes(b"0123456789abcde\n" * (TAIL_BYTES // 16 + 1000))
     lines = Tail(file).read_new()
-    assert f"{16_000:,} bytes before this" in lines[0].text
+    assert f"{16_000:,} earlier bytes" in lines[0].text
     assert len(lines) == TAIL_BYTES // 16 + 1
 
 

@@ -19,8 +19,8 @@ from textual.widgets import Button, Input, Log
 
 from engine.protocol import commands, jsonl
 from engine.protocol.decision import Interval, Teacher
-from engine.protocol.events import BudgetChanged, RoundScored, to_row
-from engine.protocol.questions import APPROVE, Answer
+from engine.protocol.events import BudgetChanged, QuestionAsked, RoundScored, to_row
+from engine.protocol.questions import APPROVE, REJECT, Answer, Question
 from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 from engine.settings.schema import Target
@@ -30,7 +30,7 @@ from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.budget_card import BudgetCard
-from llamaduo_tui.widgets.card import Facts
+from llamaduo_tui.widgets.card import Card, Facts
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
@@ -109,7 +109,7 @@ async def test_an_old_decision_has_a_card_too(root: Path) -> None:
     shown = app(root, make(root, "old", "waiting", old))
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "result" in said(shown))
-        assert "another" in said(shown)
+        assert "next round" in said(shown)
         assert "advice" not in said(shown)
         assert screen(shown).check_action("regressed", ()) is False
 
@@ -199,6 +199,85 @@ async def test_a_higher_cap_is_written_and_the_card_goes(root: Path) -> None:
         jsonl.append(run.events_file, [to_row(BudgetChanged(usd=5.0, calls=None, seq=999, time=frozen.NOW))])
         await until(pilot, lambda: not card.display)
         assert screen(shown).budget == 5
+
+
+def another_kind(root: Path, *choices: str) -> Run:
+    """A run that waits for the answer to a question of a kind without a card."""
+    question = Question(kind="release", round=1, reason="Publish the [bold]adapter[/x]?", choices=choices)
+    asked = QuestionAsked(round=1, question=question)
+    return review_run.rounds(make(root, "new", "waiting", [*frozen.WAITING[:-1], asked]))
+
+
+def answers(run: Run) -> list[tuple[str, str]]:
+    sent = commands.read(run.commands_file)
+    return [(one.question, one.choice) for one in sent if isinstance(one, Answer)]
+
+
+def labels(shown: LlamaDuoApp) -> list[str]:
+    """The buttons of the card that asks."""
+    card = screen(shown).asking
+    assert card is not None
+    return [str(button.label) for button in card.query(Button) if button.display]
+
+
+@pytest.mark.parametrize(("key", "choice"), [("a", APPROVE), ("f", REJECT)])
+async def test_a_question_without_a_card_is_asked_and_answered(key: str, choice: str, root: Path) -> None:
+    run = another_kind(root, APPROVE, REJECT)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        card = screen(shown).asking
+        assert type(card) is Card
+        assert card.border_title == "the run waits for an answer"
+        await until(pilot, lambda: "Publish the [bold]adapter[/x]?" in str(card.query_one(Facts).content))
+        assert labels(shown) == ["a Approve", "f Reject", "x Stop"]
+        assert isinstance(shown.focused, Log)
+        offered = {active.binding.id for active in shown.screen.active_bindings.values() if active.enabled}
+        assert {"run.approve", "run.reject"} <= offered and not {"run.finish", "run.lost"} & offered
+        await pilot.press(key, key)
+        await until(pilot, lambda: bool(commands.read(run.commands_file)))
+        assert not card.open
+        await until(pilot, lambda: bool(shown._notifications))
+        assert answers(run) == [("release/1", choice)]
+
+
+@pytest.mark.parametrize(("button", "choice"), [("#approve", APPROVE), ("#reject", REJECT)])
+async def test_a_question_without_a_card_can_be_clicked(button: str, choice: str, root: Path) -> None:
+    run = another_kind(root, APPROVE, REJECT)
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        await pilot.pause()
+        card = screen(shown).asking
+        assert card is not None
+        await pilot.click(card.query_one(button, Button))
+        await until(pilot, lambda: answers(run) == [("release/1", choice)])
+
+
+@pytest.mark.parametrize(
+    ("choices", "buttons"), [([APPROVE], ["a Approve", "x Stop"]), ([REJECT, "hub"], ["f Reject", "x Stop"])]
+)
+async def test_a_question_offers_the_answers_that_it_takes(choices: list[str], buttons: list[str], root: Path) -> None:
+    run = another_kind(root, *choices)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        assert labels(shown) == buttons
+        await pilot.press("f" if APPROVE in choices else "a")
+        assert asks(shown)
+        assert not commands.read(run.commands_file)
+
+
+async def test_the_review_asks_questions_without_a_card_too(root: Path) -> None:
+    run = another_kind(root, APPROVE, REJECT)
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        await pilot.press("v")
+        await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and asks(shown))
+        assert type(screen(shown).asking) is Card
+        await pilot.press("f")
+        await until(pilot, lambda: answers(run) == [("release/1", REJECT)])
 
 
 async def test_the_footer_keeps_what_fits_and_the_help(root: Path) -> None:
