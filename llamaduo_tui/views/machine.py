@@ -1,16 +1,12 @@
-"""What this machine is busy with: processor, memory and graphics cards."""
+"""The load of this machine: processor, memory and NVIDIA GPUs."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import psutil
-
-_QUERY = "--query-gpu=utilization.gpu,memory.used,memory.total"
-_TIMEOUT_S = 5.0
-_MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +29,41 @@ class Machine:
 
 
 def sample() -> Machine:
-    """The load since the last sample; nvidia-smi takes a good part of a second."""
+    """The load since the last sample; the first loads NVIDIA's library, and may take a moment."""
     memory = psutil.virtual_memory()
     return Machine(psutil.cpu_percent(), memory.total - memory.available, memory.total, _gpus())
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    if shutil.which("nvidia-smi") is None:
+    nvml = _nvml()
+    if nvml is None:
         return ()
     try:
-        said = subprocess.run(
-            ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        count = nvml.nvmlDeviceGetCount()
+    except nvml.NVMLError:
         return ()
-    return tuple(gpu for line in said.stdout.splitlines() if (gpu := _gpu(line)) is not None)
+    return tuple(gpu for index in range(count) if (gpu := _gpu(nvml, index)) is not None)
 
 
-def _gpu(line: str) -> Gpu | None:
-    """A line such as "37, 10240, 81559"; None for "[N/A]" and other words."""
+def _gpu(nvml: Any, index: int) -> Gpu | None:
+    """A GPU's load; None for one that reports none, such as one split by MIG."""
     try:
-        busy, used, total = (float(value) for value in line.split(","))
-    except ValueError:
+        device = nvml.nvmlDeviceGetHandleByIndex(index)
+        busy, memory = nvml.nvmlDeviceGetUtilizationRates(device).gpu, nvml.nvmlDeviceGetMemoryInfo(device)
+    except nvml.NVMLError:
         return None
-    return Gpu(busy, int(used * _MIB), int(total * _MIB))
+    return Gpu(float(busy), int(memory.used), int(memory.total))
+
+
+@cache
+def _nvml() -> Any:
+    """NVIDIA's management library, ready for queries; None without it, or without a driver."""
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    return pynvml

@@ -26,7 +26,7 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
     if name is None:
         return ServiceKey(model, None, False, "the pre-flight check finds which key it needs")
     present = bool(os.environ.get(name))
-    return ServiceKey(model, name, present, "is present" if present else "is missing: export it")
+    return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
 
 
 def _variable(model: str) -> str | None:

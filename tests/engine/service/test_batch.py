@@ -18,8 +18,6 @@ from engine.service import batch as module
 from engine.service.client import Client
 from engine.service.completion import Completion, Request
 from engine.service.ledger import Ledger
-from engine.service.litellm_adapter import provider_body
-from engine.service.models import batch_provider, price
 from engine.settings.schema import Service
 
 KEY = "sk-planted-0123456789abcdef"
@@ -354,22 +352,3 @@ def test_large_stages_are_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     monkeypatch.setattr(module, "MAX_BYTES", 2 * len(module._line(made[0])))
     assert [len(load) for _, load in module._chunks(requests)] == [2, 2, 1, 2, 2, 1]
-
-
-def test_who_takes_batches_and_at_what_price() -> None:
-    assert [batch_provider(m) for m in ("gpt-4o", "azure/mine", "anthropic/claude-sonnet-4-5", "sandbox")] == [
-        *("openai", "azure"),
-        *(None, None),
-    ]
-    service = Service(model="gpt-4o")
-    assert price("gpt-4o", service, batch=True) == (1.25e-6, 5e-6)
-    assert price(MODEL, Service(model=MODEL, **PRICES), batch=True) == (5e-6, 10e-6)
-    assert price(MODEL, service, batch=True) is None
-
-
-def test_parameters_are_those_that_the_model_takes() -> None:
-    effort = {"reasoning_effort": "low"}
-    reasoning = Request(model="o3-mini", messages=[], max_tokens=9, temperature=0.0, extra=effort)
-    assert provider_body(reasoning) == {"model": "o3-mini", "messages": [], "max_completion_tokens": 9, **effort}
-    plain = Request(model="gpt-4o", messages=[], max_tokens=9)
-    assert provider_body(plain) == {"model": "gpt-4o", "messages": [], "max_tokens": 9}

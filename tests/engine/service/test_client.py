@@ -546,7 +546,7 @@ async def test_the_sandbox_is_free_and_asked_where_it_is(tmp_path: Path) -> None
     assert json.dumps(server.bodies[0]["model"]) == '"sandbox"'
 
 
-async def test_calls_on_their_way_come_home_and_no_other_leaves(tmp_path: Path) -> None:
+async def test_calls_in_flight_are_drained_and_no_other_is_sent(tmp_path: Path) -> None:
     answers, leaves = asyncio.Event(), asyncio.Event()
     leaves.set()
     async with serving(gated(answers)) as server:

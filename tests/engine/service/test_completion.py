@@ -135,3 +135,19 @@ def test_the_users_limit_of_tokens_counts() -> None:
     assert (PLAIN.max_completion_tokens, TOOLS.max_completion_tokens) == (50, 77)
     assert TOOLS.max_cost((1.0, 10.0)) == TOOLS.prompt_bytes + 16 + 770
     assert TOOLS.max_cost(None) == 0.0
+
+
+def test_tools_and_calls_are_counted() -> None:
+    chat: list[Message] = [
+        *CHAT,
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "call00001", "type": "function", "function": {"name": "track", "arguments": '{"parcel": 7}'}}
+            ],
+        },
+        {"role": "tool", "content": "in Graz", "tool_call_id": "call00001"},
+    ]
+    whole = replace(PLAIN, messages=chat, tools=[TOOL])
+    assert whole.prompt_bytes >= PLAIN.prompt_bytes + len(json.dumps(TOOL)) + len('{"parcel": 7}') + len("in Graz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
-from llamaduo_tui.views import machine
-from llamaduo_tui.views.machine import Gpu
 from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, RunWatcher, Tail
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.charts import Charts
@@ -291,15 +288,6 @@ def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
     tail.read_new()
     file.write_text("second\n")
     assert [line.text for line in tail.read_new()] == ["second"]
-
-
-def test_graphics_cards_are_read_and_words_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    fake = tmp_path / "nvidia-smi"
-    fake.write_text("#!/bin/sh\necho '37, 10240, 81559'\necho '[N/A], [N/A], [N/A]'\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert machine.sample().gpus == (Gpu(37.0, 10240 * 1024**2, 81559 * 1024**2),)
 
 
 async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_and_saved(

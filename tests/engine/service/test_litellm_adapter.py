@@ -1,6 +1,5 @@
-"""Requests with tools: what the service is sent, what its calls are read as, how their size is counted."""
+"""Requests and completions as litellm and providers have them: tools, calls, parameters."""
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from engine.protocol.rows import Message, Tool
 from engine.service.client import Client
 from engine.service.completion import Request
 from engine.service.ledger import Ledger
+from engine.service.litellm_adapter import provider_body
 from engine.settings.schema import Service
 
 TOOL: Tool = {"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}
@@ -44,7 +44,9 @@ async def test_a_chat_with_tools_is_sent_as_it_was_recorded(tmp_path: Path, monk
     assert reply.text == again.text == '{"name": "track", "arguments": {"parcel": 8}}'
 
 
-def test_tools_and_calls_are_counted() -> None:
-    bare = Request(model="m", messages=[{"role": "user", "content": "Where is parcel 7?"}], max_tokens=9)
-    whole = Request(model="m", messages=CHAT, max_tokens=9, tools=[TOOL])
-    assert whole.prompt_bytes >= bare.prompt_bytes + len(json.dumps(TOOL)) + len("in Graz")
+def test_parameters_are_those_that_the_model_takes() -> None:
+    effort = {"reasoning_effort": "low"}
+    reasoning = Request(model="o3-mini", messages=[], max_tokens=9, temperature=0.0, extra=effort)
+    assert provider_body(reasoning) == {"model": "o3-mini", "messages": [], "max_completion_tokens": 9, **effort}
+    plain = Request(model="gpt-4o", messages=[], max_tokens=9)
+    assert provider_body(plain) == {"model": "gpt-4o", "messages": [], "max_tokens": 9}
