@@ -206,7 +206,7 @@ def _scoring(settings: Migration, prompts: Prompts, pairs: int, length: float) -
 
 def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
     prices = price(model, settings.service, batch=settings.service.batch) or (math.nan, math.nan)
-    tokens, terms = prompt + completion, settings.service.terms(model)
+    tokens, terms = prompt + completion, settings.service.endpoint(model)
     seconds = 60 * max(calls / (terms.rpm or math.inf), tokens / (terms.tpm or math.inf))
     usd = prompt * prices[0] + completion * prices[1]
     return _Calls(calls, tokens, usd, 0 if settings.service.batch else seconds)
