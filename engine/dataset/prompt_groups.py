@@ -2,7 +2,7 @@
 
 A group is a category; where there are none, prompts of similar words. Prompts whose responses broke the contract are
 further groups, since they share what went wrong. Dev text decides where seeds are drawn from, and goes no further:
-names are made of categories, kinds of violation and the words of train prompts.
+names are made of categories, kinds of breach and the words of train prompts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.cluster.vq import kmeans, vq  # type: ignore[import-untyped]
 
 from engine.dataset.duplicates import comparable_text
 from engine.dataset.tfidf import TfIdf, Vector
@@ -28,8 +29,14 @@ PROMPTS_PER_CLUSTER = 5
 """Dev prompts that a cluster has on average: with fewer its mean says nothing."""
 
 MAX_CLUSTERS = 8
-STEPS = 50
-"""Steps of k-means, at most; some dozen rows settle in a few."""
+DIMENSIONS = 32
+"""Of the space in which prompts are clustered: with some hundred, clusters follow single words."""
+
+SAMPLED = 1000
+"""Rows that span this space, at most."""
+
+RESTARTS = 20
+"""Times that k-means starts from other rows; the tightest clusters are kept."""
 
 NAME_WORDS = 3
 NAME_CHARS = 60
@@ -65,7 +72,7 @@ class PromptGroups:
         ]
 
     def scores(self, scores: Sequence[PromptScore], breaches: Mapping[str, str]) -> list[GroupScore]:
-        """The mean scores of each group, the lowest first; `breaches` is the kind of violation by prompt id."""
+        """The mean scores of each group, the lowest first; `breaches` is the kind of breach by prompt id."""
         by_id = {score.id: score for score in scores}
         means = []
         for group in self._with(breaches):
@@ -149,32 +156,30 @@ def _categories(train: Sequence[Pair], dev: Sequence[Pair]) -> list[str] | None:
     return names if 2 <= len(set(names)) <= max(2, len(dev) // 2) else None
 
 
-def _clusters(tfidf: TfIdf, dev: Any, count: int) -> list[str]:
-    """Each row's group of like words, of train and then of dev, by spherical k-means on the train rows."""
-    wanted = min(MAX_CLUSTERS, count // PROMPTS_PER_CLUSTER, tfidf.matrix.shape[0])
+def _clusters(tfidf: TfIdf, dev: Any, dev_count: int) -> list[str]:
+    """Each row's cluster of similar words, of train and then of dev, named by its words; found on train alone."""
+    rows = tfidf.matrix
+    wanted = min(MAX_CLUSTERS, dev_count // PROMPTS_PER_CLUSTER, rows.shape[0])
     if wanted < 2 or not tfidf.words:
-        return [EVERYTHING] * (tfidf.matrix.shape[0] + count)
-    centres = _k_means(tfidf.matrix, wanted)
-    mean = np.asarray(tfidf.matrix.mean(axis=0)).ravel()
-    names = [", ".join(tfidf.top(centre - mean, NAME_WORDS)) or OTHER for centre in centres]
-    places = [*(tfidf.matrix @ centres.T).argmax(axis=1), *(dev @ centres.T).argmax(axis=1)]
-    return [names[place] for place in places]
+        return [EVERYTHING] * (rows.shape[0] + dev_count)
+    points = _reduced(rows)
+    codebook, _ = kmeans(points, wanted, iter=RESTARTS, seed=0)  # fewer than wanted where points are the same
+    clusters, of_train = np.unique(vq(points, codebook)[0], return_inverse=True)
+    means = [np.asarray(rows[of_train == cluster].mean(axis=0)).ravel() for cluster in range(len(clusters))]
+    centres = np.stack([mean / np.linalg.norm(mean) if mean.any() else mean for mean in means])
+    overall = np.asarray(rows.mean(axis=0)).ravel()
+    names = [", ".join(tfidf.top(mean - overall, NAME_WORDS)) or OTHER for mean in means]
+    return [names[cluster] for cluster in (*of_train, *(dev @ centres.T).argmax(axis=1))]
 
 
-def _k_means(rows: Any, count: int) -> Vector:
-    """The centres of `count` clusters by cosine (Dhillon & Modha 2001), seeded by k-means++ with fixed dice."""
-    dice = np.random.default_rng(0)
-    chosen = [int(dice.integers(rows.shape[0]))]
-    while len(chosen) < count:
-        far = np.clip(1 - (rows @ rows[chosen].T).toarray().max(axis=1), 0, None) ** 2
-        chosen.append(int(dice.choice(rows.shape[0], p=_shares(far))))
-    centres: Vector = rows[chosen].toarray()
-    places = np.full(rows.shape[0], -1)
-    for _ in range(STEPS):
-        before, places = places, (rows @ centres.T).argmax(axis=1)
-        if np.array_equal(before, places):
-            break
-        sums = np.stack([np.asarray(rows[places == place].sum(axis=0)).ravel() for place in range(count)])
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        centres = np.where(lengths > 0, sums / np.where(lengths > 0, lengths, 1), centres)
-    return centres
+def _reduced(rows: Any) -> Vector:
+    """Rows in the few dimensions that say most of them, of unit length: latent semantic analysis (Deerwester 1990).
+
+    In the whole vocabulary nearly all rows are equally far apart, and k-means puts most of them into one cluster.
+    """
+    chosen = np.random.default_rng(0).permutation(rows.shape[0])[:SAMPLED]
+    squares, axes = np.linalg.eigh((rows[chosen] @ rows[chosen].T).toarray())  # the largest last
+    kept = np.flatnonzero(squares > 1e-6 * squares[-1])[-DIMENSIONS:]
+    reduced: Vector = rows @ (rows[chosen].T @ (axes[:, kept] / np.sqrt(squares[kept])))
+    reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
+    return reduced

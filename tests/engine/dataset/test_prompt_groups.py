@@ -96,6 +96,15 @@ def test_without_categories_that_group_like_words_do(category: str) -> None:
     assert sorted(place for group in groups.kinds for place in group.dev) == list(range(40))
 
 
+@pytest.mark.parametrize("texts", [["the same words"], ["one", "two"], ["", "..."]])
+def test_rows_that_hardly_differ_make_few_groups_and_always_the_same(texts: list[str]) -> None:
+    train, dev = ([pair(texts[n % len(texts)]) for n in range(count)] for count in (30, 60))
+    groups = PromptGroups(train, dev)
+
+    assert len(groups.kinds) <= len(texts) and all(group.train for group in groups.kinds)
+    assert groups.of_train == PromptGroups(train, dev).of_train
+
+
 @pytest.mark.parametrize("weak", ["billing", "bug", "access"])
 def test_like_words_lead_to_what_is_weak(weak: str) -> None:
     train, dev = ticket_pairs(1, 80, categories=False), ticket_pairs(2, 40, categories=False)
