@@ -45,13 +45,13 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for family in ordered:
         category = pairs[family[0]].category
         strata[category if rows[category] >= TINY else None].append(family)
-    sizes = {stratum: sum(map(len, found)) for stratum, found in strata.items()}
-    # One row of each category stays to learn from.
+    sizes = {stratum: sum(map(len, members)) for stratum, members in strata.items()}
+    # One row of each category stays in train.
     room = {stratum: size - 1 for stratum, size in sizes.items()}
     seats = {"test": _seats(sizes, room, shares.test, left_over=1), "dev": _seats(sizes, room, shares.dev)}
     chosen: list[Name] = ["train"] * len(pairs)
-    for stratum, found in strata.items():
-        for family in found:
+    for stratum, members in strata.items():
+        for family in members:
             for name in ("test", "dev"):
                 if len(family) <= 2 * seats[name][stratum]:  # a larger one misses the share by more than leaving it out
                     seats[name][stratum] -= len(family)
@@ -82,10 +82,10 @@ def families(pairs: Sequence[Pair]) -> list[list[int]]:
         seen.add(str(number), sketch)
     for number, earlier in _continued(pairs):
         parent[root(number)] = root(earlier)
-    found: dict[int, list[int]] = defaultdict(list)
+    grouped: dict[int, list[int]] = defaultdict(list)
     for number in range(len(pairs)):
-        found[root(number)].append(number)
-    return list(found.values())
+        grouped[root(number)].append(number)
+    return list(grouped.values())
 
 
 def _continued(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:

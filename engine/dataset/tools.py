@@ -29,10 +29,10 @@ def calls(turn: dict[str, Any]) -> list[ToolCall]:
     """The calls in an assistant's turn: `tool_calls`, or parts of its content (Anthropic)."""
     if turn.get("function_call"):
         raise RowError(OLD_FORM)
-    found = _parsed(turn.get("tool_calls"), "tool_calls")
+    raw = _parsed(turn.get("tool_calls"), "tool_calls")
     parts = [part for part in _parts(turn) if part.get("type") == "tool_use"]
-    found += [{"id": part.get("id"), "function": {**part, "arguments": part.get("input")}} for part in parts]
-    return [_call(call) for call in found]
+    raw += [{"id": part.get("id"), "function": {**part, "arguments": part.get("input")}} for part in parts]
+    return [_call(call) for call in raw]
 
 
 def results(turn: dict[str, Any]) -> list[dict[str, Any]]:

@@ -52,6 +52,8 @@ def load_settings(path: Path) -> Migration:
 
 def settings_of(run: Run) -> Migration:
     """The settings in a run's own migration.toml. Raises InputError as `load_settings` does."""
+    if not run.settings_file.exists():
+        raise InputError(f"{run.folder}: not a run: it has no migration.toml", "to list the runs: llamaduo-tui runs")
     return load_settings(run.settings_file)
 
 

@@ -126,12 +126,16 @@ class ModelEndpoint(Table):
 class Service(Table):
     """The service LLM to migrate from: it judges responses and writes new pairs."""
 
-    model: str = Field(description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox".')
+    model: str = Field(
+        description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox" for an offline one.'
+    )
     api_base: Address = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
     api_key_env: Variable = Field(None, description="Name of the environment variable with the API key.")
     rpm: int | None = Field(None, ge=1, description="Requests per minute that your account allows.")
     tpm: int | None = Field(None, ge=1, description="Tokens per minute that your account allows.")
-    concurrency: int = Field(64, ge=1, le=256, description="Maximum calls in flight; adapts to the service below this.")
+    concurrency: int = Field(
+        64, ge=1, le=256, description="Maximum calls in flight; fewer while the service is slow or busy."
+    )
     timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one response.")
     patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
     budget_usd: float | None = Field(None, ge=0, description="Maximum cost of the run in USD; not set: no cap.")
@@ -139,7 +143,7 @@ class Service(Table):
     batch: bool = Field(
         False, description="Use the batch API (OpenAI, Azure): half the price, but a batch takes up to 24 hours."
     )
-    cache: bool = Field(True, description="Keep responses for your later runs, in ~/.cache/llamaduo.")
+    cache: bool = Field(True, description="Reuse responses in your later runs; they are kept in ~/.cache/llamaduo.")
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
     params: dict[str, Any] = Field({}, description="Further request parameters, such as {temperature = 0.7}.")
@@ -212,7 +216,9 @@ class Finetune(Table):
     """How the adapter is trained; each round starts from the base model and uses all data so far."""
 
     epochs: int = Field(3, ge=1, le=100, description="Maximum passes over the data; the best by dev loss is kept.")
-    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Peak after the warm-up; then a cosine decay.")
+    learning_rate: float = Field(
+        2e-4, gt=0, lt=1, description="Peak learning rate after the warm-up; then a cosine decay."
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps for the warm-up.")
     batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
     max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
@@ -222,7 +228,9 @@ class Inference(Table):
     """How the local LLM generates responses."""
 
     samples: int = Field(2, ge=1, le=64, description="Responses per prompt.")
-    temperature: float = Field(0.8, ge=0, le=2, description="0 is greedy: all samples of a prompt are the same.")
+    temperature: float = Field(
+        0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
+    )
     max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
     backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
 
@@ -236,19 +244,19 @@ class Target(Table):
         0.95, ge=0.5, lt=1, description="Confidence, over all rounds together, that a reached target is not luck."
     )
     teacher: bool = Field(
-        True, description="Score the service's own new responses to the dev and test prompts too, as the ceiling."
+        True, description="Also score the service's own new responses to the dev and test prompts: the ceiling."
     )
     relative_to_teacher: float | None = Field(
         None,
         ge=0,
         lt=99,
-        description="Replaces the two scores above: the most points below the service's own scores.",
+        description="Instead of the two scores above: allowed points below the service's own scores.",
     )
     max_regressed: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="Largest share of dev prompts that may score below the best earlier round; not set: any.",
+        description="Share of dev prompts that may score lower than in the best earlier round; not set: any.",
     )
 
     @model_validator(mode="after")
@@ -265,7 +273,7 @@ class Synthesis(Table):
     pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to request per call.")
     strategy: Literal["failures", "uniform"] = Field(
         "failures",
-        description="Model new pairs on prompts that the local LLM gets wrong, or on all alike (as in the paper).",
+        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all alike (the paper).",
     )
     min_score: Score | None = Field(
         None, description="Judge each new pair, and keep those that score this or more; not set: no judging."
@@ -294,9 +302,11 @@ class Loop(Table):
     max_rounds: int = Field(4, ge=1, le=100, description="Maximum rounds of fine-tuning.")
     patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop stops.")
     min_gain: float = Field(1.0, ge=0, description="Increase of the mean score, in points, that counts as a gain.")
-    approval: Literal["ask", "auto"] = Field("ask", description="ask: a person approves each synthesis.")
+    approval: Literal["ask", "auto"] = Field(
+        "ask", description="ask: a person approves each synthesis; auto: none does."
+    )
     max_hours: float | None = Field(None, gt=0, description="Start no further round after this many hours of work.")
-    seed: int = Field(42, ge=0, description="Random seed of the whole run.")
+    seed: int = Field(42, ge=0, description="Random seed of the run.")
 
 
 class Migration(Table):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.protocol.errors import InputError
-from engine.settings.load import load_settings
+from engine.protocol.run_dir import Run
+from engine.settings.load import load_settings, settings_of
 from engine.settings.schema import Migration, ModelEndpoint
 
 LEAST: dict[str, Any] = {"coverage": {"source": "pairs.jsonl"}, "service": {"model": "gpt-4o"}}
@@ -248,3 +249,10 @@ def test_endpoints_of_models(tmp_path: Path) -> None:
     assert (mine.rpm, mine.tpm, mine.api_base) == (9, 2, "http://x/v1")
     assert (judge.rpm, judge.tpm, judge.api_base, judge.output_price) == (1, 8, None, 2)
     assert another == ModelEndpoint(rpm=1, tpm=2)
+
+
+def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run: it has no migration.toml") as failed:
+        settings_of(Run(tmp_path / "none"))
+
+    assert "llamaduo-tui runs" in failed.value.hint
