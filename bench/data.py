@@ -25,8 +25,8 @@ from rensa import RMinHash
 from rich.console import Console
 from rich.table import Table
 
-from engine.dataset.cleaning import Cleaner
 from engine.dataset.contamination import fingerprints
+from engine.dataset.data_filter import DataFilter
 from engine.dataset.duplicates import jaccard
 from engine.dataset.shingles import Words
 from engine.dataset.split import split
@@ -37,7 +37,7 @@ PAIRS = 300_000
 COVERAGE = 1000
 BATCH = 2000
 PLANT_EVERY = 50
-"""One pair in so many nearly repeats an earlier one, and another one holds a guarded prompt."""
+"""One pair in so many nearly repeats an earlier one, and another one contains a held-out prompt."""
 SAMPLE = 2000
 """Texts for the comparison with other ways to find near-duplicates."""
 
@@ -135,12 +135,12 @@ def clean(count: int) -> Result:
     parts = split(rows, Split())
     held_out = [*parts.dev, *parts.test]
     began, clock = time.process_time(), time.monotonic()
-    cleaner = Cleaner(Synthesis(), fingerprints(held_out), parts.train)
+    data_filter = DataFilter(Synthesis(), fingerprints(held_out), parts.train)
     processor, elapsed = time.process_time() - began, time.monotonic() - clock
     offered, refused = dict.fromkeys(("new", "twin", "leak"), 0), dict.fromkeys(("new", "twin", "leak"), 0)
     for batch in batches(writer, [row.prompt[0]["content"] for row in held_out], count):
         began, clock = time.process_time(), time.monotonic()
-        refusals = cleaner.refusals(batch.pairs)
+        refusals = data_filter.refusals(batch.pairs)
         processor += time.process_time() - began
         elapsed += time.monotonic() - clock
         for kind, refusal in zip(batch.kinds, refusals, strict=True):
@@ -155,7 +155,7 @@ def compare() -> dict[str, float]:
     texts = [writer.text() for _ in range(SAMPLE)]
     return {
         "datasketch MinHash and MinHashLSH": _timed(texts, _datasketch),
-        "this product's Cleaner, prompt alone": _timed(texts, _ours),
+        "this product's DataFilter, prompt alone": _timed(texts, _ours),
         "signatures alone: numpy": _timed(texts, _numpy_signatures),
         "signatures alone: rensa": _timed(texts, _rensa_signatures),
     }
@@ -179,7 +179,7 @@ def _datasketch(texts: list[str]) -> None:
 
 
 def _ours(texts: list[str]) -> None:
-    Cleaner(Synthesis(), [], []).refusals([pair(text, "yes") for text in texts])
+    DataFilter(Synthesis(), [], []).refusals([pair(text, "yes") for text in texts])
 
 
 def _numpy_signatures(texts: list[str]) -> None:
@@ -205,7 +205,7 @@ def main() -> int:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     share = {kind: result.refused[kind] / max(1, result.offered[kind]) for kind in result.offered}
     times = compare()
-    ratio = times["datasketch MinHash and MinHashLSH"] / times["this product's Cleaner, prompt alone"]
+    ratio = times["datasketch MinHash and MinHashLSH"] / times["this product's DataFilter, prompt alone"]
     rows = [
         (f"{args.pairs:,} pairs, processor", "under 180 s", f"{result.processor:.0f} s", result.processor < 180),
         ("the same by the clock", "under 180 s", f"{result.clock:.0f} s", result.clock < 180),

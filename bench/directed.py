@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from engine.dataset.prepare import prepare, read_dev, read_train
-from engine.dataset.tfidf import Terms
+from engine.dataset.tfidf import TfIdf
 from engine.evaluation.decision import decide, look_risk
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, score
@@ -168,7 +168,7 @@ def job(stage: Stage, run: Run, found: Migration, number: int, client: Client) -
 
 def answered(pairs: Sequence[Pair], dev: Sequence[Pair]) -> list[Response]:
     """The answers to dev of a model that learned from `pairs`."""
-    terms = Terms([ticket(pair) for pair in pairs])
+    terms = TfIdf([ticket(pair) for pair in pairs])
     asked = terms.vectors(ticket(pair) for pair in dev)
     answers = [json.loads(pair.target) for pair in pairs]
     kinds, priorities = (fit(terms.matrix, [answer[name] for answer in answers], asked) for name in LEARNED)

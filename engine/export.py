@@ -1,6 +1,6 @@
-"""The rows of a run under the column names of the LlamaDuo datasets, one JSONL file for each split and round.
+"""Exports a run's rows under the column names of the LlamaDuo datasets, one JSONL file per split and round.
 
-Nothing leaves a run before its stage is complete, and nothing of the sealed test before the final stage answered it.
+Only complete stages are exported, and the sealed test only after the final stage has generated its responses.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engine.stages.training_mix import training_mix
 
 
 class Exported(NamedTuple):
-    """A file that was written, by its name below the folder, and the number of its rows."""
+    """An exported file: its path below the folder, and the number of its rows."""
 
     name: str
     rows: int
@@ -35,22 +35,22 @@ def export(run: Run, folder: Path) -> list[Exported]:
     """Write the rows of all complete stages of a run into a new folder, which appears whole or not at all.
 
         coverage/{train,dev,test}.jsonl    generator prompt_id seed_prompt messages category prompt, and tools
-        synthetic/round-NN.jsonl           the same, as people's choices left them
+        synthetic/round-NN.jsonl           the same, of the pairs that people's choices left in
         responses/NAME.jsonl               instructions target_responses candidate_responses model_id model_sha
         evaluations/NAME.jsonl             these and eval_prompts similarity_scores precision_scores evaluators dates
 
     NAME is round-NN for the dev prompts, test for the sealed ones, and teacher or teacher-test for the service's own
-    answers to them. `generator` of a coverage row is the place that it was read from, `model_sha` the hash of the
-    adapter, or of the weights of an untuned model. A verdict that could not be had has no scores.
+    responses to them. `generator` of a coverage row is the place that it was read from, `model_sha` the hash of the
+    adapter, or of the weights of an untuned model. Failed verdicts have no scores.
 
-    Raises InputError where the folder is there already or cannot be made, or no stage is complete.
+    Raises InputError where the folder already exists or cannot be made, or no stage is complete.
     """
     if folder.exists():
-        raise InputError(f"{folder}: is there already", "choose another name: `export` never overwrites")
+        raise InputError(f"{folder}: already exists", "choose another name: `export` never overwrites")
     if manifest(run.coverage) is None:
         raise InputError(
             f"{run.name} has nothing to export yet: its coverage stage is not complete",
-            f"see where it is: llamaduo-tui status {run.name}",
+            f"check its progress: llamaduo-tui status {run.name}",
         )
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -81,13 +81,13 @@ def _files(run: Run) -> Iterator[tuple[str, Iterable[Row]]]:
     yield from _synthetic(run)
     rounds = {folder.name: folder for folder in sorted(run.folder.glob("round-*"))}
     others = {"teacher": run.teacher, "test": run.final, "teacher-test": run.final / "teacher"}
-    asked = prompts.load(settings_of(run).judge.prompts)
+    judge_prompts = prompts.load(settings_of(run).judge.prompts)
     for name, folder in (rounds | others).items():
         if manifest(folder / "infer") is not None:
             yield f"responses/{name}.jsonl", map(_response, _responses(folder))
         judged = manifest(folder / "judge")
         if judged is not None:
-            yield f"evaluations/{name}.jsonl", _evaluations(folder, judged, asked)
+            yield f"evaluations/{name}.jsonl", _evaluations(folder, judged, judge_prompts)
 
 
 def _coverage(pair: Pair) -> Row:
@@ -137,14 +137,14 @@ def _response(response: Response) -> Row:
     }
 
 
-def _evaluations(folder: Path, judged: Manifest, asked: prompts.Prompts) -> Iterator[Row]:
+def _evaluations(folder: Path, judged: Manifest, judge_prompts: prompts.Prompts) -> Iterator[Row]:
     responses = {(response.id, response.sample): response for response in _responses(folder)}
     finished = datetime.fromtimestamp(judged.finished, UTC).isoformat(timespec="seconds")
     for verdict in records.read(folder / "judge" / "verdicts.jsonl", Verdict):
         response = responses[verdict.id, verdict.sample]
         yield {
             **_response(response),
-            "eval_prompts": "" if verdict.judge == CONTRACT else asked.judge_response(response),
+            "eval_prompts": "" if verdict.judge == CONTRACT else judge_prompts.judge_response(response),
             "similarity_scores": verdict.similarity,
             "precision_scores": verdict.precision,
             "evaluators": verdict.judge,

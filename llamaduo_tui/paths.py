@@ -1,4 +1,4 @@
-"""Where things lie on this machine: the one module that knows."""
+"""Paths of the app: its runs, its settings, and paths that a person types."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.protocol.paths import DIRS
+
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
 
 
 def runs_dir(chosen: Path | None = None) -> Path:
-    """The folder of all runs: the one chosen, else $LLAMADUO_RUNS, else below the XDG state folder."""
-    if chosen is not None:
-        return chosen.expanduser().absolute()
-    named = os.environ.get("LLAMADUO_RUNS")
-    return Path(named).expanduser().absolute() if named else _xdg("XDG_STATE_HOME", ".local/state") / "runs"
+    """The folder of all runs: the chosen one, else $LLAMADUO_RUNS, else `runs` in the user's state folder.
+
+    The state folder is $XDG_STATE_HOME/llamaduo or ~/.local/state/llamaduo.
+    """
+    folder = chosen or os.environ.get("LLAMADUO_RUNS") or DIRS.user_state_path / "runs"
+    return Path(folder).expanduser().absolute()
 
 
 def called(run: Run) -> str:
-    """How commands call a run: by its name, or by its folder where that is not among the usual ones."""
+    """The argument that names a run in commands: its name, or its folder if that is not in the usual place."""
     return run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder))
 
 
 def config_dir() -> Path:
-    """The folder of the user's own settings of the app."""
-    return _xdg("XDG_CONFIG_HOME", ".config")
+    """The folder of the user's settings of the app: $XDG_CONFIG_HOME/llamaduo or ~/.config/llamaduo."""
+    return DIRS.user_config_path
 
 
 def typed_path(text: str, folder: Path | None = None) -> Path:
-    """A path that a person typed, counted from a folder, else from the working folder."""
+    """A path that a person typed, relative to a folder, else to the working folder."""
     path = Path(text)
-    with suppress(RuntimeError):  # "~name" of nobody here is a name like any other
+    with suppress(RuntimeError):  # "~name" of an unknown user is a name like any other
         path = path.expanduser()
     return (folder / path if folder is not None else path).absolute()
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a folder that can be looked at; no path of any length raises."""
+    """Whether this is a folder; an invalid path is none, and raises nothing."""
     try:
         return path.is_dir()
     except OSError:
@@ -47,16 +50,12 @@ def is_folder(path: Path) -> bool:
 
 
 def preferences_file() -> Path:
-    """What the user has set of the app itself, such as the theme."""
+    """The file of the user's preferences, such as the theme."""
     return config_dir() / "settings.toml"
 
 
 def demo_settings() -> Path:
     """The settings of the demo, which come with the program."""
-    from importlib import resources  # its imports take longer than all else here
+    from importlib import resources  # slow to import
 
     return Path(str(resources.files("engine") / "demo" / "migration.toml"))
-
-
-def _xdg(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "llamaduo"

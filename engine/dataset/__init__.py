@@ -1,1 +1,1 @@
-"""The coverage dataset: load it, drop duplicates, split it, and guard its dev and test prompts."""
+"""The coverage dataset: load it, drop duplicates, split it, and keep its dev and test prompts out of training."""

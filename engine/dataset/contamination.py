@@ -1,10 +1,10 @@
-"""Keeps dev and test prompts out of the training data, by fingerprints that don't tell them.
+"""Contamination: dev and test texts in the training data, found by fingerprints that don't reveal them.
 
-A text is refused that holds a guarded prompt to a large share, be it reworded or inside a longer one. GPT-3 refused any
-run of 8 to 13 words (Brown et al. 2020, appendix C), PaLM 70 % of a text's 8-grams (Chowdhery et al. 2022, section 8),
-Llama 2 let spans differ in four tokens (Touvron et al. 2023, appendix A.6). One synonym in eight words hides a text
-from n-grams, and a template's n-grams are in every text of the task. So the parts counted here are loose pairs of
-words, and each counts by how rare it is in this task (inverse document frequency: Sparck Jones 1972).
+A text is contaminated if it contains a large share of a held-out prompt, reworded or inside a longer text. GPT-3
+refused any run of 8 to 13 words (Brown et al. 2020, appendix C), PaLM 70 % of a text's 8-grams (Chowdhery et al. 2022,
+section 8), Llama 2 let spans differ in four tokens (Touvron et al. 2023, appendix A.6). One synonym in eight words
+hides a text from n-grams, and a template's n-grams are in every text of the task. So what is counted here are loose
+pairs of words, each weighted by how rare it is in this task (inverse document frequency: Sparck Jones 1972).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from engine.dataset.duplicates import comparable_text
 from engine.dataset.shingles import Rows, Words
 from engine.protocol.rows import Pair
 
-LEAST_WORDS = 8
+MIN_PROMPT_WORDS = 8
 """A shorter prompt inside a longer text says little: "Where is my parcel?" is in half of all complaints."""
 
-LONG_RESPONSE = 50
-"""Words from which a response is guarded like a prompt; labels and stock phrases are everybody's."""
+MIN_RESPONSE_WORDS = 50
+"""A shorter response is not held out: labels and stock phrases are in every response."""
 
-MANY = 8
-"""Guarded texts that a pair of words must be in to be left out of the first look."""
+COMMON = 8
+"""Held-out texts above which a pair of words counts as common, and is left out of the screening."""
 
 _SLOTS = 2**22
-"""Of a table that says in one step where a hash is, if it is known."""
+"""Size of the table that finds the column of a hash in one step."""
 
 
 class Fingerprint(TypedDict):
-    """What guards a text without telling it: the pair's id, the text's number of words, and hashes of their pairs."""
+    """A held-out text without its words: the pair's id, the number of words, and hashes of their pairs."""
 
     id: str
     words: int
@@ -41,74 +41,75 @@ class Fingerprint(TypedDict):
     loose_pairs: list[int]
 
 
-class Guard:
-    """Asked of each text whether it holds a guarded one.
+class ContaminationIndex:
+    """Finds the held-out text that a text contains.
 
-    `task` has the loose pairs of prompts that are not guarded, some at a time: what is common there betrays little.
+    `task` has the loose pairs of words of prompts that are not held out, some prompts at a time: a pair that is common
+    there reveals little.
     """
 
-    def __init__(self, guarded: Iterable[Fingerprint], task: Iterable[Rows]) -> None:
-        rows = [row for row in guarded if row["words"] >= LEAST_WORDS]
+    def __init__(self, held_out: Iterable[Fingerprint], task: Iterable[Rows]) -> None:
+        rows = [row for row in held_out if row["words"] >= MIN_PROMPT_WORDS]
         self._ids = [row["id"] for row in rows]
         pairs = Rows.of([np.array(row["loose_pairs"], dtype=np.uint32) for row in rows])
         self._known = np.unique(pairs.hashes)
-        # Of hashes that meet in a slot the last one stays; a share is as well taken of the others.
+        # Of hashes that collide in a slot the last one stays; the share of the others says as much.
         self._column = np.zeros(_SLOTS, dtype=np.int32)
         self._column[self._known % _SLOTS] = np.arange(len(self._known))
-        held = self._held(pairs)
-        texts, frequency = len(rows), held.sum(axis=0)
+        counts = self._counts(pairs)
+        texts, frequency = len(rows), counts.sum(axis=0)
         for others in task:
             texts += len(others.starts) - 1
-            frequency = frequency + _once(self._held(others)).sum(axis=0)
+            frequency = frequency + _binary(self._counts(others)).sum(axis=0)
         # Squared, as in the cosine of two TF-IDF vectors.
-        weights = held * np.log((1 + texts) / np.maximum(frequency, 1)) ** 2
-        parts = csr_array((weights / np.maximum(weights.sum(axis=1), 1e-9)[:, None]).T)
-        self._parts = parts
-        # A first look takes the pairs of many guarded texts for granted, which spares it most of the sums.
-        self._rare = parts.copy()
-        self._rare.data[np.repeat(np.diff(parts.indptr) > MANY, np.diff(parts.indptr))] = 0
+        weights = counts * np.log((1 + texts) / np.maximum(frequency, 1)) ** 2
+        shares = csr_array((weights / np.maximum(weights.sum(axis=1), 1e-9)[:, None]).T)
+        self._shares = shares
+        # The screening assumes that a text has all common pairs, which avoids most of the sums.
+        self._rare = shares.copy()
+        self._rare.data[np.repeat(np.diff(shares.indptr) > COMMON, np.diff(shares.indptr))] = 0
         self._rare.eliminate_zeros()
-        self._granted = 1 - self._rare.sum(axis=0)
+        self._assumed = 1 - self._rare.sum(axis=0)
 
     def leaks(self, rows: Rows, threshold: float) -> list[tuple[float, str]]:
-        """For each text the guarded one that it holds most of, with the share: (0, "") where that is below `threshold`.
+        """For each text the share and the id of the held-out text that it contains most of.
 
-        A share is a sum of weights over a sum of weights, from 0 to 1.
+        A share is a sum of weights over a sum of weights, from 0 to 1; (0, "") where it is below `threshold`.
         """
-        found = [(0.0, "")] * (len(rows.starts) - 1)
+        leaks = [(0.0, "")] * (len(rows.starts) - 1)
         if not self._ids:
-            return found
-        held = self._held(rows)
-        # Pairs that a text repeats count each time here: that is never too little.
-        suspects = np.flatnonzero(((held @ self._rare).toarray() + self._granted).max(axis=1) >= threshold)
-        shares = _once(held[suspects]) @ self._parts
+            return leaks
+        counts = self._counts(rows)
+        # Pairs that a text repeats count each time here, so the screening never misses a leak.
+        suspects = np.flatnonzero(((counts @ self._rare).toarray() + self._assumed).max(axis=1) >= threshold)
+        shares = _binary(counts[suspects]) @ self._shares
         for suspect, row in zip(suspects, shares.toarray(), strict=True):
             best = int(row.argmax())
             if row[best] >= threshold:
-                found[suspect] = (float(row[best]), self._ids[best])
-        return found
+                leaks[suspect] = (float(row[best]), self._ids[best])
+        return leaks
 
-    def _held(self, rows: Rows) -> csr_array:
-        """Which of the guarded pairs each text has, as often as it has them: texts by pairs, sparse."""
+    def _counts(self, rows: Rows) -> csr_array:
+        """How often each text has each held-out pair of words: texts by pairs, sparse."""
         if not len(self._known):
             return csr_array((len(rows.starts) - 1, 0))
         column = self._column[rows.hashes % _SLOTS]
-        sure = self._known[column] == rows.hashes
-        starts = np.concatenate([[0], np.cumsum(sure)])[rows.starts]
+        hit = self._known[column] == rows.hashes
+        starts = np.concatenate([[0], np.cumsum(hit)])[rows.starts]
         shape = (len(rows.starts) - 1, len(self._known))
-        return csr_array((np.ones(starts[-1]), column[sure], starts), shape=shape)
+        return csr_array((np.ones(starts[-1]), column[hit], starts), shape=shape)
 
 
-def _once(held: csr_array) -> csr_array:
+def _binary(counts: csr_array) -> csr_array:
     """The same with each pair counted once."""
-    held.sum_duplicates()
-    held.data[:] = 1.0
-    return held
+    counts.sum_duplicates()
+    counts.data[:] = 1.0
+    return counts
 
 
 def fingerprints(pairs: Sequence[Pair]) -> list[Fingerprint]:
-    """Rows for each pair's prompt, for the last question in it if there are several turns, and for its response if
-    that is long; the same on every machine.
+    """Fingerprints of each pair's prompt, of the last question in it if there are several turns, and of its response
+    if that is long; the same on every machine.
     """
     prompts = Words([comparable_text(pair.prompt) for pair in pairs])
     questions = Words([_last_question(pair) for pair in pairs])
@@ -120,14 +121,14 @@ def fingerprints(pairs: Sequence[Pair]) -> list[Fingerprint]:
             shingles=words.shingles.row(number).tolist(),
             loose_pairs=words.loose_pairs.row(number).tolist(),
         )
-        for words, least in ((prompts, 0), (questions, LEAST_WORDS), (responses, LONG_RESPONSE))
+        for words, least in ((prompts, 0), (questions, MIN_PROMPT_WORDS), (responses, MIN_RESPONSE_WORDS))
         for number, pair in enumerate(pairs)
         if words.counts[number] >= least
     ]
 
 
 def _last_question(pair: Pair) -> str:
-    """What the user said last, where that is not the whole prompt: new pairs have one turn, and could repeat it."""
+    """The user's last turn, where that is not the whole prompt: new pairs have one turn, and could repeat it."""
     turns = [message for message in pair.prompt if message["role"] != "system"]
-    said = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return said[-1] if len(turns) > 1 else ""
+    questions = [turn["content"] for turn in turns if turn["role"] == "user"]
+    return questions[-1] if len(turns) > 1 else ""

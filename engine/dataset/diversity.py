@@ -1,8 +1,8 @@
-"""How the user's prompts are written, measured: what new pairs are to be like, call by call.
+"""Prompt diversity: measured on the train rows, and requested of the service call by call.
 
-Calls that all say the same bring the same pairs. Each gets the length and the form of one train row and the subject of
-another, of the same kind as its seed, so that together they spread as the user's own prompts do. Nothing here comes
-from dev.
+Calls with the same prompt bring the same pairs. So each call requests the length and the form of one train row and the
+subject of another, both of the same kind as its seed; together the calls spread as the user's own prompts do. Nothing
+here comes from dev.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.dataset.tfidf import Terms
+from engine.dataset.tfidf import TfIdf
 from engine.protocol.rows import Pair, normalise
 
 SUBJECT_WORDS = 3
 UPPER = 0.5
-"""Share of capitals among the letters from which on a text shouts."""
+"""Share of capitals among the letters above which a text counts as written in capitals."""
 
 FORMS = (
     ("with a question in it", re.compile(r"[?？؟]")),
@@ -29,50 +29,50 @@ FORMS = (
     ("with a greeting or a closing on a line of its own", re.compile(r"^[^\n]{1,40}[,!]\s*$", re.MULTILINE)),
     ("over several lines", re.compile(r"\S\s*\n\s*\S")),
 )
-"""What can be told of a text in any language, and how the writer is asked for it."""
+"""Forms that can be detected in any language, by the words that request them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """A prompt's length in words, its form and its subject, in words that a writer understands."""
+    """A prompt's length in words, its form, and the words of its subject."""
 
     words: int
     form: str
     subject: tuple[str, ...]
 
 
-class Variety:
-    """The traits of the train rows, drawn from for each call; `kinds` are the rows' groups, `terms` their words."""
+class PromptDiversity:
+    """The traits of the train rows, drawn for each call; `kinds` are the rows' groups, `tfidf` their words."""
 
-    def __init__(self, train: Sequence[Pair], kinds: Sequence[str], terms: Terms) -> None:
+    def __init__(self, train: Sequence[Pair], kinds: Sequence[str], tfidf: TfIdf) -> None:
         self._kind = dict(zip((pair.id for pair in train), kinds, strict=True))
         self._rows: defaultdict[str, list[Traits]] = defaultdict(list)
         for place, (pair, kind) in enumerate(zip(train, kinds, strict=True)):
-            if pair.calls_tools:  # no seed, and its last message may be a tool's
+            if pair.calls_tools:  # never a seed, and its last message may be a tool's
                 continue
             text = pair.prompt[-1]["content"]
-            own = terms.top(terms.matrix[place].toarray().ravel(), SUBJECT_WORDS)
+            top = tfidf.top(tfidf.matrix[place].toarray().ravel(), SUBJECT_WORDS)
             present = set(normalise(text).split())
-            subject = tuple(word for word in own if word in present)
+            subject = tuple(word for word in top if word in present)
             self._rows[kind].append(Traits(_words(text), _form(text), subject))
 
-    def line(self, seed: Pair, hardness: Mapping[str, float], dice: random.Random) -> str:
-        """What to ask for beside the seed; `hardness` is by kind, the chance from 0 to 1 of asking for a hard case."""
+    def request(self, seed: Pair, hardness: Mapping[str, float], dice: random.Random) -> str:
+        """The traits to request with a seed, a line each; `hardness` is the chance of a hard case by kind, 0 to 1."""
         kind = self._kind[seed.id]
         rows = self._rows[kind]
         shape, other = dice.choice(rows), dice.choice(rows)
-        parts = [f"Length: about {shape.words} words.", f"Form: {shape.form}."]
+        lines = [f"Length: about {shape.words} words.", f"Form: {shape.form}."]
         if seed.category and len(self._rows) > 1:
-            parts.insert(0, f"Kind: {kind}.")
+            lines.insert(0, f"Kind: {kind}.")
         if other.subject:
-            parts.append(f"Subject: such as {', '.join(other.subject)}.")
+            lines.append(f"Subject: such as {', '.join(other.subject)}.")
         hard = dice.random() < hardness[kind]
-        parts.append("Difficulty: hard, where a hasty reader goes wrong." if hard else "Difficulty: as is usual.")
-        return "\n".join(parts)
+        lines.append("Difficulty: hard, where a hasty reader goes wrong." if hard else "Difficulty: as is usual.")
+        return "\n".join(lines)
 
 
 def _words(text: str) -> int:
-    """Words as a writer is told them: to a unit up to 20, from there to two digits."""
+    """The number of words, rounded: exact up to 20, to fives up to 100, then to two digits."""
     count = len(text.split())
     if count == 1 and len(text) > 20:  # a script without spaces
         count = len(text) // 2
@@ -82,9 +82,9 @@ def _words(text: str) -> int:
 
 def _form(text: str) -> str:
     letters = [char for char in text if char.isalpha()]
-    found = [name for name, pattern in FORMS if pattern.search(text)]
+    forms = [name for name, pattern in FORMS if pattern.search(text)]
     if letters and not any(char.isupper() for char in letters) and any(char.islower() for char in letters):
-        found.append("all in small letters")
+        forms.append("all in small letters")
     elif letters and sum(char.isupper() for char in letters) > UPPER * len(letters):
-        found.append("in capitals")
-    return ", ".join(found) or "plain"
+        forms.append("in capitals")
+    return ", ".join(forms) or "plain"

@@ -20,14 +20,14 @@ from engine.protocol.rows import Message, prompt_text
 PERMUTATIONS = 128
 THRESHOLD = 0.9
 SLACK = 0.12
-"""An estimate this far below the threshold is not looked into: at 0.9 it is more than four standard errors off."""
+"""Candidates whose estimate is this far below the threshold are skipped: at 0.9 it is over four standard errors."""
 
 _SEED = 1
 _FACTORS = np.random.default_rng(_SEED).integers(1, 2**63, PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
 
 
 class Sketch(NamedTuple):
-    """A text as the index takes it: its shingles, their minima, and the minima of each band as one key."""
+    """A text's entry in the index: its shingles, their minima, and the minima of each band as one key."""
 
     shingles: Hashes
     minima: NDArray[np.uint32]
@@ -35,17 +35,17 @@ class Sketch(NamedTuple):
 
 
 class Twin(NamedTuple):
-    """A text that is nearly the same, and the Jaccard similarity, from 0 to 1."""
+    """A near-duplicate text, and the Jaccard similarity, from 0 to 1."""
 
     similarity: float
     id: str
 
 
 class NearDuplicates:
-    """The texts so far, asked whether a new one nearly repeats one of them.
+    """An index of texts that finds the near-duplicates of a new one.
 
-    `threshold` is the Jaccard similarity, from 0 to 1, at and above which two texts are twins. At 0.9 the index finds
-    99.8 % of those that are just as similar, and more of the others.
+    `threshold` is the Jaccard similarity, from 0 to 1, from which two texts are twins. At 0.9 the index finds 99.8 % of
+    the twins with exactly this similarity, and more of those above it.
     """
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
@@ -97,17 +97,17 @@ class NearDuplicates:
                 yield Twin(similarity, self._ids[number])
 
     def _candidates(self, keys: list[int]) -> set[int]:
-        found = set()
+        candidates = set()
         for band, key in enumerate(keys):
             number = self._newest.get(key, -1)
             while number >= 0:
-                found.add(number)
+                candidates.add(number)
                 number = self._older[number * self._bands + band]
-        return found
+        return candidates
 
 
 def signatures(rows: Rows) -> NDArray[np.uint32]:
-    """The minima of each text, one row a text; they hold for this version of rensa only, so they are never stored."""
+    """The minima of each text, one row per text; they depend on rensa's version, so they are never stored."""
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(
         rows.hashes.astype(np.uint64), rows.starts.astype(np.uint64), PERMUTATIONS, _SEED
     )
@@ -122,5 +122,5 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 def comparable_text(prompt: Sequence[Message]) -> str:
-    """What prompts are compared by: every turn but the system's, which a whole dataset shares."""
+    """The text that prompts are compared by: every turn but the system's, which a whole dataset shares."""
     return prompt_text([message for message in prompt if message["role"] != "system"])

@@ -1,4 +1,4 @@
-"""One raw record, in any of the formats that people have, to chat messages; knows nothing of files.
+"""Converts one raw record, in any of the usual formats, to chat messages; knows nothing about files.
 
 Formats, by the first that fits: columns named in the settings · `messages` (also LlamaDuo's columns) · a recorded
 request with its response (OpenAI, its batch API, stored completions, Anthropic) · a prompt and a response under their
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from engine.dataset import tools
-from engine.dataset.errors import RowError
+from engine.dataset.record import RowError
 from engine.protocol.rows import Message, Tool, message_text
 from engine.settings.schema import Columns
 
@@ -24,14 +24,14 @@ RESPONSE = ("response", "completion", "output", "answer", "target", "assistant")
 SYSTEM = ("system", "system_prompt")
 CATEGORY = ("category",)
 CONTEXT = ("input", "context")
-"""What Alpaca and Dolly keep beside the instruction; it belongs to the prompt."""
+"""Fields of Alpaca and Dolly that belong to the prompt, next to the instruction."""
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 FOLLOWERS = {"system": ["user"], "user": ["assistant"], "assistant": ["user"], "tool": ["assistant", "tool", "user"]}
-"""Who may speak after whom; after calls of the assistant come their results."""
+"""The roles that may follow each role; after tool calls of the assistant come their results."""
 
-THOUGHTS = ("thinking", "redacted_thinking")
-"""Parts of Anthropic's answers that are no answer: what a model says to itself first, as in other services' records."""
+REASONING = ("thinking", "redacted_thinking")
+"""Content blocks of Anthropic's responses that hold the model's reasoning, which is not part of the target."""
 
 MAX_CATEGORY = 100
 
@@ -39,7 +39,7 @@ _BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 class Names(NamedTuple):
-    """The fields of a record by what they hold; None where there is none."""
+    """The names of a record's fields by their meaning; None where it has no such field."""
 
     prompt: str | None
     response: str | None
@@ -50,9 +50,9 @@ class Names(NamedTuple):
 
 @lru_cache(maxsize=256)
 def find_names(fields: tuple[str, ...], columns: Columns) -> Names:
-    """Which field holds what: the settings' names, else the usual ones, in any case.
+    """The names of a record's fields: those in the settings, else the usual ones, in upper or lower case.
 
-    Raises RowError where the settings name a field that is not there.
+    Raises RowError where the settings name a field that the record lacks.
     """
     known = {field.strip().casefold(): field for field in reversed(fields)}
 
@@ -63,22 +63,22 @@ def find_names(fields: tuple[str, ...], columns: Columns) -> Names:
         return chosen or next((known[name] for name in usual if name in known), None)
 
     prompt = find("prompt", PROMPT)
-    beside = [known[name] for name in CONTEXT if name in known and known[name] != prompt]
-    context = beside[0] if beside and columns.prompt is None else None
+    contexts = [known[name] for name in CONTEXT if name in known and known[name] != prompt]
+    context = contexts[0] if contexts and columns.prompt is None else None
     return Names(prompt, find("response", RESPONSE), find("system", SYSTEM), find("category", CATEGORY), context)
 
 
 def check_table(fields: tuple[str, ...], columns: Columns) -> None:
-    """Raises RowError where no row of a table with these columns could be used."""
+    """Raise RowError where no row of a table with these columns could be used."""
     names = find_names(fields, columns)
     if columns.prompt or columns.response or not {"messages", "request", "body"} & set(fields):
         _require(names, fields)
 
 
 def to_messages(record: Any, columns: Columns) -> list[Message]:
-    """The chat of a record: a system message or none, then user and assistant in turn; the assistant ends it.
+    """The chat of a record: a system message or none, then user and assistant in turn; the assistant is last.
 
-    Between a call of the assistant and what it makes of it stand the results, of the role `tool`.
+    After a tool call of the assistant come the results, with the role `tool`, before its next message.
 
     Raises RowError with the reason why the record cannot be used.
     """
@@ -96,13 +96,13 @@ def to_messages(record: Any, columns: Columns) -> list[Message]:
 
 
 def tools_of(record: dict[str, Any], columns: Columns) -> list[Tool]:
-    """The functions that the recorded request offers to the assistant, mostly none. Raises RowError."""
+    """The functions that the recorded request offers to the assistant, often none. Raises RowError."""
     if columns.prompt is not None or columns.response is not None:
         return []
-    found = tools.definitions(record) or tools.definitions(_request(record) or {})
-    if _BAD_TEXT.search(json.dumps(found, ensure_ascii=False)):
-        raise RowError("a tool's definition holds a lone surrogate")
-    return found
+    definitions = tools.definitions(record) or tools.definitions(_request(record) or {})
+    if _BAD_TEXT.search(json.dumps(definitions, ensure_ascii=False)):
+        raise RowError("a tool definition contains a lone surrogate")
+    return definitions
 
 
 def category_of(record: dict[str, Any], columns: Columns) -> str:
@@ -118,16 +118,18 @@ def _turns_of(record: dict[str, Any], names: Names, columns: Columns) -> list[An
     if columns.prompt is None and columns.response is None:
         if record.get("messages") is not None:
             turns = _list(record["messages"])
-            return turns if _answered(turns) or _reply(record) is None else [*turns, *_replied(record)]
+            if not _ends_with_assistant(turns) and _response(record) is not None:
+                turns = [*turns, *_response_turns(record)]
+            return turns
         request = _request(record)
         if request is not None:
-            return [*_asked(request), *_replied(record)]
+            return [*_request_turns(request), *_response_turns(record)]
     prompt, response = _require(names, tuple(record))
-    asked = _turns(record[prompt], "user", "prompt")
+    turns = _turns(record[prompt], "user", "prompt")
     context = _text(record[names.context], "input") if names.context is not None else ""
-    if context.strip() and len(asked) == 1:
-        asked = [{**asked[0], "content": f"{asked[0]['content']}\n\n{context}"}]
-    return [*asked, *_turns(record[response], "assistant", "response")]
+    if context.strip() and len(turns) == 1:
+        turns = [{**turns[0], "content": f"{turns[0]['content']}\n\n{context}"}]
+    return [*turns, *_turns(record[response], "assistant", "response")]
 
 
 def _request(record: dict[str, Any]) -> dict[str, Any] | None:
@@ -141,56 +143,56 @@ def _request(record: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _asked(request: dict[str, Any]) -> list[Any]:
+def _request_turns(request: dict[str, Any]) -> list[Any]:
     if request.get("messages") is None:
         raise RowError("no messages in the request")
     system = request.get("system")
     return [*([{"role": "system", "content": system}] if system else []), *_list(request["messages"])]
 
 
-def _replied(record: dict[str, Any]) -> list[Any]:
+def _response_turns(record: dict[str, Any]) -> list[Any]:
     """The assistant's turn in a recorded response, however deep it is wrapped."""
-    reply = _reply(record)
-    if reply is None:
+    response = _response(record)
+    if response is None:
         raise RowError("no response to the request")
-    if not isinstance(reply, dict):
-        return _turns(reply, "assistant", "response")
-    if record.get("error") or reply.get("error"):
+    if not isinstance(response, dict):
+        return _turns(response, "assistant", "response")
+    if record.get("error") or response.get("error"):
         raise RowError("the request failed")
-    if "choices" not in reply:
-        _check_complete(reply.get("stop_reason"))
-        return [{"role": "assistant", **reply}]
-    choices = reply["choices"]
+    if "choices" not in response:
+        _check_complete(response.get("stop_reason"))
+        return [{"role": "assistant", **response}]
+    choices = response["choices"]
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise RowError("no choices in the response")
     _check_complete(choices[0].get("finish_reason"))
     return [choices[0].get("message")]
 
 
-def _reply(record: dict[str, Any]) -> Any:
+def _response(record: dict[str, Any]) -> Any:
     return _unwrapped(record.get("response") if record.get("response") is not None else record.get("output"))
 
 
 def _check_complete(finish_reason: Any) -> None:
-    """Half an answer is no target to learn from."""
+    """Raise RowError for a truncated response: it is not a target to learn from."""
     if finish_reason in ("length", "max_tokens", "content_filter"):
-        raise RowError(f"the response was cut ({finish_reason})")
+        raise RowError(f"the response is truncated ({finish_reason})")
 
 
-def _answered(turns: list[Any]) -> bool:
+def _ends_with_assistant(turns: list[Any]) -> bool:
     return bool(turns) and isinstance(turns[-1], dict) and turns[-1].get("role") == "assistant"
 
 
 def _unwrapped(value: Any) -> Any:
-    """What the batch API wraps: the body of a request or of a response."""
+    """The body of a request or of a response, which the batch API wraps."""
     return value["body"] if isinstance(value, dict) and isinstance(value.get("body"), dict) else value
 
 
-def _turns(value: Any, role: str, what: str) -> list[Any]:
+def _turns(value: Any, role: str, name: str) -> list[Any]:
     """A text as one turn; a list of messages (TRL's conversational form) as it is."""
     if isinstance(value, list) and value and all(isinstance(turn, dict) and "role" in turn for turn in value):
         return value
-    return [{"role": role, "content": _text(value, what)}]
+    return [{"role": role, "content": _text(value, name)}]
 
 
 def _list(messages: Any) -> list[Any]:
@@ -205,7 +207,7 @@ def _list(messages: Any) -> list[Any]:
 
 
 def _messages(turn: Any) -> list[Message]:
-    """The messages of a turn: Anthropic's user turns hold results beside the text, or nothing else."""
+    """The messages of a turn: Anthropic's user turns contain tool results, with or without a text."""
     if not isinstance(turn, dict):
         raise RowError(f"a message is {_kind(turn)}, not an object")
     role = turn.get("role")
@@ -214,32 +216,32 @@ def _messages(turn: Any) -> list[Message]:
     if not isinstance(role, str) or role not in ROLES:
         raise RowError("a message has no role" if role is None else f"unknown role {_shown(role)}")
     if role != "assistant" and (turn.get("tool_calls") or turn.get("function_call")):
-        raise RowError(f"a tool call by the {role}")
+        raise RowError(f"a tool call in a {role} message")
     content = turn.get("content")
     if role == "assistant":
         if turn.get("refusal"):
             raise RowError("the service refused to answer")
-        message = _message("assistant", _without(content, "tool_use", *THOUGHTS))
+        message = _message("assistant", _without(content, "tool_use", *REASONING))
         if calls := tools.calls(turn):
             message["tool_calls"] = calls
         if _BAD_TEXT.search(message_text(message)):
-            raise RowError("a tool call holds a lone surrogate")
+            raise RowError("a tool call contains a lone surrogate")
         return [message]
     if role == "tool":
         message = _message("tool", content)
         message["tool_call_id"] = str(turn.get("tool_call_id") or "")
         return [message]
     results = tools.results(turn)
-    said = _without(content, "tool_result")
-    spoken = [_message(ROLES[role], said)] if said or not results else []
-    return [*(message for result in results for message in _messages(result)), *spoken]
+    rest = _without(content, "tool_result")
+    text = [_message(ROLES[role], rest)] if rest or not results else []
+    return [*(message for result in results for message in _messages(result)), *text]
 
 
 def _message(role: str, content: Any) -> Message:
     text = _text(content, "content")
     if _BAD_TEXT.search(text):
-        kind = "a NUL character" if "\0" in text else "a lone surrogate or bytes that are not UTF-8"
-        raise RowError(f"the {role}'s text holds {kind}")
+        character = "a NUL character" if "\0" in text else "a lone surrogate or bytes that are not UTF-8"
+        raise RowError(f"the {role}'s text contains {character}")
     return Message(role=role, content=text)
 
 
@@ -250,7 +252,7 @@ def _without(content: Any, *kinds: str) -> Any:
     return [part for part in content if not (isinstance(part, dict) and part.get("type") in kinds)]
 
 
-def _text(value: Any, what: str) -> str:
+def _text(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -258,12 +260,12 @@ def _text(value: Any, what: str) -> str:
     if isinstance(value, int | float):
         return json.dumps(value)
     if isinstance(value, list):
-        return "\n".join(_part(part) for part in value)
-    raise RowError(f"{what} is {_kind(value)}, not text")
+        return "\n".join(_text_part(part) for part in value)
+    raise RowError(f"{name} is {_kind(value)}, not text")
 
 
-def _part(part: Any) -> str:
-    """A text part of a content list; without its image or sound the rest would be another task."""
+def _text_part(part: Any) -> str:
+    """The text of one part of a content list; a prompt without its image or sound would be another task."""
     if isinstance(part, str):
         return part
     if isinstance(part, dict) and isinstance(part.get("text"), str):
@@ -274,13 +276,13 @@ def _part(part: Any) -> str:
 
 def _check(messages: list[Message]) -> None:
     if not messages or messages[-1]["role"] != "assistant":
-        raise RowError("no assistant turn at the end")
+        raise RowError("the last turn is not the assistant's")
     turns = messages[1:] if messages[0]["role"] == "system" else messages
     expected = FOLLOWERS["system"]
     for number, turn in enumerate(turns, 1):
         if turn["role"] not in expected:
-            wanted = " or ".join(expected)
-            raise RowError(f"wrong role order: {turn['role']} where {wanted} should be (turn {number})")
+            roles = " or ".join(expected)
+            raise RowError(f"wrong role order: {turn['role']} instead of {roles} (turn {number})")
         if not message_text(turn).strip() and turn["role"] != "tool":
             raise RowError("empty response" if turn is turns[-1] else "empty prompt")
         expected = ["tool"] if turn.get("tool_calls") else FOLLOWERS[turn["role"]]
@@ -299,7 +301,7 @@ def _listed(fields: Collection[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A hostile value inside of a reason: control codes escaped, cut."""
+    """An untrusted value for a reason: control codes escaped, cut short."""
     return ascii(value)[:60] if isinstance(value, str) else _kind(value)
 
 

@@ -18,24 +18,24 @@ from engine.settings.schema import Migration
 TRAIN = "train.jsonl"
 DEV = "dev.jsonl"
 SEALED = "test.sealed"
-"""The test split in a form that no reader of rows takes, nor a search through the folder: nothing uses it unawares."""
+"""The test split, encoded so that neither a reader of rows nor a search through the folder finds it by accident."""
 
 TEST = "test.jsonl"
-"""The same when the seal is broken, at the end of a run."""
+"""The test split after its seal is broken, at the end of a run."""
 
 DROPPED = "dropped.jsonl"
 FINGERPRINTS = "fingerprints.jsonl"
-"""Of dev and test: what later guards them against leaks without opening them."""
+"""Of dev and test: they reveal contamination without opening the splits."""
 
 
-def prepare(settings: Migration, folder: Path, misfit: Callable[[Pair], str] = lambda _: "") -> dict[str, int]:
-    """Load, split and write the coverage dataset; returns the counts of rows by what became of them.
+def prepare(settings: Migration, folder: Path, unsupported: Callable[[Pair], str] = lambda _: "") -> dict[str, int]:
+    """Load, split and write the coverage dataset; returns the counts of its rows.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
-    `train`, `dev` and `test` are the rest. `misfit` is as `load` takes it.
+    `train`, `dev` and `test` are the rest. `unsupported` is passed to `load`.
     Raises InputError where the data cannot be used or a split stays empty.
     """
-    pairs, dropped = load(settings.coverage, misfit)
+    pairs, dropped = load(settings.coverage, unsupported)
     splits = split(pairs, settings.coverage.split)
     check_splits(splits)
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
@@ -48,12 +48,12 @@ def prepare(settings: Migration, folder: Path, misfit: Callable[[Pair], str] = l
         "rows": len(pairs) + len(dropped),
         "dropped": len(dropped),
         "duplicates": sum(1 for row in dropped if row.twin),
-        **{name: len(part) for name, part in splits._asdict().items()},
+        **{name: len(rows) for name, rows in splits._asdict().items()},
     }
 
 
 def read_train(folder: Path) -> list[Pair]:
-    """The pairs to learn from. Raises InputError where the stage has not run."""
+    """The pairs to train on. Raises InputError where the stage has not run."""
     return _read(folder / TRAIN)
 
 
@@ -62,8 +62,8 @@ def read_dev(folder: Path) -> list[Pair]:
     return _read(folder / DEV)
 
 
-def read_guard(folder: Path) -> list[Fingerprint]:
-    """What guards the dev and test prompts without telling them."""
+def read_fingerprints(folder: Path) -> list[Fingerprint]:
+    """The fingerprints of the dev and test prompts."""
     rows = list(jsonl.read(folder / FINGERPRINTS))
     if any("minhash" in row for row in rows):  # a run of version 0.1, which left its test split unsealed
         rows = [dict(row) for row in fingerprints([*read_dev(folder), *_read(folder / TEST)])]
@@ -72,9 +72,9 @@ def read_guard(folder: Path) -> list[Fingerprint]:
 
 
 def open_sealed(folder: Path) -> list[Pair]:
-    """The test pairs, to be read once, when the loop is over: nothing that trains or chooses may call this.
+    """The test pairs, to be read once, after the loop: no code that trains or chooses may call this.
 
-    It breaks the seal for good: from now on the pairs are to be seen in test.jsonl. Raises InputError where the stage
+    It breaks the seal for good: from now on the pairs are readable in test.jsonl. Raises InputError where the stage
     has not run.
     """
     if (folder / SEALED).is_file() and not (folder / TEST).is_file():
@@ -90,29 +90,29 @@ def _unsealed(path: Path) -> str:
 
 
 def read_test(folder: Path) -> list[Pair]:
-    """The test pairs after the final stage has opened them; it breaks no seal. Raises InputError before."""
+    """The test pairs after the final stage has broken the seal. Raises InputError before that."""
     return _read(folder / TEST)
 
 
 def check_splits(splits: Splits) -> None:
-    """Raise InputError where a split stays empty: with few rows, or where many are alike and stay together."""
-    empty = next((name for name, part in splits._asdict().items() if not part), None)
+    """Raise InputError where a split is empty: with few rows, or where many near-duplicates stay in one split."""
+    empty = next((name for name, rows in splits._asdict().items() if not rows), None)
     if empty is None:
         return
-    pairs = [pair for part in splits for pair in part]
+    pairs = [pair for rows in splits for pair in rows]
     count, alike = len(pairs), max(map(len, families(pairs)))
     if alike > max(1, count // 4):
         raise InputError(
-            f"no prompt fell into {empty}: {alike} of {count} usable rows nearly repeat each other and stay together",
-            "add rows that differ more, such as those of other documents",
+            f"the {empty} split is empty: {alike} of {count} usable rows are near-duplicates and stay in one split",
+            "add rows that differ more, such as rows about other documents",
         )
-    rows = "1 usable row is" if count == 1 else f"{count} usable rows are"
+    usable = "1 usable row is" if count == 1 else f"{count} usable rows are"
     remedies = {
         "train": "lower coverage.split.dev and coverage.split.test",
         "dev": "raise coverage.split.dev",
         "test": "raise coverage.split.test",
     }
-    raise InputError(f"no prompt fell into {empty}: {rows} too few", f"add rows or {remedies[empty]}")
+    raise InputError(f"the {empty} split is empty: {usable} too few", f"add rows, or {remedies[empty]}")
 
 
 def _read(path: Path) -> list[Pair]:

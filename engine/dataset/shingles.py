@@ -1,7 +1,7 @@
-"""Texts as sets of hashed words and pairs of words, many texts at a time: what duplicates and leaks are found by.
+"""Texts as sets of hashed words and pairs of words, many texts at a time, to find duplicates and contamination.
 
-A word is its CRC-32, and all else is arithmetic on arrays of those, so that no text costs more Python than its split
-into words. Hashes are the same on every machine and in every version, since fingerprints of them lie in run folders.
+A word is its CRC-32, and the rest is arithmetic on arrays of these, so that Python only splits texts into words. Hashes
+are the same on every machine and in every version, since run folders contain fingerprints made of them.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from engine.protocol.rows import normalise
 Hashes = NDArray[np.uint32]
 
 REACH = 3
-"""Words of a loose pair stand at most this far apart."""
+"""Words of a loose pair are at most this far apart."""
 
 SHARED = 0.9
-"""Share of the texts that must have what is called boilerplate."""
+"""Share of the texts that must contain a shingle for it to count as boilerplate."""
 
-LEAST_TEXTS = 10
-"""Fewer texts do not tell what their task shares."""
+MIN_TEXTS = 10
+"""Fewer texts do not show what their task shares."""
 
 # Thai, Lao, kana and Han are written without spaces: there a character is a word.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-# Symbols count, since "C++" is not "C#"; the marks of a sentence don't.
+# Symbols count, since "C++" is not "C#"; punctuation doesn't.
 _WORD = re.compile(r"""\w+|[^\w\s.,;:!?"'`()]""")
 _MARGIN = 2**32
-"""Stands before and behind each text; no word has it."""
+"""Separates texts; no word has this value."""
 
 
 class Rows(NamedTuple):
-    """Sets of hashes, one a text: text `i` has `hashes[starts[i]:starts[i + 1]]`, in no order, some of them twice."""
+    """Sets of hashes, one per text: text `i` has `hashes[starts[i]:starts[i + 1]]`, unordered, with repetitions."""
 
     hashes: Hashes
     starts: NDArray[np.int64]
@@ -65,12 +65,12 @@ class Rows(NamedTuple):
         return Rows(self.hashes[kept], np.concatenate([[0], np.cumsum(kept)])[self.starts])
 
     def boilerplate(self) -> Hashes:
-        """What nearly all texts share, where that is most of each: else a long instruction would make all texts twins.
+        """The hashes that nearly all texts share, if they are most of each text; otherwise none.
 
-        None where there are few texts, or where they have more of their own.
+        Without this a long instruction would make all texts twins. None where there are few texts.
         """
         texts = len(self.starts) - 1
-        if texts < LEAST_TEXTS:
+        if texts < MIN_TEXTS:
             return np.zeros(0, dtype=np.uint32)
         once = np.unique(self.numbers.astype(np.uint64) << np.uint64(32) | self.hashes)
         hashes, counts = np.unique(once.astype(np.uint32), return_counts=True)
@@ -84,7 +84,7 @@ class Words:
     def __init__(self, texts: Sequence[str]) -> None:
         words = [_words(text) for text in texts]
         self.counts = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
-        # Each text behind a margin, and one more at the end: a margin closes one text and opens the next.
+        # A margin before each text and one at the end: a margin closes one text and opens the next.
         self._starts = np.concatenate([[0], np.cumsum(self.counts + 1)])
         self._flat = np.full(self._starts[-1] + 1, _MARGIN, dtype=np.uint64)
         inside = np.ones(len(self._flat), dtype=bool)
@@ -94,10 +94,10 @@ class Words:
 
     @cached_property
     def shingles(self) -> Rows:
-        """Words and pairs of neighbours, a text's first and last word having the margin as one.
+        """Words and pairs of neighbours; the margin is a neighbour of a text's first and last word.
 
-        Order counts in them, and one other word parts short texts: at a Jaccard similarity of 0.9, one word in fewer
-        than about 28 makes another text.
+        Order matters, and one different word separates short texts: at a Jaccard similarity of 0.9, those below about
+        28 words.
         """
         pairs = _mixed(self._flat[:-1] * np.uint64(0x9E3779B97F4A7C15) + self._flat[1:])
         single = np.where(self._inside[:-1], _mixed(self._flat[:-1]), pairs)
@@ -107,7 +107,7 @@ class Words:
     def loose_pairs(self) -> Rows:
         """Pairs of words in either order, at most `REACH` apart: the skip-bigrams of Lin, "ROUGE" (2004).
 
-        They outlive the swap of neighbours and a word put in between; another word takes no more than its own.
+        They survive swapped neighbours and inserted words; a replaced word removes only its own pairs.
         """
         shape = (len(self._flat), REACH)
         hashes, near = np.zeros(shape, dtype=np.uint32), np.zeros(shape, dtype=bool)
@@ -116,7 +116,7 @@ class Words:
             one, other = self._flat[:-distance], self._flat[distance:]
             key = np.maximum(one, other) * np.uint64(0xC2B2AE3D27D4EB4F) + np.minimum(one, other)
             hashes[:-distance, distance - 1] = _mixed(key)
-            # Words with the same number of margins before them are of one text; a margin itself is of none.
+            # Words with the same number of margins before them belong to one text; a margin belongs to none.
             inside = self._inside[:-distance] & self._inside[distance:]
             near[:-distance, distance - 1] = inside & (text[:-distance] == text[distance:])
         before = np.concatenate([[0], np.cumsum(near.sum(axis=1))])
@@ -124,7 +124,7 @@ class Words:
 
 
 def _words(text: str) -> list[int]:
-    """The hashed words of a text; a text that has none is one word."""
+    """The hashed words of a text; a text without words counts as one word."""
     text = normalise(text)
     spaced = text if text.isascii() else _UNSPACED.sub(r" \g<0> ", text)
     words = _WORD.findall(spaced) or [text.replace(" ", "")]

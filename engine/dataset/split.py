@@ -1,8 +1,8 @@
 """Train, dev and test by a hash of each prompt, in equal shares of every category.
 
-Prompts are taken in the order of their hashes, so a row that is added moves a handful of others at most. One family,
-which stays together, are near-duplicates, and requests of one conversation, each of which holds those before it with
-their answers: a test prompt of which train has a copy would measure memory.
+Prompts are assigned in the order of their hashes, so an added row moves a handful of others at most. A family stays in
+one split: near-duplicates, and requests of one conversation, each of which contains the earlier ones with their
+responses. A test prompt with a copy in train would measure memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from engine.dataset.contamination import LEAST_WORDS
+from engine.dataset.contamination import MIN_PROMPT_WORDS
 from engine.dataset.duplicates import NearDuplicates, comparable_text
 from engine.dataset.shingles import Words
 from engine.protocol.rows import Pair, prompt_id
@@ -24,11 +24,11 @@ Stratum = str | None
 """A category, or None for all tiny ones together."""
 
 TINY = 3
-"""A category of fewer rows cannot be in every split: it trains, as long as others fill dev and test."""
+"""A category of fewer rows cannot be in every split: it is for training, as long as others fill dev and test."""
 
 
 class Splits(NamedTuple):
-    """Pairs to learn from, to steer the loop by, and to open once at the end."""
+    """Pairs to train on, to steer the loop, and to open once at the end."""
 
     train: list[Pair]
     dev: list[Pair]
@@ -36,7 +36,7 @@ class Splits(NamedTuple):
 
 
 def split(pairs: Sequence[Pair], shares: Split) -> Splits:
-    """Pairs by split, each in the order given; test is chosen first, so that its share alone decides what is in it."""
+    """Pairs by split, each in the given order; test is chosen first, so that it depends on its own share alone."""
     places = [_place(pair.id) for pair in pairs]
     ordered = [sorted(family, key=places.__getitem__) for family in families(pairs)]
     ordered.sort(key=lambda family: places[family[0]])
@@ -45,13 +45,13 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for family in ordered:
         category = pairs[family[0]].category
         strata[category if rows[category] >= TINY else None].append(family)
-    sizes = {stratum: sum(map(len, found)) for stratum, found in strata.items()}
-    # One row of each category stays to learn from.
+    sizes = {stratum: sum(map(len, members)) for stratum, members in strata.items()}
+    # One row of each category stays in train.
     room = {stratum: size - 1 for stratum, size in sizes.items()}
     seats = {"test": _seats(sizes, room, shares.test, left_over=1), "dev": _seats(sizes, room, shares.dev)}
     chosen: list[Name] = ["train"] * len(pairs)
-    for stratum, found in strata.items():
-        for family in found:
+    for stratum, members in strata.items():
+        for family in members:
             for name in ("test", "dev"):
                 if len(family) <= 2 * seats[name][stratum]:  # a larger one misses the share by more than leaving it out
                     seats[name][stratum] -= len(family)
@@ -65,9 +65,7 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
 
 
 def families(pairs: Sequence[Pair]) -> list[list[int]]:
-    """The numbers of the pairs whose prompts are near-duplicates, or go on from one another, each with those of its
-    twins' twins.
-    """
+    """The positions of pairs, grouped: near-duplicate prompts and continuations of one another, transitively."""
     parent = list(range(len(pairs)))
 
     def root(number: int) -> int:
@@ -84,21 +82,22 @@ def families(pairs: Sequence[Pair]) -> list[list[int]]:
         seen.add(str(number), sketch)
     for number, earlier in _continued(pairs):
         parent[root(number)] = root(earlier)
-    found: dict[int, list[int]] = defaultdict(list)
+    grouped: dict[int, list[int]] = defaultdict(list)
     for number in range(len(pairs)):
-        found[root(number)].append(number)
-    return list(found.values())
+        grouped[root(number)].append(number)
+    return list(grouped.values())
 
 
 def _continued(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
-    """Pairs of numbers: one whose prompt begins with the whole other, prompt and response.
+    """The positions of a pair and of an earlier one, prompt and response, that its prompt begins with.
 
-    Where the user said less than `LEAST_WORDS` there, it is no sign: many conversations begin with a greeting.
+    Earlier ones in which the user wrote fewer than `MIN_PROMPT_WORDS` don't count: many conversations begin with a
+    greeting.
     """
     ended = {
         prompt_id(pair.messages): number
         for number, pair in enumerate(pairs)
-        if sum(len(turn["content"].split()) for turn in pair.prompt if turn["role"] == "user") >= LEAST_WORDS
+        if sum(len(turn["content"].split()) for turn in pair.prompt if turn["role"] == "user") >= MIN_PROMPT_WORDS
     }
     for number, pair in enumerate(pairs):
         for place, turn in enumerate(pair.prompt, start=1):
@@ -107,18 +106,21 @@ def _continued(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
 
 
 def _seats(sizes: dict[Stratum, int], room: dict[Stratum, int], share: float, left_over: int = 0) -> dict[Stratum, int]:
-    """Rows of each stratum for one split, by the method of largest remainders; takes them from `room`, but not all."""
+    """Rows of each stratum for one split, by the method of largest remainders; they are subtracted from `room`.
+
+    `left_over` rows of the room stay for other splits.
+    """
     wanted = max(1, min(round(share * sum(sizes.values())), sum(room.values()) - left_over))
     claims = {stratum: share * size if stratum is not None else 0.0 for stratum, size in sizes.items()}
     seats = {stratum: min(int(claims[stratum]), room[stratum]) for stratum in sizes}
 
     def rank(stratum: Stratum) -> tuple[bool, float, int]:
-        """Who is furthest below its claim is next."""
+        """Lowest for the stratum that is furthest below its claim."""
         return stratum is None, seats[stratum] - claims[stratum], _place(stratum or "")
 
     while sum(seats.values()) < wanted:
         open_to = [stratum for stratum in sizes if seats[stratum] < room[stratum]]
-        if not open_to:  # so few rows that a split stays empty: `check_splits` says so
+        if not open_to:  # so few rows that a split stays empty: `check_splits` reports it
             break
         seats[min(open_to, key=rank)] += 1
     for stratum in sizes:

@@ -1,6 +1,6 @@
-"""Words that tell train prompts apart: TF-IDF, with the train prompts' own words as the whole vocabulary.
+"""TF-IDF vectors of prompts, with the words of the train prompts as the whole vocabulary.
 
-A word that no train prompt has is unknown here, so what is named by these words cannot tell a dev prompt. Weights are
+A word that no train prompt has is unknown here, so names made of these words cannot reveal a dev prompt. Weights are
 (1 + log tf) log((1 + n) / df), vectors of unit length: Manning, Raghavan & Schütze, "Introduction to Information
 Retrieval" (2008), sections 6.2 to 6.4.
 """
@@ -24,8 +24,8 @@ Vector = NDArray[np.float64]
 _WORD = re.compile("(?=([\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]{2}))|([^\\W\\d_]{2,40})")
 
 
-class Terms:
-    """The vocabulary of some texts; `matrix` (scipy's CSR) holds their vectors, a row each."""
+class TfIdf:
+    """The vocabulary of some texts; `matrix` (scipy's CSR) has their vectors, a row each."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         counts = [Counter(_words(text)) for text in texts]

@@ -1,8 +1,7 @@
-"""The contract of a task: what every response must keep to, checked for free before a judge is paid.
+"""The contract of a task: rules for every response, checked locally and free before a judge is paid.
 
-Texts under check are a model's, so nothing here may run away with them: JSON is parsed to a bounded depth, and the
-patterns, those in a schema included, run in linear time (Rust's regex), which is why they have no look-around and no
-back-references.
+The texts come from a model, so every check is bounded: JSON is parsed to a limited depth, and patterns, also those in a
+schema, run in linear time (Rust's regex), which rules out look-around and back-references.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonschema_rs import RegexOptions, ValidationError, validator_for
 from pydantic_core import from_json
@@ -22,25 +21,29 @@ from engine.protocol.errors import InputError
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.settings import schema
 
-LEAST_LETTERS = 40
-"""Bytes of letters from which on a language is told.
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped]
 
-Of 60 sentences in 12 languages py3langid knew all when cut to 8 words, 57 at 4 words, and 27 at one word.
+MIN_LETTERS = 40
+"""Bytes of letters that it takes to detect a language.
+
+Of 60 sentences in 12 languages py3langid detected all when cut to 8 words, 57 at 4 words, and 27 at one word.
 """
 
-SAID = "The contract is broken, no judge was asked: "
+BROKEN = "The contract is broken, no judge was asked: "
+"""Begins the reasons of a verdict on a response that breaks the contract; `breaches` reads it back."""
 
 SHOWN = 200
-"""Characters of a reason; one may quote the whole response."""
+"""Maximum characters of a reason, which may quote the response."""
 
-PLAIN_PATTERNS = "patterns may not run away: no look-around, no back-references, no counts in the thousands"
+PATTERN_HINT = "patterns must run in linear time: no look-around, no back-references, no counts in the thousands"
 
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What to check; `schema` and `pattern` are validators of jsonschema_rs."""
+    """The checks; `schema` and `pattern` are validators of jsonschema_rs."""
 
     json: bool
     schema: Any
@@ -49,13 +52,13 @@ class Contract:
     language: str | None
 
     def broken(self, text: str) -> str:
-        """Why a response breaks the contract: the kind of breach, after a colon the details; "" where it keeps it.
+        """Why a response breaks the contract: the kind of breach, a colon, the details; "" where it doesn't.
 
         White space around a response does not count.
         """
         text = text.strip()
         if self.max_chars is not None and len(text) > self.max_chars:
-            return f"too long: {len(text):,} characters, {self.max_chars:,} are allowed"
+            return f"too long: {len(text):,} characters, at most {self.max_chars:,} allowed"
         if self.pattern is not None and not self.pattern.is_valid(_whole(text)):
             return "does not match the pattern"
         value: Any = text
@@ -66,23 +69,23 @@ class Contract:
                 return f"not JSON: {error}"[:SHOWN]
         if self.schema is not None and (fault := next(self.schema.iter_errors(value), None)) is not None:
             where = "".join(f"{part}: " for part in fault.instance_path)
-            return f"not of the schema: {where}{fault.message}"[:SHOWN]
+            return f"violates the schema: {where}{fault.message}"[:SHOWN]
         return self._wrong_language(value)
 
     def _wrong_language(self, value: Any) -> str:
-        """A language is told from a JSON response's texts, not from its keys; too short a text is let pass."""
+        """Of a JSON response the strings count, not the keys; short texts pass, since detection would fail."""
         if self.language is None:
             return ""
         text = _NO_LETTERS.sub(" ", _texts(value))
-        if len(text.replace(" ", "").encode(errors="ignore")) < LEAST_LETTERS:
+        if len(text.replace(" ", "").encode(errors="ignore")) < MIN_LETTERS:
             return ""
-        found = _detect(text)
-        return "" if found == self.language else f"not in the language {self.language}: reads like {found}"
+        detected = str(_identifier().classify(text)[0])
+        return "" if detected == self.language else f"not in the language {self.language}: detected {detected}"
 
 
 def breach(response: Response, reason: str) -> Verdict:
     """The verdict on a response that breaks the contract: the lowest scores."""
-    said = f"{SAID}{reason}."
+    text = f"{BROKEN}{reason}."
     return Verdict(
         id=response.id,
         sample=response.sample,
@@ -90,26 +93,27 @@ def breach(response: Response, reason: str) -> Verdict:
         judge=CONTRACT,
         similarity=1.0,
         precision=1.0,
-        similarity_reason=said,
-        precision_reason=said,
+        similarity_reason=text,
+        precision_reason=text,
         error="",
     )
 
 
 def breaches(verdicts: Iterable[Verdict]) -> dict[str, str]:
-    """What each prompt (by id) has broken of the contract, where an answer did: the kind of its first breach."""
-    found: dict[str, str] = {}
+    """The kind of the first breach by prompt id, of the prompts with a response that breaks the contract."""
+    kinds: dict[str, str] = {}
     for verdict in verdicts:
         if verdict.judge == CONTRACT:
-            found.setdefault(verdict.id, verdict.precision_reason.removeprefix(SAID).partition(":")[0].rstrip("."))
-    return found
+            kinds.setdefault(verdict.id, verdict.precision_reason.removeprefix(BROKEN).partition(":")[0].rstrip("."))
+    return kinds
 
 
 def load(settings: schema.Contract) -> Contract:
     """The contract of the settings. Raises InputError that names the key with a bad schema, pattern or language."""
-    if settings.language is not None and settings.language not in _languages():
-        known = ", ".join(_languages())
-        raise InputError(f"task.contract.language: {settings.language!r} is not known", f"known: {known}")
+    if settings.language is not None and settings.language not in (known := _identifier().labels):
+        raise InputError(
+            f"task.contract.language: unknown language {settings.language!r}", f"known: {', '.join(sorted(known))}"
+        )
     return Contract(
         json=settings.format == "json" or settings.json_schema is not None,
         schema=None if settings.json_schema is None else _schema(settings.json_schema),
@@ -126,19 +130,19 @@ def _schema(given: str | dict[str, Any]) -> Any:
         try:
             schema = json.loads(Path(given).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"is no JSON: {error}"
+            reason = error.strerror if isinstance(error, OSError) else f"invalid JSON: {error}"
             raise InputError(f"{key}: {given}: {reason}", "name a JSON schema file, or write an inline table") from None
     try:
         return validator_for(schema, pattern_options=RegexOptions(), offline=True)
     except (ValidationError, ValueError) as error:
-        raise InputError(f"{key}: is no JSON schema: {_first_line(error)}", PLAIN_PATTERNS) from None
+        raise InputError(f"{key}: invalid JSON schema: {_first_line(error)}", PATTERN_HINT) from None
 
 
 def _pattern(given: str) -> Any:
     try:
         return validator_for({"pattern": f"^(?:{given})$"}, pattern_options=RegexOptions(), offline=True)
     except (ValidationError, ValueError) as error:
-        raise InputError(f"task.contract.pattern: {_first_line(error)}", PLAIN_PATTERNS) from None
+        raise InputError(f"task.contract.pattern: {_first_line(error)}", PATTERN_HINT) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -146,7 +150,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _whole(text: str) -> str:
-    """Text that Rust takes: half a character is no character of any pattern."""
+    """Text that Rust accepts: lone surrogates become question marks."""
     return text.encode(errors="replace").decode()
 
 
@@ -157,17 +161,10 @@ def _texts(value: Any) -> str:
 
 
 @cache
-def _languages() -> list[str]:
-    """The ISO 639-1 codes that can be told apart; dialects with longer codes would only be confused with them."""
-    from py3langid import rank, set_languages  # type: ignore[import-untyped]  # loads a model: most contracts name no language
+def _identifier() -> LanguageIdentifier:
+    """Detects the languages of ISO 639-1; dialects with longer codes would only be confused with them."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # loads numpy; most contracts name no language
 
-    known = sorted(code for code, _ in rank("") if len(code) == 2)
-    set_languages(known)
-    return known
-
-
-def _detect(text: str) -> str:
-    from py3langid import classify
-
-    _languages()
-    return str(classify(text)[0])
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier.set_languages([code for code in identifier.labels if len(code) == 2])
+    return identifier

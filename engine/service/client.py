@@ -269,7 +269,7 @@ class Client:
     def _limiter(self, model: str) -> Limiter:
         """Providers limit each model by itself."""
         if model not in self._limiters:
-            terms = self._settings.terms(model)
+            terms = self._settings.endpoint(model)
             self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
             if price(model, self._settings) is None:
                 self._on_trouble(f"{model} has no known price: its calls count as $0; {PRICES_HINT}")

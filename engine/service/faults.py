@@ -66,7 +66,7 @@ class FaultReporter:
         if _out_of_credit(error):
             hint = "top up the account with the provider, then resume; finished calls are kept"
         elif error_status(error) in (401, 403):
-            name = self._settings.terms(model).api_key_env
+            name = self._settings.endpoint(model).api_key_env
             hint = f"check the API key in the environment ({name or 'the provider names the variable'})"
         elif isinstance(error, NotFoundError):
             hint = "check the model name in [service] or [judge]"

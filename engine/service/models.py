@@ -43,7 +43,7 @@ def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> 
     """A model's address and key, as litellm's arguments; {} leaves both to litellm."""
     if model == SANDBOX_MODEL:
         return {"api_base": settings.api_base or sandbox_base, "api_key": "sandbox"}
-    terms = settings.terms(model)
+    terms = settings.endpoint(model)
     arguments: dict[str, Any] = {}
     if terms.api_base:
         arguments["api_base"] = terms.api_base
@@ -77,7 +77,7 @@ def price(model: str, settings: Service, *, batch: bool = False) -> tuple[float,
     share = BATCH_PRICE if batch else 1.0
     if model == SANDBOX_MODEL:
         return 0.0, 0.0
-    terms = settings.terms(model)
+    terms = settings.endpoint(model)
     if terms.input_price is not None and terms.output_price is not None:
         return share * terms.input_price / 1e6, share * terms.output_price / 1e6
     litellm = load_litellm()
@@ -113,6 +113,6 @@ def missing_keys(model: str, settings: Service) -> list[str]:
             f"{model!r}: unknown provider",
             'use a litellm model name, "openai/NAME" for an OpenAI-compatible endpoint, or "sandbox"',
         ) from None
-    if named := settings.terms(model).api_key_env:
+    if named := settings.endpoint(model).api_key_env:
         return [] if os.environ.get(named) else [named]
     return [str(name) for name in litellm.validate_environment(model)["missing_keys"]]

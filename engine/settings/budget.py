@@ -1,4 +1,4 @@
-"""The caps on money and calls may be changed while a run is at work: who edits its migration.toml is obeyed at once."""
+"""The caps on money and calls, read again during a run: edits of its migration.toml take effect immediately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL_S = 0.25
 
 
 class Caps(NamedTuple):
-    """The most that a run may spend and ask; None: no cap."""
+    """The most USD that a run may spend, and the most calls that it may pay for; None: no cap."""
 
     usd: float | None
     calls: int | None
@@ -32,11 +32,11 @@ class Caps(NamedTuple):
     def __str__(self) -> str:
         usd = [] if self.usd is None else [f"${self.usd:.2f}"]
         calls = [] if self.calls is None else [f"{self.calls:,} calls"]
-        return ", ".join(usd + calls) or "without limit"
+        return ", ".join(usd + calls) or "no limit"
 
 
 def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
-    """Write other caps into a run's settings, None leaving one as it is; comments stay. Returns those that now hold.
+    """Write caps into a run's settings and return all caps; None leaves one as it is, and comments stay.
 
     Raises InputError where the settings cannot be read.
     """
@@ -50,7 +50,7 @@ def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
 
 
 async def changes(run: Run, caps: Caps, emit: Emit) -> AsyncIterator[Caps]:
-    """The caps each time that somebody changes them; settings that cannot be read are told, and change nothing."""
+    """The caps each time that the settings change them; settings that cannot be read are logged and ignored."""
     seen = _version(run.settings_file)
     while True:
         await asyncio.sleep(POLL_S)
@@ -61,7 +61,7 @@ async def changes(run: Run, caps: Caps, emit: Emit) -> AsyncIterator[Caps]:
         try:
             written = Caps.of(settings_of(run).service)
         except InputError as error:
-            emit(Log(level="warning", message=f"the new settings cannot be read: {error.message}"))
+            emit(Log(level="warning", message=f"the edited settings cannot be read: {error.message}"))
             continue
         if written != caps:
             caps = written
@@ -69,7 +69,7 @@ async def changes(run: Run, caps: Caps, emit: Emit) -> AsyncIterator[Caps]:
 
 
 def _version(file: Path) -> int | None:
-    """What tells a file from a later one; None for the moment in which an editor replaces it."""
+    """Differs between two versions of a file; None for the moment in which an editor replaces it."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Settings from a migration.toml: every problem at once, each with its key and what is allowed."""
+"""Reads a migration.toml into the schema: every problem at once, each with its key and what is allowed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
-from engine.settings.schema import Migration
+from engine.settings.schema import COVERAGE_FILES, MODEL_FILE, Migration
 
-FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gguf")
-"""Endings by which a relative name means a file beside migration.toml, and no id of the Hub."""
+FILES = (*COVERAGE_FILES, MODEL_FILE)
+"""Endings by which a relative name means a file next to migration.toml, not an id of the Hub."""
 
 PATHS = (("coverage", "source"), ("judge", "prompts"), ("local", "model"), ("task", "contract", "json_schema"))
 """Keys whose value may be a path."""
 
-ALWAYS = ("prompts", "json_schema")
-"""Those of them whose value is nothing else, where it is a text."""
+ALWAYS_PATHS = ("prompts", "json_schema")
+"""Those of them whose value, if a string, is always a path."""
 
 
 def load_settings(path: Path) -> Migration:
@@ -40,18 +40,20 @@ def load_settings(path: Path) -> Migration:
         raise InputError(f"{path}: is not UTF-8 text", "save it as UTF-8, or name a migration.toml") from None
     except tomli.TOMLDecodeError as error:
         raise InputError(
-            f"{path}: is not valid TOML: {error}", "mend that line, or start with `llamaduo-tui new`"
+            f"{path}: is not valid TOML: {error}", "fix that line, or write a new file: llamaduo-tui new FILE"
         ) from None
     try:
         return Migration.model_validate(absolute(tables, path.resolve().parent))
     except ValidationError as error:
         lines = [explain(problem) for problem in error.errors()]
         shown = "; ".join(lines) if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
-        raise InputError(f"{path}: {shown}", "`llamaduo-tui new FILE` writes every setting, explained") from None
+        raise InputError(f"{path}: {shown}", "to see every setting explained, run: llamaduo-tui new FILE") from None
 
 
 def settings_of(run: Run) -> Migration:
-    """The settings that a run was frozen with. Raises InputError as `load_settings` does."""
+    """The settings in a run's own migration.toml. Raises InputError as `load_settings` does."""
+    if not run.settings_file.exists():
+        raise InputError(f"{run.folder}: not a run: it has no migration.toml", "to list the runs: llamaduo-tui runs")
     return load_settings(run.settings_file)
 
 
@@ -64,16 +66,16 @@ def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
             table = table.get(name) if isinstance(table, dict) else None
         value = table.get(key) if isinstance(table, dict) else None
         if isinstance(value, str) and not Path(value).is_absolute():
-            with suppress(OSError, ValueError, RuntimeError):  # no path of this system: it stays as it is
-                named = key in ALWAYS or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
+            with suppress(OSError, ValueError, RuntimeError):  # an invalid path stays as it is
+                named = key in ALWAYS_PATHS or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
                 if named or (folder / value).exists():
                     table[key] = str((folder / Path(value).expanduser()).resolve())
     return tables
 
 
 _WHOLE, _NUMBER, _TABLE = "must be a whole number", "must be a number", "must be a table"
-_WANTED = {
-    "string_type": "must be a text",
+_RULES = {
+    "string_type": "must be a string",
     "string_pattern_mismatch": "must have the form {pattern}",
     "literal_error": "must be {expected}",
     "int_type": _WHOLE,
@@ -92,7 +94,7 @@ _WANTED = {
     "less_than_equal": "must be at most {le:g}",
     "less_than": "must be below {lt:g}",
 }
-"""pydantic's errors in words for people, by their type."""
+"""What is allowed, in plain words, by the type of pydantic's error."""
 
 
 def explain(problem: Any) -> str:
@@ -105,9 +107,9 @@ def explain(problem: Any) -> str:
         return f"{key}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{key}: is required"
-    wanted = _WANTED.get(problem["type"])
-    message = wanted.format(**problem.get("ctx", {})) if wanted else problem["msg"].removeprefix("Value error, ")
-    # What is given for the name of a key's variable may be the key.
+    rule = _RULES.get(problem["type"])
+    message = rule.format(**problem.get("ctx", {})) if rule else problem["msg"].removeprefix("Value error, ")
+    # A user may write the API key itself instead of its variable's name.
     secret = isinstance(problem["input"], dict) or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message
@@ -116,7 +118,7 @@ def explain(problem: Any) -> str:
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
     table: type[BaseModel] = Migration
     for part in location:
-        if str(part) in table.model_fields:  # else it is a name that the user gives
+        if str(part) in table.model_fields:  # else it is a name that the user chose
             annotation = table.model_fields[str(part)].annotation
             candidates = [annotation, *get_args(annotation)]
             table = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))

@@ -1,4 +1,7 @@
-"""The settings of a migration: typed, checked all at once, and the one place of their defaults."""
+"""The schema of migration.toml: each setting's type, bounds, default, and the text that explains it on every screen.
+
+Nothing here reads files: `engine.settings.load` does, and `engine.settings.template` writes a file from the schema.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,30 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+COVERAGE_FILES: dict[str, Literal["jsonl", "json", "csv", "parquet"]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
+"""The endings of coverage files, and how such a file is read."""
+
+MODEL_FILE = ".gguf"
+"""The ending of a model in one file."""
+
 Share = Annotated[float, Field(gt=0.0, le=0.9)]
 Score = Annotated[float, Field(ge=1.0, le=100.0)]
 
 SANDBOX_MODEL = "sandbox"
-"""The service model's name that stands for the offline sandbox, started by the worker."""
+"""The model name of the offline sandbox, which the worker starts."""
 
 SECRET = re.compile(r"key|secret|password|credential|authorization|(^|[-_])token$", re.IGNORECASE)
-OURS = {"model", "messages", "tools", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
-"""Request parameters that other settings stand for, or that would break the budget or the reading of replies."""
+RESERVED_PARAMS = frozenset(
+    {"model", "messages", "tools", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
+)
+"""Request parameters that other settings control, or that would break the budget or the parsing of responses."""
 
 
 class Table(BaseModel):
@@ -29,64 +47,64 @@ class Table(BaseModel):
 
 
 class Contract(Table):
-    """What every response must keep to; checked for nothing, before a judge is paid. Broken, it scores 1 and 1."""
+    """Rules for every response. Checked locally, free, before judging; a violation scores 1 on both metrics."""
 
-    format: Literal["text", "json"] = Field("text", description="json: the whole response must parse.")
+    format: Literal["text", "json"] = Field("text", description="json: the whole response must be valid JSON.")
     json_schema: str | dict[str, Any] | None = Field(
-        None, description="A JSON schema that it keeps to: a file, or an inline table."
+        None, description="A JSON schema for the response: a file, or an inline table."
     )
     pattern: str | None = Field(
-        None, description="A regular expression that matches all of it, without look-around and back-references."
+        None, description="A regular expression for the whole response; no look-around, no back-references."
     )
-    max_chars: int | None = Field(None, ge=1, description="Characters that it has at most.")
+    max_chars: int | None = Field(None, ge=1, description="Maximum characters of the response.")
     language: str | None = Field(
         None,
         pattern="^[a-z]{2}$",
-        description="Its language, as in ISO 639-1 (en, de). Below about 8 words none is told, and it passes.",
+        description="Language of the response, as in ISO 639-1 (en, de); not checked below about 8 words.",
     )
 
 
 class Task(Table):
-    """What is being migrated."""
+    """The task to migrate."""
 
     name: str = Field("migration", pattern=r"^[\w][\w .-]{0,63}$", description="A short name; runs are named after it.")
-    topic: str = Field("", description="The task in a few words; told to the service when it writes new pairs.")
+    topic: str = Field("", description="The task in a few words; the service reads it when it writes new pairs.")
     contract: Contract = Contract()
 
 
 class Columns(Table):
-    """The columns of a CSV, Parquet or JSONL coverage file, where their names are unusual."""
+    """Names of the coverage file's columns, if they are not the usual ones."""
 
     prompt: str | None = Field(None, description="Column of the prompt.")
     response: str | None = Field(None, description="Column of the response.")
-    system: str | None = Field(None, description="Column of a system prompt, if any.")
+    system: str | None = Field(None, description="Column of the system prompt, if any.")
     category: str | None = Field(None, description="Column of the category, if any.")
 
 
 class Split(Table):
-    """Shares of the coverage dataset; the rest trains."""
+    """How the coverage dataset is split; the rest is for training."""
 
-    dev: Share = Field(0.2, description="Share that steers the loop.")
-    test: Share = Field(0.2, description="Share that stays sealed until the end.")
+    dev: Share = Field(0.2, description="Share of the dev split, which steers the loop.")
+    test: Share = Field(0.2, description="Share of the test split, which stays sealed until the end.")
 
     @model_validator(mode="after")
     def _leaves_data_to_train(self) -> Split:
         if self.dev + self.test >= 1:
-            raise ValueError("dev + test must be below 1, the rest trains")
+            raise ValueError("dev + test must be below 1: the rest is for training")
         return self
 
 
 class Coverage(Table):
-    """The prompts with responses that you were happy with."""
+    """Prompts with responses that you are happy with."""
 
-    source: str = Field(description="A file (.jsonl, .json, .csv, .parquet) or a dataset id of the Hub.")
+    source: str = Field(description=f"A file ({', '.join(COVERAGE_FILES)}) or a dataset id of the Hub.")
     columns: Columns = Columns()
     split: Split = Split()
 
 
 def _no_secret_address(address: str | None) -> str | None:
     if address and re.search(r"//[^/]*@|[?]", address):
-        raise PydanticCustomError("secret", "an address with a password or a query may hold a key: leave that out")
+        raise PydanticCustomError("secret", "must not contain a password or a query, which may be a key")
     return address
 
 
@@ -94,8 +112,8 @@ Address = Annotated[str | None, AfterValidator(_no_secret_address)]
 Variable = Annotated[str | None, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
-class Terms(Table):
-    """Where one model is asked, within which limits and at which prices, as the keys of [service] say it for all."""
+class ModelEndpoint(Table):
+    """Address, key, limits and prices of one model: the keys of [service] by the same names."""
 
     api_base: Address = None
     api_key_env: Variable = None
@@ -106,28 +124,32 @@ class Terms(Table):
 
 
 class Service(Table):
-    """The service LLM that you are leaving: it judges, and writes new pairs."""
+    """The service LLM to migrate from: it judges responses and writes new pairs."""
 
-    model: str = Field(description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox".')
-    api_base: Address = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
-    api_key_env: Variable = Field(None, description="Name of the environment variable that holds the key.")
-    rpm: int | None = Field(None, ge=1, description="Requests a minute that your account allows.")
-    tpm: int | None = Field(None, ge=1, description="Tokens a minute that your account allows.")
-    concurrency: int = Field(64, ge=1, le=256, description="Calls in flight at once, at most; it adapts below that.")
-    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one answer.")
-    patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
-    budget_usd: float | None = Field(None, ge=0, description="The run never spends more than this; none: no cap.")
-    budget_calls: int | None = Field(None, ge=0, description="The run never pays for more calls than this.")
-    batch: bool = Field(
-        False, description="Ask in batches (OpenAI, Azure): half the price, but each takes up to 24 hours."
+    model: str = Field(
+        description='A litellm model name ("gpt-4o", "gemini/gemini-2.5-pro"), or "sandbox" for an offline one.'
     )
-    cache: bool = Field(True, description="Keep replies for later runs of yours, in ~/.cache/llamaduo.")
+    api_base: Address = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
+    api_key_env: Variable = Field(None, description="Name of the environment variable with the API key.")
+    rpm: int | None = Field(None, ge=1, description="Requests per minute that your account allows.")
+    tpm: int | None = Field(None, ge=1, description="Tokens per minute that your account allows.")
+    concurrency: int = Field(
+        64, ge=1, le=256, description="Maximum calls in flight; fewer while the service is slow or busy."
+    )
+    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one response.")
+    patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
+    budget_usd: float | None = Field(None, ge=0, description="Maximum cost of the run in USD; not set: no cap.")
+    budget_calls: int | None = Field(None, ge=0, description="Maximum calls that the run pays for; not set: no cap.")
+    batch: bool = Field(
+        False, description="Use the batch API (OpenAI, Azure): half the price, but a batch takes up to 24 hours."
+    )
+    cache: bool = Field(True, description="Reuse responses in your later runs; they are kept in ~/.cache/llamaduo.")
     input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
     output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
-    params: dict[str, Any] = Field({}, description="More request parameters, such as {temperature = 0.7}.")
-    models: dict[str, Terms] = Field(
+    params: dict[str, Any] = Field({}, description="Further request parameters, such as {temperature = 0.7}.")
+    models: dict[str, ModelEndpoint] = Field(
         {},
-        description="Judge models with an api_base, api_key_env, rpm, tpm, input_price or output_price of their own:"
+        description="Models with their own api_base, api_key_env, rpm, tpm, input_price or output_price:"
         ' {"gpt-4o" = {rpm = 60}}.',
     )
 
@@ -140,27 +162,27 @@ class Service(Table):
 
     @field_validator("params")
     @classmethod
-    def _none_of_ours(cls, params: dict[str, Any]) -> dict[str, Any]:
-        if ours := [key for key in params if key in OURS or key.startswith("api_")]:
-            raise ValueError(f"{ours[0]!r} cannot be given here")
+    def _not_reserved(cls, params: dict[str, Any]) -> dict[str, Any]:
+        if reserved := [key for key in params if key in RESERVED_PARAMS or key.startswith("api_")]:
+            raise ValueError(f"{reserved[0]!r} cannot be set here")
         most = params.get("max_tokens", 1)
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            raise ValueError("max_tokens is a whole number above 0")
+            raise ValueError("max_tokens must be a whole number above 0")
         return params
 
-    def terms(self, model: str) -> Terms:
-        """What holds for a model: its own terms, then the limits of this table, and all of it for the service model."""
-        shared = set(Terms.model_fields) if model == self.model else {"rpm", "tpm"}
-        own = self.models.get(model, Terms()).model_dump(exclude_none=True)
-        return Terms(**self.model_dump(include=shared) | own)
+    def endpoint(self, model: str) -> ModelEndpoint:
+        """A model's own endpoint, completed by the limits of this table, and by all of it for the service model."""
+        shared = set(ModelEndpoint.model_fields) if model == self.model else {"rpm", "tpm"}
+        own = self.models.get(model, ModelEndpoint()).model_dump(exclude_none=True)
+        return ModelEndpoint(**self.model_dump(include=shared) | own)
 
 
 class Judge(Table):
-    """How responses are scored, 1 to 100, for similarity to the reference and for precision."""
+    """How responses are scored, from 1 to 100: similarity to the reference, and precision."""
 
     models: list[str] = Field([], description="Judge models; empty: the service model.")
-    repeats: int = Field(2, ge=1, le=50, description="Verdicts for each response.")
-    adaptive: bool = Field(True, description="Repeat no further for a response once its verdicts agree.")
+    repeats: int = Field(2, ge=1, le=50, description="Verdicts per response.")
+    adaptive: bool = Field(True, description="Stop repeating for a response once its verdicts agree.")
     prompts: str | None = Field(None, description="A TOML file with your own prompts, as in LlamaDuo.")
 
 
@@ -168,116 +190,123 @@ class Adapter(Table):
     """The LoRA adapter that is trained."""
 
     r: int = Field(16, ge=1, le=512, description="Rank.")
-    alpha: int = Field(32, ge=1, description="Scale; 2r is the paper's choice.")
+    alpha: int = Field(32, ge=1, description="Scale; the paper uses 2r.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
 
 
 class Local(Table):
-    """The local LLM that takes over."""
+    """The local LLM to migrate to."""
 
     model: str = Field("SmolLM2-135M-Instruct", description="A Hub id, a folder of safetensors, or a .gguf file.")
     revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
-    quantization: Literal["none", "nf4"] = Field("none", description="nf4 trains on a 4-bit base (QLoRA).")
+    quantization: Literal["none", "nf4"] = Field("none", description="nf4: train on a 4-bit base model (QLoRA).")
     adapter: Adapter = Adapter()
     trust_remote_code: str | None = Field(
-        None, description="Runs code that comes with a model: repeat the model's name to allow it."
+        None, description="Allow the model to run code that comes with it: repeat its name here."
     )
 
     @model_validator(mode="after")
     def _trusts_this_model(self) -> Local:
         if self.trust_remote_code not in (None, self.model):
-            raise ValueError(f"to allow trust_remote_code, repeat the model's name in it: {self.model!r}")
+            raise ValueError(f"to allow trust_remote_code, set it to the model's name: {self.model!r}")
         return self
 
 
 class Finetune(Table):
-    """How the adapter is trained; each round starts from the base model on all data so far."""
+    """How the adapter is trained; each round starts from the base model and uses all data so far."""
 
-    epochs: int = Field(3, ge=1, le=100, description="Passes over the data, at most: the best by dev loss is kept.")
-    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Peak, reached after the warm-up; then cosine.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps that warm up.")
+    epochs: int = Field(3, ge=1, le=100, description="Maximum passes over the data; the best by dev loss is kept.")
+    learning_rate: float = Field(
+        2e-4, gt=0, lt=1, description="Peak learning rate after the warm-up; then a cosine decay."
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps for the warm-up.")
     batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
-    max_length: int = Field(2048, ge=32, description="Tokens of prompt and response; longer pairs are left out.")
+    max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
 
 
 class Inference(Table):
-    """How the local LLM answers."""
+    """How the local LLM generates responses."""
 
-    samples: int = Field(2, ge=1, le=64, description="Answers for each prompt.")
-    temperature: float = Field(0.8, ge=0, le=2, description="0 answers greedily, then more samples are the same.")
-    max_new_tokens: int = Field(1024, ge=1, description="An answer is cut here.")
+    samples: int = Field(2, ge=1, le=64, description="Responses per prompt.")
+    temperature: float = Field(
+        0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
+    )
+    max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
     backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
 
 
 class Target(Table):
-    """When the small model is good enough."""
+    """When the local LLM is good enough."""
 
-    precision: Score = Field(85.0, description="Mean precision on dev prompts to reach, 1 to 100.")
-    similarity: Score = Field(75.0, description="Mean similarity on dev prompts to reach, 1 to 100.")
+    precision: Score = Field(85.0, description="Mean precision to reach on the dev prompts.")
+    similarity: Score = Field(75.0, description="Mean similarity to reach on the dev prompts.")
     confidence: float = Field(
-        0.95, ge=0.5, lt=1, description="How sure to be, over all rounds together, that a reached target is no luck."
+        0.95, ge=0.5, lt=1, description="Confidence, over all rounds together, that a reached target is not luck."
     )
     teacher: bool = Field(
-        True, description="Ask the service for the dev and test prompts again: what it gets itself is the ceiling."
+        True, description="Also score the service's own new responses to the dev and test prompts: the ceiling."
     )
     relative_to_teacher: float | None = Field(
         None,
         ge=0,
         lt=99,
-        description="Instead of the two scores above: at most so many points below what the service itself gets.",
+        description="Instead of the two scores above: allowed points below the service's own scores.",
     )
     max_regressed: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="Share of dev prompts that may be worse than in the best earlier round; none: any share.",
+        description="Share of dev prompts that may score lower than in the best earlier round; not set: any.",
     )
 
     @model_validator(mode="after")
-    def _asks_whom_it_compares_with(self) -> Target:
+    def _scores_the_teacher(self) -> Target:
         if self.relative_to_teacher is not None and not self.teacher:
             raise ValueError("relative_to_teacher needs teacher = true")
         return self
 
 
 class Synthesis(Table):
-    """The new pairs that the service writes after a round that falls short."""
+    """The new pairs that the service writes after a round that misses the target."""
 
-    pairs_per_round: int = Field(200, ge=1, description="Pairs to add in a round.")
-    pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to ask for in one call.")
+    pairs_per_round: int = Field(200, ge=1, description="Pairs to add per round.")
+    pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to request per call.")
     strategy: Literal["failures", "uniform"] = Field(
-        "failures", description="Model new pairs on what the local LLM gets wrong, or on all alike (the paper)."
+        "failures",
+        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all alike (the paper).",
     )
     min_score: Score | None = Field(
-        None, description="Have the judges score each new pair, and keep those at or above this; none: not judged."
+        None, description="Judge each new pair, and keep those that score this or more; not set: no judging."
     )
-    review: bool = Field(False, description="Wait for a person to look at new pairs before they are trained on.")
+    review: bool = Field(False, description="Wait for a person to review new pairs before training on them.")
     duplicate_prompt: float = Field(
-        0.9, ge=0.5, le=1, description="Refuse a new pair whose prompt is this similar to a known one (Jaccard)."
+        0.9, ge=0.5, le=1, description="Refuse a new pair if its prompt is this similar to a known one (Jaccard)."
     )
     duplicate_response: float = Field(
-        0.9, ge=0.5, le=1, description="Refuse a new pair whose response, if long, is this similar to a known one."
+        0.9, ge=0.5, le=1, description="Refuse a new pair if its response is this similar to a known one (Jaccard)."
     )
     duplicate_response_words: int = Field(
-        50, ge=1, description="Shorter responses may repeat: labels, JSON and stock phrases rightly do."
+        50, ge=1, description="Responses below this length may repeat, as labels, JSON and stock phrases do."
     )
     contamination: float = Field(
         0.65,
         ge=0.3,
         le=1,
-        description="Refuse a new pair that holds this share of a dev or test prompt, reworded or not.",
+        description="Refuse a new pair that contains this share of a dev or test prompt, reworded or not.",
     )
 
 
 class Loop(Table):
-    """When to go on, and when to stop."""
+    """When the loop continues, and when it stops."""
 
-    max_rounds: int = Field(4, ge=1, le=100, description="Rounds of fine-tuning, at most.")
-    patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop ends.")
-    min_gain: float = Field(1.0, ge=0, description="Points of mean score that count as a gain.")
-    approval: Literal["ask", "auto"] = Field("ask", description="Whether a person approves each synthesis.")
-    max_hours: float | None = Field(None, gt=0, description="Begin no further round after this many hours of work.")
-    seed: int = Field(42, ge=0, description="Seed of everything random.")
+    max_rounds: int = Field(4, ge=1, le=100, description="Maximum rounds of fine-tuning.")
+    patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop stops.")
+    min_gain: float = Field(1.0, ge=0, description="Increase of the mean score, in points, that counts as a gain.")
+    approval: Literal["ask", "auto"] = Field(
+        "ask", description="ask: a person approves each synthesis; auto: none does."
+    )
+    max_hours: float | None = Field(None, gt=0, description="Start no further round after this many hours of work.")
+    seed: int = Field(42, ge=0, description="Random seed of the run.")
 
 
 class Compute(Table):
@@ -311,14 +340,14 @@ class Migration(Table):
     compute: Compute = Compute()
 
     @model_validator(mode="after")
-    def _terms_of_its_models(self) -> Migration:
+    def _has_whole_endpoints(self) -> Migration:
         models = (self.service.model, *self.judge_models)
-        if strange := [model for model in self.service.models if model not in models]:
-            raise ValueError(f"service.models: {strange[0]!r} is no model of this run")
+        if unused := [model for model in self.service.models if model not in models]:
+            raise ValueError(f"service.models: {unused[0]!r} is not a model of this run")
         for model in models:
-            terms = self.service.terms(model)
-            if (terms.input_price is None) != (terms.output_price is None):
-                raise ValueError(f"service: input_price and output_price of {model} are given together, or neither")
+            endpoint = self.service.endpoint(model)
+            if (endpoint.input_price is None) != (endpoint.output_price is None):
+                raise ValueError(f"service: set both input_price and output_price of {model}, or neither")
         return self
 
     @property
@@ -330,7 +359,7 @@ class Migration(Table):
         return SANDBOX_MODEL in (self.service.model, *self.judge_models)
 
     def digest(self, *tables: str) -> str:
-        """16 hex digits that change when a setting does, of these tables or of all."""
+        """16 hex digits that change with the settings in these tables, or in all of them."""
         canonical = json.dumps(self.model_dump(mode="json", include=set(tables) or None), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

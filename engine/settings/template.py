@@ -1,4 +1,4 @@
-"""A commented migration.toml, generated from the schema of the settings: `config.load` reads the same settings back."""
+"""A commented migration.toml, generated from the schema: `engine.settings.load.load_settings` reads it back."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Values = dict[str, Any]
 
 _WIDTH = 100
 _HEAD = """The settings of a migration, each explained.
-A line such as "#rpm =" is a setting that is not set: take the # away and write a value.
+A line such as "#rpm =" is a setting that is not set: remove the # and write a value.
 """
-_TODO = """Fill in what is marked FILL IN, then: llamaduo-tui check FILE
+_TODO = """Fill in the values marked FILL IN, then run: llamaduo-tui check FILE
 """
 _PLACEHOLDERS: dict[str, str] = {"coverage.source": "your-prompts.jsonl", "service.model": "provider/model"}
 
@@ -50,9 +50,9 @@ def presets() -> list[str]:
 
 
 def preset(name: str) -> Values:
-    """The settings of a preset; raises InputError for a name that is none."""
+    """The settings of a preset. Raises InputError for an unknown name."""
     if name not in presets():
-        raise InputError(f"no preset {name!r}", f"there are: {', '.join(presets()) or 'none'}")
+        raise InputError(f"unknown preset {name!r}", f"known: {', '.join(presets()) or 'none'}")
     return tomli.loads((resources.files("engine.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
@@ -89,7 +89,7 @@ def _explain(table: TomlTable, text: str) -> None:
 
 
 def toml_value(value: Any) -> Item:
-    """A setting as TOML writes it; tables inside a table stand in one line."""
+    """A setting in TOML; a table inside a table is written in one line."""
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         for key, inner in value.items():
@@ -101,7 +101,7 @@ def toml_value(value: Any) -> Item:
 
 
 def allowed(field: FieldInfo) -> str:
-    """What values a key takes, where the schema bounds them."""
+    """The values that a key may have, in words; "" where the schema sets no bounds."""
     choices = [choice for part in _parts(field.annotation) if get_origin(part) is Literal for choice in get_args(part)]
     if len(choices) > 1:
         return f"One of: {', '.join(map(str, choices))}."
@@ -114,8 +114,8 @@ def allowed(field: FieldInfo) -> str:
     if "ge" in bounds and "le" in bounds:
         return f"({bounds['ge']:g} to {bounds['le']:g})"
     phrases = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    said = ", ".join(f"{phrase} {bounds[sign]:g}" for sign, phrase in phrases.items() if sign in bounds)
-    return f"({said})" if said else ""
+    text = ", ".join(f"{phrase} {bounds[sign]:g}" for sign, phrase in phrases.items() if sign in bounds)
+    return f"({text})" if text else ""
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
@@ -131,5 +131,5 @@ def _is_table(field: FieldInfo) -> bool:
 
 def _model(field: FieldInfo) -> type[Table]:
     if not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
-        raise TypeError(f"{field.annotation!r} is no table of settings")
+        raise TypeError(f"{field.annotation!r} is not a table of settings")
     return field.annotation

@@ -10,6 +10,7 @@ from engine.evaluation.comparison import teacher_doubt
 from engine.evaluation.scores import SplitScores, scores_doubt
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Decision, Scores, Teacher
+from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
@@ -255,13 +256,3 @@ def _manifests(run: Run) -> list[Manifest]:
     folders = [run.coverage, run.teacher, *sorted(run.folder.glob("round-*/*")), *sorted(run.final.glob("*"))]
     found = (manifest(folder) for folder in folders if folder.is_dir())
     return [complete for complete in found if complete is not None]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 3 min 5 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

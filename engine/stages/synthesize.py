@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from engine.dataset.cleaning import Cleaner
-from engine.dataset.diversity import Variety
+from engine.dataset.data_filter import DataFilter
+from engine.dataset.diversity import PromptDiversity
 from engine.dataset.duplicates import comparable_text
-from engine.dataset.prepare import TRAIN, read_dev, read_guard, read_train
-from engine.dataset.prompt_groups import Groups
+from engine.dataset.prepare import TRAIN, read_dev, read_fingerprints, read_train
+from engine.dataset.prompt_groups import PromptGroups
 from engine.evaluation import contract
 from engine.evaluation.contract import Contract
 from engine.protocol import jsonl, records
@@ -59,7 +59,7 @@ class SynthesisBatch:
     """The pairs that a round's calls have brought so far; it takes no more than `pairs`."""
 
     contract: Contract
-    cleaner: Cleaner
+    cleaner: DataFilter
     generator: str
     round: int
     pairs: int
@@ -128,11 +128,11 @@ class Seeds:
     """
 
     def __init__(self, job: ServiceJob, train: list[Pair], request: SynthesisRequest) -> None:
-        groups = Groups(train, read_dev(job.run.coverage))
+        groups = PromptGroups(train, read_dev(job.run.coverage))
         weights, hardness = [1.0] * len(train), dict.fromkeys(groups.of_train, EVEN_HARDNESS)
         if job.settings.synthesis.strategy == "failures":
             weights = groups.seed_weights(request.weak, request.breaches).tolist()
-            weakness = groups.weakness(request.weak, request.breaches)
+            weakness = groups.shortfall(request.weak, request.breaches)
             hardness |= {kind: points / 100 for kind, points in weakness.items()}
         self._weights = {place: weight for place, weight in enumerate(weights) if not train[place].calls_tools}
         if not self._weights:
@@ -142,13 +142,13 @@ class Seeds:
             )
         self._train, self._hardness = train, hardness
         self._dice = random.Random(f"{job.settings.loop.seed}/{job.round}")
-        self._variety = Variety(train, groups.of_train, groups.terms)
+        self._variety = PromptDiversity(train, groups.of_train, groups.tfidf)
 
     def draw(self, count: int) -> list[tuple[Pair, str]]:
         """Seeds, each with the lines that tell the writer how the new pairs are to differ from it."""
         places = self._dice.choices([*self._weights], [*self._weights.values()], k=count)
         seeds = [self._train[place] for place in places]
-        return [(seed, self._variety.line(seed, self._hardness, self._dice)) for seed in seeds]
+        return [(seed, self._variety.request(seed, self._hardness, self._dice)) for seed in seeds]
 
 
 async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
@@ -163,7 +163,7 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
     batch = SynthesisBatch(
         contract=contract.load(settings.task.contract),
-        cleaner=Cleaner(settings.synthesis, read_guard(coverage), [*train, *known]),
+        cleaner=DataFilter(settings.synthesis, read_fingerprints(coverage), [*train, *known]),
         generator=settings.service.model,
         round=number,
         pairs=request.pairs,

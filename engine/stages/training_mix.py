@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.dataset.cleaning import Cleaner
-from engine.dataset.prepare import read_guard, read_train
+from engine.dataset.data_filter import DataFilter
+from engine.dataset.prepare import read_fingerprints, read_train
 from engine.protocol import jsonl
 from engine.protocol.commands import PairChoices
 from engine.protocol.jsonl import Row
@@ -52,7 +52,9 @@ def training_mix(coverage: Path, synthetic: list[Path], choices: PairChoices, se
     accepted = [row for round_, row in written if (round_, row["id"]) not in out]
     train = read_train(coverage)
     chosen = list(_kept_by_hand(synthetic, choices))
-    leaks = Cleaner(settings, read_guard(coverage), train).leaks([_pair(row) for row in chosen]) if chosen else []
+    leaks = (
+        DataFilter(settings, read_fingerprints(coverage), train).leaks([_pair(row) for row in chosen]) if chosen else []
+    )
     kept = [row for row, leak in zip(chosen, leaks, strict=True) if not leak]
     changed = sorted([*refused, *((row["round"], row["id"]) for row in kept)])
     return TrainingMix(

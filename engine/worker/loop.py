@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from engine.dataset.prepare import read_dev, read_train
-from engine.dataset.prompt_groups import Groups
+from engine.dataset.prompt_groups import PromptGroups
 from engine.evaluation import contract, reviews
 from engine.evaluation.comparison import gaps
 from engine.evaluation.decision import decide, finished, look_risk, rescored
@@ -136,9 +136,9 @@ def _decide(context: Context, number: int) -> Decision:
 
 
 @cache
-def _groups(coverage: Path) -> Groups:
+def _groups(coverage: Path) -> PromptGroups:
     """The kinds of prompt, which stay the same for as long as a run lasts."""
-    return Groups(read_train(coverage), read_dev(coverage))
+    return PromptGroups(read_train(coverage), read_dev(coverage))
 
 
 def _record(context: Context, decision: Decision) -> Decision:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.preflight import check
+from engine.preflight.problems import raise_problems
 from engine.protocol import commands
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
 from engine.protocol.events import (
@@ -199,7 +199,7 @@ class Worker:
         self._tell_start()
         tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
         try:
-            check.raise_problems(self.settings)
+            raise_problems(self.settings)
             async with self._service():
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:

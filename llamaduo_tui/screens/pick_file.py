@@ -17,12 +17,10 @@ from textual.timer import Timer
 from textual.widgets import Button, DirectoryTree, Input, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from engine.settings.schema import Coverage
+from engine.settings.schema import COVERAGE_FILES, Coverage
 from llamaduo_tui.paths import is_folder, typed_path
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
-
-COVERAGE = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 SETTLED_S = 0.15
 """Seconds that the cursor rests on a file before it is read."""
@@ -153,7 +151,9 @@ class PickCoverage(PickFile):
     """Choose the coverage data, seeing what is in it: a file from the tree, or any path or Hub id typed."""
 
     def __init__(self, folder: Path, like: Coverage | None) -> None:
-        super().__init__("Coverage data", folder, COVERAGE, "a path, or a dataset id of the Hub such as org/name")
+        super().__init__(
+            "Coverage data", folder, tuple(COVERAGE_FILES), "a path, or a dataset id of the Hub such as org/name"
+        )
         self._like = like
         self._settling: Timer | None = None
 

@@ -29,7 +29,7 @@ class Finding(NamedTuple):
 
 
 class Preflight(NamedTuple):
-    """What was found about `subject`; `notes` keep nobody from starting, `quote` has an estimate.Quote's fields."""
+    """What was found about `subject`; `notes` keep nobody from starting, `quote` has the fields of an Estimate."""
 
     subject: str
     findings: list[Finding]
@@ -68,7 +68,7 @@ async def examine(settings: Migration) -> Preflight:
     try:
         said = json.loads(out)
         findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in said["problems"]]
-        return Preflight(of, findings, [one_line(note) for note in said["notes"]], said["quote"])
+        return Preflight(of, findings, [one_line(note) for note in said["notes"]], said["estimate"])
     except (ValueError, TypeError, KeyError):
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise LlamaDuoError(f"the check broke: {one_line(last, 200)}") from None

@@ -190,7 +190,7 @@ def test_new_pairs_are_those_that_people_left(run: Run, tmp_path: Path) -> None:
 
 def test_it_never_overwrites_and_leaves_nothing_half(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(run, tmp_path / "mine")
     with pytest.raises(InputError, match="cannot be written: Not a directory"):
         export(run, tmp_path / "log.jsonl" / "rows")

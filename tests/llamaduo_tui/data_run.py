@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.dataset.contamination import fingerprints
 from engine.dataset.prepare import DEV, SEALED, TRAIN
-from engine.dataset.sources import Dropped
+from engine.dataset.record import Dropped
 from engine.protocol import jsonl
 from engine.protocol.manifest import Manifest, finish
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id

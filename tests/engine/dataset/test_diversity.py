@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.diversity import Variety
-from engine.dataset.tfidf import Terms
+from engine.dataset.diversity import PromptDiversity
+from engine.dataset.tfidf import TfIdf
 from engine.protocol.rows import Pair, prompt_id
 
 
@@ -18,9 +18,9 @@ def pair(text: str, category: str = "") -> Pair:
 def asked(texts: list[str], hardness: float = 0.5, count: int = 60) -> list[str]:
     """What calls are asked for with these train prompts."""
     train = [pair(text) for text in texts]
-    variety = Variety(train, ["all"] * len(train), Terms(texts))
+    variety = PromptDiversity(train, ["all"] * len(train), TfIdf(texts))
     dice = random.Random(1)
-    return [variety.line(dice.choice(train), {"all": hardness}, dice) for _ in range(count)]
+    return [variety.request(dice.choice(train), {"all": hardness}, dice) for _ in range(count)]
 
 
 BIRDS = [f"How many {bird} nest on a cliff?" for bird in ("gannets", "puffins", "kittiwakes", "ravens")]
@@ -58,9 +58,9 @@ def test_the_weaker_the_kind_the_more_hard_cases(hardness: float, hard: int) -> 
 
 def test_a_call_is_like_rows_of_its_seeds_kind() -> None:
     train = [pair(text, "birds") for text in BIRDS] + [pair(text, "steel") for text in STEEL]
-    variety = Variety(train, [row.category for row in train], Terms([*BIRDS, *STEEL]))
+    variety = PromptDiversity(train, [row.category for row in train], TfIdf([*BIRDS, *STEEL]))
     dice = random.Random(2)
-    lines = [variety.line(train[0], {"birds": 0.5, "steel": 0.5}, dice) for _ in range(40)]
+    lines = [variety.request(train[0], {"birds": 0.5, "steel": 0.5}, dice) for _ in range(40)]
 
     assert all(line.startswith("Kind: birds.\nLength: about 7 words.") for line in lines)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.errors import RowError
 from engine.dataset.formats import category_of, check_table, to_messages, tools_of
+from engine.dataset.record import RowError
 from engine.protocol.rows import message_text, prompt_id, prompt_text
 from engine.settings.schema import Columns
 
@@ -122,28 +122,28 @@ def test_text_parts_are_joined() -> None:
         ({}, "no column for the prompt; there are: none"),
         ({"text": "Hi", "label": 1}, "no column for the prompt; there are: 'text', 'label'"),
         ({"prompt": "Hi"}, "no column for the response; there are: 'prompt'"),
-        ({"messages": []}, "no assistant turn at the end"),
-        ({"messages": [USER]}, "no assistant turn at the end"),
+        ({"messages": []}, "the last turn is not the assistant's"),
+        ({"messages": [USER]}, "the last turn is not the assistant's"),
         ({"messages": {"role": "user"}}, "messages is an object, not a list"),
         ({"messages": "Hi"}, "messages is text, not a list of messages"),
         ({"messages": ["Hi"]}, "a message is text, not an object"),
         ({"messages": [{"content": "Hi"}]}, "a message has no role"),
         ({"messages": [{"role": "human\x1b[2J", "content": "Hi"}]}, r"unknown role 'human\x1b[2J'"),
         ({"messages": [{"role": ["user"], "content": "Hi"}]}, "unknown role a list"),
-        ({"messages": [ASSISTANT]}, "wrong role order: assistant where user should be (turn 1)"),
-        ({"messages": [SYSTEM, ASSISTANT]}, "wrong role order: assistant where user should be (turn 1)"),
-        ({"messages": [USER, *CHAT]}, "wrong role order: user where assistant should be (turn 2)"),
-        ({"messages": [USER, SYSTEM, ASSISTANT]}, "wrong role order: system where assistant should be (turn 2)"),
+        ({"messages": [ASSISTANT]}, "wrong role order: assistant instead of user (turn 1)"),
+        ({"messages": [SYSTEM, ASSISTANT]}, "wrong role order: assistant instead of user (turn 1)"),
+        ({"messages": [USER, *CHAT]}, "wrong role order: user instead of assistant (turn 2)"),
+        ({"messages": [USER, SYSTEM, ASSISTANT]}, "wrong role order: system instead of assistant (turn 2)"),
         ({"messages": [{**USER, "content": " \n"}, ASSISTANT]}, "empty prompt"),
         ({"messages": [USER, {**ASSISTANT, "content": None}]}, "empty response"),
         ({"prompt": None, "response": "x"}, "empty prompt"),
         ({"prompt": "x", "response": float("nan")}, "empty response"),
         ({"prompt": "x", "response": {"label": "y"}}, "response is an object, not text"),
         ({"messages": [{**USER, "content": {}}, ASSISTANT]}, "content is an object, not text"),
-        ({"messages": [{**USER, "content": "a\0b"}, ASSISTANT]}, "the user's text holds a NUL character"),
+        ({"messages": [{**USER, "content": "a\0b"}, ASSISTANT]}, "the user's text contains a NUL character"),
         (
             {"prompt": "x", "response": "\ud800"},
-            "the assistant's text holds a lone surrogate or bytes that are not UTF-8",
+            "the assistant's text contains a lone surrogate or bytes that are not UTF-8",
         ),
         ({"request": REQUEST, "response": None}, "no response to the request"),
         ({"request": REQUEST}, "no response to the request"),
@@ -152,7 +152,7 @@ def test_text_parts_are_joined() -> None:
         ({**REQUEST, "response": {"choices": []}}, "no choices in the response"),
         (
             {"request": REQUEST, "response": {**ASSISTANT, "stop_reason": "max_tokens"}},
-            "the response was cut (max_tokens)",
+            "the response is truncated (max_tokens)",
         ),
         ({"request": REQUEST, "response": {"choices": [{}]}}, "a message is null, not an object"),
         ({"request": REQUEST, "response": {"error": {"code": 429}}}, "the request failed"),
@@ -162,7 +162,7 @@ def test_text_parts_are_joined() -> None:
         ),
         (
             {"request": REQUEST, "response": {"choices": [{"message": ASSISTANT, "finish_reason": "length"}]}},
-            "the response was cut (length)",
+            "the response is truncated (length)",
         ),
         (
             {"messages": [{**USER, "content": [{"type": "image_url", "image_url": {}}]}, ASSISTANT]},
@@ -328,16 +328,16 @@ def call(**function: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("messages", "expected"),
     [
-        ([USER, PROXY, ASSISTANT], "wrong role order: assistant where tool should be (turn 3)"),
-        ([USER, RESULT, ASSISTANT], "wrong role order: tool where assistant should be (turn 2)"),
+        ([USER, PROXY, ASSISTANT], "wrong role order: assistant instead of tool (turn 3)"),
+        ([USER, RESULT, ASSISTANT], "wrong role order: tool instead of assistant (turn 2)"),
         ([USER, PROXY, {**RESULT, "tool_call_id": "x"}, ASSISTANT], "a tool result without its call"),
         ([USER, PROXY, RESULT, RESULT, ASSISTANT], "a tool result without its call"),
-        ([USER, {**PROXY, "tool_calls": PROXY["tool_calls"] * 2}], "two tool calls with one id"),
-        ([USER, call(name="f", arguments="{")], "a tool call's arguments are no JSON"),
+        ([USER, {**PROXY, "tool_calls": PROXY["tool_calls"] * 2}], "two tool calls with the same id"),
+        ([USER, call(name="f", arguments="{")], "a tool call's arguments are not valid JSON"),
         ([USER, call(name="f", arguments="[1]")], "a tool call's arguments are not a JSON object"),
-        ([USER, call(arguments="{}")], "a tool call has no function's name"),
-        ([USER, call(name="f", arguments='{"a": "\\ud800"}')], "a tool call holds a lone surrogate"),
-        ([{**USER, "tool_calls": [{}]}, ASSISTANT], "a tool call by the user"),
+        ([USER, call(arguments="{}")], "a tool call has no function name"),
+        ([USER, call(name="f", arguments='{"a": "\\ud800"}')], "a tool call contains a lone surrogate"),
+        ([{**USER, "tool_calls": [{}]}, ASSISTANT], "a tool call in a user message"),
         (
             [USER, {**ASSISTANT, "function_call": {"name": "f"}}],
             "function_call is not supported: record the request with",
@@ -353,12 +353,12 @@ def test_calls_that_cannot_be_used_are_no_rows(messages: list[Any], expected: st
 @pytest.mark.parametrize(
     ("tools", "expected"),
     [
-        ([{"type": "web_search"}], "a tool is no function ('web_search')"),
-        (["track"], "a tool is no function"),
+        ([{"type": "web_search"}], "a tool is not a function ('web_search')"),
+        (["track"], "a tool is not a function"),
         ([{"type": "function", "function": {}}], "a tool has no name"),
         ("hammer", "tools is text, not a list"),
         ({"a": 1}, "tools is not a list"),
-        ([{**TOOL, "function": {"name": "f", "description": "\ud800"}}], "a tool's definition holds a lone surrogate"),
+        ([{**TOOL, "function": {"name": "f", "description": "\ud800"}}], "a tool definition contains a lone surrogate"),
         (
             [{"function": {"name": "f", "parameters": functools.reduce(lambda v, _: {"a": v}, range(99), {})}}],
             "a tool is nested",

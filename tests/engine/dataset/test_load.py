@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.dataset.load import Loaded, load
-from engine.dataset.sources import MAX_ROW
+from engine.dataset.record import MAX_ROW
 from engine.protocol.errors import InputError
 from engine.settings.schema import Columns, Coverage
 
@@ -75,14 +75,14 @@ def test_every_bad_line_is_reported_with_its_reason(write: Write) -> None:
     loaded = read(write("a.jsonl", b"\n".join(lines)))
     assert [p.source for p in loaded.pairs] == ["a.jsonl:7"]
     assert [(d.line, d.reason) for d in loaded.dropped] == [
-        (1, "broken JSON: Expecting ',' delimiter (column 16)"),
+        (1, "invalid JSON: Expecting ',' delimiter (column 16)"),
         (2, "not a JSON object but a list"),
         (3, "not UTF-8 text (column 1)"),
-        (4, "broken JSON: nested too deeply"),
-        (5, "broken JSON: a number with too many digits"),
+        (4, "invalid JSON: nested too deeply"),
+        (5, "invalid JSON: a number with too many digits"),
         (6, "larger than 1 MB"),
-        (8, "the user's text holds a NUL character"),
-        (9, "broken JSON: Expecting value (column 9)"),
+        (8, "the user's text contains a NUL character"),
+        (9, "invalid JSON: Expecting value (column 9)"),
     ]
     assert loaded.dropped[0].row == lines[0].decode()
     assert all(len(d.row) <= 2000 for d in loaded.dropped)
@@ -107,7 +107,7 @@ def test_json_holds_a_list_or_lines(write: Write, content: str) -> None:
 
 
 def test_broken_json_names_line_and_column(write: Write) -> None:
-    assert "a.json:2:3: broken JSON" in error_of(write("a.json", "[{},\n  x]")).message
+    assert "a.json:2:3: invalid JSON" in error_of(write("a.json", "[{},\n  x]")).message
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -125,7 +125,7 @@ def test_csv_with_quotes_numbers_and_bad_rows(write: Write, delimiter: str) -> N
     assert answers(loaded) == [('two\nlines, "quoted";', "3"), ("last", "4.50")]
     assert [p.source for p in loaded.pairs] == ["a.csv:2", "a.csv:7"]
     assert [(d.line, d.reason) for d in loaded.dropped] == [
-        (4, "1 fields where the header has 3"),
+        (4, "the header has 3 fields, this row 1"),
         (6, "empty response"),
     ]
 
@@ -139,7 +139,7 @@ def test_csv_bytes_that_are_not_utf8_cost_only_their_row(write: Write) -> None:
 def test_an_open_quote_is_reported_with_the_lines_that_it_swallowed(write: Write) -> None:
     loaded = read(write("a.csv", 'prompt,response\ngood,y\n"open,x\nlost,y\nlost too,z\n'))
     assert answers(loaded) == [("good", "y")]
-    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "broken CSV: unexpected end of data (lines 3 to 5)")]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "invalid CSV: unexpected end of data (lines 3 to 5)")]
 
 
 def test_large_csv_fields_are_read_or_reported(write: Write) -> None:
@@ -175,26 +175,26 @@ def test_parquet_with_messages_and_with_columns(tmp_path: Path) -> None:
 
 
 def test_a_broken_parquet_file_is_an_error(write: Write) -> None:
-    assert "not a Parquet file" in error_of(write("a.parquet", b"PAR1 no")).message
+    assert "not a valid Parquet file" in error_of(write("a.parquet", b"PAR1 no")).message
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b"", "holds no rows"),
-        ("a.jsonl", b"\n \n", "holds no rows"),
-        ("a.csv", b"", "holds no rows"),
-        ("a.csv", b"prompt,response\n", "holds no rows"),
-        ("a.json", b"[]", "holds no rows"),
+        ("a.jsonl", b"", "has no rows"),
+        ("a.jsonl", b"\n \n", "has no rows"),
+        ("a.csv", b"", "has no rows"),
+        ("a.csv", b"prompt,response\n", "has no rows"),
+        ("a.json", b"[]", "has no rows"),
         ("a.jsonl", GOOD.encode("utf-16"), "is not UTF-8 text"),
         ("a.jsonl", GOOD.encode("utf-16-le"), "is not UTF-8 text"),
         ("a.csv", "prompt,response".encode("utf-16"), "is not UTF-8 text"),
         ("a.json", b'["\xff"]', "is not UTF-8 text"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
         ("a.jsonl", gzip.compress(GOOD.encode(), mtime=0), "is compressed"),
-        ("a.txt", b"x", "unknown kind of file"),
-        ("a.jsonl", b"{}\nx\n", "none of its 2 rows can be used; row 1: no column for the prompt; there are: none"),
-        ("a.jsonl", b"x\n", "its one row cannot be used; row 1: broken JSON: Expecting value (column 1)"),
+        ("a.txt", b"x", "unknown file type"),
+        ("a.jsonl", b"{}\nx\n", "all 2 rows are unusable; row 1: no column for the prompt; there are: none"),
+        ("a.jsonl", b"x\n", "the only row is unusable; row 1: invalid JSON: Expecting value (column 1)"),
     ],
 )
 def test_unusable_files_are_one_line_and_a_hint(write: Write, name: str, content: bytes, message: str) -> None:
@@ -208,13 +208,13 @@ def test_missing_files_name_the_nearest(write: Write, tmp_path: Path) -> None:
     error = error_of(str(tmp_path / "ticket.jsonl"))
     assert error.message.endswith("ticket.jsonl: no such file")
     assert error.hint == "did you mean 'tickets.jsonl'?"
-    assert "no folder" in error_of(str(tmp_path / "nowhere" / "a.jsonl")).hint
+    assert "does not exist" in error_of(str(tmp_path / "nowhere" / "a.jsonl")).hint
 
 
 def test_a_folder_is_not_a_file(write: Write, tmp_path: Path) -> None:
     write("tickets.jsonl", GOOD)
     error = error_of(str(tmp_path))
-    assert (error.message, error.hint) == (f"{tmp_path}: is not a file", "it holds tickets.jsonl")
+    assert (error.message, error.hint) == (f"{tmp_path}: is not a file", "it contains tickets.jsonl")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -259,7 +259,7 @@ def test_hub_datasets_with_and_without_a_split(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("failure", "message"),
     [
-        ("DatasetNotFoundError", "org/x: no such dataset on the Hub"),
+        ("DatasetNotFoundError", "org/x: no such file, and no such dataset on the Hub"),
         ("DataFilesNotFoundError", "org/x: the dataset cannot be loaded: reason"),
         (ConnectionError("reason"), "the Hub cannot be reached"),
         (ValueError('Unknown split "x".\nMore'), 'org/x: the dataset cannot be loaded: Unknown split "x".'),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import engine.dataset
-from engine.dataset.cleaning import Cleaner
-from engine.dataset.prepare import open_sealed, prepare, read_dev, read_guard, read_train
+from engine.dataset.data_filter import DataFilter
+from engine.dataset.prepare import open_sealed, prepare, read_dev, read_fingerprints, read_train
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError, InputError
 from engine.settings.schema import Migration, Synthesis
@@ -92,32 +92,32 @@ def test_only_the_final_stage_opens_the_test_split() -> None:
     assert names_in("llamaduo_tui", "open_sealed", "test.sealed", "test.jsonl") == set()
 
 
-def test_the_guard_is_for_dev_and_test_but_not_for_train(tmp_path: Path) -> None:
+def test_fingerprints_keep_out_dev_and_test_but_not_train(tmp_path: Path) -> None:
     folder = tmp_path / "coverage"
     prepare(settings(tickets(tmp_path / "a.jsonl", 60)), folder)
-    cleaner = Cleaner(Synthesis(), read_guard(folder), [])
+    data_filter = DataFilter(Synthesis(), read_fingerprints(folder), [])
     assert not (folder / "test.jsonl").exists()
     for pair in [*read_dev(folder), *open_sealed(folder)]:
-        assert cleaner.refusals([pair]) == [{"reason": "same prompt", "twin": pair.id}]
-    assert cleaner.refusals(read_train(folder)) == [None] * 36
+        assert data_filter.refusals([pair]) == [{"reason": "same prompt", "twin": pair.id}]
+    assert data_filter.refusals(read_train(folder)) == [None] * 36
 
 
 def test_a_run_of_an_older_version_goes_on(tmp_path: Path) -> None:
     """Its test split was never sealed, and its fingerprints were minima."""
     folder = tmp_path / "coverage"
     prepare(settings(tickets(tmp_path / "a.jsonl", 60)), folder)
-    guard, test = read_guard(folder), open_sealed(folder)
+    written, test = read_fingerprints(folder), open_sealed(folder)
     (folder / "test.sealed").unlink()
-    jsonl.write(folder / "fingerprints.jsonl", [{"id": row["id"], "minhash": [1, 2, 3]} for row in guard])
-    assert read_guard(folder) == read_guard(folder) == guard
+    jsonl.write(folder / "fingerprints.jsonl", [{"id": row["id"], "minhash": [1, 2, 3]} for row in written])
+    assert read_fingerprints(folder) == read_fingerprints(folder) == written
     assert open_sealed(folder) == test
 
 
 @pytest.mark.parametrize(
     ("rows", "shares", "message", "hint"),
     [
-        (2, (0.2, 0.2), "no prompt fell into dev: 2 usable rows are too few", "add rows or raise coverage.split.dev"),
-        (1, (0.9, 0.09), "no prompt fell into dev: 1 usable row is too few", "add rows or raise coverage.split.dev"),
+        (2, (0.2, 0.2), "the dev split is empty: 2 usable rows are too few", "add rows, or raise coverage.split.dev"),
+        (1, (0.9, 0.09), "the dev split is empty: 1 usable row is too few", "add rows, or raise coverage.split.dev"),
     ],
 )
 def test_an_empty_split_is_an_error_that_says_what_to_do(
@@ -136,7 +136,7 @@ def test_rows_that_all_stay_together_are_not_called_too_few(tmp_path: Path) -> N
     rows = [json.dumps({"prompt": f"{documents[n % 2]} question {n}", "response": "x"}) for n in range(60)]
     source = tmp_path / "a.jsonl"
     source.write_text("\n".join(rows))
-    with pytest.raises(InputError, match="30 of 60 usable rows nearly repeat each other and stay together") as caught:
+    with pytest.raises(InputError, match="30 of 60 usable rows are near-duplicates and stay in one split") as caught:
         prepare(settings(source), tmp_path / "coverage")
     assert "other documents" in caught.value.hint
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.dataset.prompt_groups import BREADTH, MOST_CLUSTERS, Groups
+from engine.dataset.prompt_groups import BREADTH, MAX_CLUSTERS, PromptGroups
 from engine.protocol.decision import GroupScore, PromptScore
 from engine.protocol.rows import Pair, prompt_id
 from engine.sandbox import tickets
@@ -35,7 +35,7 @@ DEV = [pair("My bill", "billing"), pair("One bug", "bug"), pair("Two bugs", "bug
 
 
 def test_categories_are_groups_and_their_scores_the_weakest_first() -> None:
-    found = Groups(TRAIN, DEV).scores(scored(DEV, 20, 80, 100, 90), {})
+    found = PromptGroups(TRAIN, DEV).scores(scored(DEV, 20, 80, 100, 90), {})
 
     assert found == [
         GroupScore(name="billing", prompts=1, precision=20, similarity=20),
@@ -44,14 +44,14 @@ def test_categories_are_groups_and_their_scores_the_weakest_first() -> None:
 
 
 def test_prompts_without_a_score_do_not_count() -> None:
-    found = Groups(TRAIN, DEV).scores(scored(DEV, 20, 80, 100, 90)[:2], {})
+    found = PromptGroups(TRAIN, DEV).scores(scored(DEV, 20, 80, 100, 90)[:2], {})
 
     assert [(group.name, group.prompts) for group in found] == [("billing", 1), ("bug", 1)]
 
 
-def test_what_broke_the_contract_is_a_group_beside_the_others() -> None:
+def test_what_broke_the_contract_is_a_further_group() -> None:
     broken = {DEV[1].id: "not JSON", DEV[0].id: "not JSON", DEV[2].id: "too long"}
-    found = Groups(TRAIN, DEV).scores(scored(DEV, 1, 1, 60, 90), broken)
+    found = PromptGroups(TRAIN, DEV).scores(scored(DEV, 1, 1, 60, 90), broken)
 
     assert found[0] == GroupScore(name="billing", prompts=1, precision=1, similarity=1)
     assert (
@@ -61,10 +61,10 @@ def test_what_broke_the_contract_is_a_group_beside_the_others() -> None:
     assert sum(group.prompts for group in found if not group.name.startswith("contract")) == len(DEV)
 
 
-def test_a_weak_group_gets_seeds_by_its_weakness_whatever_its_size() -> None:
-    weights = Groups(TRAIN, DEV).seed_weights(scored(DEV, 1, 100, 100, 100), {})
+def test_a_weak_group_gets_seeds_by_its_shortfall_whatever_its_size() -> None:
+    weights = PromptGroups(TRAIN, DEV).seed_weights(scored(DEV, 1, 100, 100, 100), {})
 
-    # A fifth of train is billing; with one dev prompt its weakness of 99 is drawn half-way to the mean of all.
+    # A fifth of train is billing; with one dev prompt its shortfall of 99 is drawn half-way to the mean of all.
     assert weights[:2].sum() > 0.6
     assert weights.min() >= BREADTH / len(TRAIN) - 1e-9
 
@@ -72,13 +72,13 @@ def test_a_weak_group_gets_seeds_by_its_weakness_whatever_its_size() -> None:
 def test_within_a_group_the_rows_nearest_to_what_failed_come_first() -> None:
     train = [pair("the refund of my card", "a"), pair("a receipt for the taxes", "a"), pair("z", "b"), pair("y", "b")]
     dev = [pair("where is my refund", "a"), pair("a receipt", "a"), pair("z", "b"), pair("y", "b")]
-    weights = Groups(train, dev).seed_weights(scored(dev, 10, 100, 100, 100), {})
+    weights = PromptGroups(train, dev).seed_weights(scored(dev, 10, 100, 100, 100), {})
 
     assert weights[0] > 2 * weights[1]
 
 
 def test_where_nothing_fails_all_are_drawn_alike() -> None:
-    weights = Groups(TRAIN, DEV).seed_weights(scored(DEV, 100, 100, 100, 100), {})
+    weights = PromptGroups(TRAIN, DEV).seed_weights(scored(DEV, 100, 100, 100, 100), {})
 
     assert weights == pytest.approx(np.full(10, 0.1))
 
@@ -88,19 +88,28 @@ def test_without_categories_that_group_like_words_do(category: str) -> None:
     """None, one for all, or one for each: of these no groups can be made."""
     train, dev = ticket_pairs(1, 80, categories=False), ticket_pairs(2, 40, categories=False)
     rows = [Pair(id=p.id, messages=p.messages, category=category.format(n=n)) for n, p in enumerate([*train, *dev])]
-    groups = Groups(rows[:80], rows[80:])
+    groups = PromptGroups(rows[:80], rows[80:])
 
-    assert 2 <= len(groups.kinds) <= MOST_CLUSTERS
-    assert [group.name for group in groups.kinds] == [group.name for group in Groups(rows[:80], rows[80:]).kinds]
+    assert 2 <= len(groups.kinds) <= MAX_CLUSTERS
+    assert [group.name for group in groups.kinds] == [group.name for group in PromptGroups(rows[:80], rows[80:]).kinds]
     assert sorted(place for group in groups.kinds for place in group.train) == list(range(80))
     assert sorted(place for group in groups.kinds for place in group.dev) == list(range(40))
+
+
+@pytest.mark.parametrize("texts", [["the same words"], ["one", "two"], ["", "..."]])
+def test_rows_that_hardly_differ_make_few_groups_and_always_the_same(texts: list[str]) -> None:
+    train, dev = ([pair(texts[n % len(texts)]) for n in range(count)] for count in (30, 60))
+    groups = PromptGroups(train, dev)
+
+    assert len(groups.kinds) <= len(texts) and all(group.train for group in groups.kinds)
+    assert groups.of_train == PromptGroups(train, dev).of_train
 
 
 @pytest.mark.parametrize("weak", ["billing", "bug", "access"])
 def test_like_words_lead_to_what_is_weak(weak: str) -> None:
     train, dev = ticket_pairs(1, 80, categories=False), ticket_pairs(2, 40, categories=False)
     kinds = [row["category"] for row in tickets.rows(2, 40)]
-    weights = Groups(train, dev).seed_weights(scored(dev, *(10 if kind == weak else 95 for kind in kinds)), {})
+    weights = PromptGroups(train, dev).seed_weights(scored(dev, *(10 if kind == weak else 95 for kind in kinds)), {})
     right = [row["category"] == weak for row in tickets.rows(1, 80)]
 
     assert weights[right].sum() > 1.3 * np.mean(right)
@@ -109,8 +118,8 @@ def test_like_words_lead_to_what_is_weak(weak: str) -> None:
 def test_names_tell_no_dev_text() -> None:
     train = ticket_pairs(1, 60, categories=False)
     dev = [pair(f"Xylophone zebra quagga {n} {p.prompt[0]['content']}") for n, p in enumerate(train[:30])]
-    groups = Groups(train, dev)
-    mixed = Groups(TRAIN, [*DEV, *DEV, pair("x", "The secret of Zanzibar")])
+    groups = PromptGroups(train, dev)
+    mixed = PromptGroups(TRAIN, [*DEV, *DEV, pair("x", "The secret of Zanzibar")])
 
     names = " ".join(group.name for group in [*groups.kinds, *mixed.kinds])
     assert not any(word in names.casefold() for word in ("xylophone", "zebra", "quagga", "zanzibar"))
@@ -133,7 +142,7 @@ def test_weights_are_shares_whatever_the_data(
         if dice.random() < 0.9
     }
     breaches = {id_: dice.choice(["not JSON", "too long"]) for id_ in scores if dice.random() < 0.2}
-    groups = Groups(rows, prompts)
+    groups = PromptGroups(rows, prompts)
     weights = groups.seed_weights(list(scores.values()), breaches)
 
     assert len(weights) == len(rows) and weights.sum() == pytest.approx(1) and (weights > 0).all()

@@ -1,166 +1,94 @@
-import socket
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.dataset.record import Dropped
 from engine.preflight import check
-from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
 from engine.protocol.rows import Message, Pair
 from engine.sandbox import tickets
 from engine.settings.schema import Migration
+from tests.engine.preflight.estimates import estimate
 
 
-def settings(judge: dict[str, Any] | None = None, **service: Any) -> Migration:
-    tables = {"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox", **service}, "judge": judge or {}}
-    return Migration.model_validate(tables)
+def settings(**tables: Any) -> Migration:
+    return Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox"}, **tables})
 
 
-def problems(found: Migration) -> list[LlamaDuoError]:
-    return list(check.problems(found))
+def file_of(folder: Path, source: str, service: str = 'model = "sandbox"') -> Path:
+    file = folder / "migration.toml"
+    file.write_text(f'[coverage]\nsource = "{source}"\n[service]\n{service}\n')
+    return file
 
 
-@pytest.fixture
-def address() -> str:
-    """Where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+def test_dropped_rows_are_counted_with_an_example() -> None:
+    dropped = [Dropped(3, "empty prompt", "{}"), Dropped(5, "empty response", "{}")]
 
-
-def test_the_sandbox_needs_nothing() -> None:
-    assert problems(settings(budget_usd=1.0)) == []
-    check.raise_problems(settings())
-
-
-def test_a_model_of_no_provider() -> None:
-    (problem,) = problems(settings(model="my-model"))
-
-    assert isinstance(problem, InputError)
-    assert "'my-model': unknown provider" in problem.message and "openai/NAME" in problem.hint
-
-
-def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    (problem,) = problems(settings(model="gpt-4o"))
-    assert "OPENAI_API_KEY is not in the environment" in problem.message
-
-    (problem,) = problems(settings(model="gpt-4o", api_key_env="MY_KEY"))
-    assert "MY_KEY is not in the environment" in problem.message
-
-    monkeypatch.setenv("MY_KEY", "")
-    assert len(problems(settings(model="gpt-4o", api_key_env="MY_KEY"))) == 1
-    monkeypatch.setenv("MY_KEY", "sk-1")
-    assert problems(settings(model="gpt-4o", api_key_env="MY_KEY")) == []
-
-
-def test_batches_are_taken_by_openai_and_azure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.setenv(name, "sk-1")
-    judges = {"models": ["gpt-4o", "anthropic/claude-sonnet-4-5"]}
-    (problem,) = problems(settings(judge=judges, model="gpt-4o", batch=True))
-    assert problem.message == "anthropic/claude-sonnet-4-5: takes no batches" and "batch to false" in problem.hint
-    assert "sandbox: takes no batches" in problems(settings(batch=True))[0].message
-    assert problems(settings(model="gpt-4o", batch=True)) == []
-
-
-def test_every_judge_is_looked_at() -> None:
-    found = problems(settings(judge={"models": ["gpt-4o", "anthropic/claude-sonnet-4-5", "gpt-4o"]}))
-
-    assert [problem.message.split(":")[0] for problem in found] == ["gpt-4o", "anthropic/claude-sonnet-4-5"]
-
-
-def test_a_budget_needs_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    (problem,) = problems(settings(model="openai/mine", budget_usd=5))
-    assert "no known price" in problem.message and "input_price" in problem.hint
-
-    assert problems(settings(model="openai/mine", budget_usd=5, input_price=1, output_price=2)) == []
-    assert problems(settings(model="gpt-4o", budget_usd=5)) == []
-    assert problems(settings(model="openai/mine")) == []
-
-
-def test_a_judge_has_a_price_and_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    judge = {"models": ["openai/judge"]}
-    (problem,) = problems(settings(model="gpt-4o", judge=judge, budget_usd=5))
-    assert problem.message.startswith("openai/judge: has no known price") and "[service] models" in problem.hint
-
-    own: dict[str, object] = {"input_price": 1, "output_price": 2}
-    assert problems(settings(model="gpt-4o", judge=judge, budget_usd=5, models={"openai/judge": own})) == []
-    own["api_key_env"] = "NO_SUCH_VARIABLE"
-    (problem,) = problems(settings(model="gpt-4o", judge=judge, models={"openai/judge": own}))
-    assert "NO_SUCH_VARIABLE is not in the environment" in problem.message and "[service] models" in problem.hint
-
-
-def test_the_address_of_a_judge_is_tried(address: str) -> None:
-    found = problems(settings(judge={"models": ["openai/judge"]}, models={"openai/judge": {"api_base": address}}))
-
-    assert f"{address} cannot be reached: Connection refused" in [problem.message for problem in found]
-
-
-def test_an_address_where_nobody_listens(address: str) -> None:
-    (problem,) = problems(settings(api_base=address))
-
-    assert isinstance(problem, ServiceError)
-    assert problem.message == f"{address} cannot be reached: Connection refused"
-
-
-@pytest.mark.parametrize(
-    "bad",
-    ["127.0.0.1:8000", "ftp://x", "http://", "http://127.0.0.1:99999/v1", "http://[::1/v1", f"http://{'a' * 80}.x/"],
-)
-def test_what_is_no_address(bad: str) -> None:
-    (problem,) = problems(settings(api_base=bad))
-
-    assert bad in problem.message
-
-
-def test_prompts_and_service_are_told_together(address: str, tmp_path: Path) -> None:
-    missing = str(tmp_path / "none.toml")
-    found = problems(settings(judge={"prompts": missing}, model="my-model", api_base=address))
-
-    assert len(found) == 3
-    with pytest.raises(InputError, match=r"none\.toml"):
-        check.raise_problems(settings(judge={"prompts": missing}))
-
-
-def test_a_bad_contract_is_a_problem() -> None:
-    bad = Migration.model_validate({**settings().model_dump(), "task": {"contract": {"pattern": "("}}})
-    (problem,) = problems(bad)
-
-    assert isinstance(problem, InputError) and problem.message.startswith("task.contract.pattern: ")
+    assert list(check.dropped_note([])) == []
+    assert list(check.dropped_note(dropped[:1])) == ["1 row would be dropped; the first is line 3: empty prompt"]
+    assert list(check.dropped_note(dropped)) == ["2 rows would be dropped; the first is line 3: empty prompt"]
 
 
 def test_coverage_responses_that_break_the_contract_are_counted() -> None:
     rows = tickets.rows(seed=1, count=5)
     pairs = [Pair(id=f"p{n}", messages=row["messages"], source=f"a.jsonl:{n}") for n, row in enumerate(rows, start=1)]
     plain = replace(pairs[2], messages=[pairs[2].messages[0], {"role": "assistant", "content": "Bug!"}])
-    terms = Migration.model_validate({**settings().model_dump(), "task": {"contract": {"format": "json"}}})
+    as_json = settings(task={"contract": {"format": "json"}})
 
-    assert check.breaches(terms, pairs) == []
-    (found,) = check.breaches(terms, [*pairs, plain])
-    assert found.startswith("a.jsonl:3: not JSON")
+    assert list(check.breach_note(as_json, pairs)) == []
+    (note,) = check.breach_note(as_json, [*pairs, plain])
+    assert note.startswith("1 of 6 coverage responses break the contract; the first is a.jsonl:3: not JSON")
 
 
-def test_too_few_prompts_are_told_before_they_cost() -> None:
-    (dev,) = check._too_few(settings(), 28, 10)
-    assert dev.startswith("28 dev prompts cannot show that the target is reached")
-    assert list(check._too_few(settings(), 29, 10)) == []
-    assert list(check._too_few(settings(), 29, 9)) == [
-        "9 sealed prompts cannot confirm that the target is reached: it takes 10"
+def test_too_few_prompts_are_reported_before_they_cost() -> None:
+    (dev,) = check.size_notes(settings(), 28, 10)
+    assert dev.startswith("28 dev prompts are too few to show that the target is reached")
+    assert list(check.size_notes(settings(), 29, 10)) == []
+    assert list(check.size_notes(settings(), 29, 9)) == [
+        "9 sealed prompts are too few to confirm that the target is reached: it takes 10"
     ]
+    (never,) = check.size_notes(settings(target={"precision": 100}), 10_000, 10)
+    assert never.startswith("no number of prompts can show that this target is reached")
 
 
-def test_what_is_not_plain_in_the_split_is_told() -> None:
+def test_surprises_in_the_split_are_reported() -> None:
     def row(number: int, text: str, category: str) -> Pair:
         messages: list[Message] = [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
         return Pair(id=str(number), messages=messages, category=category, source=f"a.jsonl:{number}")
 
     rows = [row(number, f"case{number} item{number * 7}", "bug") for number in range(20)]
-    assert list(check.of_the_split(rows)) == []
+    assert list(check.split_notes(rows)) == []
     rows += [row(20, "Where is it", "rare"), row(21, "where is it?", "bug")]
-    assert list(check.of_the_split(rows)) == [
-        "2 of 22 prompts nearly repeat another or go on from it, and stay in one split with it; the first, "
-        "a.jsonl:20 and a.jsonl:21",
-        "1 of 2 categories have fewer than 3 rows and only train, such as 'rare'",
+    assert list(check.split_notes(rows)) == [
+        "2 of 22 prompts are near-duplicates or continuations of another and stay in its split; "
+        "the first are a.jsonl:20 and a.jsonl:21",
+        "1 of 2 categories have fewer than 3 rows and are for training only, such as 'rare'",
     ]
+
+
+def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:
+    report = check.check(tmp_path / "none.toml", print)
+
+    assert [problem.message for problem in report.problems] == [f"{tmp_path / 'none.toml'}: no such file"]
+    assert (report.notes, report.estimate, report.exit_status) == ([], None, 2)
+
+
+def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Path) -> None:
+    good = {"prompt": "Where is it?", "response": "shipping"}
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\nbroken\n")
+    report = check.check(file_of(tmp_path, "a.jsonl", 'model = "gpt-4o"'), print)
+
+    assert report.notes == ["1 row would be dropped; the first is line 2: invalid JSON: Expecting value (column 1)"]
+    key, split = [problem.message for problem in report.problems]
+    assert "no API key" in key and "split is empty: 1 usable row is too few" in split
+    assert report.estimate is None and report.exit_status == 2
+
+
+@pytest.mark.parametrize("free, problems", [(1.5, 1), (3.0, 0)])
+def test_a_model_that_does_not_fit_is_a_problem(free: float, problems: int) -> None:
+    found = list(check.memory_problems(estimate(memory_free_bytes=int(free * 2**30))))
+
+    assert len(found) == problems
+    assert all("training needs about 2.0 GiB" in problem.message and "nf4" in problem.hint for problem in found)

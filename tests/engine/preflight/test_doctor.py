@@ -15,7 +15,7 @@ def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None
     assert doctor._keys()[0].state == "warn"
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     (finding,) = doctor._keys()
-    assert (finding.state, finding.detail) == ("ok", "present: OPENAI_API_KEY")
+    assert (finding.state, finding.detail) == ("ok", "set: OPENAI_API_KEY")
 
 
 def test_a_package_that_is_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

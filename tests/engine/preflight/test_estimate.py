@@ -5,7 +5,7 @@ import pytest
 from engine.dataset.split import Splits
 from engine.local.device import find_device
 from engine.local.resolve import ResolvedModel
-from engine.preflight.estimate import Quote, quote
+from engine.preflight.estimate import Estimate, estimate
 from engine.protocol.rows import Pair
 from engine.service import prompts
 from engine.settings.schema import Migration
@@ -19,7 +19,7 @@ PAIRS = [
 ]
 
 
-def quoted(model: Path, *, teacher: bool, **service: int) -> Quote:
+def estimated(model: Path, *, teacher: bool, **service: int) -> Estimate:
     tables = {
         "coverage": {"source": "a.jsonl"},
         "service": {"model": "gpt-4o", **service},
@@ -28,20 +28,20 @@ def quoted(model: Path, *, teacher: bool, **service: int) -> Quote:
     }
     settings = Migration.model_validate(tables)
     splits = Splits(PAIRS[:10], PAIRS[10:20], PAIRS[20:])
-    return quote(settings, splits, prompts.load(None), ResolvedModel("tiny", model, None, "0"), find_device())
+    return estimate(settings, splits, prompts.load(None), ResolvedModel("tiny", model, None, "0"), find_device())
 
 
-def test_the_service_s_own_answers_are_in_the_quote(tmp_path: Path) -> None:
+def test_the_service_s_own_answers_are_in_the_estimate(tmp_path: Path) -> None:
     make_model(tmp_path)
-    without, asked = quoted(tmp_path, teacher=False), quoted(tmp_path, teacher=True)
+    without, asked = estimated(tmp_path, teacher=False), estimated(tmp_path, teacher=True)
     assert asked.calls_most - without.calls_most == 20 * (1 + 2)  # an answer and two verdicts for each prompt
     assert asked.tokens_most > without.tokens_most and (asked.usd_most or 0) > (without.usd_most or 0)
     assert asked.calls_round == without.calls_round
 
 
-def test_every_round_is_quoted_and_adds_up(tmp_path: Path) -> None:
+def test_every_round_is_estimated_and_adds_up(tmp_path: Path) -> None:
     make_model(tmp_path)
-    found = quoted(tmp_path, teacher=True)
+    found = estimated(tmp_path, teacher=True)
     assert [phase.name for phase in found.phases] == [
         "round 0", "round 1", "round 2", "round 3", "round 4", "sealed test",
     ]  # fmt: skip
@@ -56,6 +56,6 @@ def test_every_round_is_quoted_and_adds_up(tmp_path: Path) -> None:
 
 def test_the_service_s_limits_take_time(tmp_path: Path) -> None:
     make_model(tmp_path)
-    unlimited, limited = quoted(tmp_path, teacher=False), quoted(tmp_path, teacher=False, rpm=4, tpm=10**9)
+    unlimited, limited = estimated(tmp_path, teacher=False), estimated(tmp_path, teacher=False, rpm=4, tpm=10**9)
     waited = limited.phases[1].seconds - unlimited.phases[1].seconds
     assert waited == pytest.approx(60 * limited.phases[1].calls / 4, abs=5)

@@ -119,7 +119,7 @@ async def test_changes_of_the_caps_are_seen_and_mistakes_are_told(tmp_path: Path
     assert told.empty()
     assert str(Caps(7.5, 40)) == "$7.50, 40 calls"
     assert (str(Caps(1.0, None)), str(Caps(None, 4000))) == ("$1.00", "4,000 calls")
-    assert str(Caps(None, None)) == "without limit"
+    assert str(Caps(None, None)) == "no limit"
 
 
 def test_caps_are_written_where_they_belong_and_comments_stay(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.protocol.errors import InputError
-from engine.settings.load import load_settings
-from engine.settings.schema import Migration, Terms
+from engine.protocol.run_dir import Run
+from engine.settings.load import load_settings, settings_of
+from engine.settings.schema import Migration, ModelEndpoint
 
 LEAST: dict[str, Any] = {"coverage": {"source": "pairs.jsonl"}, "service": {"model": "gpt-4o"}}
 
@@ -49,7 +50,7 @@ def test_all_problems_are_told_at_once_with_their_keys(tmp_path: Path) -> None:
         "service.params: keys come from the environment",
         "finetune.epochs: must be a whole number",
         "coverage.split: dev + test must be below 1",
-        "local: to allow trust_remote_code, repeat the model's name",
+        "local: to allow trust_remote_code, set it to the model's name",
         "target.precison: unknown key; did you mean 'precision'?",
         "loop.approval: must be 'ask' or 'auto' (not 'maybe')",
         "nonsense: unknown key",
@@ -223,28 +224,35 @@ def test_a_file_that_is_no_toml_has_a_next_step(tmp_path: Path, content: bytes) 
 @pytest.mark.parametrize(
     ("service", "told"),
     [
-        ({"input_price": 1}, "input_price and output_price of mine are given together"),
-        ({"models": {"mine": {"output_price": 1}}}, "input_price and output_price of mine are given together"),
-        ({"models": {"other": {"rpm": 1}}}, "service.models: 'other' is no model of this run"),
+        ({"input_price": 1}, "set both input_price and output_price of mine, or neither"),
+        ({"models": {"mine": {"output_price": 1}}}, "set both input_price and output_price of mine, or neither"),
+        ({"models": {"other": {"rpm": 1}}}, "service.models: 'other' is not a model of this run"),
         ({"models": {"mine": {"rpmm": 1}}}, "service.models.mine.rpmm: unknown key; did you mean 'rpm'?"),
         ({"models": {"mine": {"rpm": 0}}}, "service.models.mine.rpm: "),
-        ({"models": {"mine": {"api_base": "http://x/?key=sk-1"}}}, "may hold a key"),
+        ({"models": {"mine": {"api_base": "http://x/?key=sk-1"}}}, "may be a key"),
         ({"models": {"mine": {"api_key_env": "sk-1-2"}}}, "service.models.mine.api_key_env: "),
     ],
 )
-def test_wrong_terms_of_a_model(service: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_wrong_endpoints_of_a_model(service: dict[str, Any], told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as failed:
         load(tmp_path, service={"model": "mine", **service})
 
     assert told in failed.value.message and "sk-1" not in failed.value.message
 
 
-def test_terms_of_models(tmp_path: Path) -> None:
+def test_endpoints_of_models(tmp_path: Path) -> None:
     models = {"mine": {"rpm": 9}, "judge": {"tpm": 8, "input_price": 1, "output_price": 2}}
     service = {"model": "mine", "rpm": 1, "tpm": 2, "api_base": "http://x/v1", "models": models}
     found = load(tmp_path, service=service, judge={"models": ["judge", "another"]}).service
 
-    mine, judge, another = (found.terms(model) for model in ("mine", "judge", "another"))
+    mine, judge, another = (found.endpoint(model) for model in ("mine", "judge", "another"))
     assert (mine.rpm, mine.tpm, mine.api_base) == (9, 2, "http://x/v1")
     assert (judge.rpm, judge.tpm, judge.api_base, judge.output_price) == (1, 8, None, 2)
-    assert another == Terms(rpm=1, tpm=2)
+    assert another == ModelEndpoint(rpm=1, tpm=2)
+
+
+def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run: it has no migration.toml") as failed:
+        settings_of(Run(tmp_path / "none"))
+
+    assert "llamaduo-tui runs" in failed.value.hint

@@ -92,5 +92,5 @@ def test_every_preset_makes_a_file_that_loads(tmp_path: Path) -> None:
         file = tmp_path / f"{name}.toml"
         file.write_text(template.render(preset=template.preset(name)))
         load_settings(file)
-    with pytest.raises(InputError, match="no preset"):
+    with pytest.raises(InputError, match="unknown preset"):
         template.preset("no-such")

@@ -134,7 +134,7 @@ def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Pa
     assert [(row["line"], row["reason"]) for row in dropped] == [(line, reason) for line in (21, 22, 23)]
 
     jsonl.write(source, map(recorded, range(3)))
-    with pytest.raises(InputError, match="none of its 3 rows can be used; row 1: the local model's chat") as caught:
+    with pytest.raises(InputError, match="all 3 rows are unusable; row 1: the local model's chat") as caught:
         coverage.run(replace(given, folder=tmp_path / "none"))
     assert "another model in local.model" in caught.value.hint
 

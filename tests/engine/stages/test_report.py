@@ -18,7 +18,7 @@ from engine.service.client import Usage
 from engine.settings.schema import Migration
 from engine.stages import report
 from engine.stages.base import Job, Recorder
-from engine.stages.report import duration, ending
+from engine.stages.report import ending
 
 SHARE = Shares(precision=0.75, similarity=0.5)
 
@@ -217,14 +217,6 @@ def test_long_texts_are_cut_and_other_scripts_kept(tmp_path: Path) -> None:
 
     assert "日本\u3000語 e\u0301 👩\u200d🔬\u00a0!\nnext" in text
     assert "y" * 1500 + " …</pre>" in text and "y" * 1501 not in text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (3600, "1 h 0 min"), (7800, "2 h 10 min")],
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
 
 
 def test_what_agreeing_verdicts_spared_is_told(tmp_path: Path) -> None:

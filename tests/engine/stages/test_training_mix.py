@@ -45,7 +45,7 @@ def folders(tmp_path: Path) -> tuple[Path, list[Path]]:
         folder = tmp_path / f"round-0{number}" / "synthesize"
         jsonl.write(folder / "pairs.jsonl", [synthetic(f"{name}{number}", number) for name in "ab"])
         rejected = [refused(text, number) for text in (f"c{number}", f"c{number}", f"{TEST}!")]
-        rejected.append(refused(f"I read: {TEST}. True?", number, "holds a dev or test prompt"))
+        rejected.append(refused(f"I read: {TEST}. True?", number, "contains a dev or test prompt"))
         problem = {"reason": "unreadable reply", "seed_id": "seed"}
         jsonl.write(folder / "rejected.jsonl", [problem, *rejected, refused(DEV, number, "same prompt")])
     return coverage, [tmp_path / f"round-0{number}" / "synthesize" for number in (1, 2)]

@@ -62,9 +62,9 @@ MODELS = [
     Listed("mistral/mistral-large-latest", "mistral", 2.0, 6.0, 131_072),
 ]
 NOTE = "4 dev prompts cannot show that the target is reached, not even of a perfect model: it takes 29"
-PASSED = {"problems": [], "notes": [NOTE], "quote": QUOTE}
+PASSED = {"problems": [], "notes": [NOTE], "estimate": QUOTE}
 FAILED = {
-    "problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}], "notes": [], "quote": QUOTE,
+    "problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}], "notes": [], "estimate": QUOTE,
 }  # fmt: skip
 
 

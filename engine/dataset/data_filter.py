@@ -1,4 +1,4 @@
-"""What may enter the training data: pairs that are new, and far from every dev and test prompt."""
+"""The filter of new pairs: it accepts those that are new, well-formed, and far from every dev and test prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.dataset.contamination import Fingerprint, Guard
+from engine.dataset.contamination import ContaminationIndex, Fingerprint
 from engine.dataset.duplicates import NearDuplicates, Sketch, comparable_text
 from engine.dataset.shingles import Rows, Words
 from engine.protocol.rows import Pair, SyntheticPair, message_text
@@ -17,103 +17,103 @@ from engine.settings.schema import Synthesis
 AnyPair = Pair | SyntheticPair
 
 MAX_CHARS = 32_000
-"""Longer texts are no pairs of a task, but a service that lost its way."""
+"""Longer texts are runaway generations."""
 
 CHUNK = 1024
-"""Pairs hashed at once: bounds the memory that takes."""
+"""Pairs hashed at once: bounds the memory that this takes."""
 
 DAMAGE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
-"""Control codes, halves of characters, and what stands for them."""
+"""Control codes, lone surrogates, and the replacement character."""
 
 Refusal = dict[str, str]
 """`reason`, and the id of the `twin` where there is one: added to the pair's line in rejected.jsonl."""
 
 
-class Cleaner:
-    """Accepts pairs that are new, and refuses those that are known, too near to a known one, or malformed.
+class DataFilter:
+    """Accepts pairs that are new; refuses those that are known, near-duplicates of a known one, or malformed.
 
-    `guarded` are the texts that must never be trained on, `known` the pairs that need not be taught twice. It takes a
+    `held_out` are the texts that must never be trained on, `known` the pairs that need not be taught twice. It takes a
     call's few pairs as they arrive, or any number at once.
     """
 
-    def __init__(self, settings: Synthesis, guarded: Sequence[Fingerprint], known: Sequence[AnyPair]) -> None:
+    def __init__(self, settings: Synthesis, held_out: Sequence[Fingerprint], known: Sequence[AnyPair]) -> None:
         self._settings = settings
         self._boilerplate = Words(_prompts(known[:CHUNK])).shingles.boilerplate()
-        self._guarded = NearDuplicates(settings.duplicate_prompt)
+        self._held_out = NearDuplicates(settings.duplicate_prompt)
         self._prompts = NearDuplicates(settings.duplicate_prompt)
         self._responses = NearDuplicates(settings.duplicate_response)
-        self._guard = Guard(guarded, (Words(_prompts(chunk)).loose_pairs for chunk in _chunks(known)))
-        shingles = Rows.of([np.array(row["shingles"], dtype=np.uint32) for row in guarded])
-        for row, sketch in zip(guarded, self._guarded.sketches(shingles.without(self._boilerplate)), strict=True):
-            self._guarded.add(row["id"], sketch)
-        self._guarded_ids = {row["id"] for row in guarded}
+        self._index = ContaminationIndex(held_out, (Words(_prompts(chunk)).loose_pairs for chunk in _chunks(known)))
+        shingles = Rows.of([np.array(row["shingles"], dtype=np.uint32) for row in held_out])
+        for row, sketch in zip(held_out, self._held_out.sketches(shingles.without(self._boilerplate)), strict=True):
+            self._held_out.add(row["id"], sketch)
+        self._held_out_ids = {row["id"] for row in held_out}
         self._ids: set[str] = set()
         for chunk in _chunks(known):
-            for offer in self._offers(chunk):
-                self._remember(offer)
+            for candidate in self._candidates(chunk):
+                self._remember(candidate)
 
     def refusals(self, pairs: Sequence[AnyPair]) -> list[Refusal | None]:
         """Why each pair is refused; None for one that is accepted, and that later ones are compared with."""
         return [refusal for chunk in _chunks(pairs) for refusal in self._refusals(chunk)]
 
     def leaks(self, pairs: Sequence[AnyPair]) -> list[Refusal | None]:
-        """For each pair, whether it repeats or holds a guarded text; it is not compared with anything else."""
-        return [offer.leak for chunk in _chunks(pairs) for offer in self._offers(chunk)]
+        """For each pair the refusal where it repeats or contains a held-out text; known pairs are not considered."""
+        return [candidate.leak for chunk in _chunks(pairs) for candidate in self._candidates(chunk)]
 
     def _refusals(self, pairs: Sequence[AnyPair]) -> Iterator[Refusal | None]:
         problems = [_problem(pair) for pair in pairs]
-        offers = self._offers([pair for pair, problem in zip(pairs, problems, strict=True) if not problem])
+        candidates = self._candidates([pair for pair, problem in zip(pairs, problems, strict=True) if not problem])
         for problem in problems:
             if problem:
                 yield {"reason": problem}
                 continue
-            offer = next(offers)
-            refusal = offer.leak or self._repeats(offer)
+            candidate = next(candidates)
+            refusal = candidate.leak or self._repeats(candidate)
             if refusal is None:
-                self._remember(offer)
+                self._remember(candidate)
             yield refusal
 
-    def _offers(self, pairs: Sequence[AnyPair]) -> Iterator[Offer]:
+    def _candidates(self, pairs: Sequence[AnyPair]) -> Iterator[Candidate]:
         prompts, responses = Words(_prompts(pairs)), Words(_responses(pairs))
-        least = self._settings.contamination
-        held = (self._guard.leaks(words.loose_pairs, least) for words in (prompts, responses))
+        threshold = self._settings.contamination
+        contained = (self._index.leaks(words.loose_pairs, threshold) for words in (prompts, responses))
         columns = zip(
             pairs,
             self._prompts.sketches(prompts.shingles.without(self._boilerplate)),
             self._responses.sketches(responses.shingles),
             responses.counts >= self._settings.duplicate_response_words,
-            *held,
+            *contained,
             strict=True,
         )
         for pair, prompt, response, long, in_prompt, in_response in columns:
             _, twin = max(in_prompt, in_response)
-            yield Offer(pair.id, prompt, response if long else None, self._leak(pair.id, prompt, twin))
+            yield Candidate(pair.id, prompt, response if long else None, self._leak(pair.id, prompt, twin))
 
-    def _leak(self, id: str, prompt: Sketch, held: str) -> Refusal | None:  # noqa: A002
-        if id in self._guarded_ids:
+    def _leak(self, id: str, prompt: Sketch, contained: str) -> Refusal | None:  # noqa: A002
+        if id in self._held_out_ids:
             return {"reason": "same prompt", "twin": id}
-        if twin := self._guarded.twin(prompt):
+        if twin := self._held_out.twin(prompt):
             return {"reason": "near-duplicate prompt", "twin": twin}
-        return {"reason": "holds a dev or test prompt", "twin": held} if held else None
+        return {"reason": "contains a dev or test prompt", "twin": contained} if contained else None
 
-    def _repeats(self, offer: Offer) -> Refusal | None:
-        if offer.id in self._ids:
-            return {"reason": "same prompt", "twin": offer.id}
-        if twin := self._prompts.twin(offer.prompt):
+    def _repeats(self, candidate: Candidate) -> Refusal | None:
+        if candidate.id in self._ids:
+            return {"reason": "same prompt", "twin": candidate.id}
+        if twin := self._prompts.twin(candidate.prompt):
             return {"reason": "near-duplicate prompt", "twin": twin}
-        if offer.response and (twin := self._responses.twin(offer.response)):
+        if candidate.response and (twin := self._responses.twin(candidate.response)):
             return {"reason": "near-duplicate response", "twin": twin}
         return None
 
-    def _remember(self, offer: Offer) -> None:
-        self._ids.add(offer.id)
-        self._prompts.add(offer.id, offer.prompt)
-        if offer.response:
-            self._responses.add(offer.id, offer.response)
+    def _remember(self, candidate: Candidate) -> None:
+        self._ids.add(candidate.id)
+        self._prompts.add(candidate.id, candidate.prompt)
+        if candidate.response:
+            self._responses.add(candidate.id, candidate.response)
 
 
-class Offer(NamedTuple):
-    """A pair to be judged: sketches of its prompt and of its response, where that is long; what it leaks, if so."""
+class Candidate(NamedTuple):
+    """A pair to accept or refuse: sketches of its prompt and, if long, of its response; the refusal if it leaks."""
 
     id: str
     prompt: Sketch

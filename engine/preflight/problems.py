@@ -1,0 +1,91 @@
+"""What would fail in the judge's prompts, the contract and the service, found without asking a model."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from engine.evaluation import contract
+from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
+from engine.service import prompts
+from engine.service.models import PRICES_HINT, batch_provider, missing_keys, price
+from engine.settings.schema import SANDBOX_MODEL, Migration
+
+CONNECT_S = 5.0
+
+
+def raise_problems(settings: Migration) -> None:
+    """Raise the first problem: a worker that cannot succeed should not begin."""
+    for problem in problems(settings):
+        raise problem
+
+
+def problems(settings: Migration) -> Iterator[LlamaDuoError]:
+    """Every problem, as an error that is not raised."""
+    try:
+        prompts.load(settings.judge.prompts)
+    except InputError as error:
+        yield error
+    try:
+        contract.load(settings.task.contract)
+    except InputError as error:
+        yield error
+    for model in dict.fromkeys([settings.service.model, *settings.judge_models]):
+        if model != SANDBOX_MODEL:
+            yield from _model_problems(settings, model)
+        elif settings.service.batch:
+            yield _no_batch_api(model)
+    service = settings.service
+    for address in dict.fromkeys([service.api_base, *(endpoint.api_base for endpoint in service.models.values())]):
+        if address:
+            yield from _connection_problems(address)
+
+
+def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
+    service = settings.service
+    try:
+        missing = missing_keys(model, service)
+    except InputError as error:
+        yield error
+        return
+    if missing:
+        yield InputError(
+            f"{model}: no API key: {' or '.join(missing)} is not in the environment",
+            f"export {missing[0]}=..., or name another variable in [service] "
+            + ("api_key_env" if model == service.model else "models"),
+        )
+    if service.batch and batch_provider(model) is None:
+        yield _no_batch_api(model)
+    if service.budget_usd is not None and price(model, service) is None:
+        yield InputError(
+            f"{model}: no known price, so budget_usd cannot be enforced",
+            f"{PRICES_HINT}; or remove budget_usd",
+        )
+
+
+def _no_batch_api(model: str) -> LlamaDuoError:
+    return InputError(f"{model}: has no batch API", "set [service] batch to false: only OpenAI and Azure have one")
+
+
+def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
+    endpoint = _host_and_port(address)
+    if endpoint is None:
+        yield InputError(f"api_base: invalid address {address!r}", "use one such as http://127.0.0.1:8000/v1")
+        return
+    try:
+        socket.create_connection(endpoint, timeout=CONNECT_S).close()
+    except (OSError, UnicodeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        yield ServiceError(
+            f"{address} cannot be reached: {reason}", "start that server, or correct [service] api_base; then resume"
+        )
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(address)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+    return (parts.hostname, port) if parts.scheme in ("http", "https") and parts.hostname else None
