@@ -154,7 +154,7 @@ class LlamaDuoApp(OrderedApp):
         self._carry_out(partial(preferences.keep_theme, paths.preferences_file(), theme))
 
     def _load_keys(self) -> None:
-        keys, problems = keymap.load(paths.config_dir() / "keys.toml")
+        keys, problems = keymap.load(paths.config_dir() / "keys.toml", type(self))
         self.set_keymap(keys)
         for problem in problems:
             self._say(problem)
