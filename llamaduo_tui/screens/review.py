@@ -22,7 +22,7 @@ from llamaduo_tui import messages
 from llamaduo_tui.screens.labelling import LabellingScreen
 from llamaduo_tui.screens.question import answering
 from llamaduo_tui.views import guide, phrases
-from llamaduo_tui.views.jsonl_index import kept
+from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
@@ -160,14 +160,14 @@ class ReviewScreen(LabellingScreen):
             rounds = [other for other in reversed(parts) if other is not None]
             part = next((other for other in rounds if review.judged(other)), rounds[0] if rounds else None)
         labels = review.labels()
-        with kept():
+        with gc_paused():
             opened = review.load(part)
         self.post_message(Loaded(opened, parts, labels, size))
         earlier = [other for other in parts if other is not None and part is not None and other < part]
         for other in reversed(earlier):
             if worker.is_cancelled:
                 return
-            with kept():
+            with gc_paused():
                 review.load(other)
             self.post_message(Loaded(review.load(part), parts, labels, size))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,10 @@ SHARED = 3
 """Prompts that begin with the same line are told apart by what follows it, from this many on."""
 
 
+_gc_lock = threading.Lock()
+_gc_users = 0
+
+
 class Starting(Protocol):
     """A list's item with the beginning of its prompt."""
 
@@ -54,14 +59,23 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep what is made here out of the garbage collector's sight: each of its rounds would halt the app to walk it."""
-    gc.disable()
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector and keep what is made meanwhile from it: each collection would halt the app.
+
+    Several threads may be inside at once; the last one to leave turns it on again.
+    """
+    global _gc_users
+    with _gc_lock:
+        _gc_users += 1
+        gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        gc.enable()
+        with _gc_lock:
+            _gc_users -= 1
+            if not _gc_users:
+                gc.freeze()
+                gc.enable()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import message_text, prompt_text
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.jsonl_index import are_tools, explained, is_chat, kept, line_at, lines, shorten, start_of
+from llamaduo_tui.views.jsonl_index import are_tools, explained, gc_paused, is_chat, line_at, lines, shorten, start_of
 from llamaduo_tui.views.jsonl_index import row as row_of
 
 Kind = Literal["train", "dev", "dropped", "new", "refused"]
@@ -132,7 +132,7 @@ class Pairs:
                 stamp = _stamp(source.file)
             if self._stamps.get(source.file) == stamp:
                 continue
-            with explained(source.file), kept():
+            with explained(source.file), gc_paused():
                 yield from _read(source, self._guarded())
             self._stamps[source.file] = stamp
 
