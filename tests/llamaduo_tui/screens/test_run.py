@@ -156,7 +156,7 @@ async def test_approving_with_another_number_of_pairs(root: Path) -> None:
         screen(shown).query_one(Log).focus()
         await pilot.press("a", "a", "f")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        await until(pilot, lambda: not any(w.group == "actions" and w.is_running for w in shown.workers))
         (answer,) = commands.read(run.commands_file)
         assert (answer.question, answer.choice, answer.pairs) == ("round/1", "approve", 50)
 
