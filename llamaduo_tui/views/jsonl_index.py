@@ -1,6 +1,6 @@
-"""JSONL files of any size for a list: read once for what a line of it shows, and row by row, by offset, when chosen.
+"""JSONL files of any size for a list: read once for what each of its lines shows, then a row at a time, by offset.
 
-Files of a run may be torn, rewritten or broken by hand: what is no row is an empty object here. Call it from a thread.
+Files of a run may be torn, rewritten or damaged by hand: an invalid row is an empty object here. Call it from a thread.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", "press r to try again") from None
+        hint = "make it readable and open this screen again"
+        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", hint) from None
 
 
 def line_at(path: Path, offset: int) -> bytes:
