@@ -152,7 +152,7 @@ def _write(name: str, text: str) -> str:
 
 
 def _start(root: Path, file: Path, name: str | None) -> Run:
-    """A new run with the settings in a file and a worker of its own; named after its task without a name."""
+    """Start a new run with the settings in a file; it is named after its task unless a name is given."""
     from engine.settings.load import load_settings
     from llamaduo_tui.control import launch
 

@@ -24,13 +24,13 @@ START_CHARS = 80
 """Characters of a prompt that a list keeps."""
 
 BUFFER_BYTES = 1024 * 1024
-"""Read at once, for after each read a thread waits its turn at the interpreter."""
+"""Bytes to read at once: after each read a thread waits for its turn at the interpreter."""
 
 TURN_LINES = 100
 """Lines after which a reader lets the screen have its turn."""
 
 SHARED = 3
-"""Prompts that begin with the same line are told apart by what follows it, from this many on."""
+"""Number of prompts with the same first line from which on a list shows what follows it."""
 
 
 _gc_lock = threading.Lock()
@@ -38,13 +38,13 @@ _gc_users = 0
 
 
 class Starting(Protocol):
-    """A list's item with the beginning of its prompt."""
+    """An item of a list with the beginning of its prompt."""
 
     start: str
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
+    """The complete lines of a file and their offsets; without a torn last one, and none for a missing file."""
     if not path.exists():
         return
     with path.open("rb", BUFFER_BYTES) as file:
@@ -129,7 +129,7 @@ def start_of(text: str, firsts: Counter[str]) -> str:
 
 
 def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
-    """Leave the instruction out that many prompts begin with: what is left tells them apart."""
+    """Omit an instruction that many prompts begin with, so that the rest tells them apart."""
     shared = {first for first, count in firsts.items() if count >= SHARED}
     for item in items:
         first, _, rest = item.start.partition("\n")

@@ -1,4 +1,4 @@
-"""What this machine is busy with: processor, memory and graphics cards."""
+"""The load of this machine: processor, memory and graphics cards."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _gpus() -> tuple[Gpu, ...]:
     if shutil.which("nvidia-smi") is None:
         return ()
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             ["nvidia-smi", _QUERY, "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
@@ -51,7 +51,7 @@ def _gpus() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return tuple(gpu for line in said.stdout.splitlines() if (gpu := _gpu(line)) is not None)
+    return tuple(gpu for line in result.stdout.splitlines() if (gpu := _gpu(line)) is not None)
 
 
 def _gpu(line: str) -> Gpu | None:

@@ -15,7 +15,7 @@ _GB = 1024**3
 
 
 class Usage(DiffedStatic, can_focus=True):
-    """Two lines on a narrow terminal, a small table beside the rounds on a wide one."""
+    """Two lines on a narrow terminal, a small table next to the rounds on a wide one."""
 
     HELP = """
 ## Usage

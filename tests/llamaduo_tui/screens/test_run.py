@@ -209,7 +209,7 @@ async def test_the_log_follows_until_the_reader_scrolls_up(root: Path, monkeypat
         with monkeypatch.context() as context:
             context.setattr(log, "refresh", lambda *_, **__: pytest.fail("what is read is drawn again"))
             jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
-            await until(pilot, lambda: bool(view._waiting))
+            await until(pilot, lambda: bool(view.waiting))
         await pilot.press("end")
         await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("new"))
         for key in ("pageup", "pagedown"):
