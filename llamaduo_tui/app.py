@@ -25,18 +25,22 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import keymap, messages, paths, preferences, theming
 from llamaduo_tui.preferences import Preferences
-from llamaduo_tui.run_actions import OrderedApp
+from llamaduo_tui.run_actions import RunActions
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.views.run_list import RunList
+from llamaduo_tui.views.run_list import Entry, RunList
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 
 if TYPE_CHECKING:
     from llamaduo_tui.screens.configure import ConfigureScreen
 
-LOOK_S = 2.0
-FIRST_LOOK_S = 0.1
-_NEWS: dict[State, SeverityLevel] = {
+POLL_S = 2.0
+"""Seconds between two reads of the list of runs."""
+
+FIRST_READ_S = 0.1
+"""Seconds that the first frame waits for the list of runs."""
+
+_SEVERITIES: dict[State, SeverityLevel] = {
     State.WAITING: "warning",
     State.REACHED: "information",
     State.MISSED: "warning",
@@ -46,17 +50,17 @@ _NEWS: dict[State, SeverityLevel] = {
 }
 
 
-class LlamaDuoApp(OrderedApp):
+class LlamaDuoApp(RunActions):
     """Opens at the list of runs, or above it at one run, or at the settings in a file."""
 
     TITLE = "llamaduo"
     ALLOW_IN_MAXIMIZED_VIEW = "KeyBar"
     CSS_PATH = ["app.tcss", "screens/runs.tcss"]  # noqa: RUF012 - a default screen's own CSS_PATH is not loaded
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs at work go on"),
-        Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs at work go on", show=False),
-        Binding("T", "change_theme", "Theme", False, id="app.theme", tooltip="Try other colours, and keep some"),
-        Binding("question_mark", "help", "Help", id="app.help", tooltip="The keys, and what has the focus"),
+        Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs keep running"),
+        Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs keep running", show=False),
+        Binding("T", "change_theme", "Theme", False, id="app.theme", tooltip="Try colour themes and choose one"),
+        Binding("question_mark", "help", "Help", id="app.help", tooltip="Explain the focused part and the keys"),
     ]
 
     def __init__(
@@ -74,21 +78,22 @@ class LlamaDuoApp(OrderedApp):
         self._at = at
         self._edit = edit
         self._form: ConfigureScreen | None = None
-        self._listed: dict[Run, State] | None = None
-        self._looked = asyncio.Event()
+        self._entries: list[Entry] = []
+        self._states: dict[Run, State] | None = None
+        self._first_read = asyncio.Event()
         self._runs = RunsScreen()
         self._preferences = Preferences()
-        self._said: set[str] = set()
-        self._wear()
+        self._shown_errors: set[str] = set()
+        self._apply_preferences()
 
     def get_default_screen(self) -> RunsScreen:
         return self._runs
 
     async def on_load(self) -> None:
         """Have the runs for the first frame, if that is soon done; later their reader waits its turn at each file."""
-        self._look()
+        self._poll_runs()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._looked.wait(), FIRST_LOOK_S)
+            await asyncio.wait_for(self._first_read.wait(), FIRST_READ_S)
 
     def on_mount(self) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)  # ignored, as under nohup, a closed terminal is read for ever
@@ -111,8 +116,8 @@ class LlamaDuoApp(OrderedApp):
         else:
             self.exit(return_code=128 + number)
 
-    def _wear(self) -> None:
-        """The themes that there are, and the one that the user has chosen."""
+    def _apply_preferences(self) -> None:
+        """Register all themes and use the one that the user has chosen."""
         for name in list(self.available_themes):
             self.unregister_theme(name)
         self._load_themes()
@@ -120,23 +125,23 @@ class LlamaDuoApp(OrderedApp):
         try:
             self._preferences = preferences.load(paths.preferences_file())
         except InputError as problem:
-            self.call_later(self._say, problem)
+            self.call_later(self.show_error, problem)
         wanted = self._preferences.theme
         if wanted in self.available_themes:
             self.theme = wanted
         else:
             known = ", ".join(sorted(self.available_themes))
-            self.call_later(self._say, InputError(f"there is no theme {wanted!r}", f"there are: {known}"))
+            self.call_later(self.show_error, InputError(f"unknown theme {wanted!r}", f"choose one of: {known}"))
 
     def _load_themes(self) -> None:
         themes, problems = theming.load(paths.config_dir() / "themes")
         for theme in themes:
             self.register_theme(theme)
         for problem in problems:
-            self.call_later(self._say_once, problem)
+            self.call_later(self._show_once, problem)
 
     def search_themes(self) -> None:
-        """Let the user try themes and keep one; those that came into the folder meanwhile are among them."""
+        """Let the user try themes and choose one, from the folder as it is now."""
         self._choose_theme()
 
     @work
@@ -147,54 +152,54 @@ class LlamaDuoApp(OrderedApp):
         choice: Screen[str | None] = ThemesScreen()
         name = await self.push_screen_wait(choice)
         if name is not None:
-            self._keep(name)
+            self._save_theme(name)
 
-    @work(thread=True, group="keep", exit_on_error=False)
-    def _keep(self, theme: str) -> None:
-        self._carry_out(partial(preferences.keep_theme, paths.preferences_file(), theme))
+    @work(thread=True, group="theme", exit_on_error=False)
+    def _save_theme(self, theme: str) -> None:
+        self.attempt(partial(preferences.save_theme, paths.preferences_file(), theme))
 
     def _load_keys(self) -> None:
-        keys, problems = keymap.load(paths.config_dir() / "keys.toml")
+        keys, problems = keymap.load(paths.config_dir() / "keys.toml", type(self))
         self.set_keymap(keys)
         for problem in problems:
-            self._say(problem)
+            self.show_error(problem)
 
-    # Looking at all runs
+    # All runs
 
     @work(group="runs", exit_on_error=False)
-    async def _look(self) -> None:
+    async def _poll_runs(self) -> None:
         listing = RunList(self.root, self.clock)
         while True:
             try:
                 self.post_message(messages.RunsListed(await asyncio.to_thread(listing.read)))
             except OSError as error:
                 self.post_message(messages.ReadFailed(f"{self.root}: {error.strerror}"))
-            self._looked.set()
-            await asyncio.sleep(LOOK_S)
+            self._first_read.set()
+            await asyncio.sleep(POLL_S)
 
     @on(messages.RunsListed)
     def _runs_listed(self, message: messages.RunsListed) -> None:
         self._entries = message.entries
         self._runs.show(message.entries)
         states = {entry.run: entry.state for entry in message.entries}
-        if self._listed is not None:
+        if self._states is not None:
             for run, state in states.items():
-                if state in _NEWS and self._listed.get(run, state) != state:
-                    self._tell(run, state)
-        self._listed = states
+                if state in _SEVERITIES and self._states.get(run, state) != state:
+                    self.announce(run, state)
+        self._states = states
         waiting = sum(state is State.WAITING for state in states.values())
-        self._set_terminal_title(f"llamaduo: {waiting} wait for you" if waiting else "llamaduo")
+        self._set_terminal_title(f"llamaduo: {waiting} waiting for you" if waiting else "llamaduo")
 
-    def _tell(self, run: Run, state: State) -> None:
-        """Say what has become of a run: a bell for what needs the user, a toast where it is not on the screen."""
-        if state is State.STOPPED and run in self._stopped:  # by the user, who is told by what carries it out
-            self._stopped.discard(run)
+    def announce(self, run: Run, state: State) -> None:
+        """Report a run's new state: a bell where it needs the user, a toast where the run is not on the screen."""
+        if state is State.STOPPED and run in self.stopping:  # the action that stopped it reports this already
+            self.stopping.discard(run)
             return
         if state is State.WAITING and self._preferences.bell:
             self.bell()
         if getattr(self.screen, "run", None) != run:
             mark, name = state_styles.of(state), one_line(run.name, 60)
-            self.notify(f"{mark.sign} {mark.word}", title=name, severity=_NEWS[state], timeout=10, markup=False)
+            self.notify(f"{mark.sign} {mark.word}", title=name, severity=_SEVERITIES[state], timeout=10, markup=False)
 
     def _set_terminal_title(self, title: str) -> None:
         if self._preferences.title and self._driver is not None and title != self.title:
@@ -203,7 +208,7 @@ class LlamaDuoApp(OrderedApp):
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
-        self.notify(one_line(message.error, 200), title="cannot be read", severity="error", markup=False)
+        self.notify(one_line(message.error, 200), title="Cannot read the run", severity="error", markup=False)
 
     # Screens
 
@@ -228,7 +233,7 @@ class LlamaDuoApp(OrderedApp):
 
     @on(messages.RunChanged)
     def _run_changed(self, message: messages.RunChanged) -> None:
-        """What the run's own screen was told, the screens above it show, too."""
+        """The screens above the run's own screen show the update, too."""
         from llamaduo_tui.screens.question import QuestionScreen
 
         for above in self.screen_stack[2:]:
@@ -250,14 +255,14 @@ class LlamaDuoApp(OrderedApp):
     @on(messages.Configure)
     @work
     async def _configure(self, message: messages.Configure) -> None:
-        """Edit settings; where the user starts a run with them, go there."""
+        """Edit settings; where the user starts a run with them, open it."""
         from llamaduo_tui.screens.configure import ConfigureScreen
         from llamaduo_tui.views.draft import Draft
 
         try:
             draft = Draft.copy(message.like.settings_file) if message.like is not None else Draft.open(message.file)
         except InputError as problem:
-            self._say(problem)
+            self.show_error(problem)
             return
         self._form = ConfigureScreen(draft)
         try:
@@ -265,19 +270,27 @@ class LlamaDuoApp(OrderedApp):
         finally:
             self._form = None
         if file is not None:
-            self._begin(file)
+            self.start_run(file)
+
+    @on(messages.StartDemo)
+    @work
+    async def _start_demo(self) -> None:
+        """Start at once for a newcomer; where there are runs the key may have been meant for another screen."""
+        details = "It trains a small model on this machine and keeps the processor busy for some minutes. It is free."
+        if not self._entries or await self.confirm("Start the demo?", details, "Start it", harmless=True):
+            self.start_run(paths.demo_settings(), "demo")
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: Textual's own commands, what the keys do now, the runs, and what can be started."""
+        """The palette: Textual's own commands, what the keys do now, the ways to start a run, and all runs."""
         yield from super().get_system_commands(screen)
         for bound in screen.active_bindings.values():
             if bound.enabled and bound.binding.id and bound.node is not self:  # the app's own are among Textual's
-                told = f"{self.get_key_display(bound.binding)}: {bound.tooltip}"
+                explanation = f"{self.get_key_display(bound.binding)}: {bound.tooltip}"
                 act = partial(self.run_action, bound.binding.action, bound.node)
-                yield SystemCommand(bound.binding.description, told, act)
+                yield SystemCommand(bound.binding.description, explanation, act)
         if screen is not self._runs:
-            yield SystemCommand("New migration", "Set up a migration of your own", self._runs.action_new)
-            yield SystemCommand("Demo", "See the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
+            yield SystemCommand("New migration", "Set up your own migration", self._runs.action_new)
+            yield SystemCommand("Demo", "Watch the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
         for entry in self._entries:
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
             yield SystemCommand(title, state_styles.of(entry.state).word, partial(self._open, entry.run))
@@ -289,7 +302,7 @@ class LlamaDuoApp(OrderedApp):
             self.action_show_help_panel()
 
     def action_show_help_panel(self) -> None:
-        """With our own panel, for the palette too."""
+        """Show our own panel, from the palette too."""
         from llamaduo_tui.widgets.help import Help
 
         if not self.screen.query(Help):
@@ -297,21 +310,21 @@ class LlamaDuoApp(OrderedApp):
 
     @work
     async def action_leave(self) -> None:
-        """Close the app; what is at work goes on, and settings that are not saved are asked about."""
+        """Close the app after a question about unsaved settings; workers keep running."""
         if self._form is not None and not await self._form.may_leave():
             return
         working = [e.run.name for e in self._entries if e.state.working and e.state is not State.STALE]
         if working:
             shown = ", ".join(one_line(name, 40) for name in working[:4])
-            goes = "goes" if len(working) == 1 else "go"
-            self.exit(message=Text(f"{shown} {goes} on without you. Come back with: llamaduo-tui"))
+            keeps = "keeps" if len(working) == 1 else "keep"
+            self.exit(message=Text(f"{shown} {keeps} running. To come back: llamaduo-tui"))
         else:
             self.exit()
 
     async def action_quit(self) -> None:
         self.action_leave()
 
-    def _say_once(self, error: LlamaDuoError) -> None:
-        if error.message not in self._said:
-            self._said.add(error.message)
-            self._say(error)
+    def _show_once(self, error: LlamaDuoError) -> None:
+        if error.message not in self._shown_errors:
+            self._shown_errors.add(error.message)
+            self.show_error(error)

@@ -1,4 +1,4 @@
-"""What screens and widgets ask the app for, and what its readers tell them."""
+"""Messages: what screens and widgets ask the app for, and what readers report to them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ShowReport(Message):
 
 @dataclass
 class ReviewRun(Message):
-    """Show a run's answers beside the service's, with their verdicts; `regressed`: those that got worse."""
+    """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 
     run: Run
     regressed: bool = False
@@ -93,7 +93,7 @@ class StopRun(Message):
 
 @dataclass
 class PauseRun(Message):
-    """Pause a run, or let it go on."""
+    """Pause a run, or let it continue."""
 
     run: Run
     on: bool
@@ -101,7 +101,7 @@ class PauseRun(Message):
 
 @dataclass
 class ResumeRun(Message):
-    """Start a worker for a run whose last one is gone."""
+    """Start a new worker for a run whose last one has ended."""
 
     run: Run
 
@@ -135,15 +135,15 @@ class Configure(Message):
 
 
 @dataclass
-class OrderDone(Message):
-    """What the app was asked for is done."""
+class ActionDone(Message):
+    """The app has done what it was asked for."""
 
-    said: str
+    text: str
 
 
 @dataclass
-class OrderFailed(Message):
-    """What the app was asked for could not be done."""
+class ActionFailed(Message):
+    """The app could not do what it was asked for."""
 
     error: str
     hint: str

@@ -2,7 +2,7 @@
 
 theme = "paper"    # the app writes this one when a theme is chosen
 bell = false       # ring the terminal's bell when a run waits for you
-title = false      # say in the terminal's title how many runs wait
+title = false      # show in the terminal's title how many runs wait
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ class Preferences:
 
 
 def load(file: Path) -> Preferences:
-    """The preferences; the defaults without a file. Raises InputError for a file of another form."""
+    """The preferences; the defaults without a file. Raises InputError for an invalid file."""
     try:
         table = tomli.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Preferences()
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
         raise InputError(f"{file.name}: {error}") from None
-    forms = {field.name: type(field.default) for field in fields(Preferences)}
+    types = {field.name: type(field.default) for field in fields(Preferences)}
     for key, value in table.items():
-        if key not in forms:
-            nearest = difflib.get_close_matches(key, forms, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(forms)}"
+        if key not in types:
+            nearest = difflib.get_close_matches(key, types, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(types)}"
             raise InputError(f"{file.name}: unknown key {key!r}", hint)
-        if type(value) is not forms[key]:
-            raise InputError(f"{file.name}: {key}: {value!r} is no {'true or false' if forms[key] is bool else 'text'}")
+        if type(value) is not types[key]:
+            wanted = "true or false" if types[key] is bool else "text"
+            raise InputError(f"{file.name}: {key} must be {wanted}, not {value!r}")
     return Preferences(**table)
 
 
-def keep_theme(file: Path, theme: str) -> None:
-    """Write the theme down; what else is in the file stays. Raises InputError where that can't be."""
+def save_theme(file: Path, theme: str) -> None:
+    """Write the theme into the file and keep the rest of it. Raises InputError where the file cannot be changed."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
@@ -59,4 +60,4 @@ def keep_theme(file: Path, theme: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         jsonl.replace(file, tomlkit.dumps(document))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise InputError(f"the theme is not kept: {file}: {error}") from None
+        raise InputError(f"the theme is not saved: {file}: {error}") from None

@@ -1,4 +1,4 @@
-"""What screens ask the app to do to runs: carried out in threads, and told how it went."""
+"""What screens ask the app to do to runs: each action is carried out in a thread, and its outcome is a toast."""
 
 from __future__ import annotations
 
@@ -13,43 +13,71 @@ from textual.screen import Screen
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
-from llamaduo_tui import messages, paths
-from llamaduo_tui.views.run_list import Entry
+from llamaduo_tui import messages
 from llamaduo_tui.views.text import one_line
 
-Done = TypeVar("Done")
+Outcome = TypeVar("Outcome")
 
 
-class OrderedApp(App[None]):
-    """Starts, answers, pauses, stops and deletes the runs of a root; what cannot be taken back is confirmed."""
+class RunActions(App[None]):
+    """The part of the app that starts, answers, pauses, stops and deletes runs; it asks before it destroys anything.
+
+    `root` is the folder of runs, `stopping` the runs that the user has stopped from here.
+    """
 
     def __init__(self, root: Path) -> None:
         super().__init__()
         self.root = root
-        self._entries: list[Entry] = []
-        self._stopped: set[Run] = set()
+        self.stopping: set[Run] = set()
+
+    def start_run(self, file: Path, name: str | None = None) -> None:
+        """Start a run with the settings in a file, named after its task without a name, and open it."""
+        self.notify("This takes a few seconds.", title="Starting", markup=False)
+        self._start(partial(_start, self.root, file, name))
+
+    async def confirm(self, question: str, details: str, yes: str, harmless: bool = False) -> bool:
+        """Whether the user says yes; call it in a worker."""
+        from llamaduo_tui.screens.confirm import ConfirmScreen
+
+        dialog: Screen[bool] = ConfirmScreen(question, details, yes, harmless)
+        return await self.push_screen_wait(dialog)
+
+    def attempt(self, act: Callable[[], Outcome]) -> Outcome | None:
+        """The result of an action, None where it failed, which is reported; call it in a thread."""
+        try:
+            return act()
+        except LlamaDuoError as error:
+            self.post_message(messages.ActionFailed(error.message, error.hint))
+        except OSError as error:
+            self.post_message(messages.ActionFailed(f"{error.filename or 'the run'}: {error.strerror}", ""))
+        return None
+
+    def show_error(self, error: LlamaDuoError) -> None:
+        """Show an error and its hint as a toast."""
+        text = one_line(error.message, 300) + (f"\n{one_line(error.hint, 200)}" if error.hint else "")
+        self.notify(text, severity="error", timeout=10, markup=False)
 
     @on(messages.AnswerRun)
     def _answer(self, message: messages.AnswerRun) -> None:
         from llamaduo_tui.control import actions
 
-        self._order(partial(actions.answer, message.run, message.choice, message.pairs))
+        self._act(partial(actions.answer, message.run, message.choice, message.pairs))
 
     @on(messages.RaiseBudget)
     def _raise_budget(self, message: messages.RaiseBudget) -> None:
         from llamaduo_tui.control import actions
 
-        self._order(partial(actions.raise_budget, message.run, message.usd, message.calls))
+        self._act(partial(actions.raise_budget, message.run, message.usd, message.calls))
 
     @on(messages.PauseRun)
     def _pause(self, message: messages.PauseRun) -> None:
         from llamaduo_tui.control import actions
 
-        self._order(partial(actions.pause, message.run, message.on))
+        self._act(partial(actions.pause, message.run, message.on))
 
     @on(messages.ResumeRun)
     def _resume(self, message: messages.ResumeRun) -> None:
-        self._order(partial(_resume, message.run))
+        self._act(partial(_resume, message.run))
 
     @on(messages.StopRun)
     @work
@@ -57,10 +85,10 @@ class OrderedApp(App[None]):
         from llamaduo_tui.control import actions
 
         name = one_line(message.run.name, 40)
-        if await self._confirmed(f"Stop {name}?", "What it has done is kept, and it can be resumed later.", "Stop it"):
-            self.notify(f"stopping {name}: the stage at work saves what it has", markup=False)
-            self._stopped.add(message.run)
-            self._order(partial(actions.stop, message.run))
+        if await self.confirm(f"Stop {name}?", "Finished work is kept. You can resume the run later.", "Stop it"):
+            self.notify(f"stopping {name}: the running stage saves its work", markup=False)
+            self.stopping.add(message.run)
+            self._act(partial(actions.stop, message.run))
 
     @on(messages.DeleteRun)
     @work
@@ -68,78 +96,46 @@ class OrderedApp(App[None]):
         from llamaduo_tui.control import actions
 
         folder = one_line(str(message.run.folder), 200)
-        said = f"All of {folder} goes: models, answers, verdicts and the record of what was paid. It can't be undone."
-        if await self._confirmed(f"Delete {one_line(message.run.name, 40)}?", said, "Delete it"):
-            self._order(partial(actions.delete, message.run))
+        details = f"This deletes {folder} with its models, responses, verdicts and record of costs. It can't be undone."
+        if await self.confirm(f"Delete {one_line(message.run.name, 40)}?", details, "Delete it"):
+            self._act(partial(actions.delete, message.run))
 
     @on(messages.SaveText)
-    def _save(self, message: messages.SaveText) -> None:
-        self._order(partial(_write, message.name, message.text))
+    def _save_text(self, message: messages.SaveText) -> None:
+        self._act(partial(_write, message.name, message.text))
 
-    @on(messages.StartDemo)
-    @work
-    async def _start_demo(self) -> None:
-        """At once for a newcomer; where there are runs the key may have been meant for another screen's data."""
-        said = "A small model is migrated on this machine, which keeps its processor busy for some minutes. It is free."
-        if not self._entries or await self._confirmed("Start the demo?", said, "Start it", harmless=True):
-            self._begin(paths.demo_settings(), "demo")
-
-    def _begin(self, file: Path, name: str | None = None) -> None:
-        self.notify("It is on its way: the start takes some seconds.", title="starting", markup=False)
-        self._start_run(partial(_begin, self.root, file, name))
-
-    @work(thread=True, group="orders", exit_on_error=False)
-    def _start_run(self, start: Callable[[], Run]) -> None:
-        run = self._carry_out(start)
+    @work(thread=True, group="actions", exit_on_error=False)
+    def _start(self, start: Callable[[], Run]) -> None:
+        run = self.attempt(start)
         if run is not None:
             self.post_message(messages.OpenRun(run))
 
-    @work(thread=True, group="orders", exit_on_error=False)
-    def _order(self, act: Callable[[], str]) -> None:
-        said = self._carry_out(act)
-        if said is not None:
-            self.post_message(messages.OrderDone(said))
+    @work(thread=True, group="actions", exit_on_error=False)
+    def _act(self, act: Callable[[], str]) -> None:
+        text = self.attempt(act)
+        if text is not None:
+            self.post_message(messages.ActionDone(text))
 
-    def _carry_out(self, act: Callable[[], Done]) -> Done | None:
-        """What an order gives; None where it failed, which is told."""
-        try:
-            return act()
-        except LlamaDuoError as error:
-            self.post_message(messages.OrderFailed(error.message, error.hint))
-        except OSError as error:
-            self.post_message(messages.OrderFailed(f"{error.filename or 'the run'}: {error.strerror}", ""))
-        return None
+    @on(messages.ActionDone)
+    def _action_done(self, message: messages.ActionDone) -> None:
+        self.notify(one_line(message.text, 300), markup=False)
 
-    async def _confirmed(self, question: str, explained: str, yes: str, harmless: bool = False) -> bool:
-        from llamaduo_tui.screens.confirm import ConfirmScreen
-
-        asked: Screen[bool] = ConfirmScreen(question, explained, yes, harmless)
-        return await self.push_screen_wait(asked)
-
-    @on(messages.OrderDone)
-    def _order_done(self, message: messages.OrderDone) -> None:
-        self.notify(one_line(message.said, 300), markup=False)
-
-    @on(messages.OrderFailed)
-    def _order_failed(self, message: messages.OrderFailed) -> None:
-        """Say why; a card whose answer did not get through asks again."""
+    @on(messages.ActionFailed)
+    def _action_failed(self, message: messages.ActionFailed) -> None:
+        """Report the error; a card whose answer did not get through asks again."""
         from llamaduo_tui.widgets.card import Card
 
-        self._say(LlamaDuoError(message.error, message.hint))
+        self.show_error(LlamaDuoError(message.error, message.hint))
         for screen in self.screen_stack:
             for card in screen.query(Card):
                 card.reopen()
-
-    def _say(self, error: LlamaDuoError) -> None:
-        said = one_line(error.message, 300) + (f"\n{one_line(error.hint, 200)}" if error.hint else "")
-        self.notify(said, severity="error", timeout=10, markup=False)
 
 
 def _resume(run: Run) -> str:
     from llamaduo_tui.control import launch
 
     launch.start(run, yes=False)
-    return f"{run.name} goes on"
+    return f"{run.name} resumed"
 
 
 def _write(name: str, text: str) -> str:
@@ -151,12 +147,12 @@ def _write(name: str, text: str) -> str:
                 out.write(text)
         except FileExistsError:
             continue
-        return f"written: {file}"
-    raise InputError(f"there are 999 files named {name}.txt in {Path.cwd()}", "delete some")
+        return f"Saved to {file}"
+    raise InputError(f"{Path.cwd()} has 999 files named {name}.txt already", "delete some of them")
 
 
-def _begin(root: Path, file: Path, name: str | None) -> Run:
-    """A new run of the settings in a file, at work; named after its task where no name is given."""
+def _start(root: Path, file: Path, name: str | None) -> Run:
+    """Start a new run with the settings in a file; it is named after its task unless a name is given."""
     from engine.settings.load import load_settings
     from llamaduo_tui.control import launch
 

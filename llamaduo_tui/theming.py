@@ -21,7 +21,7 @@ from textual.theme import Theme
 from engine.protocol.errors import InputError
 
 DEFAULT = "dusk"
-_FORMS = get_type_hints(Theme)
+_TYPES = get_type_hints(Theme)
 _COLOURS = frozenset(
     [
         "primary",
@@ -61,7 +61,7 @@ def parse(file: Path) -> Theme:
 
 
 def _read(file: Path) -> Theme:
-    """The theme in a file whose design tokens may be wrong; to look at each takes as long as all the rest."""
+    """The theme in a file, its design tokens unchecked: checking each takes as long as all the rest."""
     try:
         table = tomli.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
@@ -70,7 +70,7 @@ def _read(file: Path) -> Theme:
     known = {field.name for field in fields(Theme)}
     for key, value in table.items():
         if key not in known:
-            raise InputError(f"theme {file.name}: unknown key {key!r}", f"known: {', '.join(sorted(known))}")
+            raise InputError(f"theme {file.name}: unknown key {key!r}", f"known keys: {', '.join(sorted(known))}")
         _check(file.name, key, value)
     if "primary" not in table:
         raise InputError(f"theme {file.name}: the colour primary is required")
@@ -82,18 +82,18 @@ def _check(name: str, key: str, value: Any) -> None:
         try:
             Color.parse(value)
         except (ColorParseError, TypeError, AttributeError):
-            raise InputError(f"theme {name}: {key}: {value!r} is no colour", 'such as "#7aa2f7" or "teal"') from None
+            raise InputError(f"theme {name}: {key}: invalid colour {value!r}", 'such as "#7aa2f7" or "teal"') from None
         return
-    form: type = {"variables": dict}.get(key, _FORMS[key])
-    numbers = (int, float) if form is float else form
-    if not isinstance(value, numbers) or (isinstance(value, bool) and form is not bool):
-        raise InputError(f"theme {name}: {key}: {value!r} has the wrong form")
+    wanted: type = {"variables": dict}.get(key, _TYPES[key])
+    accepted = (int, float) if wanted is float else wanted
+    if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool):
+        raise InputError(f"theme {name}: {key}: invalid value {value!r}")
     if isinstance(value, dict) and not all(isinstance(token, str) for token in value.values()):
-        raise InputError(f"theme {name}: variables: their values are text")
+        raise InputError(f"theme {name}: the values of variables must be text")
 
 
 def _check_token(name: str, token: str, value: str, known: dict[str, str]) -> None:
-    """A wrong value would end the app, in the middle of its styles."""
+    """Refuse a token that Textual would fail on later, when it parses the app's styles."""
     if token not in known:
         nearest = difflib.get_close_matches(token, known, n=1)
         raise InputError(f"theme {name}: unknown token {token!r}", f"did you mean {nearest[0]!r}?" if nearest else "")
@@ -103,8 +103,8 @@ def _check_token(name: str, token: str, value: str, known: dict[str, str]) -> No
             raise ValueError
         parse_declarations(f"{kind}: {value};", ("", ""))
     except (DeclarationError, ValueError):
-        said, such = ("colour", '"teal" or "auto 60%"') if kind == "color" else ("style", '"bold" or "none"')
-        raise InputError(f"theme {name}: {token}: {value!r} is no {said}", f"such as {such}") from None
+        what, example = ("colour", '"teal" or "auto 60%"') if kind == "color" else ("style", '"bold" or "none"')
+        raise InputError(f"theme {name}: {token}: invalid {what} {value!r}", f"such as {example}") from None
 
 
 def _files(folder: Path) -> Iterator[Path]:

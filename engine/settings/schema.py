@@ -273,7 +273,7 @@ class Synthesis(Table):
     pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to request per call.")
     strategy: Literal["failures", "uniform"] = Field(
         "failures",
-        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all alike (the paper).",
+        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all (the paper).",
     )
     min_score: Score | None = Field(
         None, description="Judge each new pair, and keep those that score this or more; not set: no judging."

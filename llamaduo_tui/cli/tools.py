@@ -138,8 +138,9 @@ def keys() -> None:
     Example:  llamaduo-tui keys > ~/.config/llamaduo/keys.toml
     """
     from llamaduo_tui import keymap
+    from llamaduo_tui.app import LlamaDuoApp
 
-    click.echo(keymap.listing())
+    click.echo(keymap.listing(LlamaDuoApp))
 
 
 def _module(name: str, *args: str) -> NoReturn:

@@ -11,58 +11,53 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.screen import ModalScreen
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
-from engine.settings import template
-from llamaduo_tui.screens.configure_dialogs import Ask, PickPreset
-from llamaduo_tui.screens.drafting import DraftScreen
-from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
-from llamaduo_tui.screens.pick_model import PickModel
-from llamaduo_tui.views import fields
+from llamaduo_tui.screens.settings_editor import SettingsEditor
+from llamaduo_tui.views import fields, phrases
 from llamaduo_tui.views.draft import Draft, Problem
 from llamaduo_tui.views.fields import Field
-from llamaduo_tui.views.service_keys import ServiceKey, service_key
+from llamaduo_tui.views.service_keys import keys_of
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
 from llamaduo_tui.widgets.preflight_panel import PreflightPanel
-from llamaduo_tui.widgets.section_form import SectionForm, SectionList
-from llamaduo_tui.widgets.setting_row import SettingRow
+from llamaduo_tui.widgets.settings_form import SectionList, SettingRow, SettingsForm
 
 SETTLED_S = 0.2
 """Seconds without a keystroke after which the settings are checked."""
 
 
-class ConfigureScreen(DraftScreen):
+class ConfigureScreen(Screen[Path | None]):
     """Edit a migration.toml, or a new one; dismissed with the file to start, or with None."""
 
     CSS_PATH = "configure.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
     AUTO_FOCUS = "#sections"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "save", "Save", id="configure.save", tooltip="Write the settings to their file"),
-        Binding("f3", "preset", "Preset", id="configure.preset", tooltip="Settings for a known local model"),
+        Binding("f2", "save", "Save", id="configure.save", tooltip="Save the settings to their file"),
+        Binding("f3", "preset", "Preset", id="configure.preset", tooltip="Apply a preset for a local model"),
         Binding("f4", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
-        Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="What a run takes; what fails"),
-        Binding("f6", "checks", "Checks", id="configure.checks", tooltip="To the problems and the pre-flight"),
-        Binding("f7", "open", "Open", id="configure.open", tooltip="Edit the settings in another file"),
-        Binding("f8", "restore", "Default", id="configure.restore", tooltip="Give this field its default again"),
-        Binding("f9", "start", "Start", id="configure.start", tooltip="Save, and start the run"),
-        Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks if something is not saved"),
+        Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="Check all, and estimate a run"),
+        Binding("f6", "checks", "Checks", id="configure.checks", tooltip="Go to the problems and the pre-flight"),
+        Binding("f7", "open", "Open", id="configure.open", tooltip="Open another settings file"),
+        Binding("f8", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
+        Binding("f9", "start", "Start", id="configure.start", tooltip="Save and start the run"),
+        Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks about unsaved changes"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
     ]
 
     def __init__(self, draft: Draft) -> None:
-        super().__init__(draft)
+        super().__init__()
+        self._editor = SettingsEditor(self, draft, changed=self._show_values, refused=self._show_problems)
         self._sections = fields.sections()
-        self._problems: list[Problem] = []
         self._focused: Field | None = None
         self._settling: Timer | None = None
 
@@ -73,7 +68,7 @@ class ConfigureScreen(DraftScreen):
         with Horizontal(id="body"):
             yield SectionList(*[Option(s.title, id=s.name) for s in self._sections], id="sections", markup=False)
             with Vertical(id="centre"):
-                yield SectionForm(id="form")
+                yield SettingsForm(id="form")
                 yield Static(id="help")
             yield PreflightPanel(id="side")
         yield KeyBar()
@@ -81,6 +76,18 @@ class ConfigureScreen(DraftScreen):
     def on_mount(self) -> None:
         self.query_one("#sections", OptionList).highlighted = 0
         self.validate()
+
+    @property
+    def _draft(self) -> Draft:
+        return self._editor.draft
+
+    @property
+    def _form(self) -> SettingsForm:
+        return self.query_one(SettingsForm)
+
+    @property
+    def _panel(self) -> PreflightPanel:
+        return self.query_one(PreflightPanel)
 
     # The form
 
@@ -100,84 +107,75 @@ class ConfigureScreen(DraftScreen):
         if self._form.section is section:
             return
         self._focused = None
-        await self._form.show(section, self.draft.__getitem__, self._extras(section.name))
+        await self._form.show(section, self._draft.__getitem__, self._extras(section.name))
         self._mark_rows()
         self._show_help()
         self._preview()
 
     def _extras(self, section: str) -> dict[str, Widget]:
+        """Widgets that belong below a field of the section, by the field's key."""
         if section == "coverage":
             return {"coverage.source": CoveragePreview("Choose a file with F4, or type a path or a Hub id.")}
         key = {"service": "service.api_key_env", "judge": "judge.models"}.get(section)
         return {key: KeyStates()} if key else {}
 
     @on(SettingRow.Changed)
-    def _changed(self, event: SettingRow.Changed) -> None:
-        self.draft[event.field.path] = event.value
+    def _field_changed(self, event: SettingRow.Changed) -> None:
+        self._draft[event.field.path] = event.value
         if self._settling is not None:
             self._settling.stop()
         self._settling = self.set_timer(SETTLED_S, self.validate)
 
-    def validate(self) -> list[Problem]:
-        settings, self._problems = self.draft.check()
+    def validate(self) -> None:
+        """Check the settings as they are now, and show what is wrong with them."""
+        self._editor.check()
         self._mark_rows()
         self._mark_sections()
         self._show_top()
         self._show_help()
-        self._panel.hold(settings, self._problems)
+        self._panel.set_settings(self._editor.settings, self._editor.problems)
         self._preview()
-        return self._problems
 
-    def show_values(self) -> None:
+    def _show_values(self) -> None:
+        """Show the values of the draft, which may be another one, and check them."""
         for row in self._form.rows:
-            row.hold(self.draft[row.field.path])
+            row.set_value(self._draft[row.field.path])
+        self.validate()
 
-    def show_problems(self) -> None:
+    def _show_problems(self) -> None:
+        self.validate()
         self.add_class("-checks")
         self.query_one("#problems").focus()
 
     def _preview(self) -> None:
-        for shown in self.query(CoveragePreview):
-            shown.ask(self.draft.coverage())
+        for preview in self.query(CoveragePreview):
+            preview.request(self._draft.coverage())
 
     def _mark_rows(self) -> None:
-        wrong = {problem.field.path: problem for problem in reversed(self._problems) if problem.field}
+        problems = {problem.field.path: problem for problem in reversed(self._editor.problems) if problem.field}
         for row in self._form.rows:
             path = row.field.path
-            row.tell(path in self.draft.edits, wrong[path].brief if path in wrong else "")
+            row.mark(path in self._draft.edits, problems[path].brief if path in problems else "")
+        section = self._form.section.name if self._form.section is not None else ""
         for states in self.query(KeyStates):
-            states.show(self._service_keys())
+            states.show(keys_of(self._draft, section))
 
     def _mark_sections(self) -> None:
-        wrong = [problem.path[0] for problem in self._problems if problem.path]
-        listed = self.query_one("#sections", OptionList)
+        wrong = [problem.path[0] for problem in self._editor.problems if problem.path]
+        edited = [path[0] for path in self._draft.edits]
+        sections = self.query_one("#sections", OptionList)
         for index, section in enumerate(self._sections):
-            mark = "✗" if section.name in wrong else "●" if any(p[0] == section.name for p in self.draft.edits) else " "
-            listed.replace_option_prompt_at_index(index, Content(f"{mark} {section.title}"))
+            mark = "✗" if section.name in wrong else "●" if section.name in edited else " "
+            sections.replace_option_prompt_at_index(index, Content(f"{mark} {section.title}"))
 
     def _show_top(self) -> None:
-        draft = self.draft
+        draft, count = self._draft, len(self._editor.problems)
         name = one_line(str(draft.file), 200) if draft.file is not None else "new settings"
         state = " ● not saved" if draft.edits or draft.new else ""
         where = Content.assemble(("Configuration ", "bold"), name, (state, "$text-warning"))
         self.query_one("#where", Static).update(where)
-        count = len(self._problems)
-        said = (
-            Content.styled(f"✗ {count} to mend", "$text-error") if count else Content.styled("✓ valid", "$text-success")
-        )
-        self.query_one("#verdict", Static).update(said)
-
-    def _service_keys(self) -> list[ServiceKey]:
-        """The keys of the models that the section in sight names."""
-        service, judges = self.draft["service", "model"], self.draft["judge", "models"]
-        named = self.draft["service", "api_key_env"]
-        here = self._form.section is not None and self._form.section.name == "judge" and judges
-        models = [model for model in (judges if isinstance(here, list) else [service]) if isinstance(model, str)]
-        terms = self.draft["service", "models"]
-        named_too = terms if isinstance(terms, dict) else {}
-        own = {model: found.get("api_key_env") for model, found in named_too.items() if isinstance(found, dict)}
-        known = {model: name for model, name in {service: named, **own}.items() if isinstance(name, str)}
-        return [service_key(model, known.get(model)) for model in models if model]
+        problems = Content.styled(f"✗ {phrases.count(count, 'problem')}", "$text-error")
+        self.query_one("#verdict", Static).update(problems if count else Content.styled("✓ valid", "$text-success"))
 
     # Help for the focused field
 
@@ -190,23 +188,23 @@ class ConfigureScreen(DraftScreen):
     def _show_help(self) -> None:
         field = self._focused
         if field is None:
-            said = Content.styled("↑↓ choose a section · Enter fills it in", "dim")
+            text = Content.styled("↑↓ choose a section · Enter opens it", "dim")
         else:
-            problem = next((p for p in self._problems if p.field == field), None)
+            problem = next((p for p in self._editor.problems if p.field == field), None)
             bounds = f" ({field.bounds})" if field.bounds else ""
             default = "" if field.required else f" · default: {fields.text_of(field.default) or 'not set'}"
-            said = Content.assemble(field.description, bounds, "\n", (f"{field.key}{default}", "dim"))
+            text = Content.assemble(field.description, bounds, "\n", (f"{field.key}{default}", "dim"))
             if problem is not None:
-                said = Content.assemble(("✗ " + one_line(problem.text, 200), "$text-error"), "\n", said)
-        self.query_one("#help", Static).update(said)
+                text = Content.assemble(("✗ " + one_line(problem.text, 200), "$text-error"), "\n", text)
+        self.query_one("#help", Static).update(text)
 
     # Problems and the pre-flight
 
     @on(OptionList.OptionSelected, "#problems")
-    async def _mend(self, event: OptionList.OptionSelected) -> None:
-        problem = self._problems[event.option_index]
+    async def _go_to_problem(self, event: OptionList.OptionSelected) -> None:
+        problem = self._editor.problems[event.option_index]
         if problem.field is None:
-            self._take_out(problem)
+            self._remove(problem)
             return
         self.remove_class("-checks")
         await self._show_section([s.name for s in self._sections].index(problem.field.path[0]))
@@ -215,15 +213,8 @@ class ConfigureScreen(DraftScreen):
             row.focus_field()
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
-    async def _take_out(self, problem: Problem) -> None:
-        key = one_line(".".join(problem.path), 60)
-        answers = [("keep", "Keep it"), ("take", "Take it out")]
-        if (
-            await self.app.push_screen_wait(Ask("Not a setting", f"{problem.message}\n\nTake {key} out?", answers))
-            == "take"
-        ):
-            self.draft[problem.path] = None
-            self.validate()
+    async def _remove(self, problem: Problem) -> None:
+        await self._editor.remove(problem)
 
     def action_preflight(self) -> None:
         self._panel.toggle()
@@ -231,7 +222,7 @@ class ConfigureScreen(DraftScreen):
             self.action_checks()
 
     @on(PreflightPanel.Changed)
-    def _may_start(self) -> None:
+    def _update_start(self) -> None:
         self.refresh_bindings()
 
     # Actions
@@ -240,15 +231,15 @@ class ConfigureScreen(DraftScreen):
         if action == "start":
             return not self._panel.why_not
         if action == "preflight":
-            return not self._problems
+            return not self._editor.problems
         if action == "restore":
-            return self._focused is not None and self.draft[self._focused.path] is not None
+            return self._focused is not None and self._draft[self._focused.path] is not None
         return True
 
     def action_section(self, by: int) -> None:
-        listed = self.query_one("#sections", OptionList)
-        listed.focus()
-        listed.highlighted = max(0, min(len(self._sections) - 1, (listed.highlighted or 0) + by))
+        sections = self.query_one("#sections", OptionList)
+        sections.focus()
+        sections.highlighted = max(0, min(len(self._sections) - 1, (sections.highlighted or 0) + by))
 
     def action_checks(self) -> None:
         if self.has_class("-narrow") and self.has_class("-checks"):
@@ -256,80 +247,51 @@ class ConfigureScreen(DraftScreen):
             self.query_one("#sections").focus()
             return
         self.add_class("-checks")
-        self.query_one("#problems" if self._problems else "#preflight").focus()
+        self.query_one("#problems" if self._editor.problems else "#preflight").focus()
 
     def action_restore(self) -> None:
         if self._focused is not None:
-            self._put(self._focused.path, None)
+            self._draft[self._focused.path] = None
+            self._show_values()
 
-    def _put(self, path: fields.Path, value: object) -> None:
-        """Give a field a value from outside of its widget."""
-        self.draft[path] = value
-        self.take(self.draft)
+    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    async def action_save(self) -> None:
+        await self._editor.save()
+
+    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    async def action_open(self) -> None:
+        await self._editor.open_other()
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_preset(self) -> None:
-        name = await self.app.push_screen_wait(PickPreset())
-        if name is None:
-            return
-        self.draft.apply(template.preset(name))
-        self.take(self.draft)
-        self.notify(f"Preset {name} is applied, not saved yet", markup=False)
+        await self._editor.apply_preset()
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_coverage(self) -> None:
         await self._show_section([section.name for section in self._sections].index("coverage"))
-        await self._pick("coverage.source")
+        await self._editor.pick("coverage.source")
 
-    @on(SettingRow.Asked)
+    @on(SettingRow.PickRequested)
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
-    async def _asked(self, event: SettingRow.Asked) -> None:
-        await self._pick(event.field.key)
-
-    async def _pick(self, key: str) -> None:
-        """Have a field's value chosen from what there is."""
-        path = tuple(key.split("."))
-        held = self.draft[path]
-        picker, folder = self._picker(key), self.draft.folder
-        chosen = await self.app.push_screen_wait(picker)
-        if not chosen:
-            return
-        if key == "judge.models":
-            models = held if isinstance(held, list) else []
-            held = [model for model in models if model != chosen] if chosen in models else [*models, chosen]
-            self._put(path, held or None)
-        elif isinstance(picker, PickFile) and Path(chosen).is_relative_to(folder) and self.draft.file is not None:
-            self._put(path, str(Path(chosen).relative_to(folder)))
-        else:
-            self._put(path, chosen)
-
-    def _picker(self, key: str) -> ModalScreen[str | None]:
-        """The dialog for one of `PICKED`."""
-        folder, held = self.draft.folder, self.draft[tuple(key.split("."))]
-        named = [name for name in (held if isinstance(held, list) else [held]) if isinstance(name, str)]
-        match key:
-            case "coverage.source":
-                return PickCoverage(folder, self.draft.coverage())
-            case "service.model":
-                return PickModel("Service model", named)
-            case "judge.models":
-                return PickModel("Judge models: choosing adds one, or takes it out", named)
-            case "judge.prompts":
-                return PickFile("Prompts of your own", folder, (".toml",))
-        return PickFile("A JSON schema", folder, (".json",))
+    async def _pick(self, event: SettingRow.PickRequested) -> None:
+        await self._editor.pick(event.field.key)
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_start(self) -> None:
         self.validate()  # the coverage file may have changed
         if self._panel.why_not:
             return
-        saved = await self.save() if self.draft.edits or self.draft.new else True
+        saved = await self._editor.save() if self._draft.edits or self._draft.new else True
         if saved and not self._panel.why_not:
-            self.dismiss(self.draft.file)
+            self.dismiss(self._draft.file)
 
     @on(Button.Pressed, "#start")
     def _start_pressed(self) -> None:
         self.action_start()
+
+    async def may_leave(self) -> bool:
+        """Ask about unsaved changes; whether the screen may be left."""
+        return await self._editor.may_leave()
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_leave(self) -> None:
@@ -340,13 +302,5 @@ class ConfigureScreen(DraftScreen):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
-            said = f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}"
-            self.notify(one_line(said, 200), severity="error", markup=False)
-
-    @property
-    def _form(self) -> SectionForm:
-        return self.query_one(SectionForm)
-
-    @property
-    def _panel(self) -> PreflightPanel:
-        return self.query_one(PreflightPanel)
+            text = f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}"
+            self.notify(one_line(text, 200), severity="error", markup=False)

@@ -1,4 +1,4 @@
-"""What the Configuration screen asks for: a preset, a place to save to, a decision."""
+"""Dialogs of the Configuration screen: a preset, a place to save to, a question."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from llamaduo_tui.paths import typed_path
 from llamaduo_tui.views.text import clean
 
 _CANCEL: list[BindingType] = [
-    Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing")
+    Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
 ]
 
 
 class PickPreset(ModalScreen[str | None]):
-    """Choose a preset for the local model; each says what it sets."""
+    """Choose a preset for the local model; each lists what it sets."""
 
     CSS_PATH = "configure.tcss"
     BINDINGS: ClassVar[list[BindingType]] = _CANCEL
@@ -80,7 +80,7 @@ class AskPath(ModalScreen[Path | None]):
 
 
 class Ask(ModalScreen[str | None]):
-    """A question with a button for each answer; focus starts on the first, which is the safe one."""
+    """A question with a button for each answer; focus starts on the first one, which is the safe one."""
 
     CSS_PATH = "configure.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -111,11 +111,11 @@ class Ask(ModalScreen[str | None]):
 def _preset(name: str) -> Content:
     values = template.preset(name)
     local, finetune = values.get("local", {}), values.get("finetune", {})
-    parts = [
+    settings = [
         local.get("quantization"),
         f"r {local['adapter']['r']}" if "adapter" in local else None,
         f"{finetune['epochs']} epochs" if "epochs" in finetune else None,
         f"{finetune['max_length']} tokens" if "max_length" in finetune else None,
     ]
-    said = " · ".join(part for part in parts if part)
-    return Content.assemble((f"{name:<20}", "bold"), f" {local.get('model', '')}\n", (f"{'':<20} {said}", "dim"))
+    text = " · ".join(setting for setting in settings if setting)
+    return Content.assemble((f"{name:<20}", "bold"), f" {local.get('model', '')}\n", (f"{'':<20} {text}", "dim"))

@@ -1,4 +1,4 @@
-"""A question before what cannot be taken back; the answer that does nothing has the focus."""
+"""A question before an action that cannot be undone; the answer that does nothing has the focus."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from textual.widgets.button import ButtonVariant
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """True where the user says yes."""
+    """Ends with True where the user says yes."""
 
     CSS_PATH = "confirm.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="confirm.yes", tooltip="Do it"),
-        Binding("n,escape", "answer(False)", "No", id="confirm.no", tooltip="Leave it"),
-        Binding("left,up", "app.focus_previous", "Other answer", id="confirm.previous", tooltip="Move", show=False),
-        Binding("right,down", "app.focus_next", "Other answer", id="confirm.next", tooltip="Move", show=False),
+        Binding("n,escape", "answer(False)", "No", id="confirm.no", tooltip="Don't do it"),
+        Binding("left,up", "app.focus_previous", "Previous", False, id="confirm.previous", tooltip="To the other one"),
+        Binding("right,down", "app.focus_next", "Next", False, id="confirm.next", tooltip="To the other one"),
     ]
 
-    def __init__(self, question: str, explained: str, yes: str, harmless: bool = False) -> None:
+    def __init__(self, question: str, details: str, yes: str, harmless: bool = False) -> None:
         super().__init__(classes="-harmless" if harmless else None)
-        self._question, self._explained, self._yes = question, explained, yes
+        self.question, self._details, self._yes = question, details, yes
         self._variant: ButtonVariant = "primary" if harmless else "error"
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
-            box.border_title = self._question.replace("[", "(")
-            yield Static(self._explained, markup=False)
+            box.border_title = self.question.replace("[", "(")
+            yield Static(self._details, markup=False)
             with Horizontal():
                 yield Button("n No", id="no", compact=True)
                 yield Button(f"y {self._yes}", id="yes", variant=self._variant, compact=True)

@@ -12,63 +12,59 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.reactive import var
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from engine.protocol.commands import PairChoices
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
+from llamaduo_tui.screens.browsing import BrowsingScreen
+from llamaduo_tui.screens.pairs_loader import Arranged, ChoicesSaved, FileLoaded, PairsLoader, Polled, SearchDone
 from llamaduo_tui.screens.question import answering
-from llamaduo_tui.screens.reading import Arranged, Chosen, Found, Looked, Read, ReadingScreen
-from llamaduo_tui.views.pairs import belongs, can_turn, standing
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.pairs import LoadedFile, PairFile, can_choose, in_round, status_of
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
-from llamaduo_tui.widgets.answer import SHOWN_CHARS
-from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
 from llamaduo_tui.widgets.pairs_card import PairsCard
 
 
-class DataScreen(ReadingScreen):
+class DataScreen(BrowsingScreen):
     """A run's pairs by what becomes of them, and the chosen one with its twin."""
 
     CSS_PATH = "data.tcss"
     AUTO_FOCUS = "#pairs"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's, an instance variable of its base
-        (0, "-narrow"),
-        (100, "-normal"),
-        (160, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *answering(show=True),
-        Binding("y", "turn(True)", "Keep", id="data.keep", tooltip="Train on this pair from now on"),
-        Binding("n", "turn(False)", "Refuse", id="data.refuse", tooltip="Don't train on this pair from now on"),
-        Binding("Y", "turn_all(True)", "Keep all", id="data.keep_all", tooltip="Keep all that the list shows"),
-        Binding("N", "turn_all(False)", "Refuse all", id="data.refuse_all", tooltip="Refuse all that the list shows"),
+        Binding("y", "choose(True)", "Keep", id="data.keep", tooltip="Train on this pair from now on"),
+        Binding("n", "choose(False)", "Refuse", id="data.refuse", tooltip="Don't train on this pair from now on"),
+        Binding("Y", "choose_all(True)", "Keep all", id="data.keep_all", tooltip="Keep all pairs in the list"),
+        Binding("N", "choose_all(False)", "Refuse all", id="data.refuse_all", tooltip="Refuse all pairs in the list"),
         Binding("slash", "search", "Search", id="data.search", tooltip="Search prompts, responses and reasons"),
-        Binding("g", "menu('what')", "Filter", id="data.filter", tooltip="By what becomes of a pair, or why"),
-        Binding("t", "menu('round')", "Round", id="data.round", tooltip="Choose the round or coverage"),
-        Binding("i", "menu('category')", "Category", id="data.category", tooltip="Choose the category"),
-        Binding("o", "menu('order')", "Order", id="data.order", tooltip="Choose the order of pairs"),
-        Binding("v", "view", "View", id="data.view", tooltip="JSON fields, text or Markdown"),
-        Binding("m", "whole", "Show all", id="data.whole", tooltip="All of a long text, or its beginning"),
+        Binding("g", "menu('status')", "Filter", id="data.filter", tooltip="Filter by status or by reason"),
+        Binding("t", "menu('round')", "Round", id="data.round", tooltip="Choose a round or the coverage dataset"),
+        Binding("i", "menu('category')", "Category", id="data.category", tooltip="Filter by category"),
+        Binding("o", "menu('sort')", "Sort", id="data.order", tooltip="Choose the sort order"),
+        Binding("v", "view", "View", id="data.view", tooltip="Switch between JSON fields, text and Markdown"),
+        Binding("m", "whole", "Show all", id="data.whole", tooltip="Show all of a long text, or its beginning"),
         Binding("c", "copy", "Copy", id="data.copy", tooltip="Copy prompt and response"),
         Binding("w", "save", "Save", id="data.save", tooltip="Save prompt and response to a file"),
         Binding("escape", "back", "Back", id="data.back", tooltip="Back to the list, then to the run"),
-        Binding("x", "stop", "Stop", False, id="run.stop", tooltip="Stop the run's worker, to resume later"),
     ]
-
-    keys: var[tuple[bool, ...]] = var[tuple[bool, ...]]((), bindings=True)
-    """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
 
     def __init__(self, run: Run, news: RunUpdate | None) -> None:
         super().__init__(run)
         self._first_news = news
+        self._loader = PairsLoader(self, run)
+        self.choices: PairChoices = {}
+        self.files: list[PairFile] = []
+        self._loaded: dict[PairFile, LoadedFile] = {}
+        self._sealed: int | None = None
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="data-title", markup=False)
@@ -76,31 +72,32 @@ class DataScreen(ReadingScreen):
         with Container(id="data-body"):
             with Vertical(id="data-list"):
                 yield Static(id="data-heading", markup=False)
-                yield Static("No data yet: it appears here.", id="data-empty", markup=False)
-                yield PairList(lambda item: standing(item, self.choices), id="pairs")
-            yield PairView(self.pairs, id="pair")
+                yield Static("No data yet. It appears here when the run has some.", id="data-empty", markup=False)
+                yield PairList(lambda entry: status_of(entry, self.choices), id="pairs")
+            yield PairView(self._loader.reader, id="pair")
         yield from self.cards()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self._title()
-        self.call_after_refresh(self._begin)  # what is found goes into menus and cards that must be mounted
+        self._show_title()
+        self.call_after_refresh(self._begin)  # what is loaded goes into menus and cards that must be mounted
+
+    def on_unmount(self) -> None:
+        self._loader.close()
 
     def _begin(self) -> None:
         if self._first_news is not None:
             self.take(self._first_news)
-        self.read_pairs()
+        self._loader.poll()
 
     def take(self, news: RunUpdate) -> None:
         before = self.open, self.view.asked
         super().take(news)
         if (self.open, self.view.asked) != before:
             self._redraw()
-            self._title()
+            self._show_title()
 
     def on_resize(self) -> None:
-        for comparison in self.query(Comparison):
-            comparison.set_class(self.size.width < 100, "-stacked")
         self.call_after_refresh(self._show_heading)
 
     def _show_heading(self) -> None:
@@ -110,209 +107,193 @@ class DataScreen(ReadingScreen):
 
     @property
     def open(self) -> bool:
-        """Whether a training may yet come that choices count for."""
+        """Whether more training may come that choices count for."""
         return self.latest is not None and not self.state.ended
+
+    @property
+    def loaded(self) -> list[LoadedFile]:
+        """What is loaded so far, in the order of the files."""
+        return [self._loaded[file] for file in self.files if file in self._loaded]
 
     @property
     def _tools(self) -> PairTools:
         return self.query_one(PairTools)
 
-    # -- showing what was read ----------------------------------------------------------------------------------
+    @property
+    def _pairs(self) -> PairList:
+        return self.query_one(PairList)
 
-    def on_looked(self, message: Looked) -> None:
-        """Take over what a look found; the list is made anew only where that changes it."""
-        if not self.query(PairList):  # on its way out
+    # -- showing what was loaded --------------------------------------------------------------------------------
+
+    def on_polled(self, message: Polled) -> None:
+        """Take over the state of the folder; the list is made again only where that changes it."""
+        if not self.query(PairList):  # the screen is being removed
             return
-        fresh = message.choices is not None and message.choices != self.choices
+        chosen = message.choices is not None and message.choices != self.choices
         if message.choices is not None:
             self.choices = message.choices
-        self.sealed = message.sealed
-        if message.sources != self.sources:
-            self.sources = message.sources
-            self._tools.offer(self.sources, self.parts)
-        if fresh:
+        self._sealed = message.sealed
+        if message.files != self.files:
+            self.files = message.files
+            self._tools.offer(self.files, self.loaded)
+        if chosen:
             self._redraw()
-        self._title()
+        self._show_title()
 
-    def on_read(self, message: Read) -> None:
+    def on_file_loaded(self, message: FileLoaded) -> None:
         if self.query(PairList):
-            self.parts_read[message.part.source] = message.part
-            self._tools.offer(self.sources, self.parts)
-            self._wants()
+            self._loaded[message.loaded.file] = message.loaded
+            self._tools.offer(self.files, self.loaded)
+            self._apply_filter()
 
-    def on_chosen(self, message: Chosen) -> None:
+    def on_choices_saved(self, message: ChoicesSaved) -> None:
         self.choices = message.choices
         self._redraw()
 
-    def on_found(self, message: Found) -> None:
-        if message.text == self._tools.text and message.round == self._tools.wanted.round:
-            self._tools.wanted = replace(self._tools.wanted, found=message.found)
-            self._list()
+    def on_search_done(self, message: SearchDone) -> None:
+        if message.text == self._tools.text and message.round == self._tools.filter.round:
+            self._tools.filter = replace(self._tools.filter, matches=message.matches)
+            self._arrange()
 
     def on_arranged(self, message: Arranged) -> None:
-        if message.wanted != self._tools.wanted:
+        if message.filter != self._tools.filter:
             return
-        listing, box = self.query_one(PairList), self.query_one("#data-list")
-        reading = any(source not in self.parts_read for source in self.sources)
-        nothing = "No pair is left by this filter and search." if self.parts_read else "No data yet: it appears here."
+        box = self.query_one("#data-list")
+        reading = any(file not in self._loaded for file in self.files)
+        nothing = "No pair matches the filter and the search." if self._loaded else "No data yet."
         self.query_one("#data-empty", Static).update(Content(nothing))
-        empty = not message.items and not reading
-        back = box.has_class("-empty") and not empty and not isinstance(self.focused, Input)
+        empty = not message.entries and not reading
+        reappears = box.has_class("-empty") and not empty and not isinstance(self.focused, Input)
         box.set_class(empty, "-empty")
-        listing.mixed = message.wanted.round == "all"
-        listing.show(message.items)
-        if back:  # hidden, it had lost the focus
-            listing.focus()
+        self._pairs.mixed = message.filter.round == "all"
+        self._pairs.show(message.entries)
+        if reappears:  # it lost the focus while it was hidden
+            self._pairs.focus()
         self.call_after_refresh(self._show_heading)
         if self.query_one(PairsCard).open:
             self.query_one(PairsCard).count(message.tally)
-        self._title()
-        self._offer_keys()
+        self._show_title()
+        self._update_keys()
 
     def _redraw(self) -> None:
-        """Draw anew what hangs on choices and on the run's state."""
-        self.query_one(PairList).refresh()
+        """Draw again what depends on choices and on the run's state."""
+        self._pairs.refresh()
         self.query_one(PairView).show_choices(self.choices)
-        self._list()
+        self._arrange()
 
     @on(PairTools.Changed)
-    def _wants(self) -> None:
-        """Have the list made for what is wanted, and search again in what is new."""
+    def _apply_filter(self) -> None:
+        """Have the list made for the filter, and search again in what is new."""
         if self._tools.text:
-            self._look_for(PairTools.Searched(self._tools.text))
-        self._tools.offer(self.sources, self.parts)
-        self._list()
+            self._search(PairTools.Searched(self._tools.text))
+        self._tools.offer(self.files, self.loaded)
+        self._arrange()
 
-    def _list(self) -> None:
-        self.list_pairs(
-            self.parts, self._tools.wanted, self.choices, self.view.asked.round if self.view.asked else None
-        )
+    def _arrange(self) -> None:
+        waiting = self.view.asked.round if self.view.asked else None
+        self._loader.arrange(self.loaded, self._tools.filter, self.choices, waiting)
 
     @on(PairTools.Searched)
-    def _look_for(self, message: PairTools.Searched) -> None:
-        self.workers.cancel_group(self, "data-search")
-        wanted = self._tools.wanted
+    def _search(self, message: PairTools.Searched) -> None:
+        self._loader.end_search()
+        wanted = self._tools.filter
         if message.text:
-            self.search_pairs(
-                [source for source in self.sources if belongs(source, wanted.round)], wanted.round, message.text
-            )
+            files = [file for file in self.files if in_round(file, wanted.round)]
+            self._loader.search(files, wanted.round, message.text)
         else:
-            self._tools.wanted = replace(wanted, found=None)
-            self._list()
+            self._tools.filter = replace(wanted, matches=None)
+            self._arrange()
 
-    def _title(self) -> None:
-        parts = [part for part in self.parts if belongs(part.source, self._tools.wanted.round)]
+    def _show_title(self) -> None:
+        loaded = [one for one in self.loaded if in_round(one.file, self._tools.filter.round)]
         counts: Counter[str] = Counter()
-        for part in parts:
-            counts[part.source.kind] += len(part.items)
-        shown, total = len(self.query_one(PairList).items), counts.total()
-        said = [", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "nothing yet"]
-        said += [f"{shown:,} of {total:,} shown"] if shown != total else []
-        said += ["reading…"] if any(not part.whole for part in parts) else []
-        unreadable = sum(part.unreadable for part in parts)
-        said += [f"! {unreadable:,} unreadable lines"] if unreadable else []
+        for one in loaded:
+            counts[one.file.kind] += len(one.entries)
+        shown, total = len(self._pairs.items), counts.total()
+        facts = [", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "nothing yet"]
+        facts += [f"{shown:,} of {total:,} shown"] if shown != total else []
+        facts += ["reading…"] if any(not one.complete for one in loaded) else []
+        unreadable = sum(one.unreadable for one in loaded)
+        facts += [f"! {phrases.count(unreadable, 'unreadable line')}"] if unreadable else []
         unseen = ", unseen" if self.open else ""
-        said += [f"sealed test: {self.sealed:,}{unseen}"] if self.sealed is not None else []
-        said += ["nothing trains any more"] if self.latest is not None and not self.open else []
+        facts += [f"sealed test: {self._sealed:,}{unseen}"] if self._sealed is not None else []
+        facts += ["training is over"] if self.latest is not None and not self.open else []
+        name = one_line(self.run.name, 40)
         self.query_one("#data-title", DiffedStatic).put(
-            Content.assemble(
-                ("Data", "bold"), f"  {one_line(self.run.name, 40)}  ", (" · ".join(said), "$foreground-muted")
-            )
+            Content.assemble(("Data", "bold"), f"  {name}  ", (" · ".join(facts), "$foreground-muted"))
         )
 
     @on(PairList.Chosen)
-    def _choose(self, message: PairList.Chosen) -> None:
+    def _show_pair(self, message: PairList.Chosen) -> None:
         if message.item is None:
             self.query_one(PairView).clear()
         else:
-            self.query_one(PairView).show(message.item, self.parts)
-        self._offer_keys()
+            self.query_one(PairView).show_pair(message.item, self.loaded)
+        self._update_keys()
 
-    @on(PairView.Shown)
-    def _shown(self) -> None:
-        self._offer_keys()
-
-    def _offer_keys(self) -> None:
-        listing, page = self.query_one(PairList), self.query_one(PairView).page
-        item = listing.chosen
-        turns = [self.open and item is not None and can_turn(item, self.choices, keep) for keep in (True, False)]
+    @on(PageView.Shown)
+    def _update_keys(self) -> None:
+        page = self.page_view.page
         self.keys = (
-            *turns,
-            self.open and bool(listing.items) and any(part.source.round is not None for part in self.parts),
+            self._can_choose(True),
+            self._can_choose(False),
+            self._can_choose_all,
             page is not None,
-            page is not None and page.longest > SHOWN_CHARS,
+            page is not None and page.is_long,
         )
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
+    def _can_choose(self, keep: bool) -> bool:
+        entry = self._pairs.chosen
+        return self.open and entry is not None and can_choose(entry, self.choices, keep)
+
+    @property
+    def _can_choose_all(self) -> bool:
+        return self.open and bool(self._pairs.items) and any(one.file.round is not None for one in self.loaded)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that would do nothing."""
-        if not self.is_mounted or isinstance(self.focused, Input):
-            return action == "back" or not hasattr(self, f"action_{action}")  # letters are typed there
-        keep, refuse, several, shown, long = self.keys or (False,) * 5
-        match action:
-            case "turn":
-                return keep if parameters[0] else refuse
-            case "turn_all":
-                return several
-            case "view" | "copy" | "save":
-                return shown
-            case "whole":
-                return long
+        if not self.typing:
+            match action:
+                case "choose":
+                    return self._can_choose(bool(parameters[0]))
+                case "choose_all":
+                    return self._can_choose_all
         return super().check_action(action, parameters)
 
-    def action_turn(self, keep: bool) -> None:
-        item = self.query_one(PairList).chosen
-        if item is not None:
-            self.choose_pairs([item], keep)
+    def action_choose(self, keep: bool) -> None:
+        entry = self._pairs.chosen
+        if entry is not None:
+            self._loader.choose([entry], keep)
 
     @work(group="data-all", exclusive=True)
-    async def action_turn_all(self, keep: bool) -> None:
-        """Keep or refuse what the list shows, once the count is confirmed."""
+    async def action_choose_all(self, keep: bool) -> None:
+        """Keep or refuse all pairs in the list, once their number is confirmed."""
         from llamaduo_tui.screens.confirm import ConfirmScreen
 
-        items, choices = self.query_one(PairList).items, self.choices
-        turning = await asyncio.to_thread(lambda: [item for item in items if can_turn(item, choices, keep)])
+        entries, choices = self._pairs.items, self.choices
+        chosen = await asyncio.to_thread(lambda: [entry for entry in entries if can_choose(entry, choices, keep)])
         verb = "keep" if keep else "refuse"
-        if not turning:
-            self.notify(f"There is no pair in this list to {verb}.")
+        if not chosen:
+            self.notify(f"The list has no pair to {verb}.")
             return
-        pairs = "1 pair" if len(turning) == 1 else f"{len(turning):,} pairs"
-        does = "be trained on" if keep else "not be trained on"
-        said = f"All in this list that can be: they will {does} from the next training. You can take it back."
-        asked: Screen[bool] = ConfirmScreen(f"{verb.capitalize()} {pairs}?", said, f"{verb.capitalize()} them")
-        if await self.app.push_screen_wait(asked):
-            self.choose_pairs(turning, keep)
-
-    def action_view(self) -> None:
-        self.query_one(PairView).next_view()
-
-    def action_whole(self) -> None:
-        self.query_one(PairView).toggle_whole()
-
-    def action_search(self) -> None:
-        self._tools.query_one("#search").focus()
-
-    def action_menu(self, name: str) -> None:
-        self._tools.menu(name)
+        effect = "includes" if keep else "excludes"
+        details = f"Training that starts from now on {effect} these pairs. You can change your choice later."
+        question = f"{verb.capitalize()} {phrases.count(len(chosen), 'pair')}?"
+        dialog: Screen[bool] = ConfirmScreen(question, details, f"{verb.capitalize()} them")
+        if await self.app.push_screen_wait(dialog):
+            self._loader.choose(chosen, keep)
 
     def action_copy(self) -> None:
         if (page := self.query_one(PairView).page) is not None:
-            self.app.copy_to_clipboard(clean(page.pair.text))
-            self.notify("Where your terminal allows it. If it doesn't: w saves a file.", title="Pair copied")
+            self.copy_text(clean(page.pair.text), "Pair")
 
     def action_save(self) -> None:
         if (page := self.query_one(PairView).page) is not None:
-            name = f"{self.run.name}-{page.pair.item.source.kind}-{page.pair.item.offset}"
+            name = f"{self.run.name}-{page.key.file.kind}-{page.key.offset}"
             self.post_message(messages.SaveText(name, page.pair.text))
 
-    def action_back(self) -> None:
-        listing = self.query_one(PairList)
-        if not listing.has_focus and listing.display:
-            listing.focus()
-        else:
-            self.dismiss()
-
     @on(PairTools.Done)
-    def _back_to_list(self) -> None:
-        self.query_one(PairList).focus()
+    def _focus_list(self) -> None:
+        self._pairs.focus()

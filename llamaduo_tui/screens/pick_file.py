@@ -1,4 +1,4 @@
-"""Choosing a file: a tree of folders, or a path typed; of coverage data, with what is in it."""
+"""Dialogs to choose a file, from a tree or by a typed path; that for coverage data has a preview."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTLED_S = 0.15
 
 
 class FileTree(DirectoryTree):
-    """Folders, and the files of some kinds; a first click looks at a file, a second one chooses it."""
+    """Folders, and files with some endings; a first click on a file previews it, a second one chooses it."""
 
     ICON_NODE = "▸ "
     ICON_NODE_EXPANDED = "▾ "
@@ -65,13 +65,13 @@ class FileTree(DirectoryTree):
 
 
 class PickFile(ModalScreen[str | None]):
-    """Choose a file of some kinds, by its absolute path."""
+    """Choose a file with one of some endings; the result is its absolute path."""
 
     CSS_PATH = "configure.tcss"
     AUTO_FOCUS = "FileTree"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing")
+        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
     ]
 
     def __init__(self, title: str, folder: Path, suffixes: tuple[str, ...], typed: str = "a path") -> None:
@@ -93,17 +93,17 @@ class PickFile(ModalScreen[str | None]):
                 yield Static(id="folder")
             with Container(classes="files"):
                 yield FileTree(self._folder, self._suffixes)
-                yield from self.beside()
+                yield from self.preview()
             with Horizontal(classes="answers"):
                 yield Button("Choose", id="choose", variant="primary", compact=True, disabled=True)
                 yield Button("Cancel", id="cancel", compact=True)
 
-    def beside(self) -> ComposeResult:
-        """What stands beside the tree."""
+    def preview(self) -> ComposeResult:
+        """A preview next to the tree."""
         yield from ()
 
-    def look_at(self, file: Path | None) -> None:
-        """The cursor is on this file, or on none."""
+    def show_preview(self, file: Path | None) -> None:
+        """Preview the file under the cursor, or none."""
 
     def on_mount(self) -> None:
         self.watch(self.query_one(FileTree), "path", self._show_folder)
@@ -120,7 +120,7 @@ class PickFile(ModalScreen[str | None]):
     @on(Tree.NodeHighlighted)
     def _highlighted(self, event: Tree.NodeHighlighted[DirEntry]) -> None:
         self.query_one("#choose", Button).disabled = self._file is None
-        self.look_at(self._file)
+        self.show_preview(self._file)
 
     @on(DirectoryTree.FileSelected)
     def _selected(self, event: DirectoryTree.FileSelected) -> None:
@@ -148,26 +148,24 @@ class PickFile(ModalScreen[str | None]):
 
 
 class PickCoverage(PickFile):
-    """Choose the coverage data, seeing what is in it: a file from the tree, or any path or Hub id typed."""
+    """Choose the coverage data with a preview: a file from the tree, or any path or Hub id that is typed."""
 
     def __init__(self, folder: Path, like: Coverage | None) -> None:
-        super().__init__(
-            "Coverage data", folder, tuple(COVERAGE_FILES), "a path, or a dataset id of the Hub such as org/name"
-        )
+        super().__init__("Coverage data", folder, tuple(COVERAGE_FILES), "a path, or a Hub dataset such as org/name")
         self._like = like
         self._settling: Timer | None = None
 
-    def beside(self) -> ComposeResult:
-        yield CoveragePreview("A file under the cursor is shown here: its rows, and those that would be left out.")
+    def preview(self) -> ComposeResult:
+        yield CoveragePreview("The file under the cursor is previewed here: its rows, and those that would be dropped.")
 
-    def look_at(self, file: Path | None) -> None:
+    def show_preview(self, file: Path | None) -> None:
         if self._settling is not None:
             self._settling.stop()
         self._settling = self.set_timer(SETTLED_S, lambda: self._preview(file))
 
     def _preview(self, file: Path | None) -> None:
         if file is None:
-            self.query_one(CoveragePreview).ask(None)
+            self.query_one(CoveragePreview).request(None)
             return
         like = self._like or Coverage(source=str(file))
-        self.query_one(CoveragePreview).ask(like.model_copy(update={"source": str(file)}))
+        self.query_one(CoveragePreview).request(like.model_copy(update={"source": str(file)}))

@@ -1,4 +1,4 @@
-"""Choosing a service or judge model: what litellm lists, with prices, and with the variable for the key."""
+"""A dialog to choose a service or judge model: litellm's list with prices, and the variable for the key."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from textual.widgets.option_list import Option
 from engine.service import catalog
 from engine.service.catalog import Listed
 from engine.settings.schema import SANDBOX_MODEL
+from llamaduo_tui.views import phrases
 from llamaduo_tui.views.service_keys import service_key
 from llamaduo_tui.views.text import one_line
-from llamaduo_tui.widgets.key_states import told
+from llamaduo_tui.widgets.key_states import key_line
 
 SHOWN = 200
-"""Models that are listed at once: to find the others, type some letters of their names."""
+"""Models that are listed at once: the others are found by a part of their names."""
 
 FIRST = (
     "gpt-4o",
@@ -33,19 +34,19 @@ FIRST = (
     "gemini/gemini-2.5-flash",
     "mistral/mistral-large-latest",
 )
-"""Models that stand first, where litellm knows them; then come those of the same providers."""
+"""Models that come first, where litellm knows them; then come those of the same providers."""
 
 NAME = 40
 """Columns of a name; a longer one is cut."""
 
 
 class PickModel(ModalScreen[str | None]):
-    """Choose a model by name, from the list or any other that is typed."""
+    """Choose a model by name, from the list or any other name that is typed."""
 
     CSS_PATH = "configure.tcss"
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close this, changing nothing"),
+        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes"),
         Binding("down", "move(1)", "Down", show=False, id="models.down", tooltip="To the model below"),
         Binding("up", "move(-1)", "Up", show=False, id="models.up", tooltip="To the model above"),
     ]
@@ -59,8 +60,8 @@ class PickModel(ModalScreen[str | None]):
         self._models = _ordered(catalog.listed())
         with Vertical(classes="dialog -tall") as box:
             box.border_title = self._title
-            box.border_subtitle = "Enter chooses · USD per million tokens, in and out"
-            yield Input(placeholder="letters of a model's name, or any name that litellm takes", compact=True)
+            box.border_subtitle = "Enter chooses · price per million tokens, in / out"
+            yield Input(placeholder="part of a model's name, or any other name for litellm", compact=True)
             yield OptionList(markup=False)
             yield Static(id="key")
             with Horizontal(classes="answers"):
@@ -75,32 +76,33 @@ class PickModel(ModalScreen[str | None]):
         self._list(event.value.strip())
 
     def _list(self, typed: str) -> None:
-        """The models with all of these letters; what is typed comes first, for no list has every model."""
-        wanted = typed.casefold().split()
-        found = [model for model in self._models if all(part in model.name.casefold() for part in wanted)]
-        other = bool(typed) and all(model.name != typed for model in found)
+        """List the models with all typed words in their names; the typed name comes first, as no list is complete."""
+        words = typed.casefold().split()
+        matches = [model for model in self._models if all(word in model.name.casefold() for word in words)]
+        other = bool(typed) and all(model.name != typed for model in matches)
         options = [Option(Content(f"  {one_line(typed, 60)}  (as typed)"), typed)] if other else []
-        options += [Option(self._line(model), model.name) for model in found[:SHOWN]]
-        if len(found) > SHOWN:
-            more = f"  {len(found) - SHOWN:,} more: type some letters"
+        options += [Option(self._line(model), model.name) for model in matches[:SHOWN]]
+        if len(matches) > SHOWN:
+            more = f"  {len(matches) - SHOWN:,} more: type a part of the name"
             options.append(Option(Content.styled(more, "dim"), disabled=True))
         listed = self.query_one(OptionList)
         listed.clear_options()
         listed.add_options(options)
         here = next((place for place, option in enumerate(options) if option.id in self._chosen), None)
-        first = int(other and bool(found))
+        first = int(other and bool(matches))
         listed.highlighted = here if here is not None and not typed else first if options else None
 
     def _line(self, model: Listed) -> Content:
         mark = "● " if model.name in self._chosen else "  "
-        price = "free" if model.name == SANDBOX_MODEL else f"{_usd(model.input_price)} / {_usd(model.output_price)}"
+        prices = phrases.money(model.input_price), phrases.money(model.output_price)
+        price = " / ".join(prices) if model.input_price or model.output_price else "free"
         context = "" if model.context is None else f"{model.context / 1000:,.0f}k"
         name = set_cell_size(one_line(model.name, 100), NAME)
-        return Content.assemble(f"{mark}{name} ", (f"{price:>15} {context:>7}", "$foreground-muted"))
+        return Content.assemble(f"{mark}{name} ", (f"{price:>17} {context:>7}", "$foreground-muted"))
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        self.query_one("#key", Static).update(told(service_key(event.option_id or "", None)))
+        self.query_one("#key", Static).update(key_line(service_key(event.option_id or "", None)))
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
@@ -135,7 +137,3 @@ def _ordered(models: list[Listed]) -> list[Listed]:
         return FIRST.index(model.name) if model.name in FIRST else len(FIRST), model.provider not in providers
 
     return [Listed(SANDBOX_MODEL, "", 0.0, 0.0, None), *sorted(models, key=place)]
-
-
-def _usd(price: float) -> str:
-    return f"{price:,.2f}" if price >= 0.01 or price == 0 else f"{price:.2g}"

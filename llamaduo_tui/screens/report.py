@@ -1,4 +1,4 @@
-"""The report of a run that has ended, as its engine wrote it."""
+"""The report of a run that has ended, as the engine wrote it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class ReportScreen(Screen[None]):
     HELP = """
 ## Report
 
-What came of the run, in plain words: the scores with how sure they are, what changed from round to round, what people
-said, the best and the worst answers, what it cost, and what was kept.
+The result of the run in plain words: the scores with their confidence intervals, the changes from round to round,
+people's reviews, the best and the worst responses, the cost, and the files that are kept.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "Back", id="report.back", tooltip="Back to the run"),
-        Binding("space", "page", "Page down", id="report.page", tooltip="Read on"),
+        Binding("space", "page", "Page down", id="report.page", tooltip="A page down"),
     ]
 
     def __init__(self, run: Run) -> None:
@@ -58,7 +58,7 @@ said, the best and the worst answers, what it cost, and what was kept.
         if event.state is WorkerState.SUCCESS and event.worker.group == "report":
             await self.query_one(Markdown).update(str(event.worker.result))
         elif event.state is WorkerState.ERROR:
-            self.notify(clean(str(event.worker.error)), title="cannot be read", severity="error", markup=False)
+            self.notify(clean(str(event.worker.error)), title="Cannot read the report", severity="error", markup=False)
 
     def action_page(self) -> None:
         self.query_one(VerticalScroll).scroll_page_down(animate=False)

@@ -1,135 +1,109 @@
-"""Review: the service's reference and the local model's answer side by side, the judge's verdicts, and your own."""
+"""Review: the service's and the local model's response side by side, the judge's verdicts, and your own reviews."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.reactive import var
 from textual.widgets import Input, Select, Static
-from textual.worker import Worker, WorkerState, get_current_worker
+from textual.worker import Worker, WorkerState
 
 from engine.protocol.commands import Label
-from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
-from llamaduo_tui.screens.labelling import LabellingScreen
+from llamaduo_tui.screens.browsing import BrowsingScreen
 from llamaduo_tui.screens.question import answering
+from llamaduo_tui.screens.review_loader import (
+    SAVE_GROUP,
+    ReviewLoader,
+    RoundLoaded,
+    SearchDone,
+)
 from llamaduo_tui.views import guide, phrases
-from llamaduo_tui.views.jsonl_index import kept
-from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange, reviewed
+from llamaduo_tui.views.annotation import Annotations
+from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
-from llamaduo_tui.widgets.answer import SHOWN_CHARS, AnswerView
-from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.label_form import LabelForm
+from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
+from llamaduo_tui.widgets.response_view import ResponseView, part_name
 
 POLL_S = 2.0
+"""Seconds between two checks for more responses."""
 
 SEALED = "final"
-"""The sealed test among the rounds of the select, which keeps None for itself."""
+"""The sealed test among the rounds of the menu, which keeps None for itself."""
 
 
-@dataclass
-class Loaded(Message):
-    """A round was read, or the one before it, which tells the changes."""
-
-    round: Round
-    parts: list[Part]
-    labels: dict[tuple[Part, str, int], Label]
-    size: tuple[tuple[int, int], ...]
-
-
-@dataclass
-class Empty(Message):
-    """The run has no answers yet."""
-
-
-@dataclass
-class Found(Message):
-    """The prompts that a search found."""
-
-    text: str
-    ids: set[str]
-
-
-@dataclass
-class Changed(Message):
-    """The worker wrote more answers or verdicts."""
-
-
-class ReviewScreen(LabellingScreen):
+class ReviewScreen(BrowsingScreen):
     """A run's prompts by score, and for the chosen one everything that there is to judge it by."""
 
     CSS_PATH = "review.tcss"
     AUTO_FOCUS = "#prompts"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual's, an instance variable of its base
-        (0, "-narrow"),
-        (100, "-normal"),
-        (160, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Next answer without a review"),
+        Binding("y", "agree", "Agree", id="review.agree", tooltip="Agree with the judge; press again to undo"),
+        Binding("n", "disagree", "Disagree", id="review.disagree", tooltip="Give your own scores and a note"),
+        Binding("b", "flag", "Bad reference", id="review.flag", tooltip="Flag the reference; press again to undo"),
+        Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Go to the next prompt without a review"),
         Binding("space", "read_on", "Read on", id="review.read_on", tooltip="A page down, then the next prompt"),
-        Binding("v", "view", "View", id="review.view", tooltip="JSON fields, text or Markdown"),
-        Binding("d", "data", "Data", id="review.data", tooltip="The pairs that it learns from"),
-        Binding("r", "reload", "New answers", id="review.reload", tooltip="Read what the worker has written since"),
+        Binding("v", "view", "View", id="review.view", tooltip="Switch between JSON fields, text and Markdown"),
+        Binding("d", "data", "Data", id="review.data", tooltip="Show the pairs that the run learns from"),
+        Binding("r", "reload", "New responses", id="review.reload", tooltip="Read the worker's new responses"),
         Binding("escape", "back", "Back", id="review.back", tooltip="End the search, then back to the run"),
-        Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this answer"),
-        Binding("full_stop", "sample(1)", "Next answer", id="review.sample", tooltip="The model's next sample"),
-        Binding("comma", "sample(-1)", "Answer before", show=False, id="review.sample_before", tooltip="Other sample"),
-        Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="Its answer a round before"),
-        Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="Its answer a round later"),
-        Binding("m", "whole", "Show all", id="review.whole", tooltip="All of a long text, or its beginning"),
-        Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and answers"),
-        Binding("t", "menu('round')", "Round", id="review.round", tooltip="Choose the round or test"),
-        Binding("o", "menu('order')", "Order", id="review.order", tooltip="Choose the order of prompts"),
-        Binding("g", "menu('keep')", "Filter", id="review.filter", tooltip="Choose which prompts are shown"),
+        Binding("e", "note", "Note", id="review.note", tooltip="Write a note on this response"),
+        Binding("full_stop", "sample(1)", "Next sample", id="review.sample", tooltip="The model's next sample"),
+        Binding("comma", "sample(-1)", "Sample before", False, id="review.sample_before", tooltip="The sample before"),
+        Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="The response a round ago"),
+        Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="The response a round later"),
+        Binding("m", "whole", "Show all", id="review.whole", tooltip="Show all of a long text, or its beginning"),
+        Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and responses"),
+        Binding("t", "menu('round')", "Round", id="review.round", tooltip="Choose a round or the sealed test"),
+        Binding("o", "menu('sort')", "Sort", id="review.order", tooltip="Choose the sort order"),
+        Binding("g", "menu('filter')", "Filter", id="review.filter", tooltip="Choose which prompts are shown"),
         Binding("c", "copy", "Copy", id="review.copy", tooltip="Copy the response to your clipboard"),
-        Binding("w", "save", "Save", id="review.save", tooltip="Save prompt and both answers to a file"),
+        Binding("w", "save", "Save", id="review.save", tooltip="Save the prompt and both responses to a file"),
         *answering(show=False),
-        Binding("x", "stop", "Stop", False, id="run.stop", tooltip="Stop the run's worker, to resume later"),
     ]
 
     changed: var[bool] = var(False, bindings=True)
-    keys: var[tuple[bool, ...] | None] = var[tuple[bool, ...] | None](None, bindings=True)
-    """What `check_action` goes by: the footer is made anew only where this changes, which takes long."""
 
     def __init__(self, run: Run, news: RunUpdate | None = None, regressed: bool = False) -> None:
         super().__init__(run)
-        self.review = Review(run)
-        self.parts: list[Part] = []
-        self.order: Order = "worst"
-        self.keep: Filter = "regressed" if regressed else "all"
         self._first_news = news
-        self.found: set[str] | None = None
-        self.size_read: tuple[tuple[int, int], ...] = ()
+        self._loader = ReviewLoader(self, run)
+        self.annotations = Annotations()
+        self.round: Round | None = None
+        self._parts: list[Part] = []
+        self._files_size: tuple[tuple[int, int], ...] = ()
+        self._sort: Order = "worst"
+        self._filter: Filter = "regressed" if regressed else "all"
+        self._matches: set[str] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="review-title", markup=False)
         with Horizontal(id="review-tools"):
             yield Select([("reading…", "")], id="round", allow_blank=False, compact=True, tooltip="Round (t)")
-            yield Select(ORDERS, id="order", allow_blank=False, compact=True, tooltip="Order (o)")
-            yield Select(FILTERS, value=self.keep, id="keep", allow_blank=False, compact=True, tooltip="Filter (g)")
-            yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and answers")
+            yield Select(ORDERS, id="sort", allow_blank=False, compact=True, tooltip="Sort order (o)")
+            yield Select(
+                FILTERS, value=self._filter, id="filter", allow_blank=False, compact=True, tooltip="Filter (g)"
+            )
+            yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and responses")
         with Container(id="review-body"):
             with Vertical(id="review-list"):
                 yield Static(HEADING, id="review-heading", markup=False)
                 yield Static(
-                    "No answers yet: they appear here as soon as there are some.", id="review-empty", markup=False
+                    "No responses yet. They appear here when the run has some.", id="review-empty", markup=False
                 )
                 yield PromptList(self.marks, id="prompts")
             with Vertical(id="review-side"):
-                yield AnswerView(self.review, id="detail")
+                yield ResponseView(self._loader.review, id="detail")
                 yield LabelForm(id="label")
         yield from self.cards()
         yield KeyBar()
@@ -137,275 +111,266 @@ class ReviewScreen(LabellingScreen):
     def on_mount(self) -> None:
         if self._first_news is not None:
             self.call_after_refresh(self.take, self._first_news)
-        self.say_title()
-        self._open(self.part, first=True)
-        self.set_interval(POLL_S, self._look)
-
-    def on_resize(self) -> None:
-        self.query_one(Comparison).set_class(self.size.width < 100, "-stacked")
+        self._show_title()
+        self._loader.open_newest()
+        self.set_interval(POLL_S, self.poll)
 
     def tour(self) -> guide.Step:
         return guide.review(self.view)
 
-    # -- reading, in threads ------------------------------------------------------------------------------------
-
-    @work(thread=True, group="review-open", exclusive=True, exit_on_error=False)
-    def _open(self, part: Part, first: bool = False) -> None:
-        review, worker = self.review, get_current_worker()
-        size, parts = review.size(), review.parts()
-        if not parts:
-            self.post_message(Empty())
-            return
-        if first:  # the newest round with verdicts, for a round at work has none yet
-            rounds = [other for other in reversed(parts) if other is not None]
-            part = next((other for other in rounds if review.judged(other)), rounds[0] if rounds else None)
-        labels = review.labels()
-        with kept():
-            opened = review.load(part)
-        self.post_message(Loaded(opened, parts, labels, size))
-        earlier = [other for other in parts if other is not None and part is not None and other < part]
-        for other in reversed(earlier):
-            if worker.is_cancelled:
-                return
-            with kept():
-                review.load(other)
-            self.post_message(Loaded(review.load(part), parts, labels, size))
-
-    @work(thread=True, group="review-search", exclusive=True, exit_on_error=False)
-    def _search(self, part: Part, text: str) -> None:
-        worker = get_current_worker()
-        ids = self.review.search(part, text, lambda: worker.is_cancelled)
-        if not worker.is_cancelled:
-            self.post_message(Found(text, ids))
-
-    @work(thread=True, group="review-look", exclusive=True, exit_on_error=False)
-    def _look(self) -> None:
-        if self.review.size() != self.size_read:
-            self.post_message(Changed())
+    def poll(self) -> None:
+        """See whether the worker has written more."""
+        self._loader.poll(self._files_size)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is not WorkerState.ERROR or event.worker.error is None:
-            return
-        if event.worker.group == "review-label":  # what could not be written must not look as if it were
-            self.labels.clear()
-            self._open(self.part)
-        self._failed(AnswerView.Failed(event.worker.error))
+        if event.state is WorkerState.ERROR and event.worker.group == SAVE_GROUP:
+            self.annotations.labels.clear()  # a label that is not saved must not look saved
+            self._loader.open(self._part)
 
-    @on(AnswerView.Failed)
-    def _failed(self, message: AnswerView.Failed) -> None:
-        error = message.error
-        if isinstance(error, LlamaDuoError):
-            self.notify(one_line(error.hint), title=one_line(error.message), severity="error", markup=False)
-        else:
-            said = error.strerror if isinstance(error, OSError) else None
-            self.notify(one_line(said or repr(error)), title="That failed", severity="error", markup=False)
+    @property
+    def _part(self) -> Part:
+        """The round of the list."""
+        return self.round.part if self.round else None
 
-    # -- showing what was read ----------------------------------------------------------------------------------
+    @property
+    def _response(self) -> ResponseView:
+        return self.query_one(ResponseView)
 
-    def on_loaded(self, message: Loaded) -> None:
+    @property
+    def _prompts(self) -> PromptList:
+        return self.query_one(PromptList)
+
+    # -- showing what was loaded --------------------------------------------------------------------------------
+
+    def on_round_loaded(self, message: RoundLoaded) -> None:
         """Take over a round; the cursor stays on its prompt."""
         fresh = self.round is None or self.round.part != message.round.part
-        self.round, self.parts, self.size_read = message.round, message.parts, message.size
-        for key, label in message.labels.items():
-            if key not in self.labels or label.time >= self.labels[key].time:
-                self.labels[key] = label
+        self.round, self._parts, self._files_size = message.round, message.parts, message.size
+        self.annotations.update(message.labels)
         self.changed = False
         select = self.query_one("#round", Select)
         with self.prevent(Select.Changed):
-            select.set_options([(_name(part).capitalize(), _value(part)) for part in self.parts])
-            select.value = _value(self.part)
+            select.set_options([(part_name(part).capitalize(), _value(part)) for part in self._parts])
+            select.value = _value(self._part)
         if fresh and (text := self.query_one("#search", Input).value):
-            self.found = set()
-            self._search(self.part, text)
+            self._matches = set()
+            self._loader.search(self._part, text)
         self._arrange()
-        self.answer.show_history(self.parts)
+        self._response.show_history(self._parts)
 
-    def on_empty(self) -> None:
+    def on_no_responses(self) -> None:
         self.query_one("#review-list").add_class("-empty")
 
-    def on_changed(self) -> None:
+    def on_files_changed(self) -> None:
         if self.round is None:
-            self._open(None, first=True)
+            self._loader.open_newest()
         else:
             self.changed = True
 
-    def on_found(self, message: Found) -> None:
+    def on_search_done(self, message: SearchDone) -> None:
         if message.text == self.query_one("#search", Input).value:
-            self.found = message.ids
+            self._matches = message.ids
             self._arrange()
 
     @on(PromptList.Chosen)
-    def _choose(self, message: PromptList.Chosen) -> None:
+    def _show_prompt(self, message: PromptList.Chosen) -> None:
         self.query_one(LabelForm).close()
         if message.item is None:
-            self.answer.clear()
+            self._response.clear()
         else:
-            self.answer.show(self.part, message.item.id, message.item.samples[0])
+            self._response.show((self._part, message.item.id, message.item.samples[0]))
 
-    @on(AnswerView.Shown)
-    def _show(self) -> None:
-        view, page = self.answer, self.answer.page
-        view.show_label(self._label())
+    @on(PageView.Shown)
+    def _response_shown(self) -> None:
+        self._response.show_label(self._label)
+        page = self._response.page
         self.keys = (
-            None
+            ()
             if page is None
             else (
                 bool(page.answer.verdicts),
-                page.longest > SHOWN_CHARS,
+                page.is_long,
                 len(page.answer.item.samples) > 1,
-                view.neighbour(-1) is not None,
-                view.neighbour(1) is not None,
+                self._response.neighbour(-1) is not None,
+                self._response.neighbour(1) is not None,
             )
         )
 
     def _arrange(self) -> None:
         if self.round is None:
             return
-        items = arrange(self.round, self.labels, self.order, self.keep, self.found)
-        listing = self.query_one("#review-list")
-        listing.set_class(not items, "-empty")
-        none = "No answers yet." if not self.round.items else "No prompt is left by this filter and search."
+        items = arrange(self.round, self.annotations.labels, self._sort, self._filter, self._matches)
+        self.query_one("#review-list").set_class(not items, "-empty")
+        none = "No responses yet." if not self.round.items else "No prompt matches the filter and the search."
         self.query_one("#review-empty", Static).update(Content(none))
-        self.query_one(PromptList).show(items)
-        self.say_title()
+        self._prompts.show(items)
+        self._show_title()
 
-    def say_title(self) -> None:
+    def _show_title(self) -> None:
+        facts = []
+        if self.round is not None:
+            shown, total = len(self._prompts.items), len(self.round.items)
+            prompts = phrases.count(total, "prompt")
+            reviewed = self.annotations.reviewed(self._part) & self.round.items.keys()
+            facts = [part_name(self._part), prompts if shown == total else f"{shown:,} of {prompts}"]
+            facts += [f"{len(reviewed):,} reviewed"]
+            facts += [] if self.round.judged else ["not judged yet"]
+            unreadable = self.round.unreadable
+            facts += [f"! {phrases.count(unreadable, 'unreadable line')}"] if unreadable else []
         name = one_line(self.run.name, 40)
-        if self.round is None:
-            said = ""
-        else:
-            done = {id_ for (part, id_, _), label in self.labels.items() if part == self.part and reviewed(label)}
-            shown, total = len(self.query_one(PromptList).items), len(self.round.items)
-            every = phrases.count(total, "prompt")
-            count = every if shown == total else f"{shown:,} of {every}"
-            said = " · ".join([_name(self.part), count, f"{len(done & self.round.items.keys()):,} reviewed"])
-            said += "" if self.round.judged else " · not judged yet"
-            said += f" · ! {self.round.unreadable:,} unreadable lines" if self.round.unreadable else ""
         self.query_one("#review-title", Static).update(
-            Content.assemble(("Review", "bold"), f"  {name}  ", (said, "$foreground-muted"))
+            Content.assemble(("Review", "bold"), f"  {name}  ", (" · ".join(facts), "$foreground-muted"))
         )
 
-    # -- moving about -------------------------------------------------------------------------------------------
+    # -- a person's reviews -------------------------------------------------------------------------------------
+
+    def marks(self, id_: str) -> str:
+        """The reviews of a prompt's responses, as signs."""
+        return self.annotations.marks(self._part, id_, self.round.items[id_].samples) if self.round else ""
+
+    @property
+    def _label(self) -> Label | None:
+        """The newest label of the response that is shown."""
+        page = self._response.page
+        return self.annotations.labels.get(page.key) if page else None
+
+    def _annotate(self, **values: object) -> None:
+        """Give the response that is shown a new label; fields that are not named stay as they are."""
+        page = self._response.page
+        if page is not None:
+            label = self.annotations.change(page.key, **values)
+            self._loader.save(label)
+            self._response.show_label(label)
+            self._prompts.refresh()
+            self._show_title()
+
+    def action_agree(self) -> None:
+        agrees = None if self._label and self._label.agrees else True
+        self._annotate(agrees=agrees, precision=None, similarity=None)
+
+    def action_flag(self) -> None:
+        self._annotate(flagged=not (self._label and self._label.flagged))
+
+    def action_disagree(self) -> None:
+        page, label = self._response.page, self._label
+        if page is not None:
+            own = label is not None and label.precision is not None
+            scores = (label.precision, label.similarity) if label and own else page.answer.scores
+            self.query_one(LabelForm).open(scores, label.note if label else "")
+
+    def action_note(self) -> None:
+        self.query_one(LabelForm).open(None, self._label.note if self._label else "")
+
+    @on(LabelForm.Saved)
+    def _form_saved(self, message: LabelForm.Saved) -> None:
+        if message.precision is None:
+            self._annotate(note=message.note)
+        else:
+            scores = {"precision": message.precision, "similarity": message.similarity}
+            self._annotate(agrees=False, note=message.note, **scores)
+        self._prompts.focus()
+
+    @on(LabelForm.Cancelled)
+    def _form_cancelled(self) -> None:
+        self._prompts.focus()
+
+    # -- keys ---------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that would do nothing."""
-        if not self.is_mounted or isinstance(self.focused, Input):
-            return action == "back" or not hasattr(self, f"action_{action}")  # letters are typed there
-        view = self.answer
-        page = view.page
-        if action in ("agree", "disagree"):
-            return page is not None and bool(page.answer.verdicts)
-        if action in ("flag", "note", "view", "copy", "save", "unreviewed", "read_on"):
-            return page is not None
-        if action == "whole":
-            return page is not None and page.longest > SHOWN_CHARS
-        if action == "sample":
-            return page is not None and len(page.answer.item.samples) > 1
-        if action == "peek":
-            return view.neighbour(int(str(parameters[0]))) is not None
-        if action == "stop":
-            return self.asking is not None
-        return self.changed if action == "reload" else super().check_action(action, parameters)
+        if not self.typing:
+            page = self._response.page
+            match action:
+                case "agree" | "disagree":
+                    return page is not None and bool(page.answer.verdicts)
+                case "flag" | "note" | "unreviewed" | "read_on":
+                    return page is not None
+                case "sample":
+                    return page is not None and len(page.answer.item.samples) > 1
+                case "peek":
+                    return self._response.neighbour(int(str(parameters[0]))) is not None
+                case "stop":
+                    return self.asking is not None
+                case "reload":
+                    return self.changed
+        return super().check_action(action, parameters)
 
     def action_regressed(self) -> None:
-        """In the newest round, those that got worse."""
-        self.query_one("#keep", Select).value = "regressed"
-        self._open(None, first=True)
+        """Show the prompts that got worse in the newest round."""
+        self.query_one("#filter", Select).value = "regressed"
+        self._loader.open_newest()
 
     def action_unreviewed(self) -> None:
-        listing = self.query_one(PromptList)
-        start = listing.highlighted or 0
-        for step in range(1, len(listing.items) + 1):
-            index = (start + step) % len(listing.items)
-            if not self.marks(listing.items[index].id):
-                listing.choose(index)
+        items, start = self._prompts.items, self._prompts.highlighted or 0
+        for step in range(1, len(items) + 1):
+            index = (start + step) % len(items)
+            if not self.marks(items[index].id):
+                self._prompts.choose(index)
                 return
-        self.notify("Every prompt of this list is reviewed.")
+        self.notify("All prompts in the list are reviewed.")
 
     def action_read_on(self) -> None:
-        """Down the answer, and from its end to the next prompt."""
-        answer, listing = self.answer, self.query_one(PromptList)
-        if answer.scroll_offset.y < answer.max_scroll_y:
-            answer.scroll_page_down(animate=False)
+        """Down the response, and from its end to the next prompt."""
+        if self._response.scroll_offset.y < self._response.max_scroll_y:
+            self._response.scroll_page_down(animate=False)
         else:
-            listing.action_move(1)
-
-    def action_view(self) -> None:
-        self.answer.next_view()
-
-    def action_whole(self) -> None:
-        self.answer.toggle_whole()
+            self._prompts.action_move(1)
 
     def action_sample(self, by: int) -> None:
-        self.answer.step_sample(by)
+        self._response.step_sample(by)
 
     def action_peek(self, by: int) -> None:
-        self.answer.step_round(by)
+        self._response.step_round(by)
 
     def action_data(self) -> None:
         self.app.post_message(messages.ShowData(self.run))
 
-    def action_search(self) -> None:
-        self.query_one("#search", Input).focus()
-
-    def action_menu(self, name: str) -> None:
-        select = self.query_one(f"#{name}", Select)
-        select.focus()
-        select.action_show_overlay()
-
     def action_reload(self) -> None:
-        part = self.part
-        self.review = self.answer.review = Review(self.run)
-        self._open(part)
+        self._loader.review = self._response.review = Review(self.run)
+        self._loader.open(self._part)
 
     def action_copy(self) -> None:
-        if (page := self.answer.page) is not None:
-            self.app.copy_to_clipboard(clean(page.answer.response.response))
-            self.notify("Where your terminal allows it. If it doesn't: w saves a file.", title="Response copied")
+        if (page := self._response.page) is not None:
+            self.copy_text(clean(page.answer.response.response), "Response")
 
     def action_save(self) -> None:
-        self.answer.save()
+        self._response.save()
 
     def action_back(self) -> None:
-        listing, form, search = self.query_one(PromptList), self.query_one(LabelForm), self.query_one("#search", Input)
+        """End the search or the form, then to the list, then to the screen below."""
+        form, search = self.query_one(LabelForm), self.query_one("#search", Input)
         if search.has_focus:
             search.clear()
         if form.has_class("-open"):
             form.action_cancel()
-        elif not listing.has_focus and listing.display:
-            listing.focus()
         else:
-            self.dismiss()
+            super().action_back()
 
     @on(Select.Changed)
-    def _select(self, event: Select.Changed) -> None:
+    def _menu_changed(self, event: Select.Changed) -> None:
         value = event.value
-        if event.select.id == "order":
-            self.order = value  # type: ignore[assignment]  # one of ORDERS
+        if event.select.id == "sort":
+            self._sort = value  # type: ignore[assignment]  # one of ORDERS
             self._arrange()
-        elif event.select.id == "keep":
-            self.keep = value  # type: ignore[assignment]  # one of FILTERS
+        elif event.select.id == "filter":
+            self._filter = value  # type: ignore[assignment]  # one of FILTERS
             self._arrange()
-        elif self.round is not None and value != _value(self.part):
-            self._open(None if value == SEALED else int(str(value)))
-        self.query_one(PromptList).focus()
+        elif self.round is not None and value != _value(self._part):
+            self._loader.open(None if value == SEALED else int(str(value)))
+        self._prompts.focus()
 
     @on(Input.Changed, "#search")
-    def _typed(self, event: Input.Changed) -> None:
+    def _search_changed(self, event: Input.Changed) -> None:
         if event.value and self.round is not None:
-            self._search(self.part, event.value)
+            self._loader.search(self._part, event.value)
         else:
-            self.workers.cancel_group(self, "review-search")
-            self.found = None
+            self._loader.end_search()
+            self._matches = None
             self._arrange()
 
     @on(Input.Submitted, "#search")
-    def _searched(self) -> None:
-        self.query_one(PromptList).focus()
-
-
-def _name(part: Part) -> str:
-    return phrases.part("final" if part is None else part)
+    def _search_submitted(self) -> None:
+        self._prompts.focus()
 
 
 def _value(part: Part) -> str:

@@ -25,7 +25,7 @@ from llamaduo_tui import messages
 from llamaduo_tui.screens.question import QuestionScreen, answering
 from llamaduo_tui.views import machine, phrases
 from llamaduo_tui.views.guide import Step, step
-from llamaduo_tui.views.jsonl_index import kept
+from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
@@ -107,7 +107,7 @@ class RunScreen(QuestionScreen):
         watcher, first = RunWatcher(self.run, self._now), True
         while not self._left.is_set():
             try:
-                with kept() if first else nullcontext():
+                with gc_paused() if first else nullcontext():
                     update = watcher.poll()
                 first = False
             except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Choosing a theme: the app behind the list wears the one under the cursor."""
+"""A dialog to choose a theme: the app behind it uses the one under the cursor."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from llamaduo_tui.views.text import one_line
 
 
 class ThemesScreen(ModalScreen[str | None]):
-    """The name of the theme that the user settles for; with None the app wears the one it had."""
+    """Dismissed with the name of the chosen theme, or with None, which restores the theme from before."""
 
     CSS_PATH = "themes.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "leave", "Back", id="themes.leave", tooltip="Keep the theme as it was"),
+        Binding("escape,q", "leave", "Back", id="themes.leave", tooltip="Restore the theme from before"),
     ]
 
     def compose(self) -> ComposeResult:
         self._names = sorted(self.app.available_themes)
-        self._worn = self.app.theme
+        self._before = self.app.theme
         with Vertical() as box:
             box.border_title = "theme"
             yield OptionList(*[Option(self._line(name)) for name in self._names], markup=False)
-            yield Static("↑↓ try · enter keep · esc back", id="hint", markup=False)
+            yield Static("↑↓ try · enter choose · esc back", id="hint", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one(OptionList).highlighted = self._names.index(self._worn)
+        self.query_one(OptionList).highlighted = self._names.index(self._before)
 
     def _line(self, name: str) -> Content:
-        mark = "● " if name == self._worn else "  "
+        mark = "● " if name == self._before else "  "
         kind = "dark" if self.app.available_themes[name].dark else "light"
         return Content(f"{mark}{one_line(name, 20):<14} {kind}")
 
@@ -45,9 +45,9 @@ class ThemesScreen(ModalScreen[str | None]):
         self.app.theme = self._names[event.option_index]
 
     @on(OptionList.OptionSelected)
-    def _settle(self, event: OptionList.OptionSelected) -> None:
+    def _choose(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._names[event.option_index])
 
     def action_leave(self) -> None:
-        self.app.theme = self._worn
+        self.app.theme = self._before
         self.dismiss(None)

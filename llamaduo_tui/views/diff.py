@@ -1,6 +1,6 @@
-"""The service's reference beside the local model's response: which lines and words differ, or which JSON fields.
+"""Two texts compared: which lines and words differ, or which JSON fields.
 
-Pure text to rows; the marks are characters, so that a difference never hangs on colour alone.
+It turns texts into rows; the marks are characters, so that no difference is shown by colour alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ WORDS = 2_000
 """Words of a line, or lines of a text, up to which they are compared one by one: the work grows with the square."""
 
 ALIKE = 0.35
-"""Lines that share less than this are marked whole: single words that happen to match tell nothing."""
+"""Lines that share less than this are marked as a whole: a few words that match by chance mean nothing."""
 
 FIELDS = 500
+"""JSON fields that are shown, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a line, `changed` where the other side reads otherwise."""
+    """A part of a line, `changed` where the other side differs."""
 
     text: str
     changed: bool = False
@@ -37,14 +38,14 @@ Line = tuple[Piece, ...]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of each side that belong together; None where a side has none."""
+    """A line of each side that belong together; None for a missing line."""
 
     left: Line | None
     right: Line | None
 
     @property
     def mark(self) -> str:
-        """A space, or ≠ differs, − only in the reference, + only in the response."""
+        """≠ for a difference, − for a line only on the left, + for one only on the right, else a space."""
         if self.left is None:
             return "+"
         if self.right is None:
@@ -86,7 +87,7 @@ def json_rows(reference: str, response: str) -> list[Row] | None:
 def fields(text: str) -> dict[str, str] | None:
     """The leaves of a JSON object or array by their path ("a.b[0]"), each as JSON; None for anything else.
 
-    Both are made showable, each on one line: what was escaped in the text is a control code in its value.
+    Both are made safe to show, each on one line: an escape sequence in the text is a control code in its value.
     """
     try:
         value = json.loads(text)

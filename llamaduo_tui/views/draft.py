@@ -1,4 +1,4 @@
-"""A migration.toml being edited: what the file says, what was changed since, and the file with just that changed."""
+"""A migration.toml that is being edited: its values, the changes to them, and the file with only these changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.settings import template
 from engine.settings.load import absolute, explain
 from engine.settings.schema import Coverage, Migration
 from engine.settings.template import toml_value
-from llamaduo_tui.views import fields
+from llamaduo_tui.views import fields, phrases
 
 Values = dict[str, Any]
 Edits = dict[fields.Path, Any]
@@ -30,7 +30,7 @@ _GONE = "llamaduo: this key goes back to its default"
 
 
 class Problem(NamedTuple):
-    """What keeps settings from being valid; an `unknown` key or table can only be taken out."""
+    """A problem that makes settings invalid; an `unknown` key or table can only be removed."""
 
     path: fields.Path
     message: str
@@ -43,13 +43,13 @@ class Problem(NamedTuple):
 
     @property
     def brief(self) -> str:
-        """What is wrong where room is short: the values that the field takes, if they are bounded."""
+        """The problem in brief: the values that the field takes, if they are bounded."""
         field = FIELDS.get(self.path)
         return (field.bounds if field is not None else "") or self.text
 
     @property
     def field(self) -> fields.Field | None:
-        """The field to mend it in: the key's own, else the first of its table."""
+        """The field to fix: the key's own, else the first of its table."""
         if self.unknown:
             return None
         near = (field for path, field in FIELDS.items() if _starts(path, self.path) or _starts(self.path, path))
@@ -57,11 +57,11 @@ class Problem(NamedTuple):
 
 
 class ChangedOnDiskError(InputError):
-    """The file is no longer what it was when it was opened: somebody else's changes would be lost."""
+    """The file has changed since it was opened: another program's changes would be lost."""
 
 
 class Draft:
-    """Settings on their way to a file; `file` is None for new ones that have no place yet."""
+    """Settings with unsaved changes; `file` is None for new ones that have no place yet."""
 
     def __init__(self, file: Path | None, text: str | None, values: Values, copied: bool = False) -> None:
         self.file = file
@@ -72,25 +72,25 @@ class Draft:
 
     @classmethod
     def open(cls, file: Path | None) -> Draft:
-        """The draft of a file that may be yet to be written.
+        """The draft of a file, which may not exist yet.
 
-        Raises InputError where it cannot be read or is no TOML; wrong settings in it are told by `check`.
+        Raises InputError where it cannot be read or is not TOML; `check` reports invalid settings in it.
         """
         text = _read(file) if file is not None else None
         try:
             return cls(file, text, tomli.loads(text or ""))
         except tomli.TOMLDecodeError as error:
-            raise InputError(f"{file}: is not valid TOML: {error}", "mend it in a text editor, then open it") from None
+            raise InputError(f"{file}: is not valid TOML: {error}", "fix it in a text editor first") from None
 
     @classmethod
     def copy(cls, file: Path) -> Draft:
-        """New settings that begin as those in a file, comments and all; that file is not touched.
+        """New settings that start as a copy of a file with its comments; that file is not changed.
 
-        Raises InputError as `open` does, and for a file that is not there.
+        Raises InputError as `open` does, and for a missing file.
         """
         there = cls.open(file)
         if there._text is None:
-            raise InputError(f"{file}: is not there")
+            raise InputError(f"{file} does not exist")
         values = absolute(there._values, there.folder)
         draft = cls(None, there._text, there._values, copied=True)
         for path in FIELDS:
@@ -104,15 +104,15 @@ class Draft:
 
     @property
     def folder(self) -> Path:
-        """Where relative paths in the settings count from."""
+        """The folder that relative paths in the settings start from."""
         return (self.file.resolve().parent if self.file is not None else Path.cwd()).absolute()
 
     def __getitem__(self, path: fields.Path) -> Any:
-        """The value as it would be saved; None where it is not set."""
+        """The value to save; None where it is not set."""
         return self.edits.get(path, _at(self._values, path))
 
     def __setitem__(self, path: fields.Path, value: Any) -> None:
-        """Change a value; one that is the file's own again is no change."""
+        """Change a value; the value of the file undoes the change."""
         if _same(value, _at(self._values, path)):
             self.edits.pop(path, None)
         else:
@@ -144,14 +144,15 @@ class Draft:
             return None
 
     def save(self, file: Path) -> None:
-        """Write the settings; a file that is there keeps its comments and all that was not changed.
+        """Write the settings; an existing file keeps its comments and all that was not changed.
 
         Raises InputError where there are problems, or the file cannot be written; ChangedOnDiskError where the file
-        changed since it was opened. A new file never replaces one that is there.
+        changed since it was opened. A new file never replaces an existing one.
         """
         settings, problems = self.check()
         if settings is None:
-            raise InputError(f"{_count(problems)} to mend first", problems[0].message)
+            count = phrases.count(len(problems), "problem")
+            raise InputError(f"{count} to fix (the first: {problems[0].message})")
         try:
             if self._text is None:
                 _create(file, template.render(settings))
@@ -170,8 +171,8 @@ class Draft:
 def edited(text: str, edits: Edits) -> str:
     """A TOML text with some keys changed and everything else as it was: comments, order, spaces.
 
-    A key that the text holds as `#key =`, as the template writes it, is set on that line, and one that is taken out
-    becomes such a line. Raises InputError where the text is laid out so that this cannot be done.
+    A key that the text has as `#key =`, as the template writes it, is set on that line, and a removed key becomes such
+    a line. Raises InputError where the layout of the text does not allow this.
     """
     wanted = _pruned(_applied(tomli.loads(text), edits))
     for start in (_uncommented(text, edits), text):
@@ -181,7 +182,7 @@ def edited(text: str, edits: Edits) -> str:
                 return result
         except (TOMLKitError, tomli.TOMLDecodeError):
             continue
-    raise InputError("this file's layout cannot be edited key by key", "change it in a text editor")
+    raise InputError("the layout of this file cannot be edited key by key", "change it in a text editor")
 
 
 def _edited(text: str, edits: Edits) -> str:
@@ -205,7 +206,7 @@ def _edited(text: str, edits: Edits) -> str:
 
 
 def _uncommented(text: str, edits: Edits) -> str:
-    """The text with the `#key =` lines of keys that are to be set given a value, to be replaced."""
+    """The text in which the `#key =` lines of keys to set have a value, which is replaced later."""
     lines, table = text.splitlines(keepends=True), ""
     for number, line in enumerate(lines):
         if header := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
@@ -236,7 +237,7 @@ def _applied(values: Values, edits: Edits) -> Values:
 
 
 def _pruned(values: Values) -> Values:
-    """The values without empty tables: their defaults count, whether they are written or not."""
+    """The values without empty tables, which mean the same as none."""
     kept = {key: _pruned(value) if isinstance(value, dict) else value for key, value in values.items()}
     return {key: value for key, value in kept.items() if value != {}}
 
@@ -263,12 +264,8 @@ def _problem(found: Any) -> Problem:
     return Problem(path, explain(found), unknown)
 
 
-def _count(problems: list[Problem]) -> str:
-    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-
-
 def _read(file: Path) -> str | None:
-    """The text of a file with its own line ends; None where there is none."""
+    """The text of a file with its own line ends; None for a missing file."""
     try:
         return file.read_bytes().decode()
     except FileNotFoundError:
@@ -284,7 +281,7 @@ def _create(file: Path, text: str) -> None:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise InputError(f"{file}: is there already", "choose another name, or open that file") from None
+        raise InputError(f"{file} already exists", "choose another name, or open that file") from None
 
 
 def reopened(draft: Draft, file: Path) -> Draft:

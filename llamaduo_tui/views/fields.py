@@ -1,4 +1,4 @@
-"""The settings' schema as a form's sections and fields, and each value as the text that stands in its field."""
+"""The settings' schema as a form's sections and fields, and each value as the text in its field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.settings.schema import Migration, Table
 from engine.settings.template import allowed, toml_value
 
 Path = tuple[str, ...]
-Kind = Literal["text", "whole", "number", "switch", "choice", "names", "table"]
+FieldKind = Literal["text", "whole", "number", "switch", "choice", "names", "table"]
 
 _TITLES = {"finetune": "Fine-tune"}
 _ACRONYMS = {"api": "API", "usd": "USD", "json": "JSON", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
@@ -22,10 +22,10 @@ _SWITCH = ("true", "false")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key of migration.toml; `default` is None where it is not set, `bounds` says which values it takes."""
+    """One key of migration.toml; `default` is None where it is not set, `bounds` are the values it takes, in words."""
 
     path: Path
-    kind: Kind
+    kind: FieldKind
     description: str
     bounds: str
     default: Any
@@ -43,7 +43,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FieldGroup:
     """The fields of one table, or of a table in it; the table's own group has no title."""
 
     title: str
@@ -52,22 +52,22 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class FormSection:
     """A table of migration.toml with the tables in it."""
 
     name: str
     title: str
-    groups: tuple[Group, ...]
+    groups: tuple[FieldGroup, ...]
 
     @property
     def fields(self) -> list[Field]:
         return [field for group in self.groups for field in group.fields]
 
 
-def sections() -> list[Section]:
+def sections() -> list[FormSection]:
     """All sections, in the order of the schema."""
     return [
-        Section(name, _TITLES.get(name, name.capitalize()), tuple(_groups((name,), "", _model(info))))
+        FormSection(name, _TITLES.get(name, name.capitalize()), tuple(_groups((name,), "", _model(info))))
         for name, info in Migration.model_fields.items()
     ]
 
@@ -75,7 +75,7 @@ def sections() -> list[Section]:
 def parse(field: Field, text: str) -> Any:
     """The value that a field's text stands for; None where it is empty, which is the default.
 
-    A text that cannot be read stays a text: validating the settings says what is wrong with it.
+    A text that cannot be parsed stays a text, which validating the settings reports.
     """
     text = text.strip()
     if not text:
@@ -111,16 +111,16 @@ def text_of(value: Any) -> str:
 
 def _inline_table(text: str) -> Any:
     try:
-        found = tomli.loads(f"value = {text}")
+        table = tomli.loads(f"value = {text}")
     except tomli.TOMLDecodeError:
         return text
-    return found["value"] if len(found) == 1 else text
+    return table["value"] if len(table) == 1 else text
 
 
-def _groups(path: Path, title: str, model: type[Table]) -> Iterator[Group]:
+def _groups(path: Path, title: str, model: type[Table]) -> Iterator[FieldGroup]:
     inner = {name: info for name, info in model.model_fields.items() if _is_table(info)}
     own = [_field((*path, name), info) for name, info in model.model_fields.items() if name not in inner]
-    yield Group(title, " ".join((model.__doc__ or "").split()), tuple(own))
+    yield FieldGroup(title, " ".join((model.__doc__ or "").split()), tuple(own))
     for name, info in inner.items():
         yield from _groups((*path, name), name.capitalize(), _model(info))
 
@@ -133,9 +133,9 @@ def _field(path: Path, info: FieldInfo) -> Field:
     return Field(path, kind, info.description or "", bounds, default, info.is_required(), choices)
 
 
-def _kind(info: FieldInfo) -> Kind:
-    """The kind of a type, or of the one beside None in a union."""
-    kinds: dict[Any, Kind] = {
+def _kind(info: FieldInfo) -> FieldKind:
+    """The kind of a type, or of the other one in a union with None."""
+    kinds: dict[Any, FieldKind] = {
         Literal: "choice",
         list: "names",
         dict: "table",
@@ -154,5 +154,5 @@ def _is_table(info: FieldInfo) -> bool:
 
 def _model(info: FieldInfo) -> type[Table]:
     if not (isinstance(info.annotation, type) and issubclass(info.annotation, Table)):
-        raise TypeError(f"{info.annotation!r} is no table of settings")
+        raise TypeError(f"{info.annotation!r} is not a table of settings")
     return info.annotation

@@ -1,6 +1,6 @@
-"""JSONL files of any size for a list: read once for what a line of it shows, and row by row, by offset, when chosen.
+"""JSONL files of any size for a list: read once for what each of its lines shows, then a row at a time, by offset.
 
-Files of a run may be torn, rewritten or broken by hand: what is no row is an empty object here. Call it from a thread.
+Files of a run may be torn, rewritten or damaged by hand: an invalid row is an empty object here. Call it from a thread.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,23 +24,27 @@ START_CHARS = 80
 """Characters of a prompt that a list keeps."""
 
 BUFFER_BYTES = 1024 * 1024
-"""Read at once, for after each read a thread waits its turn at the interpreter."""
+"""Bytes to read at once: after each read a thread waits for its turn at the interpreter."""
 
 TURN_LINES = 100
 """Lines after which a reader lets the screen have its turn."""
 
 SHARED = 3
-"""Prompts that begin with the same line are told apart by what follows it, from this many on."""
+"""Number of prompts with the same first line from which on a list shows what follows it."""
+
+
+_gc_lock = threading.Lock()
+_gc_users = 0
 
 
 class Starting(Protocol):
-    """A list's item with the beginning of its prompt."""
+    """An item of a list with the beginning of its prompt."""
 
     start: str
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The whole lines of a file and where they begin; a torn last one is left out, a missing file has none."""
+    """The complete lines of a file and their offsets; without a torn last one, and none for a missing file."""
     if not path.exists():
         return
     with path.open("rb", BUFFER_BYTES) as file:
@@ -54,14 +59,23 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep what is made here out of the garbage collector's sight: each of its rounds would halt the app to walk it."""
-    gc.disable()
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector and keep what is made meanwhile from it: each collection would halt the app.
+
+    Several threads may be inside at once; the last one to leave turns it on again.
+    """
+    global _gc_users
+    with _gc_lock:
+        _gc_users += 1
+        gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        gc.enable()
+        with _gc_lock:
+            _gc_users -= 1
+            if not _gc_users:
+                gc.freeze()
+                gc.enable()
 
 
 @contextmanager
@@ -70,7 +84,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", "press r to try again") from None
+        hint = "make it readable and open this screen again"
+        raise LlamaDuoError(f"{path}: cannot be read: {error.strerror}", hint) from None
 
 
 def line_at(path: Path, offset: int) -> bytes:
@@ -114,7 +129,7 @@ def start_of(text: str, firsts: Counter[str]) -> str:
 
 
 def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
-    """Leave the instruction out that many prompts begin with: what is left tells them apart."""
+    """Omit an instruction that many prompts begin with, so that the rest tells them apart."""
     shared = {first for first, count in firsts.items() if count >= SHARED}
     for item in items:
         first, _, rest = item.start.partition("\n")

@@ -1,4 +1,4 @@
-"""The pre-flight: `engine.preflight.check` in its own process, on a copy of the settings, and its results in words."""
+"""The pre-flight: `engine.preflight.check` in its own process, on a copy of the settings, and its results."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ MOST_PHASES = 6
 
 
 class Finding(NamedTuple):
-    """Something that would fail, and what to do about it."""
+    """A problem that would make the run fail, and what to do about it."""
 
     error: str
     hint: str
 
 
 class Preflight(NamedTuple):
-    """What was found about `subject`; `notes` keep nobody from starting, `quote` has the fields of an Estimate."""
+    """The result for `subject`; `notes` don't prevent a start, and `estimate` has the fields of an Estimate."""
 
     subject: str
     findings: list[Finding]
     notes: list[str]
-    quote: dict[str, Any] | None
+    estimate: dict[str, Any] | None
 
     @property
     def passed(self) -> bool:
-        return not self.findings and self.quote is not None
+        return not self.findings and self.estimate is not None
 
 
 def subject(settings: Migration) -> str:
-    """What a pre-flight holds for: changes with the settings and with the coverage file."""
+    """What a pre-flight is valid for: changes with the settings and with the coverage file."""
     return f"{settings.digest()} {profile.stamp(settings.coverage)}"
 
 
@@ -52,7 +52,7 @@ def command(file: Path) -> list[str]:
 
 
 async def examine(settings: Migration) -> Preflight:
-    """Check settings; cancelling ends the process. Raises LlamaDuoError where the check itself breaks."""
+    """Check settings; cancelling ends the process. Raises LlamaDuoError where the check itself crashes."""
     of = subject(settings)
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         file = Path(folder) / "migration.toml"
@@ -66,43 +66,43 @@ async def examine(settings: Migration) -> Preflight:
                 process.kill()
                 await process.wait()
     try:
-        said = json.loads(out)
-        findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in said["problems"]]
-        return Preflight(of, findings, [one_line(note) for note in said["notes"]], said["estimate"])
+        result = json.loads(out)
+        findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in result["problems"]]
+        return Preflight(of, findings, [one_line(note) for note in result["notes"]], result["estimate"])
     except (ValueError, TypeError, KeyError):
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-        raise LlamaDuoError(f"the check broke: {one_line(last, 200)}") from None
+        raise LlamaDuoError(f"the check crashed: {one_line(last, 200)}") from None
 
 
-def facts(quote: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a run works with, as labelled facts for people."""
-    needs, free = quote["memory_bytes"] / GIB, quote["memory_free_bytes"] / GIB
-    batch = [("Batches", "half the price, as quoted; each takes up to 24 h more")] if quote.get("batch") else []
+def facts(estimate: dict[str, Any]) -> list[tuple[str, str]]:
+    """The data, machine, model and memory of a run, each with a label."""
+    needs, free = estimate["memory_bytes"] / GIB, estimate["memory_free_bytes"] / GIB
+    batch = [("Batches", "half the price, as estimated; each takes up to 24 h longer")] if estimate.get("batch") else []
     return [
-        ("Data", f"{quote['train']:,} train · {quote['dev']:,} dev · {quote['test']:,} sealed"),
-        ("Machine", one_line(quote["device"], 80)),
-        ("Model", f"{quote['parameters'] / 1e6:,.0f} million parameters"),
+        ("Data", f"{estimate['train']:,} train · {estimate['dev']:,} dev · {estimate['test']:,} sealed"),
+        ("Machine", one_line(estimate["device"], 80)),
+        ("Model", f"{estimate['parameters'] / 1e6:,.0f} million parameters"),
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
         *batch,
     ]
 
 
-def table(quote: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
-    """What each phase takes, and all of them: its name, calls, tokens, money, time."""
-    phases = quote["phases"]
+def table(estimate: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Each phase, and the sum: its name, calls, tokens, money and time."""
+    phases = estimate["phases"]
     shown = [*phases[:MOST_PHASES], *phases[MOST_PHASES:][-2:]]
     rows = [(phase["name"], *(phase[key] for key in ("calls", "tokens", "usd", "seconds"))) for phase in shown]
-    rows.append(("at most", *(quote[f"{key}_most"] for key in ("calls", "tokens", "usd", "seconds"))))
+    rows.append(("at most", *(estimate[f"{key}_most"] for key in ("calls", "tokens", "usd", "seconds"))))
     return [
-        (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _dollars(usd), phrases.brief(seconds))
+        (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _money(usd), phrases.brief(seconds))
         for name, calls, tokens, usd, seconds in rows
     ]
+
+
+def _money(usd: float | None) -> str:
+    return "?" if usd is None else phrases.money(usd)
 
 
 def _short(number: float) -> str:
     """A number where room is short: "812", "324k", "2.0M"."""
     return f"{number:,.0f}" if number < 1e4 else f"{number / 1e3:,.0f}k" if number < 1e6 else f"{number / 1e6:,.1f}M"
-
-
-def _dollars(usd: float | None) -> str:
-    return "?" if usd is None else "free" if usd == 0 else f"${usd:,.2f}"

@@ -1,4 +1,4 @@
-"""What is in a coverage file: its first rows, how many are left out and why, and how the rest is split."""
+"""The profile of a coverage file: its first rows, the number of dropped rows with reasons, and its split."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from llamaduo_tui.views.text import one_line
 
 SHOWN = 3
 MOST_BYTES = 32 * 2**20
-"""A larger file would keep the app busy for long; the pre-flight looks at it in a process of its own."""
-
+"""A larger file would keep the app busy for long; the pre-flight reads it in a separate process."""
 
 MOST_SPLIT = 1_000
-"""Of more pairs the split is estimated: near-duplicates, which stay on one side, take seconds to find."""
+"""With more pairs the split is estimated: it takes seconds to find the near-duplicates, which stay on one side."""
 
 
-class Sample(NamedTuple):
+class SamplePair(NamedTuple):
     """A pair as shown: each text cleaned, on one line and cut."""
 
     prompt: str
     response: str
 
 
-class Preview(NamedTuple):
-    """Counts of a coverage file's rows, the commonest reasons for leaving some out, and the first pairs.
+class Profile(NamedTuple):
+    """Counts of a coverage file's rows, the most common reasons for dropping rows, and the first pairs.
 
     Where it is not `exact`, the split is estimated from its shares.
     """
@@ -44,17 +43,17 @@ class Preview(NamedTuple):
     dev: int
     test: int
     exact: bool
-    samples: list[Sample]
+    samples: list[SamplePair]
 
 
-def look(coverage: Coverage) -> Preview:
-    """Read a coverage file. Raises InputError where it cannot be read, or is too far or too large to look into."""
+def read_profile(coverage: Coverage) -> Profile:
+    """Read a coverage file. Raises InputError where it cannot be read, is on the Hub, or is too large."""
     path = located(coverage.source)
     if not path.exists() and hub_id(coverage.source):
-        raise InputError(f"{coverage.source}: a dataset of the Hub", "the pre-flight fetches and counts it")
+        raise InputError(f"{coverage.source}: Hub datasets have no preview", "run the pre-flight to count its rows")
     if path.is_file() and path.stat().st_size > MOST_BYTES:
         size = f"{path.stat().st_size / 2**20:,.0f} MiB"
-        raise InputError(f"{path.name}: {size}, too large for a preview", "the pre-flight counts its rows")
+        raise InputError(f"{path.name}: {size}, too large for a preview", "run the pre-flight to count its rows")
     pairs, dropped = load(coverage)
     exact, count, shares = len(pairs) <= MOST_SPLIT, len(pairs), coverage.split
     if exact:
@@ -62,7 +61,7 @@ def look(coverage: Coverage) -> Preview:
     else:
         dev, test = round(shares.dev * count), round(shares.test * count)
         train = count - dev - test
-    return Preview(
+    return Profile(
         rows=count + len(dropped),
         dropped=len(dropped),
         reasons=Counter(_kind(row.reason) for row in dropped).most_common(SHOWN),
@@ -71,13 +70,13 @@ def look(coverage: Coverage) -> Preview:
         test=test,
         exact=exact,
         samples=[
-            Sample(one_line(prompt_text(pair.prompt, pair.tools)), one_line(pair.target)) for pair in pairs[:SHOWN]
+            SamplePair(one_line(prompt_text(pair.prompt, pair.tools)), one_line(pair.target)) for pair in pairs[:SHOWN]
         ],
     )
 
 
 def stamp(coverage: Coverage) -> tuple[int, int] | None:
-    """Changes when the coverage file does; None where there is none."""
+    """Changes when the coverage file does; None without a file."""
     try:
         stat = Path(coverage.source).expanduser().stat()
     except (OSError, ValueError, RuntimeError):
@@ -86,5 +85,5 @@ def stamp(coverage: Coverage) -> tuple[int, int] | None:
 
 
 def _kind(reason: str) -> str:
-    """A reason without the place it names, so that equal ones add up."""
+    """A reason without the place that it names, so that equal ones are counted together."""
     return one_line(re.sub(r"same prompt as .*?:\d+", "same prompt as an earlier row", reason), 120)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from engine.service.providers import provider_of
 from engine.settings.schema import SANDBOX_MODEL
+from llamaduo_tui.views.draft import Draft
 
 
 class ServiceKey(NamedTuple):
@@ -24,9 +25,22 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
         return ServiceKey(model, None, True, "the sandbox needs no key")
     name = api_key_env or _variable(model)
     if name is None:
-        return ServiceKey(model, None, False, "the pre-flight check finds which key it needs")
+        return ServiceKey(model, None, False, "the pre-flight finds which key it needs")
     present = bool(os.environ.get(name))
     return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
+
+
+def keys_of(draft: Draft, section: str) -> list[ServiceKey]:
+    """The keys of the models in a section of the settings: the judges' where it names some, else the service's."""
+    service, judges = draft["service", "model"], draft["judge", "models"]
+    models = judges if section == "judge" and isinstance(judges, list) and judges else [service]
+    endpoints = draft["service", "models"]
+    named = {service: draft["service", "api_key_env"]} if isinstance(service, str) else {}
+    for model, endpoint in (endpoints if isinstance(endpoints, dict) else {}).items():
+        if isinstance(endpoint, dict):
+            named[model] = endpoint.get("api_key_env")
+    known = {model: name for model, name in named.items() if isinstance(name, str)}
+    return [service_key(model, known.get(model)) for model in models if isinstance(model, str) and model]
 
 
 def _variable(model: str) -> str | None:

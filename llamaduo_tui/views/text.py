@@ -1,7 +1,7 @@
-"""Untrusted text made showable: the only way for model output, datasets and logs onto a terminal.
+"""Untrusted text made safe to show: model output, datasets and logs reach the terminal only through here.
 
 What a terminal would obey becomes visible: control codes turn into their Unicode pictures (ESC into ␛), so a sequence
-that would colour, move the cursor, or write the clipboard is read instead of run. Wide and combining characters,
+that would colour, move the cursor, or write the clipboard is shown instead of run. Wide and combining characters,
 joiners and everything else stay. Markup is never parsed: wrap the result in `rich.text.Text`, never in a markup string.
 """
 

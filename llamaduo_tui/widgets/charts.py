@@ -1,4 +1,4 @@
-"""How the training goes: losses over the steps, the learning rate and the speed, drawn twice a second at most."""
+"""The course of training: losses by step, the learning rate and the speed, drawn at most twice a second."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Charts(Vertical, can_focus=True):
     HELP = """
 ## Training
 
-**loss** is the training loss in nats a token, a dot a step; **dev** is the loss on prompts that it does not train on.
-When dev rises while loss falls, the model learns by heart: the epoch with the lowest dev loss is the one that is kept.
-Below are the learning rate and the speed in tokens a second.
+**loss** is the training loss in nats a token, a dot for each step; **dev** is the loss on prompts that training does
+not use. When dev rises while loss falls, the model overfits: the epoch with the lowest dev loss is kept. Below are the
+learning rate and the speed in tokens a second.
 """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ Below are the learning rate and the speed in tokens a second.
         self._title = "training"
 
     def compose(self) -> ComposeResult:
-        yield Static("The losses are drawn here once the training has begun.", id="none", markup=False)
+        yield Static("The losses appear here when training starts.", id="none", markup=False)
         yield PlotextPlot()
         for name in ("rate", "speed"):
             yield Static(id=f"{name}-label", classes="figure", markup=False)
@@ -101,10 +101,10 @@ Below are the learning rate and the speed in tokens a second.
 
 
 def _finite(points: Iterable[tuple[int, float | None]]) -> list[tuple[int, float]]:
-    """The points that can be drawn: a training that diverges has losses that are no numbers."""
+    """The points that can be drawn: training that diverges has losses that are not finite."""
     return [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
 
 
 def _thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most so many points that plotext draws them in a few milliseconds, the newest among them."""
+    """Few enough points for plotext to draw in milliseconds, the newest among them."""
     return points[:: -max(1, -(-len(points) // _POINTS))][::-1]

@@ -1,6 +1,6 @@
-"""Two answers side by side, row against row, scrolled as one; one below the other where the terminal is narrow.
+"""Two texts side by side, row against row, scrolled as one; one below the other where the terminal is narrow.
 
-A text alone is shown in the right one's place, over all the width.
+A single text takes the place of the right one, over the full width.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHANGED = "bold underline $text-warning"
 
 
 class Side(Lines):
-    """One answer; its lines are wrapped by the comparison, which keeps both sides level."""
+    """One of the two texts; the comparison wraps its lines and keeps both sides level."""
 
     def on_resize(self, event: events.Resize) -> None:
         if isinstance(self.parent, Comparison):
@@ -59,7 +59,7 @@ class Comparison(Container):
         yield self._right
 
     async def show_rows(self, rows: Sequence[Row], titles: tuple[str | None, str]) -> None:
-        """Both sides as lines with marks; the right one alone where the left one has no title."""
+        """Show both sides as lines with marks; the right one alone where the left one has no title."""
         await self.query(Markdown).remove()
         self._rows, self._laid = rows, ()
         for side, title in zip((self._left, self._right), titles, strict=True):
@@ -68,7 +68,7 @@ class Comparison(Container):
         self.lay_out()
 
     async def show_markdown(self, texts: tuple[str, str], titles: tuple[str | None, str]) -> None:
-        """Both sides as Markdown, or the right one alone; links are shown, never opened."""
+        """Show both sides as Markdown, or the right one alone; links are shown, never opened."""
         await self.query(Markdown).remove()
         self._left.display = self._right.display = False
         for text, title in zip(texts, titles, strict=True):

@@ -1,4 +1,4 @@
-"""The help beside a screen: what asks, what has the focus, and the keys that do something."""
+"""The help panel next to a screen: help for the open question and for the focused part, and the keys."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from llamaduo_tui.widgets.card import Card
 
 
 class Help(HelpPanel):
-    """Tells of the card that asks first, then of the focused widget, or of the screen where nothing has the focus."""
+    """Explains the card with the open question, then the focused widget, or the screen where nothing has the focus."""
 
     def update_help(self, focused_widget: Widget | None) -> None:
         if not self.screen.is_active:
             return
-        near = (focused_widget or self.screen).ancestors_with_self
-        focused = next((node.HELP for node in near if isinstance(node, Widget) and node.HELP), None)
+        nodes = (focused_widget or self.screen).ancestors_with_self
+        focused = next((node.HELP for node in nodes if isinstance(node, Widget) and node.HELP), None)
         asking = next((card.HELP for card in self.screen.query(Card) if card.open), None)
-        said = [text for text in dict.fromkeys((asking, focused)) if text]
-        self.set_class(bool(said), "-show-help")
+        texts = [text for text in dict.fromkeys((asking, focused)) if text]
+        self.set_class(bool(texts), "-show-help")
         for markdown in self.query(Markdown):
-            markdown.update("\n".join(said))
+            markdown.update("\n".join(texts))

@@ -1,4 +1,4 @@
-"""The footer: the keys that do something now, the screen's first, as many as there is room for."""
+"""The footer: the keys that do something now, the screen's first, as many as fit."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class _Key(NamedTuple):
 
 
 class KeyBar(Widget):
-    """What does not fit is in the help, whose key is always shown, and in the command palette.
+    """Keys that do not fit are in the help, whose key is always shown, and in the command palette.
 
-    It is drawn as one line: a widget for each key, as in Textual's footer, takes a good part of a start and of each
-    change of what the keys do.
+    It is drawn as one line: a widget for each key, as in Textual's footer, would slow down the start and each change of
+    the keys.
     """
 
     ALLOW_SELECT = False
@@ -77,7 +77,7 @@ class KeyBar(Widget):
         return next((key for key in self._keys if key.start <= x < key.end), None)
 
     def _fitting(self, width: int) -> Iterator[_Key]:
-        """Each action's first key, as long as there is room beside that of the help; airy where all of them fit."""
+        """Each action's first key, as many as fit next to that of the help; spaced out where all of them fit."""
         by_action: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
             if active.binding.show:
@@ -93,7 +93,7 @@ class KeyBar(Widget):
             if bound.binding.action == HELP:
                 room = width
             elif end + gap > room:
-                room = start  # a shorter one after it does not jump the queue
+                room = start  # a shorter one after it must not take its place
                 continue
             yield _Key(start, end, name, bound)
             start = end + gap

@@ -14,11 +14,11 @@ class KeyStates(Static):
 
     def show(self, keys: list[ServiceKey]) -> None:
         """Show these keys."""
-        self.update(Content("\n").join(told(key) for key in keys))
+        self.update(Content("\n").join(key_line(key) for key in keys))
 
 
-def told(key: ServiceKey) -> Content:
-    """A key's state on a line."""
+def key_line(key: ServiceKey) -> Content:
+    """The state of a key on one line."""
     mark = ("✓ ", "$text-success") if key.present else ("! ", "$text-warning")
     name = one_line(key.name, 60) + " " if key.name else ""
     return Content.assemble(mark, (f"{one_line(key.model, 40)}: ", "dim"), name, key.detail)

@@ -1,4 +1,4 @@
-"""The inline form of a person's own scores and note."""
+"""The inline form for a person's scores and note."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NUMBER = r"[0-9.]*"
 
 
 class LabelForm(Vertical):
-    """Own scores from 1 to 100 and a note; without scores it asks for the note alone."""
+    """Scores from 1 to 100 and a note; or the note alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", id="label.cancel", tooltip="Leave the review as it was"),
+        Binding("escape", "cancel", "Cancel", id="label.cancel", tooltip="Close the form without saving"),
     ]
     DEFAULT_CSS = """
     LabelForm {
@@ -36,7 +36,7 @@ class LabelForm(Vertical):
     """
 
     class Saved(Message):
-        """What was typed; the scores are None where only the note was asked for."""
+        """The values of the form; the scores are None where it has only the note."""
 
         def __init__(self, precision: float | None, similarity: float | None, note: str) -> None:
             super().__init__()
@@ -45,13 +45,13 @@ class LabelForm(Vertical):
             self.note = note
 
     class Cancelled(Message):
-        """The form was left."""
+        """The form was closed without saving."""
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="scores"):
             yield Label("Precision", markup=False)
             yield Input(
-                id="label-precision", compact=True, max_length=5, restrict=_NUMBER, tooltip="Is it right? 1 to 100"
+                id="label-precision", compact=True, max_length=5, restrict=_NUMBER, tooltip="Is it correct? 1 to 100"
             )
             yield Label("Similarity", markup=False)
             yield Input(
@@ -63,17 +63,17 @@ class LabelForm(Vertical):
             )
         with Horizontal():
             yield Label("Note", markup=False)
-            yield Input(id="label-note", compact=True, max_length=2000, placeholder="why, in a few words")
+            yield Input(id="label-note", compact=True, max_length=2000, placeholder="the reason, in a few words")
         with Horizontal():
-            yield Button("Save", id="label-save", variant="success", compact=True, tooltip="Enter saves, too")
-            yield Button("Cancel", id="label-cancel", compact=True, tooltip="Escape cancels, too")
+            yield Button("Save", id="label-save", variant="success", compact=True, tooltip="Save (Enter)")
+            yield Button("Cancel", id="label-cancel", compact=True, tooltip="Cancel (Escape)")
             yield Static(id="label-problem", markup=False)
 
     def open(self, scores: tuple[float | None, float | None] | None, note: str) -> None:
-        """Ask for scores (beginning at these) and a note; for the note alone where scores is None."""
+        """Show the form with these scores and this note; with the note alone where `scores` is None."""
         self.set_class(scores is None, "-note-only")
         self.border_subtitle = Content("enter saves · esc cancels")
-        self.border_title = Content("Your note" if scores is None else "Your own scores, 1 to 100")
+        self.border_title = Content("Your note" if scores is None else "Your scores, 1 to 100")
         for name, score in zip(("precision", "similarity"), scores or (None, None), strict=True):
             self._input(name).value = "" if score is None else f"{score:.0f}"
         self._input("note").value = note
@@ -106,7 +106,7 @@ class LabelForm(Vertical):
             for index, name in enumerate(("precision", "similarity")):
                 scores[index] = _score(self._input(name).value)
                 if scores[index] is None:
-                    self._problem(f"{name} is a number from 1 to 100")
+                    self._problem(f"enter a {name} from 1 to 100")
                     self._input(name).focus()
                     return
         self.close()
@@ -115,8 +115,8 @@ class LabelForm(Vertical):
     def _input(self, name: str) -> Input:
         return self.query_one(f"#label-{name}", Input)
 
-    def _problem(self, said: str) -> None:
-        self.query_one("#label-problem", Static).update(Content(f"! {said}" if said else ""))
+    def _problem(self, text: str) -> None:
+        self.query_one("#label-problem", Static).update(Content(f"! {text}" if text else ""))
 
 
 def _score(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Text that was wrapped before, drawn line by line as it comes into sight: a megabyte scrolls like a page."""
+"""Text that is wrapped in advance and drawn line by line when it is visible: a megabyte scrolls like a page."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from textual.widget import Widget
 
 
 class Lines(Widget):
-    """Lines that fit the width; can be selected, and are as high as there are lines."""
+    """Lines that fit the width, one a row; they can be selected."""
 
     DEFAULT_CSS = "Lines { height: auto; }"
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
-        self._lines: Sequence[Content] = ()
+        self.lines: Sequence[Content] = ()
 
     def set_lines(self, lines: Sequence[Content]) -> None:
-        """Draw these lines from now on."""
-        self._lines = lines
+        """Show these lines."""
+        self.lines = lines
         self.refresh(layout=True)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         return container.width
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        return max(1, len(self._lines))
+        return max(1, len(self.lines))
 
     def render_line(self, y: int) -> Strip:
         width, style = self.content_size.width, self.visual_style
-        if y >= len(self._lines):
+        if y >= len(self.lines):
             return Strip.blank(width, style.rich_style)
-        line = self._lines[y]
+        line = self.lines[y]
         selected = self.text_selection.get_span(y) if self.text_selection else None
         if selected is not None:
             start, end = selected
@@ -51,18 +51,18 @@ class Lines(Widget):
         self.refresh()
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        return selection.extract("\n".join(line.plain for line in self._lines)), "\n"
+        return selection.extract("\n".join(line.plain for line in self.lines)), "\n"
 
 
 class WrappedText(Lines):
-    """A text that is wrapped to the width at hand."""
+    """A text that is wrapped to the width of the widget."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._text = Content("")
 
     def show(self, text: Content) -> None:
-        """Another text."""
+        """Show another text."""
         self._text = text
         self._wrap()
 

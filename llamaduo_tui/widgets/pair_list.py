@@ -8,7 +8,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.reactive import var
 
-from llamaduo_tui.views.pairs import Item, Standing
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.pairs import PairEntry, PairStatus
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.row_list import RowList
 from llamaduo_tui.widgets.state_styles import Mark
@@ -16,7 +17,7 @@ from llamaduo_tui.widgets.state_styles import Mark
 REASON_FROM = 84
 """Columns of a list from which on it has room for reasons."""
 
-MARKS: dict[Standing, Mark] = {
+MARKS: dict[PairStatus, Mark] = {
     "train": Mark("·", "train", "$foreground-muted"),
     "dev": Mark("·", "dev", "$foreground-muted"),
     "dropped": Mark("−", "dropped", "$foreground-muted"),
@@ -26,7 +27,7 @@ MARKS: dict[Standing, Mark] = {
     "kept": Mark("✓", "you keep", "bold $text-success"),
     "out": Mark("✗", "you refuse", "bold $text-error"),
 }
-_TONES: dict[Standing, str] = {
+_TONES: dict[PairStatus, str] = {
     "new": "good",
     "kept": "good",
     "refused": "fair",
@@ -35,34 +36,34 @@ _TONES: dict[Standing, str] = {
 }
 
 
-def where(item: Item) -> str:
-    """Where a pair is from, in words."""
-    return f"coverage, {item.source.kind}" if item.source.round is None else f"round {item.source.round}"
+def place(entry: PairEntry) -> str:
+    """The part of the data that a pair is in, in words."""
+    return f"coverage, {entry.file.kind}" if entry.file.round is None else phrases.part(entry.file.round)
 
 
-class PairList(RowList[Item]):
+class PairList(RowList[PairEntry]):
     """Pairs by what becomes of them, as a sign, a word and a colour."""
 
     HELP = """
 ## Pairs
 
-What the small model learns from. The coverage rows: **train** is learned, **dev** steers the rounds, and of the sealed
-test only the number is told. Then each round's pairs, as the service wrote them:
+The data that the small model learns from. Coverage rows: every round trains on **train**, and **dev** steers the
+rounds. The sealed test is only counted. Then come the pairs that the service wrote in each round:
 
-- **+ new** is trained on · **− refused** by the filters, with the reason and beside its twin
-- **✓ you keep** · **✗ you refuse**: your word counts for trainings that have not begun yet
-- **! leak** repeats a dev or test prompt, and is never trained on
+- **+ new**: trained on · **− refused** by the filters, with the reason and next to its twin
+- **✓ you keep** · **✗ you refuse**: your choice counts for training that has not started yet
+- **! leak**: repeats a dev or test prompt, and is never trained on
 
-`n` refuses a pair and `y` keeps one, `N` and `Y` do so for all that the list shows: narrow it down first with `g`, `t`,
+`n` refuses a pair and `y` keeps it. `N` and `Y` do this for all pairs in the list, so filter it first with `g`, `t`,
 `i` or `/`.
 """
 
     mixed: var[bool] = var(False)
-    """Whether its rows are from more than one round, so that each tells its own."""
+    """Whether its rows are from more than one round, so that each names its own."""
 
-    def __init__(self, standing: Callable[[Item], Standing], id: str | None = None) -> None:  # noqa: A002 - Textual's
+    def __init__(self, status: Callable[[PairEntry], PairStatus], id: str | None = None) -> None:  # noqa: A002 - Textual's
         super().__init__(id)
-        self._standing = standing
+        self._status = status
 
     @property
     def heading(self) -> str:
@@ -71,15 +72,15 @@ test only the number is told. Then each round's pairs, as the service wrote them
         reason = f"{'WHY':<24}" if self.size.width >= REASON_FROM else ""
         return f"    {'PAIR':<11}{origin}{reason}PROMPT"
 
-    def same(self, item: Item, other: Item) -> bool:
-        return item is other or (item.offset == other.offset and item.source == other.source)
+    def same(self, item: PairEntry, other: PairEntry) -> bool:
+        return item is other or (item.offset == other.offset and item.file == other.file)
 
-    def cells(self, item: Item, base: Style) -> list[Segment]:
-        now = self._standing(item)
+    def cells(self, item: PairEntry, base: Style) -> list[Segment]:
+        now = self._status(item)
         mark, muted = MARKS[now], base + self.tone("muted")
         cells = [Segment(f"{mark.sign} {mark.word:<11}", base + self.tone(_TONES.get(now, "muted")))]
         if self.mixed:
-            cells.append(Segment(f"{'data' if item.source.round is None else f'r{item.source.round}':<6}", muted))
+            cells.append(Segment(f"{'data' if item.file.round is None else f'r{item.file.round}':<6}", muted))
         if self.size.width >= REASON_FROM:
             cells.append(Segment(f"{one_line(item.reason, 22):<24}", muted))
         return [*cells, Segment(one_line(item.start, max(8, self.size.width)), base)]

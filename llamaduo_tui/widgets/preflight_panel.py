@@ -1,4 +1,4 @@
-"""The problems with the settings, what a run of them would take and what would fail, and whether it may start."""
+"""The problems with the settings, the estimate and the findings of the pre-flight, and whether a run may start."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ from llamaduo_tui.views.draft import Problem
 from llamaduo_tui.views.preflight import Finding, Preflight
 from llamaduo_tui.views.text import one_line
 
-_ABOUT = (
-    "Press F5: it loads your data, finds the model, and estimates money, time and memory. Nothing is started or paid."
-)
-Parts = list[Content | str | tuple[str, str]]
+_ABOUT = "Press F5 to load your data, find the model, and estimate money, time and memory. It starts and costs nothing."
+Pieces = list[Content | str | tuple[str, str]]
 
 
 class PreflightPanel(Vertical):
-    """Runs the pre-flight of the settings that it holds, and says what keeps them from being started."""
+    """Runs the pre-flight of the settings, and shows what prevents a start."""
 
     class Changed(Message):
-        """What keeps the run from being started may be something else now."""
+        """What prevents a start may be something else now."""
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -57,8 +55,8 @@ class PreflightPanel(Vertical):
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
 
-    def hold(self, settings: Migration | None, problems: list[Problem]) -> None:
-        """Take the settings as they are now, None where there are problems with them."""
+    def set_settings(self, settings: Migration | None, problems: list[Problem]) -> None:
+        """Take the settings as they are now; None where they have problems."""
         self._settings, self._problems = settings, problems
         self._subject = preflight.subject(settings) if settings is not None else ""
         listed = self.query_one("#problems", OptionList)
@@ -73,17 +71,17 @@ class PreflightPanel(Vertical):
 
     @property
     def why_not(self) -> str:
-        """What keeps the run from being started, "" for nothing."""
+        """What prevents a start, "" for nothing."""
         if self._settings is None:
-            return f"{len(self._problems)} to mend first"
+            return f"{phrases.count(len(self._problems), 'problem')} to fix"
         if self._check is not None:
-            return "the pre-flight is at work"
+            return "the pre-flight is running"
         if self._result is None or self._result.subject != self._subject:
             return "run the pre-flight first (F5)"
-        return "" if self._result.passed else "the pre-flight found what would fail"
+        return "" if self._result.passed else "fix what the pre-flight found"
 
     def toggle(self) -> None:
-        """Run the pre-flight, or cancel the one at work."""
+        """Run the pre-flight, or cancel the running one."""
         if self._check is not None:
             self._check.cancel()
             self._check = None
@@ -103,8 +101,8 @@ class PreflightPanel(Vertical):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and self._settings is not None:
-            said = one_line(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}")
-            self._result, self._check = Preflight(self._subject, [Finding(said, "")], [], None), None
+            text = one_line(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}")
+            self._result, self._check = Preflight(self._subject, [Finding(text, "")], [], None), None
             self._show()
 
     def _tick(self) -> None:
@@ -113,48 +111,48 @@ class PreflightPanel(Vertical):
 
     def _show(self) -> None:
         if self._check is not None:
-            parts: Parts = [
+            pieces: Pieces = [
                 (f"Checking … {phrases.stopwatch(time.monotonic() - self._began)}   F5 cancels", "$text-accent")
             ]
         elif self._result is None:
-            parts = [_ABOUT]
+            pieces = [_ABOUT]
         else:
-            parts = _told(self._result, self._result.subject == self._subject)
-        self.query_one("#findings", Static).update(Content.assemble(*parts))
+            pieces = _findings(self._result, self._result.subject == self._subject)
+        self.query_one("#findings", Static).update(Content.assemble(*pieces))
         why_not, button = self.why_not, self.query_one("#start", Button)
         button.disabled = bool(why_not)
         button.variant = "default" if why_not else "success"
-        said = Content.assemble(("Can't start yet: ", "$text-warning"), why_not) if why_not else Content("✓ Ready")
-        self.query_one("#why", Static).update(said)
+        why = Content.assemble(("Can't start yet: ", "$text-warning"), why_not) if why_not else Content("✓ Ready")
+        self.query_one("#why", Static).update(why)
         self.post_message(self.Changed())
 
 
-def _told(result: Preflight, current: bool) -> Parts:
-    parts: Parts = []
+def _findings(result: Preflight, current: bool) -> Pieces:
+    pieces: Pieces = []
     if not current:
-        parts.append(("! Of earlier settings or data: F5 looks again\n\n", "$text-warning"))
+        pieces.append(("! Outdated: settings or data have changed. Press F5 to check again.\n\n", "$text-warning"))
     for finding in result.findings:
-        parts += [("✗ ", "$text-error"), finding.error, "\n"]
-        parts += [(f"→ {finding.hint}\n\n", "dim")] if finding.hint else ["\n"]
+        pieces += [("✗ ", "$text-error"), finding.error, "\n"]
+        pieces += [(f"→ {finding.hint}\n\n", "dim")] if finding.hint else ["\n"]
     if result.passed:
-        parts.append(("✓ Nothing would fail\n", "$text-success"))
+        pieces.append(("✓ No problems found\n", "$text-success"))
     for note in result.notes:
-        parts += [("! ", "$text-warning"), f"{note}\n"]
-    if result.quote:
-        parts += _quoted(result.quote)
-    return parts
+        pieces += [("! ", "$text-warning"), f"{note}\n"]
+    if result.estimate:
+        pieces += _estimate(result.estimate)
+    return pieces
 
 
-def _quoted(quote: dict[str, Any]) -> Iterator[Content | str | tuple[str, str]]:
-    """The facts, and a table of what each round takes."""
+def _estimate(estimate: dict[str, Any]) -> Iterator[Content | str | tuple[str, str]]:
+    """The facts, and a table with the amounts of each round."""
     yield "\n"
-    for name, fact in preflight.facts(quote):
+    for name, fact in preflight.facts(estimate):
         yield from ((f"{name:<8} ", "bold"), f"{fact}\n")
-    rows = [("", "CALLS", "TOKENS", "MONEY", "TIME"), *preflight.table(quote)]
+    rows = [("", "CALLS", "TOKENS", "MONEY", "TIME"), *preflight.table(estimate)]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     yield "\n"
     for row in rows:
         name, *amounts = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         style = "dim" if row is rows[0] else "bold" if row is rows[-1] else ""
         yield ("  ".join([row[0].ljust(len(name)), *amounts]) + "\n", style)
-    yield ("Times are rough: measured here for a moment.", "dim")
+    yield ("Times are rough: estimated from a short measurement.", "dim")

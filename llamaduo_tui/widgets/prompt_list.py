@@ -1,4 +1,4 @@
-"""The list of a round's prompts: their scores, the change against the round before, and a person's marks."""
+"""The list of a round's prompts: their scores, the change since the round before, and a person's reviews."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ HEADING = "  PREC SIM  +/−  YOU PROMPT"
 
 
 class PromptList(RowList[Item]):
-    """Prompts with their scores, the change against the previous round, and a person's marks."""
+    """Prompts with their scores, the change since the previous round, and a person's reviews as signs."""
 
     HELP = """
 ## Prompts
 
-**PREC** and **SIM** are the judge's mean scores, from 1 to 100: is the answer right, and is it like the service's?
-**+/−** is the change since the round before. Then come your marks:
+**PREC** and **SIM** are the judge's mean scores, from 1 to 100: precision (is the response correct?) and similarity (is
+it like the service's?). **+/−** is the change since the round before. Then come your reviews:
 
-- **✓** you agree with the judge · **✗** you don't
-- **⚑** the service's response is no good: the prompt leaves all scores
-- **✎** you left a note
+- **✓** you agree with the judge · **✗** you disagree
+- **⚑** the service's response is bad: no score counts this prompt
+- **✎** you wrote a note
 
-`o` sorts, `g` filters, `/` searches, `t` takes another round, `u` goes to the next one that you have not reviewed.
+`o` sorts, `g` filters, `/` searches, `t` chooses another round, `u` goes to the next prompt without a review.
 """
 
     def __init__(self, marks: Callable[[str], str], id: str | None = None) -> None:  # noqa: A002 - Textual's name

@@ -1,4 +1,4 @@
-"""A list that draws only what is seen: 300,000 rows scroll as fast as ten."""
+"""A list that draws only its visible rows: 300,000 rows scroll as fast as ten."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Row = TypeVar("Row")
 
 
 class RowList(ScrollView, Generic[Row], can_focus=True):
-    """Rows under a cursor; what a row looks like, and when it is the same as before, its subclass says."""
+    """Rows with a cursor; its subclass draws a row, and recognises one that was read again."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False, id="prompts.up", tooltip="The prompt above"),
-        Binding("down,j", "move(1)", "Down", show=False, id="prompts.down", tooltip="The prompt below"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="prompts.page_up", tooltip="A page of prompts up"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="prompts.page_down", tooltip="A page down"),
-        Binding("home", "jump(0)", "First", show=False, id="prompts.first", tooltip="The first prompt"),
-        Binding("end", "jump(-1)", "Last", show=False, id="prompts.last", tooltip="The last prompt"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="prompts.up", tooltip="To the row above"),
+        Binding("down,j", "move(1)", "Down", show=False, id="prompts.down", tooltip="To the row below"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="prompts.page_up", tooltip="A page of rows up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="prompts.page_down", tooltip="A page of rows down"),
+        Binding("home", "jump(0)", "First", show=False, id="prompts.first", tooltip="To the first row"),
+        Binding("end", "jump(-1)", "Last", show=False, id="prompts.last", tooltip="To the last row"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "row-list--cursor",
@@ -56,7 +56,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     highlighted: var[int | None] = var[int | None](None, init=False)
 
     class Chosen(Message):
-        """Another row is under the cursor, or None is left to show."""
+        """Another row is under the cursor, or the list is empty."""
 
         def __init__(self, item: Any) -> None:
             super().__init__()
@@ -72,14 +72,14 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     @abstractmethod
     def cells(self, item: Row, base: Style) -> list[Segment]:
-        """A row behind its cursor; what is too long is cut."""
+        """The cells of a row; cells that are too long are cut."""
 
     @property
     def chosen(self) -> Row | None:
         return None if self.highlighted is None else self.items[self.highlighted]
 
     def show(self, items: Sequence[Row]) -> None:
-        """Other rows, or the same in another order; the cursor stays on its row where that is still there."""
+        """Show other rows, or the same in another order; the cursor stays on its row if that is still there."""
         before = self.chosen
         self.items = items
         self.virtual_size = Size(self.size.width, len(items))

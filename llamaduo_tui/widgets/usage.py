@@ -1,4 +1,4 @@
-"""What a run takes: the service's calls, tokens and money against the budget, and this machine's load."""
+"""The usage of a run: the service's calls, tokens and money against the budget, and this machine's load."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _GB = 1024**3
 
 
 class Usage(DiffedStatic, can_focus=True):
-    """Two lines on a narrow terminal, a small table beside the rounds on a wide one."""
+    """Two lines on a narrow terminal, a small table next to the rounds on a wide one."""
 
     HELP = """
 ## Usage
 
-Calls to the service LLM: **cached** ones were answered from the run's ledger and cost nothing. Money is what was
-paid so far, against the run's budget if it has one. Below is what this machine is busy with.
+Calls to the service LLM: **cached** responses come from the run's ledger and cost nothing. Money is the amount paid so
+far, against the run's budget if it has one. Below is the load of this machine.
 """
 
     def __init__(self) -> None:
@@ -76,8 +76,8 @@ def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
     """One line for the service, one for the machine."""
     lines = []
     if usage is not None:
-        said = phrases.usage(usage).rpartition(", ")[0]
-        lines.append(_row("service", Content.assemble(f"{said}, ", _money(usage, budget, bar=False)), 13))
+        calls = phrases.usage(usage).rpartition(", ")[0]
+        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False)), 13))
     if machine is not None:
         gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
         load = f"CPU {machine.busy:.0f}%, memory {machine.used / _GB:.1f} of {machine.total / _GB:.0f} GB{gpus}"
@@ -95,8 +95,8 @@ def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Conte
         return Content(spent)
     share = usage.cost_usd / budget if budget else 1.0
     style = "bold $text-warning" if share > 0.8 else ""
-    said = Content.assemble((f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style))
-    return Content.assemble(state_styles.bar(share, _BAR), " ", said) if bar else said
+    amounts = Content.styled(f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style)
+    return Content.assemble(state_styles.bar(share, _BAR), " ", amounts) if bar else amounts
 
 
 def _memory(used: int, total: int) -> Content:

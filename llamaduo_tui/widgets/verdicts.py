@@ -1,4 +1,4 @@
-"""What the judge said of an answer, every repeat with its reasons, and what a person said of that."""
+"""The judge's verdicts on a response, every repeat with its reasons, and a person's review of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from textual.widgets import Static
 
 from engine.protocol.commands import Label
 from engine.protocol.rows import CONTRACT, Verdict
+from llamaduo_tui.views import phrases
 from llamaduo_tui.views.text import clean, one_line
 
 REASON_CHARS = 4_000
@@ -23,16 +24,15 @@ class Verdicts(Static):
     """
 
     def show(self, verdicts: list[Verdict], label: Label | None) -> None:
-        """Verdicts on one answer, and its newest label if there is one."""
+        """Show the verdicts on one response, and its newest label if it has one."""
         judges = len({verdict.judge for verdict in verdicts})
-        count = len(verdicts)
-        said = f"{count} verdicts" if count != 1 else "1 verdict"
-        self.border_title = Content(f"Judge · {said}{f' by {judges} judges' if judges > 1 else ''}")
-        parts = [_yours(label)] if label else []
-        parts += [_verdict(verdict) for verdict in verdicts]
+        count = phrases.count(len(verdicts), "verdict")
+        self.border_title = Content(f"Judge · {count}{f' by {judges} judges' if judges > 1 else ''}")
+        lines = [_review(label)] if label else []
+        lines += [_verdict(verdict) for verdict in verdicts]
         if not verdicts:
-            parts.append(Content.styled("Not judged yet.", "$foreground-muted"))
-        self.update(Content("\n").join(parts))
+            lines.append(Content.styled("Not judged yet.", "$foreground-muted"))
+        self.update(Content("\n").join(lines))
 
 
 def _verdict(verdict: Verdict) -> Content:
@@ -54,7 +54,7 @@ def _verdict(verdict: Verdict) -> Content:
 
 
 def _judge(verdict: Verdict) -> str:
-    """Who says so; a broken contract speaks for itself, once."""
+    """The judge's name and repeat; a broken contract has neither."""
     return "contract" if verdict.judge == CONTRACT else f"{one_line(verdict.judge, 60)}, repeat {verdict.repeat + 1}"
 
 
@@ -62,15 +62,15 @@ def _reason(text: str) -> str:
     return clean(text[:REASON_CHARS]) + ("…" if len(text) > REASON_CHARS else "")
 
 
-def _yours(label: Label) -> Content:
-    """One line of what a person said; nothing where it was taken back."""
-    said = []
+def _review(label: Label) -> Content:
+    """A person's review on one line."""
+    parts = []
     if label.agrees is not None:
-        said.append("✓ you agree" if label.agrees else "✗ you disagree")
+        parts.append("✓ you agree" if label.agrees else "✗ you disagree")
     if label.precision is not None and label.similarity is not None:
-        said.append(f"precision {label.precision:.0f}, similarity {label.similarity:.0f}")
+        parts.append(f"precision {label.precision:.0f}, similarity {label.similarity:.0f}")
     if label.flagged:
-        said.append("⚑ bad reference")
+        parts.append("⚑ bad reference")
     if label.note:
-        said.append(f"“{one_line(label.note)}”")
-    return Content.styled(" · ".join(said) or "your review was taken back", "bold $text-accent")
+        parts.append(f"“{one_line(label.note)}”")
+    return Content.styled(" · ".join(parts) or "you withdrew your review", "bold $text-accent")

@@ -1,4 +1,4 @@
-"""What a list without runs shows: what a run is, and the two ways to begin."""
+"""The list of runs while it is empty: an explanation of a run, and the two ways to start one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Welcome(Vertical):
 
     def compose(self) -> ComposeResult:
         self.border_title = "No runs yet"
-        yield Static("Move a task from a cloud LLM to a small model of your own.", classes="claim", markup=False)
+        yield Static("Move a task from a cloud LLM to your own small model.", classes="claim", markup=False)
         yield Static(_LOOP, classes="loop")
         yield Static(
-            "A run trains the small model on prompts with responses that you were happy with. The cloud LLM judges "
-            "its answers, and you are asked before it pays for more examples.",
+            "A run trains the small model on prompts with responses that you approve of. The cloud LLM judges its "
+            "responses, and the run asks you before it pays for more examples.",
             classes="said",
             markup=False,
         )

@@ -142,7 +142,7 @@ def test_a_cut_connection_stops_nothing_and_two_answers_count_once(
     screen = connect("attach", "tiny")
     screen.read_until(ASKS, seconds=120)
     screen.press("w")
-    screen.read_until("written:")
+    screen.read_until("Saved to")
     history = subprocess.run([PROGRAM, "logs", "tiny"], capture_output=True, text=True, check=True).stdout
     assert (tmp_path / "tiny-events.txt").read_text() == history
     assert "finetune" in history

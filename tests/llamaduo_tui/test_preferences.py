@@ -1,4 +1,4 @@
-"""The theme is tried, kept and found again; bell and title are the user's choice."""
+"""The theme is tried, saved and found again; bell and title are the user's choice."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_without_a_file_the_defaults_count(tmp_path: Path) -> None:
     "text, said",
     [
         ("theme = ", "Invalid value"),
-        ("theme = 1", "theme: 1 is no text"),
-        ('bell = "loud"', "bell: 'loud' is no true or false"),
-        ("title = 1", "title: 1 is no true or false"),
+        ("theme = 1", "theme must be text, not 1"),
+        ('bell = "loud"', "bell must be true or false, not 'loud'"),
+        ("title = 1", "title must be true or false, not 1"),
         ("bel = true", "unknown key 'bel'"),
     ],
 )
-def test_a_wrong_file_is_told(text: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_reported(text: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(text)
     with pytest.raises(InputError, match=r"settings\.toml") as caught:
@@ -37,24 +37,24 @@ def test_a_wrong_file_is_told(text: str, said: str, tmp_path: Path) -> None:
     assert said in caught.value.message
 
 
-def test_keeping_a_theme_keeps_the_rest_of_the_file(tmp_path: Path) -> None:
+def test_saving_a_theme_keeps_the_rest_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "new" / "settings.toml"
-    preferences.keep_theme(file, "paper")
+    preferences.save_theme(file, "paper")
     assert preferences.load(file) == Preferences(theme="paper")
     file.write_text('# mine\nbell = false  # at night\ntheme = "paper"\n')
-    preferences.keep_theme(file, "okabe")
+    preferences.save_theme(file, "okabe")
     assert file.read_text() == '# mine\nbell = false  # at night\ntheme = "okabe"\n'
 
 
-def test_a_file_that_cannot_be_mended_is_left_alone(tmp_path: Path) -> None:
+def test_an_invalid_file_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text("theme = ")
-    with pytest.raises(InputError, match="not kept"):
-        preferences.keep_theme(file, "paper")
+    with pytest.raises(InputError, match="not saved"):
+        preferences.save_theme(file, "paper")
     assert file.read_text() == "theme = "
 
 
-async def test_the_theme_under_the_cursor_is_worn_and_escape_gives_the_old_one_back(root: Path) -> None:
+async def test_the_theme_under_the_cursor_is_used_and_escape_restores_the_old_one(root: Path) -> None:
     shown = app(root)
     async with shown.run_test() as pilot:
         await pilot.press("T")
@@ -92,7 +92,7 @@ async def test_a_theme_that_is_gone_is_a_toast(root: Path) -> None:
     paths.preferences_file().write_text('theme = "gone"\n')
     shown = app(root)
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: any("no theme 'gone'" in note.message for note in shown._notifications))
+        await until(pilot, lambda: any("unknown theme 'gone'" in note.message for note in shown._notifications))
         assert shown.theme == "dusk"
 
 
@@ -107,7 +107,7 @@ async def test_the_bell_rings_for_a_run_that_waits_if_wanted(
     shown = app(root)
     monkeypatch.setattr(shown, "bell", lambda: rung.append(True))
     async with shown.run_test() as pilot:
-        await until(pilot, lambda: shown._listed is not None)
-        shown._tell(run, State.WAITING)
+        await until(pilot, lambda: shown.screen.query_one(OptionList).option_count > 0)
+        shown.announce(run, State.WAITING)
         assert bool(rung) is wanted
         assert shown.title == "llamaduo"

@@ -252,7 +252,7 @@ def test_endpoints_of_models(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="not a run: it has no migration.toml") as failed:
+    with pytest.raises(InputError, match=r"not a run: it has no migration\.toml") as failed:
         settings_of(Run(tmp_path / "none"))
 
     assert "llamaduo-tui runs" in failed.value.hint

@@ -27,7 +27,7 @@ from llamaduo_tui.screens.pick_file import FileTree
 from llamaduo_tui.views import preflight, profile
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
-from llamaduo_tui.widgets.section_form import SectionForm
+from llamaduo_tui.widgets.settings_form import SettingsForm
 
 SETTINGS = """\
 [task]
@@ -43,7 +43,7 @@ model = "sandbox"
 # three is enough
 epochs = 3
 """
-QUOTE = {
+ESTIMATE = {
     "train": 12, "dev": 4, "test": 4, "calls_round": 58, "calls_most": 234, "tokens_round": 44_729,
     "tokens_most": 181_093, "usd_round": 0.31, "usd_most": 1.27, "seconds_round": 130, "seconds_most": 416,
     "memory_bytes": 2**30, "memory_free_bytes": 20 * 2**30, "parameters": 135_000_000, "device": "A box (cpu)",
@@ -62,9 +62,11 @@ MODELS = [
     Listed("mistral/mistral-large-latest", "mistral", 2.0, 6.0, 131_072),
 ]
 NOTE = "4 dev prompts cannot show that the target is reached, not even of a perfect model: it takes 29"
-PASSED = {"problems": [], "notes": [NOTE], "estimate": QUOTE}
+PASSED = {"problems": [], "notes": [NOTE], "estimate": ESTIMATE}
 FAILED = {
-    "problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}], "notes": [], "estimate": QUOTE,
+    "problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}],
+    "notes": [],
+    "estimate": ESTIMATE,
 }  # fmt: skip
 
 
@@ -120,7 +122,7 @@ async def test_typing_is_checked_and_an_error_leads_to_its_field(file: Path) -> 
     async with Host(file).run_test(size=(120, 40)) as pilot:
         await pilot.press(*["down"] * 5, "enter", "backspace", "0")
         await settle(pilot)
-        assert "1 to mend" in text_of(pilot, "#verdict")
+        assert "1 problem" in text_of(pilot, "#verdict")
         assert pilot.app.screen.query_one("#start", Button).disabled
         await pilot.press("pageup", "f6", "enter")
         await settle(pilot)
@@ -182,7 +184,7 @@ async def test_the_file_picker_previews_a_file_and_a_click_on_it_chooses_none(fi
         await until(pilot, lambda: len(tree.root.children) == 2)
         await pilot.click(FileTree, offset=(6, 1))
         await until(pilot, lambda: "2 rows" in text_of(pilot, ".counts"))
-        assert "1 left out" in text_of(pilot, ".counts")
+        assert "1 dropped" in text_of(pilot, ".counts")
         await pilot.click(FileTree, offset=(6, 2))
         await until(pilot, lambda: "23 rows" in text_of(pilot, ".counts"))
         await pilot.click("#above")
@@ -293,7 +295,7 @@ async def test_data_that_changed_need_another_preflight(file: Path, checked: Cal
         await settle(pilot)
         assert isinstance(pilot.app.screen, ConfigureScreen)
         assert pilot.app.screen.query_one("#start", Button).disabled
-        assert "earlier settings or data" in text_of(pilot, "#findings")
+        assert "Outdated" in text_of(pilot, "#findings")
 
 
 async def test_a_preset_fills_the_local_model_in(file: Path) -> None:
@@ -330,7 +332,7 @@ async def test_what_would_fail_keeps_the_start_disabled(file: Path, checked: Cal
         await pilot.press("p")
         await settle(pilot)
         assert "OPENAI_API_KEY" in text_of(pilot, "#findings")
-        assert "would fail" in text_of(pilot, "#why")
+        assert "the pre-flight found" in text_of(pilot, "#why")
         assert pilot.app.screen.query_one("#start", Button).disabled
 
 
@@ -343,7 +345,7 @@ async def test_changed_settings_need_another_preflight(file: Path, checked: Call
         await pilot.press(*["down"] * 5, "enter", "backspace", "2")
         await settle(pilot)
         assert pilot.app.screen.query_one("#start", Button).disabled
-        assert "earlier settings" in text_of(pilot, "#findings")
+        assert "Outdated" in text_of(pilot, "#findings")
 
 
 async def test_a_running_preflight_can_be_cancelled(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,12 +360,12 @@ async def test_a_running_preflight_can_be_cancelled(file: Path, monkeypatch: pyt
         assert "Checking" not in text_of(pilot, "#findings")
 
 
-async def test_a_check_that_breaks_says_so(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_that_crashes_is_reported(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "command", lambda file: [sys.executable, "-c", "raise SystemExit('no \\x1b luck')"])
     async with Host(file).run_test(size=(120, 40)) as pilot:
         await pilot.press("p")
         await settle(pilot)
-        assert "the check broke: no ␛ luck" in text_of(pilot, "#findings")
+        assert "the check crashed: no ␛ luck" in text_of(pilot, "#findings")
 
 
 async def test_leaving_asks_about_what_is_not_saved(file: Path) -> None:
@@ -381,12 +383,12 @@ async def test_leaving_asks_about_what_is_not_saved(file: Path) -> None:
     assert file.read_text() == SETTINGS
 
 
-async def test_an_unknown_key_is_taken_out(file: Path) -> None:
+async def test_an_unknown_key_is_removed(file: Path) -> None:
     file.write_text(SETTINGS + "epoch = 4\n")
     async with Host(file).run_test(size=(120, 40)) as pilot:
         await pilot.press("f6", "enter")
         await pilot.pause()
-        await pilot.click("#take")
+        await pilot.click("#remove")
         await settle(pilot)
         assert "valid" in text_of(pilot, "#verdict")
         await pilot.press("f2")
@@ -399,7 +401,7 @@ async def test_every_section_opens_at_both_sizes(file: Path) -> None:
         async with Host(file).run_test(size=size) as pilot:
             sections = pilot.app.screen.query_one("#sections", OptionList)
             for number in range(sections.option_count):
-                form = pilot.app.screen.query_one(SectionForm)
+                form = pilot.app.screen.query_one(SettingsForm)
                 assert form.section is not None and len(form.rows) == len(form.section.fields)
                 assert form.section.name == sections.get_option_at_index(number).id
                 await pilot.press("enter", "pagedown")
@@ -408,7 +410,7 @@ async def test_every_section_opens_at_both_sizes(file: Path) -> None:
 
 
 def test_the_preview_counts_what_is_left_out(file: Path) -> None:
-    found = profile.look(Coverage(source="rows.jsonl"))
+    found = profile.read_profile(Coverage(source="rows.jsonl"))
     assert (found.rows, found.dropped) == (23, 3)
     assert found.train + found.dev + found.test == 20
     assert ("same prompt as an earlier row", 1) in found.reasons
@@ -417,8 +419,8 @@ def test_the_preview_counts_what_is_left_out(file: Path) -> None:
 
 def test_a_hub_dataset_is_not_previewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it would fail
-    with pytest.raises(InputError, match="of the Hub"):
-        profile.look(Coverage(source="org/name"))
+    with pytest.raises(InputError, match="Hub datasets"):
+        profile.read_profile(Coverage(source="org/name"))
 
 
 async def coverage(pilot: Pilot[Any]) -> None:

@@ -21,7 +21,7 @@ from llamaduo_tui import messages
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
-from llamaduo_tui.views.pairs import standing
+from llamaduo_tui.views.pairs import status_of
 from llamaduo_tui.widgets.lines import Lines
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
@@ -64,9 +64,9 @@ async def settled(pilot: Pilot[None]) -> DataScreen:
 
     def ready() -> bool:
         chosen, page = screen.query_one(PairList).chosen, screen.query_one(PairView).page
-        busy = [w for w in pilot.app.workers if w.group.startswith(("data-", "pair")) and w.group != "data-look"]
-        whole = bool(screen.sources) and len(screen.parts) == len(screen.sources)
-        return whole and not any(w.is_running for w in busy) and (page.pair.item if page else None) is chosen
+        busy = [w for w in pilot.app.workers if w.group.startswith(("data-", "page")) and w.group != "data-poll"]
+        whole = bool(screen.files) and len(screen.loaded) == len(screen.files)
+        return whole and not any(w.is_running for w in busy) and (page.key if page else None) is chosen
 
     for _ in range(3):  # what a worker brought may start another one
         await pilot.pause()
@@ -82,13 +82,13 @@ async def press(pilot: Pilot[None], *keys: str) -> DataScreen:
 
 
 def listed(screen: DataScreen) -> list[str]:
-    return [standing(item, screen.choices) for item in screen.query_one(PairList).items]
+    return [status_of(entry, screen.choices) for entry in screen.query_one(PairList).items]
 
 
 def text(screen: DataScreen, selector: str) -> str:
     widget = screen.query_one(selector)
     if isinstance(widget, Lines):
-        return "\n".join(line.plain.rstrip() for line in widget._lines)
+        return "\n".join(line.plain.rstrip() for line in widget.lines)
     assert isinstance(widget, Static)
     return str(widget.content)
 
@@ -118,11 +118,11 @@ async def test_one_pair_is_refused_and_kept_again(waiting: Run, root: Path) -> N
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, waiting)
         first = ids(waiting, "pairs")[0]
-        assert not screen.check_action("turn", (True,))
+        assert not screen.check_action("choose", (True,))
         screen = await press(pilot, "n")
         await until(pilot, lambda: choices(waiting) == {(1, first): False} and listed(screen)[0] == "out")
         assert "you refuse" in text(screen, "#facts")
-        assert not screen.check_action("turn", (False,))
+        assert not screen.check_action("choose", (False,))
         await press(pilot, "y")
         await until(pilot, lambda: choices(waiting) == {(1, first): True} and listed(screen)[0] == "new")
 
@@ -140,7 +140,7 @@ async def test_a_leak_cannot_be_kept(waiting: Run, root: Path) -> None:
         await opened(pilot, waiting)
         screen = await press(pilot, *["down"] * 6)
         assert "never trained on" in text(screen, "#facts")
-        assert not screen.check_action("turn", (True,))
+        assert not screen.check_action("choose", (True,))
         await press(pilot, "y")
         assert choices(waiting) == {}
 
@@ -174,7 +174,7 @@ async def test_all_of_a_filter_are_refused_once_confirmed(waiting: Run, root: Pa
         await pilot.press("N")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
         assert isinstance(pilot.app.screen, ConfirmScreen)
-        assert pilot.app.screen._question == "Refuse 2 pairs?"
+        assert pilot.app.screen.question == "Refuse 2 pairs?"
         await pilot.press("y")
         await until(pilot, lambda: len(choices(waiting)) == 2)
         await until(pilot, lambda: "3 pairs to train on (2 refused by you)" in text(screen, "PairsCard .brief"))
@@ -218,7 +218,7 @@ async def test_new_pairs_appear_while_the_run_goes_on(waiting: Run, root: Path) 
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, waiting)
         data_run.synthesis(waiting, 2)
-        await until(pilot, lambda: screen.query_one(PairTools).wanted.round == 2 and len(listed(screen)) == 8)
+        await until(pilot, lambda: screen.query_one(PairTools).filter.round == 2 and len(listed(screen)) == 8)
 
 
 async def test_search_reads_the_whole_text(waiting: Run, root: Path) -> None:
@@ -226,7 +226,7 @@ async def test_search_reads_the_whole_text(waiting: Run, root: Path) -> None:
         screen = await opened(pilot, waiting)
         await pilot.press("slash", *"wish")
         await until(pilot, lambda: listed(screen) == ["new"])
-        assert not screen.check_action("turn", (False,)), "letters are typed there"
+        assert not screen.check_action("choose", (False,)), "letters are typed there"
         await pilot.press("enter")
         await settled(pilot)
         assert screen.query_one(PairList).has_focus
@@ -248,8 +248,10 @@ async def test_coverage_shows_what_was_dropped_and_never_the_test(waiting: Run, 
 async def test_a_finished_run_is_read_only(done: Run, root: Path) -> None:
     async with app(root, done).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, done)
-        await until(pilot, lambda: "sealed test: 1 · nothing trains any more" in text(screen, "#data-title"))
-        assert not any(screen.check_action(name, (keep,)) for name in ("turn", "turn_all") for keep in (True, False))
+        await until(pilot, lambda: "sealed test: 1 · training is over" in text(screen, "#data-title"))
+        assert not any(
+            screen.check_action(name, (keep,)) for name in ("choose", "choose_all") for keep in (True, False)
+        )
         await press(pilot, "n")
         assert choices(done) == {}
 

@@ -18,11 +18,11 @@ from engine.protocol import commands, jsonl
 from engine.protocol.commands import Label
 from engine.protocol.run_dir import Run
 from llamaduo_tui.screens.review import ReviewScreen
-from llamaduo_tui.widgets.answer import AnswerView
 from llamaduo_tui.widgets.comparison import Comparison, Side
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.lines import Lines
 from llamaduo_tui.widgets.prompt_list import PromptList
+from llamaduo_tui.widgets.response_view import ResponseView
 
 SIZES = [(80, 24), (120, 40)]
 
@@ -53,7 +53,7 @@ async def settle(pilot: Pilot[Any]) -> ReviewScreen:
 async def drawn(pilot: Pilot[Any]) -> None:
     """Wait until the first prompt is read and shown, too."""
     screen = await settle(pilot)
-    await until(pilot, lambda: screen.query_one(AnswerView).page is not None)
+    await until(pilot, lambda: screen.query_one(ResponseView).page is not None)
     await settle(pilot)
 
 
@@ -68,13 +68,13 @@ async def press(pilot: Pilot[Any], *keys: str) -> ReviewScreen:
 def text(screen: ReviewScreen, selector: str) -> str:
     widget = screen.query_one(selector)
     if isinstance(widget, Lines):
-        return "\n".join(line.plain.rstrip() for line in widget._lines)
+        return "\n".join(line.plain.rstrip() for line in widget.lines)
     assert isinstance(widget, Static)
     return str(widget.content)
 
 
 def shown(screen: ReviewScreen) -> tuple[int | None, str, int]:
-    page = screen.query_one(AnswerView).page
+    page = screen.query_one(ResponseView).page
     assert page is not None
     return page.key
 
@@ -213,8 +213,8 @@ async def test_space_reads_down_the_answer_and_then_goes_to_the_next(run: Run) -
     async with Host(run).run_test(size=(80, 24)) as pilot:
         screen = await press(pilot, "space")
         assert screen.query_one(PromptList).highlighted == 0
-        assert screen.query_one(AnswerView).scroll_offset.y > 0
-        while screen.query_one(AnswerView).scroll_offset.y < screen.query_one(AnswerView).max_scroll_y:
+        assert screen.query_one(ResponseView).scroll_offset.y > 0
+        while screen.query_one(ResponseView).scroll_offset.y < screen.query_one(ResponseView).max_scroll_y:
             screen = await press(pilot, "space")
         screen = await press(pilot, "space")
         assert screen.query_one(PromptList).highlighted == 1
@@ -223,7 +223,7 @@ async def test_space_reads_down_the_answer_and_then_goes_to_the_next(run: Run) -
 async def test_order_filter_and_search(run: Run) -> None:
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await settle(pilot)
-        screen.query_one("#order", Select).value = "best"
+        screen.query_one("#sort", Select).value = "best"
         await settle(pilot)
         assert listed(screen) == ["b2", "d4", "c3", "a1"]
         assert shown(screen)[1] == "a1"
@@ -233,7 +233,7 @@ async def test_order_filter_and_search(run: Run) -> None:
         assert listed(screen) == ["a1"]
         await press(pilot, "x")
         assert listed(screen) == []
-        assert screen.query_one(AnswerView).page is None
+        assert screen.query_one(ResponseView).page is None
         assert screen.check_action("agree", ()) is False
 
 
@@ -285,14 +285,14 @@ async def test_an_empty_run_fills_up(make_run: Callable[..., Run]) -> None:
     run = make_run()
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await settle(pilot)
-        assert "No answers yet" in text(screen, "#review-empty")
+        assert "No responses yet" in text(screen, "#review-empty")
         write(run.round(0), [response("a")])
-        screen._look()
+        screen.poll()
         await settle(pilot)
         assert listed(screen) == ["a"]
         assert screen.check_action("agree", ()) is False
         write(run.round(0), [response("b")], verdicts("a", 0, (5, 5)))
-        screen._look()
+        screen.poll()
         await settle(pilot)
         assert screen.check_action("reload", ()) is True
         await press(pilot, "r")
@@ -323,7 +323,7 @@ async def test_what_others_say_later_counts(run: Run) -> None:
     async with Host(run).run_test() as pilot:
         await settle(pilot)
         screen = await press(pilot, "y")
-        later = Label(round=1, prompt="a1", sample=0, agrees=False, time=screen.labels[1, "a1", 0].time + 1)
+        later = Label(round=1, prompt="a1", sample=0, agrees=False, time=screen.annotations.labels[1, "a1", 0].time + 1)
         commands.send(run.commands_file, later)
         screen.action_reload()
         screen = await settle(pilot)

@@ -153,7 +153,7 @@ async def test_approving_with_another_number_of_pairs(root: Path) -> None:
         screen(shown).query_one(Log).focus()
         await pilot.press("a", "a", "f")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        await until(pilot, lambda: not any(w.group == "actions" and w.is_running for w in shown.workers))
         (answer,) = commands.read(run.commands_file)
         assert (answer.question, answer.choice, answer.pairs) == ("round/1", "approve", 50)
 
@@ -206,7 +206,7 @@ async def test_the_log_follows_until_the_reader_scrolls_up(root: Path, monkeypat
         with monkeypatch.context() as context:
             context.setattr(log, "refresh", lambda *_, **__: pytest.fail("what is read is drawn again"))
             jsonl.append(run.events_file, [to_row(LogEvent(level="info", message="new", seq=999, time=frozen.NOW))])
-            await until(pilot, lambda: bool(view._waiting))
+            await until(pilot, lambda: bool(view.waiting))
         await pilot.press("end")
         await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("new"))
         for key in ("pageup", "pagedown"):

@@ -52,7 +52,7 @@ async def test_rows_of_a_long_list_end_before_its_scrollbar(root: Path) -> None:
 
 
 async def test_a_change_is_drawn_in_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamaduo_tui.app.LOOK_S", 0.05)
+    monkeypatch.setattr("llamaduo_tui.app.POLL_S", 0.05)
     made = some(root)
     shown = app(root)
     async with shown.run_test() as pilot:
@@ -158,7 +158,7 @@ async def test_resuming_a_paused_run_tells_its_worker(root: Path, monkeypatch: p
 
 
 async def test_who_begins_to_wait_is_told_on_other_screens(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llamaduo_tui.app.LOOK_S", 0.05)
+    monkeypatch.setattr("llamaduo_tui.app.POLL_S", 0.05)
     run = make(root, "busy", "running", frozen.TRAINING)
     shown = app(root)
     bells: list[int] = []

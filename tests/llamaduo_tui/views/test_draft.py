@@ -168,7 +168,7 @@ def test_a_new_file_is_the_template_and_replaces_none(tmp_path: Path) -> None:
     other = Draft.open(None)
     other["coverage", "source"] = "x"
     other["service", "model"] = "sandbox"
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         other.save(file)
 
 
@@ -280,10 +280,10 @@ def test_a_copy_keeps_comments_and_the_other_file(tmp_path: Path) -> None:
     assert "# tickets" in other.read_text()
     settings = load_settings(other)
     assert (settings.coverage.source, settings.loop.max_rounds) == (str(tmp_path / "a.jsonl"), 3)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         Draft.copy(file).save(other)
 
 
 def test_a_copy_of_nothing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         Draft.copy(tmp_path / "none.toml")

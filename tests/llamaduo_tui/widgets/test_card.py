@@ -126,7 +126,7 @@ async def test_the_question_is_answered_in_the_review(root: Path) -> None:
         assert asks(shown)
         await pilot.press("f", "f", "a")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
-        await until(pilot, lambda: not any(w.group == "orders" and w.is_running for w in shown.workers))
+        await until(pilot, lambda: not any(w.group == "actions" and w.is_running for w in shown.workers))
         assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
 
 

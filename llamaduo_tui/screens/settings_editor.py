@@ -1,0 +1,162 @@
+"""The settings that a form edits: opened, checked, chosen in dialogs, saved; no change is lost without a question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textual.screen import ModalScreen, Screen
+
+from engine.protocol.errors import InputError
+from engine.settings import template
+from engine.settings.schema import Migration
+from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickPreset
+from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
+from llamaduo_tui.screens.pick_model import PickModel
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.draft import ChangedOnDiskError, Draft, Problem, reopened
+from llamaduo_tui.views.text import one_line
+
+
+class SettingsEditor:
+    """Holds the draft and asks its questions in dialogs above `screen`; call the async methods in a worker.
+
+    `changed` is called when values changed other than by typing, `refused` when problems prevent saving.
+    """
+
+    def __init__(
+        self, screen: Screen[Any], draft: Draft, changed: Callable[[], None], refused: Callable[[], None]
+    ) -> None:
+        self.draft = draft
+        self.settings: Migration | None = None
+        self.problems: list[Problem] = []
+        self._screen = screen
+        self._changed = changed
+        self._refused = refused
+
+    def check(self) -> None:
+        """Check the settings as they are now."""
+        self.settings, self.problems = self.draft.check()
+
+    async def may_leave(self) -> bool:
+        """Ask about unsaved changes; whether the screen may be left."""
+        if not self.draft.edits:
+            return True
+        if self._screen.app.screen is not self._screen:  # one of its dialogs is open
+            return False
+        answers = [("stay", "Stay"), ("save", "Save and leave"), ("leave", "Leave without saving")]
+        answer = await self._ask(Ask("Unsaved changes", "The settings have unsaved changes.", answers))
+        return answer == "leave" or (answer == "save" and await self.save())
+
+    async def save(self) -> bool:
+        """Write the file, asking for its place or about another person's changes; whether it is written."""
+        self.check()
+        if self.problems:
+            message = f"Fix {phrases.count(len(self.problems), 'problem')} before you save."
+            self._screen.notify(message, severity="error", markup=False)
+            self._refused()
+            return False
+        draft = self.draft
+        file = draft.file or await self._ask_place(draft.folder / "migration.toml")
+        while file is not None:
+            try:
+                draft.save(file)
+                self._take(Draft.open(file))
+            except ChangedOnDiskError as error:
+                return await self._settle(file, error.message)
+            except InputError as error:
+                self._show_error(error)
+                file = await self._ask_place(file) if draft.new else None
+            else:
+                self._screen.notify(f"Saved to {file}", markup=False)
+                return True
+        return False
+
+    async def open_other(self) -> None:
+        """Edit another file."""
+        if not await self.may_leave():
+            return
+        file = await self._ask(PickFile("Open settings", self.draft.folder, (".toml",)))
+        if file is None:
+            return
+        try:
+            self._take(Draft.open(Path(file)))
+        except InputError as error:
+            self._show_error(error)
+
+    async def apply_preset(self) -> None:
+        """Take over the settings of a preset."""
+        name = await self._ask(PickPreset())
+        if name is not None:
+            self.draft.apply(template.preset(name))
+            self._changed()
+            self._screen.notify(f"Preset {name} is applied, not saved yet", markup=False)
+
+    async def remove(self, problem: Problem) -> None:
+        """Ask whether to remove an unknown key."""
+        key = one_line(".".join(problem.path), 60)
+        answers = [("keep", "Keep it"), ("remove", "Remove it")]
+        question = f"{problem.message}\n\nRemove {key}?"
+        if await self._ask(Ask("Unknown setting", question, answers)) == "remove":
+            self.draft[problem.path] = None
+            self._changed()
+
+    async def pick(self, key: str) -> None:
+        """Have the value of one of `settings_form.PICKED` chosen in a dialog."""
+        path = tuple(key.split("."))
+        value = self.draft[path]
+        picker, folder = self._picker(key), self.draft.folder
+        chosen = await self._ask(picker)
+        if not chosen:
+            return
+        if key == "judge.models":
+            models = value if isinstance(value, list) else []
+            models = [model for model in models if model != chosen] if chosen in models else [*models, chosen]
+            self.draft[path] = models or None
+        elif isinstance(picker, PickFile) and Path(chosen).is_relative_to(folder) and self.draft.file is not None:
+            self.draft[path] = str(Path(chosen).relative_to(folder))
+        else:
+            self.draft[path] = chosen
+        self._changed()
+
+    def _picker(self, key: str) -> ModalScreen[str | None]:
+        folder, value = self.draft.folder, self.draft[tuple(key.split("."))]
+        names = [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
+        match key:
+            case "coverage.source":
+                return PickCoverage(folder, self.draft.coverage())
+            case "service.model":
+                return PickModel("Service model", names)
+            case "judge.models":
+                return PickModel("Judge models: Enter adds one, or removes it", names)
+            case "judge.prompts":
+                return PickFile("Your own judge prompts", folder, (".toml",))
+        return PickFile("A JSON schema", folder, (".json",))
+
+    async def _settle(self, file: Path, message: str) -> bool:
+        """Another program changed the file: add our changes to it, or discard them."""
+        answers = [("stay", "Not now"), ("merge", "Add my changes"), ("theirs", "Discard my changes")]
+        answer = await self._ask(Ask("Changed on disk", f"{message}.", answers))
+        if answer not in ("merge", "theirs"):
+            return False
+        try:
+            self._take(reopened(self.draft, file) if answer == "merge" else Draft.open(file))
+        except InputError as error:
+            self._show_error(error)
+            return False
+        return await self.save() if answer == "merge" else False
+
+    def _take(self, draft: Draft) -> None:
+        """Edit this draft from now on."""
+        self.draft = draft
+        self._changed()
+
+    async def _ask(self, dialog: Screen[str | None]) -> str | None:
+        return await self._screen.app.push_screen_wait(dialog)
+
+    async def _ask_place(self, proposed: Path) -> Path | None:
+        return await self._screen.app.push_screen_wait(AskPath(proposed))
+
+    def _show_error(self, error: InputError) -> None:
+        self._screen.notify(f"{error.message}\n{error.hint}".strip(), severity="error", markup=False)

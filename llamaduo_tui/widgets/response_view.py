@@ -1,0 +1,183 @@
+"""One response and all there is to judge it by: its history, the prompt, the service's response and the verdicts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.protocol import jsonl
+from engine.protocol.commands import Label
+from engine.protocol.rows import prompt_text
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.annotation import ResponseKey
+from llamaduo_tui.views.diff import Row, json_rows, text_rows
+from llamaduo_tui.views.review import Answer, Part, Review
+from llamaduo_tui.views.text import clean
+from llamaduo_tui.widgets.comparison import Comparison
+from llamaduo_tui.widgets.lines import WrappedText
+from llamaduo_tui.widgets.page_view import VIEW_NAMES, Page, PageView, View, choose_view
+from llamaduo_tui.widgets.verdicts import Verdicts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsePage(Page[ResponseKey]):
+    """A response next to the service's; `texts` are the reference and the response, `rows` compare them."""
+
+    answer: Answer
+    prompt: str
+    texts: tuple[str, str]
+    rows: list[Row]
+
+
+class ResponseView(PageView[ResponseKey, ResponsePage]):
+    """A response with its prompt, its reference and its verdicts."""
+
+    HELP = """
+## Response
+
+The prompt, the service's response and the local model's response side by side, and all verdicts of the judge with their
+reasons. **≠** marks what differs. At the top is the prompt's mean score by round: `[` and `]` show the responses of
+earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text and Markdown.
+
+Is the judge right? `y` agrees, `n` takes your own scores, `b` flags a bad response of the service, `e` adds a note.
+Your reviews measure how reliable the judge is, and from 30 reviews on they correct the scores.
+"""
+    DEFAULT_CSS = """
+    ResponseView {
+        scrollbar-background: $surface;
+        & > #history { height: auto; padding: 0 2; color: $text-muted; }
+        & > #prompt {
+            height: auto; padding: 0 1; background: $surface;
+            border: round $border-blurred; border-title-color: $text;
+        }
+    }
+    """
+
+    def __init__(self, review: Review, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id)
+        self.review = review
+        self._parts: list[Part] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="history", markup=False)
+        yield WrappedText(id="prompt")
+        yield Comparison(id="comparison")
+        yield Verdicts(id="verdicts", markup=False)
+
+    def load(self, key: ResponseKey, view: View, limit: int | None) -> ResponsePage:
+        return _page(key, self.review.answer(*key), view, limit)
+
+    async def fill(self, page: ResponsePage, before: ResponsePage | None) -> None:
+        prompt = self.query_one("#prompt", WrappedText)
+        prompt.border_title = Content("Prompt")
+        prompt.show(Content(page.prompt))
+        comparison = self.query_one(Comparison)
+        if page.view == "markdown":
+            await comparison.show_markdown(page.texts, _titles(page))
+        else:
+            await comparison.show_rows(page.rows, _titles(page))
+        self.show_history(self._parts)
+        if before is None or before.key[1] != page.key[1]:
+            self.scroll_home(animate=False)
+
+    def show_label(self, label: Label | None) -> None:
+        """A person's review of the response, above the judge's verdicts."""
+        if self.page is not None:
+            self.query_one(Verdicts).show(self.page.answer.verdicts, label)
+
+    def step_sample(self, by: int) -> None:
+        """Another of the model's responses to the prompt."""
+        if self.page is not None:
+            part, id_, sample = self.page.key
+            samples = self.page.answer.item.samples
+            self.turn_to((part, id_, samples[(samples.index(sample) + by) % len(samples)]))
+
+    def step_round(self, by: int) -> None:
+        """The response of the round before or after."""
+        part = self.neighbour(by)
+        if part is not None and self.page is not None:
+            _, id_, sample = self.page.key
+            samples = self.review.rounds[part].items[id_].samples
+            self.turn_to((part, id_, sample if sample in samples else samples[0]))
+
+    def neighbour(self, by: int) -> Part:
+        """The round before or after the one shown, as far as it is read and has this prompt."""
+        if self.page is None or self.page.answer.part is None:
+            return None
+        part = self.page.answer.part + by
+        known = self.review.rounds.get(part)
+        return part if known and self.page.answer.item.id in known.items else None
+
+    def show_history(self, parts: list[Part]) -> None:
+        """The prompt's mean score by round, and how much of a long text is shown."""
+        self._parts = parts
+        if self.page is None:
+            return
+        lines = []
+        means = [(part, self._mean(part)) for part in parts]
+        steps = [(part, f"{part_name(part)}: {mean:.0f}") for part, mean in means if mean is not None]
+        if len(steps) > 1:
+            here = self.page.answer.part
+            marked = [Content.styled(f"[{s}]", "bold $text") if part == here else Content(s) for part, s in steps]
+            lines.append(Content(" → ").join(marked))
+        if (note := self.cut_note()) is not None:
+            lines.append(note)
+        history = self.query_one("#history", Static)
+        history.display = bool(lines)
+        history.update(Content("\n").join(lines))
+
+    @work(thread=True, group="review-save", exit_on_error=False)
+    def save(self) -> None:
+        """Write the prompt and both responses, as they came, into the run's folder."""
+        if self.page is None:
+            return
+        response = self.page.answer.response
+        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{part_name(self.page.answer.part)} {response.id[:40]} {response.sample}")
+        path = self.review.run.folder / "review" / f"{name}.md"
+        texts = (
+            ("Prompt", prompt_text(response.prompt, response.tools)),
+            ("Reference", response.expected),
+            ("Response", response.response),
+        )
+        jsonl.replace(path, "\n\n".join(f"# {title}\n\n{text}" for title, text in texts) + "\n")
+        self.app.call_from_thread(self.notify, clean(str(path)), title="Saved", markup=False)
+
+    def _mean(self, part: Part) -> float | None:
+        known = self.review.rounds.get(part)
+        item = known.items.get(self.page.answer.item.id) if known and self.page else None
+        return item.mean if item else None
+
+
+def part_name(part: Part) -> str:
+    """A round's name: "round 1", "sealed test"."""
+    return phrases.part("final" if part is None else part)
+
+
+def _page(key: ResponseKey, answer: Answer, wanted: View, limit: int | None) -> ResponsePage:
+    response = answer.response
+    prompt = prompt_text(response.prompt, response.tools)
+    texts = clean(response.expected[:limit]), clean(response.response[:limit])
+    by_field = json_rows(*texts)
+    view, views = choose_view(wanted, texts, bool(by_field))
+    return ResponsePage(
+        key=key,
+        view=view,
+        views=views,
+        longest=max(map(len, (prompt, response.expected, response.response))),
+        answer=answer,
+        prompt=clean(prompt[:limit]),
+        texts=texts,
+        rows=(by_field or []) if view == "fields" else text_rows(*texts) if view == "text" else [],
+    )
+
+
+def _titles(page: ResponsePage) -> tuple[str, str]:
+    response, samples = page.answer.response, page.answer.item.samples
+    which = f" · sample {samples.index(response.sample) + 1} of {len(samples)}" if len(samples) > 1 else ""
+    cut = " · cut at its token limit" if response.finish_reason == "length" else ""
+    return f"Service · {VIEW_NAMES[page.view]}", f"Local · {part_name(page.answer.part)}{which}{cut}"
