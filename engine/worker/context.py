@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from engine.dataset.prompt_groups import PromptGroups
 from engine.protocol.events import Emit
 from engine.protocol.manifest import Manifest
 from engine.protocol.run_dir import Run
@@ -38,6 +39,10 @@ class Context(Protocol):
     @property
     def usage(self) -> Usage:
         """Totals of the run so far."""
+
+    @property
+    def prompt_groups(self) -> PromptGroups:
+        """The kinds of prompt in the coverage data, which stay the same for as long as the run lasts."""
 
     async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
         """The manifest of a stage's folder, by `work` or a process of its own unless it is complete already."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-from engine.dataset.prepare import read_dev, read_train
-from engine.dataset.prompt_groups import PromptGroups
+from engine.dataset.prepare import read_train
 from engine.evaluation import contract, reviews
 from engine.evaluation.comparison import gaps
 from engine.evaluation.decision import decide, finished, look_risk, rescored
@@ -125,7 +124,7 @@ def _decide(context: Context, number: int) -> Decision:
         budget_left=context.budget_left,
     )
     groups = [
-        tuple(_groups(run.coverage).scores(scores.by_prompt, contract.breaches(verdicts)))
+        tuple(context.prompt_groups.scores(scores.by_prompt, contract.breaches(verdicts)))
         for scores, verdicts in zip(rounds, judged, strict=True)
     ]
     for earlier, scores in enumerate(rounds[:-1]):
@@ -133,12 +132,6 @@ def _decide(context: Context, number: int) -> Decision:
         if before is not None:  # what was decided then stays, but flagged prompts leave its scores
             _record(context, replace(rescored(before, scores), flagged=flagged, groups=groups[earlier]))
     return _record(context, replace(decision, groups=groups[number]))
-
-
-@cache
-def _groups(coverage: Path) -> PromptGroups:
-    """The kinds of prompt, which stay the same for as long as a run lasts."""
-    return PromptGroups(read_train(coverage), read_dev(coverage))
 
 
 def _record(context: Context, decision: Decision) -> Decision:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from engine.dataset.prepare import read_dev, read_train
+from engine.dataset.prompt_groups import PromptGroups
 from engine.preflight.problems import raise_problems
 from engine.protocol import commands
-from engine.protocol.errors import InputError, LlamaDuoError, StageError
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import (
     BudgetChanged,
     Event,
@@ -32,11 +34,10 @@ from engine.protocol.events import (
     ServiceUsage,
     StageFinished,
     StageStarted,
-    from_row,
 )
 from engine.protocol.lock import lock
 from engine.protocol.manifest import Manifest, manifest
-from engine.protocol.processes import kill_tree, signal_tree
+from engine.protocol.processes import signal_tree
 from engine.protocol.questions import BUDGET, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import BY_NAME, Stage
@@ -53,10 +54,11 @@ from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
 from engine.worker import loop
+from engine.worker.children import run_stage_process
 from engine.worker.launchers import launcher
 from engine.worker.questions import Questions
+from engine.worker.status_writer import StatusWriter
 
-HEARTBEAT_S = 2.0
 POLL_S = 0.25
 RESERVE = ".reserve"
 RESERVE_BYTES = 256 * 1024
@@ -83,11 +85,8 @@ class Worker:
             circumstances=lambda: (self._caps, self.client.spent),
         )
         self._events = EventLog(run.events_file)
-        before = run.status()
-        self._cached_before = before.cached_calls
-        self._shown, self._started = time.monotonic(), time.time()
-        mine = Process.of(os.getpid())
-        self._status = replace(before, state=State.RUNNING, question=None, process=mine, child=None, silent_since=None)
+        self._status = StatusWriter(run)
+        self._started = time.time()
         self._usage_told = 0.0
         self._question: Question | None = None
         self._budget_question: asyncio.Task[Answer | None] | None = None
@@ -98,7 +97,7 @@ class Worker:
     @property
     def hours(self) -> float:
         """Hours of work on this run so far, by this worker and those before it; waiting is none."""
-        return self._status.worked_s / 3600
+        return self._status.hours
 
     @property
     def budget_left(self) -> float | None:
@@ -109,12 +108,18 @@ class Worker:
     def usage(self) -> Usage:
         """Totals of the run so far, over all its workers."""
         usage = self.client.usage
-        return replace(usage, cached_calls=self._cached_before + usage.cached_calls)
+        return replace(usage, cached_calls=self._status.before.cached_calls + usage.cached_calls)
+
+    @cached_property
+    def prompt_groups(self) -> PromptGroups:
+        """The kinds of prompt in the coverage data, once that is complete."""
+        return PromptGroups(read_train(self.run.coverage), read_dev(self.run.coverage))
 
     def emit(self, event: Event) -> None:
         """Write an event; one without a stage belongs to the stage at work."""
-        if event.stage is None and self._status.stage is not None:
-            event = replace(event, stage=self._status.stage, round=self._status.round)
+        at_work = self._status.status
+        if event.stage is None and at_work.stage is not None:
+            event = replace(event, stage=at_work.stage, round=at_work.round)
         self._events.append(event)
 
     async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
@@ -127,7 +132,7 @@ class Worker:
         if done is not None:
             return done
         await self._going.wait()
-        self._show(stage=stage.name, round=round_)
+        self._status.write(stage=stage.name, round=round_)
         self.emit(StageStarted())
         folder.mkdir(parents=True, exist_ok=True)
         if work is None:
@@ -145,7 +150,7 @@ class Worker:
             done = await record(stage, job, work)
         self._tell_usage(self.client.usage, at_once=True)
         self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
-        self._show(stage=None)
+        self._status.write(stage=None)
         return done
 
     async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
@@ -157,47 +162,22 @@ class Worker:
         command = launcher(self.settings.compute, stage).command(
             "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
         )
-        process = await asyncio.create_subprocess_exec(
-            *command.line,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=2**24,
-            env=command.environment,
-        )
-        self._show(child=Process.of(process.pid))
-        if not self._going.is_set():
-            signal_tree(process.pid, signal.SIGSTOP)
-        failure: RunFailed | None = None
         try:
-            assert process.stdout is not None
-            async for line in process.stdout:
-                if not line.endswith(b"\n"):  # torn by a kill; what it was to say is lost with its process
-                    break
-                event = from_row(json.loads(line))
-                if isinstance(event, RunFailed):
-                    failure = failure or event  # one process fails first, the others of it
-                elif event is not None:
-                    self.emit(event)
-            status = await process.wait()
+            return await run_stage_process(stage, command, folder, emit=self.emit, started=self._follow_child)
         finally:
-            if process.returncode is None:
-                kill_tree(process.pid)
-                await process.wait()
-            self._show(child=None)
-        if failure is not None:
-            raise (InputError if failure.exit_status == 2 else StageError)(failure.error, failure.hint)
-        done = manifest(folder)
-        if status != 0 or done is None:
-            cause = f"by signal {-status}" if status < 0 else f"with status {status}"
-            hint = "see worker.log; if memory ran out, lower finetune.batch_size or max_length; then resume"
-            raise StageError(f"the {stage.name} process ended {cause}", hint)
-        return done
+            self._status.write(child=None)
+
+    def _follow_child(self, pid: int) -> None:
+        """Show the process of a stage; one that starts while the run is paused is paused, too."""
+        self._status.write(child=Process.of(pid))
+        if not self._going.is_set():
+            signal_tree(pid, signal.SIGSTOP)
 
     async def work(self) -> int:
         """Carry the run to its end; the exit status is the command's."""
-        self._show()
+        self._status.write()
         self._tell_start()
-        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
+        tasks = [asyncio.create_task(self._status.beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
         try:
             raise_problems(self.settings)
             async with self._service():
@@ -252,7 +232,7 @@ class Worker:
         """Ask for a higher cap while calls wait; people write it into the run's settings, in the app or by hand."""
         question = Question(
             kind=BUDGET,
-            round=self._status.round,
+            round=self._status.status.round,
             reason=shortage.reason,
             cap=shortage.cap,
             used=shortage.used,
@@ -291,7 +271,7 @@ class Worker:
             self._events.append(Log(level="info", message=older))
 
     def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
-        turned = usage.silent_since != self._status.silent_since
+        turned = usage.silent_since != self._status.status.silent_since
         if not at_once and not turned and time.monotonic() - self._usage_told < 1.0:
             return
         self._usage_told = time.monotonic()
@@ -307,8 +287,7 @@ class Worker:
             )
         )
         tokens = usage.prompt_tokens + usage.completion_tokens
-        self._status = replace(
-            self._status,
+        self._status.note(
             calls=usage.calls,
             cached_calls=cached,
             tokens=tokens,
@@ -317,7 +296,7 @@ class Worker:
         )
 
     def _end(self, ending: RunFinished) -> int:
-        self._show(state=ending.state, stage=None, question=None)
+        self._status.write(state=ending.state, stage=None, question=None)
         self._events.append(ending)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
@@ -326,26 +305,7 @@ class Worker:
         """Record a failure; the reserve makes room for that on a full disk."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self.emit(failure)
-        self._show(state=State.FAILED, stage=None, question=None)
-
-    def _show(self, **changes: object) -> None:
-        """Write status.json, with a fresh heartbeat."""
-        now = time.monotonic()
-        worked = now - self._shown if self._status.state is State.RUNNING else 0.0
-        self._shown = now
-        self._status = replace(
-            self._status,
-            heartbeat=time.time(),
-            worked_s=round(self._status.worked_s + worked, 3),
-            **changes,  # type: ignore[arg-type]
-        )
-        self.run.write_status(self._status)
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            with contextlib.suppress(OSError):  # a full disk shows as a stale run; the stage at work will say why
-                self._show()
+        self._status.write(state=State.FAILED, stage=None, question=None)
 
     async def _listen(self, work: asyncio.Task[object] | None) -> None:
         """Obey the commands for this process: pause and resume as often as they come, stop once."""
@@ -366,7 +326,7 @@ class Worker:
 
     async def stop(self, work: asyncio.Task[Any]) -> None:
         """End the work, once calls in flight are finished: they are paid for."""
-        at_work = BY_NAME.get(self._status.stage or "")
+        at_work = BY_NAME.get(self._status.status.stage or "")
         if at_work is not None and at_work.pays:
             self._going.clear()
             await self.client.drain()
@@ -374,25 +334,20 @@ class Worker:
 
     def _hold(self, held: bool) -> None:
         """Pause or go on, at once: the stage's process is stopped, calls in flight are finished."""
-        child = self._status.child
+        child = self._status.status.child
         if child is not None and child.alive:
             signal_tree(child.pid, signal.SIGSTOP if held else signal.SIGCONT)
         if held:
             self._going.clear()
         else:
             self._going.set()
-        self._show(state=self._state())
+        self._status.show(self._question, held=held)
         self.emit(Log(level="info", message="paused" if held else "resumed"))
-
-    def _state(self) -> State:
-        if not self._going.is_set():
-            return State.PAUSED
-        return State.WAITING if self._question else State.RUNNING
 
     def _wait_for(self, question: Question | None) -> None:
         """Show which question the work waits for, or that it waits no longer."""
         self._question = question
-        self._show(state=self._state(), question=question)
+        self._status.show(question, held=not self._going.is_set())
 
 
 def main(folder: Path, *, yes: bool) -> int:
