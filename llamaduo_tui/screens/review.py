@@ -18,6 +18,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import Phase
 from llamaduo_tui import messages
 from llamaduo_tui.screens.labelling import LabellingScreen
 from llamaduo_tui.screens.question import answering
@@ -405,7 +406,7 @@ class ReviewScreen(LabellingScreen):
 
 
 def _name(part: Part) -> str:
-    return phrases.part("final" if part is None else part)
+    return phrases.part(Phase.SEALED if part is None else part)
 
 
 def _value(part: Part) -> str:

@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState, get_current_worker
 from engine.protocol import jsonl
 from engine.protocol.commands import Label
 from engine.protocol.rows import prompt_text
+from engine.protocol.stages import Phase
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.diff import Row, json_rows, text_rows
 from llamaduo_tui.views.review import Answer, Part, Review
@@ -270,4 +271,4 @@ def _titles(page: Page) -> tuple[str, str]:
 
 
 def _name(part: Part) -> str:
-    return phrases.part("final" if part is None else part)
+    return phrases.part(Phase.SEALED if part is None else part)
