@@ -61,7 +61,7 @@ COVERAGE = Stage(
     label="coverage data",
     place=Place.OWN_PROCESS,
     purpose={
-        Phase.DATA: "Reading your prompts with the responses that you were happy with. Some train, some steer the loop "
+        Phase.DATA: "Reading your prompts with their reference responses. Some are for training, some steer the loop "
         "(dev), and some stay sealed until the end (test)."
     },
     expected=frozenset({Phase.DATA}),
@@ -84,8 +84,7 @@ INFER = Stage(
     label="local answers",
     place=Place.OWN_PROCESS,
     purpose={
-        Phase.BASELINE: "The small model answers the dev prompts as it came, untuned: the baseline that the rounds "
-        "have to beat.",
+        Phase.BASELINE: "The untuned small model answers the dev prompts: the baseline that the rounds have to beat.",
         Phase.ROUND: "The tuned model answers the dev prompts, which it was not trained on.",
         Phase.SEALED: "The sealed test: the best round answers prompts that neither training nor the loop has ever "
         "seen.",
@@ -99,10 +98,10 @@ JUDGE = Stage(
     place=Place.WORKER,
     pays=True,
     purpose={
-        Phase.BASELINE: "The service LLM scores the untuned answers: are they right (precision), and like yours "
+        Phase.BASELINE: "The service LLM scores these answers: are they right (precision), and like your references "
         "(similarity)?",
         Phase.ROUND: "The service LLM scores each answer from 1 to 100: is it right (precision), and is it like the "
-        "response that you were happy with (similarity)?",
+        "reference response (similarity)?",
         Phase.SEALED: "The service LLM scores the sealed test: this is the figure to trust.",
     },
     expected=frozenset({Phase.BASELINE, Phase.ROUND, Phase.SEALED}),
@@ -116,7 +115,7 @@ TEACHER = Stage(
     purpose={
         Phase.BASELINE: "The service answers the dev prompts again, judged against its own earlier answers: the "
         "ceiling for a model that learns from it.",
-        Phase.SEALED: "The service answers the sealed prompts again, to be compared with the small model.",
+        Phase.SEALED: "The service answers the sealed prompts again, and is scored like the small model.",
     },
     expected=frozenset(),
     folder=lambda run, number: run.final / "teacher" if number is None else run.teacher,
@@ -127,8 +126,8 @@ SYNTHESIZE = Stage(
     place=Place.WORKER,
     pays=True,
     purpose={
-        Phase.ROUND: "The service LLM writes new pairs to train on, modelled on what the small model gets wrong; "
-        "copies and look-alikes of test prompts are refused."
+        Phase.ROUND: "The service LLM writes new pairs to train on, similar to prompts that the small model gets "
+        "wrong; copies and near-duplicates of test prompts are refused."
     },
     expected=frozenset(),
     folder=_round_folder("synthesize"),
@@ -138,7 +137,7 @@ REPORT = Stage(
     label="report",
     place=Place.WORKER,
     purpose={
-        Phase.SEALED: "Writing the report: scores with their confidence, what it cost, and what was kept.",
+        Phase.SEALED: "Writing the report: scores with confidence intervals, costs, and the files that are kept.",
     },
     expected=frozenset({Phase.SEALED}),
     folder=lambda run, _: run.final,

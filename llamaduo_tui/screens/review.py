@@ -38,7 +38,7 @@ from llamaduo_tui.widgets.response_view import ResponseView, part_name
 POLL_S = 2.0
 """Seconds between two checks for more responses."""
 
-SEALED = "final"
+SEALED = "sealed"
 """The sealed test among the rounds of the menu, which keeps None for itself."""
 
 

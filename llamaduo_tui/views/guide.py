@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.protocol.questions import PAIRS, ROUND
+from engine.protocol.stages import FINETUNE, SYNTHESIZE, Phase
 from engine.protocol.status import State
 from engine.settings.schema import Migration
 from llamaduo_tui.views.questions import wording
@@ -113,25 +114,28 @@ def _at(view: RunView) -> int:
         return 5
     if current is None:
         return _between(view)
-    part, stage = current[0].part, current[1].name
-    if not isinstance(part, int):
-        return 1 if part == "start" else 8
-    if part == 0:
-        return 2
-    if stage == "synthesize":
+    section, stage = current[0], current[1].name
+    match section.phase:
+        case Phase.DATA:
+            return 1
+        case Phase.BASELINE:
+            return 2
+        case Phase.SEALED:
+            return 8
+    if stage == SYNTHESIZE.name:
         return 6
-    return 7 if part > 1 else 3 if stage == "finetune" else 4
+    return 7 if section.part != 1 else 3 if stage == FINETUNE.name else 4
 
 
 def _between(view: RunView) -> int:
     """The number of the step while no stage is at work: one has just ended, or the next is about to begin."""
-    if not view.sections or view.sections[-1].part == "start":
+    if not view.sections or view.sections[-1].phase is Phase.DATA:
         return 1
     last = view.sections[-1]
-    if last.part == "final" or (last.score is not None and last.score.reached):
+    if last.phase is Phase.SEALED or (last.score is not None and last.score.reached):
         return 8
     if view.answered is not None and view.answered.question.round == last.part:
-        written = any(stage.name == "synthesize" and stage.state == "done" for stage in last.stages)
+        written = any(stage.name == SYNTHESIZE.name and stage.state == "done" for stage in last.stages)
         return (7 if written else 6) if view.answered.approved else 8
     return 2 if last.part == 0 else 4 if last.part == 1 else 7
 

@@ -9,6 +9,7 @@ from engine.protocol import events
 from engine.protocol.decision import Decision, Interval
 from engine.protocol.events import Event
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import Phase, phase_of
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import Part, RunView
@@ -119,12 +120,10 @@ def _sealed(outcome: events.RunFinished | None) -> list[str]:
 
 
 def _where(event: Event) -> str:
-    if event.stage is None:
-        return "" if event.round is None else phrases.part(event.round)
-    part: Part | None = event.round
-    if part is None and event.stage in ("infer", "judge", "teacher", "report"):
-        part = "final"
-    return " ".join(filter(None, [phrases.part(part) if part is not None else "", one_line(event.stage, 40)]))
+    sealed = phase_of(event.round, event.stage) is Phase.SEALED
+    part: Part | None = Phase.SEALED if sealed else event.round
+    stage = one_line(event.stage, 40) if event.stage is not None else ""
+    return " ".join(filter(None, [phrases.part(part) if part is not None else "", stage]))
 
 
 def _started(event: events.RunStarted) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from engine.protocol.stages import BY_NAME, Phase
 from llamaduo_tui.views.text import one_line
 
 if TYPE_CHECKING:
@@ -13,50 +14,22 @@ if TYPE_CHECKING:
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
 
-_START = {
-    "coverage": "Reading your prompts with their reference responses. Some are for training, some steer the loop "
-    "(dev), and some stay sealed until the end (test).",
-}
-_BASELINE = {
-    "infer": "The untuned small model answers the dev prompts: the baseline that the rounds have to beat.",
-    "judge": "The service LLM scores these answers: are they right (precision), and like your references (similarity)?",
-    "teacher": "The service answers the dev prompts again, judged against its own earlier answers: the ceiling for a "
-    "model that learns from it.",
-}
-_ROUND = {
-    "finetune": "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on dev "
-    "prompts is kept.",
-    "infer": "The tuned model answers the dev prompts, which it was not trained on.",
-    "judge": "The service LLM scores each answer from 1 to 100: is it right (precision), and is it like the reference "
-    "response (similarity)?",
-    "synthesize": "The service LLM writes new pairs to train on, similar to prompts that the small model gets wrong; "
-    "copies and near-duplicates of test prompts are refused.",
-}
-_FINAL = {
-    "infer": "The sealed test: the best round answers prompts that neither training nor the loop has ever seen.",
-    "judge": "The service LLM scores the sealed test: this is the figure to trust.",
-    "teacher": "The service answers the sealed prompts again, and is scored like the small model.",
-    "report": "Writing the report: scores with confidence intervals, costs, and the files that are kept.",
-}
-
 
 def explain(view: RunView) -> str:
     """One sentence for a newcomer: what happens now, and why."""
     if view.current is None:
         return "Getting ready." if not view.concluded else "The run has ended."
     section, stage = view.current
-    if isinstance(section.part, int):
-        said = _BASELINE if section.part == 0 else _ROUND
-    else:
-        said = _START if section.part == "start" else _FINAL
-    return said.get(stage.name, f"Running: {one_line(stage.name, 40)}.")
+    known = BY_NAME.get(stage.name)
+    purpose = known.purpose.get(section.phase) if known else None
+    return purpose or f"Running: {one_line(stage.name, 40)}."
 
 
 def part(part: Part) -> str:
     """A section's name: "round 1", "sealed test"."""
     if isinstance(part, int):
         return f"round {part}"
-    return "data" if part == "start" else "sealed test"
+    return "data" if part is Phase.DATA else "sealed test"
 
 
 def count(number: int, what: str) -> str:

@@ -28,12 +28,13 @@ from engine.protocol.events import (
 )
 from engine.protocol.questions import BUDGET, ROUND, Question
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import Phase, phase_of
 
 if TYPE_CHECKING:
     from engine.settings.schema import Target
 
-Part = int | Literal["start", "final"]
-"""Where a stage belongs: before the rounds, in a round, or in the sealed test after them."""
+Part = int | Literal[Phase.DATA, Phase.SEALED]
+"""Where a stage belongs: in a round, by its number, or in the phase before or after them."""
 
 LOG_LINES = 200
 LOSS_POINTS = 400
@@ -51,7 +52,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageView:
     """A stage's state and how far it is; `seconds` once it is done."""
 
     name: str
@@ -69,9 +70,15 @@ class Section:
     """One line of the timeline: the stages of a round, in the order in which they began."""
 
     part: Part
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageView, ...] = ()
     losses: tuple[Loss, ...] = ()
     score: Decision | None = None
+
+    @property
+    def phase(self) -> Phase:
+        if not isinstance(self.part, int):
+            return self.part
+        return Phase.ROUND if self.part else Phase.BASELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ class RunView:
     failure: RunFailed | None = None
 
     @property
-    def current(self) -> tuple[Section, Stage] | None:
+    def current(self) -> tuple[Section, StageView] | None:
         """The running stage, the latest if there are several."""
         at_work = [(s, stage) for s in self.sections for stage in s.stages if stage.state == "running"]
         return max(at_work, key=lambda pair: pair[1].started, default=None)
@@ -164,9 +171,11 @@ def reduce(view: RunView, event: Event) -> RunView:
 def _part(view: RunView, event: Event) -> Part:
     if event.round is not None:
         return event.round
-    if event.stage == "coverage" or not any(isinstance(section.part, int) for section in view.sections):
-        return "start"
-    return "final"
+    match phase_of(None, event.stage):
+        case Phase.DATA | Phase.SEALED as phase:
+            return phase
+    begun = any(isinstance(section.part, int) for section in view.sections)
+    return Phase.SEALED if begun else Phase.DATA
 
 
 def _with_section(view: RunView, section: Section) -> RunView:
@@ -176,16 +185,16 @@ def _with_section(view: RunView, section: Section) -> RunView:
 
 def _place(section: Section) -> tuple[int, int]:
     part = section.part
-    return (1, part) if isinstance(part, int) else (0 if part == "start" else 2, 0)
+    return (1, part) if isinstance(part, int) else (0 if part is Phase.DATA else 2, 0)
 
 
 def _reduce_stage(section: Section, event: Event) -> Section:
     name = event.stage or "work"
     known = next((s for s in section.stages if s.name == name), None)
-    stage = known or Stage(name, "running", event.time)
+    stage = known or StageView(name, "running", event.time)
     match event:
         case StageStarted():
-            stage = Stage(name, "running", event.time)
+            stage = StageView(name, "running", event.time)
         case StageProgress():
             left = event.seconds_left
             stage = replace(

@@ -13,6 +13,7 @@ from textual.widgets import Static
 from engine.protocol import jsonl
 from engine.protocol.commands import Label
 from engine.protocol.rows import prompt_text
+from engine.protocol.stages import Phase
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.annotation import ResponseKey
 from llamaduo_tui.views.diff import Row, json_rows, text_rows
@@ -155,7 +156,7 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
 
 def part_name(part: Part) -> str:
     """A round's name: "round 1", "sealed test"."""
-    return phrases.part("final" if part is None else part)
+    return phrases.part(Phase.SEALED if part is None else part)
 
 
 def _page(key: ResponseKey, answer: Answer, wanted: View, limit: int | None) -> ResponsePage:

@@ -6,9 +6,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 
 from engine.protocol.decision import Interval
+from engine.protocol.stages import Phase, expected
 from engine.settings.schema import Target
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_view import RunView, Section, Stage, goals
+from llamaduo_tui.views.run_view import RunView, Section, StageView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
@@ -19,8 +20,6 @@ BRIEF_ROUNDS = 3
 SHORT_LINES = 9
 BRIEF_LINES = 4
 """Lines that it takes on a short terminal, while the run works and after its end; with a card only scores."""
-
-_EXPECTED = {"start": ("coverage",), "final": ("infer", "judge", "report")}
 
 
 class Rounds(VerticalScroll):
@@ -81,7 +80,7 @@ def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
         and view.started is not None
         and not view.concluded
         and view.sections
-        and view.sections[-1].part != "final"
+        and view.sections[-1].phase is not Phase.SEALED
     ):
         more = view.started.max_rounds - max(rounds, default=0)
         said = f"up to {phrases.count(more, 'more round')}, then the sealed test" if more > 0 else "the sealed test"
@@ -94,7 +93,7 @@ def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     rows = [(phrases.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
     sealed = view.outcome.sealed if view.outcome else None
     if sealed is not None:
-        rows.append((phrases.part("final"), sealed.precision, sealed.similarity))
+        rows.append((phrases.part(Phase.SEALED), sealed.precision, sealed.similarity))
     if not rows:
         return []
     axis = max(8, min(40, (width - LABEL) // 2 - 17))
@@ -135,11 +134,12 @@ def _section(section: Section, view: RunView, now: float, alive: bool) -> Conten
     parts: list[Content] = [_stage(stage, now, alive) for stage in section.stages]
     if alive and view.sections[-1] is section and not view.concluded:
         begun = {stage.name for stage in section.stages}
-        parts += [Content.styled(f"· {name}", "$foreground-muted") for name in _expected(section) if name not in begun]
+        to_come = [stage.name for stage in expected(section.phase) if stage.name not in begun]
+        parts += [Content.styled(f"· {name}", "$foreground-muted") for name in to_come]
     return Content.assemble((f"{phrases.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
 
 
-def _stage(stage: Stage, now: float, alive: bool) -> Content:
+def _stage(stage: StageView, now: float, alive: bool) -> Content:
     name = one_line(stage.name, 20)
     if stage.state == "done":
         return Content.assemble(
@@ -154,13 +154,7 @@ def _stage(stage: Stage, now: float, alive: bool) -> Content:
     return Content.assemble(head, " ", state_styles.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
 
 
-def progress(stage: Stage) -> str:
+def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
     left = f", {phrases.duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}"
-
-
-def _expected(section: Section) -> tuple[str, ...]:
-    if isinstance(section.part, int):
-        return ("infer", "judge") if section.part == 0 else ("finetune", "infer", "judge")
-    return _EXPECTED[section.part]

@@ -21,6 +21,7 @@ from engine.protocol.events import (
     TrainMetrics,
 )
 from engine.protocol.questions import PAIRS, ROUND
+from engine.protocol.stages import Phase
 from engine.protocol.status import State
 from llamaduo_tui.views.run_view import LOG_LINES, LOSS_POINTS, RunView, reduce
 
@@ -43,7 +44,7 @@ def test_a_review_of_new_pairs_is_another_question_than_approval() -> None:
 
 def test_the_timeline_is_in_order_with_the_sealed_test_last() -> None:
     view = view_of([*story.to_approval(), *story.to_end()])
-    assert [section.part for section in view.sections] == ["start", 0, 1, 2, "final"]
+    assert [section.part for section in view.sections] == [Phase.DATA, 0, 1, 2, Phase.SEALED]
     assert [stage.name for stage in view.section(1).stages] == ["finetune", "infer", "judge", "synthesize"]
     assert {stage.state for section in view.sections for stage in section.stages} == {"done"}
     assert view.outcome is not None
