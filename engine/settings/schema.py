@@ -273,7 +273,7 @@ class Synthesis(Table):
     pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to request per call.")
     strategy: Literal["failures", "uniform"] = Field(
         "failures",
-        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all (the paper).",
+        description="failures: model new pairs on prompts that the local LLM gets wrong; uniform: on all alike.",
     )
     min_score: Score | None = Field(
         None, description="Judge each new pair, and keep those that score this or more; not set: no judging."
@@ -303,19 +303,19 @@ class Loop(Table):
     patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop stops.")
     min_gain: float = Field(1.0, ge=0, description="Increase of the mean score, in points, that counts as a gain.")
     approval: Literal["ask", "auto"] = Field(
-        "ask", description="ask: a person approves each synthesis; auto: none does."
+        "ask", description="ask: a person approves each synthesis; auto: it starts at once."
     )
     max_hours: float | None = Field(None, gt=0, description="Start no further round after this many hours of work.")
     seed: int = Field(42, ge=0, description="Random seed of the run.")
 
 
 class Compute(Table):
-    """The processes that work is done by on this machine."""
+    """The processes that do the work on this machine."""
 
     launcher: Literal["direct", "torchrun"] = Field(
-        "direct", description="direct trains in one process, torchrun in several that share each batch."
+        "direct", description="direct: train in one process; torchrun: in several that share each batch."
     )
-    processes: int | None = Field(None, ge=1, description="Processes for torchrun; none: one for each GPU.")
+    processes: int | None = Field(None, ge=1, description="Processes for torchrun; not set: one per GPU.")
 
     @model_validator(mode="after")
     def _shared_by_a_launcher(self) -> Compute:

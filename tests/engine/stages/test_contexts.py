@@ -136,7 +136,7 @@ def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Pa
     jsonl.write(source, map(recorded, range(3)))
     with pytest.raises(InputError, match="all 3 rows are unusable; row 1: the local model's chat") as caught:
         coverage.run(replace(given, folder=tmp_path / "none"))
-    assert "another model in local.model" in caught.value.hint
+    assert "choose a model in local.model" in caught.value.hint
 
 
 class SeenError(Exception):
