@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from engine.evaluation.decision import fewest_prompts
 from engine.evaluation.scores import LEAST_PROMPTS
 from engine.preflight import console
 from engine.preflight.problems import problems
+from engine.preflight.report import Estimate, Problem, Report
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.service import prompts
@@ -33,24 +33,9 @@ from engine.settings.schema import Migration
 if TYPE_CHECKING:
     from engine.dataset.record import Dropped
     from engine.local.resolve import ResolvedModel
-    from engine.preflight.estimate import Estimate
     from engine.protocol.rows import Pair
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """`problems` prevent a run, `notes` do not; `estimate` is None where a problem prevents it."""
-
-    problems: list[LlamaDuoError]
-    notes: list[str]
-    estimate: Estimate | None
-
-    @property
-    def exit_status(self) -> int:
-        """0 where nothing would fail, else the highest status of the problems."""
-        return max((problem.exit_status for problem in self.problems), default=0)
 
 
 def check(file: Path, progress: Progress) -> Report:
@@ -71,7 +56,7 @@ def check(file: Path, progress: Progress) -> Report:
     except LlamaDuoError as error:
         if error.message not in {known.message for known in errors}:
             errors.append(error)
-    return Report(problems=errors, notes=notes, estimate=estimate)
+    return Report(problems=tuple(map(Problem.of, errors)), notes=tuple(notes), estimate=estimate)
 
 
 def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedModel]:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
 
+from engine.preflight.report import Estimate, Finding, Report
+from engine.protocol import records
 from engine.protocol.durations import duration
-
-if TYPE_CHECKING:
-    from engine.preflight.check import Report
-    from engine.preflight.doctor import Finding
-    from engine.preflight.estimate import Estimate
 
 SHOWN_PHASES = 6
 """Phases that are listed at the start of a long run, before the last two."""
@@ -29,22 +24,20 @@ def print_progress(line: str) -> None:
 def print_report(report: Report, *, as_json: bool) -> None:
     """Print a check's report: the estimate to stdout, notes and problems to stderr; or all of it as JSON to stdout."""
     if as_json:
-        problems = [{"error": problem.message, "hint": problem.hint} for problem in report.problems]
-        estimate = asdict(report.estimate) if report.estimate else None
-        print(json.dumps({"problems": problems, "notes": report.notes, "estimate": estimate}, indent=1))
+        print(json.dumps(records.to_row(report), indent=1))
         return
     for note in report.notes:
         print(note, file=sys.stderr)
     if report.estimate:
         print("\n".join(estimate_lines(report.estimate)))
     for problem in report.problems:
-        print(f"error: {problem.message}" + (f"\nhint: {problem.hint}" if problem.hint else ""), file=sys.stderr)
+        print(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else ""), file=sys.stderr)
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
     """Print the doctor's findings."""
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+        print(json.dumps([records.to_row(finding) for finding in findings], indent=1))
         return
     for finding in findings:
         print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")

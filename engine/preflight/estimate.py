@@ -22,6 +22,7 @@ from engine.local.device import Device, activation_bytes, training_micro_batch
 from engine.local.load import loading_errors, trusts_remote_code
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
 from engine.service.prompts import Prompts
@@ -35,44 +36,6 @@ UTILISATION = 0.35
 
 START_S = 15.0
 """Seconds for a stage's process to import its libraries and load a model."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
-    """What one phase of a run takes; "round 0" is the baseline, with the service's own responses for comparison."""
-
-    name: str
-    calls: int
-    tokens: int
-    usd: float | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a run takes: `*_round` in the first round, `*_most` in all `phases`; None where a price is unknown.
-
-    With `batch`, money is the price of batches, and no time is counted for calls; otherwise calls take as long as the
-    limits in the settings make them.
-    """
-
-    train: int
-    dev: int
-    test: int
-    calls_round: int
-    calls_most: int
-    tokens_round: int
-    tokens_most: int
-    usd_round: float | None
-    usd_most: float | None
-    seconds_round: float
-    seconds_most: float
-    memory_bytes: int
-    memory_free_bytes: int
-    parameters: int
-    device: str
-    batch: bool
-    phases: tuple[Phase, ...]
 
 
 class _Speed(NamedTuple):
@@ -141,7 +104,9 @@ def estimate(
     )
 
 
-def _phases(settings: Migration, splits: Splits, prompts: Prompts, parameters: int, device: Device) -> Iterator[Phase]:
+def _phases(
+    settings: Migration, splits: Splits, prompts: Prompts, parameters: int, device: Device
+) -> Iterator[PhaseEstimate]:
     """The baseline, every round, and the sealed test."""
     pairs = [*splits.train, *splits.dev, *splits.test]
     speed = _Speed(_matrix_rate(device), _read_rate(device))
@@ -163,9 +128,9 @@ def _phases(settings: Migration, splits: Splits, prompts: Prompts, parameters: i
     yield _phase("sealed test", sealed, inference(len(splits.test)))
 
 
-def _phase(name: str, calls: _Calls, seconds: float) -> Phase:
+def _phase(name: str, calls: _Calls, seconds: float) -> PhaseEstimate:
     """A phase whose stages take these seconds on this machine, in addition to its calls."""
-    return Phase(
+    return PhaseEstimate(
         name=name,
         calls=round(calls.calls),
         tokens=round(calls.tokens),
@@ -174,9 +139,9 @@ def _phase(name: str, calls: _Calls, seconds: float) -> Phase:
     )
 
 
-def _sum(phases: Sequence[Phase]) -> Phase:
+def _sum(phases: Sequence[PhaseEstimate]) -> PhaseEstimate:
     usd = [phase.usd for phase in phases]
-    return Phase(
+    return PhaseEstimate(
         name="at most",
         calls=sum(phase.calls for phase in phases),
         tokens=sum(phase.tokens for phase in phases),

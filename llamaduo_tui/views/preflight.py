@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from engine.preflight.report import Estimate, Problem, Report
+from engine.protocol import records
 from engine.protocol.errors import LlamaDuoError
 from engine.settings import template
 from engine.settings.schema import Migration
@@ -21,24 +22,22 @@ MOST_PHASES = 6
 """Phases that are listed at the start of a long run, before the last two."""
 
 
-class Finding(NamedTuple):
-    """A problem that would make the run fail, and what to do about it."""
-
-    error: str
-    hint: str
-
-
 class Preflight(NamedTuple):
-    """The result for `subject`; `notes` don't prevent a start, and `estimate` has the fields of an Estimate."""
+    """The report on `subject`; None where the check itself could not be made, for the reason in `error`."""
 
     subject: str
-    findings: list[Finding]
-    notes: list[str]
-    estimate: dict[str, Any] | None
+    report: Report | None
+    error: LlamaDuoError | None = None
 
     @property
     def passed(self) -> bool:
-        return not self.findings and self.estimate is not None
+        return self.report is not None and self.report.passed
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What prevents a start."""
+        own = [Problem.of(self.error)] if self.error is not None else []
+        return [*own, *(self.report.problems if self.report is not None else ())]
 
 
 def subject(settings: Migration) -> str:
@@ -66,33 +65,31 @@ async def examine(settings: Migration) -> Preflight:
                 process.kill()
                 await process.wait()
     try:
-        result = json.loads(out)
-        findings = [Finding(one_line(row["error"]), one_line(row["hint"])) for row in result["problems"]]
-        return Preflight(of, findings, [one_line(note) for note in result["notes"]], result["estimate"])
-    except (ValueError, TypeError, KeyError):
+        return Preflight(of, records.parse(Report, out))
+    except ValueError:
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise LlamaDuoError(f"the check crashed: {one_line(last, 200)}") from None
 
 
-def facts(estimate: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(estimate: Estimate) -> list[tuple[str, str]]:
     """The data, machine, model and memory of a run, each with a label."""
-    needs, free = estimate["memory_bytes"] / GIB, estimate["memory_free_bytes"] / GIB
-    batch = [("Batches", "half the price, as estimated; each takes up to 24 h longer")] if estimate.get("batch") else []
+    needs, free = estimate.memory_bytes / GIB, estimate.memory_free_bytes / GIB
+    batch = [("Batches", "half the price, as estimated; each takes up to 24 h longer")] if estimate.batch else []
     return [
-        ("Data", f"{estimate['train']:,} train · {estimate['dev']:,} dev · {estimate['test']:,} sealed"),
-        ("Machine", one_line(estimate["device"], 80)),
-        ("Model", f"{estimate['parameters'] / 1e6:,.0f} million parameters"),
+        ("Data", f"{estimate.train:,} train · {estimate.dev:,} dev · {estimate.test:,} sealed"),
+        ("Machine", one_line(estimate.device, 80)),
+        ("Model", f"{estimate.parameters / 1e6:,.0f} million parameters"),
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
         *batch,
     ]
 
 
-def table(estimate: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def table(estimate: Estimate) -> list[tuple[str, str, str, str, str]]:
     """Each phase, and the sum: its name, calls, tokens, money and time."""
-    phases = estimate["phases"]
+    phases = estimate.phases
     shown = [*phases[:MOST_PHASES], *phases[MOST_PHASES:][-2:]]
-    rows = [(phase["name"], *(phase[key] for key in ("calls", "tokens", "usd", "seconds"))) for phase in shown]
-    rows.append(("at most", *(estimate[f"{key}_most"] for key in ("calls", "tokens", "usd", "seconds"))))
+    rows = [(phase.name, phase.calls, phase.tokens, phase.usd, phase.seconds) for phase in shown]
+    rows.append(("at most", estimate.calls_most, estimate.tokens_most, estimate.usd_most, estimate.seconds_most))
     return [
         (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _money(usd), phrases.brief(seconds))
         for name, calls, tokens, usd, seconds in rows

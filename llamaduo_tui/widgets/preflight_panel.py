@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from rich.cells import cell_len
 from textual import work
@@ -16,11 +15,12 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
+from engine.preflight.report import Estimate
 from engine.protocol.errors import LlamaDuoError
 from engine.settings.schema import Migration
 from llamaduo_tui.views import phrases, preflight
 from llamaduo_tui.views.draft import Problem
-from llamaduo_tui.views.preflight import Finding, Preflight
+from llamaduo_tui.views.preflight import Preflight
 from llamaduo_tui.views.text import one_line
 
 _ABOUT = "Press F5 to load your data, find the model, and estimate money, time and memory. It starts and costs nothing."
@@ -95,14 +95,14 @@ class PreflightPanel(Vertical):
         try:
             self._result = await preflight.examine(settings)
         except LlamaDuoError as error:
-            self._result = Preflight(preflight.subject(settings), [Finding(error.message, error.hint)], [], None)
+            self._result = Preflight(preflight.subject(settings), None, error)
         self._check = None
         self._show()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and self._settings is not None:
-            text = one_line(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}")
-            self._result, self._check = Preflight(self._subject, [Finding(text, "")], [], None), None
+            unexpected = LlamaDuoError(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}")
+            self._result, self._check = Preflight(self._subject, None, unexpected), None
             self._show()
 
     def _tick(self) -> None:
@@ -131,19 +131,19 @@ def _findings(result: Preflight, current: bool) -> Pieces:
     pieces: Pieces = []
     if not current:
         pieces.append(("! Outdated: settings or data have changed. Press F5 to check again.\n\n", "$text-warning"))
-    for finding in result.findings:
-        pieces += [("✗ ", "$text-error"), finding.error, "\n"]
-        pieces += [(f"→ {finding.hint}\n\n", "dim")] if finding.hint else ["\n"]
+    for problem in result.problems:
+        pieces += [("✗ ", "$text-error"), one_line(problem.error), "\n"]
+        pieces += [(f"→ {one_line(problem.hint)}\n\n", "dim")] if problem.hint else ["\n"]
     if result.passed:
         pieces.append(("✓ No problems found\n", "$text-success"))
-    for note in result.notes:
-        pieces += [("! ", "$text-warning"), f"{note}\n"]
-    if result.estimate:
-        pieces += _estimate(result.estimate)
+    for note in result.report.notes if result.report else ():
+        pieces += [("! ", "$text-warning"), f"{one_line(note)}\n"]
+    if result.report and result.report.estimate:
+        pieces += _estimate(result.report.estimate)
     return pieces
 
 
-def _estimate(estimate: dict[str, Any]) -> Iterator[Content | str | tuple[str, str]]:
+def _estimate(estimate: Estimate) -> Iterator[Content | str | tuple[str, str]]:
     """The facts, and a table with the amounts of each round."""
     yield "\n"
     for name, fact in preflight.facts(estimate):

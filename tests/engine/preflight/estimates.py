@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.preflight.estimate import Estimate, Phase
+from engine.preflight.report import Estimate, PhaseEstimate
 
 NAMES = ("round 0", *(f"round {number}" for number in range(1, 10)), "sealed test")
 
 
 def estimate(memory_free_bytes: int = 16 * 2**30, *, usd: float | None = 1.5, batch: bool = False) -> Estimate:
-    phases = tuple(Phase(name=name, calls=40, tokens=9000, usd=usd, seconds=185) for name in NAMES)
+    phases = tuple(PhaseEstimate(name=name, calls=40, tokens=9000, usd=usd, seconds=185) for name in NAMES)
     return Estimate(
         train=40,
         dev=64,

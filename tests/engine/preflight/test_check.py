@@ -71,8 +71,8 @@ def test_surprises_in_the_split_are_reported() -> None:
 def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:
     report = check.check(tmp_path / "none.toml", print)
 
-    assert [problem.message for problem in report.problems] == [f"{tmp_path / 'none.toml'}: no such file"]
-    assert (report.notes, report.estimate, report.exit_status) == ([], None, 2)
+    assert [problem.error for problem in report.problems] == [f"{tmp_path / 'none.toml'}: no such file"]
+    assert (report.notes, report.estimate, report.exit_status) == ((), None, 2)
 
 
 def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Path) -> None:
@@ -80,8 +80,9 @@ def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Pat
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\nbroken\n")
     report = check.check(file_of(tmp_path, "a.jsonl", 'model = "gpt-4o"'), print)
 
-    assert report.notes == ["1 row would be dropped; the first is line 2: invalid JSON: Expecting value (column 1)"]
-    key, split = [problem.message for problem in report.problems]
+    (note,) = report.notes
+    assert note == "1 row would be dropped; the first is line 2: invalid JSON: Expecting value (column 1)"
+    key, split = [problem.error for problem in report.problems]
     assert "no API key" in key and "split is empty: 1 usable row is too few" in split
     assert report.estimate is None and report.exit_status == 2
 

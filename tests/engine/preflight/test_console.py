@@ -3,8 +3,8 @@ import json
 import pytest
 
 from engine.preflight import console
-from engine.preflight.check import Report
-from engine.preflight.doctor import Finding
+from engine.preflight.report import Finding, Problem, Report
+from engine.protocol import records
 from engine.protocol.errors import InputError
 from tests.engine.preflight.estimates import estimate
 
@@ -28,7 +28,9 @@ def test_a_price_may_be_unknown_and_batches_take_longer() -> None:
 
 def test_a_report_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(
-        problems=[InputError("no key", "export it"), InputError("no data")], notes=["a note"], estimate=None
+        problems=(Problem(error="no key", hint="export it"), Problem(error="no data", hint="")),
+        notes=("a note",),
+        estimate=None,
     )
     console.print_report(report, as_json=False)
 
@@ -36,17 +38,22 @@ def test_a_report_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_report_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
-    console.print_report(Report(problems=[InputError("no key")], notes=["a"], estimate=estimate()), as_json=True)
-    row = json.loads(capsys.readouterr().out)
+    console.print_report(
+        Report(problems=(Problem.of(InputError("no key")),), notes=("a",), estimate=estimate()), as_json=True
+    )
+    out = capsys.readouterr().out
+    row = json.loads(out)
 
-    assert row["problems"] == [{"error": "no key", "hint": ""}] and row["notes"] == ["a"]
+    assert records.parse(Report, out.encode()).estimate == estimate(), "the app reads it back"
+
+    assert row["problems"] == [{"error": "no key", "hint": "", "exit_status": 2}] and row["notes"] == ["a"]
     assert row["estimate"]["phases"][0] == {
         "name": "round 0", "calls": 40, "tokens": 9000, "usd": 1.5, "seconds": 185,
     }  # fmt: skip
 
 
 def test_findings_for_people_and_scripts(capsys: pytest.CaptureFixture[str]) -> None:
-    findings = [Finding("torch", "missing", "pip install torch")]
+    findings = [Finding(name="torch", state="missing", detail="pip install torch")]
     console.print_findings(findings, as_json=False)
     console.print_findings(findings, as_json=True)
     lines = capsys.readouterr().out.splitlines()

@@ -5,7 +5,8 @@ import pytest
 from engine.dataset.split import Splits
 from engine.local.device import find_device
 from engine.local.resolve import ResolvedModel
-from engine.preflight.estimate import Estimate, estimate
+from engine.preflight.estimate import estimate
+from engine.preflight.report import Estimate
 from engine.protocol.rows import Pair
 from engine.service import prompts
 from engine.settings.schema import Migration

@@ -47,6 +47,7 @@ ESTIMATE = {
     "train": 12, "dev": 4, "test": 4, "calls_round": 58, "calls_most": 234, "tokens_round": 44_729,
     "tokens_most": 181_093, "usd_round": 0.31, "usd_most": 1.27, "seconds_round": 130, "seconds_most": 416,
     "memory_bytes": 2**30, "memory_free_bytes": 20 * 2**30, "parameters": 135_000_000, "device": "A box (cpu)",
+    "batch": False,
     "phases": [
         {"name": "round 0", "calls": 60, "tokens": 45_906, "usd": 0.33, "seconds": 26},
         {"name": "round 1", "calls": 58, "tokens": 44_729, "usd": 0.31, "seconds": 130},

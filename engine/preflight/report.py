@@ -1,0 +1,86 @@
+"""What `check` and `doctor` return: types alone, which the programs print as JSON and the app reads back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.protocol.errors import InputError, LlamaDuoError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A reason why a run would fail, and what to do about it; `exit_status` is that of the command."""
+
+    error: str
+    hint: str
+    exit_status: int = InputError.exit_status
+
+    @classmethod
+    def of(cls, error: LlamaDuoError) -> Problem:
+        return cls(error=error.message, hint=error.hint, exit_status=error.exit_status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEstimate:
+    """What one phase of a run takes; "round 0" is the baseline, with the service's own responses for comparison."""
+
+    name: str
+    calls: int
+    tokens: int
+    usd: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run takes: `*_round` in the first round, `*_most` in all `phases`; None where a price is unknown.
+
+    With `batch`, money is the price of batches, and no time is counted for calls; otherwise calls take as long as the
+    limits in the settings make them.
+    """
+
+    train: int
+    dev: int
+    test: int
+    calls_round: int
+    calls_most: int
+    tokens_round: int
+    tokens_most: int
+    usd_round: float | None
+    usd_most: float | None
+    seconds_round: float
+    seconds_most: float
+    memory_bytes: int
+    memory_free_bytes: int
+    parameters: int
+    device: str
+    batch: bool
+    phases: tuple[PhaseEstimate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A check's result: `problems` prevent a run, `notes` do not; `estimate` is None where a problem prevents it."""
+
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    estimate: Estimate | None
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems and self.estimate is not None
+
+    @property
+    def exit_status(self) -> int:
+        """0 where nothing would fail, else the highest status of the problems."""
+        return max((problem.exit_status for problem in self.problems), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The state of one item of this machine: `missing` is required by every run, `warn` may prevent some runs."""
+
+    name: str
+    state: Literal["ok", "warn", "missing"]
+    detail: str
