@@ -6,12 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 
-from engine.preflight.report import Estimate, Finding, Report
+from engine.preflight.report import Estimate, Finding, PhaseEstimate, Report
 from engine.protocol import records
 from engine.protocol.durations import duration
-
-SHOWN_PHASES = 6
-"""Phases that are listed at the start of a long run, before the last two."""
 
 GIB = 2**30
 
@@ -51,15 +48,15 @@ def estimate_lines(estimate: Estimate) -> Iterator[str]:
         f"model     {estimate.parameters / 1e6:,.0f} million parameters; training needs about "
         f"{estimate.memory_bytes / GIB:.1f} GiB"
     )
-    for phase in [*estimate.phases[:SHOWN_PHASES], *estimate.phases[SHOWN_PHASES:][-2:]]:
-        yield _row(phase.name, phase.calls, phase.tokens, phase.usd, phase.seconds)
-    most = _row("at most", estimate.calls_most, estimate.tokens_most, estimate.usd_most, estimate.seconds_most)
+    *phases, most = map(_row, estimate.shown)
+    yield from phases
     yield f"{most}, with all {len(estimate.phases) - 2} rounds"
     if estimate.batch:
         yield "batches   half the price, as estimated; each takes up to 24 h more than these times"
     yield "Times are rough: this machine was measured for a moment."
 
 
-def _row(name: str, calls: int, tokens: int, usd: float | None, seconds: float) -> str:
-    money = "unknown price" if usd is None else f"${usd:.2f}"
-    return f"{name:<13}{calls:>8,} calls {tokens:>12,} tokens {money:>13}   {duration(seconds)}"
+def _row(phase: PhaseEstimate) -> str:
+    money = "unknown price" if phase.usd is None else f"${phase.usd:.2f}"
+    amounts = f"{phase.calls:>8,} calls {phase.tokens:>12,} tokens {money:>13}"
+    return f"{phase.name:<13}{amounts}   {duration(phase.seconds)}"

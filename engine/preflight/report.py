@@ -7,6 +7,9 @@ from typing import Literal
 
 from engine.protocol.errors import InputError, LlamaDuoError
 
+SHOWN_PHASES = 6
+"""Phases that are listed at the start of a long run, before the last two."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -57,6 +60,18 @@ class Estimate:
     device: str
     batch: bool
     phases: tuple[PhaseEstimate, ...]
+
+    @property
+    def shown(self) -> list[PhaseEstimate]:
+        """The phases to list, of a long run the first and the last ones, and then the most that all of them take."""
+        most = PhaseEstimate(
+            name="at most",
+            calls=self.calls_most,
+            tokens=self.tokens_most,
+            usd=self.usd_most,
+            seconds=self.seconds_most,
+        )
+        return [*self.phases[:SHOWN_PHASES], *self.phases[SHOWN_PHASES:][-2:], most]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

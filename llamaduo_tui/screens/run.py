@@ -18,6 +18,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Log
 
+from engine.protocol.durations import duration
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
@@ -250,7 +251,7 @@ def head(run: Run, view: RunView, state: State, now: float, width: int) -> Conte
     """Name, state and age of the run; from which LLM to which model; whether the service is the sandbox."""
     mark = state_styles.of(state)
     until = view.updated if view.concluded or not state.working else now
-    age = f" · {phrases.duration(until - view.began)}" if view.began else ""
+    age = f" · {duration(until - view.began)}" if view.began else ""
     first = Content.assemble(
         (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$foreground-muted")
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.protocol import events
 from engine.protocol.decision import Decision, Interval
+from engine.protocol.durations import duration
 from engine.protocol.events import Event
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import Phase, phase_of
@@ -49,7 +50,7 @@ class Lines:
             case events.TrainMetrics():
                 return self._metrics(event)
             case events.StageFinished():
-                return [f"done in {phrases.duration(event.seconds)}{_counts(event)}"]
+                return [f"done in {duration(event.seconds)}{_counts(event)}"]
             case events.RoundScored():
                 return [one_line(event.decision.reason)]
             case events.Log():
@@ -81,7 +82,7 @@ class Lines:
         if event.time - shown_at < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:
             return []
         self._shown[place] = (event.time, share)
-        remaining = f", {phrases.duration(left)} left" if left is not None else ""
+        remaining = f", {duration(left)} left" if left is not None else ""
         return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{remaining}"]
 
 

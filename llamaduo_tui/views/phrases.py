@@ -37,19 +37,6 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds in at most two units: "45 s", "3 min", "2 h 5 min"."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 600 and whole % 60:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(whole / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
-
-
 def stopwatch(seconds: float) -> str:
     """Seconds where room is short: "0:45", "12:03", "2:05:00"."""
     minutes, rest = divmod(max(0, round(seconds)), 60)

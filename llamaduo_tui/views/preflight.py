@@ -18,9 +18,6 @@ from llamaduo_tui.views.text import one_line
 
 GIB = 2**30
 
-MOST_PHASES = 6
-"""Phases that are listed at the start of a long run, before the last two."""
-
 
 class Preflight(NamedTuple):
     """The report on `subject`; None where the check itself could not be made, for the reason in `error`."""
@@ -86,13 +83,15 @@ def facts(estimate: Estimate) -> list[tuple[str, str]]:
 
 def table(estimate: Estimate) -> list[tuple[str, str, str, str, str]]:
     """Each phase, and the sum: its name, calls, tokens, money and time."""
-    phases = estimate.phases
-    shown = [*phases[:MOST_PHASES], *phases[MOST_PHASES:][-2:]]
-    rows = [(phase.name, phase.calls, phase.tokens, phase.usd, phase.seconds) for phase in shown]
-    rows.append(("at most", estimate.calls_most, estimate.tokens_most, estimate.usd_most, estimate.seconds_most))
     return [
-        (one_line(name).removesuffix(" test"), f"{calls:,}", _short(tokens), _money(usd), phrases.brief(seconds))
-        for name, calls, tokens, usd, seconds in rows
+        (
+            one_line(phase.name).removesuffix(" test"),
+            f"{phase.calls:,}",
+            _short(phase.tokens),
+            _money(phase.usd),
+            phrases.brief(phase.seconds),
+        )
+        for phase in estimate.shown
     ]
 
 

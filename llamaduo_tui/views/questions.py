@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.protocol.durations import duration
 from engine.protocol.events import QuestionAnswered
 from engine.protocol.questions import BUDGET, PAIRS, REJECT, ROUND, Question
 from engine.protocol.run_dir import Run
@@ -46,7 +47,7 @@ def price(question: Question) -> str:
 def takes(question: Question) -> str:
     """What another round is expected to take, in money and time."""
     cost = phrases.money(question.cost_usd)
-    time = f", about {phrases.duration(question.seconds)}" if question.seconds is not None else ""
+    time = f", about {duration(question.seconds)}" if question.seconds is not None else ""
     return f"{cost if cost[0] != '$' else f'about {cost}'}{time}"
 
 

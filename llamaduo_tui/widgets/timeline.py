@@ -6,6 +6,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 
 from engine.protocol.decision import Interval
+from engine.protocol.durations import duration
 from engine.protocol.stages import Phase, expected
 from engine.settings.schema import Target
 from llamaduo_tui.views import phrases
@@ -156,5 +157,5 @@ def _stage(stage: StageView, now: float, alive: bool) -> Content:
 
 def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
-    left = f", {phrases.duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
+    left = f", {duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}"

@@ -5,7 +5,16 @@ from engine.protocol.durations import duration
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (185, "3 min 5 s"), (3600, "1 h 0 min"), (7800, "2 h 10 min")],
+    [
+        (-1, "0 s"),
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (190, "3 min 10 s"),
+        (3599, "1 h"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

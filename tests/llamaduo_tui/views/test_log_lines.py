@@ -72,14 +72,6 @@ def test_the_whole_story_reads_in_a_few_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds, said",
-    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (190, "3 min 10 s"), (3599, "1 h"), (7500, "2 h 5 min")],
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert phrases.duration(seconds) == said
-
-
-@pytest.mark.parametrize(
     "usd, said",
     [(None, "price unknown"), (0.0, "free"), (0.0042, "$0.0042"), (1234.5, "$1,234.50"), (1e-6, "under $0.0001")],
 )
