@@ -123,7 +123,7 @@ class RunActions(App[None]):
     @on(messages.ActionFailed)
     def _action_failed(self, message: messages.ActionFailed) -> None:
         """Report the error; a card whose answer did not get through asks again."""
-        from llamaduo_tui.widgets.card import Card
+        from llamaduo_tui.widgets.cards.card import Card
 
         self.show_error(LlamaDuoError(message.error, message.hint))
         for screen in self.screen_stack:

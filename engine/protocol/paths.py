@@ -1,14 +1,14 @@
-"""The user's folders that outlive a run, where the platform keeps such things; variables override them."""
+"""The user's folders that outlive a run: the XDG folders; variables override them."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from platformdirs import PlatformDirs
+from platformdirs.unix import Unix
 
-DIRS = PlatformDirs("llamaduo", appauthor=False)
-"""Reads the XDG variables at each use."""
+DIRS = Unix("llamaduo", appauthor=False)
+"""The XDG folders, on macOS too: people find runs and settings in the same place on every box."""
 
 
 def cache_dir() -> Path:

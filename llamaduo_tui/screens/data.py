@@ -25,13 +25,13 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.pairs import LoadedFile, PairFile, can_choose, in_round, status_of
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
+from llamaduo_tui.widgets.cards.pairs_card import PairsCard
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
-from llamaduo_tui.widgets.pairs_card import PairsCard
 
 
 class DataScreen(BrowsingScreen):

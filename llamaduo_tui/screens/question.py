@@ -17,14 +17,11 @@ from llamaduo_tui import messages
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.watcher import RunUpdate
-from llamaduo_tui.widgets.budget_card import BudgetCard
-from llamaduo_tui.widgets.card import Card
+from llamaduo_tui.widgets.cards import card_classes
+from llamaduo_tui.widgets.cards.card import Card
 from llamaduo_tui.widgets.guide_line import GuideLine
-from llamaduo_tui.widgets.pairs_card import PairsCard
-from llamaduo_tui.widgets.round_card import RoundCard
 
-CARDS: tuple[type[Card], ...] = (RoundCard, BudgetCard, PairsCard, Card)
-"""A card for each kind of question, and one for all others."""
+CARDS = card_classes()
 
 
 def answering(show: bool) -> list[Binding]:

@@ -33,7 +33,7 @@ from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import RunWatcher
 from llamaduo_tui.widgets import state_styles
-from llamaduo_tui.widgets.card import Card
+from llamaduo_tui.widgets.cards.card import Card
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar

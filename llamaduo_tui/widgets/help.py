@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.widget import Widget
 from textual.widgets import HelpPanel, Markdown
 
-from llamaduo_tui.widgets.card import Card
+from llamaduo_tui.widgets.cards.card import Card
 
 
 class Help(HelpPanel):

@@ -20,10 +20,10 @@ from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.review import ReviewScreen
+from llamaduo_tui.widgets.cards.round_card import RoundCard
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.prompt_list import PromptList
-from llamaduo_tui.widgets.round_card import RoundCard
 
 SIZES = [(120, 40), (200, 60), (80, 24), (120, 24), (80, 60)]
 Go = Callable[[Pilot[None]], Awaitable[None]]

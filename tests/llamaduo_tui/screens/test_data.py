@@ -22,11 +22,11 @@ from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views.pairs import status_of
+from llamaduo_tui.widgets.cards.pairs_card import PairsCard
 from llamaduo_tui.widgets.lines import Lines
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
-from llamaduo_tui.widgets.pairs_card import PairsCard
 
 SIZES = [(80, 24), (120, 40)]
 LOOKS = [*frozen.WAITING, *story.to_review()]

@@ -24,10 +24,10 @@ from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, RunWatcher, Tail
 from llamaduo_tui.widgets import log_view
+from llamaduo_tui.widgets.cards.round_card import RoundCard
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.log_view import LogView
-from llamaduo_tui.widgets.round_card import RoundCard
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
 pytestmark = pytest.mark.usefixtures("still_machine")

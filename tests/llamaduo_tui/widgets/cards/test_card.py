@@ -29,12 +29,12 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views.run_view import RunView, reduce
-from llamaduo_tui.widgets.budget_card import BudgetCard
-from llamaduo_tui.widgets.card import Card, Facts
+from llamaduo_tui.widgets.cards.budget_card import BudgetCard
+from llamaduo_tui.widgets.cards.card import Card, Facts
+from llamaduo_tui.widgets.cards.round_card import RoundCard, brief, facts
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
-from llamaduo_tui.widgets.round_card import RoundCard, brief, facts
 
 REASON = "the next call could pass budget_usd 2.00: 1.98 are spent"
 USED_UP = replace(story.used_up(least=2.03, reason=REASON), round=1, stage="judge")
