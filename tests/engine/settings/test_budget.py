@@ -93,6 +93,9 @@ async def test_at_half_of_what_a_round_needs_the_run_waits_and_goes_on_after_the
             asked = len(server.bodies)
             module.write(run, usd=50.0)
             await working
+            async with asyncio.timeout(20):  # the question is closed a moment after the calls go on
+                while run.status().question is not None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
         assert (run.status().state, run.status().question) == (State.RUNNING, None)
         told = [event for event in reader.read_new() if isinstance(event, BudgetChanged)]
