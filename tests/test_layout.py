@@ -16,6 +16,7 @@ ABOUT_SEVERAL = {
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",
     "llamaduo_tui/test_app_terminal.py": "the program in a pseudo-terminal",
+    "llamaduo_tui/test_formats.py": "runs of an older and of a newer version",
 }
 """Test modules about more than one module, and what they are about."""
 

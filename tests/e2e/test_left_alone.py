@@ -42,7 +42,7 @@ def wait_until(root: Path, state: str) -> dict[str, Any]:
 
 
 def pause_and_go_on(root: Path) -> None:
-    """A paused run holds its stage in its tracks, and goes on where it was."""
+    """A paused run pauses its stage, too, and continues where it was."""
     run, child = Run(root / "tiny"), None
     while child is None:  # a stage of the tiny model may end before the pause comes
         while run.status().child is None:
@@ -99,4 +99,5 @@ def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path
     assert written.counts["accepted"] == 5
     look_at_the_new_pairs(root, run)
     llamaduo(root, "logs", "tiny", "-f", status=3)
-    assert "has ended" in llamaduo(root, "resume", "tiny", status=3)
+    assert llamaduo(root, "resume", "tiny", status=2) == ""
+    assert seen(root)["state"] == "missed"

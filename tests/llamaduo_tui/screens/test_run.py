@@ -22,7 +22,7 @@ from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
-from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, Line, RunWatcher, Tail
+from llamaduo_tui.views.watcher import Line
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.cards.round_card import RoundCard
 from llamaduo_tui.widgets.charts import Charts
@@ -253,41 +253,6 @@ async def test_unreadable_events_are_told_and_the_app_goes_on(root: Path) -> Non
     async with shown.run_test() as pilot:
         await until(pilot, lambda: replayed(shown))
         assert any("a damaged line" in line for line in screen(shown).query_one(Log).lines)
-
-
-def test_a_watch_reads_only_what_is_new(root: Path) -> None:
-    run = make(root, "busy", "running", frozen.WAITING)
-    watcher = RunWatcher(run, lambda: frozen.NOW)
-    first = watcher.poll()
-    assert first is not None
-    assert first.view.question is not None
-    assert watcher.poll() is None
-
-
-def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    file.write_text("a" * (10 * WRAP + 1) + "\nlast, unfinished")
-    tail = Tail(file)
-    pieces = [line.text for line in tail.read_new()]
-    assert "".join(pieces) == "a" * (10 * WRAP + 1)
-    assert [line.text for line in tail.read_new()] == ["last, unfinished"]
-
-
-def test_of_a_huge_file_the_end_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    file.write_bytes(b"0123456789abcde\n" * (TAIL_BYTES // 16 + 1000))
-    lines = Tail(file).read_new()
-    assert f"{16_000:,} earlier bytes" in lines[0].text
-    assert len(lines) == TAIL_BYTES // 16 + 1
-
-
-def test_a_log_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
-    file = tmp_path / "log"
-    file.write_text("first life, quite long\n")
-    tail = Tail(file)
-    tail.read_new()
-    file.write_text("second\n")
-    assert [line.text for line in tail.read_new()] == ["second"]
 
 
 async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_and_saved(

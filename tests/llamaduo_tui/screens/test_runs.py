@@ -6,7 +6,6 @@ from pathlib import Path
 
 import frozen
 import pytest
-import story
 from frozen import app, make, some, until
 from textual.widgets import Input, OptionList, Static
 
@@ -19,7 +18,6 @@ from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.views.run_list import RunList
 
 
 def rows(shown: LlamaDuoApp) -> list[str]:
@@ -170,25 +168,6 @@ async def test_who_begins_to_wait_is_told_on_other_screens(root: Path, monkeypat
         run.write_status(replace(run.status(), state=State.WAITING))
         await until(pilot, lambda: "◆ waits for you" in toasts(shown))
         assert bells == [1]
-
-
-def test_a_broken_run_is_listed_as_unreadable(root: Path) -> None:
-    make(root, "fine", "reached", frozen.REACHED)
-    broken = make(root, "broken", "reached", [])
-    broken.status_file.write_text("[]")
-    worse = make(root, "worse", "reached", [])
-    worse.status_file.write_text("{")
-    states = {entry.run.name: entry.state for entry in RunList(root).read()}
-    assert states == {"fine": "reached", "broken": State.UNREADABLE, "worse": State.UNREADABLE}
-
-
-def test_what_did_not_change_is_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for n in range(20):
-        make(root, f"run-{n}", "reached", [story.started()])
-    listing = RunList(root)
-    first = listing.read()
-    monkeypatch.setattr(Run, "status", lambda self: pytest.fail("read again"))
-    assert listing.read() == first
 
 
 async def test_a_run_is_duplicated_into_new_settings(root: Path) -> None:

@@ -1,0 +1,45 @@
+"""Watching a run: its new events and the new lines of its log, poll by poll."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import frozen
+from frozen import make
+
+from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, RunWatcher, Tail
+
+
+def test_a_poll_gives_only_what_is_new(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.WAITING)
+    watcher = RunWatcher(run, lambda: frozen.NOW)
+    first = watcher.poll()
+    assert first is not None
+    assert first.view.question is not None
+    assert watcher.poll() is None
+
+
+def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("a" * (10 * WRAP + 1) + "\nlast, unfinished")
+    tail = Tail(file)
+    pieces = [line.text for line in tail.read_new()]
+    assert "".join(pieces) == "a" * (10 * WRAP + 1)
+    assert [line.text for line in tail.read_new()] == ["last, unfinished"]
+
+
+def test_of_a_huge_file_the_end_is_read_and_the_rest_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_bytes(b"0123456789abcde\n" * (TAIL_BYTES // 16 + 1000))
+    lines = Tail(file).read_new()
+    assert f"{16_000:,} earlier bytes" in lines[0].text
+    assert len(lines) == TAIL_BYTES // 16 + 1
+
+
+def test_a_log_that_begins_again_is_read_from_its_start(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("first life, quite long\n")
+    tail = Tail(file)
+    tail.read_new()
+    file.write_text("second\n")
+    assert [line.text for line in tail.read_new()] == ["second"]
