@@ -19,16 +19,14 @@ from engine.settings import template
 from llamaduo_tui.paths import typed_path
 from llamaduo_tui.views.text import clean
 
-_CANCEL: list[BindingType] = [
-    Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
-]
+CANCEL = Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
 
 
 class PickPreset(ModalScreen[str | None]):
     """Choose a preset for the local model; each lists what it sets."""
 
     CSS_PATH = "configure.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = _CANCEL
+    BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -51,7 +49,7 @@ class AskPath(ModalScreen[Path | None]):
     """Ask where to save new settings."""
 
     CSS_PATH = "configure.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = _CANCEL
+    BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
 
     def __init__(self, proposed: Path) -> None:
         super().__init__()
@@ -84,7 +82,7 @@ class Ask(ModalScreen[str | None]):
 
     CSS_PATH = "configure.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *_CANCEL,
+        CANCEL,
         Binding("left", "app.focus_previous", "Previous", show=False, id="ask.left", tooltip="To the previous answer"),
         Binding("right", "app.focus_next", "Next", show=False, id="ask.right", tooltip="To the next answer"),
     ]

@@ -19,6 +19,7 @@ from textual.widgets.directory_tree import DirEntry
 
 from engine.settings.schema import COVERAGE_FILES, Coverage
 from llamaduo_tui.paths import is_folder, typed_path
+from llamaduo_tui.screens.configure_dialogs import CANCEL
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 
@@ -70,9 +71,7 @@ class PickFile(ModalScreen[str | None]):
     CSS_PATH = "configure.tcss"
     AUTO_FOCUS = "FileTree"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
 
     def __init__(self, title: str, folder: Path, suffixes: tuple[str, ...], typed: str = "a path") -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from engine.service import catalog
 from engine.service.catalog import Listed
 from engine.settings.schema import SANDBOX_MODEL
+from llamaduo_tui.screens.configure_dialogs import CANCEL
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.service_keys import service_key
 from llamaduo_tui.views.text import one_line
@@ -46,7 +47,7 @@ class PickModel(ModalScreen[str | None]):
     CSS_PATH = "configure.tcss"
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes"),
+        CANCEL,
         Binding("down", "move(1)", "Down", show=False, id="models.down", tooltip="To the model below"),
         Binding("up", "move(-1)", "Up", show=False, id="models.up", tooltip="To the model above"),
     ]

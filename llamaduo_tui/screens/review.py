@@ -26,14 +26,23 @@ from llamaduo_tui.screens.review_loader import (
 )
 from llamaduo_tui.views import guide, phrases
 from llamaduo_tui.views.annotation import Annotations
-from llamaduo_tui.views.review import FILTERS, ORDERS, Filter, Order, Part, Review, Round, arrange
+from llamaduo_tui.views.review import (
+    FILTERS,
+    SORTS,
+    LoadedRound,
+    Review,
+    ReviewFilter,
+    ReviewSort,
+    RoundNumber,
+    arrange,
+)
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
-from llamaduo_tui.widgets.response_view import ResponseView, part_name
+from llamaduo_tui.widgets.response_view import ResponseView, round_name
 
 POLL_S = 2.0
 """Seconds between two checks for more responses."""
@@ -79,18 +88,18 @@ class ReviewScreen(BrowsingScreen):
         self._first_news = news
         self._loader = ReviewLoader(self, run)
         self.annotations = Annotations()
-        self.round: Round | None = None
-        self._parts: list[Part] = []
-        self._files_size: tuple[tuple[int, int], ...] = ()
-        self._sort: Order = "worst"
-        self._filter: Filter = "regressed" if regressed else "all"
+        self.round: LoadedRound | None = None
+        self._rounds: list[RoundNumber] = []
+        self._stamp: tuple[tuple[int, int], ...] = ()
+        self._sort: ReviewSort = "worst"
+        self._filter: ReviewFilter = "regressed" if regressed else "all"
         self._matches: set[str] | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="review-title", markup=False)
         with Horizontal(id="review-tools"):
             yield Select([("reading…", "")], id="round", allow_blank=False, compact=True, tooltip="Round (t)")
-            yield Select(ORDERS, id="sort", allow_blank=False, compact=True, tooltip="Sort order (o)")
+            yield Select(SORTS, id="sort", allow_blank=False, compact=True, tooltip="Sort order (o)")
             yield Select(
                 FILTERS, value=self._filter, id="filter", allow_blank=False, compact=True, tooltip="Filter (g)"
             )
@@ -120,17 +129,17 @@ class ReviewScreen(BrowsingScreen):
 
     def poll(self) -> None:
         """See whether the worker has written more."""
-        self._loader.poll(self._files_size)
+        self._loader.poll(self._stamp)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.group == SAVE_GROUP:
             self.annotations.labels.clear()  # a label that is not saved must not look saved
-            self._loader.open(self._part)
+            self._loader.open(self._number)
 
     @property
-    def _part(self) -> Part:
+    def _number(self) -> RoundNumber:
         """The round of the list."""
-        return self.round.part if self.round else None
+        return self.round.number if self.round else None
 
     @property
     def _response(self) -> ResponseView:
@@ -144,19 +153,19 @@ class ReviewScreen(BrowsingScreen):
 
     def on_round_loaded(self, message: RoundLoaded) -> None:
         """Take over a round; the cursor stays on its prompt."""
-        fresh = self.round is None or self.round.part != message.round.part
-        self.round, self._parts, self._files_size = message.round, message.parts, message.size
+        fresh = self.round is None or self.round.number != message.round.number
+        self.round, self._rounds, self._stamp = message.round, message.rounds, message.stamp
         self.annotations.update(message.labels)
         self.changed = False
         select = self.query_one("#round", Select)
         with self.prevent(Select.Changed):
-            select.set_options([(part_name(part).capitalize(), _value(part)) for part in self._parts])
-            select.value = _value(self._part)
+            select.set_options([(round_name(number).capitalize(), _value(number)) for number in self._rounds])
+            select.value = _value(self._number)
         if fresh and (text := self.query_one("#search", Input).value):
             self._matches = set()
-            self._loader.search(self._part, text)
+            self._loader.search(self._number, text)
         self._arrange()
-        self._response.show_history(self._parts)
+        self._response.show_history(self._rounds)
 
     def on_no_responses(self) -> None:
         self.query_one("#review-list").add_class("-empty")
@@ -178,7 +187,7 @@ class ReviewScreen(BrowsingScreen):
         if message.item is None:
             self._response.clear()
         else:
-            self._response.show((self._part, message.item.id, message.item.samples[0]))
+            self._response.show((self._number, message.item.id, message.item.samples[0]))
 
     @on(PageView.Shown)
     def _response_shown(self) -> None:
@@ -188,9 +197,9 @@ class ReviewScreen(BrowsingScreen):
             ()
             if page is None
             else (
-                bool(page.answer.verdicts),
+                bool(page.judged.verdicts),
                 page.is_long,
-                len(page.answer.item.samples) > 1,
+                len(page.judged.entry.samples) > 1,
                 self._response.neighbour(-1) is not None,
                 self._response.neighbour(1) is not None,
             )
@@ -201,7 +210,7 @@ class ReviewScreen(BrowsingScreen):
             return
         items = arrange(self.round, self.annotations.labels, self._sort, self._filter, self._matches)
         self.query_one("#review-list").set_class(not items, "-empty")
-        none = "No responses yet." if not self.round.items else "No prompt matches the filter and the search."
+        none = "No responses yet." if not self.round.entries else "No prompt matches the filter and the search."
         self.query_one("#review-empty", Static).update(Content(none))
         self._prompts.show(items)
         self._show_title()
@@ -209,10 +218,10 @@ class ReviewScreen(BrowsingScreen):
     def _show_title(self) -> None:
         facts = []
         if self.round is not None:
-            shown, total = len(self._prompts.items), len(self.round.items)
+            shown, total = len(self._prompts.items), len(self.round.entries)
             prompts = phrases.count(total, "prompt")
-            reviewed = self.annotations.reviewed(self._part) & self.round.items.keys()
-            facts = [part_name(self._part), prompts if shown == total else f"{shown:,} of {prompts}"]
+            reviewed = self.annotations.reviewed(self._number) & self.round.entries.keys()
+            facts = [round_name(self._number), prompts if shown == total else f"{shown:,} of {prompts}"]
             facts += [f"{len(reviewed):,} reviewed"]
             facts += [] if self.round.judged else ["not judged yet"]
             unreadable = self.round.unreadable
@@ -226,7 +235,7 @@ class ReviewScreen(BrowsingScreen):
 
     def marks(self, id_: str) -> str:
         """The reviews of a prompt's responses, as signs."""
-        return self.annotations.marks(self._part, id_, self.round.items[id_].samples) if self.round else ""
+        return self.annotations.marks(self._number, id_, self.round.entries[id_].samples) if self.round else ""
 
     @property
     def _label(self) -> Label | None:
@@ -255,7 +264,7 @@ class ReviewScreen(BrowsingScreen):
         page, label = self._response.page, self._label
         if page is not None:
             own = label is not None and label.precision is not None
-            scores = (label.precision, label.similarity) if label and own else page.answer.scores
+            scores = (label.precision, label.similarity) if label and own else page.judged.scores
             self.query_one(LabelForm).open(scores, label.note if label else "")
 
     def action_note(self) -> None:
@@ -282,11 +291,11 @@ class ReviewScreen(BrowsingScreen):
             page = self._response.page
             match action:
                 case "agree" | "disagree":
-                    return page is not None and bool(page.answer.verdicts)
+                    return page is not None and bool(page.judged.verdicts)
                 case "flag" | "note" | "unreviewed" | "read_on":
                     return page is not None
                 case "sample":
-                    return page is not None and len(page.answer.item.samples) > 1
+                    return page is not None and len(page.judged.entry.samples) > 1
                 case "peek":
                     return self._response.neighbour(int(str(parameters[0]))) is not None
                 case "stop":
@@ -327,11 +336,11 @@ class ReviewScreen(BrowsingScreen):
 
     def action_reload(self) -> None:
         self._loader.review = self._response.review = Review(self.run)
-        self._loader.open(self._part)
+        self._loader.open(self._number)
 
     def action_copy(self) -> None:
         if (page := self._response.page) is not None:
-            self.copy_text(clean(page.answer.response.response), "Response")
+            self.copy_text(clean(page.judged.response.response), "Response")
 
     def action_save(self) -> None:
         self._response.save()
@@ -350,19 +359,19 @@ class ReviewScreen(BrowsingScreen):
     def _menu_changed(self, event: Select.Changed) -> None:
         value = event.value
         if event.select.id == "sort":
-            self._sort = value  # type: ignore[assignment]  # one of ORDERS
+            self._sort = value  # type: ignore[assignment]  # one of SORTS
             self._arrange()
         elif event.select.id == "filter":
             self._filter = value  # type: ignore[assignment]  # one of FILTERS
             self._arrange()
-        elif self.round is not None and value != _value(self._part):
+        elif self.round is not None and value != _value(self._number):
             self._loader.open(None if value == SEALED else int(str(value)))
         self._prompts.focus()
 
     @on(Input.Changed, "#search")
     def _search_changed(self, event: Input.Changed) -> None:
         if event.value and self.round is not None:
-            self._loader.search(self._part, event.value)
+            self._loader.search(self._number, event.value)
         else:
             self._loader.end_search()
             self._matches = None
@@ -373,5 +382,5 @@ class ReviewScreen(BrowsingScreen):
         self._prompts.focus()
 
 
-def _value(part: Part) -> str:
-    return SEALED if part is None else str(part)
+def _value(number: RoundNumber) -> str:
+    return SEALED if number is None else str(number)

@@ -15,7 +15,7 @@ from engine.protocol.commands import Label
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.annotation import ResponseKey
 from llamaduo_tui.views.jsonl_index import gc_paused
-from llamaduo_tui.views.review import Part, Review, Round
+from llamaduo_tui.views.review import LoadedRound, Review, RoundNumber
 
 SAVE_GROUP = "review-label"
 """The group of the thread that saves a label: where it fails, the label must not look saved."""
@@ -25,10 +25,10 @@ SAVE_GROUP = "review-label"
 class RoundLoaded(Message):
     """A round was read, or the one before it, which tells the changes."""
 
-    round: Round
-    parts: list[Part]
+    round: LoadedRound
+    rounds: list[RoundNumber]
     labels: dict[ResponseKey, Label]
-    size: tuple[tuple[int, int], ...]
+    stamp: tuple[tuple[int, int], ...]
 
 
 @dataclass
@@ -57,24 +57,24 @@ class ReviewLoader:
         self._screen = screen
         self._run = run
 
-    def open(self, part: Part) -> None:
+    def open(self, number: RoundNumber) -> None:
         """Read a round and those before it, for the changes: `RoundLoaded`."""
-        self._start(partial(self._open, part), "review-open")
+        self._start(partial(self._open, number), "review-open")
 
     def open_newest(self) -> None:
         """Read the newest round with verdicts: `RoundLoaded`, or `NoResponses`."""
         self._start(self._open_newest, "review-open")
 
-    def search(self, part: Part, text: str) -> None:
+    def search(self, number: RoundNumber, text: str) -> None:
         """Find a text in a round: `SearchDone`."""
-        self._start(partial(self._search, part, text), "review-search")
+        self._start(partial(self._search, number, text), "review-search")
 
     def end_search(self) -> None:
         """Stop a search that is still running."""
         self._screen.workers.cancel_group(self._screen, "review-search")
 
     def poll(self, known: tuple[tuple[int, int], ...]) -> None:
-        """See whether the files' sizes and times are still the known ones; else `FilesChanged`."""
+        """`FilesChanged` if the stamp of the files is no longer the known one."""
         self._start(partial(self._poll, known), "review-poll")
 
     def save(self, label: Label) -> None:
@@ -85,34 +85,34 @@ class ReviewLoader:
         self._screen.run_worker(work, group=group, exclusive=exclusive, thread=True, exit_on_error=False)
 
     def _open_newest(self) -> None:
-        parts = self.review.parts()
-        if not parts:
+        rounds = self.review.rounds()
+        if not rounds:
             self._screen.post_message(NoResponses())
             return
-        rounds = [part for part in reversed(parts) if part is not None]
+        numbers = [number for number in reversed(rounds) if number is not None]
         # A round that is still running has no verdicts yet.
-        self._open(next((part for part in rounds if self.review.judged(part)), rounds[0] if rounds else None))
+        self._open(next((number for number in numbers if self.review.judged(number)), numbers[0] if numbers else None))
 
-    def _open(self, part: Part) -> None:
+    def _open(self, number: RoundNumber) -> None:
         review, worker = self.review, get_current_worker()
-        size, parts, labels = review.size(), review.parts(), review.labels()
+        stamp, rounds, labels = review.stamp(), review.rounds(), review.labels()
         with gc_paused():
-            opened = review.load(part)
-        self._screen.post_message(RoundLoaded(opened, parts, labels, size))
-        earlier = [other for other in parts if other is not None and part is not None and other < part]
+            opened = review.load(number)
+        self._screen.post_message(RoundLoaded(opened, rounds, labels, stamp))
+        earlier = [other for other in rounds if other is not None and number is not None and other < number]
         for other in reversed(earlier):
             if worker.is_cancelled:
                 return
             with gc_paused():
                 review.load(other)
-            self._screen.post_message(RoundLoaded(review.load(part), parts, labels, size))
+            self._screen.post_message(RoundLoaded(review.load(number), rounds, labels, stamp))
 
-    def _search(self, part: Part, text: str) -> None:
+    def _search(self, number: RoundNumber, text: str) -> None:
         worker = get_current_worker()
-        ids = self.review.search(part, text, lambda: worker.is_cancelled)
+        ids = self.review.search(number, text, lambda: worker.is_cancelled)
         if not worker.is_cancelled:
             self._screen.post_message(SearchDone(text, ids))
 
     def _poll(self, known: tuple[tuple[int, int], ...]) -> None:
-        if self.review.size() != known:
+        if self.review.stamp() != known:
             self._screen.post_message(FilesChanged())

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from rich.segment import Segment
 from rich.style import Style
 
-from llamaduo_tui.views.review import Item
+from llamaduo_tui.views.review import PromptEntry
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.row_list import RowList
 
 HEADING = "  PREC SIM  +/−  YOU PROMPT"
 
 
-class PromptList(RowList[Item]):
+class PromptList(RowList[PromptEntry]):
     """Prompts with their scores, the change since the previous round, and a person's reviews as signs."""
 
     HELP = """
@@ -34,10 +34,10 @@ it like the service's?). **+/−** is the change since the round before. Then co
         super().__init__(id)
         self._marks = marks
 
-    def same(self, item: Item, other: Item) -> bool:
+    def same(self, item: PromptEntry, other: PromptEntry) -> bool:
         return item.id == other.id
 
-    def cells(self, item: Item, base: Style) -> list[Segment]:
+    def cells(self, item: PromptEntry, base: Style) -> list[Segment]:
         return [
             *(Segment(f"{_points(score):>4}", base + self._score_tone(score)) for score in _scores(item)),
             Segment(f"{_signed(item.change):>5}", base if item.change else base + self.tone("muted")),
@@ -49,7 +49,7 @@ it like the service's?). **+/−** is the change since the round before. Then co
         return self.tone("muted" if score is None else "poor" if score < 50 else "fair" if score < 70 else "good")
 
 
-def _scores(item: Item) -> tuple[float | None, float | None]:
+def _scores(item: PromptEntry) -> tuple[float | None, float | None]:
     return (item.score.precision, item.score.similarity) if item.score is not None else (None, None)
 
 

@@ -17,7 +17,7 @@ from engine.protocol.stages import Phase
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.annotation import ResponseKey
 from llamaduo_tui.views.diff import Row, json_rows, text_rows
-from llamaduo_tui.views.review import Answer, Part, Review
+from llamaduo_tui.views.review import JudgedResponse, Review, RoundNumber
 from llamaduo_tui.views.text import clean
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.lines import WrappedText
@@ -29,7 +29,7 @@ from llamaduo_tui.widgets.verdicts import Verdicts
 class ResponsePage(Page[ResponseKey]):
     """A response next to the service's; `texts` are the reference and the response, `rows` compare them."""
 
-    answer: Answer
+    judged: JudgedResponse
     prompt: str
     texts: tuple[str, str]
     rows: list[Row]
@@ -62,7 +62,7 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
     def __init__(self, review: Review, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id)
         self.review = review
-        self._parts: list[Part] = []
+        self._rounds: list[RoundNumber] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="history", markup=False)
@@ -71,7 +71,7 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
         yield Verdicts(id="verdicts", markup=False)
 
     def load(self, key: ResponseKey, view: View, limit: int | None) -> ResponsePage:
-        return _page(key, self.review.answer(*key), view, limit)
+        return _page(key, self.review.response(*key), view, limit)
 
     async def fill(self, page: ResponsePage, before: ResponsePage | None) -> None:
         prompt = self.query_one("#prompt", WrappedText)
@@ -82,49 +82,49 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
             await comparison.show_markdown(page.texts, _titles(page))
         else:
             await comparison.show_rows(page.rows, _titles(page))
-        self.show_history(self._parts)
+        self.show_history(self._rounds)
         if before is None or before.key[1] != page.key[1]:
             self.scroll_home(animate=False)
 
     def show_label(self, label: Label | None) -> None:
         """A person's review of the response, above the judge's verdicts."""
         if self.page is not None:
-            self.query_one(Verdicts).show(self.page.answer.verdicts, label)
+            self.query_one(Verdicts).show(self.page.judged.verdicts, label)
 
     def step_sample(self, by: int) -> None:
         """Another of the model's responses to the prompt."""
         if self.page is not None:
-            part, id_, sample = self.page.key
-            samples = self.page.answer.item.samples
-            self.turn_to((part, id_, samples[(samples.index(sample) + by) % len(samples)]))
+            number, id_, sample = self.page.key
+            samples = self.page.judged.entry.samples
+            self.turn_to((number, id_, samples[(samples.index(sample) + by) % len(samples)]))
 
     def step_round(self, by: int) -> None:
         """The response of the round before or after."""
-        part = self.neighbour(by)
-        if part is not None and self.page is not None:
+        number = self.neighbour(by)
+        if number is not None and self.page is not None:
             _, id_, sample = self.page.key
-            samples = self.review.rounds[part].items[id_].samples
-            self.turn_to((part, id_, sample if sample in samples else samples[0]))
+            samples = self.review.loaded[number].entries[id_].samples
+            self.turn_to((number, id_, sample if sample in samples else samples[0]))
 
-    def neighbour(self, by: int) -> Part:
+    def neighbour(self, by: int) -> RoundNumber:
         """The round before or after the one shown, as far as it is read and has this prompt."""
-        if self.page is None or self.page.answer.part is None:
+        if self.page is None or self.page.judged.round is None:
             return None
-        part = self.page.answer.part + by
-        known = self.review.rounds.get(part)
-        return part if known and self.page.answer.item.id in known.items else None
+        number = self.page.judged.round + by
+        known = self.review.loaded.get(number)
+        return number if known and self.page.judged.entry.id in known.entries else None
 
-    def show_history(self, parts: list[Part]) -> None:
+    def show_history(self, rounds: list[RoundNumber]) -> None:
         """The prompt's mean score by round, and how much of a long text is shown."""
-        self._parts = parts
+        self._rounds = rounds
         if self.page is None:
             return
         lines = []
-        means = [(part, self._mean(part)) for part in parts]
-        steps = [(part, f"{part_name(part)}: {mean:.0f}") for part, mean in means if mean is not None]
+        means = [(number, self._mean(number)) for number in rounds]
+        steps = [(number, f"{round_name(number)}: {mean:.0f}") for number, mean in means if mean is not None]
         if len(steps) > 1:
-            here = self.page.answer.part
-            marked = [Content.styled(f"[{s}]", "bold $text") if part == here else Content(s) for part, s in steps]
+            here = self.page.judged.round
+            marked = [Content.styled(f"[{s}]", "bold $text") if number == here else Content(s) for number, s in steps]
             lines.append(Content(" → ").join(marked))
         if (note := self.cut_note()) is not None:
             lines.append(note)
@@ -137,8 +137,10 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
         """Write the prompt and both responses, as they came, into the run's folder."""
         if self.page is None:
             return
-        response = self.page.answer.response
-        name = re.sub(r"[^A-Za-z0-9]+", "-", f"{part_name(self.page.answer.part)} {response.id[:40]} {response.sample}")
+        response = self.page.judged.response
+        name = re.sub(
+            r"[^A-Za-z0-9]+", "-", f"{round_name(self.page.judged.round)} {response.id[:40]} {response.sample}"
+        )
         path = self.review.run.folder / "review" / f"{name}.md"
         texts = (
             ("Prompt", prompt_text(response.prompt, response.tools)),
@@ -148,19 +150,19 @@ Your reviews measure how reliable the judge is, and from 30 reviews on they corr
         jsonl.replace(path, "\n\n".join(f"# {title}\n\n{text}" for title, text in texts) + "\n")
         self.app.call_from_thread(self.notify, clean(str(path)), title="Saved", markup=False)
 
-    def _mean(self, part: Part) -> float | None:
-        known = self.review.rounds.get(part)
-        item = known.items.get(self.page.answer.item.id) if known and self.page else None
-        return item.mean if item else None
+    def _mean(self, number: RoundNumber) -> float | None:
+        known = self.review.loaded.get(number)
+        entry = known.entries.get(self.page.judged.entry.id) if known and self.page else None
+        return entry.mean if entry else None
 
 
-def part_name(part: Part) -> str:
+def round_name(number: RoundNumber) -> str:
     """A round's name: "round 1", "sealed test"."""
-    return phrases.part(Phase.SEALED if part is None else part)
+    return phrases.part(Phase.SEALED if number is None else number)
 
 
-def _page(key: ResponseKey, answer: Answer, wanted: View, limit: int | None) -> ResponsePage:
-    response = answer.response
+def _page(key: ResponseKey, judged: JudgedResponse, wanted: View, limit: int | None) -> ResponsePage:
+    response = judged.response
     prompt = prompt_text(response.prompt, response.tools)
     texts = clean(response.expected[:limit]), clean(response.response[:limit])
     by_field = json_rows(*texts)
@@ -170,7 +172,7 @@ def _page(key: ResponseKey, answer: Answer, wanted: View, limit: int | None) -> 
         view=view,
         views=views,
         longest=max(map(len, (prompt, response.expected, response.response))),
-        answer=answer,
+        judged=judged,
         prompt=clean(prompt[:limit]),
         texts=texts,
         rows=(by_field or []) if view == "fields" else text_rows(*texts) if view == "text" else [],
@@ -178,7 +180,7 @@ def _page(key: ResponseKey, answer: Answer, wanted: View, limit: int | None) -> 
 
 
 def _titles(page: ResponsePage) -> tuple[str, str]:
-    response, samples = page.answer.response, page.answer.item.samples
+    response, samples = page.judged.response, page.judged.entry.samples
     which = f" · sample {samples.index(response.sample) + 1} of {len(samples)}" if len(samples) > 1 else ""
     cut = " · cut at its token limit" if response.finish_reason == "length" else ""
-    return f"Service · {VIEW_NAMES[page.view]}", f"Local · {part_name(page.answer.part)}{which}{cut}"
+    return f"Service · {VIEW_NAMES[page.view]}", f"Local · {round_name(page.judged.round)}{which}{cut}"

@@ -11,7 +11,8 @@ from typing import Any
 
 import story
 from textual.pilot import Pilot
-from textual.widgets import Log
+from textual.screen import Screen
+from textual.widgets import Log, Static
 
 from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
@@ -20,6 +21,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.widgets.lines import Lines
 
 NOW = 1_800_000_000.0
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\nbudget_usd = 2.0\n'
@@ -93,6 +95,15 @@ async def until(pilot: Pilot[Any], what: Callable[[], bool]) -> None:
     while not what():
         assert time.monotonic() < end, "it did not happen"
         await pilot.pause()
+
+
+def text_of(screen: Screen[Any], selector: str) -> str:
+    """The text of a widget."""
+    widget = screen.query_one(selector)
+    if isinstance(widget, Lines):
+        return "\n".join(line.plain.rstrip() for line in widget.lines)
+    assert isinstance(widget, Static)
+    return str(widget.content)
 
 
 def screen(shown: LlamaDuoApp) -> RunScreen:

@@ -230,7 +230,7 @@ async def test_new_pairs_stand_under_their_seed_s_system_prompt_and_tools(
 def test_the_review_shows_turns_and_tools(run: Run) -> None:
     review = Review(run)
     for pair in read_dev(run.coverage):
-        response = review.answer(1, pair.id, 0).response
+        response = review.response(1, pair.id, 0).response
         assert prompt_text(response.prompt, response.tools) == prompt_text(pair.prompt, pair.tools)
     assert review.search(1, "finds a parcel", lambda: False) == {pair.id for pair in read_dev(run.coverage)}
 

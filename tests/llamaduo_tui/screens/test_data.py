@@ -10,7 +10,7 @@ import data_run
 import frozen
 import pytest
 import story
-from frozen import app, make, until
+from frozen import app, make, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input, Select, Static
 
@@ -23,7 +23,6 @@ from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views.pairs import status_of
 from llamaduo_tui.widgets.cards.pairs_card import PairsCard
-from llamaduo_tui.widgets.lines import Lines
 from llamaduo_tui.widgets.pair_list import PairList
 from llamaduo_tui.widgets.pair_tools import PairTools
 from llamaduo_tui.widgets.pair_view import PairView
@@ -85,14 +84,6 @@ def listed(screen: DataScreen) -> list[str]:
     return [status_of(entry, screen.choices) for entry in screen.query_one(PairList).items]
 
 
-def text(screen: DataScreen, selector: str) -> str:
-    widget = screen.query_one(selector)
-    if isinstance(widget, Lines):
-        return "\n".join(line.plain.rstrip() for line in widget.lines)
-    assert isinstance(widget, Static)
-    return str(widget.content)
-
-
 def choices(run: Run) -> PairChoices:
     return commands.pair_choices(run.commands_file)
 
@@ -108,8 +99,8 @@ async def test_d_shows_the_newest_rounds_pairs_and_escape_goes_back(waiting: Run
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
         screen = await settled(pilot)
         assert listed(screen) == ["new"] * 5 + ["refused", "leak", "refused", "refused", "refused", "refused"]
-        assert "5 new, 6 refused · sealed test: 1, unseen" in text(screen, "#data-title")
-        assert "+ new" in text(screen, "#facts")
+        assert "5 new, 6 refused · sealed test: 1, unseen" in text_of(screen, "#data-title")
+        assert "+ new" in text_of(screen, "#facts")
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
 
@@ -121,7 +112,7 @@ async def test_one_pair_is_refused_and_kept_again(waiting: Run, root: Path) -> N
         assert not screen.check_action("choose", (True,))
         screen = await press(pilot, "n")
         await until(pilot, lambda: choices(waiting) == {(1, first): False} and listed(screen)[0] == "out")
-        assert "you refuse" in text(screen, "#facts")
+        assert "you refuse" in text_of(screen, "#facts")
         assert not screen.check_action("choose", (False,))
         await press(pilot, "y")
         await until(pilot, lambda: choices(waiting) == {(1, first): True} and listed(screen)[0] == "new")
@@ -139,7 +130,7 @@ async def test_a_leak_cannot_be_kept(waiting: Run, root: Path) -> None:
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         await opened(pilot, waiting)
         screen = await press(pilot, *["down"] * 6)
-        assert "never trained on" in text(screen, "#facts")
+        assert "never trained on" in text_of(screen, "#facts")
         assert not screen.check_action("choose", (True,))
         await press(pilot, "y")
         assert choices(waiting) == {}
@@ -149,10 +140,10 @@ async def test_a_refused_pair_stands_beside_its_twin(waiting: Run, root: Path) -
     async with app(root, waiting).run_test(size=(120, 40)) as pilot:
         await opened(pilot, waiting)
         screen = await press(pilot, *["down"] * 5)
-        assert "reason  near-duplicate prompt" in text(screen, "#facts")
-        assert "crashes as soon" in text(screen, "#pair-prompts > #reference")
-        assert "crashes when" in text(screen, "#pair-prompts > #response")
-        assert '≠ priority  "urgent"' in text(screen, "#pair-responses > #response")
+        assert "reason  near-duplicate prompt" in text_of(screen, "#facts")
+        assert "crashes as soon" in text_of(screen, "#pair-prompts > #reference")
+        assert "crashes when" in text_of(screen, "#pair-prompts > #response")
+        assert '≠ priority  "urgent"' in text_of(screen, "#pair-responses > #response")
         await press(pilot, "y")
         await until(pilot, lambda: listed(screen)[5] == "kept")
         screen = await press(pilot, "v", "v")
@@ -165,7 +156,7 @@ async def test_all_of_a_filter_are_refused_once_confirmed(waiting: Run, root: Pa
         screen.query_one("#category", Select).value = ":bug"
         screen = await settled(pilot)
         assert listed(screen) == ["new", "new", "refused", "leak", "refused", "refused"]
-        assert "6 of 11 shown" in text(screen, "#data-title")
+        assert "6 of 11 shown" in text_of(screen, "#data-title")
         await pilot.press("N")
         await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmScreen))
         await pilot.press("n")
@@ -177,7 +168,7 @@ async def test_all_of_a_filter_are_refused_once_confirmed(waiting: Run, root: Pa
         assert pilot.app.screen.question == "Refuse 2 pairs?"
         await pilot.press("y")
         await until(pilot, lambda: len(choices(waiting)) == 2)
-        await until(pilot, lambda: "3 pairs to train on (2 refused by you)" in text(screen, "PairsCard .brief"))
+        await until(pilot, lambda: "3 pairs to train on (2 refused by you)" in text_of(screen, "PairsCard .brief"))
         assert len(list(jsonl.read(waiting.commands_file))) == 1, "all of them in one command"
 
 
@@ -186,7 +177,7 @@ async def test_the_card_lets_the_run_go_on_and_is_no_ones_focus(waiting: Run, ro
         screen = await opened(pilot, waiting)
         assert screen.query_one(PairList).has_focus
         assert not screen.query_one("PairsCard #approve").focusable
-        assert "5 pairs to train on" in text(screen, "PairsCard .brief")
+        assert "5 pairs to train on" in text_of(screen, "PairsCard .brief")
         await press(pilot, "a", "a")
         await until(pilot, lambda: commands.answer(waiting.commands_file, REVIEW) is not None)
         assert not screen.query_one(PairsCard).open
@@ -198,7 +189,7 @@ async def test_the_mouse_does_all_of_it(waiting: Run, root: Path) -> None:
         screen = await opened(pilot, waiting)
         await pilot.click(PairList, offset=(5, 3))
         screen = await settled(pilot)
-        assert "␛]52" in text(screen, "#pair-prompts > #response")
+        assert "␛]52" in text_of(screen, "#pair-prompts > #response")
         await pilot.click("PairsCard #approve")
         await until(pilot, lambda: commands.answer(waiting.commands_file, REVIEW) is not None)
 
@@ -241,14 +232,14 @@ async def test_coverage_shows_what_was_dropped_and_never_the_test(waiting: Run, 
         screen = await settled(pilot)
         assert listed(screen) == ["train"] * 6 + ["dev"] + ["dropped"] * 2
         screen = await press(pilot, "end")
-        assert "not JSON: Expecting value" in text(screen, "#facts")
-        assert '{"messages": [oops' in text(screen, "#pair-prompts > #response")
+        assert "not JSON: Expecting value" in text_of(screen, "#facts")
+        assert '{"messages": [oops' in text_of(screen, "#pair-prompts > #response")
 
 
 async def test_a_finished_run_is_read_only(done: Run, root: Path) -> None:
     async with app(root, done).run_test(size=(120, 40)) as pilot:
         screen = await opened(pilot, done)
-        await until(pilot, lambda: "sealed test: 1 · training is over" in text(screen, "#data-title"))
+        await until(pilot, lambda: "sealed test: 1 · training is over" in text_of(screen, "#data-title"))
         assert not any(
             screen.check_action(name, (keep,)) for name in ("choose", "choose_all") for keep in (True, False)
         )

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import review_run
-from frozen import until
+from frozen import text_of, until
 from review_run import response, verdicts, write
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import Input, Markdown, Select, Static
+from textual.widgets import Input, Markdown, Select
 
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import Label
@@ -20,7 +20,6 @@ from engine.protocol.run_dir import Run
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.widgets.comparison import Comparison, Side
 from llamaduo_tui.widgets.label_form import LabelForm
-from llamaduo_tui.widgets.lines import Lines
 from llamaduo_tui.widgets.prompt_list import PromptList
 from llamaduo_tui.widgets.response_view import ResponseView
 
@@ -65,14 +64,6 @@ async def press(pilot: Pilot[Any], *keys: str) -> ReviewScreen:
     return await settle(pilot)
 
 
-def text(screen: ReviewScreen, selector: str) -> str:
-    widget = screen.query_one(selector)
-    if isinstance(widget, Lines):
-        return "\n".join(line.plain.rstrip() for line in widget.lines)
-    assert isinstance(widget, Static)
-    return str(widget.content)
-
-
 def shown(screen: ReviewScreen) -> tuple[int | None, str, int]:
     page = screen.query_one(ResponseView).page
     assert page is not None
@@ -97,10 +88,10 @@ async def test_opens_at_the_worst_of_the_newest_round(run: Run) -> None:
         screen = await settle(pilot)
         assert listed(screen) == ["a1", "c3", "d4", "b2"]
         assert shown(screen) == (1, "a1", 0)
-        assert '≠ product   "DeskPilot"' in text(screen, "#reference")
-        assert '≠ product   "TimeForge"' in text(screen, "#response")
-        assert "Wrong product." in text(screen, "#verdicts")
-        assert text(screen, "#history") == "round 0: 85 → [round 1: 45]"
+        assert '≠ product   "DeskPilot"' in text_of(screen, "#reference")
+        assert '≠ product   "TimeForge"' in text_of(screen, "#response")
+        assert "Wrong product." in text_of(screen, "#verdicts")
+        assert text_of(screen, "#history") == "round 0: 85 → [round 1: 45]"
 
 
 async def test_agree_and_take_back(run: Run) -> None:
@@ -109,7 +100,7 @@ async def test_agree_and_take_back(run: Run) -> None:
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is True
         assert screen.marks("a1") == "✓"
-        assert "you agree" in text(screen, "#verdicts")
+        assert "you agree" in text_of(screen, "#verdicts")
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is None
         assert screen.marks("a1") == ""
@@ -121,7 +112,7 @@ async def test_disagree_with_own_scores_and_a_note(run: Run) -> None:
         screen = await press(pilot, "n")
         assert screen.query_one("#label-precision", Input).value == "40"
         await press(pilot, "backspace", "backspace", "1", "0", "1", "enter")
-        assert "1 to 100" in text(screen, "#label-problem")
+        assert "1 to 100" in text_of(screen, "#label-problem")
         assert not run.commands_file.exists()
         await press(pilot, "backspace", "tab", "tab", "b", "y", "enter")
         label = labels(run)[1, "a1", 0]
@@ -173,7 +164,7 @@ async def test_views(run: Run) -> None:
     async with Host(run).run_test(size=(120, 40)) as pilot:
         await settle(pilot)
         screen = await press(pilot, "v")
-        assert '{"product": "TimeForge"' in text(screen, "#response")
+        assert '{"product": "TimeForge"' in text_of(screen, "#response")
         screen = await press(pilot, "v")
         assert len(screen.query_one(Comparison).query(Markdown)) == 2
         screen = await press(pilot, "v")
@@ -194,7 +185,7 @@ async def test_sides_stay_level_and_stack_when_narrow(run: Run) -> None:
         screen = await press(pilot, "down")
         reference, answer = screen.query_one("#reference", Side), screen.query_one("#response", Side)
         assert reference.region.y == answer.region.y
-        assert text(screen, "#reference").count("\n") == text(screen, "#response").count("\n")
+        assert text_of(screen, "#reference").count("\n") == text_of(screen, "#response").count("\n")
         await pilot.resize_terminal(80, 24)
         await settle(pilot)
         assert reference.region.bottom <= answer.region.y
@@ -247,8 +238,8 @@ async def test_the_mouse_chooses_a_prompt(run: Run) -> None:
 async def test_hostile_text_is_shown_not_obeyed(run: Run) -> None:
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await press(pilot, "down", "down")
-        assert "␛]52;c;aGk=␇[/x] <U+202E>evil" in text(screen, "#response")
-        assert "Nothing works ␛[31mtoday" in text(screen, "#prompt")
+        assert "␛]52;c;aGk=␇[/x] <U+202E>evil" in text_of(screen, "#response")
+        assert "Nothing works ␛[31mtoday" in text_of(screen, "#prompt")
         drawn = "".join(s.text for strip in screen._compositor.render_strips() for s in strip)
         assert not set(drawn) & set("\x1b\x07\u202e")
 
@@ -258,10 +249,10 @@ async def test_a_megabyte_is_cut_until_asked_for(make_run: Callable[..., Run]) -
     write(run.round(0), [response("m", answer="x" * 1_000_000)], verdicts("m", 0, (1, 1)))
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await settle(pilot)
-        assert "1,000,000 characters" in text(screen, "#history")
-        assert text(screen, "#response").count("x") == 20_000
+        assert "1,000,000 characters" in text_of(screen, "#history")
+        assert text_of(screen, "#response").count("x") == 20_000
         screen = await press(pilot, "m")
-        assert text(screen, "#response").count("x") == 1_000_000
+        assert text_of(screen, "#response").count("x") == 1_000_000
 
 
 async def test_saves_a_file_of_the_answer_as_it_came(run: Run) -> None:
@@ -285,7 +276,7 @@ async def test_an_empty_run_fills_up(make_run: Callable[..., Run]) -> None:
     run = make_run()
     async with Host(run).run_test(size=(120, 40)) as pilot:
         screen = await settle(pilot)
-        assert "No responses yet" in text(screen, "#review-empty")
+        assert "No responses yet" in text_of(screen, "#review-empty")
         write(run.round(0), [response("a")])
         screen.poll()
         await settle(pilot)

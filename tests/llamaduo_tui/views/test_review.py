@@ -14,7 +14,7 @@ from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.review import Filter, Order, Review, arrange, reviewed
+from llamaduo_tui.views.review import Review, ReviewFilter, ReviewSort, arrange, reviewed
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def review(run: Run) -> Review:
     return review
 
 
-def ids(review: Review, order: Order = "id", keep: Filter = "all") -> list[str]:
-    return [item.id for item in arrange(review.load(1), review.labels(), order, keep)]
+def ids(review: Review, sort: ReviewSort = "id", wanted: ReviewFilter = "all") -> list[str]:
+    return [item.id for item in arrange(review.load(1), review.labels(), sort, wanted)]
 
 
 def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
-    item = review.load(1).items["c3"]
+    item = review.load(1).entries["c3"]
     assert item.score is not None
     assert (item.score.precision, item.score.similarity, item.mean) == (50, 70, 60)
     assert item.samples == (0, 1)
@@ -51,17 +51,17 @@ def test_scores_are_those_of_the_decision(make_run: Callable[..., Run]) -> None:
         *verdicts("a", 1, (1, 1), judge="contract"),
     ]
     write(run.round(0), [response("a"), response("a", 1)], judged)
-    item = Review(run).load(0).items["a"]
+    item = Review(run).load(0).entries["a"]
     assert [item.score] == by_prompt(judged)
 
 
 def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:
-    item = review.load(1).items["d4"]
+    item = review.load(1).entries["d4"]
     assert (item.errors, item.mean) == (2, 70)
 
 
 @pytest.mark.parametrize(
-    "order, expected",
+    "sort, expected",
     [
         ("worst", ["a1", "c3", "d4", "b2"]),
         ("best", ["b2", "d4", "c3", "a1"]),
@@ -70,12 +70,12 @@ def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:
         ("id", ["a1", "b2", "c3", "d4"]),
     ],
 )
-def test_orders(review: Review, order: Order, expected: list[str]) -> None:
-    assert ids(review, order) == expected
+def test_sort_orders(review: Review, sort: ReviewSort, expected: list[str]) -> None:
+    assert ids(review, sort) == expected
 
 
 @pytest.mark.parametrize(
-    "keep, expected",
+    "wanted, expected",
     [
         ("changed", ["a1", "b2", "c3"]),
         ("regressed", ["a1"]),
@@ -86,26 +86,26 @@ def test_orders(review: Review, order: Order, expected: list[str]) -> None:
         ("unreviewed", ["c3", "d4"]),
     ],
 )
-def test_filters(review: Review, run: Run, keep: Filter, expected: list[str]) -> None:
+def test_filters(review: Review, run: Run, wanted: ReviewFilter, expected: list[str]) -> None:
     commands.send(run.commands_file, Label(round=1, prompt="a1", sample=1, agrees=True))
     commands.send(run.commands_file, Label(round=1, prompt="b2", sample=0, flagged=True))
     commands.send(run.commands_file, Label(round=0, prompt="d4", sample=0, flagged=True))
-    assert ids(review, keep=keep) == expected
+    assert ids(review, wanted=wanted) == expected
 
 
 def test_a_review_taken_back_is_none(review: Review, run: Run) -> None:
     commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0, agrees=True))
     commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0))
     assert not reviewed(review.labels()[1, "a1", 0])
-    assert ids(review, keep="unreviewed") == ["a1", "b2", "c3", "d4"]
+    assert ids(review, wanted="unreviewed") == ["a1", "b2", "c3", "d4"]
 
 
 def test_prompts_that_begin_alike_are_told_apart(review: Review) -> None:
-    assert review.load(1).items["a1"].start == "DeskPilot crashes as soon as Kofi opens the queue."
+    assert review.load(1).entries["a1"].start == "DeskPilot crashes as soon as Kofi opens the queue."
 
 
 def test_an_answer_has_its_own_verdicts(review: Review) -> None:
-    answer = review.answer(1, "c3", 1)
+    answer = review.response(1, "c3", 1)
     assert answer.response.sample == 1
     assert [(v.sample, v.repeat, v.precision) for v in answer.verdicts] == [(1, 0, 30), (1, 1, 70)]
     assert answer.scores == (50, 70)
@@ -116,19 +116,19 @@ def test_a_rewritten_file_is_told(review: Review, run: Run) -> None:
     file = run.round(1) / "infer" / "responses.jsonl"
     file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
     with pytest.raises(LlamaDuoError, match="rewritten"):
-        review.answer(1, "a1", 0)
+        review.response(1, "a1", 0)
 
 
 def test_the_sealed_test_stands_last_and_has_no_round_before(review: Review, run: Run) -> None:
     write(run.final, [response("z9")], verdicts("z9", 0, (80, 90)))
-    assert review.parts() == [0, 1, None]
+    assert review.rounds() == [0, 1, None]
     assert review.previous(None) is None
-    item = review.load(None).items["z9"]
+    item = review.load(None).entries["z9"]
     assert (item.mean, item.change) == (85, None)
 
 
 def test_no_answers_yet(make_run: Callable[..., Run]) -> None:
-    assert Review(make_run()).parts() == []
+    assert Review(make_run()).rounds() == []
 
 
 def test_a_round_at_work_is_read_as_far_as_it_is_whole(make_run: Callable[..., Run]) -> None:
@@ -137,13 +137,13 @@ def test_a_round_at_work_is_read_as_far_as_it_is_whole(make_run: Callable[..., R
     with (run.round(0) / "infer" / "responses.jsonl").open("a") as file:
         file.write('{"id":"c","samp')
     review = Review(run)
-    before = review.size()
+    before = review.stamp()
     read = review.load(0)
-    assert (list(read.items), read.unreadable, read.judged) == (["a", "b"], 0, False)
-    assert read.items["a"].mean is None
+    assert (list(read.entries), read.unreadable, read.judged) == (["a", "b"], 0, False)
+    assert read.entries["a"].mean is None
     write(run.round(0), [response("c")])
-    assert review.size() != before
-    assert list(Review(run).load(0).items) == ["a", "b", "c"]
+    assert review.stamp() != before
+    assert list(Review(run).load(0).entries) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_lines_that_are_no_rows_are_counted(run: Run, line: bytes) -> None:
         with (run.round(1) / file).open("ab") as appended:
             appended.write(line)
     read = Review(run).load(1)
-    assert (len(read.items), read.unreadable) == (4, 2)
+    assert (len(read.entries), read.unreadable) == (4, 2)
 
 
 @pytest.mark.parametrize("score", ["1e999", "true", '"90"', "0", "101", "NaN"])
@@ -169,14 +169,14 @@ def test_scores_that_are_none_are_no_verdict(run: Run, score: str) -> None:
     file = run.round(1) / "judge" / "verdicts.jsonl"
     file.write_text(file.read_text().replace('"precision":95', f'"precision":{score}'))
     read = Review(run).load(1)
-    assert (read.items["b2"].mean, read.unreadable) == (None, 4)
+    assert (read.entries["b2"].mean, read.unreadable) == (None, 4)
 
 
 def test_fields_of_a_newer_version_are_passed_over(run: Run) -> None:
     for file in ("infer/responses.jsonl", "judge/verdicts.jsonl"):
         path = run.round(1) / file
         path.write_text(path.read_text().replace('{"id"', '{"new":1,"id"'))
-    answer = Review(run).answer(1, "a1", 0)
+    answer = Review(run).response(1, "a1", 0)
     assert isinstance(answer.response, Response)
     assert len(answer.verdicts) == 2
 
@@ -184,7 +184,7 @@ def test_fields_of_a_newer_version_are_passed_over(run: Run) -> None:
 def test_a_lone_surrogate_is_read(make_run: Callable[..., Run]) -> None:
     run = make_run()
     write(run.round(0), [response("a", answer="\ud800")])
-    assert Review(run).answer(0, "a", 0).response.response == "\ud800"
+    assert Review(run).response(0, "a", 0).response.response == "\ud800"
 
 
 def test_search_finds_in_prompt_reference_and_answer(review: Review) -> None:
@@ -211,4 +211,4 @@ def test_broken_contracts_can_be_picked_out(run: Run) -> None:
         error="",
     )
     write(run.round(1), [response("a"), response("b"), response("b", 1)], [*verdicts("a", 0, (9, 9)), broken])
-    assert [item.id for item in arrange(Review(run).load(1), {}, keep="broken")] == ["b"]
+    assert [item.id for item in arrange(Review(run).load(1), {}, wanted="broken")] == ["b"]

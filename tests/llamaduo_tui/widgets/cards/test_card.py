@@ -312,7 +312,7 @@ async def reviewed(pilot: Pilot[None]) -> None:
     await drawn(pilot)
     await pilot.press("v")
     shown = pilot.app
-    await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and shown.screen.answer.page is not None)
+    await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and shown.screen.page_view.page is not None)
     await drawn(pilot)
 
 
