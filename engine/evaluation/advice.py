@@ -39,22 +39,22 @@ def advise(
     if short_of_money:
         return Advice(action="finish", reason="The remaining budget is too small for another round; raise it to go on.")
     if len(rounds) < 3:
-        return Advice(action="approve", reason="One tuned round is no trend yet, and the second one brings the most.")
+        return Advice(action="approve", reason="One tuned round shows no trend yet, and the second one gains the most.")
     gain = rounds[-1].mean - rounds[best(rounds[:-1])].mean
     missing = max(
         (criterion.threshold - criterion.interval.low for criterion in criteria if not criterion.passed), default=0.0
     )
     left = loop.max_rounds - (len(rounds) - 1)
-    brought = f"The last round brought {gain:.1f} points" if gain > 0 else "The last round brought nothing"
-    lacking = f"{missing:.1f} are missing until we are sure"
+    gained = f"The last round gained {gain:.1f} points" if gain > 0 else "The last round gained nothing"
+    needed = f"{missing:.1f} more are needed to be sure"
     if gain < max(loop.min_gain, 0.1):
-        wanted = f"about {more} more prompts would tell more than another round" if more else "the next may bring less"
-        return Advice(action="stop" if more else "finish", reason=f"{brought}, and {lacking}: {wanted}.")
+        wanted = f"about {more} more prompts would help more than another round" if more else "the next may gain less"
+        return Advice(action="stop" if more else "finish", reason=f"{gained}, and {needed}: {wanted}.")
     rounds_needed = math.ceil(missing / gain)
     if rounds_needed > left:
         return Advice(
             action="finish",
-            reason=f"{brought}, and {lacking}: at that pace it takes {rounds_needed} more rounds, and {left} are left.",
+            reason=f"{gained}, and {needed}: at that pace it takes {rounds_needed} more rounds, and {left} are left.",
         )
     pace = "one more round" if rounds_needed <= 1 else f"{rounds_needed} more rounds"
-    return Advice(action="approve", reason=f"{brought}, and {lacking}: at that pace it takes {pace}.")
+    return Advice(action="approve", reason=f"{gained}, and {needed}: at that pace it takes {pace}.")

@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[bytes]:
 def read(path: Path) -> Iterator[Row]:
     """The rows of a JSONL file that we wrote, as far as its lines are whole. Raises DamagedError at other lines."""
     for number, line in enumerate(lines(path), start=1):
-        yield _object(line, path, f"line {number} is no JSON object")
+        yield _object(line, path, f"line {number}: not a JSON object")
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
@@ -73,7 +73,7 @@ def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
 def read_json(path: Path) -> Row | None:
     """The object of a JSON file, or None where there is no file. Raises DamagedError where it holds no object."""
     try:
-        return _object(path.read_bytes(), path, "it holds no JSON object")
+        return _object(path.read_bytes(), path, "not a JSON object")
     except FileNotFoundError:
         return None
 

@@ -278,12 +278,12 @@ def rising(*means: float) -> list[SplitScores]:
     ("rounds", "left", "action", "said"),
     [
         (rising(10, 60), None, "approve", "no trend yet"),
-        (rising(10, 60, 75), None, "approve", "brought 15.0 points"),
+        (rising(10, 60, 75), None, "approve", "gained 15.0 points"),
         (rising(10, 60, 62), None, "finish", "and 2 are left"),
-        (rising(10, 60, 60.5), None, "finish", "the next may bring less"),
-        (rising(10, 60, 55), None, "finish", "brought nothing"),
+        (rising(10, 60, 60.5), None, "finish", "the next may gain less"),
+        (rising(10, 60, 55), None, "finish", "gained nothing"),
         (rising(10, 60, 75), 1.0, "finish", "budget"),
-        (rising(10, 60, 75), 2.0, "approve", "brought 15.0 points"),
+        (rising(10, 60, 75), 2.0, "approve", "gained 15.0 points"),
     ],
 )
 def test_advice_weighs_the_trend_and_the_purse(

@@ -60,10 +60,10 @@ def test_no_file_has_no_rows(tmp_path: Path) -> None:
 def test_what_is_no_object_is_damaged(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(text)
-    with pytest.raises(DamagedError, match=r"a\.json: damaged: it holds no JSON object"):
+    with pytest.raises(DamagedError, match=r"a\.json: damaged: not a JSON object"):
         jsonl.read_json(path)
     path.write_bytes(b"{}\n" + text + b"\n")
-    with pytest.raises(DamagedError, match="line 2 is no JSON object"):
+    with pytest.raises(DamagedError, match="line 2: not a JSON object"):
         list(jsonl.read(path))
 
 
