@@ -23,7 +23,7 @@ SAVE_GROUP = "review-label"
 
 @dataclass
 class RoundLoaded(Message):
-    """A round was read, or the one before it, which tells the changes."""
+    """A round was read, or the one before it, which its changes are against."""
 
     round: LoadedRound
     rounds: list[RoundNumber]
