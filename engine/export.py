@@ -17,8 +17,9 @@ from engine.protocol import commands, jsonl, records
 from engine.protocol.errors import InputError
 from engine.protocol.jsonl import Row
 from engine.protocol.manifest import Manifest, manifest
-from engine.protocol.rows import CONTRACT, Pair, Response, Verdict, prompt_text
+from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Pair, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import INFER, JUDGE, SYNTHESIZE, TEACHER
 from engine.service import prompts
 from engine.settings.load import settings_of
 from engine.stages.training_mix import training_mix
@@ -76,16 +77,16 @@ def _write(path: Path, rows: Iterable[Row]) -> int:
 def _files(run: Run) -> Iterator[tuple[str, Iterable[Row]]]:
     yield f"coverage/{TRAIN}", map(_coverage, read_train(run.coverage))
     yield f"coverage/{DEV}", map(_coverage, read_dev(run.coverage))
-    if manifest(run.final / "infer") is not None:
+    if manifest(INFER.folder(run, None)) is not None:
         yield f"coverage/{TEST}", map(_coverage, read_test(run.coverage))
     yield from _synthetic(run)
     rounds = {folder.name: folder for folder in sorted(run.folder.glob("round-*"))}
-    others = {"teacher": run.teacher, "test": run.final, "teacher-test": run.final / "teacher"}
+    others = {"teacher": TEACHER.folder(run, 0), "test": run.final, "teacher-test": TEACHER.folder(run, None)}
     judge_prompts = prompts.load(settings_of(run).judge.prompts)
     for name, folder in (rounds | others).items():
-        if manifest(folder / "infer") is not None:
+        if manifest(folder / INFER.name) is not None:
             yield f"responses/{name}.jsonl", map(_response, _responses(folder))
-        judged = manifest(folder / "judge")
+        judged = manifest(folder / JUDGE.name)
         if judged is not None:
             yield f"evaluations/{name}.jsonl", _evaluations(folder, judged, judge_prompts)
 
@@ -107,7 +108,8 @@ def _pair(pair: Pair, generator: str, seed_prompt: str) -> Row:
 
 
 def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
-    folders = [folder for folder in sorted(run.folder.glob("round-*/synthesize")) if manifest(folder) is not None]
+    written = sorted(run.folder.glob(f"round-*/{SYNTHESIZE.name}"))
+    folders = [folder for folder in written if manifest(folder) is not None]
     mix = training_mix(run.coverage, folders, commands.pair_choices(run.commands_file), settings_of(run).synthesis)
     seeds = {pair.id: prompt_text(pair.prompt, pair.tools) for pair in mix.train}
     for folder in folders:
@@ -123,7 +125,7 @@ def _synthetic(run: Run) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _responses(folder: Path) -> Iterator[Response]:
-    return records.read(folder / "infer" / "responses.jsonl", Response)
+    return records.read(folder / INFER.name / RESPONSES_FILE, Response)
 
 
 def _response(response: Response) -> Row:
@@ -140,7 +142,7 @@ def _response(response: Response) -> Row:
 def _evaluations(folder: Path, judged: Manifest, judge_prompts: prompts.Prompts) -> Iterator[Row]:
     responses = {(response.id, response.sample): response for response in _responses(folder)}
     finished = datetime.fromtimestamp(judged.finished, UTC).isoformat(timespec="seconds")
-    for verdict in records.read(folder / "judge" / "verdicts.jsonl", Verdict):
+    for verdict in records.read(folder / JUDGE.name / VERDICTS_FILE, Verdict):
         response = responses[verdict.id, verdict.sample]
         yield {
             **_response(response),

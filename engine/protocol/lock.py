@@ -6,10 +6,11 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO
 
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.processes import kill_tree
 from engine.protocol.run_dir import Run, writable
 from engine.protocol.status import STALE_AFTER_S, Process, State, Status
 
@@ -63,9 +64,4 @@ def _works_elsewhere(holder: Status) -> bool:
 def _end_orphan(child: Process | None) -> None:
     """A stage whose worker was killed must not write next to its successor."""
     if child is not None and child.here and child.alive:
-        import psutil
-
-        with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(child.pid)
-            process.kill()
-            psutil.wait_procs([process], timeout=10)
+        kill_tree(child.pid, wait_s=10)

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from engine.protocol import records
 from engine.protocol.records import Score
 
+RESPONSES_FILE, VERDICTS_FILE = "responses.jsonl", "verdicts.jsonl"
+PAIRS_FILE, REJECTED_FILE = "pairs.jsonl", "rejected.jsonl"
+"""The files of rows that the stages infer, judge and synthesize write; the last is for pairs that were refused."""
+
 Tool = dict[str, Any]
 """The definition of a function that the assistant may call, in OpenAI's form: `type` and `function`."""
 

@@ -10,11 +10,11 @@ from engine.local.world import first_process_first, world_size
 from engine.protocol import commands
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
 from engine.protocol.manifest import begin
-from engine.protocol.rows import Chat
+from engine.protocol.rows import PAIRS_FILE, Chat
 from engine.protocol.stages import SYNTHESIZE
 from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
-from engine.stages.training_mix import PAIRS, TrainingMix, training_mix
+from engine.stages.training_mix import TrainingMix, training_mix
 
 if TYPE_CHECKING:
     from engine.local.training import TrainProgress
@@ -42,7 +42,7 @@ def run(job: Job) -> Result:
         job.emit(Log(level=level, message=message))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
     trained = training.finetune(mix.chats, dev, resolved, settings, job.folder, _Reporter(job.emit))
-    files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS for folder in synthetic)]
+    files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
     return Result(
         counts={
             "pairs": trained.pairs,

@@ -10,7 +10,7 @@ from engine.local.inference.base import Completion, Inference, Prompt, Sample
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
 from engine.protocol.manifest import begin, file_hash
-from engine.protocol.rows import Chat, Pair, Response
+from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
 from engine.stages.base import Job, Result, named
@@ -20,7 +20,6 @@ from engine.stages.progress import Progress
 DECISIVE = ("coverage", "local", "inference", "loop")
 """The tables of settings that half-done answers depend on."""
 
-RESPONSES = "responses.jsonl"
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -37,10 +36,10 @@ def run(job: Job) -> Result:
     backend = load_inference(settings, resolved, adapter)
     plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
     _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
-    count = sum(1 for _ in jsonl.read(job.folder / RESPONSES))
+    count = sum(1 for _ in jsonl.read(job.folder / RESPONSES_FILE))
     if count != len(pairs) * samples:
         raise StageError(
-            f"{job.folder / RESPONSES} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
+            f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
@@ -53,7 +52,7 @@ def run(job: Job) -> Result:
 
 def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: list[Pair], adapter: str) -> None:
     """Append the responses of the batches that are missing; `adapter` is the hash of its weights."""
-    responses, by_id = job.folder / RESPONSES, {pair.id: pair for pair in pairs}
+    responses, by_id = job.folder / RESPONSES_FILE, {pair.id: pair for pair in pairs}
     calls = {pair.id: backend.reference(Chat(pair.messages, pair.tools)) for pair in pairs if pair.target_calls}
     done = _whole_batches(responses, [len(batch) for batch in batches])
     before = sum(map(len, batches[:done]))

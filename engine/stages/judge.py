@@ -9,7 +9,7 @@ from statistics import stdev
 from engine.evaluation import contract
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
-from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict
 from engine.protocol.stages import INFER
 from engine.service import output_parsing
 from engine.service.client import Client, RefusedError
@@ -17,10 +17,8 @@ from engine.service.concurrently import concurrently
 from engine.service.prompts import Prompts
 from engine.service.structured_output import structured_completion
 from engine.stages.base import Result, ServiceJob, named
-from engine.stages.infer import RESPONSES
 from engine.stages.progress import Progress
 
-VERDICTS = "verdicts.jsonl"
 REFUSED = "refused"
 """How the error of a verdict begins where the service refused to judge."""
 
@@ -48,7 +46,7 @@ async def run(job: ServiceJob) -> Result:
     """
     settings, models, repeats = job.settings.judge, job.settings.judge_models, job.settings.judge.repeats
     rules = contract.load(job.settings.task.contract)
-    responses_file = job.folder.parent / INFER.name / RESPONSES
+    responses_file = job.folder.parent / INFER.name / RESPONSES_FILE
     responses = list(records.read(responses_file, Response))
     progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
 
@@ -82,7 +80,7 @@ async def run(job: ServiceJob) -> Result:
         )
     planned = (len(responses) - counts["broken"]) * len(models) * repeats
     spared = planned - counts["verdicts"] - counts["errors"]
-    jsonl.write(job.folder / VERDICTS, (verdict.to_row() for verdict in verdicts))
+    jsonl.write(job.folder / VERDICTS_FILE, (verdict.to_row() for verdict in verdicts))
     return Result(
         counts={**counts, "spared": spared, "order": job.prompts.order},
         inputs=named([responses_file], job.folder.parent),

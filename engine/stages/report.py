@@ -12,7 +12,7 @@ from engine.protocol import jsonl, records
 from engine.protocol.decision import Decision, Scores, Teacher
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
-from engine.protocol.rows import Response, Verdict, prompt_text
+from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import BY_NAME, FINETUNE, INFER, JUDGE
 from engine.protocol.status import State
@@ -21,8 +21,6 @@ from engine.service.client import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import report_sections
 from engine.stages.base import Job, Result, named
-from engine.stages.infer import RESPONSES
-from engine.stages.judge import VERDICTS
 from engine.stages.markdown import block, cell, inline, interval
 
 SHOWN = 3
@@ -86,7 +84,7 @@ async def run(
     decisions = sorted(run.folder.glob("round-*/decision.json"))
     return Result(
         counts={"rounds": decision.round, "best_round": decision.best_round, "state": end.state},
-        inputs=named([*decisions, JUDGE.folder(run, None) / VERDICTS], run.folder),
+        inputs=named([*decisions, JUDGE.folder(run, None) / VERDICTS_FILE], run.folder),
     )
 
 
@@ -204,10 +202,10 @@ def _sealed(settings: Migration, decision: Decision, sealed: Scores, service: Te
 def _examples(run: Run, sealed: SplitScores) -> list[str]:
     """The best and the worst of the scored sealed prompts, service and local answer side by side."""
     responses: dict[str, Response] = {}
-    for response in records.read(INFER.folder(run, None) / RESPONSES, Response):
+    for response in records.read(INFER.folder(run, None) / RESPONSES_FILE, Response):
         responses.setdefault(response.id, response)
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in records.read(JUDGE.folder(run, None) / VERDICTS, Verdict):
+    for verdict in records.read(JUDGE.folder(run, None) / VERDICTS_FILE, Verdict):
         verdicts[verdict.id].append(verdict)
     ranked = sorted(sealed.by_prompt, key=lambda score: (-score.mean, score.id))
     best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]

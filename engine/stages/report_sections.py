@@ -9,11 +9,10 @@ from engine.evaluation.decision import look_risk, looks
 from engine.evaluation.reviews import LEAST_LABELS
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, Interval, Reviews, Scores, Teacher
-from engine.protocol.rows import CONTRACT, prompt_text
+from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
 from engine.settings.schema import Migration
-from engine.stages.infer import RESPONSES
 from engine.stages.markdown import inline, interval
 
 SHOWN = 5
@@ -130,7 +129,7 @@ def changes(run: Run, decision: Decision) -> list[str]:
 
 
 def _prompts(run: Run, number: int) -> dict[str, str]:
-    rows = jsonl.read(INFER.folder(run, number) / RESPONSES)
+    rows = jsonl.read(INFER.folder(run, number) / RESPONSES_FILE)
     return {row["id"]: prompt_text(row["prompt"]) for row in rows}
 
 

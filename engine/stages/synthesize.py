@@ -20,7 +20,7 @@ from engine.protocol import jsonl, records
 from engine.protocol.decision import PromptScore
 from engine.protocol.errors import StageError
 from engine.protocol.events import Log
-from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id, prompt_text
+from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.protocol.stages import SYNTHESIZE
 from engine.service import output_parsing
 from engine.service.client import RefusedError
@@ -28,7 +28,6 @@ from engine.service.concurrently import concurrently
 from engine.service.structured_output import structured_completion
 from engine.stages.base import Result, ServiceJob, named
 from engine.stages.progress import Progress
-from engine.stages.training_mix import PAIRS, REJECTED
 
 MAX_TOKENS = 8192
 LEAST_YIELD = 0.1
@@ -158,7 +157,7 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     """
     settings, coverage, number = job.settings, job.run.coverage, job.round or 0
     train = read_train(coverage)
-    files = (SYNTHESIZE.folder(job.run, before) / PAIRS for before in range(number))
+    files = (SYNTHESIZE.folder(job.run, before) / PAIRS_FILE for before in range(number))
     earlier = [file for file in files if file.is_file()]
     known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
     batch = SynthesisBatch(
@@ -174,8 +173,8 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
             f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}",
             "check [task] topic and the synthesis prompt; the sandbox can only write support tickets",
         )
-    jsonl.write(job.folder / PAIRS, (pair.to_row() for pair in batch.accepted))
-    jsonl.write(job.folder / REJECTED, batch.rejected)
+    jsonl.write(job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
+    jsonl.write(job.folder / REJECTED_FILE, batch.rejected)
     return Result(
         counts={"accepted": len(batch.accepted), "rejected": len(batch.rejected), "calls": batch.calls},
         inputs=named([coverage / TRAIN, *earlier], job.run.folder),

@@ -7,13 +7,12 @@ from dataclasses import replace
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.manifest import manifest
-from engine.protocol.rows import Response
+from engine.protocol.rows import RESPONSES_FILE, Response
 from engine.protocol.stages import INFER, JUDGE
 from engine.service.client import RefusedError
 from engine.service.concurrently import concurrently
 from engine.stages import judge
 from engine.stages.base import Result, ServiceJob, named, record
-from engine.stages.infer import RESPONSES
 from engine.stages.progress import Progress
 
 MAX_TOKENS = 4096
@@ -33,14 +32,14 @@ async def run(job: ServiceJob) -> Result:
     judged = manifest(judging.folder) or await record(JUDGE, judging, judge.run)
     return Result(
         counts={**answered.counts, **judged.counts},
-        inputs=named([answering.folder / RESPONSES], job.folder),
+        inputs=named([answering.folder / RESPONSES_FILE], job.folder),
         model=job.settings.service.model,
     )
 
 
 async def _answer(job: ServiceJob) -> Result:
     model = job.settings.service.model
-    local_file = INFER.folder(job.run, job.round) / RESPONSES
+    local_file = INFER.folder(job.run, job.round) / RESPONSES_FILE
     prompts = list({row.id: row for row in records.read(local_file, Response)}.values())
     progress = Progress(job.emit, len(prompts), "answers")
 
@@ -58,11 +57,11 @@ async def _answer(job: ServiceJob) -> Result:
             f"{model} refuses every prompt, though your coverage says that it answered them",
             "see [service], or set teacher = false in [target] of the run's migration.toml, then resume",
         )
-    jsonl.write(job.folder / RESPONSES, (response.to_row() for response in responses))
+    jsonl.write(job.folder / RESPONSES_FILE, (response.to_row() for response in responses))
     refused = len(prompts) - len(responses)
     return Result(
         counts={"prompts": len(prompts), "responses": len(responses), "refused": refused},
-        inputs={RESPONSES: local_file},
+        inputs={RESPONSES_FILE: local_file},
         model=model,
     )
 

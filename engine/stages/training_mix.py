@@ -12,11 +12,8 @@ from engine.dataset.prepare import read_fingerprints, read_train
 from engine.protocol import jsonl
 from engine.protocol.commands import PairChoices
 from engine.protocol.jsonl import Row
-from engine.protocol.rows import Chat, Pair, prompt_id
+from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, Chat, Pair, prompt_id
 from engine.settings.schema import Synthesis
-
-PAIRS = "pairs.jsonl"
-REJECTED = "rejected.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ def training_mix(coverage: Path, synthetic: list[Path], choices: PairChoices, se
 
     A pair that a person refused is left out; one that the filters refused comes in where a person kept it.
     """
-    written = [(row["round"], row) for folder in synthetic for row in jsonl.read(folder / PAIRS)]
+    written = [(row["round"], row) for folder in synthetic for row in jsonl.read(folder / PAIRS_FILE)]
     refused = [(round_, row["id"]) for round_, row in written if choices.get((round_, row["id"])) is False]
     out = set(refused)
     accepted = [row for round_, row in written if (round_, row["id"]) not in out]
@@ -81,7 +78,7 @@ def _kept_by_hand(synthetic: list[Path], choices: PairChoices) -> Iterator[Row]:
     """The rows that the filters refused and a person kept, each once."""
     kept = {key for key, keep in choices.items() if keep}
     for folder in synthetic if kept else ():
-        for row in jsonl.read(folder / REJECTED):
+        for row in jsonl.read(folder / REJECTED_FILE):
             key = (row.get("round"), row.get("id"))
             if key in kept:
                 kept.discard(key)

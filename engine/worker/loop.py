@@ -28,7 +28,7 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
-from engine.protocol.rows import Verdict, prompt_text
+from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, REPORT, SYNTHESIZE, TEACHER
 from engine.service.models import price
 from engine.stages import judge, report, synthesize, teacher
@@ -197,7 +197,7 @@ def _by_service(folder: Path) -> list[PromptScore] | None:
 
 def _verdicts(folder: Path) -> list[Verdict]:
     """The judges' verdicts in a round, or in the sealed test."""
-    return list(records.read(folder / JUDGE.name / judge.VERDICTS, Verdict))
+    return list(records.read(folder / JUDGE.name / VERDICTS_FILE, Verdict))
 
 
 async def _synthesize(context: Context, number: int, pairs: int) -> None:

@@ -17,7 +17,7 @@ from engine.protocol import commands, jsonl
 from engine.protocol.commands import PairChoices
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
-from engine.protocol.rows import message_text, prompt_text
+from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, message_text, prompt_text
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.jsonl_index import are_tools, explained, gc_paused, is_chat, line_at, lines, shorten, start_of
 from llamaduo_tui.views.jsonl_index import row as row_of
@@ -252,7 +252,7 @@ def twin_of(files: Sequence[LoadedFile], pair: PairDetail) -> PairEntry | None:
 
 
 _COVERAGE: tuple[FileKind, ...] = ("train", "dev", "dropped")
-_SYNTHETIC: tuple[tuple[FileKind, str], ...] = (("new", "pairs.jsonl"), ("refused", "rejected.jsonl"))
+_SYNTHETIC: tuple[tuple[FileKind, str], ...] = (("new", PAIRS_FILE), ("refused", REJECTED_FILE))
 
 _KEYS: dict[PairSort, Callable[[PairEntry], Any]] = {
     "category": lambda entry: entry.category,

@@ -18,8 +18,9 @@ from engine.protocol import commands, records
 from engine.protocol.commands import Label
 from engine.protocol.decision import Changes, PromptScore
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.rows import CONTRACT, Response, Verdict, prompt_text
+from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
+from engine.protocol.stages import INFER, JUDGE
 from llamaduo_tui.views.jsonl_index import explained, line_at, lines, shorten, start_of
 
 Row = TypeVar("Row", Response, Verdict)
@@ -124,7 +125,7 @@ class Review:
 
     def rounds(self) -> list[RoundNumber]:
         """The rounds with responses, oldest first, then the sealed test if it has any."""
-        names = [path.parts[-3] for path in self.run.folder.glob("round-*/infer/responses.jsonl")]
+        names = [path.parts[-3] for path in self.run.folder.glob(f"round-*/{INFER.name}/{RESPONSES_FILE}")]
         rounds: list[RoundNumber] = [*sorted(int(name[6:]) for name in names if name[6:].isdecimal())]
         return [*rounds, None] if self._responses(None).exists() else rounds
 
@@ -186,13 +187,10 @@ class Review:
         return matches
 
     def _responses(self, number: RoundNumber) -> Path:
-        return self._folder(number) / "infer" / "responses.jsonl"
+        return INFER.folder(self.run, number) / RESPONSES_FILE
 
     def _verdicts(self, number: RoundNumber) -> Path:
-        return self._folder(number) / "judge" / "verdicts.jsonl"
-
-    def _folder(self, number: RoundNumber) -> Path:
-        return self.run.final if number is None else self.run.round(number)
+        return JUDGE.folder(self.run, number) / VERDICTS_FILE
 
     def _read(self, number: RoundNumber) -> LoadedRound:
         entries: dict[str, PromptEntry] = {}

@@ -138,6 +138,6 @@ def test_two_processes_train_one_adapter_and_end_with_their_worker(run: Run) -> 
     assert (folder / "adapter" / "adapter_model.safetensors").is_file() and not (folder / "checkpoints").exists()
     told = reader.read_new()
     steps = [event.done for event in told if isinstance(event, StageProgress)]
-    assert steps[0] > 4 and steps[-1] == done.counts["steps"], "it went on from a checkpoint"
+    assert steps[0] > 2 and steps[-1] == done.counts["steps"], "it went on from a checkpoint"
     measured = [event.epoch for event in told if isinstance(event, TrainMetrics) and event.dev_loss is not None]
     assert steps == sorted(steps) and measured == sorted(set(measured)), "one of the two reports"
