@@ -14,7 +14,7 @@ from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
-from engine.protocol.stages import BY_NAME, FINETUNE, INFER, JUDGE
+from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
 from engine.protocol.status import State
 from engine.protocol.version import version
 from engine.service.client import Usage
@@ -229,7 +229,9 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
     seconds: dict[str, float] = defaultdict(float)
     for stage in stages:
         seconds[stage.stage] += stage.seconds
-    rows = "\n".join(f"| {_label(name)} | {duration(took)} |" for name, took in seconds.items())
+    rows = "\n".join(
+        f"| {stage.label} | {duration(seconds[stage.name])} |" for stage in STAGES if stage.name in seconds
+    )
     judged = [stage.counts for stage in stages if stage.stage == JUDGE.name]
     spared = sum(counts.get("spared", 0) for counts in judged)
     planned = spared + sum(counts["verdicts"] + counts["errors"] for counts in judged)
@@ -243,11 +245,6 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
         f"llamaduo-tui {version()}, in run format {FORMAT}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )
-
-
-def _label(name: str) -> str:
-    stage = BY_NAME.get(name)
-    return stage.label if stage else inline(name)
 
 
 def _manifests(run: Run) -> list[Manifest]:
