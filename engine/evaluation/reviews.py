@@ -9,7 +9,7 @@ from statistics import NormalDist, covariance, fmean, variance
 from typing import NamedTuple
 
 from engine.evaluation.intervals import SCORES
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.decision import Interval, Reviews
 from engine.protocol.rows import CONTRACT, Verdict
 
@@ -30,9 +30,6 @@ than this."""
 LEAST_LABELS = 30
 """Prompts with scores by people for a corrected mean: its interval is that of the normal distribution, which the mean
 of fewer skewed corrections does not have."""
-
-ResponseKey = tuple[int | None, str, int]
-"""Round (None: the sealed test), prompt id and sample."""
 
 
 class Judged(NamedTuple):

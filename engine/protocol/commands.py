@@ -61,6 +61,9 @@ class PairChoice:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
+ResponseKey = tuple[int | None, str, int]
+"""A response, by its round (None: the sealed test), prompt id and sample."""
+
 PairChoices = dict[tuple[int, str], bool]
 """Whether a pair is kept, by its round and its row's id; a pair without a choice stays as the filters left it."""
 
@@ -100,7 +103,7 @@ def answer(path: Path, question: Question) -> Answer | None:
     return next((one for one in given if one.question == question.key and one.choice in question.choices), None)
 
 
-def labels(path: Path) -> dict[tuple[int | None, str, int], Label]:
+def labels(path: Path) -> dict[ResponseKey, Label]:
     """The newest review of each response, by round, prompt id and sample."""
     return {(label.round, label.prompt, label.sample): label for label in _read(path, Label)}
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 COVERAGE_FILES: dict[str, Literal["jsonl", "json", "csv", "parquet"]] = {
@@ -44,6 +45,18 @@ class Table(BaseModel):
     """A table of migration.toml: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def is_table(field: FieldInfo) -> bool:
+    """Whether a setting is a table of more settings."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
+
+
+def table_of(field: FieldInfo) -> type[Table]:
+    """The table that a setting is. Raises TypeError for a single setting."""
+    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
+        raise TypeError(f"{field.annotation!r} is not a table of settings")
+    return field.annotation
 
 
 class Contract(Table):

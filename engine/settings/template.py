@@ -14,7 +14,7 @@ from tomlkit.items import Comment, Item, Trivia
 from tomlkit.items import Table as TomlTable
 
 from engine.protocol.errors import InputError
-from engine.settings.schema import Migration, Table
+from engine.settings.schema import Migration, Table, is_table, table_of
 
 Values = dict[str, Any]
 
@@ -39,7 +39,7 @@ def render(settings: Migration | None = None, preset: Values | None = None) -> s
         document.add(tomlkit.comment(line))
     document.add(tomlkit.nl())
     for name, field in Migration.model_fields.items():
-        document.add(name, _table(name, _model(field), values.get(name, {})))
+        document.add(name, _table(name, table_of(field), values.get(name, {})))
     return tomlkit.dumps(document)
 
 
@@ -61,13 +61,13 @@ def _table(path: str, model: type[Table], values: Values) -> TomlTable:
     table = tomlkit.table()
     _explain(table, model.__doc__ or "")
     table.add(tomlkit.nl())
-    inner = {name: field for name, field in model.model_fields.items() if _is_table(field)}
+    inner = {name: field for name, field in model.model_fields.items() if is_table(field)}
     for name, field in model.model_fields.items():
         if name not in inner:
             _add_key(table, f"{path}.{name}", name, field, values)
     table.add(tomlkit.nl())
     for name, field in inner.items():
-        table.add(name, _table(f"{path}.{name}", _model(field), values.get(name, {})))
+        table.add(name, _table(f"{path}.{name}", table_of(field), values.get(name, {})))
     return table
 
 
@@ -123,13 +123,3 @@ def _parts(annotation: Any) -> Iterator[Any]:
     if get_origin(annotation) is not Literal:
         for part in get_args(annotation):
             yield from _parts(part)
-
-
-def _is_table(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
-
-
-def _model(field: FieldInfo) -> type[Table]:
-    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
-        raise TypeError(f"{field.annotation!r} is not a table of settings")
-    return field.annotation

@@ -19,10 +19,9 @@ from engine.evaluation import contract, reviews
 from engine.evaluation.comparison import gaps
 from engine.evaluation.decision import decide, finished, look_risk, rescored
 from engine.evaluation.prompt_scores import by_prompt
-from engine.evaluation.reviews import ResponseKey
 from engine.evaluation.scores import SplitScores, plain, score
 from engine.protocol import commands, jsonl, records
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.decision import Decision, NextRound, PromptScore, Reviews, Scores, Teacher
 from engine.protocol.errors import StageError
 from engine.protocol.events import RoundScored, RunFinished

@@ -11,9 +11,8 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from engine.protocol import commands
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.annotation import ResponseKey
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.review import LoadedRound, Review, RoundNumber
 

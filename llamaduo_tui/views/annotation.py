@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, ResponseKey
 from llamaduo_tui.views.review import reviewed
-
-ResponseKey = tuple[int | None, str, int]
-"""A response's round, None in the sealed test, its prompt's id and its sample."""
 
 
 class Annotations:

@@ -18,10 +18,9 @@ from engine.protocol.errors import InputError
 from engine.settings import template
 from engine.settings.load import absolute, explain
 from engine.settings.schema import Coverage, Migration
-from engine.settings.template import toml_value
+from engine.settings.template import Values, toml_value
 from llamaduo_tui.views import fields, phrases
 
-Values = dict[str, Any]
 Edits = dict[fields.Path, Any]
 """New values by their place; None takes a key out, so that its default counts."""
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 import tomli
 from pydantic.fields import FieldInfo
 
-from engine.settings.schema import Migration, Table
+from engine.settings.schema import Migration, Table, is_table, table_of
 from engine.settings.template import allowed, toml_value
 
 Path = tuple[str, ...]
@@ -67,7 +67,7 @@ class FormSection:
 def sections() -> list[FormSection]:
     """All sections, in the order of the schema."""
     return [
-        FormSection(name, _TITLES.get(name, name.capitalize()), tuple(_groups((name,), "", _model(info))))
+        FormSection(name, _TITLES.get(name, name.capitalize()), tuple(_groups((name,), "", table_of(info))))
         for name, info in Migration.model_fields.items()
     ]
 
@@ -118,11 +118,11 @@ def _inline_table(text: str) -> Any:
 
 
 def _groups(path: Path, title: str, model: type[Table]) -> Iterator[FieldGroup]:
-    inner = {name: info for name, info in model.model_fields.items() if _is_table(info)}
+    inner = {name: info for name, info in model.model_fields.items() if is_table(info)}
     own = [_field((*path, name), info) for name, info in model.model_fields.items() if name not in inner]
     yield FieldGroup(title, " ".join((model.__doc__ or "").split()), tuple(own))
     for name, info in inner.items():
-        yield from _groups((*path, name), name.capitalize(), _model(info))
+        yield from _groups((*path, name), name.capitalize(), table_of(info))
 
 
 def _field(path: Path, info: FieldInfo) -> Field:
@@ -146,13 +146,3 @@ def _kind(info: FieldInfo) -> FieldKind:
     outer = get_origin(info.annotation) or info.annotation
     parts = [outer] if outer in kinds else [get_origin(part) or part for part in get_args(info.annotation)]
     return next((kinds[part] for part in parts if part in kinds), "text")
-
-
-def _is_table(info: FieldInfo) -> bool:
-    return isinstance(info.annotation, type) and issubclass(info.annotation, Table)
-
-
-def _model(info: FieldInfo) -> type[Table]:
-    if not (isinstance(info.annotation, type) and issubclass(info.annotation, Table)):
-        raise TypeError(f"{info.annotation!r} is not a table of settings")
-    return info.annotation

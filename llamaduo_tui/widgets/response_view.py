@@ -11,11 +11,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import jsonl
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.rows import prompt_text
 from engine.protocol.stages import Phase
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.annotation import ResponseKey
 from llamaduo_tui.views.diff import Row, json_rows, text_rows
 from llamaduo_tui.views.review import JudgedResponse, Review, RoundNumber
 from llamaduo_tui.views.text import clean
