@@ -53,6 +53,7 @@ def check(file: Path, progress: Progress) -> Report:
         splits = _splits(settings, notes, model)
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)
+        errors += compute_problems(settings)
     except LlamaDuoError as error:
         if error.message not in {known.message for known in errors}:
             errors.append(error)
@@ -133,6 +134,18 @@ def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:
         )
     if test < LEAST_PROMPTS:
         yield f"{test} sealed prompts are too few to confirm that the target is reached: it takes {LEAST_PROMPTS}"
+
+
+def compute_problems(settings: Migration) -> Iterator[LlamaDuoError]:
+    """The problem that torchrun finds no GPU to start a process for, if so."""
+    from engine.local.device import find_device  # imports torch
+
+    per_gpu = settings.compute.launcher == "torchrun" and settings.compute.processes is None
+    if per_gpu and find_device().kind != "cuda":
+        yield InputError(
+            "compute.launcher: torchrun starts one process per GPU, and this machine has none",
+            'set compute.processes, or launcher = "direct"',
+        )
 
 
 def memory_problems(estimate: Estimate) -> Iterator[LlamaDuoError]:

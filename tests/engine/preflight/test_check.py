@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,3 +94,15 @@ def test_a_model_that_does_not_fit_is_a_problem(free: float, problems: int) -> N
 
     assert len(found) == problems
     assert all("training needs about 2.0 GiB" in problem.message and "nf4" in problem.hint for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("compute", "problems"), [({}, 0), ({"launcher": "torchrun"}, 1), ({"launcher": "torchrun", "processes": 2}, 0)]
+)
+def test_one_process_per_gpu_needs_a_gpu(
+    compute: dict[str, object], problems: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.local.device.find_device", lambda: SimpleNamespace(kind="cpu"))
+    found = list(check.compute_problems(settings(compute=compute)))
+
+    assert len(found) == problems and all("compute.processes" in problem.hint for problem in found)
