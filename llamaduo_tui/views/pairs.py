@@ -289,7 +289,7 @@ def _read(file: PairFile, guarded: frozenset[str]) -> Iterator[LoadedFile]:
             unreadable += 1
             continue
         category, reason = sys.intern(_text(row.get("category"))), _reason(row)
-        leak = file.kind == "refused" and row.get("twin") in guarded
+        leak = file.kind == "refused" and _text(row.get("twin")) in guarded
         entries.append(PairEntry(file, offset, len(line), id_, start_of(start, firsts), category, reason, leak))
         reasons[reason] += 1
         categories[category] += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import data_run
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.dataset.prepare import SEALED, TEST
@@ -183,6 +183,7 @@ any_row: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(rows=st.lists(any_row, max_size=4))
+@example(rows=[{"id": None, "reason": "", "twin": []}])
 def test_any_rows_are_listed_or_counted(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     run = Run(tmp_path_factory.mktemp("run"))
     for name in ("pairs", "rejected"):
