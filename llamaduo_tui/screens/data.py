@@ -97,9 +97,7 @@ class DataScreen(BrowsingScreen):
             self._redraw()
             self._show_title()
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show_heading)
-
+    @on(PairList.Resized)
     def _show_heading(self) -> None:
         """Its columns are those that the list has room for, once it is laid out."""
         for listing in self.query(PairList):

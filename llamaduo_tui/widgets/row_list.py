@@ -55,6 +55,9 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
 
     highlighted: var[int | None] = var[int | None](None, init=False)
 
+    class Resized(Message):
+        """The list has another size, so that its heading may need other columns."""
+
     class Chosen(Message):
         """Another row is under the cursor, or the list is empty."""
 
@@ -109,6 +112,7 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         self.virtual_size = Size(event.size.width, len(self.items))
         self._reveal()
+        self.post_message(self.Resized())
 
     def on_click(self, event: events.Click) -> None:
         index = event.y + self.scroll_offset.y
