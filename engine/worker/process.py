@@ -296,8 +296,9 @@ class Worker:
         )
 
     def _end(self, ending: RunFinished) -> int:
-        self._status.write(state=ending.state, stage=None, question=None)
+        """Record the end: the event first, since a run whose status has ended is never taken up again."""
         self._events.append(ending)
+        self._status.write(state=ending.state, stage=None, question=None)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
 

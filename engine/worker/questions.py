@@ -35,10 +35,11 @@ class Questions:
     async def ask(self, question: Question, revise: Callable[[], Question | None] | None = None) -> Answer | None:
         """The answer to a question, given before or waited for.
 
-        Whenever people or circumstances have said something new, `revise` gives the question as it stands now; where
-        that is None, there is nothing left to ask and no answer.
+        After each command and each change of circumstances, `revise` gives the question as it stands now; where that
+        is None, there is nothing left to ask. A question about a cap is settled by that alone: a higher cap, not the
+        answer that announces it, lets the run go on.
         """
-        answer = commands.answer(self._file, question)
+        answer = None if question.cap else commands.answer(self._file, question)
         if answer is None and self._approved and not question.cap:
             answer = Answer(question=question.key, choice=APPROVE, id="auto")
         if answer is None:
@@ -59,12 +60,13 @@ class Questions:
         while True:
             now = (commands.size(self._file), self._circumstances())
             if now != seen:
-                if (answer := commands.answer(self._file, question)) is not None:
+                answer = commands.answer(self._file, question)
+                if answer is not None and not question.cap:
                     return answer
-                if revise is not None and seen is not None:
+                if revise is not None and (seen is not None or question.cap):
                     revised = revise()
                     if revised is None:
-                        return None
+                        return answer
                     question = revised
                 seen = now
             if question != asked:

@@ -222,3 +222,22 @@ async def test_approval_beforehand_answers_all_but_a_cap(run: Run) -> None:
     await first(reader, QuestionAsked)
     worker.client.spent = 5.0  # type: ignore[misc]
     assert await asked is None, "nothing is left to ask once circumstances have changed"
+
+
+async def test_a_cap_is_settled_by_the_cap_and_not_by_an_answer(run: Run) -> None:
+    """Somebody may lower it again, and then the same question is asked with an answer from before."""
+    worker, reader = Worker(run, yes=False), EventReader(run.events_file)
+    worker.client = cast(Client, SimpleNamespace(spent=0.0))
+    cap = Question(kind=BUDGET, round=1, reason="$5 are spent", cap="usd", used=4.9, least=5.2)
+    before = Answer(question=cap.key, choice=APPROVE, usd=9.0)
+    commands.send(run.commands_file, before)
+    short = True
+    asked = asyncio.create_task(worker.questions.ask(cap, lambda: cap if short else None))
+    await first(reader, QuestionAsked)
+    commands.send(run.commands_file, Answer(question=cap.key, choice=APPROVE, usd=9.0))
+    await asyncio.sleep(0.6)
+    assert not asked.done() and run.status().question == cap
+
+    short = False
+    worker.client.spent = 5.0  # type: ignore[misc]
+    assert await asked == before and run.status().question is None
