@@ -218,8 +218,10 @@ async def test_approval_beforehand_answers_all_but_a_cap(run: Run) -> None:
     assert answer is not None and answer.choice == APPROVE
 
     cap = Question(kind=BUDGET, round=1, reason="$5 are spent", cap="usd", used=4.9, least=5.2)
-    asked = asyncio.create_task(worker.questions.ask(cap, lambda: None))
+    short = True
+    asked = asyncio.create_task(worker.questions.ask(cap, lambda: cap if short else None))
     await first(reader, QuestionAsked)
+    short = False
     worker.client.spent = 5.0  # type: ignore[misc]
     assert await asked is None, "nothing is left to ask once circumstances have changed"
 
