@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +61,7 @@ class ConfigureScreen(Screen[Path | None]):
         self._sections = fields.sections()
         self._focused: Field | None = None
         self._settling: Timer | None = None
+        self._building = asyncio.Lock()
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="top"):
@@ -92,8 +94,9 @@ class ConfigureScreen(Screen[Path | None]):
     # The form
 
     @on(OptionList.OptionHighlighted, "#sections")
-    async def _section_chosen(self, event: OptionList.OptionHighlighted) -> None:
-        await self._show_section(event.option_index)
+    async def _section_chosen(self) -> None:
+        """Show the highlighted section, which may be a later one than that of this event."""
+        await self._show_highlighted()
 
     @on(OptionList.OptionSelected, "#sections")
     def _section_entered(self) -> None:
@@ -101,13 +104,20 @@ class ConfigureScreen(Screen[Path | None]):
         if rows:
             rows[0].focus_field()
 
-    async def _show_section(self, index: int) -> None:
-        section = self._sections[index]
-        self.query_one("#sections", OptionList).highlighted = index
-        if self._form.section is section:
-            return
-        self._focused = None
-        await self._form.show(section, self._draft.__getitem__, self._extras(section.name))
+    async def _show_section(self, name: str) -> None:
+        """Highlight a section, and return once it is shown."""
+        names = [section.name for section in self._sections]
+        self.query_one("#sections", OptionList).highlighted = names.index(name)
+        await self._show_highlighted()
+
+    async def _show_highlighted(self) -> None:
+        """Make the form of the highlighted section: one at a time, and only the latest, however fast the keys come."""
+        async with self._building:
+            section = self._sections[self.query_one("#sections", OptionList).highlighted or 0]
+            if self._form.section is section:
+                return
+            self._focused = None
+            await self._form.show(section, self._draft.__getitem__, self._extras(section.name))
         self._mark_rows()
         self._show_help()
         self._preview()
@@ -207,7 +217,7 @@ class ConfigureScreen(Screen[Path | None]):
             self._remove(problem)
             return
         self.remove_class("-checks")
-        await self._show_section([s.name for s in self._sections].index(problem.field.path[0]))
+        await self._show_section(problem.field.path[0])
         row = self._form.row(problem.field.path)
         if row is not None:
             row.focus_field()
@@ -268,7 +278,7 @@ class ConfigureScreen(Screen[Path | None]):
 
     @work(group="configure.ask", exclusive=True, exit_on_error=False)
     async def action_coverage(self) -> None:
-        await self._show_section([section.name for section in self._sections].index("coverage"))
+        await self._show_section("coverage")
         await self._editor.pick("coverage.source")
 
     @on(SettingRow.PickRequested)

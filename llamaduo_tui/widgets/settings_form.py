@@ -5,7 +5,7 @@ Only the chosen section has widgets. A row has a mark, the field's name, the wid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -178,28 +178,31 @@ class SettingsForm(VerticalScroll, inherit_bindings=False, can_focus=False):
     ]
 
     section: FormSection | None = None
+    """The section that is shown, None while its rows are being made."""
+
+    rows: Sequence[SettingRow] = ()
+    """The rows of the section that is shown."""
 
     async def show(self, section: FormSection, value_of: Callable[[Path], Any], below: dict[str, Widget]) -> None:
         """Show a section with its values; `below` has widgets that belong below a field, by its key."""
-        self.section = section
+        self.section, self.rows = None, ()
+        rows: list[SettingRow] = []
         widgets: list[Widget] = []
         for group in section.groups:
             title = Content(group.title or section.title)
             widgets.append(Static(title, classes="subtitle" if group.title else "title"))
             widgets.append(Static(Content(group.description), classes="about"))
             for field in group.fields:
-                row = PickedRow if field.key in PICKED else SettingRow
-                widgets.append(row(field, value_of(field.path)))
+                row = (PickedRow if field.key in PICKED else SettingRow)(field, value_of(field.path))
+                rows.append(row)
+                widgets.append(row)
                 if field.key in below:
                     widgets.append(below[field.key])
         with self.app.batch_update():
             await self.remove_children()
             await self.mount_all(widgets)
+        self.section, self.rows = section, rows
         self.scroll_home(animate=False)
-
-    @property
-    def rows(self) -> list[SettingRow]:
-        return list(self.query(SettingRow))
 
     def row(self, path: Path) -> SettingRow | None:
         """The row of a field, if it is in this section."""

@@ -24,10 +24,10 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
-from llamaduo_tui.views import preflight, profile
+from llamaduo_tui.views import fields, preflight, profile
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
-from llamaduo_tui.widgets.settings_form import SettingsForm
+from llamaduo_tui.widgets.settings_form import SettingRow, SettingsForm
 
 SETTINGS = """\
 [task]
@@ -428,6 +428,48 @@ async def coverage(pilot: Pilot[Any]) -> None:
     await pilot.press("down")
     await settle(pilot)
     assert pilot.app.screen.query(CoveragePreview)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["down"] * 20,
+        ["pagedown"] * 6 + ["pageup"],
+        ["down", "down", "up", "pagedown"] * 5 + ["pageup"] * 9 + ["pagedown"] * 6,
+        ["down", "enter", "tab", "x", "y"] + ["pagedown"] * 9,
+    ],
+)
+async def test_keys_that_come_faster_than_the_form_is_made(
+    file: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, made = Host(file), []
+    show = SettingsForm.show
+
+    async def counted(form: SettingsForm, *args: Any) -> None:
+        made.append(args[0])
+        await show(form, *args)
+
+    monkeypatch.setattr(SettingsForm, "show", counted)
+    async with host.run_test(size=(120, 40)) as pilot:
+        await pilot.pause()
+        for key in keys:
+            host.simulate_key(key)
+        await pilot.pause()
+        screen = host.screen
+        assert isinstance(screen, ConfigureScreen)
+        sections = screen.query_one("#sections", OptionList)
+        form = screen.query_one(SettingsForm)
+
+        def settled() -> bool:
+            chosen = fields.sections()[sections.highlighted or 0]
+            return form.section is not None and form.section.name == chosen.name
+
+        await until(pilot, settled)
+        count = len(made)
+        await pilot.pause(1.0)  # it used to go back and forth for ever
+        assert len(made) == count <= len(keys) + 1
+        assert [row.field for row in form.rows] == [row.field for row in form.query(SettingRow)]
+        assert all(row.query(".mark") for row in form.rows)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
