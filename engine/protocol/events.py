@@ -65,7 +65,7 @@ class StageProgress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainMetrics(Event):
-    """One look at the training: losses in nats a token, `dev_loss` only where it was just measured."""
+    """The state of the training: losses in nats a token, `dev_loss` only where it was just measured."""
 
     kind: ClassVar[str] = "train.metrics"
     step: int

@@ -12,7 +12,7 @@ from engine.protocol.stages import Stage
 from engine.settings.schema import Compute
 
 SPINS = "1000"
-"""How often a stage's OpenMP threads look for each other before they sleep: with another process on the cores, the
+"""How often a stage's OpenMP threads poll for each other before they sleep: with another process on the cores, the
 default of 300,000 makes matrix products some ten times slower, and on idle ones it gains nothing."""
 
 

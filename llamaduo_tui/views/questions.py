@@ -51,10 +51,8 @@ def takes(question: Question) -> str:
     return f"{cost if cost[0] != '$' else f'about {cost}'}{time}"
 
 
-def budget_command(run: Run, question: Question | None = None) -> str:
-    """The command that raises a run's budget; where the cap is known, with the least that is enough."""
-    if question is None:
-        return f"llamaduo-tui approve {called(run)} --budget USD"
+def budget_command(run: Run, question: Question) -> str:
+    """The command that raises a used-up cap, with the least that is enough."""
     if question.cap == "calls":
         return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(question.least):,})"
     least = math.ceil(question.least * 100) / 100
