@@ -82,18 +82,14 @@ def estimate(
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     phases = list(_phases(settings, splits, prompts, parameters, device))
-    first, most = phases[1], _sum(phases)
+    most = _sum(phases)
     return Estimate(
         train=len(splits.train),
         dev=len(splits.dev),
         test=len(splits.test),
-        calls_round=first.calls,
         calls_most=most.calls,
-        tokens_round=first.tokens,
         tokens_most=most.tokens,
-        usd_round=first.usd,
         usd_most=most.usd,
-        seconds_round=first.seconds,
         seconds_most=most.seconds,
         memory_bytes=_memory(settings, model, pairs, device),
         memory_free_bytes=device.memory_free,

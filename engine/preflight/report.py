@@ -37,7 +37,7 @@ class PhaseEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a run takes: `*_round` in the first round, `*_most` in all `phases`; None where a price is unknown.
+    """What a run takes at most: `*_most` is the sum of `phases`; None where a price is unknown.
 
     With `batch`, money is the price of batches, and no time is counted for calls; otherwise calls take as long as the
     limits in the settings make them.
@@ -46,13 +46,9 @@ class Estimate:
     train: int
     dev: int
     test: int
-    calls_round: int
     calls_most: int
-    tokens_round: int
     tokens_most: int
-    usd_round: float | None
     usd_most: float | None
-    seconds_round: float
     seconds_most: float
     memory_bytes: int
     memory_free_bytes: int
