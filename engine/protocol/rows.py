@@ -73,7 +73,9 @@ class RowMixin:
 class Pair(RowMixin):
     """A prompt with a response that somebody was happy with: coverage or synthetic.
 
-    The last of `messages` is the assistant's target; those before it are the prompt, and so are `tools`.
+    The last of `messages` is the assistant's target; those before it are the prompt, and so are `tools`. `group` is the
+    id of the recorded conversation, "" where the data has none. `family` is the same for all pairs that are related,
+    as near-duplicates or as parts of one conversation; "" before the split.
     """
 
     id: str
@@ -81,6 +83,8 @@ class Pair(RowMixin):
     category: str = ""
     source: str = ""
     tools: list[Tool] = field(default_factory=list)
+    group: str = ""
+    family: str = ""
 
     @property
     def prompt(self) -> list[Message]:
@@ -103,7 +107,8 @@ class Pair(RowMixin):
     @property
     def plain(self) -> bool:
         """Whether this is one question and a text, which every chat template shows."""
-        return len(self.messages) == 2 and not self.tools and not self.calls_tools
+        roles = [message["role"] for message in self.messages]
+        return roles == ["user", "assistant"] and not self.tools and not self.calls_tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +167,9 @@ class Verdict(RowMixin):
 
 def message_text(message: Message) -> str:
     """A message as a person reads it: its text, then each call as a JSON object on a line of its own."""
-    calls = [call["function"] for call in message.get("tool_calls", [])]
+    if "tool_calls" not in message:
+        return message["content"]
+    calls = [call["function"] for call in message["tool_calls"]]
     lines = [f'{{"name": {_json(call["name"])}, "arguments": {call["arguments"]}}}' for call in calls]
     return "\n".join([message["content"], *lines] if message["content"] else lines)
 
@@ -183,10 +190,14 @@ def normalise(text: str) -> str:
 
 
 def prompt_id(prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
-    """The identity of a pair: 16 hex digits of the SHA-256 of its normalised prompt, tool definitions included."""
-    parts = [f"{m['role']}\x1f{normalise(message_text(m))}" for m in prompt]
-    parts += [f"tools\x1f{json.dumps(tool, sort_keys=True)}" for tool in tools]
-    return hashlib.sha256("\x1e".join(parts).encode(errors="backslashreplace")).hexdigest()[:16]
+    """The identity of a pair: 16 hex digits of the SHA-256 of its prompt, tool definitions included.
+
+    White space at the ends of a turn doesn't count. All else does: case and indentation are what some tasks are about.
+    """
+    parts = [[message["role"], message_text(message).strip()] for message in prompt]
+    # Without an argument `json` uses an encoder that it has made before.
+    canonical = json.dumps([parts, list(tools)], sort_keys=True) if tools else json.dumps([parts])
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _json(value: Any) -> str:

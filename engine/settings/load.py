@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
-from engine.settings.schema import COVERAGE_FILES, MODEL_FILE, Migration
+from engine.settings.schema import COMPRESSED, COVERAGE_FILES, MODEL_FILE, Migration
+from engine.settings.source import STDIN, is_address, is_pattern
 
-FILES = (*COVERAGE_FILES, MODEL_FILE)
+FILES = (*COVERAGE_FILES, *COMPRESSED, MODEL_FILE)
 """Endings by which a relative name means a file next to migration.toml, not an id of the Hub."""
 
 PATHS = (("coverage", "source"), ("judge", "prompts"), ("local", "model"), ("task", "contract", "json_schema"))
@@ -43,11 +44,15 @@ def load_settings(path: Path) -> Migration:
             f"{path}: is not valid TOML: {error}", "fix that line, or write a new file: llamaduo-tui new FILE"
         ) from None
     try:
-        return Migration.model_validate(absolute(tables, path.resolve().parent))
+        settings = Migration.model_validate(absolute(tables, path.resolve().parent))
     except ValidationError as error:
         lines = [explain(problem) for problem in error.errors()]
         shown = "; ".join(lines) if len(lines) == 1 else "".join(f"\n  {line}" for line in lines)
         raise InputError(f"{path}: {shown}", "to see every setting explained, run: llamaduo-tui new FILE") from None
+    if STDIN in settings.coverage.sources:
+        message = f"{path}: coverage.source: a run cannot read the terminal's input ({STDIN!r})"
+        raise InputError(message, "write it to a file first: llamaduo-tui convert - --to rows.jsonl")
+    return settings
 
 
 def settings_of(run: Run) -> Migration:
@@ -65,12 +70,24 @@ def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
         for name in names:
             table = table.get(name) if isinstance(table, dict) else None
         value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and not Path(value).is_absolute():
-            with suppress(OSError, ValueError, RuntimeError):  # an invalid path stays as it is
-                named = key in ALWAYS_PATHS or value.startswith(("./", "../", "~")) or Path(value).suffix in FILES
-                if named or (folder / value).exists():
-                    table[key] = str((folder / Path(value).expanduser()).resolve())
+        if isinstance(value, str):
+            table[key] = _absolute(value, key, folder)
+        elif isinstance(value, list) and key == "source":
+            table[key] = [_absolute(item, key, folder) if isinstance(item, str) else item for item in value]
     return tables
+
+
+def _absolute(value: str, key: str, folder: Path) -> str:
+    """A value as an absolute path where it is a relative one; ids, addresses and invalid paths stay as they are."""
+    if value == STDIN or is_address(value):
+        return value
+    with suppress(OSError, ValueError, RuntimeError):
+        path = Path(value)
+        named = key in ALWAYS_PATHS or value.startswith(("./", "../", "~")) or path.suffix.casefold() in FILES
+        pattern = key == "source" and is_pattern(value)
+        if not path.is_absolute() and (named or pattern or (folder / value).exists()):
+            return str((folder / path.expanduser()).resolve())
+    return value
 
 
 _WHOLE, _NUMBER, _TABLE = "must be a whole number", "must be a number", "must be a table"
@@ -110,7 +127,8 @@ def explain(problem: Any) -> str:
     rule = _RULES.get(problem["type"])
     message = rule.format(**problem.get("ctx", {})) if rule else problem["msg"].removeprefix("Value error, ")
     # A user may write the API key itself instead of its variable's name.
-    secret = isinstance(problem["input"], dict) or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
+    secret = problem["type"] == "secret" or isinstance(problem["input"], dict)
+    secret = secret or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message
 

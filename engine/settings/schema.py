@@ -15,15 +15,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-COVERAGE_FILES: dict[str, Literal["jsonl", "json", "csv", "parquet"]] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
+ContainerName = Literal["json", "csv", "parquet", "arrow"]
+
+COVERAGE_FILES: dict[str, ContainerName] = {
+    ".jsonl": "json",
+    ".ndjson": "json",
     ".json": "json",
     ".csv": "csv",
     ".tsv": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
 """The endings of coverage files, and how such a file is read."""
+
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+"""The endings of compressed coverage files, which may follow another ending."""
 
 MODEL_FILE = ".gguf"
 """The ending of a model in one file."""
@@ -86,12 +93,17 @@ class Task(Table):
 
 
 class Columns(Table):
-    """Names of the coverage file's columns, if they are not the usual ones."""
+    """Names of the data's columns, if they are not the usual ones; a dot leads into a nested one (inputs.question)."""
 
+    messages: str | None = Field(None, description="Column of the whole chat, or of the prompt's messages.")
     prompt: str | None = Field(None, description="Column of the prompt.")
     response: str | None = Field(None, description="Column of the response.")
     system: str | None = Field(None, description="Column of the system prompt, if any.")
     category: str | None = Field(None, description="Column of the category, if any.")
+    group: str | None = Field(
+        None, description="Column of the conversation's id (session, trace, thread): its rows stay in one split."
+    )
+    weight: str | None = Field(None, description="Column of a weight: rows of weight 0 are not learned.")
 
 
 class Split(Table):
@@ -107,18 +119,42 @@ class Split(Table):
         return self
 
 
-class Coverage(Table):
-    """Prompts with responses that you are happy with."""
-
-    source: str = Field(description=f"A file ({', '.join(COVERAGE_FILES)}) or a dataset id of the Hub.")
-    columns: Columns = Columns()
-    split: Split = Split()
-
-
 def _no_secret_address(address: str | None) -> str | None:
     if address and re.search(r"//[^/]*@|[?]", address):
         raise PydanticCustomError("secret", "must not contain a password or a query, which may be a key")
     return address
+
+
+def _no_secret_source(source: str | list[str]) -> str | list[str]:
+    for one in [source] if isinstance(source, str) else source:
+        if "://" in one:
+            _no_secret_address(one)
+    return source
+
+
+class Coverage(Table):
+    """Prompts with responses that you are happy with."""
+
+    source: Annotated[str | list[str], AfterValidator(_no_secret_source)] = Field(
+        description=f"A file ({', '.join(COVERAGE_FILES)}; also {', '.join(COMPRESSED)}), a folder or a pattern "
+        "(logs/*.jsonl) of such files, an address (s3://...), a dataset id of the Hub, or a list of these."
+    )
+    turns: Literal["last", "all"] = Field(
+        "last", description="last: learn the last answer of a conversation; all: learn each of its answers."
+    )
+    limit: int | None = Field(
+        None, ge=3, description="Maximum rows to use: a random sample, in equal shares of every category; not set: all."
+    )
+    redact: bool = Field(
+        False, description="Mask personal data (e-mail addresses, phone and card numbers ...) in all rows."
+    )
+    columns: Columns = Columns()
+    split: Split = Split()
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources, in the order in which they are read."""
+        return [self.source] if isinstance(self.source, str) else self.source
 
 
 Address = Annotated[str | None, AfterValidator(_no_secret_address)]

@@ -13,7 +13,7 @@ from engine.settings.schema import Migration, Table, is_table, table_of
 from engine.settings.template import allowed, toml_value
 
 Path = tuple[str, ...]
-FieldKind = Literal["text", "whole", "number", "switch", "choice", "names", "table"]
+FieldKind = Literal["text", "whole", "number", "switch", "choice", "names", "sources", "table"]
 
 _TITLES = {"finetune": "Fine-tune"}
 _ACRONYMS = {"api": "API", "usd": "USD", "json": "JSON", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
@@ -82,8 +82,9 @@ def parse(field: Field, text: str) -> Any:
         return None
     if field.kind == "switch" and text in _SWITCH:
         return text == "true"
-    if field.kind == "names":
-        return [name.strip() for name in text.split(",") if name.strip()]
+    if field.kind in ("names", "sources"):
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        return names[0] if field.kind == "sources" and len(names) == 1 else names
     if field.kind == "table":
         return _inline_table(text)
     for read in {"whole": (int, float), "number": (float,)}.get(field.kind, ()):
@@ -145,4 +146,6 @@ def _kind(info: FieldInfo) -> FieldKind:
     }
     outer = get_origin(info.annotation) or info.annotation
     parts = [outer] if outer in kinds else [get_origin(part) or part for part in get_args(info.annotation)]
+    if list in parts and str in parts:
+        return "sources"
     return next((kinds[part] for part in parts if part in kinds), "text")

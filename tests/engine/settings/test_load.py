@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.protocol.errors import InputError
+from engine.settings.load import absolute, load_settings
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("a.jsonl", "{folder}/a.jsonl"),
+        ("a.JSONL", "{folder}/a.JSONL"),
+        ("logs/x.jsonl.gz", "{folder}/logs/x.jsonl.gz"),
+        ("x.arrow", "{folder}/x.arrow"),
+        ("logs/*.log", "{folder}/logs/*.log"),
+        ("logs/**", "{folder}/logs/**"),
+        ("there", "{folder}/there"),
+        ("./nowhere", "{folder}/nowhere"),
+        ("/x/a.jsonl", "/x/a.jsonl"),
+        ("org/name", "org/name"),
+        ("org/name:train[:10%]", "org/name:train[:10%]"),
+        ("s3://bucket/a*.jsonl", "s3://bucket/a*.jsonl"),
+        ("https://host/a.jsonl?b=c", "https://host/a.jsonl?b=c"),
+        ("-", "-"),
+        ("a\0b.jsonl", "a\0b.jsonl"),
+    ],
+)
+def test_relative_sources_count_from_the_folder(source: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    folder = tmp_path.resolve()
+    expected = expected.format(folder=folder)
+    assert absolute({"coverage": {"source": source}}, folder)["coverage"]["source"] == expected
+    listed: dict[str, Any] = {"coverage": {"source": [source, 3, "x.csv"]}}
+    assert absolute(listed, folder)["coverage"]["source"] == [expected, 3, f"{folder}/x.csv"]
+    assert listed["coverage"]["source"][0] == source
+
+
+@pytest.mark.parametrize("source", ['"-"', '["a.jsonl", "-"]'])
+def test_a_run_cannot_read_the_standard_input(source: str, tmp_path: Path) -> None:
+    file = tmp_path / "migration.toml"
+    file.write_text(f'[coverage]\nsource = {source}\n[service]\nmodel = "sandbox"\n')
+    with pytest.raises(InputError, match="cannot read the terminal's input") as caught:
+        load_settings(file)
+    assert "convert - --to" in caught.value.hint
