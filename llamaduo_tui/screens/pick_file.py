@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Button, DirectoryTree, Input, Static, Tree
 from textual.widgets.directory_tree import DirEntry
 
-from engine.settings.schema import COVERAGE_FILES, Coverage
+from engine.settings.schema import COMPRESSED, COVERAGE_FILES, Coverage
 from llamaduo_tui.paths import is_folder, typed_path
 from llamaduo_tui.screens.configure_dialogs import CANCEL
 from llamaduo_tui.views.text import clean, one_line
@@ -150,7 +150,8 @@ class PickCoverage(PickFile):
     """Choose the coverage data with a preview: a file from the tree, or any path or Hub id that is typed."""
 
     def __init__(self, folder: Path, like: Coverage | None) -> None:
-        super().__init__("Coverage data", folder, tuple(COVERAGE_FILES), "a path, or a Hub dataset such as org/name")
+        endings = (*COVERAGE_FILES, *COMPRESSED)
+        super().__init__("Coverage data", folder, endings, "a path, or a Hub dataset such as org/name")
         self._like = like
         self._settling: Timer | None = None
 
