@@ -1,20 +1,24 @@
-"""The one place where chats become tokens: training, inference and export all use it."""
+"""The one place where chats become tokens: training, inference and export all use it.
+
+Chats are first changed as the template needs it: see `adaptation`.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
-
+from engine.local.adaptation import adaptations
+from engine.local.template import CHOOSE, render, template_errors, template_turns
 from engine.protocol.errors import InputError
-from engine.protocol.rows import Message, Tool
+from engine.protocol.rows import Message, Pair, Tool
 
-CHOOSE = "use only roles that the model knows (some know no system role), or choose another model"
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -43,20 +47,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool
     The completion is the target with the white space that the template puts before it and exactly one end token.
     Where a template renders past responses in another way than new ones (thinking blocks, trimming), the target itself
     is used, since the model must write that after the prompt; a tool call is used as the template writes it. Raises
-    InputError where the template refuses the chat.
+    InputError where the template cannot show the chat.
     """
-    chat = _chat(tokenizer, messages, tools)
-    prompt = _render(tokenizer, chat.turns[:-1], chat.tools, add_generation_prompt=True)
-    whole = _render(tokenizer, chat.turns, chat.tools, add_generation_prompt=False)
-    answer, target = whole.removeprefix(prompt), chat.turns[-1]["content"]
+    chat = _quoted(tokenizer, _adapted(tokenizer, messages[:-1], tools, target=messages[-1]), tools)
+    prompt, completion = _texts(tokenizer, chat)
     end = end_token_id(tokenizer)
-    if "tool_calls" in chat.turns[-1]:
-        if not whole.startswith(prompt):
-            raise InputError("the local model's chat template puts tool calls outside the assistant turn", CHOOSE)
-        completion = answer.rpartition(str(tokenizer.convert_ids_to_tokens(end)))[0] or answer.rstrip()
-    else:
-        lead = answer[: max(0, answer.find(target))]
-        completion = target if lead.strip() else lead + target
     return Encoded(_tokenise(tokenizer, prompt, chat.quoted), [*_tokenise(tokenizer, completion, chat.quoted), end])
 
 
@@ -64,13 +59,13 @@ def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()
 ) -> list[int]:
     """The tokens that the model is given, up to where its answer starts. Raises InputError as `encode` does."""
-    chat = _chat(tokenizer, prompt, tools)
-    return _tokenise(tokenizer, _render(tokenizer, chat.turns, chat.tools, add_generation_prompt=True), chat.quoted)
+    chat = _quoted(tokenizer, _adapted(tokenizer, prompt, tools), tools)
+    return _tokenise(tokenizer, render(tokenizer, chat.turns, chat.tools, generate=True), chat.quoted)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     """The text that the model is given, control tokens included. Raises InputError as `encode` does."""
-    return _render(tokenizer, _turns(prompt), list(tools), add_generation_prompt=True)
+    return render(tokenizer, _adapted(tokenizer, prompt, tools), tools, generate=True)
 
 
 def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
@@ -78,49 +73,90 @@ def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], t
     return str(tokenizer.decode(encode(tokenizer, messages, tools).completion_ids[:-1], skip_special_tokens=True))
 
 
+def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
+    """A pair as the model sees it in training: prompt with control tokens, target, end token.
+
+    Control tokens that a user wrote look the same here, but are text to the model. Raises InputError as `encode` does.
+    """
+    chat = _Chat(_adapted(tokenizer, pair.prompt, pair.tools, target=pair.messages[-1]), pair.tools, [])
+    return "".join([*_texts(tokenizer, chat), _end_token(tokenizer)])
+
+
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The token that ends the assistant's turn: the first special one that the template puts after an answer.
 
     For Gemma that is <end_of_turn>, not the tokenizer's eos token, which is what counts where there is none.
     """
+    return _response(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token)).end
+
+
+class _Response(NamedTuple):
+    """What a template puts around a response to a question: white space before it, and the end token."""
+
+    lead: str
+    end: int
+
+
+@lru_cache(maxsize=2)
+def _response(tokenizer: PreTrainedTokenizerBase, _template: str, _eos: str) -> _Response:
     probe = "answer"
-    chat = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": probe}]
-    after = _render(tokenizer, chat, [], add_generation_prompt=False).rpartition(probe)[2]
+    chat: list[Message] = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": probe}]
+    turns = _adapted(tokenizer, chat[:1], [], target=chat[1])
+    prompt = render(tokenizer, turns[:-1], [], generate=True)
+    before, _, after = render(tokenizer, turns, [], generate=False).rpartition(probe)
     special = set(tokenizer.all_special_ids)
-    return next((i for i in _tokenise(tokenizer, after, []) if i in special), tokenizer.eos_token_id)
+    end = next((i for i in _tokenise(tokenizer, after, []) if i in special), tokenizer.eos_token_id)
+    return _Response(_white(before.removeprefix(prompt)), end)
 
 
-def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a base model ChatML, each turn ended by the model's own eos token, and every model a padding token.
-
-    No token is added, since LoRA would not train its embedding. Raises InputError where there is no eos token.
-    """
-    if tokenizer.eos_token is None:
-        raise InputError("the local model's tokenizer has no end token", "choose another model in local.model")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if not tokenizer.chat_template:
-        starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
-        tokenizer.chat_template = (
-            ("{{ bos_token }}" if starts_with_bos else "")
-            + "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-            + " + eos_token + '\n' }}{% endfor %}"
-            + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-        )
+def _white(lead: str) -> str:
+    return "" if lead.strip() else lead
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool]) -> _Chat:
+def _end_token(tokenizer: PreTrainedTokenizerBase) -> str:
+    return str(tokenizer.convert_ids_to_tokens(end_token_id(tokenizer)))
+
+
+def _adapted(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[Message],
+    tools: Sequence[Tool],
+    *,
+    target: Message | None = None,
+) -> list[dict[str, Any]]:
+    """The prompt as the template is given it, then the target; only the prompt decides how it is changed."""
+    adapted = adaptations(tokenizer).of(prompt, tools).apply(prompt)
+    return template_turns(adapted if target is None else [*adapted, target])
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, chat: _Chat) -> tuple[str, str]:
+    """The prompt of a chat, and its target as the model is to write it, without end token."""
+    prompt = render(tokenizer, chat.turns[:-1], chat.tools, generate=True)
+    whole = render(tokenizer, chat.turns, chat.tools, generate=False)
+    answer, target = whole.removeprefix(prompt), chat.turns[-1]["content"]
+    if "tool_calls" in chat.turns[-1]:
+        if not whole.startswith(prompt):
+            raise InputError("the local model's chat template puts tool calls outside the assistant turn", CHOOSE)
+        return prompt, answer.rpartition(_end_token(tokenizer))[0] or answer.rstrip()
+    if not whole.startswith(prompt):
+        # Such as Mistral's, which puts the system prompt elsewhere once there is a response.
+        response = _response(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token))
+        return prompt, response.lead + target
+    return prompt, _white(answer[: max(0, answer.find(target))]) + target
+
+
+def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: Sequence[Tool]) -> _Chat:
     """Put marks for control tokens that users wrote, so that they stay text.
 
     Only chats that hold such text are tokenised in pieces; all others give the tokens that any server would.
     """
-    turns = _turns(messages)
-    everything = "\n".join(_strings([turns, list(tools)]))
+    with template_errors():
+        everything = "\n".join(_strings([turns, list(tools)]))
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     quoted = sorted((s for s in special | set(tokenizer.all_special_tokens) if s in everything), key=len, reverse=True)
     if not quoted:
         return _Chat(turns, list(tools), [])
-    mark = next(chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in everything)
+    mark = next(mark for mark in _marks() if mark not in everything)
     pattern = re.compile("|".join(map(re.escape, quoted)))
 
     def quote(text: str) -> str:
@@ -129,22 +165,11 @@ def _chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools
     return _Chat(_mapped(turns, quote), _mapped(list(tools), quote), [mark, *quoted])
 
 
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as templates take them: a call's arguments are an object, a result names its function."""
-    names: dict[str, str] = {}
-    turns = []
-    for message in messages:
-        turn: dict[str, Any] = {"role": message["role"], "content": message["content"]}
-        calls = message.get("tool_calls", [])
-        names |= {call["id"]: call["function"]["name"] for call in calls}
-        if calls:
-            functions = [{**c["function"], "arguments": json.loads(c["function"]["arguments"])} for c in calls]
-            turn["tool_calls"] = [{**call, "function": f} for call, f in zip(calls, functions, strict=True)]
-        if message["role"] == "tool":
-            id_ = message["tool_call_id"]
-            turn |= {"tool_call_id": id_, "name": names[id_]}
-        turns.append(turn)
-    return turns
+def _marks() -> Iterator[str]:
+    """Texts that hardly anybody writes: of private characters, endlessly many."""
+    yield from map(chr, range(0xE000, 0xF8FF))
+    for length in count(1):
+        yield "\ue000" + "\ue001" * length
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -167,19 +192,6 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {change(key): _mapped(item, change) for key, item in value.items()}
     return value
-
-
-def _render(
-    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: list[Any], add_generation_prompt: bool
-) -> str:
-    try:
-        text = tokenizer.apply_chat_template(
-            turns, tools=tools or None, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
-    except (TemplateError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"the local model's chat template refuses this chat: {reason}", CHOOSE) from None
-    return str(text)
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, text: str, quoted: list[str]) -> list[int]:

@@ -1,42 +1,19 @@
-"""Loads a resolved model and its tokenizer, from safetensors only."""
+"""Loads a resolved model's weights, from safetensors only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from engine.local.chat import ensure_chat_template
 from engine.local.device import Device
 from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.protocol.errors import InputError
 from engine.settings.schema import Local
-
-
-def trusts_remote_code(local: Local) -> bool:
-    """Whether the user allows the code that comes with this very model."""
-    return local.trust_remote_code is not None and local.trust_remote_code == local.model
-
-
-def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
-    with loading_errors(resolved, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts_remote_code(local))
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise InputError(f"{resolved.name}: no text tokenizer", "choose another model in local.model")
-    ensure_chat_template(tokenizer)
-    return tokenizer
 
 
 def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrainedModel:
@@ -94,15 +71,3 @@ def _nf4() -> BitsAndBytesConfig:
 
 def _torch_device(device: Device) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if device.kind == "cuda" else torch.device(device.kind)
-
-
-@contextmanager
-def loading_errors(resolved: ResolvedModel, what: str) -> Iterator[None]:
-    """Turn transformers' errors about an unusable model into an InputError."""
-    try:
-        yield
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(
-            f"{resolved.name}: cannot load {what}: {reason[:200]}", "choose another model in local.model"
-        ) from error

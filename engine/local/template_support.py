@@ -1,77 +1,73 @@
-"""Whether a chat template renders all of a prompt: a model cannot know what its template leaves out."""
+"""Whether the local model can be shown all of a pair: a model cannot know what its chat template leaves out."""
 
 from __future__ import annotations
 
-from functools import cached_property
+import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from engine.local.chat import encode, render_prompt
+from engine.local.adaptation import adaptations
+from engine.local.chat_shape import shape_of
+from engine.local.template import render, template_errors, template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair, Tool
 
-PROBE_TOOL: Tool = {
-    "type": "function",
-    "function": {
-        "name": "probename",
-        "description": "probedescription",
-        "parameters": {"type": "object", "properties": {"probekey": {"type": "string"}}},
-    },
-}
-PROBE: list[Message] = [
-    {"role": "system", "content": "probesystem"},
-    {"role": "user", "content": "probequestion"},
-    {
-        "role": "assistant",
-        "content": "",
-        "tool_calls": [
-            {
-                "id": "call00001",
-                "type": "function",
-                "function": {"name": "probecall", "arguments": '{"probe": "probearg"}'},
-            }
-        ],
-    },
-    {"role": "tool", "content": "proberesult", "tool_call_id": "call00001"},
-]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TOOL_SETS = 1000
+"""Different sets of tools that are remembered."""
 
 
 class TemplateSupport:
-    """Checks whether a tokenizer's chat template renders everything in a pair."""
+    """Checks whether a tokenizer's chat template can show everything in pairs.
+
+    Only a shape of chat or a set of tools that is new is rendered. `notes` says how pairs are changed to fit, each
+    sentence with its number of pairs.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.notes: Counter[str] = Counter()
         self._tokenizer = tokenizer
+        self._adaptations = adaptations(tokenizer)
+        self._refused = lru_cache(TOOL_SETS)(self._refusal)
 
     def unsupported(self, pair: Pair) -> str:
-        """Why the template cannot render the whole pair, or "" where it can."""
-        if any(message["role"] == "system" for message in pair.prompt) and not self._renders_system:
-            return "the local model's chat template leaves out system prompts"
-        if pair.tools and not self._renders_tools:
-            return "the local model's chat template leaves out tool definitions"
-        if pair.calls_tools and not self._renders_calls:
-            return "the local model's chat template leaves out tool calls or their results"
+        """Why the template cannot show the whole pair, as "misfit: reason", or "" where it can."""
         try:
-            encode(self._tokenizer, pair.messages, pair.tools)
+            problem = self._problem(pair.prompt, pair.messages[-1], pair.tools)
+        except InputError as error:
+            problem = error.message
+        return f"misfit: {problem}" if problem else ""
+
+    def _problem(self, prompt: Sequence[Message], target: Message, tools: Sequence[Tool]) -> str:
+        shape, offers = shape_of(prompt), bool(tools)
+        adaptation = self._adaptations.find(shape, offers)
+        if adaptation.problem:
+            return adaptation.problem
+        if "tool_calls" in target:
+            (mark,) = shape_of([target])
+            if problem := self._adaptations.call_problem(shape, mark, offers):
+                return problem
+        if tools and (problem := self._refused(_text(tools))):
+            return problem
+        self.notes.update(adaptation.notes)
+        return ""
+
+    def _refusal(self, tools: str) -> str:
+        """Why the template refuses definitions of tools, given as JSON, or ""."""
+        question: list[Message] = [{"role": "user", "content": "question"}]
+        defined = json.loads(tools)
+        try:
+            turns = template_turns(self._adaptations.of(question, defined).apply(question))
+            render(self._tokenizer, turns, defined, generate=True)
         except InputError as error:
             return error.message
         return ""
 
-    @cached_property
-    def _renders_system(self) -> bool:
-        return self._renders(PROBE[:2], [], "probesystem")
 
-    @cached_property
-    def _renders_tools(self) -> bool:
-        return self._renders(PROBE[1:2], [PROBE_TOOL], "probename", "probedescription", "probekey")
-
-    @cached_property
-    def _renders_calls(self) -> bool:
-        return self._renders(PROBE[1:], [PROBE_TOOL], "probecall", "probearg", "proberesult")
-
-    def _renders(self, prompt: list[Message], tools: list[Tool], *words: str) -> bool:
-        """Whether all words are in the rendered prompt; True where the template refuses it, as it then does pairs."""
-        try:
-            text = render_prompt(self._tokenizer, prompt, tools)
-        except InputError:
-            return True
-        return all(word in text for word in words)
+def _text(tools: Sequence[Tool]) -> str:
+    with template_errors():
+        return json.dumps(tools)

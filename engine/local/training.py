@@ -26,9 +26,10 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from engine.local.chat import encode
 from engine.local.device import Device, activation_bytes, find_device, peak_memory, training_micro_batch
-from engine.local.load import load_base, load_tokenizer
+from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import load_tokenizer
 from engine.local.world import first_process_first, world_size
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, StageError

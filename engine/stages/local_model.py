@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.local.resolve import ResolvedModel, resolve
@@ -16,6 +17,8 @@ from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from engine.local.template_support import TemplateSupport
 
 
@@ -38,17 +41,41 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     return resolved
 
 
-def misfits(settings: Migration, resolved: Callable[[], ResolvedModel]) -> Callable[[Pair], str]:
-    """A function that says why the local LLM cannot be shown a pair whole, or "".
+class Misfits:
+    """Says why the local LLM cannot be shown a pair whole, or "".
 
     The model is found and its tokenizer loaded for the first pair that is more than a question and a text.
     """
 
-    @cache
-    def support() -> TemplateSupport:
-        from engine.local.load import load_tokenizer
+    def __init__(self, settings: Migration, resolved: Callable[[], ResolvedModel]) -> None:
+        self._settings, self._resolved = settings, resolved
+        self._support: TemplateSupport | None = None
+
+    def __call__(self, pair: Pair) -> str:
+        if pair.plain:
+            return ""
+        if self._support is None:
+            self._support = self._load()
+        return self._support.unsupported(pair)
+
+    @property
+    def notes(self) -> Counter[str]:
+        """How pairs are changed to fit the model's chat template: each sentence with its number of pairs."""
+        return self._support.notes if self._support else Counter()
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer. Raises InputError where it cannot be loaded."""
+        from engine.local.tokenizer import load_tokenizer
+
+        return load_tokenizer(self._resolved(), self._settings.local)
+
+    def _load(self) -> TemplateSupport:
         from engine.local.template_support import TemplateSupport
 
-        return TemplateSupport(load_tokenizer(resolved(), settings.local))
+        return TemplateSupport(self.tokenizer)
 
-    return lambda pair: "" if pair.plain else support().unsupported(pair)
+
+def misfits(settings: Migration, resolved: Callable[[], ResolvedModel]) -> Misfits:
+    """The check of pairs against the local LLM's chat template."""
+    return Misfits(settings, resolved)

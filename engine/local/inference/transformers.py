@@ -9,8 +9,9 @@ from engine.local.chat import encode_prompt, reference
 from engine.local.device import find_device, peak_memory
 from engine.local.inference.base import Completion, Plan, Prompt, Sample
 from engine.local.inference.generate import Generator, batch_size, batches
-from engine.local.load import load_model, load_tokenizer
+from engine.local.load import load_model
 from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import load_tokenizer
 from engine.protocol.rows import Chat
 from engine.settings.schema import Migration
 

@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from engine.local.chat import encode, encode_prompt, end_token_id, ensure_chat_template
+from engine.local.chat import encode, encode_prompt, end_token_id, reference, render_prompt, sample_text
+from engine.local.template import ensure_chat_template
 from engine.protocol.errors import InputError
-from engine.protocol.rows import Message
+from engine.protocol.rows import Message, Pair
+from tests.engine.local.templates import MISTRAL, SYSTEM_LAST, TRIMMING
 from tests.tiny import CHATML, make_tokenizer
 
 TOKENIZER = make_tokenizer()
@@ -17,8 +19,7 @@ THINKING = (
     "{% if m['role'] == 'assistant' %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-TRIMMING = CHATML.replace("message['content']", "message['content'] | trim")
-NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}" + CHATML
+ROLES = {"s": "system", "u": "user", "a": "assistant"}
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(
     st.sampled_from(["<|im_end|>", "<|im_start|>", "<|im_", "end|>", "\n", "a", "\ue000", "0"])
@@ -78,7 +79,48 @@ def test_a_base_model_gets_chatml_with_its_own_end_token() -> None:
 
 
 def test_a_template_that_refuses_is_an_error_for_the_user() -> None:
-    messages: list[Message] = [{"role": "system", "content": "s"}, *chat("a", "b")]
-    with pytest.raises(InputError, match="no system role here"):
-        encode(make_tokenizer(NO_SYSTEM), messages)
+    messages: list[Message] = [*chat("a", "b"), *chat("c", "d")[1:]]
+    with pytest.raises(InputError, match="refuses this chat: roles must alternate"):
+        encode(make_tokenizer(MISTRAL), messages)
+    with pytest.raises(InputError, match="refuses this chat: roles must alternate"):
+        sample_text(make_tokenizer(MISTRAL), Pair(id="p", messages=messages))
     assert encode(TOKENIZER, messages).completion_ids[-1] == END
+
+
+def test_training_and_inference_are_shown_a_system_prompt_in_the_same_way() -> None:
+    tokenizer = make_tokenizer(MISTRAL)
+    messages: list[Message] = [{"role": "system", "content": "Be <|im_end|> brief."}, *chat("a", "b")]
+    encoded = encode(tokenizer, messages)
+    assert encoded.prompt_ids == encode_prompt(tokenizer, messages[:-1])
+    assert tokenizer.decode(encoded.prompt_ids) == "<|im_start|>[INST] Be <|im_end|> brief.\n\na [/INST]"
+    assert encoded.prompt_ids.count(END) == 0
+    assert reference(tokenizer, messages) == " b"
+
+
+@pytest.mark.parametrize("text", ["\ue000", "".join(map(chr, range(0xE000, 0xF8FF))), "0<|im_end|>\ue000\ue001"])
+def test_private_characters_next_to_control_tokens_stay(text: str) -> None:
+    encoded = encode(TOKENIZER, chat(f"<|im_end|>{text}1<|im_start|>", "b"))
+    asked = TOKENIZER.decode(encoded.prompt_ids, clean_up_tokenization_spaces=False)
+    assert f"<|im_end|>{text}1<|im_start|>" in asked
+    assert encoded.prompt_ids.count(END) == 1
+
+
+def test_a_sample_is_what_training_shows() -> None:
+    tokenizer = make_tokenizer(SYSTEM_LAST)
+    messages: list[Message] = [{"role": "system", "content": "s"}, *chat("<|im_end|>", "b")]
+    encoded = encode(tokenizer, messages)
+    sample = sample_text(tokenizer, Pair(id="p", messages=messages))
+    assert sample == "<|im_start|>[INST] s\n\n<|im_end|>[/INST] b<|im_end|>"
+    assert tokenizer.decode(encoded.prompt_ids + encoded.completion_ids) == sample
+
+
+def test_the_real_model_is_shown_any_order_as_recorded(real_tokenizer: PreTrainedTokenizerFast) -> None:
+    orders = ["ssu", "au", "uu", "us", "s", "ua", "suau"]
+    for roles in orders:
+        prompt = [Message(role=ROLES[role], content=f"{role}{number}") for number, role in enumerate(roles)]
+        said = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in prompt)
+        text = render_prompt(real_tokenizer, prompt)
+        assert text.endswith(said + "<|im_start|>assistant\n")
+        encoded = encode(real_tokenizer, [*prompt, {"role": "assistant", "content": "x"}])
+        assert encoded.prompt_ids == encode_prompt(real_tokenizer, prompt)
+        assert real_tokenizer.decode(encoded.completion_ids) == "x<|im_end|>"

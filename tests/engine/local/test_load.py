@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.local.device import Device, find_device
-from engine.local.load import load_base, load_model, load_tokenizer
+from engine.local.load import load_base, load_model
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.protocol.errors import InputError
@@ -52,5 +52,3 @@ def test_what_cannot_be_loaded_is_an_error_for_the_user(tiny: ResolvedModel, tmp
     broken = ResolvedModel("broken", tmp_path, None, "")
     with pytest.raises(InputError, match="broken: cannot load the model"):
         load_base(broken, Local(), FLOAT32)
-    with pytest.raises(InputError, match="broken: cannot load the tokenizer"):
-        load_tokenizer(broken, Local())

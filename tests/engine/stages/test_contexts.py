@@ -15,13 +15,15 @@ from aiohttp import web
 from scripted import Service, completion, serving
 
 from engine.dataset.prepare import read_dev, read_train
+from engine.local.adaptation import NO_SYSTEM
 from engine.local.chat import encode_prompt
-from engine.local.load import load_tokenizer
 from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import load_tokenizer
 from engine.local.training import finetune as train
 from engine.protocol import jsonl
 from engine.protocol.decision import PromptScore
 from engine.protocol.errors import InputError
+from engine.protocol.events import Event, Log
 from engine.protocol.rows import Chat, Pair, Response, SyntheticPair, Verdict, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, SYNTHESIZE, Stage
@@ -34,6 +36,7 @@ from engine.stages.base import Job, Recorder, ServiceJob, record
 from engine.stages.synthesize import SynthesisRequest
 from engine.stages.training_mix import training_mix
 from llamaduo_tui.views.review import Review
+from tests.engine.local.templates import GEMMA
 from tests.tiny import CHATML, TOOLS, make_model
 
 TOOL = {"type": "function", "function": {"name": "track", "description": "Finds a parcel.", "parameters": {}}}
@@ -130,13 +133,27 @@ def test_what_the_template_does_not_show_is_dropped_with_its_reason(tmp_path: Pa
     given = job(COVERAGE, Run(tmp_path / "run"), settings(source, tmp_path / "model"), None)
     coverage.run(given)
     dropped = list(jsonl.read(given.folder / "dropped.jsonl"))
-    reason = "the local model's chat template leaves out tool definitions"
+    reason = "misfit: the local model's chat template leaves out tool definitions"
     assert [(row["line"], row["reason"]) for row in dropped] == [(line, reason) for line in (21, 22, 23)]
 
     jsonl.write(source, map(recorded, range(3)))
-    with pytest.raises(InputError, match="all 3 rows are unusable; row 1: the local model's chat") as caught:
+    with pytest.raises(InputError, match="all 3 rows are unusable; row 1: misfit: the local model's chat") as caught:
         coverage.run(replace(given, folder=tmp_path / "none"))
     assert "choose a model in local.model" in caught.value.hint
+
+
+def test_a_change_to_prompts_is_said_once(tmp_path: Path) -> None:
+    make_model(tmp_path / "model", GEMMA)
+    source = tmp_path / "log.jsonl"
+    chats = [[SYSTEM, *recorded(number * 4)["request"]["messages"][1:]] for number in range(20)]
+    answer = {"role": "assistant", "content": "In Graz."}
+    jsonl.write(source, ({"messages": [*messages, answer]} for messages in chats))
+    events: list[Event] = []
+    given = job(COVERAGE, Run(tmp_path / "run"), settings(source, tmp_path / "model"), None)
+    coverage.run(replace(given, emit=events.append))
+    said = [event for event in events if isinstance(event, Log)]
+    assert [(event.level, event.message) for event in said] == [("info", f"{NO_SYSTEM} (20 pairs)")]
+    assert all(pair.messages[0] == SYSTEM for pair in read_train(given.folder))
 
 
 class SeenError(Exception):
