@@ -9,7 +9,7 @@ pairs of words, each weighted by how rare it is in this task (inverse document f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -27,6 +27,8 @@ MIN_RESPONSE_WORDS = 50
 
 COMMON = 8
 """Held-out texts above which a pair of words counts as common, and is left out of the screening."""
+
+_CHUNK = 1024
 
 _SLOTS = 2**22
 """Size of the table that finds the column of a hash in one step."""
@@ -107,28 +109,32 @@ def _binary(counts: csr_array) -> csr_array:
     return counts
 
 
-def fingerprints(pairs: Sequence[Pair]) -> list[Fingerprint]:
+def fingerprints(pairs: Sequence[Pair]) -> Iterator[Fingerprint]:
     """Fingerprints of each pair's prompt, of the last question in it if there are several turns, and of its response
     if that is long; the same on every machine.
     """
-    prompts = Words([comparable_text(pair.prompt) for pair in pairs])
-    questions = Words([_last_question(pair) for pair in pairs])
-    responses = Words([pair.target for pair in pairs])
-    return [
-        Fingerprint(
-            id=pair.id,
-            words=int(words.counts[number]),
-            shingles=words.shingles.row(number).tolist(),
-            loose_pairs=words.loose_pairs.row(number).tolist(),
-        )
-        for words, least in ((prompts, 0), (questions, MIN_PROMPT_WORDS), (responses, MIN_RESPONSE_WORDS))
-        for number, pair in enumerate(pairs)
-        if words.counts[number] >= least
-    ]
+    yield from _fingerprints(pairs, lambda pair: comparable_text(pair.prompt), 0)
+    yield from _fingerprints(pairs, _last_question, MIN_PROMPT_WORDS)
+    yield from _fingerprints(pairs, lambda pair: pair.target, MIN_RESPONSE_WORDS)
+
+
+def _fingerprints(pairs: Sequence[Pair], text: Callable[[Pair], str], least: int) -> Iterator[Fingerprint]:
+    """Fingerprints of one text of each pair, if it has so many words; some pairs at a time, which bounds the memory."""
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        words = Words([text(pair) for pair in chunk])
+        for number, pair in enumerate(chunk):
+            if words.counts[number] >= least:
+                yield Fingerprint(
+                    id=pair.id,
+                    words=int(words.counts[number]),
+                    shingles=words.shingles.row(number).tolist(),
+                    loose_pairs=words.loose_pairs.row(number).tolist(),
+                )
 
 
 def _last_question(pair: Pair) -> str:
     """The user's last turn, where that is not the whole prompt: new pairs have one turn, and could repeat it."""
     turns = [message for message in pair.prompt if message["role"] != "system"]
     questions = [turn["content"] for turn in turns if turn["role"] == "user"]
-    return questions[-1] if len(turns) > 1 else ""
+    return questions[-1] if questions and len(turns) > 1 else ""

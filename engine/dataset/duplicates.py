@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash  # type: ignore[import-untyped]
 
-from engine.dataset.shingles import Hashes, Rows
+from engine.dataset.shingles import Rows
+from engine.dataset.words import Hashes
 from engine.protocol.rows import Message, prompt_text
 
 PERMUTATIONS = 128
@@ -50,8 +51,7 @@ class NearDuplicates:
 
     def __init__(self, threshold: float = THRESHOLD) -> None:
         self._threshold = threshold
-        # One band more than minima may differ: by the pigeonhole principle no pair estimated as twins is missed.
-        self._bands = max(2, int(PERMUTATIONS * (1 - threshold)) + 1)
+        self._bands = bands(threshold)
         self._newest: dict[int, int] = {}
         self._older = array("i")
         """Texts with the same key are chained: each names the one before it, by band."""
@@ -61,12 +61,7 @@ class NearDuplicates:
     def sketches(self, rows: Rows) -> Iterator[Sketch]:
         """The sketches of some texts, from their shingles."""
         minima = signatures(rows)
-        width = PERMUTATIONS // self._bands
-        banded = minima[:, : width * self._bands].reshape(len(minima), self._bands, width).astype(np.uint64)
-        mixed = (banded * _FACTORS[:width]).sum(axis=2) * _FACTORS[: self._bands] + np.arange(
-            self._bands, dtype=np.uint64
-        )
-        for number, keys in enumerate((mixed >> np.uint64(4)).tolist()):
+        for number, keys in enumerate(band_keys(minima, self._threshold).tolist()):
             yield Sketch(rows.row(number), minima[number], keys)
 
     def add(self, id: str, sketch: Sketch) -> None:  # noqa: A002
@@ -114,6 +109,24 @@ def signatures(rows: Rows) -> NDArray[np.uint32]:
     return np.array(matrix.to_rows(), dtype=np.uint32).reshape(-1, PERMUTATIONS)
 
 
+def bands(threshold: float) -> int:
+    """How many bands the minima make; one more than may differ, so that no pair that is estimated as twins is missed.
+
+    That is the pigeonhole principle.
+    """
+    return max(2, int(PERMUTATIONS * (1 - threshold)) + 1)
+
+
+def band_keys(minima: NDArray[np.uint32], threshold: float) -> NDArray[np.uint64]:
+    """The minima of each band as one key below 2**60, of shape (texts, bands)."""
+    count = bands(threshold)
+    width = PERMUTATIONS // count
+    banded = minima[:, : width * count].reshape(len(minima), count, width).astype(np.uint64)
+    mixed = (banded * _FACTORS[:width]).sum(axis=2) * _FACTORS[:count] + np.arange(count, dtype=np.uint64)
+    keys: NDArray[np.uint64] = mixed >> np.uint64(4)
+    return keys
+
+
 def jaccard(one: Hashes, other: Hashes) -> float:
     """The similarity of two sorted sets: what they share over what either has; two empty ones are the same."""
     shared = np.intersect1d(one, other, assume_unique=True).size
@@ -122,5 +135,8 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 def comparable_text(prompt: Sequence[Message]) -> str:
-    """The text that prompts are compared by: every turn but the system's, which a whole dataset shares."""
-    return prompt_text([message for message in prompt if message["role"] != "system"])
+    """The text that prompts are compared by: every turn but the system's, which a whole dataset shares.
+
+    It is the system's where the prompt has nothing else.
+    """
+    return prompt_text([message for message in prompt if message["role"] != "system"] or prompt)

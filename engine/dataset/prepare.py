@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.dataset.contamination import Fingerprint, fingerprints
-from engine.dataset.load import load
-from engine.dataset.split import Splits, families, split
+from engine.dataset.load import ReadProgress, load
+from engine.dataset.split import Splits, split
 from engine.protocol import jsonl, records
+from engine.protocol.data_summary import note_line
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.rows import Pair
 from engine.settings.schema import Migration
@@ -28,15 +30,25 @@ FINGERPRINTS = "fingerprints.jsonl"
 """Of dev and test: they reveal contamination without opening the splits."""
 
 
-def prepare(settings: Migration, folder: Path, unsupported: Callable[[Pair], str] = lambda _: "") -> dict[str, int]:
+def prepare(
+    settings: Migration,
+    folder: Path,
+    unsupported: Callable[[Pair], str] = lambda _: "",
+    progress: Callable[[ReadProgress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> dict[str, int]:
     """Load, split and write the coverage dataset; returns the counts of its rows.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
-    `train`, `dev` and `test` are the rest. `unsupported` is passed to `load`.
+    `train`, `dev` and `test` are the pairs of the rest. `unsupported` and `progress` are passed to `load`; `note` gets
+    a sentence for whatever is worth knowing about the data.
     Raises InputError where the data cannot be used or a split stays empty.
     """
-    pairs, dropped = load(settings.coverage, unsupported)
-    splits = split(pairs, settings.coverage.split)
+    loaded = load(settings.coverage, unsupported, progress)
+    dropped = loaded.dropped
+    for sentence, count in [*Counter(f"dropped: {row.kind}" for row in dropped).items(), *loaded.notes.items()]:
+        note(note_line(sentence, count))
+    splits = split(loaded.pairs, settings.coverage.split)
     check_splits(splits)
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
     jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))
@@ -45,7 +57,7 @@ def prepare(settings: Migration, folder: Path, unsupported: Callable[[Pair], str
     jsonl.write(folder / DROPPED, (row.to_row() for row in dropped))
     jsonl.write(folder / FINGERPRINTS, (dict(row) for row in fingerprints([*splits.dev, *splits.test])))
     return {
-        "rows": len(pairs) + len(dropped),
+        "rows": loaded.rows,
         "dropped": len(dropped),
         "duplicates": sum(1 for row in dropped if row.twin),
         **{name: len(rows) for name, rows in splits._asdict().items()},
@@ -99,11 +111,12 @@ def check_splits(splits: Splits) -> None:
     empty = next((name for name, rows in splits._asdict().items() if not rows), None)
     if empty is None:
         return
-    pairs = [pair for rows in splits for pair in rows]
-    count, alike = len(pairs), max(map(len, families(pairs)))
+    sizes = Counter(pair.family for rows in splits for pair in rows)
+    count, alike = sizes.total(), max(sizes.values())
     if alike > max(1, count // 4):
         raise InputError(
-            f"the {empty} split is empty: {alike} of {count} usable rows are near-duplicates and stay in one split",
+            f"the {empty} split is empty: {alike} of {count} usable rows are near-duplicates or one conversation, and "
+            "stay in one split",
             "add rows that differ more, such as rows about other documents",
         )
     usable = "1 usable row is" if count == 1 else f"{count} usable rows are"

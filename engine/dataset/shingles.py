@@ -1,23 +1,15 @@
-"""Texts as sets of hashed words and pairs of words, many texts at a time, to find duplicates and contamination.
-
-A word is its CRC-32, and the rest is arithmetic on arrays of these, so that Python only splits texts into words. Hashes
-are the same on every machine and in every version, since run folders contain fingerprints made of them.
-"""
+"""Texts as sets of hashed words and pairs of words, many texts at a time, to find duplicates and contamination."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.protocol.rows import normalise
-
-Hashes = NDArray[np.uint32]
+from engine.dataset.words import Hashes, hashed_words
 
 REACH = 3
 """Words of a loose pair are at most this far apart."""
@@ -28,12 +20,17 @@ SHARED = 0.9
 MIN_TEXTS = 10
 """Fewer texts do not show what their task shares."""
 
-# Thai, Lao, kana and Han are written without spaces: there a character is a word.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-# Symbols count, since "C++" is not "C#"; punctuation doesn't.
-_WORD = re.compile(r"""\w+|[^\w\s.,;:!?"'`()]""")
+_BUCKETS = 2**16
+"""Hashes are counted by their lowest bits first: few share these with one that nearly all texts have."""
+
 _MARGIN = 2**32
 """Separates texts; no word has this value."""
+
+
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers from each start on, as many as its length says, one range after the other."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 class Rows(NamedTuple):
@@ -48,6 +45,12 @@ class Rows(NamedTuple):
         hashes = np.concatenate(sets) if sets else np.zeros(0, dtype=np.uint32)
         return cls(hashes, np.concatenate([[0], np.cumsum([len(row) for row in sets], dtype=np.int64)]))
 
+    @classmethod
+    def joined(cls, chunks: Sequence[Rows]) -> Rows:
+        """The sets of all chunks, one chunk after the other."""
+        sizes = np.concatenate([np.diff(chunk.starts) for chunk in chunks])
+        return cls(np.concatenate([chunk.hashes for chunk in chunks]), np.concatenate([[0], np.cumsum(sizes)]))
+
     @property
     def numbers(self) -> NDArray[np.int64]:
         """For each hash the number of its text."""
@@ -57,6 +60,20 @@ class Rows(NamedTuple):
         """The set of one text, sorted."""
         return np.unique(self.hashes[self.starts[number] : self.starts[number + 1]])
 
+    def some(self, numbers: NDArray[np.int64]) -> Rows:
+        """The sets of these texts."""
+        lengths = np.diff(self.starts)[numbers]
+        return Rows(self.hashes[ranges(self.starts[numbers], lengths)], np.concatenate([[0], np.cumsum(lengths)]))
+
+    def distinct(self) -> Rows:
+        """The same sets, each sorted and without repetitions."""
+        keys = np.sort(self.numbers.astype(np.uint64) << np.uint64(32) | self.hashes)
+        kept = np.ones(len(keys), dtype=bool)
+        kept[1:] = keys[1:] != keys[:-1]
+        keys = keys[kept]
+        counts = np.bincount((keys >> np.uint64(32)).astype(np.int64), minlength=len(self.starts) - 1)
+        return Rows(keys.astype(np.uint32), np.concatenate([[0], np.cumsum(counts)]))
+
     def without(self, hashes: Hashes) -> Rows:
         """The same sets without these hashes."""
         if not hashes.size:
@@ -65,32 +82,50 @@ class Rows(NamedTuple):
         return Rows(self.hashes[kept], np.concatenate([[0], np.cumsum(kept)])[self.starts])
 
     def boilerplate(self) -> Hashes:
-        """The hashes that nearly all texts share, if they are most of each text; otherwise none.
+        """The hashes that nearly all texts share, as `boilerplate` finds them."""
+        return boilerplate([self.distinct()])
 
-        Without this a long instruction would make all texts twins. None where there are few texts.
-        """
-        texts = len(self.starts) - 1
-        if texts < MIN_TEXTS:
-            return np.zeros(0, dtype=np.uint32)
-        once = np.unique(self.numbers.astype(np.uint64) << np.uint64(32) | self.hashes)
-        hashes, counts = np.unique(once.astype(np.uint32), return_counts=True)
-        shared = counts > SHARED * texts
-        return hashes[shared] if counts[shared].sum() > len(once) / 2 else hashes[:0]
+
+def boilerplate(chunks: Sequence[Rows]) -> Hashes:
+    """The hashes that nearly all texts share, if they are most of each text; otherwise none.
+
+    The texts are given as distinct sets, some at a time. Without this a long instruction would make all texts twins.
+    None where there are few texts.
+    """
+    texts = sum(len(chunk.starts) - 1 for chunk in chunks)
+    if texts < MIN_TEXTS:
+        return np.zeros(0, dtype=np.uint32)
+    # What more than this share of all texts has, more than this share of at least one chunk has.
+    likely = np.unique(np.concatenate([_frequent(chunk) for chunk in chunks]))
+    counts = np.zeros(len(likely), dtype=np.int64)
+    for chunk in chunks if len(likely) else ():
+        found = chunk.hashes[np.isin(chunk.hashes, likely)]
+        counts += np.bincount(np.searchsorted(likely, found), minlength=len(likely))
+    shared = counts > SHARED * texts
+    return likely[shared] if counts[shared].sum() > sum(len(chunk.hashes) for chunk in chunks) / 2 else likely[:0]
+
+
+def _frequent(chunk: Rows) -> Hashes:
+    """The hashes that more than `SHARED` of a chunk's texts have."""
+    least = SHARED * (len(chunk.starts) - 1)
+    buckets = chunk.hashes % _BUCKETS
+    likely = chunk.hashes[(np.bincount(buckets, minlength=_BUCKETS) > least)[buckets]]
+    hashes, counts = np.unique(likely, return_counts=True)
+    return hashes[counts > least]
 
 
 class Words:
     """The words of some texts, hashed."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        words = [_words(text) for text in texts]
-        self.counts = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+        words, self.counts = hashed_words(texts)
         # A margin before each text and one at the end: a margin closes one text and opens the next.
         self._starts = np.concatenate([[0], np.cumsum(self.counts + 1)])
         self._flat = np.full(self._starts[-1] + 1, _MARGIN, dtype=np.uint64)
         inside = np.ones(len(self._flat), dtype=bool)
         inside[self._starts] = False
         self._inside = inside
-        self._flat[inside] = np.fromiter((w for row in words for w in row), dtype=np.uint64, count=self.counts.sum())
+        self._flat[inside] = words
 
     @cached_property
     def shingles(self) -> Rows:
@@ -121,14 +156,6 @@ class Words:
             near[:-distance, distance - 1] = inside & (text[:-distance] == text[distance:])
         before = np.concatenate([[0], np.cumsum(near.sum(axis=1))])
         return Rows(hashes[near], before[self._starts])
-
-
-def _words(text: str) -> list[int]:
-    """The hashed words of a text; a text without words counts as one word."""
-    text = normalise(text)
-    spaced = text if text.isascii() else _UNSPACED.sub(r" \g<0> ", text)
-    words = _WORD.findall(spaced) or [text.replace(" ", "")]
-    return list(map(crc32, " ".join(words).encode(errors="backslashreplace").split(b" ")))
 
 
 def _mixed(keys: NDArray[np.uint64]) -> Hashes:

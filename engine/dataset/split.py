@@ -1,21 +1,20 @@
 """Train, dev and test by a hash of each prompt, in equal shares of every category.
 
-Prompts are assigned in the order of their hashes, so an added row moves a handful of others at most. A family stays in
-one split: near-duplicates, and requests of one conversation, each of which contains the earlier ones with their
-responses. A test prompt with a copy in train would measure memory.
+Prompts are assigned in the order of their hashes, so an added row moves a handful of others at most. Related pairs, a
+family, stay in one split: a test prompt with a copy in train would measure memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from engine.dataset.contamination import MIN_PROMPT_WORDS
-from engine.dataset.duplicates import NearDuplicates, comparable_text
-from engine.dataset.shingles import Words
-from engine.protocol.rows import Pair, prompt_id
+from engine.dataset.families import families
+from engine.protocol.rows import Pair
 from engine.settings.schema import Split
 
 Name = Literal["train", "dev", "test"]
@@ -36,7 +35,10 @@ class Splits(NamedTuple):
 
 
 def split(pairs: Sequence[Pair], shares: Split) -> Splits:
-    """Pairs by split, each in the given order; test is chosen first, so that it depends on its own share alone."""
+    """Pairs by split, each in the given order and with its family.
+
+    Test is chosen first, so that it depends on its own share alone. A family is named after its smallest pair id.
+    """
     places = [_place(pair.id) for pair in pairs]
     ordered = [sorted(family, key=places.__getitem__) for family in families(pairs)]
     ordered.sort(key=lambda family: places[family[0]])
@@ -50,6 +52,11 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     room = {stratum: size - 1 for stratum, size in sizes.items()}
     seats = {"test": _seats(sizes, room, shares.test, left_over=1), "dev": _seats(sizes, room, shares.dev)}
     chosen: list[Name] = ["train"] * len(pairs)
+    names = [pair.id for pair in pairs]
+    for family in ordered:
+        smallest = min(pairs[number].id for number in family)
+        for number in family:
+            names[number] = smallest
     for stratum, members in strata.items():
         for family in members:
             for name in ("test", "dev"):
@@ -59,50 +66,9 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
                         chosen[number] = name
                     break
     parts = Splits([], [], [])
-    for pair, name in zip(pairs, chosen, strict=True):
-        getattr(parts, name).append(pair)
+    for pair, side, family_name in zip(pairs, chosen, names, strict=True):
+        getattr(parts, side).append(replace(pair, family=family_name))
     return parts
-
-
-def families(pairs: Sequence[Pair]) -> list[list[int]]:
-    """The positions of pairs, grouped: near-duplicate prompts and continuations of one another, transitively."""
-    parent = list(range(len(pairs)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    shingles = Words([comparable_text(pair.prompt) for pair in pairs]).shingles
-    seen = NearDuplicates()
-    for number, sketch in enumerate(seen.sketches(shingles.without(shingles.boilerplate()))):
-        for twin in seen.twins(sketch):
-            parent[root(number)] = root(int(twin.id))
-        seen.add(str(number), sketch)
-    for number, earlier in _continued(pairs):
-        parent[root(number)] = root(earlier)
-    grouped: dict[int, list[int]] = defaultdict(list)
-    for number in range(len(pairs)):
-        grouped[root(number)].append(number)
-    return list(grouped.values())
-
-
-def _continued(pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
-    """The positions of a pair and of an earlier one, prompt and response, that its prompt begins with.
-
-    Earlier ones in which the user wrote fewer than `MIN_PROMPT_WORDS` don't count: many conversations begin with a
-    greeting.
-    """
-    ended = {
-        prompt_id(pair.messages): number
-        for number, pair in enumerate(pairs)
-        if sum(len(turn["content"].split()) for turn in pair.prompt if turn["role"] == "user") >= MIN_PROMPT_WORDS
-    }
-    for number, pair in enumerate(pairs):
-        for place, turn in enumerate(pair.prompt, start=1):
-            if turn["role"] == "assistant" and (earlier := ended.get(prompt_id(pair.prompt[:place]))) is not None:
-                yield number, earlier
 
 
 def _seats(sizes: dict[Stratum, int], room: dict[Stratum, int], share: float, left_over: int = 0) -> dict[Stratum, int]:
@@ -114,15 +80,17 @@ def _seats(sizes: dict[Stratum, int], room: dict[Stratum, int], share: float, le
     claims = {stratum: share * size if stratum is not None else 0.0 for stratum, size in sizes.items()}
     seats = {stratum: min(int(claims[stratum]), room[stratum]) for stratum in sizes}
 
-    def rank(stratum: Stratum) -> tuple[bool, float, int]:
-        """Lowest for the stratum that is furthest below its claim."""
-        return stratum is None, seats[stratum] - claims[stratum], _place(stratum or "")
-
-    while sum(seats.values()) < wanted:
-        open_to = [stratum for stratum in sizes if seats[stratum] < room[stratum]]
-        if not open_to:  # so few rows that a split stays empty: `check_splits` reports it
-            break
-        seats[min(open_to, key=rank)] += 1
+    # The stratum that is furthest below its claim comes first.
+    waiting = [(stratum is None, seats[stratum] - claims[stratum], _place(stratum or ""), stratum) for stratum in sizes]
+    waiting = [entry for entry in waiting if seats[entry[-1]] < room[entry[-1]]]
+    heapq.heapify(waiting)
+    free = wanted - sum(seats.values())
+    while free > 0 and waiting:  # with too few rows a split stays empty: `check_splits` reports it
+        rest, below, place, stratum = heapq.heappop(waiting)
+        seats[stratum] += 1
+        free -= 1
+        if seats[stratum] < room[stratum]:
+            heapq.heappush(waiting, (rest, below + 1, place, stratum))
     for stratum in sizes:
         room[stratum] -= seats[stratum]
     return seats

@@ -30,7 +30,7 @@ def pair(prompt: str, response: str = "yes", system: str = "") -> Pair:
 
 
 def data_filter(held_out: list[Pair], known: list[Pair], **settings: float) -> DataFilter:
-    rows: list[Fingerprint] = json.loads(json.dumps(fingerprints(held_out)))
+    rows: list[Fingerprint] = json.loads(json.dumps(list(fingerprints(held_out))))
     return DataFilter(Synthesis.model_validate(settings), rows, known)
 
 
@@ -103,6 +103,23 @@ def test_duplicates_within_the_new_pairs_and_with_the_known() -> None:
         pair("One that is new", system="Be brief."),
     ) == ["near-duplicate prompt", "", "near-duplicate prompt", "near-duplicate prompt"]
     assert reasons(made, pair("One that is new")) == ["same prompt"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Hi", "HI"), ("US or us?", "us or US?"), ("x²", "x2"), ("a\n    b", "a\nb"), ("", "  "), ("Go on", "Go on!")],
+)
+def test_a_short_prompt_is_known_whatever_its_case_and_white_space(one: str, other: str) -> None:
+    others = [pair(f"{FILLER} number {n} of {n * n}") for n in range(20)]
+    assert reasons(data_filter([], [pair(one), *others]), pair(other))[0] in ("near-duplicate prompt", "same prompt")
+    assert reasons(data_filter([pair(one)], others), pair(other))[0] in ("near-duplicate prompt", "same prompt")
+
+
+def test_prompts_of_any_order_of_roles_are_held_out() -> None:
+    for roles in (["system"], ["assistant"], ["assistant", "tool"], ["user", "user"], ["tool", "assistant"]):
+        asked: list[Message] = [{"role": role, "content": f"{DEV} {role}"} for role in roles]
+        held_out = Pair(id=prompt_id(asked), messages=[*asked, {"role": "assistant", "content": "yes"}])
+        assert reasons(data_filter([held_out], []), held_out, pair(FILLER)) == ["same prompt", ""]
 
 
 def test_long_responses_may_not_repeat_and_short_ones_may() -> None:

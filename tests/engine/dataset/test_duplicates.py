@@ -140,3 +140,9 @@ def test_a_shared_system_prompt_makes_no_twins() -> None:
 def test_huge_and_hostile_texts_are_taken() -> None:
     text = "\ud800 \x1b[2J " + " ".join(words(50_000))
     assert Texts(text).twin_of(text) == text
+
+
+def test_a_prompt_of_system_messages_alone_is_compared_by_them() -> None:
+    one, other = ([Message(role="system", content=f"{TICKET} {number}")] for number in (1, 2))
+    assert TICKET in comparable_text(one)
+    assert comparable_text(one) != comparable_text(other)

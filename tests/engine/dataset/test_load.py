@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Callable
@@ -11,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.dataset.load import Loaded, load
+from engine.dataset.formats.exchange import SEVERAL
+from engine.dataset.load import NOT_SAMPLED, Loaded, ReadProgress, load
 from engine.dataset.record import MAX_ROW
 from engine.protocol.errors import InputError
 from engine.settings.schema import Columns, Coverage
+from tests.expected import FOLDER, cases, problems
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "classification.jsonl"
 GOOD = '{"prompt": "Where is it?", "response": "shipping", "category": "parcel"}'
@@ -76,12 +77,12 @@ def test_every_bad_line_is_reported_with_its_reason(write: Write) -> None:
     assert [p.source for p in loaded.pairs] == ["a.jsonl:7"]
     assert [(d.line, d.reason) for d in loaded.dropped] == [
         (1, "invalid JSON: Expecting ',' delimiter (column 16)"),
-        (2, "not a JSON object but a list"),
-        (3, "not UTF-8 text (column 1)"),
+        (2, "not an object: the row is a list"),
+        (3, "not UTF-8 text: column 1"),
         (4, "invalid JSON: nested too deeply"),
         (5, "invalid JSON: a number with too many digits"),
         (6, "larger than 1 MB"),
-        (8, "the user's text contains a NUL character"),
+        (8, "unusable text: the user's text contains a NUL character"),
         (9, "invalid JSON: Expecting value (column 9)"),
     ]
     assert loaded.dropped[0].row == lines[0].decode()
@@ -89,13 +90,13 @@ def test_every_bad_line_is_reported_with_its_reason(write: Write) -> None:
 
 
 def test_the_first_of_equal_prompts_is_kept(write: Write) -> None:
-    same = '{"prompt": "where  IS it?", "response": "shipping"}'
-    differs = '{"prompt": "Where is it?", "response": "billing"}'
+    same = '{"prompt": " Where is it?", "response": "shipping"}'
+    differs = '{"prompt": "Where is it?\\n", "response": "billing"}'
     loaded = read(write("a.jsonl", f"{GOOD}\n{same}\n{differs}\n{OTHER}\n"))
     assert [p.source for p in loaded.pairs] == ["a.jsonl:1", "a.jsonl:4"]
     assert [(d.line, d.reason, d.twin) for d in loaded.dropped] == [
-        (2, "same prompt as a.jsonl:1", loaded.pairs[0].id),
-        (3, "same prompt as a.jsonl:1, with another response", loaded.pairs[0].id),
+        (2, "same prompt: as a.jsonl:1", loaded.pairs[0].id),
+        (3, "same prompt: as a.jsonl:1, with another response", loaded.pairs[0].id),
     ]
 
 
@@ -103,7 +104,7 @@ def test_the_first_of_equal_prompts_is_kept(write: Write) -> None:
 def test_json_holds_a_list_or_lines(write: Write, content: str) -> None:
     loaded = read(write("a.json", content))
     assert [p.source for p in loaded.pairs] == ["a.json:1", "a.json:2"]
-    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "not a JSON object but a number")]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "not an object: the row is a number")]
 
 
 def test_broken_json_names_line_and_column(write: Write) -> None:
@@ -125,21 +126,15 @@ def test_csv_with_quotes_numbers_and_bad_rows(write: Write, delimiter: str) -> N
     assert answers(loaded) == [('two\nlines, "quoted";', "3"), ("last", "4.50")]
     assert [p.source for p in loaded.pairs] == ["a.csv:2", "a.csv:7"]
     assert [(d.line, d.reason) for d in loaded.dropped] == [
-        (4, "the header has 3 fields, this row 1"),
-        (6, "empty response"),
+        (4, "wrong number of fields: the header has 3, this row 1"),
+        (6, "no answer: the response is empty"),
     ]
 
 
 def test_csv_bytes_that_are_not_utf8_cost_only_their_row(write: Write) -> None:
-    loaded = read(write("a.csv", b"prompt,response\nf\xfcr,x\ngood,y\n"))
-    assert answers(loaded) == [("good", "y")]
+    loaded = read(write("a.csv", b"prompt,response\nf\xfcr,x\ngood,\xc3\xbc\n"))
+    assert answers(loaded) == [("good", "ü")]
     assert [(d.line, "not UTF-8" in d.reason) for d in loaded.dropped] == [(2, True)]
-
-
-def test_an_open_quote_is_reported_with_the_lines_that_it_swallowed(write: Write) -> None:
-    loaded = read(write("a.csv", 'prompt,response\ngood,y\n"open,x\nlost,y\nlost too,z\n'))
-    assert answers(loaded) == [("good", "y")]
-    assert [(d.line, d.reason) for d in loaded.dropped] == [(3, "invalid CSV: unexpected end of data (lines 3 to 5)")]
 
 
 def test_large_csv_fields_are_read_or_reported(write: Write) -> None:
@@ -171,7 +166,7 @@ def test_parquet_with_messages_and_with_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["x", "y"], "response": [3, None]}), tmp_path / "columns.parquet")
     loaded = read(str(tmp_path / "columns.parquet"))
     assert answers(loaded) == [("x", "3")]
-    assert [(d.line, d.reason) for d in loaded.dropped] == [(2, "empty response")]
+    assert [(d.line, d.reason) for d in loaded.dropped] == [(2, "no answer: the response is empty")]
 
 
 def test_a_broken_parquet_file_is_an_error(write: Write) -> None:
@@ -186,14 +181,15 @@ def test_a_broken_parquet_file_is_an_error(write: Write) -> None:
         ("a.csv", b"", "has no rows"),
         ("a.csv", b"prompt,response\n", "has no rows"),
         ("a.json", b"[]", "has no rows"),
-        ("a.jsonl", GOOD.encode("utf-16"), "is not UTF-8 text"),
         ("a.jsonl", GOOD.encode("utf-16-le"), "is not UTF-8 text"),
-        ("a.csv", "prompt,response".encode("utf-16"), "is not UTF-8 text"),
         ("a.json", b'["\xff"]', "is not UTF-8 text"),
         ("a.json", b"[" * 100_000, "nested too deeply"),
-        ("a.jsonl", gzip.compress(GOOD.encode(), mtime=0), "is compressed"),
         ("a.txt", b"x", "unknown file type"),
-        ("a.jsonl", b"{}\nx\n", "all 2 rows are unusable; row 1: no column for the prompt; there are: none"),
+        (
+            "a.jsonl",
+            b"{}\nx\n",
+            "all 2 rows are unusable (1 × no prompt, 1 × invalid JSON); row 1: no prompt",
+        ),
         ("a.jsonl", b"x\n", "the only row is unusable; row 1: invalid JSON: Expecting value (column 1)"),
     ],
 )
@@ -209,12 +205,6 @@ def test_missing_files_name_the_nearest(write: Write, tmp_path: Path) -> None:
     assert error.message.endswith("ticket.jsonl: no such file")
     assert error.hint == "did you mean 'tickets.jsonl'?"
     assert "does not exist" in error_of(str(tmp_path / "nowhere" / "a.jsonl")).hint
-
-
-def test_a_folder_is_not_a_file(write: Write, tmp_path: Path) -> None:
-    write("tickets.jsonl", GOOD)
-    error = error_of(str(tmp_path))
-    assert (error.message, error.hint) == (f"{tmp_path}: is not a file", "it contains tickets.jsonl")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -249,7 +239,7 @@ def test_hub_datasets_with_and_without_a_split(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(datasets, "load_dataset", hub)
     loaded = read("org/tickets")
     assert answers(loaded) == [("Where is it?", "shipping"), ("I want my money back", "billing")]
-    assert [p.source for p in loaded.pairs] == ["org/tickets:1", "org/tickets:2"]
+    assert [p.source for p in loaded.pairs] == ["org/tickets:train:1", "org/tickets:train:2"]
     assert read("org/tickets:train_sft[:10%]").pairs[0].source == "org/tickets:train_sft[:10%]:1"
     assert hub.asked == [("org/tickets", "train"), ("org/tickets", "train_sft[:10%]")]
     hub.answer = datasets.Dataset.from_list([{"text": "x", "label": 1}])
@@ -280,3 +270,86 @@ def test_llamaduo_columns_are_read_whole() -> None:
     assert len(loaded.pairs) == 339
     assert loaded.dropped == []
     assert {pair.category for pair in loaded.pairs} == {"Classify", "Classification"}
+
+
+@pytest.mark.skipif(not cases(), reason="the exports are not here")
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case["file"])
+def test_exports_are_read_as_they_mean(case: dict[str, Any]) -> None:
+    assert list(problems(FOLDER, case)) == []
+
+
+def chat(*texts: str, **more: Any) -> str:
+    roles = ("user", "assistant") * len(texts)
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    return json.dumps({"messages": turns, **more})
+
+
+def test_the_last_answer_is_learned_or_each_of_them(write: Write) -> None:
+    source = write("a.jsonl", f"{chat('Hi', 'Hello', 'And?', 'Bye')}\n{chat('One', '1')}\n")
+    last = load(Coverage(source=source))
+    assert answers(last) == [("And?", "Bye"), ("One", "1")]
+    assert last.notes == {SEVERAL: 1}
+    every = load(Coverage(source=source, turns="all"))
+    assert answers(every) == [("Hi", "Hello"), ("And?", "Bye"), ("One", "1")]
+    assert [pair.group for pair in every.pairs] == ["a.jsonl:1", "a.jsonl:1", ""]
+    assert not every.notes
+
+
+def test_formats_are_counted_with_their_container(write: Write) -> None:
+    loaded = read(write("a.jsonl", f"{GOOD}\n{OTHER}\n{chat('Hi', 'Hello')}\nx\n"))
+    assert loaded.formats == {"prompt and response, JSONL": 2, "chat messages, JSONL": 1}
+    assert loaded.rows == 4
+
+
+def test_an_optional_column_that_no_row_has_is_an_error(write: Write) -> None:
+    source = write("a.jsonl", f"{GOOD}\n{OTHER}\n")
+    assert read(source, category="category").pairs[1].category == ""
+    error = error_of(source, category="intent")
+    assert error.message == "coverage.columns.category: no row has a column 'intent'"
+    assert error.hint == "there are: 'prompt', 'response', 'category'"
+
+
+def test_several_files_are_one_dataset(write: Write) -> None:
+    sources = [write("b.jsonl", GOOD), write("a.csv", "prompt,response\nHi,Hello\n")]
+    loaded = load(Coverage(source=sources))
+    assert [pair.source for pair in loaded.pairs] == ["b.jsonl:1", "a.csv:2"]
+
+
+def test_pairs_that_the_model_cannot_be_shown_are_dropped_after_reading(write: Write) -> None:
+    source = write("a.jsonl", f"{GOOD}\n{OTHER}\n")
+    loaded = load(Coverage(source=source), lambda pair: "misfit: no" if "money" in pair.prompt[0]["content"] else "")
+    assert answers(loaded) == [("Where is it?", "shipping")]
+    assert [(row.place, row.kind) for row in loaded.dropped] == [("a.jsonl:2", "misfit")]
+    with pytest.raises(InputError, match="the only row is unusable") as caught:
+        load(Coverage(source=write("b.jsonl", GOOD)), lambda _: "misfit: no")
+    assert "local.model" in caught.value.hint
+
+
+def test_progress_is_told(write: Write) -> None:
+    told: list[ReadProgress] = []
+    load(Coverage(source=write("a.jsonl", f"{GOOD}\n{OTHER}\n")), progress=told.append)
+    assert told[-1] == ReadProgress(2, 1.0)
+
+
+def test_a_limit_takes_a_sample_and_tells_how_many_are_left(write: Write) -> None:
+    lines = [json.dumps({"prompt": f"Question {n}?", "response": "a", "category": "ab"[n % 2]}) for n in range(60)]
+    source = write("a.jsonl", "\n".join(lines))
+    loaded = load(Coverage(source=source, limit=10))
+    assert sorted(pair.category for pair in loaded.pairs) == ["a"] * 5 + ["b"] * 5
+    assert loaded.notes == {NOT_SAMPLED: 50}
+    assert loaded.pairs == load(Coverage(source=source, limit=10)).pairs
+
+
+def test_personal_data_is_masked_before_anything_else_sees_it(write: Write) -> None:
+    row = {"prompt": "Write to jane.roe@example.org about it.", "response": "Sent to jane.roe@example.org."}
+    other = {"prompt": "Write to joe.doe@example.org about it.", "response": "Sent."}
+    loaded = load(Coverage(source=write("a.jsonl", f"{json.dumps(row)}\n{json.dumps(other)}\n"), redact=True))
+    assert answers(loaded) == [("Write to [EMAIL_1] about it.", "Sent to [EMAIL_1].")]
+    assert loaded.dropped[0].kind == "same prompt"
+
+
+def test_depth_that_no_reader_stands_is_a_reason(write: Write) -> None:
+    deep = '{"response":' * 950 + "1" + "}" * 950
+    loaded = read(write("a.jsonl", f'{GOOD}\n{{"request.a": 1, "response": {deep}}}\n'))
+    assert answers(loaded) == [("Where is it?", "shipping")]
+    assert len(loaded.dropped) == 1

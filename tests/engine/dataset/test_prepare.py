@@ -29,7 +29,7 @@ def tickets(path: Path, count: int, *more: str) -> Path:
 
 
 def test_the_splits_hold_every_pair_and_the_counts_agree(tmp_path: Path) -> None:
-    source = tickets(tmp_path / "a.jsonl", 100, "broken", '{"prompt": "TICKET 5 is about 25", "response": "x"}')
+    source = tickets(tmp_path / "a.jsonl", 100, "broken", '{"prompt": " Ticket 5 is about 25\\n", "response": "x"}')
     folder = tmp_path / "coverage"
     counts = prepare(settings(source), folder)
     parts = {"train": read_train(folder), "dev": read_dev(folder), "test": open_sealed(folder)}
@@ -136,7 +136,7 @@ def test_rows_that_all_stay_together_are_not_called_too_few(tmp_path: Path) -> N
     rows = [json.dumps({"prompt": f"{documents[n % 2]} question {n}", "response": "x"}) for n in range(60)]
     source = tmp_path / "a.jsonl"
     source.write_text("\n".join(rows))
-    with pytest.raises(InputError, match="30 of 60 usable rows are near-duplicates and stay in one split") as caught:
+    with pytest.raises(InputError, match="30 of 60 usable rows are near-duplicates or one conversation") as caught:
         prepare(settings(source), tmp_path / "coverage")
     assert "other documents" in caught.value.hint
 

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.split import Splits, families, split
+from engine.dataset.split import Splits, split
 from engine.protocol.rows import Message, Pair, prompt_id
 from engine.settings.schema import Split
 
@@ -35,7 +35,9 @@ def test_every_pair_is_in_one_split_and_in_order(found: list[str], shared: Split
     rows = pairs(found)
     parts = split(rows, shared)
     assert sorted(pair.id for part in parts for pair in part) == sorted(row.id for row in rows)
-    assert all(part == [row for row in rows if row in part] for part in parts)
+    for part in parts:
+        chosen = {pair.id for pair in part}
+        assert [pair.id for pair in part] == [row.id for row in rows if row.id in chosen]
     assert parts.dev and parts.test and parts.train
 
 
@@ -87,40 +89,22 @@ def test_near_duplicates_stay_together() -> None:
     base = [f"word{n}" for n in range(80)]
     texts = [" ".join([*base[:number], "another", *base[number + 1 :]]) for number in range(0, 60, 20)]
     rows = [*pairs(["a"] * 47), *(pair(text, "a") for text in texts)]
-    assert [family for family in families(rows) if len(family) > 1] == [[47, 48, 49]]
     for extra in range(20):  # whichever side the hash chooses
         more = [*rows, *(pair(f"more{extra} of{n} this{n * extra}", "a") for n in range(extra))]
         assert len({sides(split(more, Split()))[row.id] for row in rows[47:]}) == 1
 
 
-def chat(*turns: str) -> Pair:
-    """A pair of the user's and the assistant's turns, one after the other."""
-    messages: list[Message] = [
-        {"role": "assistant" if place % 2 else "user", "content": turn} for place, turn in enumerate(turns)
-    ]
-    return Pair(id=prompt_id(messages[:-1]), messages=messages)
-
-
-def test_requests_of_one_conversation_stay_together() -> None:
-    """As recorded: each holds those before it, with the answers that they are to get."""
-    turns = [f"turn {n} of the chat says {n * 7} words on {n * n} things in all" for n in range(6)]
-    first, second, third = (chat(*turns[:end]) for end in (2, 4, 6))
-    other = chat(turns[0], "another answer than recorded", *turns[2:4])
-    rows = [*pairs(["a"] * 40), third, first, other, second]
-
-    assert [family for family in families(rows) if len(family) > 1] == [[40, 41, 43]]
-
-
-def test_a_greeting_that_many_begin_with_makes_no_family() -> None:
-    hello = ["Hi there", "Hello! What can I do for you today?"]
-    rows = [chat(*hello), *(chat(*hello, f"question {n} of {n * n} about {n * 7}", "yes") for n in range(9))]
-
-    assert all(len(family) == 1 for family in families(rows))
+def test_each_pair_says_its_family() -> None:
+    text = [f"word{n}" for n in range(80)]
+    rows = [*pairs(["a"] * 20), pair(" ".join(text), "a"), pair(" ".join([*text[:-1], "end"]), "a")]
+    names = {row.id: row.family for part in split(rows, Split()) for row in part}
+    assert all(names[row.id] == row.id for row in rows[:20])
+    assert names[rows[20].id] == names[rows[21].id] == min(rows[20].id, rows[21].id)
+    assert names == {row.id: row.family for part in split(rows[::-1], Split()) for row in part}
 
 
 def test_a_long_instruction_that_all_share_makes_no_family() -> None:
     rows = [pair(f"{FRAME}case{n} item{n * n}") for n in range(40)]
-    assert all(len(family) == 1 for family in families(rows))
     assert [len(part) for part in split(rows, Split())] == [24, 8, 8]
 
 

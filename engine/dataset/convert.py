@@ -1,0 +1,219 @@
+"""Turns any readable export into plain coverage rows, one JSON object a line, which read back as the same pairs.
+
+`python -m engine.dataset.convert FILE... --to rows.jsonl` is the program behind `llamaduo-tui convert`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, get_args
+
+import tomli
+from pydantic import ValidationError
+
+from engine.dataset.load import Loaded, load
+from engine.dataset.reading import ReadingLine
+from engine.dataset.sources import files
+from engine.dataset.summary import summary
+from engine.protocol import data_summary, jsonl
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.rows import Pair
+from engine.protocol.terminal import clean
+from engine.settings.load import absolute, explain
+from engine.settings.schema import Columns, Coverage
+
+STDOUT = "-"
+INTERRUPTED, BROKEN_PIPE = 130, 141
+TURNS = get_args(Coverage.model_fields["turns"].annotation)
+
+
+def row_of(pair: Pair) -> jsonl.Row:
+    """A pair as a plain coverage row: `messages`, and `tools`, `category` and `group` where it has them."""
+    row: jsonl.Row = {"messages": pair.messages}
+    if pair.tools:
+        row["tools"] = pair.tools
+    if pair.category:
+        row["category"] = pair.category
+    if pair.group:
+        row["group"] = pair.group
+    return row
+
+
+def coverage_of(
+    files: Sequence[str],
+    settings: Path | None = None,
+    columns: Sequence[str] = (),
+    turns: str | None = None,
+    limit: int | None = None,
+    redact: bool = False,
+) -> Coverage:
+    """The coverage settings to read with: the table of a settings file, if any, with these options over it.
+
+    Each of `columns` is "NAME=PATH", as in coverage.columns. Raises InputError where they are invalid.
+    """
+    table = _coverage_table(settings) if settings is not None else {}
+    named = dict(_column(text) for text in columns)
+    given = {
+        "source": list(files) or None,
+        "turns": turns,
+        "limit": limit,
+        "redact": redact or None,
+        "columns": {**_table(table.get("columns")), **named} if named else None,
+    }
+    table |= {key: value for key, value in given.items() if value is not None}
+    try:
+        return Coverage.model_validate(table)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        problem["loc"] = ("coverage", *problem["loc"])
+        raise InputError(explain(problem), "see llamaduo-tui convert --help") from None
+
+
+def convert(coverage: Coverage, to: str, *, force: bool = False, dropped: Path | None = None) -> Loaded:
+    """Read coverage data and write its pairs to a file, which is replaced whole, or to standard output ("-").
+
+    With `dropped`, the rows that are not used are written to another file, each with its place and its reason.
+    Raises InputError where nothing can be read or used, or a file exists and `force` is not given.
+    """
+    places = [Path(name) for name in (to, dropped) if name is not None and name != STDOUT]
+    if len({place.absolute() for place in places}) < len(places):
+        raise InputError(f"{to}: is named twice", "write the dropped rows to another file")
+    for place in places:
+        _check_place(place, coverage, force)
+    reading = ReadingLine()
+    try:
+        loaded = load(coverage, progress=reading)
+    finally:
+        reading.end()
+    if to == STDOUT:
+        _write_lines(sys.stdout, map(row_of, loaded.pairs))
+    else:
+        with _replaced(Path(to)) as file:
+            _write_lines(file, map(row_of, loaded.pairs))
+    if dropped is not None:
+        with _replaced(dropped) as file:
+            _write_lines(file, ({"place": row.place, "reason": row.reason, "row": row.row} for row in loaded.dropped))
+    return loaded
+
+
+def _coverage_table(settings: Path) -> dict[str, Any]:
+    try:
+        tables = tomli.loads(settings.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{settings}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        raise InputError(f"{settings}: is not valid TOML: {error}") from None
+    return _table(absolute(tables, settings.resolve().parent).get("coverage"))
+
+
+def _table(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _column(text: str) -> tuple[str, str]:
+    name, sign, path = text.partition("=")
+    known = ", ".join(Columns.model_fields)
+    if not sign or not path.strip():
+        raise InputError(
+            f"--column {text}: is not NAME=COLUMN", f"for example prompt=inputs.question; NAME is one of {known}"
+        )
+    if name.strip() not in Columns.model_fields:
+        raise InputError(f"--column {text}: unknown name {name.strip()!r}", f"use one of {known}")
+    return name.strip(), path.strip()
+
+
+def _check_place(place: Path, coverage: Coverage, force: bool) -> None:
+    """Raise InputError where a file must not or cannot be written here."""
+    try:
+        if place.exists() and any(place.samefile(source) for source in files(coverage.sources)):
+            raise InputError(f"{place}: is read, so it cannot be written", "choose another name")
+        if place.is_dir():
+            raise InputError(f"{place}: is a folder", "name a file, such as rows.jsonl")
+        if place.is_file() and not force:
+            raise InputError(f"{place}: already exists", "choose another name, or replace it with --force")
+        if not place.absolute().parent.is_dir():
+            raise InputError(f"{place}: there is no folder {place.parent}", "create it first")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{str(place)[:200]!r}: invalid path: {error}") from None
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
+    """A file to write that replaces this one once it is whole; nothing is left of it where writing fails."""
+    path = path.resolve()  # what a link leads to is replaced, not the link
+    if path.exists() and not path.is_file():  # a device or a pipe is written to
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            yield file
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", "choose another place") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_lines(file: TextIO, rows: Iterable[jsonl.Row]) -> None:
+    terminal = file.isatty()
+    for row in rows:
+        line = jsonl.dumps(row)
+        file.write((clean(line) if terminal else line) + "\n")
+    file.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert files, print to standard error what was read, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="llamaduo-tui convert", description="Write any export as coverage rows.")
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--to", required=True)
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument("--dropped", type=Path)
+    parser.add_argument("--settings", type=Path)
+    parser.add_argument("--column", action="append", default=[])
+    parser.add_argument("--turns", choices=TURNS)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--redact", action="store_true")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # so that a half-written file is removed
+    try:
+        coverage = coverage_of(args.files, args.settings, args.column, args.turns, args.limit, args.redact)
+        loaded = convert(coverage, args.to, force=args.force, dropped=args.dropped)
+    except LlamaDuoError as error:
+        print(clean(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")), file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        with suppress(OSError):
+            sys.stdout.flush()
+        if not isinstance(error, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return InputError.exit_status
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    found = summary(coverage, loaded)
+    print("\n".join(data_summary.lines(found)), file=sys.stderr)
+    written = f"wrote     {found.used:,} rows to {'standard output' if args.to == STDOUT else clean(args.to)}"
+    print(
+        written + (f", {found.dropped:,} dropped to {clean(str(args.dropped))}" if args.dropped else ""),
+        file=sys.stderr,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
