@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "litellm", "aiohttp", "accelerate", "sacrebleu", "textual")
+HEAVY = (
+    *("torch", "transformers", "trl", "peft", "datasets", "litellm", "aiohttp", "accelerate", "sacrebleu"),
+    *("numpy", "scipy", "pyarrow", "textual"),
+)
 LOOK = """
 import sys
 from llamaduo_tui.cli.main import main

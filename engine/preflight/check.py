@@ -9,21 +9,23 @@ import argparse
 import logging
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.dataset.load import load
+from engine.dataset.load import ReadProgress, load
 from engine.dataset.prepare import check_splits
-from engine.dataset.split import TINY, Splits, families, split
+from engine.dataset.reading import ReadingLine
+from engine.dataset.split import Splits, split
 from engine.evaluation import contract
 from engine.evaluation.decision import fewest_prompts
 from engine.evaluation.scores import LEAST_PROMPTS
 from engine.preflight import console
+from engine.preflight.data import SAMPLE, data_report, split_notes
 from engine.preflight.problems import problems
-from engine.preflight.report import Estimate, Problem, Report
+from engine.preflight.report import DataReport, Estimate, Problem, Report
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.service import prompts
@@ -31,33 +33,45 @@ from engine.settings.load import load_settings
 from engine.settings.schema import Migration
 
 if TYPE_CHECKING:
-    from engine.dataset.record import Dropped
+    from collections import Counter
+
     from engine.local.resolve import ResolvedModel
     from engine.protocol.rows import Pair
+    from engine.stages.local_model import Misfits
 
 Progress = Callable[[str], None]
 
+INTERRUPTED = 130
+"""Exit status after Ctrl+C."""
 
-def check(file: Path, progress: Progress) -> Report:
+
+def check(file: Path, progress: Progress, reading: Callable[[ReadProgress], None] = lambda _: None) -> Report:
     """Check a settings file; nothing is started or paid for.
 
-    It loads the data and finds the local model; `progress` gets a line now and then while that is fetched.
+    It reads the data first, then looks at the service, and at last loads what finds and measures the local model:
+    wrong data is reported within moments. `progress` gets a line now and then while a model is fetched, `reading` what
+    `load` reports.
     """
     errors: list[LlamaDuoError] = []
-    notes: list[str] = []
+    findings = _Findings()
     estimate: Estimate | None = None
     try:
         settings = load_settings(file)
-        errors += problems(settings)
         model = _resolver(settings, progress)
-        splits = _splits(settings, notes, model)
+        try:
+            splits = findings.read(settings, model, reading)
+        finally:
+            errors += problems(settings)
+        findings.show_sample(splits)
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)
         errors += compute_problems(settings)
     except LlamaDuoError as error:
         if error.message not in {known.message for known in errors}:
             errors.append(error)
-    return Report(problems=tuple(map(Problem.of, errors)), notes=tuple(notes), estimate=estimate)
+    return Report(
+        problems=tuple(map(Problem.of, errors)), notes=tuple(findings.notes), estimate=estimate, data=findings.data
+    )
 
 
 def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedModel]:
@@ -67,18 +81,38 @@ def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedM
     return cache(lambda: resolve(settings.local.model, settings.local.revision, cache_dir(), progress))
 
 
-def _splits(settings: Migration, notes: list[str], model: Callable[[], ResolvedModel]) -> Splits:
-    """The splits of the data. What is worth knowing about them is added to `notes`, also before an error."""
-    from engine.stages.local_model import misfits
+class _Findings:
+    """What is found out about the data; it stays known when an error ends the check."""
 
-    pairs, dropped = load(settings.coverage, misfits(settings, model))
-    notes += dropped_note(dropped)
-    notes += breach_note(settings, pairs)
-    splits = split(pairs, settings.coverage.split)
-    check_splits(splits)
-    notes += split_notes(pairs)
-    notes += size_notes(settings, len(splits.dev), len(splits.test))
-    return splits
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.data: DataReport | None = None
+        self._misfits: Misfits | None = None
+
+    def read(
+        self, settings: Migration, model: Callable[[], ResolvedModel], reading: Callable[[ReadProgress], None]
+    ) -> Splits:
+        """Load and split the data. Raises InputError where it cannot be used or a split stays empty."""
+        from engine.stages.local_model import misfits
+
+        self._misfits = misfits(settings, model)
+        loaded = load(settings.coverage, self._misfits, reading)
+        self.notes += breach_note(settings, loaded.pairs)
+        splits = split(loaded.pairs, settings.coverage.split)
+        self.data = data_report(settings.coverage, loaded, splits)
+        check_splits(splits)
+        self.notes += split_notes(self.data, [pair for part in splits for pair in part])
+        self.notes += template_notes(self._misfits.notes)
+        self.notes += size_notes(settings, len(splits.dev), len(splits.test))
+        return splits
+
+    def show_sample(self, splits: Splits) -> None:
+        """Show the sample as the local model will see it. Raises InputError where its tokenizer cannot be loaded."""
+        from engine.local.chat import sample_text
+
+        if self.data is not None and self._misfits is not None:
+            text = sample_text(self._misfits.tokenizer, splits.train[0])
+            self.data = replace(self.data, sample=text[:SAMPLE])
 
 
 def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Estimate:
@@ -88,11 +122,10 @@ def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Esti
     return estimate(settings, splits, prompts.load(settings.judge.prompts), model, find_device())
 
 
-def dropped_note(dropped: list[Dropped]) -> Iterator[str]:
-    """How many rows would be dropped, with the first as an example."""
-    if dropped:
-        rows = "1 row" if len(dropped) == 1 else f"{len(dropped)} rows"
-        yield f"{rows} would be dropped; the first is line {dropped[0].line}: {dropped[0].reason}"
+def template_notes(changes: Counter[str]) -> Iterator[str]:
+    """How pairs are changed to fit the local model's chat template."""
+    for change, pairs in changes.items():
+        yield f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})"
 
 
 def breach_note(settings: Migration, pairs: list[Pair]) -> Iterator[str]:
@@ -101,25 +134,6 @@ def breach_note(settings: Migration, pairs: list[Pair]) -> Iterator[str]:
     reasons = ((pair.source, checks.broken(pair.target)) for pair in pairs if not pair.target_calls)
     if broken := [f"{source}: {reason}" for source, reason in reasons if reason]:
         yield f"{len(broken)} of {len(pairs)} coverage responses break the contract; the first is {broken[0]}"
-
-
-def split_notes(pairs: list[Pair]) -> Iterator[str]:
-    """What may surprise in the splits: near-duplicates stay together, and tiny categories are for training only."""
-    alike = [family for family in families(pairs) if len(family) > 1]
-    if alike:
-        count = sum(map(len, alike))
-        first, second = (pairs[number].source for number in alike[0][:2])
-        yield (
-            f"{count} of {len(pairs)} prompts are near-duplicates or continuations of another and stay in its split; "
-            f"the first are {first} and {second}"
-        )
-    rows = Counter(pair.category for pair in pairs)
-    tiny = [category for category in rows if rows[category] < TINY]
-    if tiny and len(tiny) < len(rows):
-        yield (
-            f"{len(tiny)} of {len(rows)} categories have fewer than {TINY} rows and are for training only, such as "
-            f"{tiny[0]!r}"
-        )
 
 
 def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:
@@ -168,7 +182,14 @@ def main() -> int:
     args = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    report = check(args.file, console.print_progress)
+    reading = ReadingLine()
+    try:
+        report = check(args.file, console.print_progress, reading)
+    except KeyboardInterrupt:
+        print("stopped: nothing was started", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        reading.end()
     console.print_report(report, as_json=args.json)
     return report.exit_status
 

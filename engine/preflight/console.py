@@ -6,29 +6,36 @@ import json
 import sys
 from collections.abc import Iterator
 
-from engine.preflight.report import Estimate, Finding, PhaseEstimate, Report
-from engine.protocol import records
+from engine.preflight.report import DataReport, Estimate, Finding, PhaseEstimate, Report
+from engine.protocol import data_summary, records
 from engine.protocol.durations import duration
+from engine.protocol.terminal import clean
 
 GIB = 2**30
+SAMPLE_LINES, SAMPLE_WIDTH = 12, 100
+"""How much is printed of the sample pair."""
 
 
 def print_progress(line: str) -> None:
     """Print what the check is doing, apart from its result."""
-    print(line, file=sys.stderr)
+    print(clean(line), file=sys.stderr)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """Print a check's report: the estimate to stdout, notes and problems to stderr; or all of it as JSON to stdout."""
+    """Print a check's report: data, notes and estimate to stdout, problems to stderr; or all as JSON to stdout."""
     if as_json:
         print(json.dumps(records.to_row(report), indent=1))
         return
+    if report.data:
+        print("\n".join(data_lines(report.data)))
+        sys.stdout.flush()
     for note in report.notes:
-        print(note, file=sys.stderr)
+        print(f"note      {clean(note)}")
     if report.estimate:
         print("\n".join(estimate_lines(report.estimate)))
+    sys.stdout.flush()
     for problem in report.problems:
-        print(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else ""), file=sys.stderr)
+        print(clean(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else "")), file=sys.stderr)
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
@@ -40,9 +47,30 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
 
 
+def data_lines(data: DataReport) -> Iterator[str]:
+    """What was read, the splits in rows and tokens, and the sample pair, each text cleaned for the terminal."""
+    yield from data_summary.lines(data)
+    for size in data.splits:
+        yield f"{size.name if size.name != 'test' else 'sealed':<10}{size.rows:,} rows, about {size.tokens:,} tokens"
+    if data.categories:
+        yield f"category  {data.categories:,} of them, each in equal shares in every split"
+    if data.sample:
+        yield "sample    a pair as the local model will see it:"
+        yield from sample_lines(data.sample)
+
+
+def sample_lines(sample: str) -> list[str]:
+    """The beginning and the end of a sample, of few lines of limited width."""
+    whole = [line[:SAMPLE_WIDTH] + "…" * (len(line) > SAMPLE_WIDTH) for line in clean(sample).splitlines()]
+    kept = whole
+    if len(whole) > SAMPLE_LINES:
+        hidden = len(whole) - SAMPLE_LINES + 1
+        kept = [*whole[: SAMPLE_LINES - 5], f"… {hidden} more lines …", *whole[-4:]]
+    return [f"  | {line}" for line in kept]
+
+
 def estimate_lines(estimate: Estimate) -> Iterator[str]:
-    """The lines of an estimate: the data, the machine, the model, and a table of what each phase takes."""
-    yield f"data      {estimate.train} train, {estimate.dev} dev and {estimate.test} sealed test pairs"
+    """The lines of an estimate: the machine, the model, and a table of what each phase takes."""
     yield f"machine   {estimate.device}, {estimate.memory_free_bytes / GIB:.1f} GiB free"
     yield (
         f"model     {estimate.parameters / 1e6:,.0f} million parameters; training needs about "

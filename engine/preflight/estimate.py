@@ -19,9 +19,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
 from engine.local.device import Device, activation_bytes, training_micro_batch
-from engine.local.load import loading_errors, trusts_remote_code
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price

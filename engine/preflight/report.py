@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.data_summary import Summary
 from engine.protocol.errors import InputError, LlamaDuoError
 
 SHOWN_PHASES = 6
@@ -71,12 +72,78 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSize:
+    """A split's rows, and the tokens of their prompts and responses, estimated."""
+
+    name: str
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReport(Summary):
+    """What was read, and how it is split; `splits` is empty where nothing could be split.
+
+    `categories` is their number, `families` that of related rows, which stay in one split, and `related` how many rows
+    have a relative. `sample` is a pair as the local model will see it, "" where there is none.
+    """
+
+    splits: tuple[SplitSize, ...]
+    categories: int
+    families: int
+    related: int
+    sample: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplePair:
+    """A pair to show in a preview: the text of its prompt and of its response, cut."""
+
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile(Summary):
+    """The preview of coverage data: what was read, the rows of each split, and some pairs.
+
+    `read_bytes` of `total_bytes` were read: of large files only their beginning. Where the split is not `exact`, it is
+    estimated from its shares.
+    """
+
+    train: int
+    dev: int
+    test: int
+    exact: bool
+    samples: tuple[SamplePair, ...]
+    read_bytes: int
+    total_bytes: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the data was read."""
+        return self.read_bytes >= self.total_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the program of the preview returns: a profile, or why there is none."""
+
+    profile: Profile | None
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A check's result: `problems` prevent a run, `notes` do not; `estimate` is None where a problem prevents it."""
+    """A check's result: `problems` prevent a run, `notes` do not.
+
+    `data` is None where no row could be read, `estimate` where a problem prevents it.
+    """
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     estimate: Estimate | None
+    data: DataReport | None = None
 
     @property
     def passed(self) -> bool:

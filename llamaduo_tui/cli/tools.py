@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -13,10 +15,16 @@ import click
 
 from engine.protocol.errors import InputError
 from engine.protocol.paths import cache_dir
+from engine.protocol.terminal import LIVE, REWRITE
 from llamaduo_tui import paths
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.views.text import clean
+
+GRACE_S = 2.0
+"""Seconds for a program to end after Ctrl+C."""
+
+CLEAR_LINE = "\r\x1b[K"
 
 
 @click.command()
@@ -51,12 +59,64 @@ def new(file: Path, preset: str | None) -> None:
 def check(file: Path, as_json: bool) -> None:
     """Check settings and data, and estimate a run.
 
-    Tokens, money, time and memory are estimated from your data and this machine; no run is started.
+    It shows what your data was recognised as, which rows would be dropped and why, how it is split, one pair as the
+    local model will see it, and what is worth a look, such as refusals or personal data. Tokens, money, time and memory
+    are estimated from your data and this machine; no run is started.
 
     \b
     Example:  llamaduo-tui check migration.toml
     """
     _module("engine.preflight.check", str(file), *(["--json"] if as_json else []))
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--to", metavar="FILE", required=True, help="File to write; - for standard output.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--dropped", metavar="FILE", help="Also write the dropped rows, each with its reason.")
+@click.option(
+    "--column",
+    "columns",
+    metavar="NAME=COLUMN",
+    multiple=True,
+    help="Name a column, as in [coverage.columns]; a dot leads into a nested one. May be repeated.",
+)
+@click.option("--turns", type=click.Choice(["last", "all"]), help="Learn the last answer of each chat, or all of them.")
+@click.option("--limit", type=click.IntRange(min=3), metavar="N", help="Maximum rows: a random sample.")
+@click.option("--redact", is_flag=True, help="Mask personal data, such as e-mail addresses.")
+@click.option("--settings", metavar="FILE", help="Use the [coverage] table of a migration.toml.")
+def convert(
+    files: tuple[str, ...],
+    to: str,
+    force: bool,
+    dropped: str | None,
+    columns: tuple[str, ...],
+    turns: str | None,
+    limit: int | None,
+    redact: bool,
+    settings: str | None,
+) -> None:
+    """Write logs and exports as plain coverage rows.
+
+    FILE is whatever a coverage dataset can be: JSONL, JSON, CSV or Parquet, compressed or not, a folder, a pattern, an
+    address, a dataset of the Hub, or - for standard input. Each written line is a JSON object with `messages`, and with
+    `tools`, `category` and `group` where the data has them. What was read and why rows are dropped goes to standard
+    error. Exit status 2: no row can be used.
+
+    \b
+    Examples:  llamaduo-tui convert langfuse.csv --to rows.jsonl
+               llamaduo-tui convert logs/*.jsonl.gz --to rows.jsonl --dropped dropped.jsonl
+               llamaduo-tui convert runs.jsonl --to rows.jsonl --column prompt=inputs.question \\
+                                    --column response=outputs.answer
+               zcat log.gz | llamaduo-tui convert - --to - --redact --limit 5000 > rows.jsonl
+    """
+    if not files and settings is None:
+        raise click.UsageError("name a FILE to read, or --settings with a [coverage] table")
+    named = {"--dropped": dropped, "--turns": turns, "--limit": limit, "--settings": settings}
+    options = [f"{option}={value}" for option, value in named.items() if value is not None]
+    options += [f"--column={column}" for column in columns]
+    options += [flag for flag, on in (("--force", force), ("--redact", redact)) if on]
+    _module("engine.dataset.convert", f"--to={to}", *options, "--", *files, data=True)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -143,23 +203,54 @@ def keys() -> None:
     click.echo(keymap.listing(LlamaDuoApp))
 
 
-def _module(name: str, *args: str) -> NoReturn:
+def _module(name: str, *args: str, data: bool = False) -> NoReturn:
     """Run a heavy module in a separate process, show its output, and exit with its status.
 
-    -P keeps the working folder off its path: the files there are data, not code.
+    With `data` its standard output is data and goes where ours goes, as it is. -P keeps the working folder off its
+    path: the files there are data, not code.
     """
-    command = [sys.executable, "-P", "-m", name, *args]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    process = _started([sys.executable, "-P", "-m", name, *args], None if data else subprocess.PIPE)
     errors = threading.Thread(target=_pass_on, args=(process.stderr, True), daemon=True)
     errors.start()
     try:
         _pass_on(process.stdout, False)
+        status = process.wait()
         errors.join()
-        sys.exit(process.wait())
+        sys.exit(status)
+    except KeyboardInterrupt:
+        process.terminate()  # it may have half a file to remove
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_S)
+        click.echo("\nstopped", err=True)
+        raise
     finally:
         process.kill()
 
 
+def _started(command: list[str], output: int | None) -> subprocess.Popen[str]:
+    """Start a program that leaves Ctrl+C to us: it prints no traceback of its own."""
+    env = {**os.environ, LIVE: "1"} if sys.stderr.isatty() else dict(os.environ)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=env,
+            close_fds=False,  # a shell's <(...) is an open file
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _pass_on(stream: IO[str] | None, err: bool) -> None:
+    """Print lines; one that begins with `REWRITE` replaces the line before it."""
+    rewriting = False
     for line in stream or ():
-        click.echo(clean(line.rstrip("\n")), err=err)
+        text = clean(line.rstrip("\n").removeprefix(REWRITE))
+        if rewriting:
+            click.echo(CLEAR_LINE, nl=False, err=err)
+        rewriting = line.startswith(REWRITE)
+        click.echo(text, nl=not rewriting, err=err)

@@ -114,10 +114,10 @@ class SettingsEditor:
             models = value if isinstance(value, list) else []
             models = [model for model in models if model != chosen] if chosen in models else [*models, chosen]
             self.draft[path] = models or None
-        elif isinstance(picker, PickFile) and Path(chosen).is_relative_to(folder) and self.draft.file is not None:
-            self.draft[path] = str(Path(chosen).relative_to(folder))
         else:
-            self.draft[path] = chosen
+            near = isinstance(picker, PickFile) and Path(chosen).is_relative_to(folder) and self.draft.file is not None
+            chosen = str(Path(chosen).relative_to(folder)) if near else chosen
+            self.draft[path] = _added(value, chosen) if isinstance(value, list) else chosen
         self._changed()
 
     def _picker(self, key: str) -> ModalScreen[str | None]:
@@ -160,3 +160,8 @@ class SettingsEditor:
 
     def _show_error(self, error: InputError) -> None:
         self._screen.notify(f"{error.message}\n{error.hint}".strip(), severity="error", markup=False)
+
+
+def _added(sources: list[Any], source: str) -> list[Any]:
+    """A list of sources with one more, which it may already have."""
+    return sources if source in sources else [*sources, source]

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.preflight.report import Estimate, Problem, Report
+from engine.preflight.report import DataReport, Estimate, Problem, Report
 from engine.protocol import records
+from engine.protocol.data_summary import concern_line, reason_lines
 from engine.protocol.errors import LlamaDuoError
 from engine.settings import template
 from engine.settings.schema import Migration
@@ -66,6 +67,19 @@ async def examine(settings: Migration) -> Preflight:
     except ValueError:
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
         raise LlamaDuoError(f"the check crashed: {one_line(last, 200)}") from None
+
+
+def warnings(data: DataReport) -> list[str]:
+    """What the data needs a look for: dropped rows by reason, notes, and concerns about rows that are used."""
+    dropped = "\n".join([f"{phrases.count(data.dropped, 'row')} would be dropped:", *reason_lines(data.reasons)])
+    notes = [f"{phrases.count(count, 'row')}: {one_line(note)}" for note, count in data.notes.items()]
+    return [*([dropped] if data.dropped else []), *notes, *map(concern_line, data.concerns)]
+
+
+def recognised(data: DataReport) -> list[str]:
+    """What the rows were recognised as, and the size of each split."""
+    formats = [f"{one_line(name, 80)}: {phrases.count(count, 'row')}" for name, count in data.formats.items()]
+    return [*formats, *(f"{size.name}: {size.rows:,} rows, {_short(size.tokens)} tokens" for size in data.splits)]
 
 
 def facts(estimate: Estimate) -> list[tuple[str, str]]:

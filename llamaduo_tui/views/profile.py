@@ -1,89 +1,98 @@
-"""The profile of a coverage file: its first rows, the number of dropped rows with reasons, and its split."""
+"""The preview of coverage data: `engine.preflight.profile` in its own process, and its result as lines."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+import asyncio
+import sys
 from pathlib import Path
-from typing import NamedTuple
 
-from engine.dataset.load import load
-from engine.dataset.sources import hub_id, located
-from engine.dataset.split import split
+from engine.preflight.report import Preview, Profile
+from engine.protocol import records
+from engine.protocol.data_summary import note_line
 from engine.protocol.errors import InputError
-from engine.protocol.rows import prompt_text
 from engine.settings.schema import Coverage
+from llamaduo_tui.views import phrases
 from llamaduo_tui.views.text import one_line
 
-SHOWN = 3
-MOST_BYTES = 32 * 2**20
-"""A larger file would keep the app busy for long; the pre-flight reads it in a separate process."""
+TIMEOUT_S = 30.0
+"""Seconds after which the preview of slow data is given up."""
 
-MOST_SPLIT = 1_000
-"""With more pairs the split is estimated: it takes seconds to find the near-duplicates, which stay on one side."""
+SHOWN_REASONS = 4
+"""Reasons for dropping rows that are shown; the pre-flight shows all."""
 
-
-class SamplePair(NamedTuple):
-    """A pair as shown: each text cleaned, on one line and cut."""
-
-    prompt: str
-    response: str
+Stamp = tuple[tuple[int, int] | None, ...]
+"""The size and the time of each source; None where it is no file."""
 
 
-class Profile(NamedTuple):
-    """Counts of a coverage file's rows, the most common reasons for dropping rows, and the first pairs.
+def command() -> list[str]:
+    """The command line of the program that reads the data."""
+    return [sys.executable, "-P", "-m", "engine.preflight.profile"]
 
-    Where it is not `exact`, the split is estimated from its shares.
+
+async def read_profile(coverage: Coverage) -> Profile:
+    """Read the beginning of the coverage data in a process; cancelling ends it.
+
+    Raises InputError where there is no preview, with the reason.
     """
-
-    rows: int
-    dropped: int
-    reasons: list[tuple[str, int]]
-    train: int
-    dev: int
-    test: int
-    exact: bool
-    samples: list[SamplePair]
-
-
-def read_profile(coverage: Coverage) -> Profile:
-    """Read a coverage file. Raises InputError where it cannot be read, is on the Hub, or is too large."""
-    path = located(coverage.source)
-    if not path.exists() and hub_id(coverage.source):
-        raise InputError(f"{coverage.source}: Hub datasets have no preview", "run the pre-flight to count its rows")
-    if path.is_file() and path.stat().st_size > MOST_BYTES:
-        size = f"{path.stat().st_size / 2**20:,.0f} MiB"
-        raise InputError(f"{path.name}: {size}, too large for a preview", "run the pre-flight to count its rows")
-    pairs, dropped = load(coverage)
-    exact, count, shares = len(pairs) <= MOST_SPLIT, len(pairs), coverage.split
-    if exact:
-        train, dev, test = map(len, split(pairs, shares))
-    else:
-        dev, test = round(shares.dev * count), round(shares.test * count)
-        train = count - dev - test
-    return Profile(
-        rows=count + len(dropped),
-        dropped=len(dropped),
-        reasons=Counter(_kind(row.reason) for row in dropped).most_common(SHOWN),
-        train=train,
-        dev=dev,
-        test=test,
-        exact=exact,
-        samples=[
-            SamplePair(one_line(prompt_text(pair.prompt, pair.tools)), one_line(pair.target)) for pair in pairs[:SHOWN]
-        ],
-    )
-
-
-def stamp(coverage: Coverage) -> tuple[int, int] | None:
-    """Changes when the coverage file does; None without a file."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command(), stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        stat = Path(coverage.source).expanduser().stat()
+        out, log = await asyncio.wait_for(process.communicate(coverage.model_dump_json().encode()), TIMEOUT_S)
+    except TimeoutError:
+        raise InputError(f"the preview takes more than {TIMEOUT_S:.0f} s", "run the pre-flight instead") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        preview = records.parse(Preview, out)
+    except ValueError:
+        last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        raise InputError(f"the preview failed: {one_line(last, 200)}", "run the pre-flight instead") from None
+    if preview.profile is None:
+        problem = preview.problem
+        raise InputError(problem.error if problem else "no preview", problem.hint if problem else "")
+    return preview.profile
+
+
+def stamp(coverage: Coverage) -> Stamp:
+    """Changes when a coverage file does."""
+    return tuple(map(_stamp, coverage.sources))
+
+
+def _stamp(source: str) -> tuple[int, int] | None:
+    try:
+        stat = Path(source).expanduser().stat()
     except (OSError, ValueError, RuntimeError):
         return None
     return stat.st_size, stat.st_mtime_ns
 
 
-def _kind(reason: str) -> str:
-    """A reason without the place that it names, so that equal ones are counted together."""
-    return one_line(re.sub(r"same prompt as .*?:\d+", "same prompt as an earlier row", reason), 120)
+def heading(profile: Profile) -> list[str]:
+    """What was recognised, and how many rows there are for what."""
+    about = "" if profile.exact and profile.whole else "about "
+    split = f"{about}{profile.train:,} train · {profile.dev:,} dev · {profile.test:,} sealed"
+    formats = [f"{one_line(name, 80)}: {phrases.count(count, 'row')}" for name, count in profile.formats.items()]
+    sources = [phrases.count(len(profile.sources), "source")] if len(profile.sources) > 1 else []
+    part = [] if profile.whole else [f"only the first {profile.read_bytes / 2**20:,.0f} MiB were read"]
+    return [f"{profile.rows:,} rows: {split}", *part, *sources, *formats]
+
+
+def reasons(profile: Profile) -> list[str]:
+    """Why rows are dropped: counts by kind, the most common first."""
+    width = len(f"{max((reason.count for reason in profile.reasons), default=0):,}")
+    lines = [
+        f"{reason.count:>{width},} × {one_line(reason.kind, 90)} ({one_line(reason.place, 40)})"
+        for reason in profile.reasons[:SHOWN_REASONS]
+    ]
+    rest = sum(reason.count for reason in profile.reasons[SHOWN_REASONS:])
+    return [*lines, f"{rest:>{width},} × other reasons"] if rest else lines
+
+
+def warnings(profile: Profile) -> list[str]:
+    """What is worth a look in the rows that are used."""
+    notes = [note_line(note, count) for note, count in profile.notes.items()]
+    return [
+        *notes,
+        *(f"{one_line(concern.text, 200)}, such as {one_line(concern.place, 60)}" for concern in profile.concerns),
+    ]

@@ -1,4 +1,4 @@
-"""A preview of the coverage data: how its rows are split, how many are dropped, and the first ones."""
+"""A preview of the coverage data: what it was recognised as, how its rows are split or dropped, and the first ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
+from engine.preflight.report import Profile
 from engine.protocol.errors import InputError
 from engine.settings.schema import Coverage
 from llamaduo_tui.views import profile
-from llamaduo_tui.views.profile import Profile
+from llamaduo_tui.views.profile import Stamp
 from llamaduo_tui.views.text import one_line
 
-Request = tuple[Coverage | None, tuple[int, int] | None]
-"""The coverage to preview, and the state of its file."""
+Request = tuple[Coverage | None, Stamp]
+"""The coverage to preview, and the state of its files."""
 
 
 class CoveragePreview(Vertical, can_focus=True):
-    """The contents of the coverage file, or why there is no preview; it is read in a thread."""
+    """The contents of the coverage file, or why there is no preview; another process reads it."""
 
     @dataclass
     class _Read(Message):
@@ -33,7 +34,7 @@ class CoveragePreview(Vertical, can_focus=True):
     def __init__(self, hint: str) -> None:
         super().__init__()
         self._hint = hint
-        self._request: Request = None, None
+        self._request: Request = None, ()
 
     def compose(self) -> ComposeResult:
         self.border_title = "Preview"
@@ -42,16 +43,16 @@ class CoveragePreview(Vertical, can_focus=True):
 
     def request(self, coverage: Coverage | None) -> None:
         """Preview a coverage file; an unchanged file is not read again, and None changes nothing."""
-        request = coverage, profile.stamp(coverage) if coverage is not None else None
+        request = coverage, profile.stamp(coverage) if coverage is not None else ()
         if coverage is not None and request != self._request:
             self.border_subtitle = "reading…"
             self._read(request, coverage)
         self._request = request
 
-    @work(thread=True, group="configure.preview", exclusive=True, exit_on_error=False)
-    def _read(self, request: Request, coverage: Coverage) -> None:
+    @work(group="configure.preview", exclusive=True, exit_on_error=False)
+    async def _read(self, request: Request, coverage: Coverage) -> None:
         try:
-            result: Profile | InputError = profile.read_profile(coverage)
+            result: Profile | InputError = await profile.read_profile(coverage)
         except InputError as error:
             result = error
         self.post_message(self._Read(request, result))
@@ -75,16 +76,18 @@ class CoveragePreview(Vertical, can_focus=True):
         await self._fill(Content.assemble(("✗ ", "$text-error"), one_line(message), (details, "dim")), [])
 
     async def _show(self, result: Profile) -> None:
-        """Show counts, reasons and the first pairs."""
-        parts: list[Content | str | tuple[str, str]] = [
-            (f"{result.rows:,} rows", "bold"),
-            f": {'' if result.exact else 'about '}{result.train:,} train · {result.dev:,} dev · {result.test:,} sealed",
-        ]
+        """Show what was recognised, counts, reasons, warnings and the first pairs."""
+        first, *more = profile.heading(result)
+        count, _, split = first.partition(":")
+        parts: list[Content | str | tuple[str, str]] = [(count, "bold"), f":{split}"]
+        parts += [(f"\n{line}", "dim") for line in more]
         if not (result.train and result.dev and result.test):
             parts.append(("\n✗ a split is empty: add rows or change the shares", "$text-error"))
         if result.dropped:
             parts.append((f"\n! {result.dropped:,} dropped", "$text-warning"))
-            parts += [f"\n  {count:,} × {reason}" for reason, count in result.reasons]
+            parts += [f"\n  {line}" for line in profile.reasons(result)]
+        for line in profile.warnings(result):
+            parts += [("\n! ", "$text-warning"), line]
         samples = [
             Horizontal(
                 Static(Content(name), classes="who"),
@@ -92,7 +95,7 @@ class CoveragePreview(Vertical, can_focus=True):
                 classes=f"sample -{name}",
             )
             for sample in result.samples
-            for name, text in sample._asdict().items()
+            for name, text in (("prompt", sample.prompt), ("response", sample.response))
         ]
         await self._fill(Content.assemble(*parts), samples)
 

@@ -138,6 +138,10 @@ def _findings(result: Preflight, current: bool) -> Pieces:
         pieces.append(("✓ No problems found\n", "$text-success"))
     for note in result.report.notes if result.report else ():
         pieces += [("! ", "$text-warning"), f"{one_line(note)}\n"]
+    if result.report and result.report.data:
+        for line in preflight.warnings(result.report.data):
+            pieces += [("! ", "$text-warning"), f"{line}\n"]
+        pieces += [(f"{line}\n", "dim") for line in preflight.recognised(result.report.data)]
     if result.report and result.report.estimate:
         pieces += _estimate(result.report.estimate)
     return pieces

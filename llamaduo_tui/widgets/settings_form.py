@@ -23,6 +23,7 @@ from llamaduo_tui.views.fields import Field, FormSection, Path
 from llamaduo_tui.views.text import clean, one_line
 
 _EMPTY = {
+    "coverage.limit": "all rows",
     "judge.models": "the service model",
     "judge.prompts": "built in",
     "service.api_base": "the provider's",

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.dataset.record import Dropped
 from engine.preflight import check
-from engine.protocol.rows import Message, Pair
+from engine.protocol.rows import Pair
 from engine.sandbox import tickets
 from engine.settings.schema import Migration
 from tests.engine.preflight.estimates import estimate
@@ -22,14 +23,6 @@ def file_of(folder: Path, source: str, service: str = 'model = "sandbox"') -> Pa
     file = folder / "migration.toml"
     file.write_text(f'[coverage]\nsource = "{source}"\n[service]\n{service}\n')
     return file
-
-
-def test_dropped_rows_are_counted_with_an_example() -> None:
-    dropped = [Dropped(3, "empty prompt", "{}"), Dropped(5, "empty response", "{}")]
-
-    assert list(check.dropped_note([])) == []
-    assert list(check.dropped_note(dropped[:1])) == ["1 row would be dropped; the first is line 3: empty prompt"]
-    assert list(check.dropped_note(dropped)) == ["2 rows would be dropped; the first is line 3: empty prompt"]
 
 
 def test_coverage_responses_that_break_the_contract_are_counted() -> None:
@@ -54,21 +47,6 @@ def test_too_few_prompts_are_reported_before_they_cost() -> None:
     assert never.startswith("no number of prompts can show that this target is reached")
 
 
-def test_surprises_in_the_split_are_reported() -> None:
-    def row(number: int, text: str, category: str) -> Pair:
-        messages: list[Message] = [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
-        return Pair(id=str(number), messages=messages, category=category, source=f"a.jsonl:{number}")
-
-    rows = [row(number, f"case{number} item{number * 7}", "bug") for number in range(20)]
-    assert list(check.split_notes(rows)) == []
-    rows += [row(20, "Where is it", "rare"), row(21, "where is it?", "bug")]
-    assert list(check.split_notes(rows)) == [
-        "2 of 22 prompts are near-duplicates or continuations of another and stay in its split; "
-        "the first are a.jsonl:20 and a.jsonl:21",
-        "1 of 2 categories have fewer than 3 rows and are for training only, such as 'rare'",
-    ]
-
-
 def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:
     report = check.check(tmp_path / "none.toml", print)
 
@@ -81,11 +59,38 @@ def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Pat
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(good)}\nbroken\n")
     report = check.check(file_of(tmp_path, "a.jsonl", 'model = "gpt-4o"'), print)
 
-    (note,) = report.notes
-    assert note == "1 row would be dropped; the first is line 2: invalid JSON: Expecting value (column 1)"
+    assert report.data is not None and (report.data.rows, report.data.used, report.data.dropped) == (2, 1, 1)
+    (reason,) = report.data.reasons
+    assert (reason.kind, reason.detail) == ("invalid JSON", "Expecting value (column 1)")
     key, split = [problem.error for problem in report.problems]
     assert "no API key" in key and "split is empty: 1 usable row is too few" in split
     assert report.estimate is None and report.exit_status == 2
+
+
+def test_wrong_data_is_reported_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1}\n' * 3)
+    file = file_of(tmp_path, "a.jsonl")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom engine.preflight.check import check\n"
+        f"report = check(Path({str(file)!r}), print)\n"
+        "print([p.error for p in report.problems])\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'accelerate', 'trl'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    problems, heavy = out.splitlines()
+    assert "all 3 rows are unusable" in problems and heavy == "[]"
+
+
+def test_ctrl_c_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "check", interrupted)
+    monkeypatch.setattr("sys.argv", ["check", "m.toml"])
+    assert check.main() == 130
+    assert capsys.readouterr() == ("", "stopped: nothing was started\n")
 
 
 @pytest.mark.parametrize("free, problems", [(1.5, 1), (3.0, 0)])

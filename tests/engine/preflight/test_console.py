@@ -3,20 +3,29 @@ import json
 import pytest
 
 from engine.preflight import console
-from engine.preflight.report import Finding, Problem, Report
+from engine.preflight.report import DataReport, Finding, Problem, Report, SplitSize
 from engine.protocol import records
 from engine.protocol.errors import InputError
 from tests.engine.preflight.estimates import estimate
 
 
+def data_report(sample: str) -> DataReport:
+    sizes = [("train", 6, 1200), ("dev", 2, 400), ("test", 2, 400)]
+    return DataReport(
+        sources=("a.jsonl",), formats={"chats, JSONL": 12}, rows=12, used=10, dropped=2, duplicates=1,
+        reasons=(), notes={}, concerns=(),
+        splits=tuple(SplitSize(name=name, rows=rows, tokens=tokens) for name, rows, tokens in sizes),
+        categories=3, families=1, related=2, sample=sample,
+    )  # fmt: skip
+
+
 def test_an_estimate_is_a_few_lines() -> None:
     lines = list(console.estimate_lines(estimate()))
 
-    assert lines[0] == "data      40 train, 64 dev and 56 sealed test pairs"
-    assert lines[2] == "model     135 million parameters; training needs about 2.0 GiB"
-    assert lines[3] == "round 0            40 calls        9,000 tokens         $1.50   3 min 5 s"
-    assert [line.split("  ")[0] for line in lines[8:12]] == ["round 5", "round 9", "sealed test", "at most"]
-    assert lines[11].endswith("$16.50   2 h 10 min, with all 9 rounds")
+    assert lines[1] == "model     135 million parameters; training needs about 2.0 GiB"
+    assert lines[2] == "round 0            40 calls        9,000 tokens         $1.50   3 min 5 s"
+    assert [line.split("  ")[0] for line in lines[7:11]] == ["round 5", "round 9", "sealed test", "at most"]
+    assert lines[10].endswith("$16.50   2 h 10 min, with all 9 rounds")
 
 
 def test_a_price_may_be_unknown_and_batches_take_longer() -> None:
@@ -34,7 +43,7 @@ def test_a_report_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     )
     console.print_report(report, as_json=False)
 
-    assert capsys.readouterr() == ("", "a note\nerror: no key\nhint: export it\nerror: no data\n")
+    assert capsys.readouterr() == ("note      a note\n", "error: no key\nhint: export it\nerror: no data\n")
 
 
 def test_a_report_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +59,28 @@ def test_a_report_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     assert row["estimate"]["phases"][0] == {
         "name": "round 0", "calls": 40, "tokens": 9000, "usd": 1.5, "seconds": 185,
     }  # fmt: skip
+
+
+def test_the_data_is_shown_with_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    data = data_report(sample="\n".join(["[user]", "\x1b[2J" + "x" * 200, *map(str, range(30)), "[assistant]", "bug"]))
+    console.print_report(Report(problems=(), notes=(), estimate=None, data=data), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[:2] == ["source    a.jsonl", "format    chats, JSONL: 12 rows"]
+    assert "train     6 rows, about 1,200 tokens" in lines and "sealed    2 rows, about 400 tokens" in lines
+    sample = lines[lines.index("sample    a pair as the local model will see it:") + 1 :]
+    assert len(sample) == console.SAMPLE_LINES and sample[0] == "  | [user]" and sample[-1] == "  | bug"
+    assert sample[1].startswith("  | ␛[2Jx") and len(sample[1]) < 110
+    assert "  | … 23 more lines …" in sample
+
+
+def test_scripts_get_the_data_too(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(problems=(), notes=(), estimate=None, data=data_report(sample="x"))
+    console.print_report(report, as_json=True)
+    out = capsys.readouterr().out
+
+    assert records.parse(Report, out.encode()) == report
+    assert json.loads(out)["data"]["splits"][0] == {"name": "train", "rows": 6, "tokens": 1200}
 
 
 def test_findings_for_people_and_scripts(capsys: pytest.CaptureFixture[str]) -> None:

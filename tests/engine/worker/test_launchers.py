@@ -52,7 +52,7 @@ def test_the_commands() -> None:
 EPOCHS = 20
 SETTINGS = f"""
 [coverage]
-source = "-"
+source = "tickets.jsonl"
 [service]
 model = "sandbox"
 [local]

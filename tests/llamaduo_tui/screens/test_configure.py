@@ -14,17 +14,15 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
-from engine.protocol.errors import InputError
 from engine.service import catalog
 from engine.service.catalog import Listed
 from engine.settings.load import load_settings
-from engine.settings.schema import Coverage
 from llamaduo_tui import messages
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
-from llamaduo_tui.views import fields, preflight, profile
+from llamaduo_tui.views import fields, preflight
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.settings_form import SettingRow, SettingsForm
@@ -190,7 +188,7 @@ async def test_the_file_picker_previews_a_file_and_a_click_on_it_chooses_none(fi
         await until(pilot, lambda: "23 rows" in text_of(pilot, ".counts"))
         await pilot.click("#above")
         await until(pilot, lambda: str(Path.cwd().parent) in text_of(pilot, "#folder"))
-        assert pilot.app.screen.query_one("#choose", Button).disabled
+        await until(pilot, lambda: pilot.app.screen.query_one("#choose", Button).disabled)
         tree.path = Path.cwd()
         await until(pilot, lambda: len(tree.root.children) == 2)
         await pilot.click(FileTree, offset=(6, 1))
@@ -410,18 +408,23 @@ async def test_every_section_opens_at_both_sizes(file: Path) -> None:
             assert pilot.app.focused is sections
 
 
-def test_the_preview_counts_what_is_left_out(file: Path) -> None:
-    found = profile.read_profile(Coverage(source="rows.jsonl"))
-    assert (found.rows, found.dropped) == (23, 3)
-    assert found.train + found.dev + found.test == 20
-    assert ("same prompt as an earlier row", 1) in found.reasons
-    assert "\x1b" not in found.samples[0].prompt
-
-
-def test_a_hub_dataset_is_not_previewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it would fail
-    with pytest.raises(InputError, match="Hub datasets"):
-        profile.read_profile(Coverage(source="org/name"))
+async def test_several_sources_are_typed_with_commas_and_picked_in_addition(file: Path) -> None:
+    Path("other.csv").write_text("prompt,response\nWhy?,Because.\nHow?,\n")
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("down", "enter", *", other.csv")
+        await settle(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, ConfigureScreen)
+        await until(pilot, lambda: "2 sources" in text_of(pilot, ".counts"))
+        await pilot.press("f2")
+        await settle(pilot)
+        assert 'source = ["rows.jsonl", "other.csv"]' in file.read_text()
+        Path("third.csv").write_text("prompt,response\nWhen?,Now.\n")
+        await pilot.press("f4")
+        await settle(pilot)
+        await pilot.press("shift+tab", *"third.csv", "enter")
+        await settle(pilot)
+        assert screen.query_one("#row-coverage-source Input", Input).value == "rows.jsonl, other.csv, third.csv"
 
 
 async def coverage(pilot: Pilot[Any]) -> None:

@@ -1,0 +1,60 @@
+"""The report on the coverage data: what was read, how it is split, and a pair as the local model will see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from engine.dataset.families import ungrouped
+from engine.dataset.load import Loaded
+from engine.dataset.split import TINY, Splits
+from engine.dataset.summary import summary
+from engine.preflight.report import DataReport, SplitSize
+from engine.protocol.rows import Pair, prompt_text
+from engine.settings.schema import Coverage
+
+SAMPLE = 4_000
+"""Characters that are kept of the sample pair."""
+
+
+def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataReport:
+    """The report on loaded data and its splits, without a sample, which takes a tokenizer."""
+    pairs = [pair for part in splits for pair in part]
+    sizes = Counter(pair.family or pair.id for pair in pairs)
+    read = summary(coverage, loaded)
+    return DataReport(
+        **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
+        splits=tuple(
+            SplitSize(name=name, rows=len(part), tokens=round(sum(map(tokens, part))))
+            for name, part in splits._asdict().items()
+        ),
+        categories=len({pair.category for pair in pairs if pair.category}),
+        families=sum(1 for size in sizes.values() if size > 1),
+        related=sum(size for size in sizes.values() if size > 1),
+        sample="",
+    )
+
+
+def tokens(pair: Pair) -> float:
+    """The tokens of a pair, estimated: characters over four."""
+    return len(prompt_text(pair.messages, pair.tools)) / 4
+
+
+def split_notes(report: DataReport, pairs: Sequence[Pair]) -> Iterator[str]:
+    """What may surprise in the splits: related rows stay together, and tiny categories are for training only."""
+    if report.related:
+        yield (
+            f"{report.related:,} of {len(pairs):,} rows are related to others, as near-duplicates or parts of one "
+            f"conversation: {report.families:,} {'family' if report.families == 1 else 'families'}, each of which "
+            "stays in one split"
+        )
+    if constant := ungrouped(pairs):
+        yield f"{constant:,} of {len(pairs):,} rows have one conversation id: it is no conversation, and is left aside"
+    rows = Counter(pair.category for pair in pairs)
+    tiny = [category for category in rows if rows[category] < TINY]
+    if tiny and len(tiny) < len(rows):
+        yield (
+            f"{len(tiny)} of {len(rows)} categories have fewer than {TINY} rows and are for training only, such as "
+            f"{tiny[0]!r}"
+        )

@@ -1,0 +1,160 @@
+"""The profile of coverage data for the form's preview: a quick look at its beginning, without a model.
+
+`python -m engine.preflight.profile` is the program behind the preview: it reads the table `[coverage]` as JSON from its
+standard input and prints a `Preview`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import os
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+from engine.dataset.load import Loaded, load
+from engine.dataset.sources import files, hub_id, located
+from engine.dataset.summary import summary
+from engine.preflight.report import Preview, Problem, Profile, SamplePair
+from engine.protocol import records
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.rows import Pair, prompt_text
+from engine.settings.schema import Coverage
+from engine.settings.source import STDIN, is_address
+
+MOST_BYTES = 16 * 2**20
+"""Bytes that are read of the data."""
+
+MOST_SPLIT = 2_000
+"""With more pairs the split is estimated: it takes seconds to find the related ones, which stay on one side."""
+
+SAMPLES, SAMPLE = 3, 2_000
+"""Pairs that are shown, and characters that are kept of each text."""
+
+PREFLIGHT = "run the pre-flight to read it"
+ZIPPED = ".gz"
+LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
+"""Endings of files whose beginning can be read alone."""
+
+
+def read_profile(coverage: Coverage) -> Profile:
+    """Read the beginning of the coverage data.
+
+    Raises InputError where it cannot be read, or not in part: data on the Hub or behind an address, and large files
+    that are no rows of lines.
+    """
+    found = _local_files(coverage)
+    total = sum(map(_size, found))
+    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
+        heads, read_bytes = _heads(found, Path(folder)) if total > MOST_BYTES else ([], total)
+        loaded = load(coverage.model_copy(update={"source": heads}) if heads else coverage)
+    train, dev, test, exact = _split(coverage, loaded)
+    read = summary(coverage, loaded)
+    return Profile(
+        **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
+        train=train,
+        dev=dev,
+        test=test,
+        exact=exact,
+        samples=tuple(map(_sample, loaded.pairs[:SAMPLES])),
+        read_bytes=read_bytes,
+        total_bytes=total,
+    )
+
+
+def _local_files(coverage: Coverage) -> list[Path]:
+    for source in coverage.sources:
+        if source == STDIN:
+            raise InputError("the standard input has no preview", "name a file")
+        if is_address(source):
+            raise InputError(f"{source}: data behind an address has no preview", PREFLIGHT)
+        if hub_id(source) and not located(source).exists():
+            raise InputError(f"{source}: Hub datasets have no preview", PREFLIGHT)
+    return files(coverage.sources)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # `load` reports it
+        return 0
+
+
+def _heads(found: list[Path], folder: Path) -> tuple[list[str], int]:
+    """The first files as far as they are read, under their names in this folder, and how many bytes that is.
+
+    Whole ones are links; of the last one there is a copy of its first lines.
+    """
+    heads: list[str] = []
+    left = MOST_BYTES
+    shared = os.path.commonpath([file.absolute().parent for file in found])
+    for file in found:
+        place = folder / file.absolute().relative_to(shared)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if _size(file) > left:
+            if _by_line(file):
+                heads.append(str(_beginning(file, place, left)))
+                left = 0
+            break
+        place.symlink_to(file.absolute())
+        heads.append(str(place))
+        left -= _size(file)
+    if not heads:
+        size = f"{_size(found[0]) / 2**20:,.0f} MiB"
+        raise InputError(f"{found[0].name}: {size}, too large for a preview", PREFLIGHT)
+    return heads, MOST_BYTES - left
+
+
+def _by_line(file: Path) -> bool:
+    """Whether the beginning of a file can be read alone."""
+    name = file.with_suffix("") if file.suffix.casefold() == ZIPPED else file
+    return name.suffix.casefold() in LINES
+
+
+def _beginning(file: Path, place: Path, most: int) -> Path:
+    """A copy of the first lines of a file at another place, unpacked."""
+    zipped = file.suffix.casefold() == ZIPPED
+    copy = place.with_suffix("") if zipped else place
+    try:
+        with gzip.open(file) if zipped else file.open("rb") as stream:
+            begin = stream.read(most)
+        copy.write_bytes(begin[: begin.rfind(b"\n") + 1] or begin)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be unpacked: {error}") from None
+    return copy
+
+
+def _split(coverage: Coverage, loaded: Loaded) -> tuple[int, int, int, bool]:
+    """Rows for train, dev and test, and whether they are exact."""
+    count, shares = len(loaded.pairs), coverage.split
+    if count <= MOST_SPLIT:
+        from engine.dataset.split import split  # imports scipy
+
+        train, dev, test = map(len, split(loaded.pairs, shares))
+        return train, dev, test, True
+    dev, test = round(shares.dev * count), round(shares.test * count)
+    return count - dev - test, dev, test, False
+
+
+def _sample(pair: Pair) -> SamplePair:
+    return SamplePair(prompt=prompt_text(pair.prompt, pair.tools)[:SAMPLE], response=pair.target[:SAMPLE])
+
+
+def main() -> int:
+    """Read a `[coverage]` table from standard input, print its preview, and return the exit status."""
+    try:
+        profile = read_profile(Coverage.model_validate(json.load(sys.stdin)))
+        preview = Preview(profile=profile, problem=None)
+    except LlamaDuoError as error:
+        preview = Preview(profile=None, problem=Problem.of(error))
+    print(json.dumps(records.to_row(preview)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The report on the data: splits in rows and tokens, families, a sample, and what may surprise."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from engine.dataset.load import Loaded
+from engine.dataset.split import Splits
+from engine.preflight.data import data_report, split_notes
+from engine.protocol.rows import Pair
+from engine.settings.schema import Coverage
+
+
+def row(number: int, category: str = "bug", family: str = "") -> Pair:
+    messages = [{"role": "user", "content": f"case {number:03}"}, {"role": "assistant", "content": "ok"}]
+    source = f"a.jsonl:{number}"
+    return Pair(id=str(number), messages=messages, category=category, source=source, family=family)  # type: ignore[arg-type]
+
+
+def test_splits_have_rows_and_tokens() -> None:
+    pairs = [row(number, family="f" if number < 3 else str(number)) for number in range(10)]
+    loaded = Loaded(pairs, [], 12, Counter({"chats, JSONL": 12}))
+    report = data_report(Coverage(source="/logs/a.jsonl"), loaded, Splits(pairs[:6], pairs[6:8], pairs[8:]))
+
+    assert [(size.name, size.rows) for size in report.splits] == [("train", 6), ("dev", 2), ("test", 2)]
+    assert [size.tokens for size in report.splits] == [46, 16, 16], "characters over four"
+    assert (report.sources, report.rows, report.used, report.categories) == (("a.jsonl",), 12, 10, 1)
+    assert (report.families, report.related) == (1, 3)
+    assert report.sample == "", "that takes a tokenizer"
+
+
+def test_rows_without_a_family_are_alone() -> None:
+    pairs = [row(number) for number in range(4)]
+    report = data_report(Coverage(source="a.jsonl"), Loaded(pairs, [], 4), Splits(pairs[:2], pairs[2:3], pairs[3:]))
+    assert (report.families, report.related) == (0, 0)
+
+
+def test_surprises_in_the_split_are_reported() -> None:
+    pairs = [row(number) for number in range(20)]
+    plain = data_report(Coverage(source="a.jsonl"), Loaded(pairs, [], 20), Splits(pairs, [], []))
+    assert list(split_notes(plain, pairs)) == []
+
+    pairs += [row(20, "rare", "f"), row(21, "bug", "f")]
+    report = data_report(Coverage(source="a.jsonl"), Loaded(pairs, [], 22), Splits(pairs, [], []))
+    assert list(split_notes(report, pairs)) == [
+        "2 of 22 rows are related to others, as near-duplicates or parts of one conversation: 1 family, each of which "
+        "stays in one split",
+        "1 of 2 categories have fewer than 3 rows and are for training only, such as 'rare'",
+    ]
