@@ -27,7 +27,9 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/service.py --check
+	$(BIN)/python bench/exports.py --check
 	$(BIN)/python bench/data.py --check
+	$(BIN)/python bench/scale.py --check
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/directed.py --check
 	$(BIN)/python bench/app.py --check

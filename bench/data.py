@@ -135,7 +135,7 @@ def clean(count: int) -> Result:
     parts = split(rows, Split())
     held_out = [*parts.dev, *parts.test]
     began, clock = time.process_time(), time.monotonic()
-    data_filter = DataFilter(Synthesis(), fingerprints(held_out), parts.train)
+    data_filter = DataFilter(Synthesis(), list(fingerprints(held_out)), parts.train)
     processor, elapsed = time.process_time() - began, time.monotonic() - clock
     offered, refused = dict.fromkeys(("new", "twin", "leak"), 0), dict.fromkeys(("new", "twin", "leak"), 0)
     for batch in batches(writer, [row.prompt[0]["content"] for row in held_out], count):
