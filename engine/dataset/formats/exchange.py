@@ -70,7 +70,7 @@ def find(row: Fields, columns: Columns, notes: set[str]) -> Exchange:
         if name == "input" and row.first(INSTRUCTION) is not None:
             continue  # it belongs to the instruction
         given = row.get(name)
-        empty = table.is_missing(given) or table.is_missing(parsed(given))
+        empty = reply.missing(given) or reply.missing(parsed(given))
         if not empty and (found := _logged(row, name, given, columns, notes)) is not None:
             return found
     return _from_table(row, columns, notes, [])
@@ -90,7 +90,7 @@ def _logged(row: Fields, name: str, given: Any, columns: Columns, notes: set[str
         return None
     if name == "inputs" and isinstance(value, dict) and found.api == "chat messages":
         inner = Fields(value)
-        beside = (other for other in inner.present((*CONTEXT, *PROMPT)) if not table.is_missing(inner.get(other)))
+        beside = (other for other in inner.present((*CONTEXT, *PROMPT)) if not reply.missing(inner.get(other)))
         if lost := [*dict.fromkeys(beside)]:
             raise RowError(f"no prompt: {name} has {listed(lost)} beside its messages; set coverage.columns")
     return _answered(row, _with_tools(row, found, notes), columns, notes, whole=False, cells=cell)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from engine.dataset.formats import ending, parts, stream, turns
-from engine.dataset.formats.reply_forms import WRAPPERS, Form, form_of, is_blocks, is_items, read_items
+from engine.dataset.formats.reply_forms import WRAPPERS, Form, answer, form_of, is_blocks, is_items, read_items
 from engine.dataset.formats.turns import Turn
-from engine.dataset.formats.values import as_json, checked, is_nothing, parsed
+from engine.dataset.formats.values import as_json, is_nothing, parsed
 from engine.dataset.record import RowError
-from engine.protocol.rows import Message
-
-_PRINTED = re.compile(
-    r"(ChatCompletion|ModelResponse|Message|GenerateContentResponse|AIMessage|Response)\((id|content|candidates)="
-)
 
 
 class Reply(NamedTuple):
@@ -51,12 +45,12 @@ def read(value: Any, notes: set[str], *, strict: bool = False) -> Reply:
     Raises RowError where the call failed, where the answer is missing, and where it was cut, filtered or refused.
     """
     if (found := stream.pieces(value if isinstance(value, str) else parsed(value))) is not None:
-        return Reply([_answer(stream.text(found, notes), notes)], "stream")
+        return Reply([answer(stream.text(found, notes), notes)], "stream")
     opened = parsed(value)
     if not isinstance(opened, dict | list):
-        return Reply([_answer(parts.plain(opened, "the response"), notes)], "")
+        return Reply([answer(parts.plain(opened, "the response"), notes)], "")
     if strict and isinstance(value, str) and not is_reply(value, strict=True):
-        return Reply([_answer(value, notes)], "")
+        return Reply([answer(value, notes)], "")
     if isinstance(opened, list):
         return _read_list(opened, value, notes)
     return _read_object(opened, value, notes)
@@ -80,10 +74,10 @@ def _read_object(opened: dict[str, Any], value: Any, notes: set[str]) -> Reply:
     if set(opened) <= {"raw", "parsed", "auxiliary_content", "json_block_index"} and isinstance(opened.get("raw"), str):
         if opened.get("parsed") is None and "parsed" in opened:  # TensorZero's functions that answer with JSON
             raise RowError("failed: the answer does not fit its schema (parsed is null)")
-        return Reply([_answer(opened["raw"], notes)], "")
+        return Reply([answer(opened["raw"], notes)], "")
     if (other := _other_call(opened)) is not None:
         raise RowError(f"not a call: the reply holds {other}")
-    return Reply([_answer(value if isinstance(value, str) else as_json(opened), notes)], "")
+    return Reply([answer(value if isinstance(value, str) else as_json(opened), notes)], "")
 
 
 def _read_form(form: Form, opened: dict[str, Any], notes: set[str]) -> Reply:
@@ -107,7 +101,7 @@ def _read_list(opened: list[Any], value: Any, notes: set[str]) -> Reply:
         return Reply(turns.read([{"role": "assistant", "content": "", "tool_calls": opened}], notes), "")
     if len(opened) == 1 and isinstance(opened[0], dict) and is_reply(opened[0]):
         return read(opened[0], notes)
-    return Reply([_answer(value if isinstance(value, str) else as_json(opened), notes)], "")
+    return Reply([answer(value if isinstance(value, str) else as_json(opened), notes)], "")
 
 
 def _is_other_list(opened: list[Any]) -> bool:
@@ -124,12 +118,6 @@ def _is_calls(opened: list[Any]) -> bool:
         and ("id" in one or "type" in one)
         for one in opened
     )
-
-
-def _answer(text: str, notes: set[str]) -> Turn:
-    if _PRINTED.match(text):
-        raise RowError("unreadable message: the reply is an object as Python prints it; export it as JSON")
-    return Turn(Message(role="assistant", content=checked(turns.without_thought(text, notes), "the answer")))
 
 
 def _check(reply: dict[str, Any]) -> None:

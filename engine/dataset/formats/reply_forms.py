@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,13 @@ WRAPPERS = (
 
 CHOICES = "the request asked for several answers (n); the first is used"
 
+PRINTED = re.compile(
+    r"content=['\"].*['\"] additional_kwargs="
+    r"|(ChatCompletion|ModelResponse|\w*Message|\w*Response)\((id|content|candidates)=",
+    re.DOTALL,
+)
+"""Objects of SDKs, as Python prints them into a log."""
+
 Object = Mapping[str, Any]
 
 
@@ -48,6 +56,8 @@ def form_of(value: Object) -> Form | None:
 
 def answer(text: str, notes: set[str]) -> Turn:
     """A text as the assistant's turn. Raises RowError where it can't be stored, or ends in its reasoning."""
+    if PRINTED.match(text):
+        raise RowError("unreadable message: the reply is an object as Python prints it; export it as JSON")
     return Turn(Message(role="assistant", content=checked(turns.without_thought(text, notes), "the answer")))
 
 

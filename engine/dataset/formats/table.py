@@ -115,18 +115,11 @@ def answer(row: Fields, columns: Columns, notes: set[str]) -> list[Turn]:
     ending.check(row.record, *(parsed(row.get(place)) for place in row.present(METADATA)))
     if row.get("label") is False and name == "completion":  # KTO
         raise RowError("not to learn: its label is false")
-    if is_missing(value):
+    if reply.missing(value):
         raise RowError("no answer: the response is empty")
     if called := _calls(value, row):
         return turns.read([{"role": "assistant", "content": "", "tool_calls": called}], notes)
     return reply.read(nested_answer(name or "", value), notes, strict=isinstance(value, str)).turns
-
-
-def is_missing(value: Any) -> bool:
-    """Whether an answer is missing; 0, false and "null" are answers."""
-    if isinstance(value, str):
-        return not value.strip()
-    return value is None or value != value or (isinstance(value, list | dict) and not value)
 
 
 def nested_answer(name: str, value: Any) -> Any:
@@ -160,7 +153,7 @@ def history(row: Fields, notes: set[str]) -> list[Turn]:
     """The turns before a question: pairs of question and answer (Alpaca), or messages. Raises RowError."""
     name = next(iter(row.present(HISTORY)), None)
     given = parsed(row.get(name)) if name is not None else None
-    if is_missing(given):
+    if reply.missing(given):
         return []
     if isinstance(given, list) and all(isinstance(one, dict) for one in given):
         return turns.read(given, notes)
@@ -211,4 +204,4 @@ def nested_prompt(name: str, value: Any, notes: set[str]) -> Request | None:
 
 def _says_something(value: Any) -> bool:
     """Whether a field may be part of a prompt; numbers are parameters."""
-    return isinstance(value, str | list | dict) and not is_missing(value)
+    return isinstance(value, str | list | dict) and not reply.missing(value)

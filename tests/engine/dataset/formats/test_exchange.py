@@ -244,6 +244,8 @@ def test_system_prompts_are_found_beside_the_request() -> None:
         ({"model": "m", "input": [{"type": "item_reference", "id": "x"}, U], "output": A}, "no prompt"),
         ({"function_name": "f", "input": {"messages": [U]}, "output": {"raw": "{bad", "parsed": None}}, "failed"),
         ({"request": {"messages": [U]}, "response": "ChatCompletion(id='c', choices=[])"}, "unreadable message"),
+        ({"request": {"messages": [U]}, "response": "content='x' additional_kwargs={}"}, "unreadable message"),
+        ({"request": {"messages": [U]}, "response": "AIMessage(content='x')"}, "unreadable message"),
     ],
 )
 def test_what_is_no_answer_has_its_reason(record: Json, kind: str) -> None:
