@@ -50,7 +50,7 @@ def split_notes(report: DataReport, pairs: Sequence[Pair]) -> Iterator[str]:
             "stays in one split"
         )
     if constant := ungrouped(pairs):
-        yield f"{constant:,} of {len(pairs):,} rows have one conversation id: it is no conversation, and is left aside"
+        yield f"{constant:,} of {len(pairs):,} rows share one conversation id; it is ignored"
     rows = Counter(pair.category for pair in pairs)
     tiny = [category for category in rows if rows[category] < TINY]
     if tiny and len(tiny) < len(rows):

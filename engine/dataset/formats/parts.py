@@ -10,7 +10,7 @@ from typing import Any
 from engine.dataset.formats.values import as_json, is_nothing, kind, parsed, shown
 from engine.dataset.record import Binary, Number, RowError, unreadable
 
-OWN_TOOLS = "the service used or offered tools of its own, such as web search"
+OWN_TOOLS = "the service used or offered built-in tools, such as web search"
 """Of a row whose answer may rest on what the local LLM can't look up."""
 
 TEXT = frozenset({"text", "input_text", "output_text", "summary_text", "raw_text"})

@@ -53,7 +53,7 @@ PARAMETERS = frozenset(
 RESPONSES = frozenset({"instructions", "reasoning", "max_output_tokens", "previous_response_id", "store", "truncation"})
 """Parameters of the Responses API alone."""
 
-GOES_ON = "no prompt: the request goes on from an earlier one that it lacks (previous_response_id)"
+GOES_ON = "no prompt: the request continues an earlier one that is not in the row (previous_response_id)"
 
 EARLIER = ("previous_response_id", "previousresponseid")
 

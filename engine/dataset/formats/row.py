@@ -118,7 +118,7 @@ def _check_row(row: Fields, columns: Columns) -> None:
         if not is_nothing(parsed(row.get(name))):
             raise RowError(f"{name.partition('_')[0].rstrip('s')}: the row has more than text ({name!r})")
     if step := _other_step(row):
-        raise RowError(f"not a call: the row is of the type {cleaned(step, 30)}")
+        raise RowError(f"not a call: the row has the type {cleaned(step, 30)}")
 
 
 def _other_step(row: Fields) -> str:

@@ -140,7 +140,7 @@ def _append(value: Any, turns: list[Turn], notes: set[str]) -> None:
         raise RowError(f"unreadable message: a message is {kind(value)}, not an object")
     item = value.get("type")
     if item == "item_reference":
-        raise RowError("no prompt: the request refers to an earlier one that it lacks (item_reference)")
+        raise RowError("no prompt: the request refers to an earlier one that is not in the row (item_reference)")
     if (isinstance(item, str) and value.get("role") is None and "content" not in value) or item == "function_call":
         _append_item(value, turns, notes)
         return
