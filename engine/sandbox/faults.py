@@ -31,7 +31,7 @@ COMPLETION_KINDS = ("garbage", "truncated", "fenced", "empty", "refusal", "badsc
 KINDS = (*STATUS_KINDS, *CONNECTION_KINDS, *COMPLETION_KINDS)
 
 GARBAGE = "Well, let me think. There is a lot to be said about this, and I would rate it quite highly!"
-BAD_SCORES = (0, -20, 101, 850, "excellent", "about 90", None, [70])
+BAD_SCORES = (-20, 101, 850, 0.85, "excellent", "about 90", None, [70, 30])
 
 
 class Faults:

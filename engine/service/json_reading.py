@@ -28,8 +28,9 @@ class ParsingError(ValueError):
     """The output lacks what was requested; the message is a clause that may be told to the model and to people."""
 
 
-def json_values(text: str) -> tuple[list[Any], str]:
-    """Every outermost JSON object or array in the first MAX_CHARS characters, and the text around them."""
+def json_values(text: str) -> tuple[list[Any], list[str]]:
+    """Every outermost JSON object or array in the first MAX_CHARS characters, and the texts before, between and after
+    them."""
     text = text[:MAX_CHARS]
     values: list[Any] = []
     around: list[str] = []
@@ -51,7 +52,7 @@ def json_values(text: str) -> tuple[list[Any], str]:
             values.append(value)
             around.append(text[read:start])
             read = end
-    return values, "".join([*around, text[read:]])
+    return values, [*around, text[read:]]
 
 
 def decoded_end(text: str, start: int) -> int | None:
