@@ -41,10 +41,10 @@ from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
 from engine.service.models import load_litellm
-from engine.service.structured_output import MAX_TOKENS
 from engine.settings.schema import Migration
 from engine.stages import judge
 from engine.stages.base import ServiceJob
+from engine.stages.judge import MAX_TOKENS
 
 PROMPTS = prompts.load(None)
 FIRST_S = 2.0

@@ -19,7 +19,8 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from engine.protocol.errors import ServiceError
 from engine.service.budget import Budget
 from engine.service.completion import Completion, Request
-from engine.service.faults import FaultReporter, is_transient, locks_out, retry_delay
+from engine.service.fault_reporter import FaultReporter
+from engine.service.faults import is_transient, locks_out, retry_delay
 from engine.service.jobs import Job
 from engine.service.ledger import Ledger
 from engine.service.litellm_adapter import completion_of, provider_body
@@ -60,7 +61,7 @@ class Batches:
         *,
         gate: asyncio.Event | None,
         in_flight: Callable[[], AbstractContextManager[None]],
-        on_completion: Callable[[Completion], None],
+        on_completion: Callable[[str, Completion], None],
         on_note: Callable[[str], None],
     ) -> None:
         self._litellm = load_litellm()
@@ -206,7 +207,7 @@ class Batches:
             completions = {}
         await self._ledger.settle_job(job, completions)
         for completion in completions.values():
-            self._on_completion(completion)
+            self._on_completion(job.model, completion)
         return completions
 
     async def _send(self, job: Job, search_first: bool) -> str:
@@ -335,11 +336,14 @@ class _Choice(BaseModel):
 class _Usage(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    total_tokens: int = 0
 
 
 class _Body(BaseModel):
     choices: Annotated[list[_Choice], Field(min_length=1)]
     usage: Annotated[_Usage, BeforeValidator(lambda usage: usage or {})] = _Usage()
+    model: str = ""
+    system_fingerprint: str | None = None
 
 
 class _Response(BaseModel):

@@ -56,6 +56,10 @@ class Cache:
         row = await self._database.row("SELECT reply, finish_reason FROM replies WHERE key = ?", (key,))
         return None if row is None else Completion(row[0], row[1], 0, 0, 0.0, cached=True)
 
+    async def forget(self, request: Request, endpoint: str) -> None:
+        """Delete the completion of a request: it could not be read."""
+        await self._database.write("DELETE FROM replies WHERE key = ?", (request.digest_at(endpoint),))
+
     async def record(self, request: Request, endpoint: str, completion: Completion) -> None:
         await self._database.write(
             "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",

@@ -1,77 +1,40 @@
-"""Call the service LLM, through litellm: cached, rate-limited, within the budget, retried on faults."""
+"""Ask the service LLM: an answer counts once it has been read, is kept then, and is never paid for twice."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import sqlite3
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
-from openai import OpenAIError, RateLimitError
-
-from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message, Tool
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.completion import Completion, Request, Schema
-from engine.service.faults import (
-    FaultReporter,
-    error_status,
-    is_transient,
-    locks_out,
-    may_be_billed,
-    rejects_one_request,
-    retry_delay,
-)
-from engine.service.headers import seconds_until_reset
-from engine.service.ledger import InFlightCall, Ledger
-from engine.service.limiter import Limiter, TokenEstimator
-from engine.service.litellm_adapter import FILTERED, REFUSAL, completion_arguments, completion_of, response_headers
-from engine.service.models import (
-    PRICES_HINT,
-    endpoint,
-    load_litellm,
-    max_output_tokens,
-    price,
-    supports_schema,
-)
+from engine.service.fault_reporter import FaultReporter
+from engine.service.faults import RefusedError
+from engine.service.ledger import Ledger
+from engine.service.models import endpoint, max_output_tokens, supports_schema
+from engine.service.output_parsing import ParsingError
+from engine.service.replies import MOST_REPLIES, Problem, Reader, Reading, corrected, read_reply, whole
+from engine.service.sender import Sender
+from engine.service.usage import Usage
 from engine.settings.schema import SANDBOX_MODEL, Service
 
-DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
-"""How long a stop or a failure waits for calls in flight."""
+T = TypeVar("T")
 
-REJECTION_STATUS = (400, 413, 422)
-"""The statuses with which services reject a request for its content."""
+EMPTY_PAUSE_S = 1.0
+"""The pause after a first empty reply: some services send them while they start."""
 
-MAX_REJECTED = 3
-"""Requests in a row that a service may reject before the service counts as set up wrongly."""
+GROWTH, GROWTH_IN_THOUGHT = 2, 4
+"""By how much the limit of tokens grows after a cut reply; more where thoughts took it all."""
 
-FIRST_PATIENCE_S = 15.0
-"""How long to retry a service that has completed no call in this run: most likely it is set up wrongly."""
-
-
-class RefusedError(Exception):
-    """The service, its filter or its model refuses this one request; others are not concerned."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Usage:
-    """Totals of the run so far, and since when the service has only had faults, in seconds since the epoch."""
-
-    calls: int = 0
-    cached_calls: int = 0
-    failed_calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float = 0.0
-    silent_since: float | None = None
+MOST_UNREAD = 2
+"""Requests of a model that are asked again in vain, before anything of it could be read; others are asked once."""
 
 
 class Client:
@@ -101,12 +64,10 @@ class Client:
             completion_tokens=totals.completion_tokens,
             cost_usd=totals.cost_usd,
         )
-        self._litellm = load_litellm()
         self._settings = settings
         self._ledger = ledger
         self._cache = cache
         self._sandbox_base = sandbox_base
-        self._gate = gate
         self._on_change = on_change
         self._on_trouble = on_trouble
         self._budget = Budget(
@@ -118,41 +79,54 @@ class Client:
         )
         if interrupted and (settings.budget_usd, settings.budget_calls) != (None, None):
             on_trouble(f"{len(interrupted)} interrupted calls count against the budget, up to ${sum(interrupted):.4f}")
-        self._limiters: dict[str, Limiter] = {}
-        self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
-        self._pending: dict[str, asyncio.Task[Completion]] = {}
-        self._calls_in_flight = 0
-        self._rejected: defaultdict[str, int] = defaultdict(int)
-        self._failure: ServiceError | None = None
-        self._faults = FaultReporter(settings, on_trouble)
+        self._pending: dict[str, asyncio.Task[Any]] = {}
+        self._unread: Counter[str] = Counter()
+        self._asking_again: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        faults = FaultReporter(settings, on_trouble)
+        self._sender = Sender(
+            settings,
+            ledger,
+            self._budget,
+            faults,
+            self.usage,
+            sandbox_base=sandbox_base,
+            gate=gate,
+            on_change=on_change,
+            on_trouble=on_trouble,
+        )
         self._batches = Batches(
             settings,
             ledger,
             self._budget,
-            self._faults,
+            faults,
             gate=gate,
-            in_flight=self._in_flight,
-            on_completion=self._count,
+            in_flight=self._sender.in_flight,
+            on_completion=self._sender.count,
             on_note=on_note,
         )
 
-    async def complete(
+    async def ask(
         self,
-        messages: list[Message],
+        messages: Sequence[Message],
         *,
         model: str,
+        read: Reader[T],
         max_tokens: int,
         temperature: float | None,
         tools: Sequence[Tool] = (),
         repeat: int = 0,
         schema: Schema | None = None,
-    ) -> Completion:
-        """The completion of a chat; an identical request (of the same repeat) is paid once.
+        correct: bool = False,
+    ) -> T:
+        """What `read` makes of the completion of a chat; an identical request (of the same repeat) is paid once.
 
         Without a `temperature` it is the service's own. Calls of `tools` are in the text, as `message_text` writes
-        them. The text follows `schema` where the model is known to support one.
+        them. The text follows `schema` where the model is known to support one. A reply that is empty, cut, filtered or
+        that `read` cannot use is paid, but not kept: the request is sent again, with `correct` together with the
+        problem.
 
-        Raises RefusedError for this request alone, ServiceError where the service cannot be used.
+        Raises RefusedError for this request alone, ParsingError where no reply could be used, ServiceError where the
+        service cannot be used.
         """
         request = Request(
             model=model,
@@ -167,11 +141,34 @@ class Client:
         while (same := self._pending.get(request.digest)) is not None:
             await asyncio.wait([same])
             if not same.cancelled():
-                return self._reused(same.result())  # its failure is this one's, too
-        task = asyncio.create_task(self._complete(request))
+                value: T = same.result()  # its failure is this one's, too
+                self._count_cached()
+                return value
+        task = asyncio.create_task(self._answer(request, read, correct))
         self._pending[request.digest] = task
         task.add_done_callback(lambda _: self._pending.pop(request.digest, None))
         return await task
+
+    async def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str,
+        max_tokens: int,
+        temperature: float | None,
+        tools: Sequence[Tool] = (),
+        repeat: int = 0,
+    ) -> Completion:
+        """The completion of a chat, whole and without thoughts; otherwise as `ask`."""
+        return await self.ask(
+            messages,
+            model=model,
+            read=whole,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            repeat=repeat,
+        )
 
     @property
     def spent(self) -> float:
@@ -188,92 +185,107 @@ class Client:
 
     async def drain(self) -> None:
         """Wait a while for the calls in flight: they are paid for. The gate keeps others from being sent."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while self._calls_in_flight:  # noqa: ASYNC110 - once in a run, an event would outweigh it
-                    await asyncio.sleep(DRAIN_POLL_S)
+        await self._sender.drain()
 
-    @contextmanager
-    def _in_flight(self) -> Iterator[None]:
-        self._calls_in_flight += 1
-        try:
-            yield
-        finally:
-            self._calls_in_flight -= 1
+    async def _answer(self, request: Request, read: Reader[T], correct: bool) -> T:
+        known = await self._known(request, read) or await self._from_batch(request, read)
+        reading = known or await self._until_read(request, read, correct)
+        assert reading.value is not None or reading.problem is None
+        return reading.value  # type: ignore[return-value]
 
-    async def _complete(self, request: Request) -> Completion:
-        known = await self._ledger.completion(request)
-        if known is None and (known := await self._from_cache(request)) is not None:
-            await self._ledger.record(request, known, time.time())
-        completion = self._reused(known) if known is not None else await self._pay(request)
-        if completion.finish_reason in (REFUSAL, FILTERED):
-            raise RefusedError(" ".join(f"{completion.finish_reason}: {completion.text[:200]}".split()).rstrip(": "))
-        return completion
+    async def _known(self, request: Request, read: Reader[T]) -> Reading[T] | None:
+        """What an earlier reply says, of this run or of another one, if it can be read."""
+        if (completion := await self._ledger.completion(request)) is not None:
+            if (reading := read_reply(completion, read)).problem is None:
+                self._count_cached()
+                return reading
+            self._ledger.reject(request)
+        if (completion := await self._from_cache(request)) is not None:
+            if (reading := read_reply(completion, read)).problem is None:
+                await self._ledger.record(request, completion, time.time())
+                self._count_cached()
+                return reading
+            await self._forget(request)
+        return None
 
-    def _reused(self, completion: Completion) -> Completion:
+    async def _from_batch(self, request: Request, read: Reader[T]) -> Reading[T] | None:
+        """What a batch job's reply says; None where the request is to be sent directly."""
+        completion = await self._batches.completion(request)
+        if completion is None:
+            return None
+        reading = read_reply(completion, read)
+        if reading.problem is not None:
+            self._ledger.reject(request)
+            return None
+        self._ledger.readable.add(request.model)
+        await self._to_cache(request, completion)
+        return reading
+
+    async def _until_read(self, request: Request, read: Reader[T], correct: bool) -> Reading[T]:
+        """The first reply that can be read; raises for the problem of the last one otherwise."""
+        async with self._sender.slot(request.model):
+            first = sent = self._sender.fit(request)
+            reading = await self._reply(request, sent, read)
+            if reading.problem is None:
+                return reading
+            async with self._turn_to_ask_again(request.model) as worth_it:
+                replies = 1
+                while worth_it and reading.problem is not None and replies < MOST_REPLIES[reading.problem.kind]:
+                    again = self._again(request, sent, reading, correct)
+                    if again is None:
+                        break
+                    if reading.problem.kind in ("empty", "broken"):
+                        await asyncio.sleep(EMPTY_PAUSE_S * replies)
+                    sent, replies = again, replies + 1
+                    reading = await self._reply(request, sent, read)
+                if reading.problem is None:
+                    if sent.max_completion_tokens > first.max_completion_tokens:
+                        self._sender.needs(request.model, sent.max_completion_tokens)
+                    return reading
+                self._unread[request.model] += worth_it
+        raise _exception(reading.problem)
+
+    async def _reply(self, request: Request, sent: Request, read: Reader[T]) -> Reading[T]:
+        """Send a request in place of another, and read the reply; it is kept if it can be read."""
+        reading: Reading[T] | None = None
+
+        def usable(completion: Completion) -> bool:
+            nonlocal reading
+            reading = read_reply(completion, read)
+            return reading.problem is None
+
+        completion = await self._sender.reply(request.digest, sent, usable)
+        assert reading is not None
+        if reading.problem is None:
+            await self._to_cache(request, completion)
+        return reading
+
+    def _again(self, request: Request, sent: Request, reading: Reading[Any], correct: bool) -> Request | None:
+        """What to send after a reply with a problem; None where nothing is left to try."""
+        problem = reading.problem
+        assert problem is not None
+        if problem.kind == "cut" and "max_tokens" not in self._settings.params:
+            most = max_output_tokens(request.model)
+            wanted = sent.max_completion_tokens * (GROWTH if problem.text else GROWTH_IN_THOUGHT)
+            longer = self._sender.fit(sent.allowing(min(wanted, most or wanted)))
+            if longer.max_completion_tokens > sent.max_completion_tokens:
+                return longer
+        if problem.kind in ("cut", "unreadable"):
+            return corrected(sent, problem) if correct else None
+        return sent
+
+    @asynccontextmanager
+    async def _turn_to_ask_again(self, model: str) -> AsyncIterator[bool]:
+        """Whether it is worth asking again: while nothing of a model could be read, one request finds out for all."""
+        if model in self._ledger.readable:
+            yield True
+            return
+        async with self._asking_again[model]:
+            yield model in self._ledger.readable or self._unread[model] < MOST_UNREAD
+
+    def _count_cached(self) -> None:
         self.usage.cached_calls += 1
         self._on_change(self.usage)
-        return replace(completion, cached=True)
-
-    async def _pay(self, request: Request) -> Completion:
-        completion = await self._batches.completion(request) or await self._call_until_done(request)
-        await self._to_cache(request, completion)
-        return completion
-
-    async def _call_until_done(self, request: Request) -> Completion:
-        """Call until there is a completion; each try is a separate call for budget and ledger."""
-        limiter, tries, began = self._limiter(request.model), 0, math.inf
-        async with limiter.slot():
-            while True:
-                try:
-                    return await self._try(request, limiter)
-                except OpenAIError as error:
-                    tries, began = tries + 1, min(began, time.monotonic())
-                    await self._wait_to_retry(error, request.model, limiter, tries, began)
-
-    async def _try(self, request: Request, limiter: Limiter) -> Completion:
-        most = request.max_cost(price(request.model, self._settings))
-        await self._budget.reserve(most)
-        call = InFlightCall(request, time.time(), most)
-        cost, calls = 0.0, 0
-        try:
-            await self._ledger.start(call)
-            completion = await self._send(call, limiter)
-            cost, calls = completion.cost_usd, 1
-            self._count(completion)
-            with self._in_flight():
-                # It is paid, whatever happens now.
-                cost -= await asyncio.shield(self._ledger.settle(call, completion))
-        finally:
-            if calls == 0:
-                cost, calls = self._cost_without_completion(call)
-            await self._budget.settle(most, cost, calls)
-        return completion
-
-    def _cost_without_completion(self, call: InFlightCall) -> tuple[float, int]:
-        """USD and calls that a failed call takes from the budget: one that the service may have worked on is paid."""
-        if call.interrupted:
-            self._ledger.interrupt(call)
-            return call.max_cost, 1
-        self._ledger.withdraw(call)
-        return 0.0, 0
-
-    def _count(self, completion: Completion) -> None:
-        self.usage.silent_since = None
-        self.usage.calls += 1
-        self.usage.prompt_tokens += completion.prompt_tokens
-        self.usage.completion_tokens += completion.completion_tokens
-        self.usage.cost_usd += completion.cost_usd
-        self._on_change(self.usage)
-
-    def _limiter(self, model: str) -> Limiter:
-        """Providers limit each model by itself."""
-        if model not in self._limiters:
-            terms = self._settings.endpoint(model)
-            self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
-            if price(model, self._settings) is None:
-                self._on_trouble(f"{model} has no known price: its calls count as $0; {PRICES_HINT}")
-        return self._limiters[model]
 
     async def _from_cache(self, request: Request) -> Completion | None:
         if self._cache is None or request.model == SANDBOX_MODEL:
@@ -292,6 +304,14 @@ class Client:
         except sqlite3.Error as error:
             self._turn_cache_off(error)
 
+    async def _forget(self, request: Request) -> None:
+        if self._cache is None:
+            return
+        try:
+            await self._cache.forget(request, self._address(request.model))
+        except sqlite3.Error as error:
+            self._turn_cache_off(error)
+
     def _turn_cache_off(self, error: sqlite3.Error) -> None:
         self._cache = None
         self._on_trouble(f"reply cache is off: {error}")
@@ -299,92 +319,6 @@ class Client:
     def _address(self, model: str) -> str:
         return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
-    async def _send(self, call: InFlightCall, limiter: Limiter) -> Completion:
-        """One try, as soon as limits and gate allow."""
-        request = call.request
-        estimator = self._estimators[request.model]
-        tokens = estimator.estimate(request)
-        await limiter.turn(tokens)
-        if self._gate is not None:
-            await self._gate.wait()
-        if self._failure is not None:
-            await self._fail(self._failure)
-        sent = time.monotonic()
-        try:
-            with self._in_flight():
-                completion, headers = await self._call(request)
-        except asyncio.CancelledError:
-            call.interrupted = True
-            raise
-        except OpenAIError as error:
-            call.interrupted = is_transient(error) and may_be_billed(error)
-            if isinstance(error, RateLimitError):
-                limiter.window.refused(sent)
-            raise
-        self._faults.recovered()
-        self._rejected[request.model] = 0
-        limiter.window.succeeded()
-        limiter.pause(seconds_until_reset(headers, limiter.unknown))
-        limiter.correct(completion.prompt_tokens + completion.completion_tokens - tokens)
-        estimator.learn(request, completion)
-        return completion
 
-    async def _wait_to_retry(self, error: OpenAIError, model: str, limiter: Limiter, tries: int, began: float) -> None:
-        """Wait before the next try, where one can help; a call's tries have failed since `began`.
-
-        Raises RefusedError or ServiceError where none can.
-        """
-        if rejects_one_request(error) or self._is_rejected(error, model):
-            raise RefusedError(self._faults.describe(error)) from None
-        if not is_transient(error):
-            await self._fail(self._faults.unusable(error, model))
-        self.usage.failed_calls += 1
-        self.usage.silent_since = self.usage.silent_since or time.time()
-        self._on_change(self.usage)
-        self._faults.report(error, model)
-        named = retry_delay(error)
-        seconds = named or min(30.0, 0.5 * 2**tries) * random.uniform(0.5, 1.0)
-        works = self.usage.calls > 0 or named is not None or isinstance(error, RateLimitError)
-        patience = self._settings.patience_s if works else min(FIRST_PATIENCE_S, self._settings.patience_s)
-        # While other calls succeed the service is up, however long this one has failed.
-        if time.monotonic() + seconds > max(began, self._faults.last_success) + patience:
-            await self._fail(self._faults.gave_up(error, model))
-        if isinstance(error, RateLimitError):
-            limiter.pause(seconds)
-        await asyncio.sleep(seconds)
-
-    def _is_rejected(self, error: OpenAIError, model: str) -> bool:
-        """Whether a model that has completed others rejects this request; with many in a row the settings are wrong."""
-        if (
-            error_status(error) not in REJECTION_STATUS
-            or locks_out(error)
-            or not self._ledger.has_completions_of(model)
-        ):
-            return False
-        self._rejected[model] += 1
-        return self._rejected[model] <= MAX_REJECTED
-
-    async def _fail(self, failure: ServiceError) -> NoReturn:
-        """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
-        self._failure = self._failure or failure
-        await self.drain()
-        raise self._failure from None
-
-    async def _call(self, request: Request) -> tuple[Completion, Mapping[str, str]]:
-        """The completion of one request, and the response's headers; raises what litellm raises."""
-        seconds = self._settings.timeout_s
-        try:
-            async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
-                response = await self._litellm.acompletion(
-                    **completion_arguments(request, self._settings, self._sandbox_base)
-                )
-        except TimeoutError:
-            raise self._litellm.exceptions.Timeout(
-                f"no complete reply within {seconds:g} s", request.model, ""
-            ) from None
-        if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
-            raise ServiceError(f"{request.model}: litellm rejects the request", "check [service] params, then resume")
-        if not response.choices:
-            raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
-        completion = completion_of(response, request, price(request.model, self._settings))
-        return completion, response_headers(response)
+def _exception(problem: Problem) -> Exception:
+    return RefusedError(problem.reason) if problem.kind == "refused" else ParsingError(problem.reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -72,8 +72,13 @@ class Request:
 
     @property
     def max_completion_tokens(self) -> int:
-        """The limit that is sent: the user's, else `max_tokens`."""
+        """The limit that is asked for: the user's, else `max_tokens`."""
         return int(self.params["max_tokens"])
+
+    def allowing(self, tokens: int) -> Request:
+        """The request with another limit of completion tokens, whoever set it."""
+        extra = {**self.extra, "max_tokens": tokens} if "max_tokens" in self.extra else self.extra
+        return replace(self, max_tokens=tokens, extra=extra)
 
     @property
     def prompt_bytes(self) -> int:
@@ -83,7 +88,10 @@ class Request:
         return sum(map(max_tokens_of, [*map(message_text, self.messages), *definitions]))
 
     def max_cost(self, prices: tuple[float, float] | None) -> float:
-        """An upper bound in USD, at prices for one input and one output token (None counts as free)."""
+        """An upper bound in USD, at prices for one input and one output token (None counts as free).
+
+        No bound for a model that takes no limit of completion tokens at all.
+        """
         prompt_price, completion_price = prices or (0.0, 0.0)
         prompt_tokens = self.prompt_bytes + 16 * len(self.messages)
         return prompt_tokens * prompt_price + self.max_completion_tokens * completion_price
@@ -91,7 +99,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the service returned, and its cost; `cached` where no call was made for it now."""
+    """What the service returned, and its cost; `cached` where no call was made for it now.
+
+    `model` and `fingerprint` are what the response says of the model that answered, "" where it says nothing.
+    """
 
     text: str
     finish_reason: str
@@ -99,6 +110,13 @@ class Completion:
     completion_tokens: int
     cost_usd: float
     cached: bool = False
+    model: str = ""
+    fingerprint: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the limit of tokens ended it."""
+        return self.finish_reason in ("length", "max_tokens", "MAX_TOKENS")
 
 
 def max_tokens_of(text: str) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -28,10 +28,11 @@ Statement = tuple[str, Sequence[Any]]
 class Database:
     """One connection; statements run one after the other, in the order of the calls."""
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
+        """`upgrade` changes the tables of an older version before the schema adds what is missing."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._pending: deque[tuple[Statement, ...]] = deque()
-        self._connection = self._thread.submit(_open, path, schema).result()
+        self._connection = self._thread.submit(_open, path, schema, upgrade).result()
 
     async def row(self, query: str, values: Sequence[Any] = ()) -> Any:
         """The first row of a query's result, or None."""
@@ -79,8 +80,9 @@ class Database:
             self._pending.popleft()
 
 
-def _open(path: Path, schema: str) -> sqlite3.Connection:
+def _open(path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=DELETE")
+    upgrade(connection)
     connection.executescript(schema)
     return connection

@@ -35,8 +35,12 @@ def seconds_until_reset(headers: Mapping[str, str], kinds: Iterable[str]) -> flo
     return max(waits)
 
 
+def duration(text: str) -> float | None:
+    """A number, a duration as "1m30.5s", or a date, as seconds from now, at most LONGEST_PAUSE_S; None for others."""
+    return _seconds(text)
+
+
 def _seconds(text: str, unit: float = 1.0) -> float | None:
-    """A number, a duration as "1m30.5s", or a date, as seconds from now."""
     text = text.strip()[:64]
     try:
         seconds = float(text) * unit

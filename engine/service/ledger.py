@@ -10,18 +10,21 @@ import json
 import sqlite3
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.jsonl import Row
 from engine.service import jobs
 from engine.service.completion import Completion, Request
 from engine.service.database import Database, Statement
 from engine.service.jobs import Job, Jobs
 
-SCHEMA = """
+CALLS = """
 CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
     model TEXT NOT NULL,
     request TEXT NOT NULL,
     asked REAL NOT NULL,
@@ -30,8 +33,14 @@ CREATE TABLE IF NOT EXISTS calls (
     finish_reason TEXT,
     prompt_tokens INTEGER NOT NULL DEFAULT 0,
     completion_tokens INTEGER NOT NULL DEFAULT 0,
-    cost_usd REAL NOT NULL DEFAULT 0
+    cost_usd REAL NOT NULL DEFAULT 0,
+    answered_by TEXT,
+    fingerprint TEXT,
+    usable INTEGER
 );
+CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key);
+"""
+FLIGHTS = """
 CREATE TABLE IF NOT EXISTS flights (
     key TEXT NOT NULL,
     began REAL NOT NULL,
@@ -39,7 +48,23 @@ CREATE TABLE IF NOT EXISTS flights (
     PRIMARY KEY (key, began)
 ) WITHOUT ROWID;
 """
-"""`asked` and `answered` are in seconds since the epoch; `flights` are the calls in flight and the interrupted ones."""
+"""One row a paid call: `key` names the request that it answers, `request` is what was sent, which corrections and the
+model's terms may have changed. `asked` and `answered` are in seconds since the epoch; `usable` is 0 for a reply that
+could not be read, NULL while nobody has tried. `flights` are the calls in flight and the interrupted ones."""
+
+COPY_OLD_CALLS = """
+INSERT INTO calls
+    (key, model, request, asked, answered, reply, finish_reason, prompt_tokens, completion_tokens, cost_usd)
+SELECT key, model, request, asked, answered, reply, finish_reason, prompt_tokens, completion_tokens, cost_usd
+FROM old_calls;
+"""
+"""Older ledgers kept one call a key."""
+
+USABLE_KEYS = "SELECT DISTINCT key, model FROM calls WHERE answered IS NOT NULL AND usable IS NOT 0"
+NEWEST_USABLE = """
+SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd, answered_by, fingerprint FROM calls
+WHERE key = ? AND answered IS NOT NULL AND usable IS NOT 0 ORDER BY answered DESC
+"""
 
 DELETE_IN_FLIGHT = "DELETE FROM flights WHERE key = ? AND began = ?"
 
@@ -56,9 +81,14 @@ class Totals:
 
 @dataclass(slots=True)
 class InFlightCall:
-    """A call that costs at most `max_cost` USD; `interrupted` where it was sent and its response is lost."""
+    """A call that costs at most `max_cost` USD; `interrupted` where it was sent and its response is lost.
 
+    `key` is the digest of the request that it answers; `request` and `params` are what is sent.
+    """
+
+    key: str
     request: Request
+    params: Mapping[str, Any]
     started: float
     max_cost: float
     interrupted: bool = False
@@ -69,7 +99,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._database = Database(path, SCHEMA + jobs.SCHEMA)
+            self._database = Database(path, CALLS + FLIGHTS + jobs.SCHEMA, upgrade=_upgrade)
         except sqlite3.OperationalError:  # a full disk, or a lock: the file itself may be whole
             raise
         except sqlite3.DatabaseError as error:
@@ -81,23 +111,38 @@ class Ledger:
         self._interrupted: defaultdict[str, list[float]] = defaultdict(list)
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
             self._interrupted[key].append(cost)
-        self._keys = {key for (key,) in self._database.rows("SELECT key FROM calls WHERE answered IS NOT NULL")}
-        self._models = {model for (model,) in self._database.rows("SELECT DISTINCT model FROM calls")}
+        rows = self._database.rows(USABLE_KEYS)
+        self._keys = {key for key, _ in rows}
+        self.readable = {model for _, model in rows}
+        """The models of which at least one reply could be read."""
+        self.answerers: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        """By model asked: the names and fingerprints that answered."""
+        for model, *who in self._database.rows("SELECT DISTINCT model, answered_by, fingerprint FROM calls"):
+            if who[0]:
+                self.answerers[model].add((who[0], who[1] or ""))
 
     async def completion(self, request: Request) -> Completion | None:
-        """The completion of an earlier, identical request."""
+        """The newest completion of an earlier, identical request that could be read, or that nobody has read yet."""
         key = request.digest
         if key not in self._keys:
             return None
-        row = await self._database.row(
-            "SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd FROM calls WHERE key = ?", (key,)
+        row = await self._database.row(NEWEST_USABLE, (key,))
+        text, finish_reason, prompt_tokens, completion_tokens, cost_usd, name, fingerprint = row
+        return Completion(
+            text,
+            finish_reason,
+            prompt_tokens,
+            completion_tokens,
+            cost_usd,
+            cached=True,
+            model=name or "",
+            fingerprint=fingerprint or "",
         )
-        text, finish_reason, prompt_tokens, completion_tokens, cost_usd = row
-        return Completion(text, finish_reason, prompt_tokens, completion_tokens, cost_usd, cached=True)
 
-    def has_completions_of(self, model: str) -> bool:
-        """Whether the model has completed a request in this run."""
-        return model in self._models
+    def reject(self, request: Request) -> None:
+        """Mark the completions of a request as unreadable: they stay paid, and the request is sent again."""
+        self._keys.discard(request.digest)
+        self._database.later(("UPDATE calls SET usable = 0 WHERE key = ?", (request.digest,)))
 
     @property
     def interrupted_costs(self) -> list[float]:
@@ -106,46 +151,48 @@ class Ledger:
 
     async def start(self, call: InFlightCall) -> None:
         """Record a call that is about to be sent, until it is settled or withdrawn."""
-        await self._database.write(
-            "INSERT INTO flights VALUES (?, ?, ?)", (call.request.digest, call.started, call.max_cost)
-        )
+        await self._database.write("INSERT INTO flights VALUES (?, ?, ?)", (call.key, call.started, call.max_cost))
 
     def withdraw(self, call: InFlightCall) -> None:
         """Remove a call that was not sent, or that the service refused."""
-        self._database.later((DELETE_IN_FLIGHT, (call.request.digest, call.started)))
+        self._database.later((DELETE_IN_FLIGHT, (call.key, call.started)))
 
     def interrupt(self, call: InFlightCall) -> None:
         """Count a call as paid whose response is lost: it stays recorded."""
-        self._interrupted[call.request.digest].append(call.max_cost)
+        self._interrupted[call.key].append(call.max_cost)
 
-    async def settle(self, call: InFlightCall, completion: Completion) -> float:
+    async def settle(self, call: InFlightCall, completion: Completion, *, usable: bool) -> float:
         """Record the completion of a call; returns by how much interrupted calls of the same request get cheaper.
 
         Each is assumed to have cost what this one did, instead of the most it could.
         """
-        key = call.request.digest
+        key = call.key
         interrupted = self._interrupted[key]
         await self._database.write_together(
             (DELETE_IN_FLIGHT, (key, call.started)),
             *[("UPDATE flights SET cost_usd = ? WHERE key = ?", (completion.cost_usd, key)) for _ in interrupted[:1]],
-            _insertion(call.request, completion, call.started),
+            _insertion(key, {**call.request.to_row(), "params": dict(call.params)}, completion, call.started, usable),
         )
-        self._keys.add(key)
-        self._models.add(call.request.model)
+        if usable:
+            self._keys.add(key)
+            self.readable.add(call.request.model)
         self._interrupted[key] = [completion.cost_usd] * len(interrupted)
         return sum(interrupted) - sum(self._interrupted[key])
 
     async def settle_job(self, job: Job, completions: dict[str, Completion]) -> None:
         """Record the completions of a batch job, by key, and remove the job: both or neither."""
-        insertions = [_insertion(job.requests[key], completion, job.started) for key, completion in completions.items()]
+        insertions = [
+            _insertion(key, job.requests[key].to_row(), completion, job.started, None)
+            for key, completion in completions.items()
+        ]
         await self._database.write_together(*insertions, *jobs.removal(job))
         self._keys |= completions.keys()
-        self._models |= {job.model} if completions else set()
 
     async def record(self, request: Request, completion: Completion, sent: float) -> None:
-        """Record the completion of a request that was sent at `sent`, in seconds since the epoch."""
-        await self._database.write(*_insertion(request, completion, sent))
+        """Record the readable completion of a request that was sent at `sent`, in seconds since the epoch."""
+        await self._database.write(*_insertion(request.digest, request.to_row(), completion, sent, True))
         self._keys.add(request.digest)
+        self.readable.add(request.model)
 
     def totals(self) -> Totals:
         """What was paid so far; a completion that an earlier run paid for took no tokens and is no call."""
@@ -159,13 +206,13 @@ class Ledger:
         self._database.close()
 
 
-def _insertion(request: Request, completion: Completion, sent: float) -> Statement:
+def _insertion(key: str, request: Row, completion: Completion, sent: float, usable: bool | None) -> Statement:
     return (
-        "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            request.digest,
-            request.model,
-            json.dumps(request.to_row()),
+            key,
+            request["model"],
+            json.dumps(request),
             sent,
             time.time(),
             completion.text,
@@ -173,5 +220,24 @@ def _insertion(request: Request, completion: Completion, sent: float) -> Stateme
             completion.prompt_tokens,
             completion.completion_tokens,
             completion.cost_usd,
+            completion.model,
+            completion.fingerprint,
+            usable,
         ),
     )
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a ledger that kept one call a key to today's columns, in one transaction."""
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(calls)")]
+    if not columns or "usable" in columns:
+        return
+    script = [
+        "BEGIN;",
+        "ALTER TABLE calls RENAME TO old_calls;",
+        CALLS,
+        COPY_OLD_CALLS,
+        "DROP TABLE old_calls;",
+        "COMMIT;",
+    ]
+    connection.executescript("".join(script))

@@ -20,6 +20,13 @@ FIRST_CALLS = 8
 
 SHRINK = 0.7
 
+FIRST_INTERVAL_S, SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.25, 0.02, 30.0
+SLOWER, MUCH_SLOWER, SETTLED = 1.1, 1.5, 3
+"""By how much the interval between calls grows after a refusal: little where that many calls passed before it."""
+
+NEAR, APPROACH, CREEP = 1.02, 0.2, 0.995
+"""Back to just above the refused interval, a fifth of the way with each call that passes, then on by half a percent."""
+
 NEWEST = 0.2
 """Weight of the newest completion in the estimate of tokens."""
 
@@ -97,6 +104,44 @@ class Window:
             self._room.clear()
 
 
+class Pace:
+    """The time between calls to a service that refuses some without saying when to come back.
+
+    It closes in on the shortest interval that passes: longer after a refusal, then back towards the one that was
+    refused, a little less each time.
+    """
+
+    def __init__(self) -> None:
+        self.interval = 0.0
+        """Seconds between calls; 0 while nothing was refused."""
+        self._refused_at = 0.0
+        """The interval that was last refused."""
+        self._changed = 0.0
+        self._passed = 0
+
+    def refused(self, sent: float) -> None:
+        """Slow down, once for all calls that were in flight together; `sent` is on the monotonic clock."""
+        if sent < self._changed:
+            return
+        self._refused_at = self.interval
+        slower = self.interval * (SLOWER if self._passed >= SETTLED else MUCH_SLOWER)
+        self.interval = min(LONGEST_INTERVAL_S, max(FIRST_INTERVAL_S, slower))
+        self._changed, self._passed = time.monotonic(), 0
+
+    def passed(self, sent: float) -> None:
+        """Speed up a little."""
+        if not self.interval or sent < self._changed:
+            return
+        self._passed += 1
+        near = NEAR * self._refused_at
+        if self.interval > near:
+            self.interval -= APPROACH * (self.interval - near) + 1e-6
+        else:
+            self.interval *= CREEP
+        if self.interval < SHORTEST_INTERVAL_S:
+            self.interval = 0.0
+
+
 class Limiter:
     """One for all calls to a model: bounds their rate and how many are in flight, and pauses on request.
 
@@ -108,12 +153,28 @@ class Limiter:
         self._tokens = Bucket(tpm) if tpm else None
         self._turn = asyncio.Lock()
         self._resume_at = 0.0
+        self._pace = Pace()
         self.window = Window(concurrency)
         self.unknown = [kind for kind, limit in (("requests", rpm), ("tokens", tpm)) if limit is None]
 
     def pause(self, seconds: float) -> None:
         """Send no call for a while: the service requested it."""
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
+
+    def refused(self, sent: float, pause_s: float | None) -> None:
+        """The service refused a call: send none for the pause that it names, else send them further apart."""
+        self.window.refused(sent)
+        if pause_s:
+            self.pause(pause_s)
+        else:
+            self._pace.refused(sent)
+            self.pause(self._pace.interval)
+
+    def succeeded(self, sent: float, *, grow: bool) -> None:
+        """The service answered a call; more may be in flight, where that is asked for."""
+        self._pace.passed(sent)
+        if grow:
+            self.window.succeeded()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -129,6 +190,8 @@ class Limiter:
         async with self._turn:
             while (wait := self._wait(tokens)) > 0:  # noqa: ASYNC110 - time passes, no event is set
                 await asyncio.sleep(wait)
+            if self._pace.interval:
+                self.pause(self._pace.interval)
             if self._requests:
                 self._requests.take(1)
             if self._tokens:
@@ -155,8 +218,11 @@ class TokenEstimator:
         self._per_byte = 1 / 3
         self._completion = 300.0
 
+    def prompt_tokens(self, request: Request) -> float:
+        return request.prompt_bytes * self._per_byte
+
     def estimate(self, request: Request) -> float:
-        return request.prompt_bytes * self._per_byte + min(self._completion, float(request.max_completion_tokens))
+        return self.prompt_tokens(request) + min(self._completion, float(request.max_completion_tokens))
 
     def learn(self, request: Request, completion: Completion) -> None:
         self._per_byte += NEWEST * (completion.prompt_tokens / max(1, request.prompt_bytes) - self._per_byte)

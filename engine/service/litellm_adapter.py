@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.protocol.rows import Message, ToolCall, message_text
+from engine.protocol.terminal import one_line
 from engine.service.completion import Completion, Request, max_tokens_of
 from engine.service.models import endpoint, litellm_name, load_litellm
 from engine.settings.schema import Service
@@ -21,9 +22,20 @@ REFUSAL = "refusal"
 FILTERED = "content_filter"
 """The finish reasons of a completion without content: the model declines, or the provider cuts it off."""
 
+BROKEN = "error"
+"""The finish reason of a completion during which the provider failed; it is billed nevertheless."""
 
-def completion_arguments(request: Request, settings: Service, sandbox_base: str | None) -> dict[str, Any]:
-    """A request as the arguments of `litellm.acompletion`, which is to try once."""
+MAX_COST = 1000.0
+"""USD: more than any call costs."""
+
+MAX_NAME = 200
+"""Characters of a model's name."""
+
+
+def completion_arguments(
+    request: Request, params: Mapping[str, Any], settings: Service, sandbox_base: str | None
+) -> dict[str, Any]:
+    """A request with these parameters as the arguments of `litellm.acompletion`, which is to try once."""
     return {
         "model": litellm_name(request.model),
         "messages": _without_surrogates(request.messages),
@@ -32,7 +44,7 @@ def completion_arguments(request: Request, settings: Service, sandbox_base: str 
         "max_retries": 0,
         "_skip_mcp_handler": True,  # with tools, it would look for its MCP gateway, which is another package
         **endpoint(request.model, settings, sandbox_base),
-        **request.params,
+        **params,
     }
 
 
@@ -49,20 +61,49 @@ def provider_body(request: Request) -> dict[str, Any]:
 
 
 def completion_of(response: Any, request: Request, prices: tuple[float, float] | None) -> Completion:
-    """The completion in a response with a choice, at USD for one input and one output token (None: unknown)."""
+    """The completion in a response with a choice, at USD for one input and one output token (None: unknown).
+
+    Where the response says what it costs, that is the cost.
+    """
     choice, usage = response.choices[0], response.usage
     refusal = (choice.message.provider_specific_fields or {}).get("refusal")
     text = _replace_surrogates(refusal or _text(choice.message))
     prompt_tokens = _plausible(usage.prompt_tokens, request.prompt_bytes // 3 + 16)
     completion_tokens = _plausible(usage.completion_tokens, max_tokens_of(text))
+    total = getattr(usage, "total_tokens", None)  # with some, thoughts count in the total alone
+    if isinstance(total, int) and prompt_tokens + completion_tokens < total <= MAX_TOKENS and usage.prompt_tokens:
+        completion_tokens = total - prompt_tokens
     prompt_price, completion_price = prices or (0.0, 0.0)
+    cost = prompt_tokens * prompt_price + completion_tokens * completion_price
     return Completion(
         text=text,
-        finish_reason=REFUSAL if refusal else _replace_surrogates(choice.finish_reason or "stop"),
+        finish_reason=_finish_reason(choice, refusal),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=prompt_tokens * prompt_price + completion_tokens * completion_price,
+        cost_usd=_billed(getattr(usage, "cost", None)) or cost,
+        model=_name(getattr(response, "model", None)),
+        fingerprint=_name(getattr(response, "system_fingerprint", None)),
     )
+
+
+def _finish_reason(choice: Any, refusal: str | None) -> str:
+    """Why a completion ended; litellm turns reasons that it does not know into "stop"."""
+    if refusal:
+        return REFUSAL
+    native = getattr(choice, "provider_specific_fields", None) or {}
+    if native.get("error") or native.get("native_finish_reason") == BROKEN:
+        return BROKEN
+    return _replace_surrogates(choice.finish_reason or "stop")
+
+
+def _billed(cost: Any) -> float | None:
+    """The cost that a response states, in USD, if it can be one."""
+    return float(cost) if isinstance(cost, int | float) and 0.0 < cost <= MAX_COST else None
+
+
+def _name(value: Any) -> str:
+    """A name from a response, safe to show."""
+    return one_line(_replace_surrogates(value))[:MAX_NAME] if isinstance(value, str) else ""
 
 
 def response_headers(response: Any) -> dict[str, str]:

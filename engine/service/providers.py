@@ -17,7 +17,8 @@ class Provider:
     `keys` are the environment variables that litellm reads, any of which is enough; `bare_names` is a pattern for the
     start of models that litellm knows without the prefix. `takes_batches` is of OpenAI's form, files of requests,
     without a cloud bucket of the user's. `limit_headers` name what remains of a limit and when it resets, with {} for
-    `requests` or `tokens`. `refusal_codes` and `no_credit` are how errors tell a refused prompt and an empty account.
+    `requests` or `tokens`. `refusal_codes` are how errors tell a refused prompt; `account_codes` and `account_texts`
+    how they tell that the account can do nothing until a person acts: a used-up quota, a wrong or expired key.
     """
 
     name: str
@@ -26,7 +27,8 @@ class Provider:
     takes_batches: bool = False
     limit_headers: tuple[str, str] | None = None
     refusal_codes: tuple[str, ...] = ()
-    no_credit: str = ""
+    account_codes: tuple[str, ...] = ()
+    account_texts: tuple[str, ...] = ()
 
 
 PROVIDERS = (
@@ -41,24 +43,41 @@ PROVIDERS = (
             "content_policy_violation",
             "content_filter",
             "invalid_prompt",
+            "exceed_context_size_error",
         ),
-        no_credit="exceeded your current quota",
+        account_codes=(
+            "insufficient_quota",
+            "billing_hard_limit_reached",
+            "billing_not_active",
+            "account_deactivated",
+            "project_spend_limit_exceeded",
+            "invalid_api_key",
+        ),
     ),
     Provider(
         name="anthropic",
         keys=("ANTHROPIC_API_KEY",),
         bare_names=r"claude-[^:]*$",  # "claude-...-v1:0" is Bedrock's
         limit_headers=("anthropic-ratelimit-{}-remaining", "anthropic-ratelimit-{}-reset"),
-        no_credit="credit balance is too low",
+        account_codes=("billing_error", "authentication_error"),
+        account_texts=("credit balance is too low", "reached your specified API usage limits"),
     ),
-    Provider(name="gemini", keys=("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    Provider(
+        name="gemini",
+        keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        account_codes=("API_KEY_INVALID", "API_KEY_EXPIRED", "API_KEY_SERVICE_BLOCKED", "BILLING_DISABLED"),
+    ),
     Provider(name="mistral", keys=("MISTRAL_API_KEY",)),
     Provider(name="azure", keys=("AZURE_API_KEY",), takes_batches=True),
-    Provider(name="openrouter", keys=("OPENROUTER_API_KEY",)),
-    Provider(name="deepseek", keys=("DEEPSEEK_API_KEY",)),
+    Provider(name="openrouter", keys=("OPENROUTER_API_KEY",), account_texts=("Key limit exceeded",)),
+    Provider(name="deepseek", keys=("DEEPSEEK_API_KEY",), account_texts=("Insufficient Balance",)),
     Provider(name="groq", keys=("GROQ_API_KEY",)),
     Provider(name="together_ai", keys=("TOGETHERAI_API_KEY",)),
-    Provider(name="xai", keys=("XAI_API_KEY",)),
+    Provider(
+        name="xai",
+        keys=("XAI_API_KEY",),
+        account_texts=("used all available credits", "reached its monthly spending limit"),
+    ),
 )
 
 

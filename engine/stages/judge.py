@@ -12,12 +12,18 @@ from engine.protocol.errors import StageError
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict
 from engine.protocol.stages import INFER
 from engine.service import output_parsing
-from engine.service.client import Client, RefusedError
+from engine.service.client import Client
 from engine.service.concurrently import concurrently
+from engine.service.faults import RefusedError
 from engine.service.prompts import Prompts
-from engine.service.structured_output import structured_completion
 from engine.stages.base import Result, ServiceJob, named
+from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
+
+MAX_TOKENS = 4096
+"""Room for a judge that thinks before its verdict."""
+
+HINT = "check [judge] models and prompts, and max_tokens in [service] params; then resume: it asks again"
 
 REFUSED = "refused"
 """How the error of a verdict begins where the service refused to judge."""
@@ -42,7 +48,7 @@ async def run(job: ServiceJob) -> Result:
 
     Writes verdicts.jsonl. A response that breaks the task's contract gets the lowest scores without being judged.
     Adaptive repeats end for a response once they agree. A missing verdict is a row with `error`; raises StageError
-    where not one verdict is readable.
+    where not one verdict is readable, at the latest after the first ones.
     """
     settings, models, repeats = job.settings.judge, job.settings.judge_models, job.settings.judge.repeats
     rules = contract.load(job.settings.task.contract)
@@ -50,8 +56,14 @@ async def run(job: ServiceJob) -> Result:
     responses = list(records.read(responses_file, Response))
     progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
 
+    left_out = {model: LeftOut(job.emit, "verdicts", HINT) for model in models}
+
     async def one(case: Case, repeat: int) -> Verdict:
         verdict = await _verdict(case, repeat, job.prompts, job.client)
+        if verdict.error:
+            left_out[case.judge].add(case.judge, verdict.error)
+        else:
+            left_out[case.judge].answered()
         progress.advance()
         return verdict
 
@@ -75,9 +87,7 @@ async def run(job: ServiceJob) -> Result:
     counts = _counts(verdicts)
     if counts["errors"] and not counts["verdicts"]:
         first = next(verdict.error for verdict in verdicts if verdict.error)
-        raise StageError(
-            f"no verdict could be read: {first}", "check [judge] models and prompts, and max_tokens in [service] params"
-        )
+        raise StageError(f"no verdict could be read: {first}", HINT)
     planned = (len(responses) - counts["broken"]) * len(models) * repeats
     spared = planned - counts["verdicts"] - counts["errors"]
     jsonl.write(job.folder / VERDICTS_FILE, (verdict.to_row() for verdict in verdicts))
@@ -107,13 +117,15 @@ async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) ->
     response = case.response
     prompt = prompts.judge_response(response)
     try:
-        scores = await structured_completion(
-            client,
-            prompt,
+        scores = await client.ask(
+            [{"role": "user", "content": prompt}],
             model=case.judge,
+            read=lambda completion: output_parsing.parse_scores(completion.text),
+            max_tokens=MAX_TOKENS,
+            temperature=0.0,
             repeat=repeat,
             schema=output_parsing.SCORES_SCHEMA,
-            parse=output_parsing.parse_scores,
+            correct=True,
         )
     except RefusedError as refused:
         problem = f"{REFUSED}: {refused}"

@@ -17,7 +17,7 @@ from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
 from engine.protocol.status import State
 from engine.protocol.version import version
-from engine.service.client import Usage
+from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import report_sections
 from engine.stages.base import Job, Result, named

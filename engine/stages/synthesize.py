@@ -23,10 +23,11 @@ from engine.protocol.events import Log
 from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, Message, Pair, SyntheticPair, prompt_id, prompt_text
 from engine.protocol.stages import SYNTHESIZE
 from engine.service import output_parsing
-from engine.service.client import RefusedError
 from engine.service.concurrently import concurrently
-from engine.service.structured_output import structured_completion
+from engine.service.faults import RefusedError
 from engine.stages.base import Result, ServiceJob, named
+from engine.stages.judge import MAX_TOKENS as JUDGE_TOKENS
+from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
 
 MAX_TOKENS = 8192
@@ -169,10 +170,7 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     )
     await _fill(batch, Seeds(job, train, request), job)
     if not batch.accepted:
-        raise StageError(
-            f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}",
-            "check [task] topic and the synthesis prompt; the sandbox can only write support tickets",
-        )
+        raise StageError(f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}", _hint(job))
     jsonl.write(job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
     jsonl.write(job.folder / REJECTED_FILE, batch.rejected)
     return Result(
@@ -181,16 +179,22 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     )
 
 
+def _hint(job: ServiceJob) -> str:
+    only_tickets = "; the sandbox can only write support tickets" if job.settings.uses_sandbox else ""
+    return f"check [task] topic, the synthesis prompt, and max_tokens in [service] params; then resume{only_tickets}"
+
+
 async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
     """Call in waves: each asks for what is missing, from newly drawn seeds."""
     per_call = job.settings.synthesis.pairs_per_call
     progress = Progress(job.emit, batch.pairs, "pairs")
+    left_out = LeftOut(job.emit, "calls for pairs", _hint(job))
     poor = 0
     while batch.missing:
         before = len(batch.accepted)
         drawn = seeds.draw(-(-batch.missing // per_call))
         texts = [_prompt(job, seed, variation) for seed, variation in drawn]
-        calls = [_write(job, text, number) for number, text in enumerate(texts, start=batch.calls)]
+        calls = [_write(job, text, number, left_out) for number, text in enumerate(texts, start=batch.calls)]
         batch.calls += len(calls)
         written = await concurrently(calls)
         offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in batch.sift(seed, found)]
@@ -224,22 +228,28 @@ def _context(seed: Pair) -> list[Message]:
     return [message for message in seed.prompt if message["role"] == "system"]
 
 
-async def _write(job: ServiceJob, prompt: str, number: int) -> Written:
-    messages: list[Message] = [{"role": "user", "content": prompt}]
+async def _write(job: ServiceJob, prompt: str, number: int, left_out: LeftOut) -> Written:
+    model = job.settings.service.model
     try:
-        reply = await job.client.complete(
-            messages,
-            model=job.settings.service.model,
+        pairs = await job.client.ask(
+            [{"role": "user", "content": prompt}],
+            model=model,
+            read=lambda completion: output_parsing.parse_pairs(completion.text),
             max_tokens=MAX_TOKENS,
             temperature=1.0,
             repeat=number,
             schema=output_parsing.PAIRS_SCHEMA,
+            correct=True,
         )
-        return Written(output_parsing.parse_pairs(reply.text), "")
     except RefusedError as refused:
-        return Written([], f"refused: {refused}")
+        problem = f"refused: {refused}"
     except output_parsing.ParsingError as unreadable:
-        return Written([], f"unreadable reply: {unreadable}")
+        problem = f"unreadable reply: {unreadable}"
+    else:
+        left_out.answered()
+        return Written(pairs, "")
+    left_out.add(model, problem)
+    return Written([], problem)
 
 
 async def _flaw(job: ServiceJob, row: SyntheticPair) -> Flaw | None:
@@ -252,13 +262,14 @@ async def _flaw(job: ServiceJob, row: SyntheticPair) -> Flaw | None:
     )
     try:
         scores = await concurrently(
-            structured_completion(
-                job.client,
-                prompt,
+            job.client.ask(
+                [{"role": "user", "content": prompt}],
                 model=model,
-                repeat=0,
+                read=lambda completion: output_parsing.parse_precision(completion.text),
+                max_tokens=JUDGE_TOKENS,
+                temperature=0.0,
                 schema=output_parsing.PRECISION_SCHEMA,
-                parse=output_parsing.parse_precision,
+                correct=True,
             )
             for model in job.settings.judge_models
         )

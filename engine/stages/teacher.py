@@ -6,17 +6,22 @@ from dataclasses import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
+from engine.protocol.events import Log
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import RESPONSES_FILE, Response
 from engine.protocol.stages import INFER, JUDGE
-from engine.service.client import RefusedError
 from engine.service.concurrently import concurrently
+from engine.service.faults import RefusedError
+from engine.service.output_parsing import ParsingError
 from engine.stages import judge
 from engine.stages.base import Result, ServiceJob, named, record
+from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
 
 MAX_TOKENS = 4096
 """Room for a response; `max_tokens` in [service] params goes before it."""
+
+HINT = "see [service], or set teacher = false in [target] of the run's migration.toml, then resume"
 
 
 async def run(job: ServiceJob) -> Result:
@@ -24,8 +29,8 @@ async def run(job: ServiceJob) -> Result:
 
     The requests are those with which the references were recorded: the prompt's own messages and tools, and no
     parameters but those in the settings. One a prompt, for what that leaves to chance is in the interval over prompts.
-    Writes infer/ and judge/, with rows as those stages write them. Raises StageError where the service refuses every
-    prompt.
+    A response that is empty or cut off is none: its prompt is left out. Writes infer/ and judge/, with rows as those
+    stages write them. Raises StageError where the service answers no prompt.
     """
     answering, judging = (replace(job, folder=job.folder / stage.name) for stage in (INFER, JUDGE))
     answered = manifest(answering.folder) or await record(INFER, answering, _answer)
@@ -42,25 +47,33 @@ async def _answer(job: ServiceJob) -> Result:
     local_file = INFER.folder(job.run, job.round) / RESPONSES_FILE
     prompts = list({row.id: row for row in records.read(local_file, Response)}.values())
     progress = Progress(job.emit, len(prompts), "answers")
+    left_out = LeftOut(job.emit, "answers", HINT)
+    problems: list[str] = []
 
     async def one(local: Response) -> Response | None:
         try:
-            return await _response(job, local)
-        except RefusedError:
+            response = await _response(job, local)
+        except (RefusedError, ParsingError) as problem:
+            problems.append(str(problem))
+            left_out.add(model, str(problem))
             return None
+        else:
+            left_out.answered()
+            return response
         finally:
             progress.advance()
 
     responses = [response for response in await concurrently(map(one, prompts)) if response is not None]
     if not responses:
         raise StageError(
-            f"{model} refuses every prompt, though your coverage says that it answered them",
-            "see [service], or set teacher = false in [target] of the run's migration.toml, then resume",
+            f"{model} answers no prompt, though your coverage says that it answered them: {problems[0]}", HINT
         )
+    if problems:
+        message = f"{len(problems)} of {len(prompts)} prompts have no answer of the service: {problems[0]}"
+        job.emit(Log(level="warning", message=message))
     jsonl.write(job.folder / RESPONSES_FILE, (response.to_row() for response in responses))
-    refused = len(prompts) - len(responses)
     return Result(
-        counts={"prompts": len(prompts), "responses": len(responses), "refused": refused},
+        counts={"prompts": len(prompts), "responses": len(responses), "refused": len(problems)},
         inputs={RESPONSES_FILE: local_file},
         model=model,
     )

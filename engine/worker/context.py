@@ -9,8 +9,9 @@ from engine.protocol.events import Emit
 from engine.protocol.manifest import Manifest
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import Stage
-from engine.service.client import Client, Usage
+from engine.service.client import Client
 from engine.service.prompts import Prompts
+from engine.service.usage import Usage
 from engine.settings.schema import Migration
 from engine.stages.base import Work
 from engine.worker.questions import Questions

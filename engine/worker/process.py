@@ -47,8 +47,9 @@ from engine.sandbox.process import sandbox_server
 from engine.service import prompts
 from engine.service.budget import Shortage
 from engine.service.cache import open_cache
-from engine.service.client import Client, Usage
+from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.service.usage import Usage
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from calling import KEY
 
-from engine.service import client as module
-from engine.service import faults, limiter
+from engine.service import client, fault_reporter, limiter, sender
 
 
 @pytest.fixture(autouse=True)
@@ -38,8 +37,8 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         def __getattr__(self, name: str) -> Any:
             return sleep if name == "sleep" else getattr(asyncio, name)
 
-    for source in (module, limiter):
+    for source in (client, sender, limiter):
         monkeypatch.setattr(source, "asyncio", Aio())
-    for source in (module, limiter, faults):
+    for source in (client, sender, limiter, fault_reporter):
         monkeypatch.setattr(source, "time", Clock())
     return pauses

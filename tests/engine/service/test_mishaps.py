@@ -1,6 +1,7 @@
 """Calls that fail: what they take of the budget, whom they concern, and what becomes of the others."""
 
 import asyncio
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ from scripted import always, completion, error, prompt_of, reset, serving
 
 from engine.protocol.errors import ServiceError
 from engine.protocol.rows import Message
-from engine.service.client import MAX_REJECTED, Client, RefusedError
+from engine.service.client import Client
 from engine.service.concurrently import concurrently
+from engine.service.faults import RefusedError
 from engine.service.ledger import Ledger
 from engine.settings.schema import Service
 
@@ -56,13 +58,13 @@ async def test_an_answer_that_was_lost_on_its_way_is_paid_for(
 
     async with asking(handler, tmp_path, timeout_s=0.3, budget_usd=1.0, **PRICES) as (server, client):
         reply = await ask(client)
-        tries = 1 + client.usage.failed_calls
+        tries = client.usage.calls + client.usage.failed_calls
         assert client.spent == pytest.approx(tries * COST)
         assert (client._budget._calls_used, client._budget._reserved, client._budget._in_flight) == (tries, 0, 0)
         client._ledger.close()
         later = client_of(server, tmp_path, budget_usd=1.0, **PRICES)
 
-    assert reply.text == "hi" and client.usage.calls == 1 and tries >= 3
+    assert reply.text == "hi" and tries >= 3
     assert (later.spent, later._budget._calls_used) == (pytest.approx(tries * COST), tries)
 
 
@@ -119,10 +121,9 @@ async def objecting(_server: Server, request: web.Request) -> web.StreamResponse
     return error(400, "no such thing") if "odd" in await prompt_of(request) else completion("hi")
 
 
-async def test_an_odd_request_ends_no_run(tmp_path: Path) -> None:
+async def test_an_odd_request_ends_no_run(tmp_path: Path, slept: list[float]) -> None:
     async with asking(objecting, tmp_path) as (server, client):
-        await ask(client, "before")
-        for number in range(2 * MAX_REJECTED):
+        for number in range(6):
             with pytest.raises(RefusedError, match="no such thing"):
                 await ask(client, f"odd {number}")
             await ask(client, f"{number}")
@@ -132,15 +133,65 @@ async def test_an_odd_request_ends_no_run(tmp_path: Path) -> None:
             await ask(later, "odd")
 
 
-async def test_a_service_that_objects_to_all_is_set_up_wrongly(tmp_path: Path) -> None:
-    async with asking(objecting, tmp_path) as (_, client):
-        await ask(client, "before")
-        outcomes = [
-            await asyncio.gather(ask(client, f"odd {n}"), return_exceptions=True) for n in range(MAX_REJECTED + 1)
-        ]
+@pytest.mark.parametrize("status", [400, 403, 404, 413, 422])
+async def test_the_last_requests_of_a_stage_are_not_refused_where_the_service_refuses_all(
+    status: int, tmp_path: Path, slept: list[float]
+) -> None:
+    """No other call is left that could tell; the client finds out with one of its own."""
+    responses = [lambda: completion("hi")] * 5
+    async with asking(always(*responses, lambda: error(status, "not you")), tmp_path) as (_, client):
+        for number in range(5):
+            await ask(client, str(number))
+        ends = await asyncio.gather(*(ask(client, f"last {n}") for n in range(3)), return_exceptions=True)
 
-    kinds = [type(failed) for outcome in outcomes for failed in outcome]
-    assert kinds == [*[RefusedError] * MAX_REJECTED, ServiceError]
+    assert [type(end) for end in ends] == [ServiceError] * 3
+    assert sum(slept) < 10 and client.usage.calls == 5
+
+
+@pytest.mark.parametrize("status", [500, 502, 403, 400])
+@pytest.mark.parametrize("others", [True, False])
+async def test_a_prompt_that_always_fails_is_refused_alone(
+    others: bool, status: int, tmp_path: Path, slept: list[float]
+) -> None:
+    async def handler(_server: Server, request: web.Request) -> web.StreamResponse:
+        return error(status, "no such thing") if "odd" in await prompt_of(request) else completion("hi")
+
+    async with asking(handler, tmp_path, **PRICES) as (_, client):
+        texts = ["odd 1", "odd 2", *(str(n) for n in range(40 * others))]
+        ends = await asyncio.gather(*(ask(client, text) for text in texts), return_exceptions=True)
+
+    assert [type(end) for end in ends[:2]] == [RefusedError] * 2
+    assert all(getattr(end, "text", "") == "hi" for end in ends[2:])
+    assert client.usage.failed_calls <= 30 and sum(slept) < 300
+    assert client.spent == pytest.approx(client.usage.calls * COST)
+
+
+async def test_a_prompt_that_never_ends_is_refused_after_a_few_paid_tries(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        return await hang(server, request) if "odd" in await prompt_of(request) else completion("hi")
+
+    async with asking(handler, tmp_path, timeout_s=0.3, **PRICES) as (server, client):
+        odd = asyncio.create_task(ask(client, "odd"))
+        number = 0
+        while not odd.done():
+            await ask(client, f"{(number := number + 1)}")
+            await asyncio.sleep(0.02)
+        with pytest.raises(RefusedError, match="no complete reply within"):
+            await odd
+
+    assert server.prompts.count("odd") <= 5
+
+
+async def test_many_faults_at_random_refuse_nobody(tmp_path: Path, slept: list[float]) -> None:
+    dice = random.Random(1)
+
+    async def handler(_server: Server, _request: web.Request) -> web.StreamResponse:
+        return error(503) if dice.random() < 0.6 else completion("hi")
+
+    async with asking(handler, tmp_path) as (_, client):
+        replies = await asyncio.gather(*(ask(client, str(n)) for n in range(150)))
+
+    assert len(replies) == 150
 
 
 @pytest.mark.parametrize("status", [400, 402, 429])
@@ -152,23 +203,6 @@ async def test_an_empty_account_is_told_at_once(status: int, tmp_path: Path) -> 
             await ask(client)
 
     assert "top up the account" in failed.value.hint and len(server.bodies) == 2
-
-
-async def test_a_service_that_answers_others_is_there(tmp_path: Path, slept: list[float]) -> None:
-    """One unlucky call may fail for longer than the service may stay away."""
-
-    async def handler(_server: Server, request: web.Request) -> web.StreamResponse:
-        unlucky = await prompt_of(request) == "unlucky" and sum(slept) < 500
-        return error(503) if unlucky else completion("hi")
-
-    async with asking(handler, tmp_path, patience_s=100) as (_, client):
-        await ask(client, "before")
-        call = asyncio.create_task(ask(client, "unlucky"))
-        number = 0
-        while not call.done():
-            await ask(client, f"{(number := number + 1)}")
-
-    assert (await call).text == "hi" and sum(slept) >= 500
 
 
 async def test_a_service_that_names_a_pause_is_not_set_up_wrongly(tmp_path: Path, slept: list[float]) -> None:

@@ -21,7 +21,7 @@ from engine.sandbox.server import Settings, create_app
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.service.structured_output import MAX_ATTEMPTS
+from engine.service.replies import MOST_REPLIES
 from engine.settings.schema import Contract, Migration, Task
 from engine.stages import judge
 from engine.stages.base import ServiceJob, record
@@ -140,7 +140,7 @@ async def test_what_stays_unreadable_is_a_row_and_the_stage_goes_on(tmp_path: Pa
 
     assert good.error == "" and good.precision == 80.0
     assert bad.error.startswith(("no score", "the reply is empty")) and bad.precision is None and bad.similarity is None
-    assert len(service.bodies) == 1 + MAX_ATTEMPTS
+    assert len(service.bodies) == 1 + MOST_REPLIES["unreadable" if text else "empty"]
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 1}
 
@@ -183,20 +183,39 @@ async def test_refusals_filters_and_empty_answers_are_told_apart(
     assert filtered.error.startswith("refused: content_filter")
     assert empty.error == "the reply is empty"
     asked = [sum(word in prompt for prompt in server.prompts) for word in ("DECLINED", "FILTERED", "EMPTY")]
-    assert asked == [1, 1, MAX_ATTEMPTS]
+    assert asked == [MOST_REPLIES["refused"], MOST_REPLIES["refused"], MOST_REPLIES["empty"]]
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 1, "errors": 3, "refusals": 2}
 
 
-async def test_a_judge_without_room_for_its_answer_is_told_so(tmp_path: Path) -> None:
-    """As of one that thinks for as long as it may."""
-    responses(tmp_path, "one")
-    async with judging(always(lambda: ended("length", content="")), tmp_path, repeats=1) as (service, stage):
-        with pytest.raises(StageError, match="the reply is empty, which was cut off at max_tokens") as failed:
+def thinking(needed: int) -> Handler:
+    """A judge that thinks for `needed` tokens before its verdict."""
+
+    async def handler(_service: Service, request: web.Request) -> web.StreamResponse:
+        room = (await request.json())["max_tokens"]
+        return verdict() if room > needed else ended("length", content="")
+
+    return handler
+
+
+async def test_a_judge_that_thinks_for_longer_gets_more_room_from_then_on(tmp_path: Path) -> None:
+    responses(tmp_path, *(f"answer {n}" for n in range(6)))
+    async with judging(thinking(10_000), tmp_path, repeats=1) as (service, stage):
+        found = await stage.run()
+
+    assert [row.precision for row in found] == [80.0] * 6
+    rooms = [body["max_tokens"] for body in service.bodies]
+    assert rooms.count(4 * 4096) == 6 and set(rooms) == {4096, 4 * 4096}
+
+
+async def test_a_judge_that_thinks_without_end_is_told_after_a_few_calls(tmp_path: Path) -> None:
+    responses(tmp_path, *(f"answer {n}" for n in range(40)))
+    async with judging(thinking(10**9), tmp_path, repeats=1) as (service, stage):
+        with pytest.raises(StageError, match="all 5 tokens went into thoughts") as failed:
             await stage.run()
 
     assert "max_tokens in [service] params" in failed.value.hint
-    assert "cut off at max_tokens" in service.bodies[1]["messages"][-1]["content"]
+    assert len(service.bodies) <= 25
 
 
 async def test_where_nothing_is_readable_the_stage_fails(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ async def test_a_refused_prompt_is_left_out_and_all_refused_is_a_failure(tmp_pat
         done = await teach(tmp_path / "one", service.base)
     assert (done.counts["prompts"], done.counts["responses"], done.counts["refused"]) == (3, 2, 1)
     async with serving(refusing) as service:
-        with pytest.raises(StageError, match="refuses every prompt") as caught:
+        with pytest.raises(StageError, match="answers no prompt") as caught:
             await teach(tmp_path / "all", service.base)
     assert "teacher = false" in caught.value.hint
 

@@ -1,0 +1,207 @@
+"""What a model takes of our parameters: learned from its refusals, remembered for the model, told once.
+
+A parameter that a model refuses by name is renamed or left out; the limit of completion tokens is lowered to what the
+model allows, and to what its context window leaves next to the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from engine.service.completion import Request
+from engine.service.faults import Fault, Kind
+
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+
+SPELLINGS = {
+    "temperature": ("temperature",),
+    "response_format": (
+        "response_format",
+        "json_schema",
+        "response schema",
+        "response_schema",
+        "responseschema",
+        "responsejsonschema",
+        "output_format",
+        "output_config",
+        "structured output",
+        "guided_json",
+        "guided decoding",
+        "json mode",
+        "additionalproperties",
+    ),
+}
+"""How services name our own parameters; all others go by their own names."""
+
+REFUSES = re.compile(
+    r"unsupported|not\s+(?:be\s+)?(?:supported|allowed|permitted|available|compatible|recognized|enabled)"
+    r"|does(?:n't|\s+not)\s+(?:support|accept|allow)|deprecated|unknown|unrecognized|unexpected|invalid|incompatible"
+    r"|extra(?:_forbidden|\s+(?:inputs|fields))|only\s+(?:the\s+)?default|must\s+be|cannot|can't|forbidden|no\s+longer"
+    r"|too\s+(?:large|high|big)|range|exceed|maximum",
+    re.IGNORECASE,
+)
+"""How a service says that it refuses a parameter."""
+
+NOT_TAKEN = re.compile(
+    r"unsupported|not\s+(?:be\s+)?(?:supported|allowed|permitted|compatible|recognized)|deprecated|unknown|unrecognized"
+    r"|unexpected|does(?:n't|\s+not)\s+(?:support|accept|allow)|extra|forbidden|no\s+longer|use\s+\W?max_",
+    re.IGNORECASE,
+)
+"""How it says that it does not take the parameter at all, whatever the value."""
+
+N = r"(\d[\d,_]*)"
+CONTEXT = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"context\s+(?:length|window|size|limit)\s*(?:is|of|:|=|\()?\s*(?:only\s+|at\s+most\s+)?{N}\s*tokens?",
+        rf"{N}\s*\+\s*{N}\s*>\s*{N}",
+        rf"model\s+with\s+{N}\s+maximum\s+context",
+        rf"\"?n_ctx\"?\s*[=:]\s*{N}",
+        rf"maximum\s+(?:model|context)\s+(?:len(?:gth)?|window)\D{{0,20}}{N}",
+        rf"context\s+(?:length|window|size)\s*\({N}",
+    )
+]
+PROMPT = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"{N}\s*\+\s*{N}\s*>\s*{N}",
+        rf"{N}\s*(?:tokens?\s*)?(?:in|from)\s+(?:the\s+)?(?:messages|prompt|text\s+input|input)",
+        rf"(?:prompt|request|input|passed|messages)\D{{0,40}}?{N}\s+(?:input\s+|prompt\s+)?tokens?",
+        rf"{N}\s+(?:input|prompt)\s+tokens?",
+        rf"\"?n_prompt_tokens\"?\s*[=:]\s*{N}",
+    )
+]
+CEILING = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"at\s+most\s+{N}\s+(?:completion|output)",
+        rf">\s*{N},?\s+which\s+is\s+the\s+maximum",
+        rf"(?:less\s+than\s+or\s+equal\s+to|<=|no\s+more\s+than|not\s+exceed|at\s+most|up\s+to)\s*`?{N}",
+        rf"(?:valid\s+)?range\D{{0,60}}?\d+\D{{1,12}}{N}",
+        rf"maximum\s+(?:allowed|value|number\s+of\s+(?:completion|output)\s+tokens)\D{{0,30}}{N}",
+    )
+]
+"""Patterns for numbers of tokens: of the context window, of the prompt, and the most of a completion."""
+
+LEAST_ROOM = 128
+"""Completion tokens that must be left for a call to make sense."""
+
+MARGIN = 16
+"""Tokens that chat templates may add."""
+
+
+class Lesson(NamedTuple):
+    """What a refusal teaches: in words, "" where it was known, and the limit of completion tokens for this request."""
+
+    told: str
+    max_tokens: int | None = None
+
+
+class Terms:
+    """What one model takes."""
+
+    def __init__(self) -> None:
+        self.omitted: set[str] = set()
+        self.renamed = False
+        self.ceiling: int | None = None
+        self.context: int | None = None
+        self.room = 0
+        """Completion tokens that a reply of this model has needed: less would cut it again."""
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether the model takes no limit of completion tokens, so that a call's cost has no bound."""
+        return "max_tokens" in self.omitted
+
+    def fit(self, request: Request, prompt_tokens: float) -> Request:
+        """The request with a limit of completion tokens that the model allows, for a prompt of about so many tokens."""
+        wanted = request.max_completion_tokens
+        tokens = wanted if "max_tokens" in request.extra else max(wanted, self.room)
+        if self.ceiling is not None:
+            tokens = min(tokens, self.ceiling)
+        if self.context is not None:
+            left = self.context - int(prompt_tokens) - MARGIN
+            tokens = min(tokens, max(left, LEAST_ROOM))
+        return request if tokens == wanted else request.allowing(tokens)
+
+    def params(self, request: Request) -> dict[str, Any]:
+        """The parameters of a request as this model takes them."""
+        params = {name: value for name, value in request.params.items() if name not in self.omitted}
+        if self.renamed and "max_tokens" in params:
+            params["max_completion_tokens"] = params.pop("max_tokens")
+        return params
+
+    def learn(self, fault: Fault, request: Request) -> Lesson | None:
+        """What a fault of this request teaches; None where it is about something else.
+
+        The request is then to be sent again. Each lesson changes something, so that they come to an end.
+        """
+        if fault.status not in (400, 404, 413, 422) and fault.kind is not Kind.REQUEST:
+            return None
+        text = f"{fault.param} {fault.text}"
+        if lesson := self._fit_context(text, request) or self._lower_ceiling(text, request):
+            return lesson
+        if fault.kind is Kind.REQUEST or not REFUSES.search(text):
+            return None
+        told = self._rename(fault, text) or self._omit(fault, text, request)
+        return Lesson(told) if told else None
+
+    def _fit_context(self, text: str, request: Request) -> Lesson | None:
+        """Ask for what the context window leaves next to the prompt."""
+        context = _number(CONTEXT, text, last=True)
+        if context is None:
+            return None
+        counted, asked = _number(PROMPT, text), request.max_completion_tokens
+        left = context - MARGIN - (request.prompt_bytes // 3 if counted is None else counted)
+        if left >= asked:  # the prompt takes more than the service says, or than we guess
+            left = asked // 2
+        if left < LEAST_ROOM:
+            return None
+        known, self.context = self.context == context, context
+        told = f"asks for what its context window of {context:,} tokens leaves next to the prompt"
+        return Lesson("" if known else told, max_tokens=left)
+
+    def _lower_ceiling(self, text: str, request: Request) -> Lesson | None:
+        ceiling = _number(CEILING, text) if "token" in text.lower() else None
+        if ceiling is None or not LEAST_ROOM <= ceiling < request.max_completion_tokens:
+            return None
+        self.ceiling = ceiling
+        return Lesson(f"asks for at most {ceiling:,} completion tokens, the model's limit", max_tokens=ceiling)
+
+    def _rename(self, fault: Fault, text: str) -> str:
+        """Send max_tokens under the name that newer models want; leave it out where they want neither."""
+        if fault.param not in TOKEN_LIMITS and not any(name in fault.text for name in TOKEN_LIMITS):
+            return ""
+        if not NOT_TAKEN.search(text) or self.unlimited:
+            return ""
+        if not self.renamed:
+            self.renamed = True
+            return "sends max_completion_tokens instead of max_tokens"
+        self.omitted.add("max_tokens")
+        return "sends no limit of completion tokens: the budget can no longer bound what one call costs"
+
+    def _omit(self, fault: Fault, text: str, request: Request) -> str:
+        """Leave out the parameter that the fault names."""
+        lowered = text.lower()
+        for name in self.params(request):
+            if name in ("tools", "tool_choice", *TOKEN_LIMITS):
+                continue
+            if fault.param == name or any(
+                _names(spelling, lowered) for spelling in SPELLINGS.get(name, (name.lower(),))
+            ):
+                self.omitted.add(name)
+                return f"sends no {name}: the model refuses it"
+        return ""
+
+
+def _names(spelling: str, lowered: str) -> bool:
+    return re.search(rf"(?<![a-z_]){re.escape(spelling)}(?![a-z_])", lowered) is not None
+
+
+def _number(patterns: list[re.Pattern[str]], text: str, *, last: bool = False) -> int | None:
+    """The number of the first pattern that matches: of its first group, or of its last."""
+    for pattern in patterns:
+        if match := pattern.search(text):
+            return int(re.sub(r"\D", "", match[match.re.groups if last else 1]))
+    return None

@@ -1,0 +1,316 @@
+"""Send one request until there is a reply: within limits and budget, in the model's terms, through passing faults."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
+from typing import NoReturn
+
+from openai import OpenAIError
+
+from engine.protocol.errors import ServiceError
+from engine.service.budget import Budget
+from engine.service.completion import Completion, Request
+from engine.service.fault_reporter import FaultReporter
+from engine.service.faults import Fault, Kind, RefusedError, fault_of
+from engine.service.headers import seconds_until_reset
+from engine.service.ledger import InFlightCall, Ledger
+from engine.service.limiter import Limiter, TokenEstimator
+from engine.service.litellm_adapter import completion_arguments, completion_of, response_headers
+from engine.service.models import PRICES_HINT, load_litellm, price
+from engine.service.negotiation import Terms
+from engine.service.record import CONTROL, FEW, FREE_TRIES, Record
+from engine.service.usage import Usage
+from engine.settings.schema import Service
+
+DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
+"""How long a stop or a failure waits for calls in flight."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_AMONG_OTHERS_S = 0.5, 30.0, 8.0
+"""Pauses between tries double up to the longest; to a shorter one while other requests pass."""
+
+HARMLESS = "Reply with the word OK, in whatever form you were told."
+"""What a model is asked to find out whether it answers at all."""
+
+MOST_NEWS = 5
+"""Changes of the answering model that are told: some services change back and forth."""
+
+
+class Sender:
+    """One for all models of a worker; counts into `usage`."""
+
+    def __init__(
+        self,
+        settings: Service,
+        ledger: Ledger,
+        budget: Budget,
+        faults: FaultReporter,
+        usage: Usage,
+        *,
+        sandbox_base: str | None,
+        gate: asyncio.Event | None,
+        on_change: Callable[[Usage], None],
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self._litellm = load_litellm()
+        self._settings, self._ledger, self._budget, self._faults = settings, ledger, budget, faults
+        self._usage, self._on_change, self._on_trouble = usage, on_change, on_trouble
+        self._sandbox_base, self._gate = sandbox_base, gate
+        self._limiters: dict[str, Limiter] = {}
+        self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
+        self._terms: defaultdict[str, Terms] = defaultdict(Terms)
+        self._records: defaultdict[str, Record] = defaultdict(Record)
+        self._controls: dict[str, asyncio.Task[Fault | None]] = {}
+        self._control_faults: dict[str, tuple[float, Fault]] = {}
+        self._failure: ServiceError | None = None
+        self.calls_in_flight = 0
+
+    @asynccontextmanager
+    async def slot(self, model: str) -> AsyncIterator[None]:
+        """One of the places for requests at work; callers are served in order."""
+        async with self._limiter(model).slot():
+            yield
+
+    def fit(self, request: Request) -> Request:
+        """The request with a limit of completion tokens that the model is known to allow."""
+        return self._terms[request.model].fit(request, self._estimators[request.model].prompt_tokens(request))
+
+    def needs(self, model: str, tokens: int) -> None:
+        """Remember that a reply of the model took a limit of so many completion tokens."""
+        self._terms[model].room = max(self._terms[model].room, tokens)
+
+    async def reply(self, key: str, request: Request, usable: Callable[[Completion], bool]) -> Completion:
+        """The completion of a request that answers the one with digest `key`; `usable` tells the ledger its worth.
+
+        Raises RefusedError where the request alone is refused, ServiceError where the service cannot be used.
+        """
+        trial = _Trial(key, self.fit(request))
+        while True:
+            try:
+                return await self._try(trial, usable)
+            except OpenAIError as error:
+                await self._endure(fault_of(error), trial)
+
+    def count(self, model: str, completion: Completion) -> None:
+        """Count a paid call, and tell when another model answers than before."""
+        usage = self._usage
+        usage.silent_since = None
+        usage.calls += 1
+        usage.prompt_tokens += completion.prompt_tokens
+        usage.completion_tokens += completion.completion_tokens
+        usage.cost_usd += completion.cost_usd
+        self._on_change(usage)
+        known, who = self._ledger.answerers[model], (completion.model, completion.fingerprint)
+        if not completion.model or who in known:
+            return
+        known.add(who)
+        if 1 < len(known) <= MOST_NEWS:
+            before = " ".join(part for part in next(other for other in known if other != who) if part)
+            self._on_trouble(
+                f"{model} is now answered by {' '.join(part for part in who if part)}, before by {before}: scores from "
+                "before and after may not compare"
+            )
+
+    async def drain(self) -> None:
+        """Wait a while for the calls in flight: they are paid for. The gate keeps others from being sent."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self.calls_in_flight:  # noqa: ASYNC110 - once in a run, an event would outweigh it
+                    await asyncio.sleep(DRAIN_POLL_S)
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Count a call in flight."""
+        self.calls_in_flight += 1
+        try:
+            yield
+        finally:
+            self.calls_in_flight -= 1
+
+    def _limiter(self, model: str) -> Limiter:
+        """Providers limit each model by itself."""
+        if model not in self._limiters:
+            terms = self._settings.endpoint(model)
+            self._limiters[model] = Limiter(terms.rpm, terms.tpm, self._settings.concurrency)
+            if price(model, self._settings) is None:
+                self._on_trouble(f"{model} has no known price: its calls count as $0; {PRICES_HINT}")
+        return self._limiters[model]
+
+    async def _try(self, trial: _Trial, usable: Callable[[Completion], bool]) -> Completion:
+        """One try, which is a call of its own for budget and ledger."""
+        request = trial.request
+        most = request.max_cost(price(request.model, self._settings))
+        await self._budget.reserve(most)
+        call = InFlightCall(trial.key, request, self._terms[request.model].params(request), time.time(), most)
+        cost, calls = 0.0, 0
+        try:
+            await self._ledger.start(call)
+            completion = await self._send(call, trial)
+            cost, calls = completion.cost_usd, 1
+            self.count(request.model, completion)
+            with self.in_flight():
+                # It is paid, whatever happens now.
+                cost -= await asyncio.shield(self._ledger.settle(call, completion, usable=usable(completion)))
+        finally:
+            if calls == 0:
+                cost, calls = self._cost_without_completion(call)
+            await self._budget.settle(most, cost, calls)
+        return completion
+
+    def _cost_without_completion(self, call: InFlightCall) -> tuple[float, int]:
+        """USD and calls that a failed call takes from the budget: one that the service may have worked on is paid."""
+        if call.interrupted:
+            self._ledger.interrupt(call)
+            return call.max_cost, 1
+        self._ledger.withdraw(call)
+        return 0.0, 0
+
+    async def _send(self, call: InFlightCall, trial: _Trial) -> Completion:
+        """Send a call as soon as limits and gate allow."""
+        model, limiter = call.request.model, self._limiter(call.request.model)
+        estimator = self._estimators[model]
+        tokens = estimator.estimate(call.request)
+        await limiter.turn(tokens)
+        if self._gate is not None:
+            await self._gate.wait()
+        if self._failure is not None:
+            await self._fail(self._failure)
+        sent = time.monotonic()
+        try:
+            with self.in_flight():
+                completion, headers = await self._call(call)
+        except asyncio.CancelledError:
+            call.interrupted = True
+            raise
+        except OpenAIError as error:
+            fault = fault_of(error)
+            call.interrupted = fault.billed
+            if fault.kind is Kind.LIMIT:
+                limiter.refused(sent, fault.retry_s)
+            else:
+                self._records[model].add(trial.key, sent, passed=False)
+            raise
+        self._faults.recovered()
+        self._records[model].add(trial.key, sent, passed=True)
+        limiter.succeeded(sent, grow=model in self._ledger.readable)
+        limiter.pause(seconds_until_reset(headers, limiter.unknown))
+        limiter.correct(completion.prompt_tokens + completion.completion_tokens - tokens)
+        estimator.learn(call.request, completion)
+        return completion
+
+    async def _call(self, call: InFlightCall) -> tuple[Completion, Mapping[str, str]]:
+        """The completion of one call, and the response's headers; raises what litellm raises."""
+        request, seconds = call.request, self._settings.timeout_s
+        try:
+            async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
+                response = await self._litellm.acompletion(
+                    **completion_arguments(request, call.params, self._settings, self._sandbox_base)
+                )
+        except TimeoutError:
+            raise self._litellm.exceptions.Timeout(
+                f"no complete reply within {seconds:g} s", request.model, ""
+            ) from None
+        if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
+            raise ServiceError(f"{request.model}: litellm rejects the request", "check [service] params, then resume")
+        if not response.choices:
+            raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
+        completion = completion_of(response, request, price(request.model, self._settings))
+        return completion, response_headers(response)
+
+    async def _endure(self, fault: Fault, trial: _Trial) -> None:
+        """Return when the next try may be made.
+
+        Raises RefusedError where this request is refused alone, ServiceError where no try can help.
+        """
+        model = trial.request.model
+        terms = self._terms[model]
+        if (lesson := terms.learn(fault, trial.request)) is not None:
+            if lesson.told:
+                self._on_trouble(f"{model} {lesson.told} ({self._faults.describe(fault)})")
+            request = trial.request.allowing(lesson.max_tokens) if lesson.max_tokens else trial.request
+            trial.request = request
+            return
+        if fault.kind is Kind.REQUEST:
+            raise RefusedError(self._faults.describe(fault))
+        setup = fault.kind is Kind.SETUP and self._records[model].last_passed < 0
+        if fault.kind is Kind.FINAL or setup:
+            await self._fail(self._faults.unusable(fault, model))
+        self._usage.failed_calls += 1
+        self._usage.silent_since = self._usage.silent_since or time.time()
+        self._on_change(self._usage)
+        self._faults.report(fault, model)
+        trial.began = trial.began or time.monotonic()
+        if fault.kind is not Kind.LIMIT:
+            trial.tries += 1
+            if await self._fails_alone(fault, trial):
+                raise RefusedError(f"refused {trial.tries} times while others pass: {self._faults.describe(fault)}")
+        await self._pause(fault, trial)
+
+    async def _pause(self, fault: Fault, trial: _Trial) -> None:
+        """Wait before the next try; raises ServiceError where that takes more patience than the user has."""
+        passed, _ = self._records[trial.request.model].others(trial.key, trial.began)
+        longest = PAUSE_AMONG_OTHERS_S if passed else LONGEST_PAUSE_S
+        backoff = min(longest, FIRST_PAUSE_S * 2.0**trial.tries) * random.uniform(0.5, 1.0)
+        # A limit without a named pause is the limiter's: it paces all calls.
+        seconds = fault.retry_s or (0.0 if fault.kind is Kind.LIMIT else backoff)
+        # While other calls succeed the service is up, however long this one has failed.
+        patience_ends = max(trial.began, self._faults.last_success) + self._settings.patience_s
+        if time.monotonic() + seconds > patience_ends:
+            await self._fail(self._faults.gave_up(fault, trial.request.model))
+        await asyncio.sleep(seconds)
+
+    async def _fails_alone(self, fault: Fault, trial: _Trial) -> bool:
+        """Whether the trouble is this request's; raises ServiceError where the service refuses others, too."""
+        record, unclear = self._records[trial.request.model], fault.kind is Kind.UNCLEAR
+        if trial.tries < (FEW if unclear or fault.billed else FREE_TRIES):
+            return False
+        if record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear):
+            return True
+        control = await self._control(trial.request)
+        if control is not None and unclear and control.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
+            await self._fail(self._faults.unusable(fault, trial.request.model))
+        return record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear)
+
+    async def _control(self, request: Request) -> Fault | None:
+        """Ask the model something harmless in the same way: None where it answers, else the fault.
+
+        One at a time for a model, and after a failure no other for a while.
+        """
+        model = request.model
+        failed = self._control_faults.get(model)
+        if failed is not None and time.monotonic() < failed[0] + LONGEST_PAUSE_S:
+            return failed[1]
+        if model not in self._controls:
+            task = self._controls[model] = asyncio.create_task(self._ask_control(request))
+            task.add_done_callback(lambda _: self._controls.pop(model, None))
+        return await asyncio.shield(self._controls[model])
+
+    async def _ask_control(self, request: Request) -> Fault | None:
+        harmless = replace(request, messages=[{"role": "user", "content": HARMLESS}])
+        try:
+            await self._try(_Trial(CONTROL, harmless), lambda _: False)
+        except OpenAIError as error:
+            fault = fault_of(error)
+            if fault.kind is not Kind.REQUEST:
+                self._control_faults[request.model] = (time.monotonic(), fault)
+                return fault
+        return None
+
+    async def _fail(self, failure: ServiceError) -> NoReturn:
+        """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
+        self._failure = self._failure or failure
+        await self.drain()
+        raise self._failure from None
+
+
+class _Trial:
+    """The tries of one request so far: how many failed, and when the first did, on the monotonic clock (0: never)."""
+
+    def __init__(self, key: str, request: Request) -> None:
+        self.key, self.request = key, request
+        self.tries, self.began = 0, 0.0
