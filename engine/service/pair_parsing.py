@@ -18,6 +18,9 @@ INSTRUCTION = ("instruction", "prompt", "question", "input", "user")
 RESPONSE = ("response", "completion", "answer", "output", "assistant")
 """Keys of a pair's texts, the ones that the prompt requests first."""
 
+LISTS = ("contents", "pairs", "examples")
+"""Keys under which an empty list means that there are no pairs; it may mean anything under others."""
+
 MESSAGES = ("messages", "conversation", "conversations")
 ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 
@@ -92,8 +95,8 @@ class _Found:
         elif isinstance(members.get("contents"), dict | list):
             self.search(members["contents"], depth + 1)
         else:
-            for inner in members.values():
-                if inner != [] or len(members) == 1:
+            for key, inner in members.items():
+                if inner != [] or len(members) == 1 or key in LISTS:
                     self.search(inner, depth + 1)
             if not any(isinstance(inner, dict | list) for inner in members.values()):
                 self._add_flaw(members)

@@ -24,7 +24,7 @@ MENTION = re.compile(
 )
 """A key or a criterion of a verdict."""
 
-CRITERION = {"criterion", "criteria", "metric", "name", "dimension", "aspect", "category"}
+CRITERION = {"criterion", "criteria", "metric", "name", "dimension", "aspect", "category", "type"}
 """Keys that say what an object's score is about, where a judge writes a list."""
 
 REASON = re.compile(r"reason|explanation|rationale|justification|comment", re.IGNORECASE)
@@ -36,7 +36,7 @@ VALUES = {"value", "rating", "points"}
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 SCORE = re.compile(
     r"(?:score\s?[:=]\s?)?(\d{1,3}(?:\.\d+)?)\s?"
-    r"(?:(?:points? )?(?:/|out of)\s?100(?:\s?points?)?|%|points?|pts|分|点|점)?"
+    r"(?:(?:points? )?(?:/|out of)\s?100(?:\s?points?|\s?分)?|%|points?|pts|分|点|점)?"
     r"(?:\s?[(（][^\W\d][^\d()（）]*[)）]|\s?[-–—:,;]\s[^\W\d][^\d]*|\.)?",
     re.IGNORECASE,
 )
@@ -44,6 +44,9 @@ SCORE = re.compile(
 
 UNSURE = re.compile(r"\b(?:of|out|or|rather|scale|max\w*|minus|plus|percentile)\b", re.IGNORECASE)
 """Words of a remark that may change the number before it."""
+
+WRAPPINGS = {"assessment", "evaluation", "result", "verdict"}
+"""Keys under which a criterion's object may hold its score and reason."""
 
 MAX_SCORE_CHARS = 100
 SHOWN_CHARS = 40
@@ -133,11 +136,25 @@ def _is_about(name: str, value: dict[str, Any]) -> bool:
 
 def _assessment(name: str, value: dict[str, Any]) -> Iterator[tuple[float, str]]:
     """The scores of an object that holds only one criterion's, with their reason."""
+    inner = [v for k, v in value.items() if k.strip().casefold() in WRAPPINGS and isinstance(v, dict)]
+    scores = _scores_in(value, name)
+    if len(inner) == 1 and not scores:
+        yield from _assessment(name, inner[0])
+        return
     reason = _text(v for k, v in value.items() if REASON.search(k))
-    members = [(k, v) for k, v in value.items() if not REASON.search(k) and not _is_bound(k, v, name)]
-    scores = [v for k, v in members if "score" in k.casefold()]
-    for score in scores or [v for k, v in members if k.strip().casefold() in VALUES] or [None]:
+    for score in scores or [None]:
         yield _score(score, name), reason
+
+
+def _scores_in(value: dict[str, Any], name: str) -> list[Any]:
+    """The members of one criterion's object that are its score; more than one where that is unclear."""
+    members = [(k.strip().casefold(), v) for k, v in value.items() if not REASON.search(k)]
+    members = [(k, v) for k, v in members if not _is_bound(k, v, name)]
+    return (
+        [v for k, v in members if "score" in k]
+        or [v for k, v in members if k in VALUES]
+        or [v for k, v in members if k.startswith(name)]
+    )
 
 
 def _is_bound(key: str, value: Any, name: str) -> bool:
@@ -180,9 +197,8 @@ def _number(value: Any, name: str, depth: int = 0) -> float | None:
     if isinstance(value, list):
         return _number(value[0], name, depth + 1) if len(value) == 1 else None
     if isinstance(value, dict):
-        members = [v for k, v in value.items() if not REASON.search(k) and not _is_bound(k, v, name)]
-        is_score = any("score" in k.casefold() or k.strip().casefold() in VALUES for k in value)
-        return _number(members[0], name, depth + 1) if is_score and len(members) == 1 else None
+        scores = _scores_in(value, name)
+        return _number(scores[0], name, depth + 1) if len(scores) == 1 else None
     return None
 
 

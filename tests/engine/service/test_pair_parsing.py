@@ -131,8 +131,9 @@ def test_the_problem_is_told(text: str, problem: str) -> None:
     assert str(told.value) == problem
 
 
-def test_no_pairs_is_an_answer() -> None:
-    assert parse_pairs('{"contents": []}') == []
+@pytest.mark.parametrize("text", ['{"contents": []}', "[]", '{"new_pairs": []}', '{"topic": "a", "pairs": []}'])
+def test_no_pairs_is_an_answer(text: str) -> None:
+    assert parse_pairs(text) == []
 
 
 @pytest.mark.parametrize(

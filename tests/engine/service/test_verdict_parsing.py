@@ -63,6 +63,11 @@ VARIANTS = {
     "criteria in lines": "\n".join(map(json.dumps, CRITERIA)),
     "metrics": json.dumps(CRITERIA).replace("criterion", "Metric").replace('"similarity"', '"Similarity score"'),
     "dimensions": json.dumps({"result": CRITERIA}).replace("criterion", "dimension").replace("score", "rating"),
+    "criteria with an object each": json.dumps(
+        [{"type": item["criterion"], "assessment": {**item, "max_score": 100}} for item in CRITERIA]
+    ),
+    "names within names": JSON.replace('"score": 72', '"similarity": 72').replace('"score": 85', '"precision_%": 85'),
+    "a grade too": JSON.replace('"score"', '"grade": "B", "confidence": 0.9, "score"'),
     "names that are spoken of": f'The scores of "similarity" and "precision" are:\n{JSON}',
     "speaks of thinking": JSON.replace("It's near.", "It's near. <think>no</think> is missing, </think> is there"),
 }
