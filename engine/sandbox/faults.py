@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from engine.protocol.errors import InputError
 from engine.sandbox.completions import Completion, text_hash
@@ -25,10 +26,15 @@ STATUS_KINDS = {
 CONNECTION_KINDS = ("timeout", "reset")
 """Kinds that never respond, and that close the connection in mid-body."""
 
-COMPLETION_KINDS = ("garbage", "truncated", "fenced", "empty", "refusal", "badscore")
-"""Kinds that spoil the completion; `badscore` spoils only a judge's."""
+BODY_KINDS = ("error200",)
+"""Kinds that respond with an error in a 200, as OpenRouter does."""
 
-KINDS = (*STATUS_KINDS, *CONNECTION_KINDS, *COMPLETION_KINDS)
+COMPLETION_KINDS = ("garbage", "truncated", "fenced", "thoughts", "empty", "cut", "refusal", "badscore")
+"""Kinds that spoil the completion. `thoughts` puts thoughts with a draft before it, and no marking that opens them, as
+servers without a reasoning parser do; `cut` is nothing but thoughts, all of them hidden; `badscore` spoils only a
+judge's."""
+
+KINDS = (*STATUS_KINDS, *CONNECTION_KINDS, *BODY_KINDS, *COMPLETION_KINDS)
 
 GARBAGE = "Well, let me think. There is a lot to be said about this, and I would rate it quite highly!"
 BAD_SCORES = (-20, 101, 850, 0.85, "excellent", "about 90", None, [70, 30])
@@ -85,18 +91,23 @@ def spoil(kind: str, good: Completion) -> Completion:
         case "fenced":
             fenced = f"Sure, here it is:\n\n```json\n{good.text}\n```\n\nLet me know if you need anything else."
             return good._replace(text=fenced)
+        case "thoughts":
+            draft = _with_scores(good.text, [1]) if good.task == "judge" else good.text[: len(good.text) // 2]
+            return good._replace(text=f"Let me see. Perhaps {draft}?\nHm, not quite.\n</think>\n\n{good.text}")
         case "empty":
             return good._replace(text="")
+        case "cut":
+            return good._replace(text="", finish_reason="length")
         case "refusal":
             return good._replace(text="I'm sorry, but I can't help with that.")
         case "badscore" if good.task == "judge":
-            return good._replace(text=_with_bad_scores(good.text))
+            return good._replace(text=_with_scores(good.text, BAD_SCORES))
     return good
 
 
-def _with_bad_scores(text: str) -> str:
+def _with_scores(text: str, scores: Sequence[object]) -> str:
     verdict = json.loads(text)
     rng = random.Random(text_hash(text))
     for assessment in verdict.values():
-        assessment["score"] = rng.choice(BAD_SCORES)
+        assessment["score"] = rng.choice(scores)
     return json.dumps(verdict)

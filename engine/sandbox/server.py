@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from engine.sandbox.completions import Completion, complete, last_known
-from engine.sandbox.faults import CONNECTION_KINDS, STATUS_KINDS, Faults, spoil
+from engine.sandbox.faults import BODY_KINDS, CONNECTION_KINDS, STATUS_KINDS, Faults, spoil
 from engine.sandbox.journal import Journal
 from engine.sandbox.limits import Limits
 from engine.settings.schema import SANDBOX_MODEL
@@ -106,6 +106,10 @@ class Sandbox:
         if fault in STATUS_KINDS:
             response = error_response(int(fault), STATUS_KINDS[fault], retry_headers(1.0) if fault == "429" else {})
             return await self._send(request, response, chat, completion, fault)
+
+        if fault in BODY_KINDS:
+            error = {"message": "Provider returned error (llamaduo sandbox)", "code": 502}
+            return await self._send(request, web.json_response({"error": error}), chat, completion, fault)
 
         if fault is not None:
             completion = spoil(fault, completion)

@@ -6,6 +6,8 @@ import pytest
 from engine.protocol.errors import InputError
 from engine.sandbox.completions import Completion
 from engine.sandbox.faults import COMPLETION_KINDS, KINDS, Faults, spoil
+from engine.service.output_parsing import parse_scores
+from engine.service.thoughts import without_thoughts
 
 VERDICT = json.dumps({"similarity_assessment": {"score": 90}, "precision_assessment": {"score": 80}})
 
@@ -59,9 +61,16 @@ def test_spoilt_replies() -> None:
     assert replies["truncated"].finish_reason == "length"
     assert VERDICT.startswith(replies["truncated"].text) and replies["truncated"].text != VERDICT
     assert f"```json\n{VERDICT}\n```" in replies["fenced"].text
+    assert replies["cut"] == Completion("judge", "", "length")
+    assert replies["thoughts"].text.endswith(f"</think>\n\n{VERDICT}")
+    assert parse_scores(replies["thoughts"].text) == parse_scores(VERDICT)
     assert "{" not in replies["garbage"].text + replies["refusal"].text
     scores = [part["score"] for part in json.loads(replies["badscore"].text).values()]
     assert not any(isinstance(score, int) and 1 <= score <= 100 for score in scores)
+
+
+def test_an_answer_with_thoughts_is_read_without_them() -> None:
+    assert without_thoughts(spoil("thoughts", Completion("ticket", '{"kind": "bug"}')).text) == '{"kind": "bug"}'
 
 
 def test_only_verdicts_have_scores_to_spoil() -> None:

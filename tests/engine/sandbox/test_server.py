@@ -154,6 +154,14 @@ async def test_status_faults(status: int) -> None:
         assert ("Retry-After" in response.headers) == (status == 429)
 
 
+async def test_an_error_may_come_with_status_200() -> None:
+    async with sandbox(faults="error200=1") as client:
+        response = await client.post(CHAT, json=body())
+
+        assert response.status == 200
+        assert (await response.json())["error"]["code"] == 502
+
+
 async def test_reset_closes_in_mid_body() -> None:
     async with sandbox(faults="reset=1") as client:
         response = await client.post(CHAT, json=body())
