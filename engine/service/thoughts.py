@@ -66,6 +66,9 @@ WRAPPINGS = {
 MAX_BROKEN = 50
 """Brackets without a JSON value that are looked into: each may take as long as the reply."""
 
+MAX_UNCLOSED = 4
+"""Opening markings without their own closing one that are looked into: likewise."""
+
 
 def without_thoughts(text: str) -> str:
     """The reply after the thoughts with which it begins; the text itself where it begins with none.
@@ -96,6 +99,7 @@ class _Reply:
         self.text = text
         self.last_fence = text.rfind(FENCE)
         self.broken = 0
+        self.unclosed = 0
         self.in_harmony = False
         self._found: dict[re.Pattern[str], re.Match[str] | None] = {}
 
@@ -138,11 +142,24 @@ class _Reply:
         return found
 
     def _closed(self, opening: re.Match[str]) -> int:
+        """The end of thoughts with an opening marking: their own closing one, else another one."""
         closing = CLOSING[opening[0].lower()]
+        opened: Counter[str] = Counter()
+        other = None
         for match in MARKING.finditer(self.text, opening.end()):
-            if match[0].lower() == closing and not self._is_mentioned(match, opening.end()):
+            found = match[0].lower()
+            if self._is_mentioned(match, opening.end()):
+                continue
+            if found == closing:
                 return match.end()
-        return len(self.text)
+            if found in CLOSING:
+                opened[CLOSING[found]] += 1
+            elif opened[found]:
+                opened[found] -= 1
+            elif other is None:
+                other = match.end()
+        self.unclosed += 1
+        return other if other and self.unclosed <= MAX_UNCLOSED else len(self.text)
 
     def _unopened(self, begin: int) -> int | None:
         """The end of thoughts that the prompt opened: the first closing marking that nothing opens, unless it may be

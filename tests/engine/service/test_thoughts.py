@@ -20,6 +20,8 @@ MARKED = {
     "two ends": "a</think>b</think>YES",
     "an end in one line": "thoughts {draft}</think>YES",
     "an end after a word": "The customer is angry, so </think> YES",
+    "another end": "<thinking>\nLet me see.\n</think>\nYES",
+    "another end, after JSON": '<think>{"a": "</think>"}; <thought>b</thought>.</thinking>YES',
     "a draft": 'Maybe {"label": "NO"}?</think>YES',
     "a draft alone": '{"label": "NO"}</think>YES',
     "a draft and doubts": '{"label": "NO"}\nHm, wait.\n</think>\n\nYES',
@@ -154,6 +156,7 @@ HOSTILE = [
         "<think>a</think><answer>",
         "analysisx</think>",
         "Here is my thought process:</think>",
+        "<think></thinking>",
         '{"a": ',
     ),
 ]
