@@ -89,7 +89,7 @@ class FaultReporter:
         elif fault.status == 404:
             hint = "check the model name in [service] or [judge], and api_base"
         else:
-            hint = "check [service] in the run's migration.toml, then resume"
+            hint = "check [service] in the run's migration.toml, its params too, then resume"
         verb = "cannot be reached" if fault.unsent else "rejects the request"
         return ServiceError(f"{model} {verb}: {self.describe(fault)}", hint)
 

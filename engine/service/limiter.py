@@ -20,7 +20,7 @@ FIRST_CALLS = 8
 
 SHRINK = 0.7
 
-FIRST_INTERVAL_S, SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.25, 0.02, 30.0
+FIRST_INTERVAL_S, SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.25, 0.005, 30.0
 SLOWER, MUCH_SLOWER, SETTLED = 1.1, 1.5, 3
 """By how much the interval between calls grows after a refusal: little where that many calls passed before it."""
 
@@ -125,7 +125,7 @@ class Pace:
             return
         self._refused_at = self.interval
         slower = self.interval * (SLOWER if self._passed >= SETTLED else MUCH_SLOWER)
-        self.interval = min(LONGEST_INTERVAL_S, max(FIRST_INTERVAL_S, slower))
+        self.interval = min(LONGEST_INTERVAL_S, slower or FIRST_INTERVAL_S)
         self._changed, self._passed = time.monotonic(), 0
 
     def passed(self, sent: float) -> None:
@@ -163,8 +163,8 @@ class Limiter:
 
     def refused(self, sent: float, pause_s: float | None) -> None:
         """The service refused a call: send none for the pause that it names, else send them further apart."""
-        self.window.refused(sent)
         if pause_s:
+            self.window.refused(sent)
             self.pause(pause_s)
         else:
             self._pace.refused(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Collection
 from typing import TextIO
@@ -18,15 +19,21 @@ def without_keys(text: str, names: Collection[str | None] = ()) -> str:
     return text
 
 
-class Redacted:
+class Redacted(io.TextIOBase):
     """A text stream that never writes a key: for the log of a process whose libraries print what they please."""
 
     def __init__(self, stream: TextIO, names: Collection[str | None] = ()) -> None:
         self._stream, self._names = stream, names
 
     def write(self, text: str) -> int:
+        """Write a text without keys."""
         self._stream.write(without_keys(text, self._names))
         return len(text)
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._stream, name)
+    def flush(self) -> None:
+        """Flush the stream behind this one."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """The file descriptor of the stream behind this one, to which child processes write."""
+        return self._stream.fileno()

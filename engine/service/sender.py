@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import httpx
 from openai import OpenAIError
 
 from engine.protocol.errors import ServiceError
@@ -215,8 +216,8 @@ class Sender:
             raise self._litellm.exceptions.Timeout(
                 f"no complete reply within {seconds:g} s", request.model, ""
             ) from None
-        if response is None:  # litellm's way to say that a request is malformed, whatever parameters it drops
-            raise ServiceError(f"{request.model}: litellm rejects the request", "check [service] params, then resume")
+        if response is None:  # litellm's way to say 422, whatever parameters it drops
+            raise _unprocessable(self._litellm, request.model)
         if not response.choices:
             raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
         completion = completion_of(response, request, price(request.model, self._settings))
@@ -306,6 +307,14 @@ class Sender:
         self._failure = self._failure or failure
         await self.drain()
         raise self._failure from None
+
+
+def _unprocessable(litellm: Any, model: str) -> OpenAIError:
+    """The error with which a service calls a request malformed, of which litellm keeps the reason to itself."""
+    said = "the service calls the request malformed (status 422)"
+    error: OpenAIError = litellm.exceptions.UnprocessableEntityError(said, model, "", httpx.Response(422))
+    error.body = {"message": said, "code": 422}  # type: ignore[attr-defined]
+    return error
 
 
 class _Trial:

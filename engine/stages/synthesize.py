@@ -194,7 +194,10 @@ async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
         before = len(batch.accepted)
         drawn = seeds.draw(-(-batch.missing // per_call))
         texts = [_prompt(job, seed, variation) for seed, variation in drawn]
-        calls = [_write(job, text, number, left_out) for number, text in enumerate(texts, start=batch.calls)]
+        calls = [
+            _write(job, text, seed, number, left_out)
+            for number, ((seed, _), text) in enumerate(zip(drawn, texts, strict=True), start=batch.calls)
+        ]
         batch.calls += len(calls)
         written = await concurrently(calls)
         offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in batch.sift(seed, found)]
@@ -228,13 +231,13 @@ def _context(seed: Pair) -> list[Message]:
     return [message for message in seed.prompt if message["role"] == "system"]
 
 
-async def _write(job: ServiceJob, prompt: str, number: int, left_out: LeftOut) -> Written:
+async def _write(job: ServiceJob, prompt: str, seed: Pair, number: int, left_out: LeftOut) -> Written:
     model = job.settings.service.model
     try:
         pairs = await job.client.ask(
             [{"role": "user", "content": prompt}],
             model=model,
-            read=lambda completion: output_parsing.parse_pairs(completion.text),
+            read=lambda completion: output_parsing.parse_pairs(completion.text, like=seed.target),
             max_tokens=MAX_TOKENS,
             temperature=1.0,
             repeat=number,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,6 +50,7 @@ from engine.service.budget import Shortage
 from engine.service.cache import open_cache
 from engine.service.client import Client
 from engine.service.ledger import Ledger
+from engine.service.secrets import Redacted
 from engine.service.usage import Usage
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
@@ -94,6 +96,12 @@ class Worker:
         self._caps = Caps.of(self.settings.service)
         self._going = asyncio.Event()
         self._going.set()
+
+    @property
+    def key_names(self) -> set[str | None]:
+        """The environment variables that the settings name for keys."""
+        service = self.settings.service
+        return {service.api_key_env, *(terms.api_key_env for terms in service.models.values())}
 
     @property
     def hours(self) -> float:
@@ -366,6 +374,7 @@ def main(folder: Path, *, yes: bool) -> int:
             EventLog(run.events_file).append(explain(error))
             run.write_status(replace(run.status(), state=State.FAILED, process=None, child=None))
             return error.exit_status
+        sys.stdout, sys.stderr = (Redacted(stream, worker.key_names) for stream in (sys.stdout, sys.stderr))
         return asyncio.run(_until_signalled(worker))
 
 
