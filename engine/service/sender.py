@@ -312,8 +312,9 @@ class Sender:
 def _unprocessable(litellm: Any, model: str) -> OpenAIError:
     """The error with which a service calls a request malformed, of which litellm keeps the reason to itself."""
     said = "the service calls the request malformed (status 422)"
-    error: OpenAIError = litellm.exceptions.UnprocessableEntityError(said, model, "", httpx.Response(422))
-    error.body = {"message": said, "code": 422}  # type: ignore[attr-defined]
+    response = httpx.Response(422, request=httpx.Request("POST", "http://service"))
+    error: OpenAIError = litellm.exceptions.UnprocessableEntityError(said, model, "", response)
+    error.body = {"message": said, "code": 422}
     return error
 
 

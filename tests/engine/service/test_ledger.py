@@ -1,4 +1,5 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,29 @@ async def test_a_damaged_ledger_says_what_is_lost_without_it(tmp_path: Path, kee
     with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: damaged ledger") as caught:
         Ledger(path)
     assert "the budget starts at zero" in caught.value.hint
+
+
+async def test_a_ledger_that_kept_one_call_a_request_is_read_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(
+            "CREATE TABLE calls (key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, asked REAL NOT NULL,"
+            " answered REAL, reply TEXT, finish_reason TEXT, prompt_tokens INTEGER NOT NULL DEFAULT 0,"
+            " completion_tokens INTEGER NOT NULL DEFAULT 0, cost_usd REAL NOT NULL DEFAULT 0);"
+            "CREATE TABLE flights (key TEXT NOT NULL, began REAL NOT NULL, cost_usd REAL NOT NULL,"
+            " PRIMARY KEY (key, began)) WITHOUT ROWID;"
+        )
+        old.execute("INSERT INTO calls VALUES (?, 'm', '{}', 1, 2, 'hi', 'stop', 10, 5, 0.25)", (REQUEST.digest,))
+        old.commit()
+    for _ in range(2):
+        ledger = Ledger(path)
+        assert ledger.totals() == Totals(1, 10, 5, 0.25)
+        assert await ledger.completion(REQUEST) == Completion("hi", "stop", 10, 5, 0.25, cached=True)
+        ledger.close()
+    ledger = Ledger(path)
+    ledger.reject(REQUEST)
+    assert await ledger.completion(REQUEST) is None
+    ledger.close()
+    again = Ledger(path)
+    assert await again.completion(REQUEST) is None and again.totals() == Totals(1, 10, 5, 0.25)
+    again.close()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.service import limiter as module
-from engine.service.limiter import FIRST_CALLS, PACE, SHRINK, Limiter, Window
+from engine.service.limiter import FIRST_CALLS, PACE, SHRINK, Limiter, Pace, Window
 
 
 class Clock:
@@ -206,3 +206,28 @@ async def test_the_window_keeps_to_its_bound(clock: Clock) -> None:
         await answer_all(window)
     assert window.size == 11
     assert Window(3).size == 3
+
+
+@pytest.mark.parametrize(("limit", "latency"), [(1.0, 0.5), (1.0, 2.0), (10.0, 1.0), (0.2, 2.0)])
+def test_the_pace_finds_a_limit_that_nobody_tells(
+    limit: float, latency: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that grants one call every so often, saves none up, and refuses the others without a word."""
+    clock = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    pace, allowed, passed, refused = Pace(), 0.0, 0, 0
+    replies: list[tuple[float, float]] = []
+    while clock[0] < 200 / limit:
+        for at, sent in [reply for reply in replies if reply[0] <= clock[0]]:
+            replies.remove((at, sent))
+            pace.passed(sent)
+        if clock[0] >= allowed:
+            allowed, passed = clock[0] + 1 / limit, passed + 1
+            replies.append((clock[0] + latency, clock[0]))
+        else:
+            refused += 1
+            pace.refused(clock[0])
+        clock[0] += pace.interval or 0.01
+
+    assert passed >= 0.8 * 200
+    assert refused <= 60
