@@ -58,7 +58,7 @@ class FaultReporter:
         elif fault.timeout and not fault.unsent:
             what = f"{model} completed no call within {self._settings.timeout_s:g} s each, for {patience}"
             hint = f"raise service.timeout_s or lower concurrency, or wait for the provider, then resume; {later}"
-        elif fault.unsent or fault.status == 0:
+        elif fault.network or fault.status == 0:
             what = f"{model} cannot be reached"
             hint = f"check the network, api_base and the provider's status, then resume; {later}"
         elif fault.billed:

@@ -51,6 +51,8 @@ RETRY_IN = re.compile(r"(?:retry|again)\s+(?:in|after)\s+([\d.]+(?:[hms\d.]*|\s?
 PREFIX = re.compile(r"^(?:litellm\.\w+:\s*)?(?:\w*(?:Error|Exception)\s*(?::|-)\s*|\w+Exception \w+ - )*")
 TRACEBACK = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
 TITLE = re.compile(r"<title>([^<]{1,200})</title>", re.IGNORECASE)
+TLS_DETAILS = re.compile(r"\[[^]]*\]|\(_ssl\.c:\d+\)")
+HINT_TO_PROGRAMMERS = re.compile(r"\s*Handle with `[^`]*`\.?")
 HTML = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 LATE = re.compile(r"EOF|CLOSE_NOTIFY|RECORD_LAYER|shutdown|reset", re.IGNORECASE)
 """TLS errors of a connection that broke; the others are of certificates and versions."""
@@ -114,6 +116,8 @@ class Fault:
     retry_s: float | None = None
     timeout: bool = False
     unsent: bool = False
+    network: bool = False
+    """Whether it is a fault on the way to the service, before or after the call was sent."""
 
 
 def fault_of(error: Exception) -> Fault:
@@ -129,7 +133,7 @@ def fault_of(error: Exception) -> Fault:
     return Fault(
         kind=_kind(error, chain, status, codes, text, answered=not http and not said),
         status=status,
-        message=_line(error, chain, said),
+        message=_late(unsent) if timeout and not said else _line(error, chain, said),
         codes=codes,
         param=str(said.get("param") or ""),
         text=text,
@@ -137,6 +141,7 @@ def fault_of(error: Exception) -> Fault:
         retry_s=_retry_s(error, said, text),
         timeout=timeout and not http,
         unsent=unsent,
+        network=unsent or any(map(_cause, chain)),
     )
 
 
@@ -305,25 +310,34 @@ def _line(error: Exception, chain: list[BaseException], said: dict[str, Any]) ->
     return _plain(line)
 
 
+def _late(unsent: bool) -> str:
+    return "no connection in time" if unsent else "no complete reply in time"
+
+
 def _cause(cause: BaseException) -> str:
     """The words for a failure below HTTP; "" for other errors."""
-    host = getattr(cause, "host", None)
-    if isinstance(cause, ssl.SSLError):
-        wrong = "WRONG_VERSION" in str(cause)
-        return f"TLS: {cause.reason or cause}{', the address may need http://' if wrong else ''}: {cause}"
-    if isinstance(cause, socket.gaierror):
-        return f"the host's name is not found: {cause.strerror}"
-    if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return f"the proxy answers {cause.status} {cause.message}"
-    if isinstance(cause, ConnectionRefusedError):
-        return f"connection refused: {cause}"
-    if isinstance(cause, ConnectionResetError | BrokenPipeError):
-        return "the connection was reset"
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        return f"cannot connect to {host}: {cause.os_error}"
-    if isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError | httpx.RemoteProtocolError):
-        return f"the connection broke off: {cause}"
-    return ""
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return f"TLS: the certificate is not trusted: {cause.verify_message}"
+        case ssl.SSLError():
+            reason = TLS_DETAILS.sub("", str(cause)).strip()
+            return f"TLS: {reason}" + "; the address may need http://" * ("WRONG_VERSION" in str(cause))
+        case socket.gaierror():
+            return f"the host's name is not found: {cause.strerror}"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answers {cause.status} {cause.message}"
+        case httpx.UnsupportedProtocol() | aiohttp.InvalidURL():
+            return f"invalid address: {cause}"
+        case ConnectionRefusedError():
+            return f"connection refused: {cause.strerror}"
+        case ConnectionResetError() | BrokenPipeError():
+            return "the connection was reset"
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect to {cause.host}: {cause.os_error}"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | httpx.RemoteProtocolError():
+            return f"the connection broke off: {cause}"
+        case _:
+            return ""
 
 
 def _plain(text: str) -> str:
@@ -333,7 +347,7 @@ def _plain(text: str) -> str:
         title = TITLE.search(text)
         before = _without_prefix(text[: HTML.search(text).start()]).strip(" -:")  # type: ignore[union-attr]
         text = f"{before}: " * bool(before) + (f"a page titled {title[1].strip()!r}" if title else "an HTML page")
-    text = TRACEBACK.sub("", text)
+    text = HINT_TO_PROGRAMMERS.sub("", TRACEBACK.sub("", text))
     return " ".join(_without_prefix(text).split())[:SHOWN_CHARS]
 
 

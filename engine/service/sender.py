@@ -35,6 +35,9 @@ DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
 FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_AMONG_OTHERS_S = 0.5, 30.0, 8.0
 """Pauses between tries double up to the longest; to a shorter one while other requests pass."""
 
+SLACK_S = 1.0
+"""By how much a call may pass its time limit."""
+
 HARMLESS = "Reply with the word OK, in whatever form you were told."
 """What a model is asked to find out whether it answers at all."""
 
@@ -208,14 +211,14 @@ class Sender:
         """The completion of one call, and the response's headers; raises what litellm raises."""
         request, seconds = call.request, self._settings.timeout_s
         try:
-            async with asyncio.timeout(seconds):  # litellm's own timeout starts again with each chunk of a response
+            # litellm's own timeout starts again with each chunk of a response; it tells a lost connection from a slow
+            # reply, and gets the time to do so.
+            async with asyncio.timeout(seconds + SLACK_S):
                 response = await self._litellm.acompletion(
                     **completion_arguments(request, call.params, self._settings, self._sandbox_base)
                 )
         except TimeoutError:
-            raise self._litellm.exceptions.Timeout(
-                f"no complete reply within {seconds:g} s", request.model, ""
-            ) from None
+            raise self._litellm.exceptions.Timeout("no complete reply in time", request.model, "") from None
         if response is None:  # litellm's way to say 422, whatever parameters it drops
             raise _unprocessable(self._litellm, request.model)
         if not response.choices:
