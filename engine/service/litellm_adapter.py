@@ -60,19 +60,23 @@ def provider_body(request: Request) -> dict[str, Any]:
     return {"model": name, "messages": _without_surrogates(request.messages), **params, **extra}
 
 
-def completion_of(response: Any, request: Request, prices: tuple[float, float] | None) -> Completion:
+def completion_of(
+    response: Any, request: Request, prices: tuple[float, float] | None, *, listed: bool = False
+) -> Completion:
     """The completion in a response with a choice, at USD for one input and one output token (None: unknown).
 
-    Where the response says what it costs, that is the cost.
+    Where the response says what it costs, that is the cost; else, with `listed`, what litellm makes of its price list,
+    which knows discounts for cached prompts.
     """
     choice, usage = response.choices[0], response.usage
     refusal = (choice.message.provider_specific_fields or {}).get("refusal")
     text = _replace_surrogates(refusal or _text(choice.message))
     prompt_tokens = _plausible(usage.prompt_tokens, request.prompt_bytes // 3 + 16)
     completion_tokens = _plausible(usage.completion_tokens, max_tokens_of(text))
+    counted = (prompt_tokens, completion_tokens) == (usage.prompt_tokens, usage.completion_tokens)
     total = getattr(usage, "total_tokens", None)  # with some, thoughts count in the total alone
     if isinstance(total, int) and prompt_tokens + completion_tokens < total <= MAX_TOKENS and usage.prompt_tokens:
-        completion_tokens = total - prompt_tokens
+        completion_tokens, counted = total - prompt_tokens, False
     prompt_price, completion_price = prices or (0.0, 0.0)
     cost = prompt_tokens * prompt_price + completion_tokens * completion_price
     return Completion(
@@ -80,7 +84,7 @@ def completion_of(response: Any, request: Request, prices: tuple[float, float] |
         finish_reason=_finish_reason(choice, refusal),
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=_billed(getattr(usage, "cost", None)) or cost,
+        cost_usd=_billed(getattr(usage, "cost", None)) or (_listed(response) if listed and counted else None) or cost,
         model=_name(getattr(response, "model", None)),
         fingerprint=_name(getattr(response, "system_fingerprint", None)),
     )
@@ -99,6 +103,11 @@ def _finish_reason(choice: Any, refusal: str | None) -> str:
 def _billed(cost: Any) -> float | None:
     """The cost that a response states, in USD, if it can be one."""
     return float(cost) if isinstance(cost, int | float) and 0.0 < cost <= MAX_COST else None
+
+
+def _listed(response: Any) -> float | None:
+    """The cost of a response by litellm's price list, in USD, where it has the model."""
+    return _billed(response._hidden_params.get("response_cost"))
 
 
 def _name(value: Any) -> str:

@@ -223,7 +223,8 @@ class Sender:
             raise _unprocessable(self._litellm, request.model)
         if not response.choices:
             raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
-        completion = completion_of(response, request, price(request.model, self._settings))
+        own_price = self._settings.endpoint(request.model).input_price is not None
+        completion = completion_of(response, request, price(request.model, self._settings), listed=not own_price)
         return completion, response_headers(response)
 
     async def _endure(self, fault: Fault, trial: _Trial) -> None:

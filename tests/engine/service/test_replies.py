@@ -18,6 +18,7 @@ from engine.service.faults import RefusedError
 from engine.service.ledger import Ledger
 from engine.service.output_parsing import ParsingError
 from engine.service.replies import MOST_REPLIES
+from engine.settings.schema import Service
 
 PRICES = {"input_price": 1.0, "output_price": 10.0}
 COST = 60e-6
@@ -205,6 +206,22 @@ async def test_what_a_provider_bills_is_booked(name: str, tmp_path: Path) -> Non
         assert (await ask(client)).cost_usd == pytest.approx(cost)
 
     assert client.spent == pytest.approx(cost)
+
+
+async def test_a_cached_prompt_costs_what_the_price_list_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "planted-0123456789")
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 10,
+        "total_tokens": 1010,
+        "prompt_tokens_details": {"cached_tokens": 800},
+    }
+    async with serving(always(lambda: completion("7", usage=usage))) as server:
+        model = "openai/gpt-4o"
+        client = Client(Service(model=model, api_base=server.base), Ledger(tmp_path / "ledger.sqlite"))
+        reply = await client.complete([{"role": "user", "content": "?"}], model=model, max_tokens=50, temperature=0.0)
+
+    assert reply.cost_usd == pytest.approx(200 * 2.5e-6 + 800 * 1.25e-6 + 10 * 10e-6)
 
 
 async def test_a_reply_that_the_provider_broke_off_is_billed_and_asked_again(
