@@ -47,6 +47,9 @@ STATUS_OF_TYPE = {
 }
 """The HTTP status of Anthropic's error types, for errors that come without one."""
 
+TOO_LARGE = re.compile(r"Limit:?\s*(\d+)(?:[^\d]{1,40}Used:?\s*\d+)?[^\d]{1,40}Requested:?\s*(\d+)", re.IGNORECASE)
+"""A request that takes more tokens than the limit of a minute: waiting never helps it."""
+
 RETRY_IN = re.compile(r"(?:retry|again)\s+(?:in|after)\s+([\d.]+(?:[hms\d.]*|\s?(?:s|ms|m|h))?)\b", re.IGNORECASE)
 PREFIX = re.compile(r"^(?:litellm\.\w+:\s*)?(?:\w*(?:Error|Exception)\s*(?::|-)\s*|\w+Exception \w+ - )*")
 TRACEBACK = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
@@ -189,6 +192,8 @@ def _kind(
         return Kind.REQUEST
     if status in (401, 402) or codes & ACCOUNT_CODES or any(known in text for known in ACCOUNT_TEXTS):
         return Kind.FINAL
+    if (size := TOO_LARGE.search(text)) and int(size[2]) > int(size[1]):
+        return Kind.REQUEST
     if status == 429:
         return Kind.LIMIT
     # litellm gives 422 also to a response of Gemini's that it cannot read.

@@ -10,7 +10,7 @@ import re
 from typing import Any, NamedTuple
 
 from engine.service.completion import Request
-from engine.service.faults import Fault, Kind
+from engine.service.faults import TOO_LARGE, Fault, Kind
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
@@ -140,7 +140,9 @@ class Terms:
         if fault.status not in (400, 404, 413, 422) and fault.kind is not Kind.REQUEST:
             return None
         text = f"{fault.param} {fault.text}"
-        if lesson := self._fit_context(text, request) or self._lower_ceiling(text, request):
+        if lesson := (
+            _fit_limit(text, request) or self._fit_context(text, request) or self._lower_ceiling(text, request)
+        ):
             return lesson
         if fault.kind is Kind.REQUEST or not REFUSES.search(text):
             return None
@@ -193,6 +195,15 @@ class Terms:
                 self.omitted.add(name)
                 return f"sends no {name}: the model refuses it"
         return ""
+
+
+def _fit_limit(text: str, request: Request) -> Lesson | None:
+    """Ask for what a limit of tokens a minute leaves next to the prompt; services count both against it."""
+    if not (size := TOO_LARGE.search(text)):
+        return None
+    limit, wanted, asked = int(size[1]), int(size[2]), request.max_completion_tokens
+    left = limit - max(0, wanted - asked) - MARGIN
+    return Lesson(f"takes {limit:,} tokens a minute: asks for less", left) if LEAST_ROOM <= left < asked else None
 
 
 def _names(spelling: str, lowered: str) -> bool:

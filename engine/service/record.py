@@ -18,6 +18,9 @@ FEW = 3
 FREE_TRIES = 5
 """The same where the tries cost nothing."""
 
+LIMITED_TRIES = 10
+"""The same where the service says that it has too many requests."""
+
 CHANCE = 1e-5
 """Probability, at the rate at which others fail, below which a row of failures is the request's own."""
 
@@ -52,13 +55,15 @@ class Record:
         """The same for the control calls, whose failures are never their own."""
         return self._ends(since, lambda other: other == CONTROL)
 
-    def fails_alone(self, key: str, since: float, tries: int, *, random: bool) -> bool:
+    def fails_alone(self, key: str, since: float, tries: int, *, random: bool, controls: bool = True) -> bool:
         """Whether `tries` failures in a row, the first at `since`, are this request's own trouble.
 
-        Others must have passed meanwhile. For faults that come at `random` (of servers, networks), the row must also be
-        too long for bad luck: its probability at the others' rate of failure, by Laplace's rule of succession.
+        Others must have passed meanwhile (or `controls`, if those count). For faults that come at `random` (of servers,
+        networks, limits), the row must also be too long for bad luck: its probability at the others' rate of failure,
+        by Laplace's rule of succession.
         """
-        evidence = [ends for ends in (self.others(key, since), self.controls(since)) if ends[0]]
+        known = [self.others(key, since), self.controls(since)] if controls else [self.others(key, since)]
+        evidence = [ends for ends in known if ends[0]]
         if not evidence or tries < FEW:
             return False
         return not random or any(

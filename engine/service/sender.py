@@ -25,7 +25,7 @@ from engine.service.limiter import Limiter, TokenEstimator
 from engine.service.litellm_adapter import completion_arguments, completion_of, response_headers
 from engine.service.models import PRICES_HINT, load_litellm, price
 from engine.service.negotiation import Terms
-from engine.service.record import CONTROL, FEW, FREE_TRIES, Record
+from engine.service.record import CONTROL, FEW, FREE_TRIES, LIMITED_TRIES, Record
 from engine.service.usage import Usage
 from engine.settings.schema import Service
 
@@ -196,8 +196,7 @@ class Sender:
             call.interrupted = fault.billed
             if fault.kind is Kind.LIMIT:
                 limiter.refused(sent, fault.retry_s)
-            else:
-                self._records[model].add(trial.key, sent, passed=False)
+            self._records[model].add(trial.key, sent, passed=False)
             raise
         self._faults.recovered()
         self._records[model].add(trial.key, sent, passed=True)
@@ -250,10 +249,9 @@ class Sender:
         self._on_change(self._usage)
         self._faults.report(fault, model)
         trial.began = trial.began or time.monotonic()
-        if fault.kind is not Kind.LIMIT:
-            trial.tries += 1
-            if await self._fails_alone(fault, trial):
-                raise RefusedError(f"refused {trial.tries} times while others pass: {self._faults.describe(fault)}")
+        trial.tries += 1
+        if await self._fails_alone(fault, trial):
+            raise RefusedError(f"failed {trial.tries} times while others pass: {self._faults.describe(fault)}")
         await self._pause(fault, trial)
 
     async def _pause(self, fault: Fault, trial: _Trial) -> None:
@@ -272,6 +270,9 @@ class Sender:
     async def _fails_alone(self, fault: Fault, trial: _Trial) -> bool:
         """Whether the trouble is this request's; raises ServiceError where the service refuses others, too."""
         record, unclear = self._records[trial.request.model], fault.kind is Kind.UNCLEAR
+        if fault.kind is Kind.LIMIT:  # a control could be lucky where many wait
+            enough = trial.tries >= LIMITED_TRIES
+            return enough and record.fails_alone(trial.key, trial.began, trial.tries, random=True, controls=False)
         if trial.tries < (FEW if unclear or fault.billed else FREE_TRIES):
             return False
         if record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear):

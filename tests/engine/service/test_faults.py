@@ -67,6 +67,8 @@ CASES = [
     ),
     Case("openai/m", 429, openai("spend", None, "insufficient_quota"), Kind.FINAL, "spend", None, "top up"),
     Case("openai/m", 400, openai("Hard limit", "billing_hard_limit_reached"), Kind.FINAL, "Hard limit", None, "top up"),
+    Case("openai/m", 429, openai("Request too large: Limit 30000, Requested 45000."), Kind.REQUEST, "too large"),
+    Case("openai/m", 429, openai("TPM: Limit 30000, Used 29000, Requested 1500."), Kind.LIMIT, "TPM"),
     Case("openai/m", 401, openai("Incorrect API key", "invalid_api_key"), Kind.FINAL, "Incorrect", None, "API key"),
     Case("openai/m", 402, openai("Insufficient credits"), Kind.FINAL, "Insufficient", None, "top up"),
     Case("openai/m", 403, openai("flagged"), Kind.UNCLEAR, "flagged"),

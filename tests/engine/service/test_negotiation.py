@@ -143,3 +143,12 @@ def test_the_users_own_limit_is_not_raised() -> None:
     terms.room = 9000
     assert terms.fit(request(), 10).max_completion_tokens == 9000
     assert terms.fit(request(extra={"max_tokens": 50}), 10).max_completion_tokens == 50
+
+
+def test_a_request_above_the_limit_of_a_minute_asks_for_less() -> None:
+    text = "Request too large for m on tokens per min (TPM): Limit 3000, Requested 4700. The input or output tokens"
+    lesson = Terms().learn(refusal(text, status=429, kind=Kind.REQUEST), request())
+    assert lesson is not None and lesson.max_tokens == 3000 - 604 - 16
+
+    too_long = "Request too large for m on tokens per min (TPM): Limit 3000, Requested 9000."
+    assert Terms().learn(refusal(too_long, status=429, kind=Kind.REQUEST), request()) is None
