@@ -313,7 +313,8 @@ class LlamaDuoApp(RunActions):
         """Close the app after a question about unsaved settings; workers keep running."""
         if self._form is not None and not await self._form.may_leave():
             return
-        working = [e.run.name for e in self._entries if e.state.working and e.state is not State.STALE]
+        going = (State.STOPPING, State.STALE)
+        working = [e.run.name for e in self._entries if e.state.working and e.state not in going]
         if working:
             shown = ", ".join(one_line(name, 40) for name in working[:4])
             keeps = "keeps" if len(working) == 1 else "keep"

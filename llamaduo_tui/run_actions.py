@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -84,11 +85,21 @@ class RunActions(App[None]):
     async def _stop(self, message: messages.StopRun) -> None:
         from llamaduo_tui.control import actions
 
-        name = one_line(message.run.name, 40)
-        if await self.confirm(f"Stop {name}?", "Finished work is kept. You can resume the run later.", "Stop it"):
-            self.notify(f"stopping {name}: the running stage saves its work", markup=False)
-            self.stopping.add(message.run)
-            self._act(partial(actions.stop, message.run))
+        run, name = message.run, one_line(message.run.name, 40)
+        waits = await asyncio.to_thread(self.attempt, partial(actions.waits, run))
+        if waits:
+            details = f"{waits} Dropped calls may be billed, and resume sends them again."
+            if await self.confirm(f"Drop the calls of {name}?", details, "Drop them"):
+                self._act(partial(actions.drop_calls, run))
+            return
+        details = (
+            "Finished work is kept, and you can resume the run later. Calls in flight are paid for and finished first: "
+            "stop again to drop them."
+        )
+        if await self.confirm(f"Stop {name}?", details, "Stop it"):
+            self.notify(f"stopping {name}: calls in flight are finished first", markup=False)
+            self.stopping.add(run)
+            self._act(partial(actions.stop, run))
 
     @on(messages.DeleteRun)
     @work

@@ -79,7 +79,10 @@ class TrainMetrics(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceUsage(Event):
-    """Totals of the run so far; `cost_usd` is what was paid, cached calls were free."""
+    """Totals of the run so far; `cost_usd` is what was paid, cached calls were free.
+
+    `interrupted_calls` were sent and their responses are lost: they may have cost up to `interrupted_usd` more.
+    """
 
     kind: ClassVar[str] = "service.usage"
     calls: int
@@ -88,6 +91,8 @@ class ServiceUsage(Event):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+    interrupted_calls: int = 0
+    interrupted_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

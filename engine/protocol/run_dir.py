@@ -112,7 +112,7 @@ class Run:
             if number == 1:
                 row = format_1.status(row, (self.final / "manifest.json").exists())
             status = records.build(Status, row)
-            if status.state in (State.STALE, State.CRASHED, State.UNREADABLE):
+            if status.state in (State.STOPPING, State.STALE, State.CRASHED, State.UNREADABLE):
                 raise ValueError(f"invalid state {status.state}")
             return status
 

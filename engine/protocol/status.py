@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from enum import StrEnum
 
+from engine.protocol.durations import duration
 from engine.protocol.questions import Question
 
 
@@ -22,6 +23,7 @@ class State(StrEnum):
     MISSED = "missed"
 
     # Only readers see these: no worker writes them.
+    STOPPING = "stopping"
     STALE = "stale"
     CRASHED = "crashed"
     UNREADABLE = "unreadable"
@@ -34,7 +36,7 @@ class State(StrEnum):
     @property
     def working(self) -> bool:
         """Whether a worker is at it."""
-        return self in (State.RUNNING, State.WAITING, State.PAUSED, State.STALE)
+        return self in (State.RUNNING, State.WAITING, State.PAUSED, State.STOPPING, State.STALE)
 
     @property
     def resumable(self) -> bool:
@@ -78,10 +80,45 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """What a run that is about to end waits for: `calls` in flight, which are paid for, at most until `until`.
+
+    `until` is in seconds since the epoch.
+    """
+
+    calls: int
+    until: float
+
+    def said(self, now: float) -> str:
+        """What completes "the run ...": "waits for 8 calls in flight, at most 45 s"."""
+        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        return f"waits for {calls} in flight, at most {duration(self.until - now)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """The calls in flight that an end did not wait for, and the most that they may cost, in USD."""
+
+    calls: int
+    usd: float
+
+    def __str__(self) -> str:
+        one = self.calls == 1
+        said = f"{self.calls:,} {'call was' if one else 'calls were'} dropped; "
+        if not self.usd:
+            return f"{said}resume sends {'it' if one else 'them'} again"
+        may = "it may be billed" if one else "they may be billed"
+        return f"{said}{may}, up to ${self.usd:.4f}, and {'counts' if one else 'count'} against the budget"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What a reader needs without reading the events; `question` is the open one, for which the run waits.
 
-    `silent_since`, in seconds since the epoch, is when a service that does not answer had its first fault.
+    `interrupted_calls` are those that were sent and whose responses are lost; they may have cost `interrupted_usd`
+    besides `cost_usd`. `silent_since`, in seconds since the epoch, is when a service that does not answer had its first
+    fault. `stopping` is set while a worker that is about to end waits for calls in flight, `dropped` after an end that
+    did not.
     """
 
     state: State = State.NEW
@@ -95,13 +132,24 @@ class Status:
     cached_calls: int = 0
     tokens: int = 0
     cost_usd: float = 0.0
+    interrupted_calls: int = 0
+    interrupted_usd: float = 0.0
     worked_s: float = 0.0
     silent_since: float | None = None
+    stopping: Stopping | None = None
+    dropped: Dropped | None = None
+
+    @property
+    def spent_usd(self) -> float:
+        """What counts against the budget, in USD: the cost, and the most that interrupted calls may have cost."""
+        return self.cost_usd + self.interrupted_usd
 
     def seen(self, now: float) -> State:
-        """The state for a reader, who also tells `crashed` (the pid is gone) and `stale` (no heartbeat)."""
+        """The state for a reader, who also tells `crashed` (the pid is gone), `stale` (no heartbeat) and `stopping`."""
         if not self.state.working or self.process is None:
             return self.state
         if not self.process.alive:
             return State.CRASHED
-        return State.STALE if now - self.heartbeat > STALE_AFTER_S else self.state
+        if now - self.heartbeat > STALE_AFTER_S:
+            return State.STALE
+        return self.state if self.stopping is None else State.STOPPING

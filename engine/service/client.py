@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from engine.protocol.rows import Message, Tool
+from engine.protocol.status import Stopping
 from engine.service.batch import Batches
 from engine.service.budget import Budget, Shortage
 from engine.service.cache import Cache
 from engine.service.completion import Completion, Request, Schema
 from engine.service.fault_reporter import FaultReporter
 from engine.service.faults import RefusedError
+from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import Ledger
 from engine.service.models import endpoint, max_output_tokens, supports_schema
 from engine.service.output_parsing import ParsingError
@@ -41,7 +43,7 @@ class Client:
     """One for all stages of a worker, so that limits, ledger and budget are shared.
 
     `on_trouble` gets warnings about faults, twice a minute at most; `on_note` news of batch jobs; `on_used_up` is
-    called when the budget is used up: calls then wait for `cap`.
+    called when the budget is used up: calls then wait for `cap`. `on_drain` is told what an end waits for.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Client:
         on_trouble: Callable[[str], None] = lambda _: None,
         on_note: Callable[[str], None] = lambda _: None,
         on_used_up: Callable[[Shortage], None] = lambda _: None,
+        on_drain: Callable[[Stopping], None] = lambda _: None,
     ) -> None:
         totals, interrupted = ledger.totals(), ledger.interrupted_costs
         self.usage = Usage(
@@ -83,12 +86,14 @@ class Client:
         self._unread: Counter[str] = Counter()
         self._asking_again: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         faults = FaultReporter(settings, on_trouble)
+        self._in_flight = CallsInFlight(settings.timeout_s, on_drain)
         self._sender = Sender(
             settings,
             ledger,
             self._budget,
             faults,
             self.usage,
+            self._in_flight,
             sandbox_base=sandbox_base,
             gate=gate,
             on_change=on_change,
@@ -100,7 +105,7 @@ class Client:
             self._budget,
             faults,
             gate=gate,
-            in_flight=self._sender.in_flight,
+            in_flight=self._in_flight.one,
             on_completion=self._sender.count,
             on_note=on_note,
         )
@@ -181,11 +186,26 @@ class Client:
 
     async def close(self) -> None:
         """Stop waiting for batch jobs."""
+        await self._sender.close()
         await self._batches.close()
 
     async def drain(self) -> None:
-        """Wait a while for the calls in flight: they are paid for. The gate keeps others from being sent."""
-        await self._sender.drain()
+        """Wait for the calls in flight, up to `timeout_s`: they are paid for. The gate keeps others from being sent."""
+        await self._in_flight.drain()
+
+    def drop(self) -> None:
+        """End the wait for calls in flight, of a stop as of a failure."""
+        self._in_flight.drop()
+
+    @property
+    def dropped(self) -> list[float]:
+        """What each call may cost, in USD, that was in flight when the work was cancelled."""
+        return self._in_flight.dropped
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service has failed for good: the work ends with that error."""
+        return self._sender.failed
 
     async def _answer(self, request: Request, read: Reader[T], correct: bool) -> T:
         known = await self._known(request, read) or await self._from_batch(request, read)

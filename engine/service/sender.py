@@ -6,8 +6,8 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from engine.service.completion import Completion, Request
 from engine.service.fault_reporter import FaultReporter
 from engine.service.faults import Fault, Kind, RefusedError, fault_of
 from engine.service.headers import seconds_until_reset
+from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import InFlightCall, Ledger
 from engine.service.limiter import Limiter, TokenEstimator
 from engine.service.litellm_adapter import completion_arguments, completion_of, response_headers
@@ -28,9 +29,6 @@ from engine.service.negotiation import Terms
 from engine.service.record import CONTROL, FEW, FREE_TRIES, LIMITED_TRIES, Record
 from engine.service.usage import Usage
 from engine.settings.schema import Service
-
-DRAIN_S, DRAIN_POLL_S = 10.0, 0.05
-"""How long a stop or a failure waits for calls in flight."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_AMONG_OTHERS_S = 0.5, 30.0, 8.0
 """Pauses between tries double up to the longest; to a shorter one while other requests pass."""
@@ -55,6 +53,7 @@ class Sender:
         budget: Budget,
         faults: FaultReporter,
         usage: Usage,
+        in_flight: CallsInFlight,
         *,
         sandbox_base: str | None,
         gate: asyncio.Event | None,
@@ -64,6 +63,7 @@ class Sender:
         self._litellm = load_litellm()
         self._settings, self._ledger, self._budget, self._faults = settings, ledger, budget, faults
         self._usage, self._on_change, self._on_trouble = usage, on_change, on_trouble
+        self._in_flight = in_flight
         self._sandbox_base, self._gate = sandbox_base, gate
         self._limiters: dict[str, Limiter] = {}
         self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
@@ -72,7 +72,18 @@ class Sender:
         self._controls: dict[str, asyncio.Task[Fault | None]] = {}
         self._control_faults: dict[str, tuple[float, Fault]] = {}
         self._failure: ServiceError | None = None
-        self.calls_in_flight = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service has failed for good: all that is asked of it ends with that error."""
+        return self._failure is not None
+
+    async def close(self) -> None:
+        """Cancel what no request waits for any more."""
+        controls = list(self._controls.values())
+        for control in controls:
+            control.cancel()
+        await asyncio.gather(*controls, return_exceptions=True)
 
     @asynccontextmanager
     async def slot(self, model: str) -> AsyncIterator[None]:
@@ -120,22 +131,6 @@ class Sender:
                 "before and after may not compare"
             )
 
-    async def drain(self) -> None:
-        """Wait a while for the calls in flight: they are paid for. The gate keeps others from being sent."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while self.calls_in_flight:  # noqa: ASYNC110 - once in a run, an event would outweigh it
-                    await asyncio.sleep(DRAIN_POLL_S)
-
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Count a call in flight."""
-        self.calls_in_flight += 1
-        try:
-            yield
-        finally:
-            self.calls_in_flight -= 1
-
     def _limiter(self, model: str) -> Limiter:
         """Providers limit each model by itself."""
         if model not in self._limiters:
@@ -157,7 +152,7 @@ class Sender:
             completion = await self._send(call, trial)
             cost, calls = completion.cost_usd, 1
             self.count(request.model, completion)
-            with self.in_flight():
+            with self._in_flight.one():
                 # It is paid, whatever happens now.
                 cost -= await asyncio.shield(self._ledger.settle(call, completion, usable=usable(completion)))
         finally:
@@ -186,10 +181,11 @@ class Sender:
             await self._fail(self._failure)
         sent = time.monotonic()
         try:
-            with self.in_flight():
+            with self._in_flight.one():
                 completion, headers = await self._call(call)
         except asyncio.CancelledError:
             call.interrupted = True
+            self._in_flight.dropped.append(call.max_cost)
             raise
         except OpenAIError as error:
             fault = fault_of(error)
@@ -309,8 +305,11 @@ class Sender:
 
     async def _fail(self, failure: ServiceError) -> NoReturn:
         """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
-        self._failure = self._failure or failure
-        await self.drain()
+        if self._failure is None:
+            self._failure = failure
+            if self._in_flight:
+                self._on_trouble(f"{failure.message}; the run ends after its calls in flight")
+        await self._in_flight.drain()
         raise self._failure from None
 
 

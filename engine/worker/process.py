@@ -32,7 +32,6 @@ from engine.protocol.events import (
     RunFailed,
     RunFinished,
     RunStarted,
-    ServiceUsage,
     StageFinished,
     StageStarted,
 )
@@ -41,8 +40,8 @@ from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import BUDGET, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
-from engine.protocol.stages import BY_NAME, Stage
-from engine.protocol.status import Process, State
+from engine.protocol.stages import Stage
+from engine.protocol.status import Process, State, Stopping
 from engine.protocol.version import version
 from engine.sandbox.process import sandbox_server
 from engine.service import prompts
@@ -57,10 +56,12 @@ from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
 from engine.worker import loop
+from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.launchers import launcher
 from engine.worker.questions import Questions
-from engine.worker.status_writer import StatusWriter
+from engine.worker.status_writer import StatusWriter, write_failed
+from engine.worker.stopping import Stop
 
 POLL_S = 0.25
 RESERVE = ".reserve"
@@ -90,12 +91,13 @@ class Worker:
         self._events = EventLog(run.events_file)
         self._status = StatusWriter(run)
         self._started = time.time()
-        self._usage_told = 0.0
         self._question: Question | None = None
         self._budget_question: asyncio.Task[Answer | None] | None = None
         self._caps = Caps.of(self.settings.service)
         self._going = asyncio.Event()
         self._going.set()
+        self._stop = Stop(self._going)
+        self._accounts = Accounts(self._status, self.emit)
 
     @property
     def key_names(self) -> set[str | None]:
@@ -157,7 +159,7 @@ class Worker:
                 prompts=self.prompts,
             )
             done = await record(stage, job, work)
-        self._tell_usage(self.client.usage, at_once=True)
+        self._accounts.tell(self.client.usage, at_once=True)
         self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
         self._status.write(stage=None)
         return done
@@ -192,7 +194,7 @@ class Worker:
             async with self._service():
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
-            return self._end(RunFinished(state=State.STOPPED, reason="Stopped by hand; resume goes on from here."))
+            return self._end(RunFinished(state=State.STOPPED, reason=self._stopped()))
         except Exception as error:
             self._fail(explain(error))
             if not isinstance(error, LlamaDuoError):
@@ -217,11 +219,13 @@ class Worker:
                 cache=cache,
                 sandbox_base=base,
                 gate=self._going,
-                on_change=self._tell_usage,
+                on_change=self._accounts.tell,
                 on_trouble=self._warn,
                 on_note=lambda message: self.emit(Log(level="info", message=message)),
                 on_used_up=self._wait_for_budget,
+                on_drain=self._tell_stopping,
             )
+            self._accounts.open(self.client, ledger)
             watching = asyncio.create_task(self._watch_caps())
             try:
                 yield
@@ -239,6 +243,8 @@ class Worker:
 
     def _wait_for_budget(self, shortage: Shortage) -> None:
         """Ask for a higher cap while calls wait; people write it into the run's settings, in the app or by hand."""
+        if self._stop.requested:
+            return
         question = Question(
             kind=BUDGET,
             round=self._status.status.round,
@@ -279,68 +285,61 @@ class Worker:
             older = f"the run was begun in format {self._written_in}, an older one; it goes on in format {FORMAT}"
             self._events.append(Log(level="info", message=older))
 
-    def _tell_usage(self, usage: Usage, *, at_once: bool = False) -> None:
-        turned = usage.silent_since != self._status.status.silent_since
-        if not at_once and not turned and time.monotonic() - self._usage_told < 1.0:
-            return
-        self._usage_told = time.monotonic()
-        cached = self.usage.cached_calls
-        self.emit(
-            ServiceUsage(
-                calls=usage.calls,
-                cached_calls=cached,
-                failed_calls=usage.failed_calls,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cost_usd=round(usage.cost_usd, 6),
-            )
-        )
-        tokens = usage.prompt_tokens + usage.completion_tokens
-        self._status.note(
-            calls=usage.calls,
-            cached_calls=cached,
-            tokens=tokens,
-            cost_usd=round(usage.cost_usd, 6),
-            silent_since=usage.silent_since,
-        )
+    def _tell_stopping(self, stopping: Stopping) -> None:
+        """Show what the end waits for; the log says it once."""
+        first = self._status.status.stopping is None
+        with contextlib.suppress(OSError):  # a full disk keeps no run from ending
+            self._status.write(stopping=stopping)
+            if first:
+                self.emit(Log(level="info", message=f"stopping: {stopping.said(time.time())}; stop --now drops them"))
+
+    def _stopped(self) -> str:
+        """Why a run is stopped, and what that may cost."""
+        reason, dropped = "Stopped by hand; resume goes on from here.", self._accounts.dropped
+        return reason if dropped is None else f"{reason} {dropped}."
 
     def _end(self, ending: RunFinished) -> int:
         """Record the end: the event first, since a run whose status has ended is never taken up again."""
+        self._accounts.close()
         self._events.append(ending)
-        self._status.write(state=ending.state, stage=None, question=None)
+        self._write_end(ending.state)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
 
     def _fail(self, failure: RunFailed) -> None:
         """Record a failure; the reserve makes room for that on a full disk."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the disk may be full even so; the cause is what must be told
+            self._accounts.close()
         self.emit(failure)
-        self._status.write(state=State.FAILED, stage=None, question=None)
+        self._write_end(State.FAILED)
 
-    async def _listen(self, work: asyncio.Task[object] | None) -> None:
-        """Obey the commands for this process: pause and resume as often as they come, stop once."""
-        read = 0
+    def _write_end(self, state: State) -> None:
+        self._status.write(
+            state=state, stage=None, question=None, silent_since=None, stopping=None, dropped=self._accounts.dropped
+        )
+
+    async def _listen(self, work: asyncio.Task[Any] | None) -> None:
+        """Obey the commands for this process: pause and resume as often as they come, and stop."""
+        read, stops = 0, 0
         while True:
             await asyncio.sleep(POLL_S)
             if (size := commands.size(self.run.commands_file)) == read:
                 continue
             read = size
             sent = commands.controls(self.run.commands_file)
-            mine = [c.kind for c in sent if c.worker == os.getpid() and c.time >= self._started]
-            if work is not None and "stop" in mine:
-                await self.stop(work)
-                return
-            held = [kind for kind in mine if kind in ("pause", "resume")][-1:] == ["pause"]
-            if held == self._going.is_set():
+            mine = [c for c in sent if c.worker == os.getpid() and c.time >= self._started]
+            asked = [c for c in mine if c.kind == "stop"]
+            if work is not None and len(asked) > stops:
+                self.stop(work, now=any(c.now for c in asked[stops:]))
+                stops = len(asked)
+            held = [c.kind for c in mine if c.kind != "stop"][-1:] == ["pause"]
+            if not self._stop.requested and held == self._going.is_set():
                 self._hold(held)
 
-    async def stop(self, work: asyncio.Task[Any]) -> None:
-        """End the work, once calls in flight are finished: they are paid for."""
-        at_work = BY_NAME.get(self._status.status.stage or "")
-        if at_work is not None and at_work.pays:
-            self._going.clear()
-            await self.client.drain()
-        work.cancel()
+    def stop(self, work: asyncio.Task[Any], *, now: bool = False) -> None:
+        """End the work once calls in flight are finished: they are paid for. `now`, or a second stop, drops them."""
+        self._stop.request(work, self._accounts.client, now=now)
 
     def _hold(self, held: bool) -> None:
         """Pause or go on, at once: the stage's process is stopped, calls in flight are finished."""
@@ -372,7 +371,7 @@ def main(folder: Path, *, yes: bool) -> int:
             worker = Worker(run, yes=yes, written_in=written_in)
         except LlamaDuoError as error:
             EventLog(run.events_file).append(explain(error))
-            run.write_status(replace(run.status(), state=State.FAILED, process=None, child=None))
+            write_failed(run)
             return error.exit_status
         sys.stdout, sys.stderr = (Redacted(stream, worker.key_names) for stream in (sys.stdout, sys.stderr))
         return asyncio.run(_until_signalled(worker))
@@ -380,11 +379,6 @@ def main(folder: Path, *, yes: bool) -> int:
 
 async def _until_signalled(worker: Worker) -> int:
     work = asyncio.create_task(worker.work())
-    stops: list[asyncio.Task[None]] = []
-
-    def stop() -> None:
-        stops.append(asyncio.create_task(worker.stop(work)))
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, worker.stop, work)
     return await work

@@ -15,6 +15,12 @@ from engine.protocol.status import Process, State, Status
 HEARTBEAT_S = 2.0
 
 
+def write_failed(run: Run) -> None:
+    """Write the status of a run whose worker cannot begin; what it did before is kept."""
+    nobody = {"process": None, "child": None, "stage": None, "question": None, "silent_since": None, "stopping": None}
+    run.write_status(_changed(run.status(), {"state": State.FAILED, **nobody}))
+
+
 class StatusWriter:
     """The writer of a run's status; `before` is the status that the last worker left."""
 
@@ -29,6 +35,8 @@ class StatusWriter:
             process=Process.of(os.getpid()),
             child=None,
             silent_since=None,
+            stopping=None,
+            dropped=None,
         )
 
     @property

@@ -60,6 +60,9 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
+        if run.status().seen(time.time()) is State.STOPPING:
+            print(f"{run.name} still stops. To drop its calls in flight: llamaduo-tui stop {called(run)} --now")
+            return LEFT
         print(f"{run.name} keeps running. Follow it: llamaduo-tui attach {called(run)}")
         print(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT

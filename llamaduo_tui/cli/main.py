@@ -189,6 +189,8 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
     found = overview.find(root, run_name)
     state = found.status().seen(time.time())
     may_start(found, state)
+    if state is State.STOPPING:
+        raise InputError(f"{found.name} is stopping", "resume it then; see: llamaduo-tui status " + called(found))
     if state.working:
         going = actions.pause(found, on=False) if state is State.PAUSED else f"{found.name} already has a worker"
         click.echo(going + ("" if detach else ": following it"))

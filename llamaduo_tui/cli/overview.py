@@ -51,7 +51,10 @@ def row(run: Run) -> dict[str, Any]:
         "cached_calls": status.cached_calls,
         "tokens": status.tokens,
         "cost_usd": status.cost_usd,
-        "silent_since": status.silent_since if status.state.working else None,
+        "interrupted_calls": status.interrupted_calls,
+        "interrupted_usd": status.interrupted_usd,
+        "silent_since": status.silent_since if state.working else None,
+        "stopping": records.to_row(status.stopping) if status.stopping and state is State.STOPPING else None,
         "pid": status.process.pid if status.process else None,
         "heartbeat": status.heartbeat or None,
         "format": run.format if problem is None else None,
@@ -81,12 +84,18 @@ def details(run: Run) -> list[str]:
         reason = [f"  {one_line(problem.message)}", f"  {one_line(problem.hint)}"]
         return [f"{one_line(run.name, 100)}: {state}", *filter(str.strip, reason), f"  folder {run.folder}"]
     lines = [f"{one_line(run.name, 100)}: {_described(status, state)}, {_place(status)}"]
+    if state is State.STOPPING and status.stopping is not None:
+        lines.append(f"  stopping: {status.stopping.said(time.time())}; they are paid for")
+        lines.append(f"  to stop without them: llamaduo-tui stop {called(run)} --now")
     for decision in decisions:
         means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
         lines.append(f"  round {decision.round}: {means}. {one_line(decision.reason)}")
     usage = f"{status.calls:,} calls, {status.cached_calls:,} cached, {status.tokens:,} tokens"
-    lines.append(f"  service: {usage}, {phrases.money(status.cost_usd)}")
-    if status.silent_since is not None and status.state.working:
+    spent = phrases.spent(status.cost_usd, status.interrupted_calls, status.interrupted_usd)
+    lines.append(f"  service: {usage}, {spent}")
+    if status.dropped is not None:
+        lines.append(f"  {status.dropped}")
+    if status.silent_since is not None and state.working:
         since = time.strftime("%H:%M:%S", time.localtime(status.silent_since))
         lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
     lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {run.folder}")

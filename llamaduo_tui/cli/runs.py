@@ -9,6 +9,7 @@ import click
 
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
+from llamaduo_tui.paths import called
 
 
 @click.command()
@@ -149,19 +150,27 @@ def reject(root: Path, run_name: str) -> None:
 
 @click.command()
 @options.run
+@click.option("--now", is_flag=True, help="Don't wait for calls in flight, which may then be billed for nothing.")
 @click.pass_obj
-def stop(root: Path, run_name: str) -> None:
+def stop(root: Path, run_name: str, now: bool) -> None:
     """Stop a run's worker, to resume later.
 
-    Finished work is kept, and `resume` continues from there.
+    Finished work is kept, and `resume` continues from there. Calls in flight are paid for, so it waits for their
+    responses, for [service] timeout_s at most. A second `stop` drops them, as --now does.
 
     \b
-    Example:  llamaduo-tui stop demo
+    Examples:  llamaduo-tui stop demo
+               llamaduo-tui stop demo --now
     """
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import actions
 
-    click.echo(actions.stop(overview.find(root, run_name)))
+    run = overview.find(root, run_name)
+    try:
+        click.echo(actions.stop(run, now=now, tell=click.echo))
+    except KeyboardInterrupt:
+        click.echo(f"it still stops; see: llamaduo-tui status {called(run)}")
+        raise
 
 
 @click.command()

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 
 from engine.protocol import commands
 from engine.protocol.commands import Control
@@ -67,17 +68,16 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
         raise InputError(f"{run.name} has ended and makes no more calls", f"see: llamaduo-tui status {called(run)}")
     question = status.question if state.working else None
     short = question if question is not None and question.kind == BUDGET else None
-    least_usd = short.least if short is not None and short.cap == "usd" else status.cost_usd
-    least_calls = math.ceil(short.least) if short is not None and short.cap == "calls" else status.calls
+    least_usd = short.least if short is not None and short.cap == "usd" else status.spent_usd
+    used = status.calls + status.interrupted_calls
+    least_calls = math.ceil(short.least) if short is not None and short.cap == "calls" else used
     if usd is not None and not least_usd <= usd < math.inf:
         cents = math.ceil(least_usd * 100) / 100
         raise InputError(
-            f"${usd:.2f} is too little: ${status.cost_usd:.2f} has been spent", f"give at least {cents:.2f}"
+            f"${usd:.2f} is too little: ${status.spent_usd:.2f} has been spent", f"give at least {cents:.2f}"
         )
     if calls is not None and calls < least_calls:
-        raise InputError(
-            f"{calls:,} calls are too few: {status.calls:,} have been made", f"give at least {least_calls}"
-        )
+        raise InputError(f"{calls:,} calls are too few: {used:,} have been made", f"give at least {least_calls}")
     from engine.settings import budget  # reads settings, which takes longer to import than a plain approval
 
     caps = budget.write(run, usd, calls)
@@ -88,23 +88,24 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
             commands.send(run.commands_file, Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls))
         if state is State.WAITING:
             follows = "; the run continues" if settled else f"; the run still waits: {one_line(short.reason)}"
-    spent = f"spent ${status.cost_usd:.2f} and {phrases.count(status.calls, 'call')} so far"
+    spent = f"spent ${status.spent_usd:.2f} and {phrases.count(used, 'call')} so far"
     return f"{run.name}: {spent}; the budget is now {caps}{follows}"
 
 
-def stop(run: Run) -> str:
+def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _: None) -> str:
     """Stop a run's worker and wait until it is gone; what it has done so far is kept.
 
-    Raises LlamaDuoError where it is of another host, or does not end.
+    It finishes the calls in flight first, which `tell` hears of; `now`, or a second stop, drops them. Raises
+    LlamaDuoError where the worker is of another host, or does not end.
     """
     status = run.status()
     state, worker = status.seen(time.time()), status.process
     if worker is None or not state.working:
         gone = ": its worker is gone" if state is State.CRASHED else ""
         return f"{run.name} isn't running: it is {state}{gone}"
-    commands.send(run.commands_file, Control(kind="stop", worker=worker.pid))
-    if _ends(run, worker, STOP_S):
-        return f"{run.name} is stopped; resume it: llamaduo-tui resume {called(run)}"
+    commands.send(run.commands_file, Control(kind="stop", worker=worker.pid, now=now))
+    if _stops(run, worker, tell):
+        return _stopped(run)
     if not worker.here:
         raise LlamaDuoError(
             f"{run.name} was asked to stop but still runs on {worker.host}", f"see: llamaduo-tui status {called(run)}"
@@ -118,6 +119,23 @@ def stop(run: Run) -> str:
     )
 
 
+def drop_calls(run: Run) -> str:
+    """Let a run that is about to stop drop its calls in flight, without waiting for it."""
+    status = run.status()
+    if status.process is not None and status.seen(time.time()) is State.STOPPING:
+        commands.send(run.commands_file, Control(kind="stop", worker=status.process.pid, now=True))
+        return f"{run.name} drops its calls in flight"
+    return f"{run.name} waits for no calls"
+
+
+def waits(run: Run) -> str:
+    """What a run that is about to stop waits for, in a sentence; "" for any other run."""
+    now, status = time.time(), run.status()
+    if status.seen(now) is not State.STOPPING or status.stopping is None:
+        return ""
+    return f"{run.name} {status.stopping.said(now)}: they are paid for."
+
+
 def pause(run: Run, on: bool) -> str:
     """Pause a working run, or let it continue; waits until its worker has obeyed.
 
@@ -127,6 +145,8 @@ def pause(run: Run, on: bool) -> str:
     state, worker = status.seen(time.time()), status.process
     if worker is None or not state.working:
         raise InputError(f"{run.name} isn't running: it is {state}", _resume_hint(run, state))
+    if state is State.STOPPING:
+        raise InputError(f"{run.name} is stopping", _drop_hint(run))
     if (state is State.PAUSED) is not on:
         commands.send(run.commands_file, Control(kind="pause" if on else "resume", worker=worker.pid))
         end = time.monotonic() + PAUSE_S
@@ -170,6 +190,38 @@ def _open_question(run: Run, status: Status) -> Question:
 
 def _resume_hint(run: Run, state: State) -> str:
     return f"llamaduo-tui resume {called(run)}" if state.resumable else ""
+
+
+def _drop_hint(run: Run) -> str:
+    return f"to stop it without the calls in flight: llamaduo-tui stop {called(run)} --now"
+
+
+def _stops(run: Run, worker: Process, tell: Callable[[str], None]) -> bool:
+    """Whether the worker ends, in the time that it needs for its calls in flight; `tell` hears of them once."""
+    told = False
+    deadline = time.time() + STOP_S
+    while time.time() < deadline:
+        if _ends(run, worker, POLL_S):
+            return True
+        stopping = run.status().stopping
+        if stopping is not None:
+            deadline = max(deadline, stopping.until + STOP_S)
+            if not told:
+                tell(f"{run.name} {stopping.said(time.time())}: they are paid for")
+                tell(_drop_hint(run))
+            told = True
+    return False
+
+
+def _stopped(run: Run) -> str:
+    """How a run ended that was stopped: its work may have ended by itself meanwhile."""
+    status = run.status()
+    state = status.seen(time.time())
+    if state.ended:
+        return f"{run.name} ended meanwhile: {state}; see: llamaduo-tui status {called(run)}"
+    dropped = f"{status.dropped}; " if status.dropped is not None else ""
+    how = f"{run.name} is stopped" if state is State.STOPPED else f"{run.name} is {state}"
+    return f"{how}; {dropped}resume it: llamaduo-tui resume {called(run)}"
 
 
 def _ends(run: Run, worker: Process, seconds: float) -> bool:

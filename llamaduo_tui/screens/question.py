@@ -11,7 +11,7 @@ from textual.screen import Screen
 from engine.protocol.decision import Change
 from engine.protocol.questions import APPROVE, REJECT, ROUND
 from engine.protocol.run_dir import Run
-from engine.protocol.status import State
+from engine.protocol.status import State, Stopping
 from engine.settings.schema import Target
 from llamaduo_tui import messages
 from llamaduo_tui.views import guide
@@ -73,6 +73,11 @@ class QuestionScreen(Screen[None]):
     @property
     def state(self) -> State:
         return self.latest.state if self.latest is not None else State.NEW
+
+    @property
+    def stopping(self) -> Stopping | None:
+        """What the run waits for before it stops."""
+        return self.latest.stopping if self.latest is not None else None
 
     @property
     def target(self) -> Target | None:

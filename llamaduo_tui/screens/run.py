@@ -21,7 +21,7 @@ from textual.widgets import Input, Log
 from engine.protocol.durations import duration
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
-from engine.protocol.status import State
+from engine.protocol.status import State, Stopping
 from llamaduo_tui import messages
 from llamaduo_tui.screens.question import QuestionScreen, answering
 from llamaduo_tui.views import machine, phrases
@@ -183,8 +183,9 @@ class RunScreen(QuestionScreen):
         self.query_one(Timeline).show(self.view, self.target, now, self.state not in (State.CRASHED, State.FAILED))
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", DiffedStatic)
-        box.display = not self.has_class("-asks") and (self.view.concluded or not self.guided)
-        title, said = happening(self.view, self.state)
+        shown = self.view.concluded or not self.guided or self.state is State.STOPPING
+        box.display = shown and not self.has_class("-asks")
+        title, said = happening(self.view, self.state, self.stopping, now)
         if box.border_title != title:
             box.border_title = title
         box.put(said)
@@ -272,7 +273,7 @@ def head(run: Run, view: RunView, state: State, now: float, width: int) -> Conte
     return Content("\n").join([first, route if not started.sandbox else sandbox])
 
 
-def happening(view: RunView, state: State) -> tuple[str, Content]:
+def happening(view: RunView, state: State, stopping: Stopping | None, now: float) -> tuple[str, Content]:
     """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step."""
     if view.failure is not None and not state.working:
         failed = view.failure
@@ -291,6 +292,9 @@ def happening(view: RunView, state: State) -> tuple[str, Content]:
         return "no heartbeat", Content(
             "The worker has not reported for a while: its disk is busy or full, or its machine cannot be reached."
         )
+    if state is State.STOPPING and stopping is not None:
+        waits = f"The run {stopping.said(now)}: they are paid for. No other is sent."
+        return "stopping", Content(waits) + _next("x to drop them: they may be billed, and resume sends them again")
     if state is State.PAUSED:
         return "paused", Content("The run is paused: it makes no calls and costs nothing.") + _next("p to continue")
     explained = wording(view.question.kind).explain if view.question is not None else phrases.explain(view)

@@ -36,6 +36,7 @@ A run moves one task from a cloud LLM to a small local model. Its worker continu
 - **▶ running** · **‖ paused** · **○ starting**
 - **◆ waits for you**: a decision, pairs to review, or its budget
 - **✓ reached** or **✗ missed** its target: it has ended
+- **■ stopping**: it waits for calls in flight, which are paid for; `x` again drops them
 - **■ stopped**, **✗ failed** or **✗ crashed**: `r` resumes it
 - **? no heartbeat**: its worker has not reported for a while
 

@@ -48,6 +48,8 @@ def step(view: RunView, state: State) -> Step:
         return _step(LAST, "It stopped early; finished work is kept.", "r to resume")
     if view.outcome is not None:
         return _ended(view.outcome.state)
+    if state is State.STOPPING:
+        return _step(_at(view), "Stopping: it waits for the calls in flight, which are paid for.", "x to drop them")
     if state is State.PAUSED:
         return _step(_at(view), "Paused: it makes no calls and costs nothing.", "p to continue")
     if view.question is not None:

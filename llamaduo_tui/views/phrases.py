@@ -72,9 +72,20 @@ def clock(seconds: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
-def usage(usage: ServiceUsage) -> str:
-    """The calls to the service LLM, their tokens and their cost."""
+def calls(usage: ServiceUsage) -> str:
+    """The calls to the service LLM and their tokens."""
     failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
     tokens = usage.prompt_tokens + usage.completion_tokens
-    calls = f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}"
-    return f"{calls}, {tokens:,} tokens, {money(usage.cost_usd)}"
+    return f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}, {tokens:,} tokens"
+
+
+def usage(usage: ServiceUsage) -> str:
+    """The calls to the service LLM, their tokens and their cost."""
+    return f"{calls(usage)}, {spent(usage.cost_usd, usage.interrupted_calls, usage.interrupted_usd)}"
+
+
+def spent(usd: float, interrupted_calls: int, interrupted_usd: float) -> str:
+    """What was paid, and what interrupted calls may have cost: "$0.01, and up to $0.36 of 8 interrupted calls"."""
+    if not interrupted_usd:
+        return money(usd)
+    return f"{money(usd)}, and up to {money(interrupted_usd)} of {count(interrupted_calls, 'interrupted call')}"

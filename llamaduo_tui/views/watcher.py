@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.run_dir import Run
-from engine.protocol.status import State
+from engine.protocol.status import State, Stopping
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views import log_lines
@@ -38,13 +38,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RunUpdate:
-    """The whole view and state of a run, and the lines that are new."""
+    """The whole view and state of a run, what it waits for before it stops, and the lines that are new."""
 
     view: RunView
     state: State
     settings: Migration | None
     events: list[Line]
     output: list[Line]
+    stopping: Stopping | None = None
 
 
 class RunWatcher:
@@ -58,6 +59,7 @@ class RunWatcher:
         self._lines = log_lines.Lines()
         self._view = RunView()
         self._state: State | None = None
+        self._stopping: Stopping | None = None
         self._settings: Migration | None = None
 
     def poll(self) -> RunUpdate | None:
@@ -65,15 +67,16 @@ class RunWatcher:
 
         Raises OSError and ValueError for unreadable files; poll again then.
         """
-        first, before = self._state is None, (self._state, self._view)
+        first, before = self._state is None, (self._state, self._stopping, self._view)
         if first:
             self._settings = _settings(self._run)
         events = [line for event in self._reader.read_new() for line in self._take(event)]
-        self._state = self._run.status().seen(self._clock())
+        status = self._run.status()
+        self._state, self._stopping = status.seen(self._clock()), status.stopping
         output = self._output.read_new()
-        if before == (self._state, self._view) and not output:
+        if before == (self._state, self._stopping, self._view) and not output:
             return None
-        return RunUpdate(self._view, self._state, self._settings, events[-KEPT_LINES:], output)
+        return RunUpdate(self._view, self._state, self._settings, events[-KEPT_LINES:], output, self._stopping)
 
     def _take(self, event: Event) -> Iterator[Line]:
         self._view = reduce(self._view, event)

@@ -29,6 +29,7 @@ _STATES = {
     State.RUNNING: Mark("▶", "running", "bold $text-primary"),
     State.WAITING: Mark("◆", "waits for you", "bold $text-warning"),
     State.PAUSED: Mark("‖", "paused", "bold $text-warning"),
+    State.STOPPING: Mark("■", "stopping", "bold $text-warning"),
     State.STALE: Mark("?", "no heartbeat", "bold $text-warning"),
     State.REACHED: Mark("✓", "reached", "bold $text-success"),
     State.MISSED: Mark("✗", "missed", "bold $text-warning"),

@@ -21,7 +21,8 @@ class Usage(DiffedStatic, can_focus=True):
 ## Usage
 
 Calls to the service LLM: **cached** responses come from the run's ledger and cost nothing. Money is the amount paid so
-far, against the run's budget if it has one. Below is the load of this machine.
+far, against the run's budget if it has one. **Interrupted** calls were sent, and their responses are lost: they may be
+billed, and count against the budget. Below is the load of this machine.
 """
 
     def __init__(self) -> None:
@@ -62,6 +63,8 @@ def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
             _row("tokens", Content(tokens)),
             _row("money", _money(usage, budget)),
         ]
+        if usage.interrupted_usd:
+            lines.append(_row("", Content.styled(f"{_interrupted(usage)} more", "$text-warning")))
     if machine is not None:
         lines.append(_row("CPU", Content.assemble(state_styles.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
         lines.append(_row("memory", _memory(machine.used, machine.total)))
@@ -76,8 +79,9 @@ def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
     """One line for the service, one for the machine."""
     lines = []
     if usage is not None:
-        calls = phrases.usage(usage).rpartition(", ")[0]
-        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False)), 13))
+        calls = phrases.calls(usage)
+        more = f", {_interrupted(usage)}" if usage.interrupted_usd else ""
+        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False), more), 13))
     if machine is not None:
         gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
         load = f"CPU {machine.busy:.0f}%, memory {machine.used / _GB:.1f} of {machine.total / _GB:.0f} GB{gpus}"
@@ -93,10 +97,14 @@ def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Conte
     spent = phrases.money(usage.cost_usd)
     if budget is None:
         return Content(spent)
-    share = usage.cost_usd / budget if budget else 1.0
+    share = (usage.cost_usd + usage.interrupted_usd) / budget if budget else 1.0
     style = "bold $text-warning" if share > 0.8 else ""
     amounts = Content.styled(f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style)
     return Content.assemble(state_styles.bar(share, _BAR), " ", amounts) if bar else amounts
+
+
+def _interrupted(usage: ServiceUsage) -> str:
+    return f"{usage.interrupted_calls:,} interrupted: up to {phrases.money(usage.interrupted_usd)}"
 
 
 def _memory(used: int, total: int) -> Content:

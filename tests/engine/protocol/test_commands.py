@@ -92,6 +92,13 @@ def test_of_the_labels_for_a_response_the_newest_counts(tmp_path: Path) -> None:
     assert commands.labels(path) == {(1, "a", 0): second, (None, "a", 0): other}
 
 
+def test_a_stop_of_an_older_version_waits_for_calls(tmp_path: Path) -> None:
+    path = tmp_path / "commands.jsonl"
+    path.write_text('{"kind": "stop", "worker": 7, "id": "x", "time": 1.0}\n')
+    commands.send(path, Control(kind="stop", worker=7, now=True))
+    assert [control.now for control in commands.controls(path)] == [False, True]
+
+
 def test_each_command_has_its_own_id() -> None:
     assert Control(kind="stop", worker=1).id != Control(kind="stop", worker=1).id
 

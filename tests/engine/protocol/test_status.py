@@ -9,7 +9,7 @@ import pytest
 
 from engine.protocol.errors import DamagedError
 from engine.protocol.run_dir import Run, create
-from engine.protocol.status import STALE_AFTER_S, Process, State, Status
+from engine.protocol.status import STALE_AFTER_S, Dropped, Process, State, Status, Stopping
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -71,3 +71,46 @@ def test_what_readers_see() -> None:
         assert Status(state=state, process=elsewhere, heartbeat=1000).seen(late) == "stale"
     for state in (State.NEW, State.REACHED, State.MISSED, State.STOPPED, State.FAILED):
         assert Status(state=state, process=gone, heartbeat=1000).seen(late) == state
+
+
+def test_a_run_that_is_about_to_stop(run: Run) -> None:
+    me = Process.of(os.getpid())
+    waits = Stopping(calls=8, until=130.0)
+    status = Status(state=State.PAUSED, process=me, heartbeat=100.0, stopping=waits, cost_usd=0.1, interrupted_usd=0.3)
+    run.write_status(status)
+
+    assert run.status() == status and status.spent_usd == pytest.approx(0.4)
+    assert status.seen(100.0) is State.STOPPING and status.seen(100.0).working
+    assert status.seen(101 + STALE_AFTER_S) is State.STALE
+    assert replace(status, process=replace(me, started=1.0)).seen(100.0) is State.CRASHED
+    assert replace(status, state=State.STOPPED).seen(100.0) is State.STOPPED
+    run.status_file.write_text(run.status_file.read_text().replace('"paused"', '"stopping"'))
+    with pytest.raises(DamagedError, match="invalid state stopping"):
+        run.status()
+
+
+@pytest.mark.parametrize(
+    ("calls", "now", "said"),
+    [
+        (8, 35.0, "waits for 8 calls in flight, at most 1 min 35 s"),
+        (1, 129.6, "waits for 1 call in flight, at most 0 s"),
+        (1200, 140.0, "waits for 1,200 calls in flight, at most 0 s"),
+    ],
+)
+def test_a_wait_counts_down(calls: int, now: float, said: str) -> None:
+    assert Stopping(calls=calls, until=130.0).said(now) == said
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"),
+    [
+        (
+            Dropped(calls=3, usd=0.03571),
+            "3 calls were dropped; they may be billed, up to $0.0357, and count against the budget",
+        ),
+        (Dropped(calls=1, usd=2), "1 call was dropped; it may be billed, up to $2.0000, and counts against the budget"),
+        (Dropped(calls=2, usd=0.0), "2 calls were dropped; resume sends them again"),
+    ],
+)
+def test_dropped_calls_are_told_with_their_price(dropped: Dropped, said: str) -> None:
+    assert str(dropped) == said
