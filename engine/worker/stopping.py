@@ -11,6 +11,9 @@ from engine.service.client import Client
 AGAIN_S = 1.0
 """Requests that follow the first one so soon, in seconds, belong to it: `timeout` signals a process and its group."""
 
+FAILS_S = 5.0
+"""How long work that has failed may take to end."""
+
 
 class Stop:
     """The stop of a worker's work; the first request waits for calls in flight, another one drops them.
@@ -42,5 +45,6 @@ class Stop:
 async def _end(work: asyncio.Task[Any], client: Client | None) -> None:
     if client is not None:
         await client.drain()
-    if client is None or not client.failed:  # with a failure it ends by itself, and tells the cause
-        work.cancel()
+    if client is not None and client.failed:  # it ends by itself, and tells the cause
+        await asyncio.wait([work], timeout=FAILS_S)
+    work.cancel()

@@ -190,7 +190,10 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
     state = found.status().seen(time.time())
     may_start(found, state)
     if state is State.STOPPING:
-        raise InputError(f"{found.name} is stopping", "resume it then; see: llamaduo-tui status " + called(found))
+        raise InputError(
+            f"{found.name} is stopping: it waits for calls in flight",
+            f"resume it once it is stopped; to drop the calls: llamaduo-tui stop {called(found)} --now",
+        )
     if state.working:
         going = actions.pause(found, on=False) if state is State.PAUSED else f"{found.name} already has a worker"
         click.echo(going + ("" if detach else ": following it"))

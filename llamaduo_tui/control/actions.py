@@ -104,7 +104,8 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
         gone = ": its worker is gone" if state is State.CRASHED else ""
         return f"{run.name} isn't running: it is {state}{gone}"
     commands.send(run.commands_file, Control(kind="stop", worker=worker.pid, now=now))
-    if _stops(run, worker, tell):
+    drops = now or state is State.STOPPING
+    if _stops(run, worker, (lambda _: None) if drops else tell):
         return _stopped(run)
     if not worker.here:
         raise LlamaDuoError(
@@ -220,7 +221,7 @@ def _stopped(run: Run) -> str:
     if state.ended:
         return f"{run.name} ended meanwhile: {state}; see: llamaduo-tui status {called(run)}"
     dropped = f"{status.dropped}; " if status.dropped is not None else ""
-    how = f"{run.name} is stopped" if state is State.STOPPED else f"{run.name} is {state}"
+    how = f"{run.name} failed" if state is State.FAILED else f"{run.name} is {state}"
     return f"{how}; {dropped}resume it: llamaduo-tui resume {called(run)}"
 
 

@@ -68,6 +68,9 @@ class RunScreen(QuestionScreen):
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
         Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),
+        Binding(
+            "x", "drop", "Drop calls", id="run.drop", tooltip="Stop without the calls in flight; they may be billed"
+        ),
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this run continues"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
@@ -201,7 +204,9 @@ class RunScreen(QuestionScreen):
             case "report":
                 return self.state.ended
             case "stop":
-                return self.state.working
+                return self.state.working and self.state is not State.STOPPING
+            case "drop":
+                return self.state is State.STOPPING
             case "review":
                 return bool(self.view.scored)
         return super().check_action(action, parameters)
@@ -222,6 +227,9 @@ class RunScreen(QuestionScreen):
 
     def action_resume(self) -> None:
         self.post_message(messages.ResumeRun(self.run))
+
+    def action_drop(self) -> None:
+        self.action_stop()
 
     def action_review(self) -> None:
         self.post_message(messages.ReviewRun(self.run))

@@ -21,8 +21,8 @@ class Usage(DiffedStatic, can_focus=True):
 ## Usage
 
 Calls to the service LLM: **cached** responses come from the run's ledger and cost nothing. Money is the amount paid so
-far, against the run's budget if it has one. **Interrupted** calls were sent, and their responses are lost: they may be
-billed, and count against the budget. Below is the load of this machine.
+far, against the run's budget if it has one. **Up to ... more** is what interrupted calls may have cost: they were sent,
+and their responses are lost. It counts against the budget. Below is the load of this machine.
 """
 
     def __init__(self) -> None:
@@ -57,14 +57,15 @@ def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
     if usage is not None:
         failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
         tokens = f"{usage.prompt_tokens:,} in, {usage.completion_tokens:,} out"
+        cached = Content.styled(f"{usage.cached_calls:,} cached, free", "$foreground-muted")
+        lost = Content.styled(f"up to {phrases.money(usage.interrupted_usd)} more", "$text-warning")
         lines += [
             _row("service", Content(f"{phrases.count(usage.calls, 'call')}{failed}")),
-            _row("", Content.styled(f"{usage.cached_calls:,} cached, free", "$foreground-muted")),
+            *([] if usage.interrupted_usd else [_row("", cached)]),  # the room is for as many lines
             _row("tokens", Content(tokens)),
             _row("money", _money(usage, budget)),
+            *([_row("", lost)] if usage.interrupted_usd else []),
         ]
-        if usage.interrupted_usd:
-            lines.append(_row("", Content.styled(f"{_interrupted(usage)} more", "$text-warning")))
     if machine is not None:
         lines.append(_row("CPU", Content.assemble(state_styles.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
         lines.append(_row("memory", _memory(machine.used, machine.total)))
@@ -80,8 +81,7 @@ def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
     lines = []
     if usage is not None:
         calls = phrases.calls(usage)
-        more = f", {_interrupted(usage)}" if usage.interrupted_usd else ""
-        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False), more), 13))
+        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False)), 13))
     if machine is not None:
         gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
         load = f"CPU {machine.busy:.0f}%, memory {machine.used / _GB:.1f} of {machine.total / _GB:.0f} GB{gpus}"
@@ -95,16 +95,14 @@ def _row(name: str, value: Content, width: int = 9) -> Content:
 
 def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Content:
     spent = phrases.money(usage.cost_usd)
+    if usage.interrupted_usd and not bar:
+        spent = f"{spent} + up to {phrases.money(usage.interrupted_usd)}"
     if budget is None:
         return Content(spent)
     share = (usage.cost_usd + usage.interrupted_usd) / budget if budget else 1.0
     style = "bold $text-warning" if share > 0.8 else ""
     amounts = Content.styled(f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style)
     return Content.assemble(state_styles.bar(share, _BAR), " ", amounts) if bar else amounts
-
-
-def _interrupted(usage: ServiceUsage) -> str:
-    return f"{usage.interrupted_calls:,} interrupted: up to {phrases.money(usage.interrupted_usd)}"
 
 
 def _memory(used: int, total: int) -> Content:

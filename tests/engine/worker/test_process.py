@@ -65,6 +65,7 @@ class Judge:
 
     may: asyncio.Event = field(default_factory=asyncio.Event)
     refuses: asyncio.Event = field(default_factory=asyncio.Event)
+    down: bool = False
     answered: int = 0
 
     async def __call__(self, service: Service, _: web.Request) -> web.Response:
@@ -72,6 +73,8 @@ class Judge:
         await until(lambda: number == 1 or self.may.is_set() or (number == 2 and self.refuses.is_set()))
         if number == 2 and self.refuses.is_set():
             return error(401, "key expired")
+        if number > 1 and self.down:
+            return error(503, "down for maintenance")
         self.answered += 1
         return completion(json.dumps(SCORES), prompt_tokens=100, completion_tokens=20)
 
@@ -263,6 +266,16 @@ async def test_a_failing_service_is_left_at_once_on_request(tmp_path: Path) -> N
     failure = EventReader(it.run.events_file).read_new()[-1]
     assert isinstance(failure, RunFailed) and "key expired" in failure.error
     assert it.said("warning")[-1] == str(status.dropped)
+
+
+async def test_a_stopped_run_waits_for_no_service(tmp_path: Path) -> None:
+    async with at_work(tmp_path) as it:
+        it.judge.down = True
+        it.judge.may.set()
+        await until(lambda: it.run.status().silent_since is not None)
+        it.told()
+        status = await it.ended(State.STOPPED)
+    assert (status.calls, status.dropped) == (1, None)
 
 
 async def test_a_budget_question_does_not_outlive_a_stop(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.protocol.questions import ROUND, Question
 from engine.protocol.run_dir import Run, create
-from engine.protocol.status import Process, State, Status
+from engine.protocol.status import Process, State, Status, Stopping
 from engine.worker import status_writer
-from engine.worker.status_writer import StatusWriter
+from engine.worker.status_writer import StatusWriter, write_failed
 
 QUESTION = Question(kind=ROUND, round=1, reason="Short.")
 
@@ -54,6 +55,15 @@ def test_only_work_counts_as_work(run: Run) -> None:
     writer.write()
 
     assert writer.status.worked_s == waiting_since
+
+
+def test_a_worker_that_cannot_begin_leaves_nothing_open(run: Run) -> None:
+    me, stops = Process.of(os.getpid()), Stopping(calls=1, until=9.0)
+    before = Status(state=State.RUNNING, process=me, child=me, calls=7, question=QUESTION, stage="judge", round=1)
+    run.write_status(replace(before, silent_since=1.0, stopping=stops))
+    write_failed(run)
+
+    assert run.status() == Status(state=State.FAILED, calls=7, round=1)
 
 
 def test_notes_wait_for_the_next_write(run: Run) -> None:

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from engine.protocol import jsonl, records
 from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run
-from engine.protocol.status import Process, State, Status
+from engine.protocol.status import Dropped, Process, State, Status, Stopping
 from engine.settings.load import load_settings, settings_of
 from llamaduo_tui import paths
 from llamaduo_tui.cli.main import main
@@ -128,6 +128,41 @@ def test_a_service_that_does_not_answer_is_shown(make_run: MakeRun) -> None:
     assert json.loads(call("status", "demo", "--json").stdout)["silent_since"] == 1_000_000_000
     run.write_status(replace(silent, state=State.FAILED))
     assert "has not answered" not in call("status", "demo").stdout
+
+
+def test_a_run_that_stops_counts_down_and_says_how_to_drop_its_calls(make_run: MakeRun) -> None:
+    run = make_run()
+    now = time.time()
+    waits = Stopping(calls=8, until=now + 45)
+    run.write_status(Status(state=State.RUNNING, process=Process.of(1), heartbeat=now, stopping=waits))
+    shown = call("status", "demo").stdout
+    assert "demo: stopping" in shown and "stopping: waits for 8 calls in flight, at most 4" in shown
+    assert "llamaduo-tui stop demo --now" in shown and "stopping" in call("runs").stdout
+    row = json.loads(call("status", "demo", "--json").stdout)
+    assert (row["state"], row["stopping"]) == ("stopping", {"calls": 8, "until": now + 45})
+    assert "demo is stopping: it waits for calls in flight" in call("resume", "demo").stderr
+
+
+def test_dropped_calls_are_in_the_status_after_the_end(make_run: MakeRun) -> None:
+    run = make_run()
+    lost = Status(state=State.STOPPED, calls=8, cost_usd=0.01, interrupted_calls=4, interrupted_usd=0.36)
+    run.write_status(replace(lost, dropped=Dropped(calls=4, usd=0.36)))
+    shown = call("status", "demo").stdout
+    assert "$0.01, and up to $0.36 of 4 interrupted calls" in shown
+    assert "4 calls were dropped; they may be billed, up to $0.3600" in shown
+    row = json.loads(call("status", "demo", "--json").stdout)
+    assert (row["interrupted_calls"], row["interrupted_usd"], row["stopping"]) == (4, 0.36, None)
+
+
+def test_a_worker_that_was_killed_waits_for_nothing(make_run: MakeRun) -> None:
+    run = make_run()
+    gone = replace(Process.of(1), started=1.0)
+    stops = Stopping(calls=8, until=time.time() + 45)
+    run.write_status(Status(state=State.RUNNING, process=gone, heartbeat=time.time(), stopping=stops, silent_since=9.0))
+    shown = call("status", "demo").stdout
+    assert "crashed" in shown and "waits for" not in shown and "has not answered" not in shown
+    row = json.loads(call("status", "demo", "--json").stdout)
+    assert (row["stopping"], row["silent_since"]) == (None, None)
 
 
 def used_up(cap: str = "usd", least: float = 6.504) -> Question:

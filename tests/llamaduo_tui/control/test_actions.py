@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import story
@@ -102,3 +103,90 @@ def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkey
     run.write_status(Status(state=State.RUNNING, process=Process.of(deaf.pid), heartbeat=time.time()))
     assert "needed SIGTERM" in actions.stop(run)
     assert deaf.wait(10) == -signal.SIGTERM
+
+
+WAITS = """
+import os, sys, time
+from pathlib import Path
+from engine.protocol import commands
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Dropped, Process, State, Status, Stopping
+
+run, me = Run(Path(sys.argv[1])), Process.of(os.getpid())
+stops, waits = [], None
+while len(stops) < 2 and not any(stop.now for stop in stops):
+    stops = [c for c in commands.controls(run.commands_file) if c.kind == "stop" and c.worker == me.pid]
+    waits = Stopping(calls=3, until=time.time() + 40) if stops else None
+    run.write_status(Status(state=State.RUNNING, process=me, heartbeat=time.time(), stopping=waits))
+    time.sleep(0.02)
+dropped = Dropped(calls=3, usd=0.0357)
+run.write_status(Status(state=State(sys.argv[2]), process=me, heartbeat=time.time(), dropped=dropped))
+"""
+"""A worker that waits for three calls until it is told twice, or once with `now`; then it ends in the given state."""
+
+Waits = Callable[[State], tuple[Run, "subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture
+def waits(make_run: MakeRun) -> Iterator[Waits]:
+    workers = []
+
+    def start(ends: State) -> tuple[Run, subprocess.Popen[bytes]]:
+        run = make_run()
+        workers.append(subprocess.Popen([sys.executable, "-c", WAITS, str(run.folder), ends]))
+        await_state(run, State.RUNNING)
+        return run, workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+
+
+def test_stop_outlasts_its_own_patience_while_calls_are_waited_for(
+    waits: Waits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal meanwhile would drop them."""
+    monkeypatch.setattr(actions, "STOP_S", 1.0)
+    run, worker = waits(State.STOPPED)
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as thread:
+        stopping = thread.submit(actions.stop, run, tell=told.append)
+        with pytest.raises(TimeoutError):
+            stopping.result(timeout=2.5)
+        assert worker.poll() is None and told[0] == "demo waits for 3 calls in flight, at most 40 s: they are paid for"
+        assert told[1:] == ["to stop it without the calls in flight: llamaduo-tui stop demo --now"]
+        assert actions.waits(run).startswith("demo waits for 3 calls in flight, at most ")
+        with pytest.raises(InputError, match="demo is stopping"):
+            actions.pause(run, on=True)
+        assert actions.drop_calls(run) == "demo drops its calls in flight"
+        said = stopping.result(timeout=20)
+    assert said == (
+        "demo is stopped; 3 calls were dropped; they may be billed, up to $0.0357, and count against the budget; "
+        "resume it: llamaduo-tui resume demo"
+    )
+    assert (actions.waits(run), actions.drop_calls(run)) == ("", "demo waits for no calls")
+    assert worker.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (State.FAILED, "demo failed; 3 calls were dropped"),
+        (State.REACHED, "demo ended meanwhile: reached; see: llamaduo-tui status demo"),
+    ],
+)
+def test_stop_at_once_says_how_the_run_ended(waits: Waits, ends: State, said: str) -> None:
+    run, _ = waits(ends)
+    assert actions.stop(run, now=True, tell=pytest.fail).startswith(said)
+
+
+def test_interrupted_calls_count_against_a_raised_budget(make_run: MakeRun) -> None:
+    run = make_run()
+    lost = Status(state=State.STOPPED, cost_usd=1.0, interrupted_usd=0.36, calls=8, interrupted_calls=4)
+    run.write_status(lost)
+    with pytest.raises(InputError, match=r"\$1.36 has been spent"):
+        actions.raise_budget(run, usd=1.2)
+    with pytest.raises(InputError, match="12 have been made"):
+        actions.raise_budget(run, calls=10)
+    assert "spent $1.36 and 12 calls so far" in actions.raise_budget(run, usd=2.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import frozen
 import pytest
 import story
-from frozen import app, make, replayed, screen, until
+from frozen import app, make, replayed, screen, text_of, until
 from textual.geometry import Region
 from textual.widgets import Input, Log
 
@@ -17,6 +20,7 @@ from engine.protocol.events import Event, RoundScored, TrainMetrics, to_row
 from engine.protocol.events import Log as LogEvent
 from engine.protocol.questions import APPROVE
 from engine.protocol.run_dir import Run
+from engine.protocol.status import Stopping
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
@@ -170,6 +174,46 @@ async def test_every_answer_can_be_clicked(root: Path) -> None:
         await pilot.click("RoundCard #reject")
         await until(pilot, lambda: bool(commands.read(run.commands_file)))
         assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
+
+
+async def test_a_run_that_stops_counts_down_and_the_same_key_drops_its_calls(root: Path) -> None:
+    run = make(root, "busy", "running", frozen.TRAINING)
+    waits = Stopping(calls=8, until=time.time() + 1000)
+    run.write_status(replace(run.status(), heartbeat=waits.until, stopping=waits))
+    now = waits.until - 45
+    shown = LlamaDuoApp(root, run, clock=lambda: now)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "waits for 8 calls in flight, at most 45 s" in text_of(screen(shown), "#now"))
+        assert "■ stopping" in text_of(screen(shown), "#head")
+        now += 5
+        await until(pilot, lambda: "at most 40 s" in text_of(screen(shown), "#now"))
+        run.write_status(replace(run.status(), stopping=replace(waits, calls=3)))
+        await until(pilot, lambda: "waits for 3 calls" in text_of(screen(shown), "#now"))
+        keys = screen(shown).active_bindings
+        assert keys["x"].binding.id == "run.drop" and "p" not in keys
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        assert "Drop the calls of busy?" in str(shown.screen.query_one("Vertical").border_title)
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+        assert not commands.read(run.commands_file)
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: any("drops its calls" in n.message for n in shown._notifications))
+    (sent,) = commands.controls(run.commands_file)
+    assert (sent.kind, sent.now, sent.worker) == ("stop", True, os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [((80, 24), "$0.10 + up to $0.36 of $2.00"), ((120, 40), "up to $0.36 more")]
+)
+async def test_interrupted_calls_are_shown_next_to_the_money(root: Path, size: tuple[int, int], said: str) -> None:
+    lost = replace(story.usage(48), interrupted_calls=4, interrupted_usd=0.36)
+    shown = app(root, make(root, "busy", "running", [*frozen.TRAINING, lost]))
+    async with shown.run_test(size=size) as pilot:
+        await until(pilot, lambda: said in text_of(screen(shown), "Usage"))
+        assert ("memory" in text_of(screen(shown), "Usage")) and ("$0.10" in text_of(screen(shown), "Usage"))
 
 
 async def test_of_two_apps_the_first_answer_counts(root: Path) -> None:
