@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 TINY = 1e-12
@@ -56,6 +56,23 @@ class Budget:
                 await self._changed.wait()
             self.hold(max_cost, calls)
 
+    async def reserve_some(self, max_costs: Sequence[float], least: int) -> int:
+        """Reserve room for the first of several calls, as many as fit now; returns how many.
+
+        `max_costs` are in USD. Waits for calls in flight while fewer than `least` fit. With nothing in flight one is
+        enough; where not even that fits, waits for higher caps, and reports that.
+        """
+        async with self._changed:
+            while (fit := self._fitting(max_costs)) < (least if self._in_flight else 1):
+                if self._in_flight == 0 and not self._reported:
+                    self._reported = True
+                    shortage = self._shortage(sum(max_costs[:least]), least) or self._shortage(max_costs[0], 1)
+                    assert shortage is not None
+                    self._on_used_up(shortage)
+                await self._changed.wait()
+            self.hold(sum(max_costs[:fit]), fit)
+            return fit
+
     def hold(self, max_cost: float, calls: int) -> None:
         """Reserve room for calls that are in flight already, whatever the caps."""
         self._reserved += max_cost
@@ -76,6 +93,15 @@ class Budget:
             self._max_usd, self._max_calls = max_usd, max_calls
             self._reported = False
             self._changed.notify_all()
+
+    def _fitting(self, max_costs: Sequence[float]) -> int:
+        """How many calls fit, from the first on."""
+        total = 0.0
+        for number, cost in enumerate(max_costs):
+            total += cost
+            if self._shortage(total, number + 1) is not None:
+                return number
+        return len(max_costs)
 
     def _shortage(self, max_cost: float, calls: int) -> Shortage | None:
         needed = self._spent + self._reserved + max_cost

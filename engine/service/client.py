@@ -19,6 +19,7 @@ from engine.service.completion import Completion, Request, Schema
 from engine.service.fault_reporter import FaultReporter
 from engine.service.faults import RefusedError
 from engine.service.in_flight import CallsInFlight
+from engine.service.full_price import Ask, nobody_to_ask
 from engine.service.ledger import Ledger
 from engine.service.models import endpoint, max_output_tokens, supports_schema
 from engine.service.output_parsing import ParsingError
@@ -44,6 +45,7 @@ class Client:
 
     `on_trouble` gets warnings about faults, twice a minute at most; `on_note` news of batch jobs; `on_used_up` is
     called when the budget is used up: calls then wait for `cap`. `on_drain` is told what an end waits for.
+    `ask_full_price` asks a person whether calls that no batch job answers may be sent directly.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Client:
         on_note: Callable[[str], None] = lambda _: None,
         on_used_up: Callable[[Shortage], None] = lambda _: None,
         on_drain: Callable[[Stopping], None] = lambda _: None,
+        ask_full_price: Ask = nobody_to_ask,
     ) -> None:
         totals, interrupted = ledger.totals(), ledger.interrupted_costs
         self.usage = Usage(
@@ -108,6 +111,9 @@ class Client:
             in_flight=self._in_flight.one,
             on_completion=self._sender.count,
             on_note=on_note,
+            on_trouble=on_trouble,
+            ask=ask_full_price,
+            check=self._sender.check,
         )
 
     async def ask(

@@ -111,6 +111,12 @@ class Sender:
             except OpenAIError as error:
                 await self._endure(fault_of(error), trial)
 
+    async def check(self, request: Request) -> None:
+        """Ask the model something harmless in the way of a request; raises ServiceError where it refuses that too."""
+        fault = await self._control(request)
+        if fault is not None and fault.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
+            await self._fail(self._faults.unusable(fault, request.model))
+
     def count(self, model: str, completion: Completion) -> None:
         """Count a paid call, and tell when another model answers than before."""
         usage = self._usage

@@ -31,23 +31,46 @@ def completion(text: str) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
 
 
+def completed(requests: list[Line]) -> tuple[str, list[Line]]:
+    """A job in which all requests are answered."""
+    return "completed", [answer(request) for request in requests]
+
+
+QUEUE_FULL = {
+    "code": "token_limit_exceeded",
+    "message": "Enqueued token limit reached for m in organization o. Limit: 90,000 enqueued tokens. "
+    "Please try again once some in_progress batches have been completed.",
+}
+
+
 @dataclass
 class Provider:
-    """Ends a job when `finish` says so, with the status and the output lines that it gives."""
+    """Ends a job when `finish` says so, with the status and the lines that it gives: replies and errors are two files.
+
+    `refusal` answers instead of the batch and files endpoints, `direct_refusal` instead of the chat's.
+    """
 
     base: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     direct: list[str] = field(default_factory=list)
     refusal: Callable[[web.Request], web.StreamResponse | None] = lambda _: None
-    finish: Callable[[list[Line]], tuple[str, list[Line]] | None] = lambda requests: (
-        "completed",
-        [answer(request) for request in requests],
-    )
+    direct_refusal: Callable[[], web.StreamResponse | None] = lambda: None
+    finish: Callable[[list[Line]], tuple[str, list[Line]] | None] = lambda requests: completed(requests)
+    room: int | None = None
+    """How many requests the queue holds; a job that finds no room fails in validation."""
     created: asyncio.Event = field(default_factory=asyncio.Event)
 
     def requests(self, batch: dict[str, Any]) -> list[Line]:
         return [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+
+    def sizes(self, *statuses: str) -> list[int]:
+        """The sizes of the jobs in these states; of all, where none is named."""
+        jobs = self.batches.values()
+        return [len(self.requests(job)) for job in jobs if not statuses or job["status"] in statuses]
+
+    def fail(self, batch: dict[str, Any], error: Line) -> None:
+        batch["status"], batch["errors"] = "failed", {"object": "list", "data": [error]}
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         if (refused := self.refusal(request)) is not None:
@@ -75,7 +98,10 @@ class Provider:
             "status": "in_progress",
             **asked,
         }
-        batch["request_counts"] = {"total": len(self.requests(batch)), "completed": 0, "failed": 0}
+        size = len(self.requests(batch))
+        batch["request_counts"] = {"total": size, "completed": 0, "failed": 0}
+        if self.room is not None and size + sum(self.sizes("in_progress")) > self.room:
+            self.fail(batch, QUEUE_FULL)
         self.batches[batch["id"]] = batch
         self.created.set()
         return web.json_response(batch)
@@ -86,8 +112,10 @@ class Provider:
         batch = self.batches[request.match_info["id"]]
         if batch["status"] == "in_progress" and (ended := self.finish(self.requests(batch))) is not None:
             batch["status"], output = ended
-            lines = "".join(json.dumps(line) + "\n" for line in output)
-            batch["output_file_id"] = self.file(lines.encode())["id"] if output else None
+            for name, lines in zip(("output_file_id", "error_file_id"), _apart(output), strict=True):
+                batch[name] = (
+                    self.file("".join(json.dumps(line) + "\n" for line in lines).encode())["id"] if lines else None
+                )
         return web.json_response(batch)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
@@ -98,9 +126,19 @@ class Provider:
         return web.Response(body=self.files[request.match_info["id"]])
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
+        if (refused := self.direct_refusal()) is not None:
+            return refused
         prompt = (await request.json())["messages"][0]["content"]
         self.direct.append(prompt)
         return web.json_response(completion(f"direct: {prompt}"))
+
+
+def _apart(lines: list[Line]) -> tuple[list[Line], list[Line]]:
+    """The lines of replies, and those of errors, as OpenAI keeps them in two files."""
+    failed = [
+        line for line in lines if isinstance(line, dict) and line.get("response", {}).get("status_code", 200) != 200
+    ]
+    return [line for line in lines if line not in failed], failed
 
 
 @asynccontextmanager

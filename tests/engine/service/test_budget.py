@@ -102,3 +102,32 @@ async def test_without_a_cap_everything_goes() -> None:
     budget, _ = budget_of(None)
     for _ in range(3):
         await budget.reserve(1e9)
+
+
+async def test_as_many_calls_are_reserved_as_fit_and_few_only_while_nothing_is_in_flight() -> None:
+    budget, told = budget_of(1.0)
+    assert await budget.reserve_some([0.3] * 5, least=2) == 3
+    waiting = asyncio.create_task(budget.reserve_some([0.3] * 2, least=2))
+    await turns(5)
+    assert not waiting.done() and told == [], "calls in flight may leave room"
+    await budget.settle(0.9, 0.5, 3, 3)
+    assert await waiting == 1 and told == []
+    await budget.settle(0.3, 0.4, 1)
+
+    waiting = asyncio.create_task(budget.reserve_some([0.3] * 3, least=2))
+    await turns(5)
+    (short,) = told
+    assert (short.cap, short.used, short.least) == ("usd", pytest.approx(0.9), pytest.approx(1.5))
+    await budget.cap(2.0, None)
+    assert await waiting == 3
+
+
+async def test_a_cap_on_calls_bounds_what_is_reserved_together() -> None:
+    budget, told = budget_of(None, 3)
+    assert await budget.reserve_some([0.0] * 9, least=9) == 3
+    await budget.settle(0.0, 0.0, 3, 3)
+    waiting = asyncio.create_task(budget.reserve_some([0.0] * 6, least=4))
+    await turns(5)
+    assert [(short.cap, short.used, short.least) for short in told] == [("calls", 3, 7)]
+    await budget.cap(None, 5)
+    assert await waiting == 2
