@@ -18,15 +18,22 @@ PAIRS = "pairs"
 BUDGET = "budget"
 """The next call could pass a cap: may the run spend more?"""
 
+BATCH = "batch"
+"""No batch job answers these calls: may they be sent directly, at the full price?"""
+
 APPROVE, REJECT = "approve", "reject"
+
+WITHDRAWN = "withdrawn"
+"""Stands in the place of an answer where the run no longer needs one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A question of a run; `choices` are the answers that it takes, and `reason` says in a sentence why it asks.
 
-    `pairs` is how many new pairs it is about, `cost_usd` and `seconds` what they are expected to take, None where
+    `pairs` is how many new pairs it is about, `cost_usd` and `seconds` what a yes is expected to take, None where
     unknown. Of a used-up cap, `cap` is usd or calls, `used` the amount spent, `least` the smallest cap that is enough.
+    `name` tells apart questions of one kind in a round.
     """
 
     kind: str
@@ -39,12 +46,14 @@ class Question:
     cap: str = ""
     used: float = 0.0
     least: float = 0.0
+    name: str = ""
 
     @property
     def key(self) -> str:
         """Names the question in its answers: the same for a worker that asks again after a restart."""
         amount = f"/{self.cap}/{self.least:g}" if self.cap else ""
-        return f"{self.kind}/{self.round}{amount}"
+        name = f"/{self.name}" if self.name else ""
+        return f"{self.kind}/{self.round}{amount}{name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,8 @@ from engine.service.cache import Cache
 from engine.service.completion import Completion, Request, Schema
 from engine.service.fault_reporter import FaultReporter
 from engine.service.faults import RefusedError
-from engine.service.in_flight import CallsInFlight
 from engine.service.full_price import Ask, nobody_to_ask
+from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import Ledger
 from engine.service.models import endpoint, max_output_tokens, supports_schema
 from engine.service.output_parsing import ParsingError

@@ -38,7 +38,7 @@ from engine.protocol.events import (
 from engine.protocol.lock import lock
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.processes import signal_tree
-from engine.protocol.questions import BUDGET, Answer, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import Stage
 from engine.protocol.status import Process, State, Stopping
@@ -48,6 +48,7 @@ from engine.service import prompts
 from engine.service.budget import Shortage
 from engine.service.cache import open_cache
 from engine.service.client import Client
+from engine.service.full_price import FullPrice
 from engine.service.ledger import Ledger
 from engine.service.secrets import Redacted
 from engine.service.usage import Usage
@@ -224,6 +225,7 @@ class Worker:
                 on_note=lambda message: self.emit(Log(level="info", message=message)),
                 on_used_up=self._wait_for_budget,
                 on_drain=self._tell_stopping,
+                ask_full_price=self._ask_full_price,
             )
             self._accounts.open(self.client, ledger)
             watching = asyncio.create_task(self._watch_caps())
@@ -259,6 +261,19 @@ class Worker:
             return question if self._caps == caps else None
 
         self._budget_question = asyncio.create_task(self.questions.ask(question, revised))
+
+    async def _ask_full_price(self, calls: FullPrice) -> bool:
+        """Ask whether calls that no batch job answers may be sent directly; True for yes."""
+        question = Question(
+            kind=BATCH,
+            round=self._status.status.round,
+            reason=calls.reason,
+            choices=(APPROVE, REJECT),
+            cost_usd=calls.cost_usd,
+            name=calls.name,
+        )
+        answer = await self.questions.ask(question, beforehand=not calls.by_hand, moot=lambda: calls.moot)
+        return answer is not None and answer.choice == APPROVE
 
     async def _watch_caps(self) -> None:
         async for caps in changes(self.run, self._caps, self.emit):

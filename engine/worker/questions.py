@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from engine.protocol import commands
 from engine.protocol.events import Emit, QuestionAnswered, QuestionAsked
-from engine.protocol.questions import APPROVE, Answer, Question
+from engine.protocol.questions import APPROVE, WITHDRAWN, Answer, Question
 from engine.protocol.run_dir import Run
 
 POLL_S = 0.25
 
 
 class Questions:
-    """Asks the questions of a run.
+    """Asks the questions of a run, one after the other.
 
     With `approved`, all but those about a cap are answered with yes beforehand. `wait_for` is told the open question,
     and None once it is closed; `circumstances` is what questions depend on besides people's commands.
@@ -31,33 +31,48 @@ class Questions:
     ) -> None:
         self._file = run.commands_file
         self._approved, self._emit, self._wait_for, self._circumstances = approved, emit, wait_for, circumstances
+        self._one_at_a_time = asyncio.Lock()
 
-    async def ask(self, question: Question, revise: Callable[[], Question | None] | None = None) -> Answer | None:
+    async def ask(
+        self,
+        question: Question,
+        revise: Callable[[], Question | None] | None = None,
+        *,
+        beforehand: bool = True,
+        moot: Callable[[], bool] = lambda: False,
+    ) -> Answer | None:
         """The answer to a question, given before or waited for.
 
         After each command and each change of circumstances, `revise` gives the question as it stands now; where that
         is None, there is nothing left to ask. A question about a cap is settled by that alone: a higher cap, not the
-        answer that announces it, lets the run go on.
+        answer that announces it, lets the run go on. One that was not approved `beforehand` always waits for a person.
+        Once it is `moot`, it is withdrawn: there is no answer.
         """
         answer = None if question.cap else commands.answer(self._file, question)
-        if answer is None and self._approved and not question.cap:
+        if answer is None and self._approved and beforehand and not question.cap:
             answer = Answer(question=question.key, choice=APPROVE, id="auto")
         if answer is None:
-            answer = await self._wait(question, revise)
-            self._wait_for(None)
+            async with self._one_at_a_time:
+                if moot():
+                    return None
+                answer = await self._wait(question, revise, moot)
+                self._wait_for(None)
         if answer is not None:
-            pairs = answer.pairs or question.pairs
-            self._emit(
-                QuestionAnswered(
-                    round=question.round, question=question, choice=answer.choice, answer=answer.id, pairs=pairs
-                )
-            )
+            self._tell(question, answer.choice, answer.id, answer.pairs or question.pairs)
+        elif moot():
+            self._tell(question, WITHDRAWN, "", None)
         return answer
 
-    async def _wait(self, question: Question, revise: Callable[[], Question | None] | None) -> Answer | None:
+    def _tell(self, question: Question, choice: str, id_: str, pairs: int | None) -> None:
+        event = QuestionAnswered(round=question.round, question=question, choice=choice, answer=id_, pairs=pairs)
+        self._emit(event)
+
+    async def _wait(
+        self, question: Question, revise: Callable[[], Question | None] | None, moot: Callable[[], bool]
+    ) -> Answer | None:
         asked: Question | None = None
         seen: tuple[int, object] | None = None
-        while True:
+        while not moot():
             now = (commands.size(self._file), self._circumstances())
             if now != seen:
                 answer = commands.answer(self._file, question)
@@ -74,3 +89,4 @@ class Questions:
                 self._wait_for(question)
                 self._emit(QuestionAsked(round=question.round, question=question))
             await asyncio.sleep(POLL_S)
+        return None

@@ -103,6 +103,8 @@ def details(run: Run) -> list[str]:
         lines.append(f"  written by an older version, in format {run.format}")
     lines += [f"  report: {run.report_file}"] if run.report_file.exists() else []
     if state is State.WAITING and status.question is not None:
+        if status.question.kind != ROUND:  # the decision above tells why another round is asked about
+            lines.append(f"  it asks: {one_line(status.question.reason, 600)}")
         lines.append(f"  it waits: {wording(status.question.kind).command(run, status.question)}")
     elif state is State.CRASHED:
         lines.append(f"  its worker is gone: llamaduo-tui resume {called(run)}")

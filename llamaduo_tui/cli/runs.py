@@ -112,8 +112,9 @@ def export(root: Path, run_name: str, folder: Path) -> None:
 def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
     """Answer a waiting run with yes.
 
-    The run then pays for another round, or trains on the new pairs that you have reviewed. If it waits because its
-    budget is used up, raise the budget with --budget or --budget-calls.
+    The run then pays for another round, trains on the new pairs that you have reviewed, or pays the full price for
+    calls that no batch job answers. If it waits because its budget is used up, raise the budget with --budget or
+    --budget-calls.
 
     \b
     Examples:  llamaduo-tui approve demo --pairs 100
@@ -136,7 +137,9 @@ def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, bud
 @options.run
 @click.pass_obj
 def reject(root: Path, run_name: str) -> None:
-    """Let a waiting run finish with its best round.
+    """Answer a waiting run with no.
+
+    The run then finishes with its best round, or uses batch jobs only.
 
     \b
     Example:  llamaduo-tui reject demo

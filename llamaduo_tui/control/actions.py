@@ -14,7 +14,7 @@ from engine.protocol import commands
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.lock import lock
-from engine.protocol.questions import APPROVE, BUDGET, REJECT, ROUND, Answer, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, ROUND, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.status import Process, State, Status
 from llamaduo_tui.paths import called
@@ -240,7 +240,8 @@ def _about(question: Question) -> str:
 
 def _described(question: Question, given: Answer) -> str:
     if given.choice == REJECT:
-        return "rejected; it ends with the best round" if question.kind == ROUND else "rejected"
+        follows = {ROUND: "; it ends with the best round", BATCH: "; its calls stay in batch jobs"}
+        return f"rejected{follows.get(question.kind, '')}"
     if given.choice == APPROVE:
         return f"approved ({phrases.count(given.pairs, 'pair')})" if given.pairs else "approved"
     return f"answered with {one_line(given.choice, 40)!r}"

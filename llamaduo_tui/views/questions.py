@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.protocol.durations import duration
 from engine.protocol.events import QuestionAnswered
-from engine.protocol.questions import BUDGET, PAIRS, REJECT, ROUND, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, PAIRS, REJECT, ROUND, WITHDRAWN, Question
 from engine.protocol.run_dir import Run
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
@@ -67,6 +67,14 @@ def _approved(event: QuestionAnswered) -> str:
     )
 
 
+def _full_price(event: QuestionAnswered) -> str:
+    return {
+        APPROVE: "approved: sent directly, at the full price",
+        REJECT: "rejected: stays in batch jobs",
+        WITHDRAWN: "no longer asked: a batch job has these calls",
+    }.get(event.choice, f"answered: {one_line(event.choice, 20)}")
+
+
 def _command(run: Run, question: Question) -> str:
     or_reject = "reject, " if REJECT in question.choices else ""
     return f"llamaduo-tui approve {called(run)}   (or: {or_reject}stop)"
@@ -106,6 +114,17 @@ _WORDINGS = {
         answered=lambda _: "budget raised",
         command=budget_command,
         guide=lambda _: ("The budget in the settings is used up.", "a to raise it"),
+    ),
+    BATCH: Wording(
+        waits_for="approval of the full price",
+        explain="No batch job answers some calls. Approve to send them directly at the full price, or reject to use "
+        "batch jobs only.",
+        asked=lambda question: f"waits for approval of the full price: {one_line(question.reason)}",
+        answered=_full_price,
+        command=lambda run, _: (
+            f"llamaduo-tui approve {called(run)}   (or: reject for another batch job at half the price, stop)"
+        ),
+        guide=lambda question: (one_line(question.reason), "a to pay the full price, f for another batch job"),
     ),
 }
 

@@ -17,7 +17,7 @@ from engine.protocol.events import (
     StageStarted,
     TrainMetrics,
 )
-from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, ROUND, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, PAIRS, REJECT, ROUND, Question
 from engine.protocol.status import State
 
 
@@ -85,6 +85,15 @@ def used_up(cap: str = "usd", used: float = 1.98, least: float = 2.01, reason: s
     """The question whether to raise a used-up cap."""
     reason = reason or f"${used:.2f} of $2.00 are spent, and the next call may cost ${least - used:.2f}"
     return QuestionAsked(question=Question(kind=BUDGET, round=None, reason=reason, cap=cap, used=used, least=least))
+
+
+def full_price(calls: int = 40, cost_usd: float | None = 0.34) -> QuestionAsked:
+    """The question whether calls of a cancelled batch job may be sent directly."""
+    reason = f"Send {calls} calls directly (about $0.34)? batch job batch_1 was cancelled with the provider"
+    question = Question(
+        kind=BATCH, round=1, reason=reason, choices=(APPROVE, REJECT), cost_usd=cost_usd, name="6f1e2d3c4b5a"
+    )
+    return QuestionAsked(round=1, question=question)
 
 
 def answered(asked: QuestionAsked, choice: str = APPROVE, pairs: int | None = None) -> QuestionAnswered:

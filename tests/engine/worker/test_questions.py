@@ -15,11 +15,12 @@ from engine.protocol.commands import Label
 from engine.protocol.errors import StageError
 from engine.protocol.events import Event, EventReader, QuestionAnswered, QuestionAsked, RoundScored
 from engine.protocol.manifest import Manifest, finish
-from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, Answer, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, PAIRS, REJECT, WITHDRAWN, Answer, Question
 from engine.protocol.rows import Message, Pair, Verdict
 from engine.protocol.run_dir import Run, create
 from engine.protocol.status import State
 from engine.service.client import Client
+from engine.service.full_price import FullPrice
 from engine.worker import loop
 from engine.worker.process import Worker
 
@@ -243,3 +244,58 @@ async def test_a_cap_is_settled_by_the_cap_and_not_by_an_answer(run: Run) -> Non
     short = False
     worker.client.spent = 5.0  # type: ignore[misc]
     assert await asked == before and run.status().question is None
+
+
+def asking(run: Run, *, yes: bool = False) -> tuple[Worker, EventReader]:
+    worker = Worker(run, yes=yes)
+    worker.client = cast(Client, SimpleNamespace(spent=0.0))
+    return worker, EventReader(run.events_file)
+
+
+async def test_the_full_price_of_a_batch_job_is_a_persons_choice(run: Run) -> None:
+    worker, reader = asking(run)
+    for choice in (APPROVE, REJECT):
+        calls = FullPrice(reason="Send 12 calls directly?", cost_usd=0.5)
+        paying = asyncio.create_task(worker._ask_full_price(calls))
+        asked = await first(reader, QuestionAsked)
+        assert isinstance(asked, QuestionAsked)
+        assert (asked.question.kind, asked.question.cost_usd, asked.question.reason) == (BATCH, 0.5, calls.reason)
+        assert asked.question.choices == (APPROVE, REJECT) and calls.name in asked.question.key
+        commands.send(run.commands_file, Answer(question=asked.question.key, choice=choice))
+        assert await paying is (choice == APPROVE), "each question has its own answer"
+
+
+async def test_approval_beforehand_pays_the_full_price_but_for_a_job_that_a_person_cancelled(run: Run) -> None:
+    worker, reader = asking(run, yes=True)
+    assert await worker._ask_full_price(FullPrice(reason="The queue is full.", cost_usd=None))
+    paying = asyncio.create_task(worker._ask_full_price(FullPrice(reason="Cancelled.", cost_usd=1.0, by_hand=True)))
+    asked = await first(reader, QuestionAsked)
+    assert isinstance(asked, QuestionAsked) and run.status().state is State.WAITING and not paying.done()
+    commands.send(run.commands_file, Answer(question=asked.question.key, choice=REJECT))
+    assert not await paying
+
+
+async def test_a_question_that_is_moot_is_withdrawn(run: Run) -> None:
+    worker, reader = asking(run)
+    calls = FullPrice(reason="The queue is full.", cost_usd=None)
+    paying = asyncio.create_task(worker._ask_full_price(calls))
+    await first(reader, QuestionAsked)
+    calls.moot = True
+    assert not await paying
+    told = await first(reader, QuestionAnswered)
+    assert isinstance(told, QuestionAnswered) and told.choice == WITHDRAWN and not told.approved
+    assert run.status().question is None and run.status().state is State.RUNNING
+
+
+async def test_questions_are_asked_one_after_the_other(run: Run) -> None:
+    worker, reader = asking(run)
+    calls = [FullPrice(reason=f"Send {n} calls directly?", cost_usd=None) for n in range(3)]
+    paying = [asyncio.create_task(worker._ask_full_price(one)) for one in calls]
+    asked = await first(reader, QuestionAsked)
+    assert isinstance(asked, QuestionAsked) and asked.question.name == calls[0].name
+    calls[1].moot = True
+    commands.send(run.commands_file, Answer(question=asked.question.key, choice=APPROVE))
+    asked = await first(reader, QuestionAsked)
+    assert isinstance(asked, QuestionAsked) and asked.question.name == calls[2].name, "the moot one is never shown"
+    commands.send(run.commands_file, Answer(question=asked.question.key, choice=APPROVE))
+    assert await asyncio.gather(*paying) == [True, False, True]

@@ -170,6 +170,17 @@ def used_up(cap: str = "usd", least: float = 6.504) -> Question:
     return story.used_up(cap, used=4.9, least=least, reason=reason).question
 
 
+def test_a_run_that_waits_for_the_full_price_says_so_and_how_to_answer(make_run: MakeRun) -> None:
+    run = make_run()
+    question = story.full_price().question
+    run.write_status(Status(state=State.WAITING, question=question, process=Process.of(1), heartbeat=time.time()))
+    assert json.loads(call("status", "demo", "--json").stdout)["waits_for"] == "batch"
+    shown = call("status", "demo").stdout
+    assert "demo: waiting for approval of the full price" in shown and "Send 40 calls directly (about $0.34)?" in shown
+    assert "llamaduo-tui approve demo" in shown and "reject for another batch job" in shown
+    assert call("reject", "demo").stdout == "round 1: rejected; its calls stay in batch jobs\n"
+
+
 def test_a_run_that_waits_for_its_budget_says_so_and_how_to_raise_it(make_run: MakeRun) -> None:
     run = make_run()
     waiting = Status(state=State.WAITING, question=used_up(), process=Process.of(1), cost_usd=4.9, calls=30)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import story
@@ -62,6 +63,19 @@ def test_a_review_of_pairs_is_approved_once_and_takes_no_rejection(make_run: Mak
         actions.answer(run, APPROVE)
     assert given(run) == [("pairs/1", "approve", 120)]
     assert commands.answer(run.commands_file, story.another_round().question) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"), [(APPROVE, "approved"), (REJECT, "rejected; its calls stay in batch jobs")]
+)
+def test_the_full_price_of_a_batch_job_is_approved_or_rejected(choice: str, said: str, make_run: MakeRun) -> None:
+    run = make_run()
+    question = story.full_price().question
+    wait_for(run, question)
+    assert actions.answer(run, choice) == f"round 1: {said}"
+    assert given(run) == [("batch/1/6f1e2d3c4b5a", choice, None)]
+    wait_for(run, replace(question, name="another"))
+    assert actions.answer(run, choice) == f"round 1: {said}", "each job has its own question"
 
 
 def test_a_question_of_another_kind_takes_its_own_choices(make_run: MakeRun) -> None:

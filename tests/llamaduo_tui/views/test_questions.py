@@ -10,7 +10,7 @@ import pytest
 import story
 
 from engine.protocol.events import QuestionAnswered, QuestionAsked
-from engine.protocol.questions import APPROVE, REJECT, Question
+from engine.protocol.questions import APPROVE, REJECT, WITHDRAWN, Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui.views import guide, log_lines, questions
@@ -19,7 +19,13 @@ from llamaduo_tui.views.run_view import RunView, reduce
 
 EVIL = "\x1b]52;c;aGk=\x07[bold red]Publish[/nope] it\u202e?\n\n"
 OTHER = Question(kind="release", round=2, reason="Publish the adapter?", choices=(APPROVE, REJECT))
-EVERY = [story.another_round().question, story.review_pairs().question, story.used_up().question, OTHER]
+EVERY = [
+    story.another_round().question,
+    story.review_pairs().question,
+    story.used_up().question,
+    story.full_price().question,
+    OTHER,
+]
 
 
 def lines(event: QuestionAsked | QuestionAnswered) -> list[str]:
@@ -49,6 +55,22 @@ def test_a_question_of_another_kind_is_told_by_its_reason(make_run: Callable[...
     assert wording("release").command(run, OTHER) == "llamaduo-tui approve demo   (or: reject, stop)"
     once = replace(OTHER, choices=(APPROVE,))
     assert wording("release").command(run, once) == "llamaduo-tui approve demo   (or: stop)"
+
+
+def test_the_full_price_of_a_batch_job_is_told_with_its_figures(make_run: Callable[..., Run]) -> None:
+    asked = story.full_price()
+    (line,) = lines(asked)
+    assert line.startswith("waits for approval of the full price: Send 40 calls directly (about $0.34)?")
+    told = [lines(story.answered(asked, choice)) for choice in (APPROVE, REJECT, WITHDRAWN, "?")]
+    assert told == [
+        ["approved: sent directly, at the full price"],
+        ["rejected: stays in batch jobs"],
+        ["no longer asked: a batch job has these calls"],
+        ["answered: ?"],
+    ]
+    assert "reject for another batch job" in wording("batch").command(make_run(), asked.question)
+    view = reduce(reduce(RunView(), asked), story.answered(asked, WITHDRAWN))
+    assert view.question is None
 
 
 @pytest.mark.parametrize("question", EVERY, ids=lambda question: question.kind)

@@ -29,6 +29,7 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views.run_view import RunView, reduce
+from llamaduo_tui.widgets.cards.batch_card import BatchCard
 from llamaduo_tui.widgets.cards.budget_card import BudgetCard
 from llamaduo_tui.widgets.cards.card import Card, Facts
 from llamaduo_tui.widgets.cards.round_card import RoundCard, brief, facts
@@ -278,6 +279,23 @@ async def test_the_review_asks_questions_without_a_card_too(root: Path) -> None:
         assert type(screen(shown).asking) is Card
         await pilot.press("f")
         await until(pilot, lambda: answers(run) == [("release/1", REJECT)])
+
+
+@pytest.mark.parametrize(("key", "choice"), [("a", APPROVE), ("f", REJECT)])
+async def test_the_full_price_of_a_batch_job_has_a_card(key: str, choice: str, root: Path) -> None:
+    asked = story.full_price()
+    run = review_run.rounds(make(root, "new", "waiting", [*frozen.WAITING[:-1], asked]))
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: asks(shown))
+        card = screen(shown).asking
+        assert type(card) is BatchCard and card.border_title == "send calls at the full price?"
+        assert labels(shown) == ["a Full price", "f New job", "x Stop"] and isinstance(shown.focused, Log)
+        await until(pilot, lambda: "$0.34 directly, about half" in str(card.query_one(Facts).content))
+        assert "Send 40 calls directly" in str(card.query_one(Facts).content)
+        await pilot.press(key, key)
+        await until(pilot, lambda: answers(run) == [("batch/1/6f1e2d3c4b5a", choice)])
+        assert not card.open
 
 
 async def test_the_footer_keeps_what_fits_and_the_help(root: Path) -> None:
