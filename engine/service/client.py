@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from engine.protocol.rows import Message, Tool
@@ -214,7 +215,7 @@ class Client:
         return self._sender.failed
 
     async def _answer(self, request: Request, read: Reader[T], correct: bool) -> T:
-        known = await self._known(request, read) or await self._from_batch(request, read)
+        known = await self._known(request, read) or await self._from_batch(request, read, correct)
         reading = known or await self._until_read(request, read, correct)
         assert reading.value is not None or reading.problem is None
         return reading.value  # type: ignore[return-value]
@@ -234,18 +235,27 @@ class Client:
             await self._forget(request)
         return None
 
-    async def _from_batch(self, request: Request, read: Reader[T]) -> Reading[T] | None:
-        """What a batch job's reply says; None where the request is to be sent directly."""
-        completion = await self._batches.completion(request)
-        if completion is None:
-            return None
-        reading = read_reply(completion, read)
-        if reading.problem is not None:
-            self._ledger.reject(request)
-            return None
-        self._ledger.readable.add(request.model)
-        await self._to_cache(request, completion)
-        return reading
+    async def _from_batch(self, request: Request, read: Reader[T], correct: bool) -> Reading[T] | None:
+        """What a batch job's reply says; None where the request is to be sent directly.
+
+        One that cannot be read is asked again in another job: a direct call costs more.
+        """
+        sent, replies = request, 0
+        while (completion := await self._batches.completion(sent)) is not None:
+            reading = read_reply(completion, read)
+            if reading.problem is None:
+                if sent is not request:  # paid under the digest of what was sent
+                    completion = replace(completion, prompt_tokens=0, completion_tokens=0, cost_usd=0.0)
+                    await self._ledger.record(request, completion, time.time())
+                self._ledger.readable.add(request.model)
+                await self._to_cache(request, completion)
+                return reading
+            self._ledger.reject(sent)
+            again, replies = self._again(request, sent, reading, correct), replies + 1
+            if again is None or replies >= MOST_REPLIES[reading.problem.kind]:
+                raise _exception(reading.problem)
+            sent = again
+        return None
 
     async def _until_read(self, request: Request, read: Reader[T], correct: bool) -> Reading[T]:
         """The first reply that can be read; raises for the problem of the last one otherwise."""

@@ -61,6 +61,7 @@ FROM old_calls;
 """Older ledgers kept one call a key."""
 
 USABLE_KEYS = "SELECT DISTINCT key, model FROM calls WHERE answered IS NOT NULL AND usable IS NOT 0"
+ANSWERERS = "SELECT model, answered_by, fingerprint FROM calls GROUP BY 1, 2, 3 ORDER BY MIN(answered)"
 NEWEST_USABLE = """
 SELECT reply, finish_reason, prompt_tokens, completion_tokens, cost_usd, answered_by, fingerprint FROM calls
 WHERE key = ? AND answered IS NOT NULL AND usable IS NOT 0 ORDER BY answered DESC
@@ -115,11 +116,11 @@ class Ledger:
         self._keys = {key for key, _ in rows}
         self.readable = {model for _, model in rows}
         """The models of which at least one reply could be read."""
-        self.answerers: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
-        """By model asked: the names and fingerprints that answered."""
-        for model, *who in self._database.rows("SELECT DISTINCT model, answered_by, fingerprint FROM calls"):
+        self.answerers: defaultdict[str, dict[tuple[str, str], None]] = defaultdict(dict)
+        """By model asked: the names and fingerprints that answered, in the order of their first answers."""
+        for model, *who in self._database.rows(ANSWERERS):
             if who[0]:
-                self.answerers[model].add((who[0], who[1] or ""))
+                self.answerers[model][who[0], who[1] or ""] = None
 
     async def completion(self, request: Request) -> Completion | None:
         """The newest completion of an earlier, identical request that could be read, or that nobody has read yet."""

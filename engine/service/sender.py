@@ -129,9 +129,9 @@ class Sender:
         known, who = self._ledger.answerers[model], (completion.model, completion.fingerprint)
         if not completion.model or who in known:
             return
-        known.add(who)
-        if 1 < len(known) <= MOST_NEWS:
-            before = " ".join(part for part in next(other for other in known if other != who) if part)
+        before = " ".join(part for part in [*known][-1] if part) if known else ""
+        known[who] = None
+        if before and len(known) <= MOST_NEWS:
             self._on_trouble(
                 f"{model} is now answered by {' '.join(part for part in who if part)}, before by {before}: scores from "
                 "before and after may not compare"

@@ -753,3 +753,22 @@ async def test_large_stages_are_several_jobs(
 
     assert sources(replies) == ["batched"] * 40 and provider.direct == []
     assert sum(provider.sizes()) == 40 and max(provider.sizes()) <= 15 < 40 / 2 < 15 + max(provider.sizes())
+
+
+async def test_replies_that_cannot_be_read_go_into_another_job(tmp_path: Path) -> None:
+    def finish(requests: list[Line]) -> tuple[str, list[Line]]:
+        lines = [answer(request) for request in requests]
+        for line in lines if all(request["body"]["max_tokens"] == 60 for request in requests) else ():
+            line["response"]["body"]["choices"][0]["finish_reason"] = "length"
+        return "completed", lines
+
+    async with providing() as provider:
+        provider.finish = finish
+        async with living(provider, tmp_path) as (client, _):
+            assert sources(await ask(client)) == ["batched"] * 12
+            assert client.spent == pytest.approx(24 * COST) and client.usage.calls == 24
+        async with living(provider, tmp_path) as (later, _):
+            assert sources(await ask(later)) == ["batched"] * 12
+            assert later.spent == pytest.approx(24 * COST)
+
+    assert provider.sizes() == [12, 12] and provider.direct == []
