@@ -107,7 +107,8 @@ def _phases(
     pairs = [*splits.train, *splits.dev, *splits.test]
     speed = _Speed(_matrix_rate(device), _read_rate(device))
     judging, synthesis = _judging(settings, prompts, splits.dev), _synthesis(settings, prompts, pairs)
-    sealed = _judging(settings, prompts, splits.test)
+    again = _judging_again(settings, judging, len(splits.dev))
+    sealed = _judging(settings, prompts, splits.test) + again
     baseline = judging
     if settings.target.teacher:
         baseline += _teacher(settings, prompts, splits.dev)
@@ -118,7 +119,7 @@ def _phases(
     yield _phase("round 0", baseline, inference(len(splits.dev)))
     for number in range(1, settings.loop.max_rounds + 1):
         count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
-        calls = judging + synthesis if number < settings.loop.max_rounds else judging
+        calls = judging + again + (synthesis if number < settings.loop.max_rounds else _Calls())
         local = START_S + count * length * token + inference(len(splits.dev))
         yield _phase(f"round {number}", calls, local)
     yield _phase("sealed test", sealed, inference(len(splits.test)))
@@ -152,6 +153,13 @@ def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _C
     text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
     judges = [_calls(settings, judge, len(pairs), text, VERDICT_TOKENS * len(pairs)) for judge in settings.judge_models]
     return sum(judges, _Calls()) * (settings.inference.samples * settings.judge.repeats)
+
+
+def _judging_again(settings: Migration, judging: _Calls, dev: int) -> _Calls:
+    """Judging some answers of round 0 again, once each, where `judging` is that of all answers to the dev prompts."""
+    samples = settings.inference.samples
+    answers = min(settings.judge.drift, dev * (samples + settings.target.teacher))
+    return judging * (answers / (dev * samples * settings.judge.repeats))
 
 
 def _teacher(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:

@@ -153,12 +153,48 @@ class Reviews:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What a judge says now of answers that it judged in round 0, minus what it said then.
+
+    Means over `answers` with a readable verdict both times, with bounds that both hold with 99 % confidence; None
+    without any. `missing` more were judged again and have no readable verdict. `shifted` says that one of the means is
+    more than noise.
+    """
+
+    judge: str
+    answers: int
+    missing: int
+    precision: Interval | None
+    similarity: Interval | None
+    shifted: bool
+
+    @property
+    def change(self) -> str:
+        """The mean differences in words: "precision +0.3 ± 0.8, similarity -0.1 ± 0.5"."""
+        both = (("precision", self.precision), ("similarity", self.similarity))
+        return ", ".join(f"{name} {plus_minus(mean)}" for name, mean in both if mean is not None)
+
+    @property
+    def finding(self) -> str:
+        """The result in words: "no shift beyond noise (precision +0.3 ± 0.8, similarity -0.1 ± 0.5)"."""
+        if not self.answers:
+            return "no readable verdict"
+        return f"{'a shift' if self.shifted else 'no shift beyond noise'} ({self.change})"
+
+
+def plus_minus(difference: Interval) -> str:
+    """A difference in points with half the width of its interval: "-3.2 ± 1.1"."""
+    return f"{difference.mean:+.1f} ± {(difference.high - difference.low) / 2:.1f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(Scores):
     """decision.json: a round's scores, whether they reach the target, and whether another round is worth it.
 
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
     `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out;
-    `groups` are the scores by kind of prompt, the weakest first.
+    `groups` are the scores by kind of prompt, the weakest first. `drift` has one row for each judge that judged answers
+    of round 0 again.
     """
 
     round: int
@@ -174,7 +210,13 @@ class Decision(Scores):
     reviews: Reviews | None = None
     flagged: tuple[str, ...] = ()
     groups: tuple[GroupScore, ...] = ()
+    drift: tuple[Drift, ...] = ()
 
     @property
     def reached(self) -> bool:
         return self.outcome == "reached"
+
+    @property
+    def judge_shifted(self) -> bool:
+        """Whether a judge scores otherwise than in round 0."""
+        return any(drift.shifted for drift in self.drift)

@@ -14,6 +14,7 @@ from engine.protocol import records
 from engine.protocol.records import Score
 
 RESPONSES_FILE, VERDICTS_FILE = "responses.jsonl", "verdicts.jsonl"
+DRIFT_FILE = "drift.jsonl"
 PAIRS_FILE, REJECTED_FILE = "pairs.jsonl", "rejected.jsonl"
 """The files of rows that the stages infer, judge and synthesize write; the last is for pairs that were refused."""
 
@@ -163,6 +164,14 @@ class Verdict(RowMixin):
     similarity_reason: str
     precision_reason: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondVerdict(RowMixin):
+    """A judge's readable verdict on an answer of round 0, and what it says of the same answer `again`."""
+
+    first: Verdict
+    again: Verdict
 
 
 def message_text(message: Message) -> str:

@@ -232,6 +232,13 @@ class Judge(Table):
     models: list[str] = Field([], description="Judge models; empty: the service model.")
     repeats: int = Field(2, ge=1, le=50, description="Verdicts per response.")
     adaptive: bool = Field(True, description="Stop repeating for a response once its verdicts agree.")
+    drift: int = Field(
+        20,
+        ge=0,
+        le=1000,
+        description="Answers of round 0 that each judge judges again in every later round, to see whether it still "
+        "scores alike; 0: none.",
+    )
     prompts: str | None = Field(None, description="A TOML file with your own prompts, as in LlamaDuo.")
 
 

@@ -59,7 +59,7 @@ async def run(job: ServiceJob) -> Result:
     left_out = {model: LeftOut(job.emit, "verdicts", HINT) for model in models}
 
     async def one(case: Case, repeat: int) -> Verdict:
-        verdict = await _verdict(case, repeat, job.prompts, job.client)
+        verdict = await verdict_of(case, repeat, job.prompts, job.client)
         if verdict.error:
             left_out[case.judge].add(case.judge, verdict.error)
         else:
@@ -113,7 +113,8 @@ def agree(verdicts: list[Verdict]) -> bool:
     return all(stdev(values) / sqrt(len(values)) <= AGREEMENT for values in zip(*scores, strict=True))
 
 
-async def _verdict(case: Case, repeat: int, prompts: Prompts, client: Client) -> Verdict:
+async def verdict_of(case: Case, repeat: int, prompts: Prompts, client: Client) -> Verdict:
+    """What a judge says of a response; where nothing can be read, `error` says why."""
     response = case.response
     prompt = prompts.judge_response(response)
     try:

@@ -30,7 +30,7 @@ from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Que
 from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, REPORT, SYNTHESIZE, TEACHER
 from engine.service.models import price
-from engine.stages import judge, report, synthesize, teacher
+from engine.stages import judge_drift, report, synthesize, teacher
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker.context import Context
 
@@ -94,7 +94,7 @@ async def _evaluate(context: Context, number: int) -> Decision:
     if (known := context.run.decision(number)) is not None:
         return known
     await context.stage(INFER, number)
-    await context.stage(JUDGE, number, judge.run)
+    await context.stage(JUDGE, number, judge_drift.run)
     if number == 0 and context.settings.target.teacher:
         await context.stage(TEACHER, number, teacher.run)
     return _decide(context, number)
@@ -130,7 +130,8 @@ def _decide(context: Context, number: int) -> Decision:
         before = run.decision(earlier)
         if before is not None:  # what was decided then stays, but flagged prompts leave its scores
             _record(context, replace(rescored(before, scores), flagged=flagged, groups=groups[earlier]))
-    return _record(context, replace(decision, groups=groups[number]))
+    drift = judge_drift.drift_of(JUDGE.folder(run, number))
+    return _record(context, replace(decision, groups=groups[number], drift=drift))
 
 
 def _record(context: Context, decision: Decision) -> Decision:
@@ -180,7 +181,7 @@ async def _evaluate_sealed(context: Context) -> tuple[SplitScores, Teacher | Non
     """
     run, loop, risk = context.run, context.settings.loop, 1 - context.settings.target.confidence
     await context.stage(INFER, None)
-    await context.stage(JUDGE, None, judge.run)
+    await context.stage(JUDGE, None, judge_drift.run)
     if manifest(TEACHER.folder(run, 0)) is not None:
         await context.stage(TEACHER, None, teacher.run)
     judged = _verdicts(run.final)

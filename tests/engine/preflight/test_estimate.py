@@ -20,11 +20,11 @@ PAIRS = [
 ]
 
 
-def estimated(model: Path, *, teacher: bool, **service: int) -> Estimate:
+def estimated(model: Path, *, teacher: bool, drift: int = 0, **service: int) -> Estimate:
     tables = {
         "coverage": {"source": "a.jsonl"},
         "service": {"model": "gpt-4o", **service},
-        "judge": {"repeats": 2},
+        "judge": {"repeats": 2, "drift": drift},
         "target": {"teacher": teacher},
     }
     settings = Migration.model_validate(tables)
@@ -59,3 +59,15 @@ def test_the_service_s_limits_take_time(tmp_path: Path) -> None:
     unlimited, limited = estimated(tmp_path, teacher=False), estimated(tmp_path, teacher=False, rpm=4, tpm=10**9)
     waited = limited.phases[1].seconds - unlimited.phases[1].seconds
     assert waited == pytest.approx(60 * limited.phases[1].calls / 4, abs=5)
+
+
+@pytest.mark.parametrize(("drift", "teacher", "calls"), [(20, True, 20), (25, False, 20), (7, True, 7)])
+def test_answers_that_are_judged_again_are_in_every_later_round(
+    tmp_path: Path, drift: int, teacher: bool, calls: int
+) -> None:
+    """Ten prompts have two answers of the untuned model, and one of the service where that is asked."""
+    make_model(tmp_path)
+    without, found = (estimated(tmp_path, teacher=teacher, drift=count) for count in (0, drift))
+    more = [after.calls - before.calls for before, after in zip(without.phases, found.phases, strict=True)]
+    assert more == [0, calls, calls, calls, calls, calls]
+    assert found.calls_most - without.calls_most == 5 * calls and (found.usd_most or 0) > (without.usd_most or 0)

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from engine.service.concurrently import concurrently
+from engine.service.concurrently import both, concurrently
 
 
 async def test_results_come_in_the_order_of_the_calls() -> None:
@@ -55,3 +55,36 @@ async def test_cancelling_ends_all_before_it_returns() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ended) == ["a", "b"]
+
+
+async def test_two_of_different_types_are_awaited_at_once() -> None:
+    turn = asyncio.Event()
+
+    async def number() -> int:
+        await turn.wait()
+        return 1
+
+    async def text() -> str:
+        turn.set()
+        return "two"
+
+    assert await both(number(), text()) == (1, "two")
+
+
+async def test_the_failure_of_one_ends_the_other() -> None:
+    ended: list[str] = []
+
+    async def lasting() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("other")
+
+    async def failing() -> int:
+        await asyncio.sleep(0)
+        raise KeyError("one")
+
+    with pytest.raises(KeyError, match="one"):
+        await both(failing(), lasting())
+    assert ended == ["other"]
