@@ -104,7 +104,8 @@ def summary(view: RunView, folder: Path) -> list[str]:
 
 def scored(score: Decision) -> str:
     """The scores of a round on one line."""
-    return f"{_means(score.precision, score.similarity)}   {'reached' if score.reached else 'below target'}"
+    standing = f"{'reached' if score.reached else 'below target'}{', judge shifted' if score.judge_shifted else ''}"
+    return f"{_means(score.precision, score.similarity)}   {standing}"
 
 
 def _means(precision: Interval, similarity: Interval) -> str:

@@ -31,7 +31,8 @@ class Rounds(VerticalScroll):
 
 Each line is a round with its stages. **round 0** is the untuned small model, the baseline; each later round trains
 it, runs it on the dev prompts and judges its responses. Below are the scores on dev prompts, from 1 to 100, with
-their confidence interval: a round is good enough when the *low* end passes the target.
+their confidence interval: a round is good enough when the *low* end passes the target. `!` marks a round in which a
+judge scored the same answers otherwise than in round 0: the log says by how much.
 """
 
     _hidden = 0
@@ -91,7 +92,11 @@ def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
 
 def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     """A head, and a line a round: both means with their intervals, drawn on an axis from 0 to 100 with the target."""
-    rows = [(phrases.part(s.part), s.score.precision, s.score.similarity) for s in view.sections if s.score is not None]
+    rows = [
+        (f"{phrases.part(s.part)}{' !' if s.score.judge_shifted else ''}", s.score.precision, s.score.similarity)
+        for s in view.sections
+        if s.score is not None
+    ]
     sealed = view.outcome.sealed if view.outcome else None
     if sealed is not None:
         rows.append((phrases.part(Phase.SEALED), sealed.precision, sealed.similarity))

@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
-from engine.protocol.decision import Changes, Decision, GroupScore, Interval
+from engine.protocol.decision import Changes, Decision, Drift, GroupScore, Interval
 from engine.protocol.questions import APPROVE, REJECT, ROUND, Question
 from engine.settings.schema import Target
 from llamaduo_tui.messages import AnswerRun
@@ -94,6 +94,7 @@ def facts(question: Question, view: RunView, target: Target | None) -> list[Fact
         _score("similarity", last.similarity, similar, [score.similarity.mean for score in scored]),
     ]
     lines += [_changes(last.changes)] if last.changes else []
+    lines += [_drift(drift, last) for drift in last.drift if drift.shifted]
     lines.append(another)
     if last.advice:
         advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
@@ -110,6 +111,7 @@ def brief(question: Question, view: RunView, target: Target | None) -> Content:
         for name, value, goal in zip(("precision", "similarity"), scores, goals(target), strict=True):
             of = f"/{goal:g} {_verdict(value, goal)[0]}" if goal is not None else ""
             parts.append(f"{name} {value.mean:.0f}{of}")
+        parts += ["judge shifted"] if view.scored[-1].judge_shifted else []
     return Content(" · ".join([*parts, takes(question)]))
 
 
@@ -144,8 +146,16 @@ def _changes(changes: Changes) -> Fact:
     )
 
 
+def _drift(drift: Drift, score: Decision) -> Fact:
+    """How a judge scores answers of round 0 now; its name where there are several judges."""
+    judge = f"{one_line(drift.judge, 40)}: " if len(score.drift) > 1 else ""
+    judged = f"{judge}{phrases.count(drift.answers, 'answer')} of round 0 judged again: "
+    missing = f", {phrases.count(drift.missing, 'verdict')} missing" if drift.missing else ""
+    return fact("judge", judged, (drift.finding, "$text-warning" if drift.shifted else ""), missing)
+
+
 def _findings(score: Decision, view: RunView, target: Target | None) -> list[Fact]:
-    """Further findings: the gap to the service, the weakest groups, reviews, and flagged prompts."""
+    """Further findings: the gap to the service, the weakest groups, judge drift, reviews, and flagged prompts."""
     lines = []
     if score.teacher is not None:
         allowed = target.relative_to_teacher if target is not None else None
@@ -159,6 +169,7 @@ def _findings(score: Decision, view: RunView, target: Target | None) -> list[Fac
         shown = " · ".join(map(_group, weakest))
         lines.append(fact("weakest", shown, ("   precision/similarity", "$foreground-muted")))
         lines += _kinds(score, view)
+    lines += [_drift(drift, score) for drift in score.drift if not drift.shifted]
     if score.reviews is not None and score.reviews.n:
         warned = f": {one_line(score.reviews.warning, 200)}" if score.reviews.warning else ""
         lines.append(

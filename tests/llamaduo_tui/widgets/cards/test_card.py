@@ -18,7 +18,7 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
 from engine.protocol import commands, jsonl
-from engine.protocol.decision import Interval, Teacher
+from engine.protocol.decision import Drift, Interval, Teacher
 from engine.protocol.events import BudgetChanged, QuestionAsked, RoundScored, to_row
 from engine.protocol.questions import APPROVE, REJECT, Answer, Question
 from engine.protocol.run_dir import Run
@@ -100,6 +100,40 @@ def test_a_target_relative_to_the_service_is_told_as_that() -> None:
     assert "target" not in told["precision"] + told["similarity"] + brief(question, view, target).plain
     gaps = "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure"
     assert told["service"] == f"{gaps} against its own responses, target -3"
+
+
+def drift(mean: float, shifted: bool, judge: str = "gpt-4o", missing: int = 0) -> Drift:
+    both = Interval(mean=mean, low=mean - 1, high=mean + 1)
+    return Drift(judge=judge, answers=20, missing=missing, precision=both, similarity=both, shifted=shifted)
+
+
+def drift_facts(*drifts: Drift) -> tuple[list[tuple[str, str]], str]:
+    """The facts of a round in which the judges were found to have drifted like that, and the brief line."""
+    decision = replace(story.decision(1, 64, 51), drift=drifts)
+    view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
+    question = story.another_round().question
+    told = [(fact.name, fact.said.plain) for fact in facts(question, view, None)]
+    return told, brief(question, view, None).plain
+
+
+def test_a_judge_that_stays_the_same_is_one_of_the_findings() -> None:
+    told, short = drift_facts(drift(0.3, False, missing=1))
+
+    said_ = "20 answers of round 0 judged again: no shift beyond noise (precision +0.3 ± 1.0, similarity +0.3 ± 1.0)"
+    assert ("judge", f"{said_}, 1 verdict missing") in told[told.index(("result", "Falls short.")) :]
+    assert "judge" not in short and "judge" not in dict(drift_facts()[0])
+
+
+def test_a_judge_that_shifted_comes_right_behind_the_scores() -> None:
+    told, short = drift_facts(drift(-3, True, "gpt-[b]4o\x1b[2J"), drift(0, False, "gemini"))
+
+    names = [name for name, _ in told]
+    assert names[:4] == ["precision", "similarity", "changes", "judge"] and names.count("judge") == 2
+    assert "[b]4o" in told[3][1] and "\x1b" not in told[3][1]
+    assert told[3][1].endswith(
+        ": 20 answers of round 0 judged again: a shift (precision -3.0 ± 1.0, similarity -3.0 ± 1.0)"
+    )
+    assert "judge shifted" in short
 
 
 async def test_an_old_decision_has_a_card_too(root: Path) -> None:
