@@ -30,7 +30,7 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.service import prompts
 from engine.settings.load import load_settings
-from engine.settings.schema import Migration
+from engine.settings.schema import SANDBOX_MODEL, Migration
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -57,6 +57,7 @@ def check(file: Path, progress: Progress, reading: Callable[[ReadProgress], None
     estimate: Estimate | None = None
     try:
         settings = load_settings(file)
+        findings.notes += judge_note(settings)
         model = _resolver(settings, progress)
         try:
             splits = findings.read(settings, model, reading)
@@ -134,6 +135,16 @@ def breach_note(settings: Migration, pairs: list[Pair]) -> Iterator[str]:
     reasons = ((pair.source, checks.broken(pair.target)) for pair in pairs if not pair.target_calls)
     if broken := [f"{source}: {reason}" for source, reason in reasons if reason]:
         yield f"{len(broken)} of {len(pairs)} coverage responses break the contract; the first is {broken[0]}"
+
+
+def judge_note(settings: Migration) -> Iterator[str]:
+    """That the service judges answers against its own earlier ones; the sandbox, which has no style, is left out."""
+    for model in settings.own_judges:
+        if model != SANDBOX_MODEL:
+            yield (
+                f"{model} judges answers against its own earlier ones, and judges favour their own style: name another "
+                "model in [judge] models"
+            )
 
 
 def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:

@@ -411,6 +411,11 @@ class Migration(Table):
         return self.judge.models or [self.service.model]
 
     @property
+    def own_judges(self) -> list[str]:
+        """The judge models that are the service model, whatever provider serves it: they judge their own style."""
+        return [model for model in dict.fromkeys(self.judge_models) if bare(model) == bare(self.service.model)]
+
+    @property
     def uses_sandbox(self) -> bool:
         return SANDBOX_MODEL in (self.service.model, *self.judge_models)
 
@@ -418,6 +423,11 @@ class Migration(Table):
         """16 hex digits that change with the settings in these tables, or in all of them."""
         canonical = json.dumps(self.model_dump(mode="json", include=set(tables) or None), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def bare(model: str) -> str:
+    """A model's name without its provider, in lower case."""
+    return model.rsplit("/", 1)[-1].lower()
 
 
 def _keys(table: Any) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.evaluation.comparison import teacher_doubt
 from engine.evaluation.scores import SplitScores, scores_doubt
 from engine.protocol import jsonl, records
-from engine.protocol.decision import Decision, Scores, Teacher
+from engine.protocol.decision import Decision, Drift, Scores, Teacher
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
@@ -17,14 +18,17 @@ from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
 from engine.protocol.status import State
 from engine.protocol.version import version
+from engine.service.answerers import Answerer, answerers
 from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
-from engine.stages import report_sections
+from engine.stages import judge_drift, report_judges, report_sections
 from engine.stages.base import Job, Result, named
 from engine.stages.markdown import block, cell, inline, interval
 
 SHOWN = 3
 """How many of the best and of the worst answers to show."""
+
+SEALED = "the sealed test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,15 @@ async def run(
 ) -> Result:
     """Write final/report.md, the last file of a run."""
     run, settings = job.run, job.settings
+    answered, drift = answerers(run.ledger_file), _drift(run)
     text = "\n\n".join(
         [
             f"# {run.name}: {'target reached' if end.state is State.REACHED else 'target not reached'}",
-            _summary(settings, decision, sealed, end),
+            _summary(settings, decision, sealed, end, answered),
+            *report_judges.careful(drift.get(f"round {decision.best_round}", ()), drift[SEALED]),
             "## Rounds",
             _rounds(run, settings, decision),
+            *report_judges.drift(drift, settings),
             *_contract(run),
             report_sections.error_rate(settings, decision),
             *report_sections.missing_rows(settings, decision),
@@ -76,6 +83,7 @@ async def run(
             _sealed(settings, decision, sealed, service),
             "## Best and worst answers",
             *_examples(run, sealed),
+            *report_judges.which_answered(answered),
             "## What it took",
             _cost(usage, _manifests(run)),
         ]
@@ -103,7 +111,15 @@ def _doubt(sealed: Scores, service: Teacher | None, target: Target) -> str:
     return scores_doubt(sealed) or (teacher_doubt(service, sealed.prompts) if service and relative else "")
 
 
-def _summary(settings: Migration, decision: Decision, sealed: SplitScores, end: Ending) -> str:
+def _drift(run: Run) -> dict[str, tuple[Drift, ...]]:
+    """How the judges scored answers of round 0 again, by round in words."""
+    rounds = {f"round {decision.round}": decision.drift for decision in run.decisions()}
+    return rounds | {SEALED: judge_drift.drift_of(JUDGE.folder(run, None))}
+
+
+def _summary(
+    settings: Migration, decision: Decision, sealed: SplitScores, end: Ending, answered: Sequence[Answerer]
+) -> str:
     model = inline(settings.local.model)
     best = "untuned" if decision.best_round == 0 else f"tuned in round {decision.best_round}"
     advice = (
@@ -123,8 +139,9 @@ def _summary(settings: Migration, decision: Decision, sealed: SplitScores, end: 
     return (
         f"{end.reason} {advice}{careful}\n\nOn {sealed.prompts} sealed prompts, which nothing used before, it scored "
         f"{interval(sealed.precision)} in precision and {interval(sealed.similarity)} in similarity, out of 100; "
-        f"{judges} compared its answers with the recorded responses. Brackets show the bounds of the score on prompts "
-        f"like these, each with {settings.target.confidence:.0%} confidence.{sandbox}"
+        f"{judges} compared its answers with the recorded responses.{report_judges.own_judges(settings, answered)} "
+        f"Brackets show the bounds of the score on prompts like these, each with {settings.target.confidence:.0%} "
+        f"confidence.{sandbox}"
     )
 
 
@@ -171,7 +188,7 @@ def _contract(run: Run) -> list[str]:
     numbers: dict[str, int | None] = {f"round {row.round}": row.round for row in run.decisions()}
     stages = {
         name: (manifest(JUDGE.folder(run, number)), manifest(INFER.folder(run, number)))
-        for name, number in (numbers | {"the sealed test": None}).items()
+        for name, number in (numbers | {SEALED: None}).items()
     }
     broken = {
         name: (judged.counts.get("broken", 0), answered.counts["responses"])

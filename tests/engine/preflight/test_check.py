@@ -47,6 +47,21 @@ def test_too_few_prompts_are_reported_before_they_cost() -> None:
     assert never.startswith("no number of prompts can show that this target is reached")
 
 
+def test_a_judge_that_is_the_service_is_named_with_another_way() -> None:
+    def notes(service: str, *judges: str) -> list[str]:
+        return list(check.judge_note(settings(service={"model": service}, judge={"models": list(judges)})))
+
+    (own,) = notes("openai/gpt-4o")
+    assert own == (
+        "openai/gpt-4o judges answers against its own earlier ones, and judges favour their own style: name another "
+        "model in [judge] models"
+    )
+    assert notes("openai/gpt-4o", "openai/gpt-4o", "gemini/gemini-2.5-pro") == [own]
+    (elsewhere,) = notes("openai/gpt-4o", "azure/GPT-4o")
+    assert elsewhere.startswith("azure/GPT-4o judges answers against its own")
+    assert notes("openai/gpt-4o", "openai/gpt-4o-mini") == notes("sandbox") == []
+
+
 def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:
     report = check.check(tmp_path / "none.toml", print)
 

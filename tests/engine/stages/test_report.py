@@ -1,5 +1,7 @@
 import asyncio
+import sqlite3
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,9 @@ import pytest
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, plain
 from engine.protocol import jsonl, records
-from engine.protocol.decision import Decision, GroupScore, Interval, Reviews, Shares
+from engine.protocol.decision import Decision, Drift, GroupScore, Interval, Reviews, Shares
 from engine.protocol.manifest import Manifest, finish, manifest
-from engine.protocol.rows import Response, Verdict
+from engine.protocol.rows import Response, SecondVerdict, Verdict
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import REPORT
 from engine.service.client import Usage
@@ -261,3 +263,28 @@ def test_one_kind_is_no_table(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
 
     assert "kind of prompt" not in text
+
+
+def test_the_judge_and_the_models_that_answered_are_told(tmp_path: Path) -> None:
+    """As a run leaves it: two rounds and the sealed test, in which the judge scores three points less."""
+    run = Run(tmp_path / "demo")
+    again = [SecondVerdict(first=judged(f"p{n}", 60), again=judged(f"p{n}", 57)) for n in range(20)]
+    jsonl.write(run.final / "judge" / "drift.jsonl", (row.to_row() for row in again))
+    with closing(sqlite3.connect(run.ledger_file)) as ledger, ledger:
+        ledger.execute("CREATE TABLE calls (model TEXT, answered REAL, answered_by TEXT, fingerprint TEXT)")
+        rows = [("gpt-4o", 10.0, "gpt-4o-05", "fp_1"), ("gpt-4o", 90_000.0, "gpt-4o-08", "fp_2")]
+        ledger.executemany("INSERT INTO calls VALUES (?, ?, ?, ?)", rows)
+    even = Interval(mean=0.3, low=-0.5, high=1.1)
+    same = Drift(judge="gpt-4o", answers=20, missing=0, precision=even, similarity=even, shifted=False)
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], decision=replace(REACHED, drift=(same,)))
+
+    own = "gpt-4o judged answers against its own earlier ones; judges favour their own style."
+    assert f"gpt-4o compared its answers with the recorded responses. {own} Brackets show" in text
+    assert "**Careful**: j scored otherwise at the end than in round 0" in text
+    assert "| round 1 | gpt-4o | 20 | +0.3 ± 0.8 | +0.3 ± 0.8 | no shift beyond noise |" in text
+    assert "| the sealed test | j | 20 | -3.0 ± " in text and "| **a shift** |" in text
+    assert (
+        "| gpt-4o | gpt-4o-05 | fp\\_1 | 1 |" in text
+        and "**Careful**: gpt-4o changed during the run: gpt-4o-05" in text
+    )
+    assert text.index("## Rounds") < text.index("Judge drift") < text.index("## Which models answered")

@@ -1,0 +1,40 @@
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from engine.service.answerers import Answerer, answerers
+
+COLUMNS = "key TEXT PRIMARY KEY, model TEXT NOT NULL, answered REAL, answered_by TEXT, fingerprint TEXT"
+
+
+def ledger(folder: Path, *rows: tuple[str, float | None, str | None, str | None]) -> Path:
+    path = folder / "a run?" / "ledger.sqlite"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"CREATE TABLE calls ({COLUMNS})")
+        database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", [(str(n), *row) for n, row in enumerate(rows)])
+    return path
+
+
+def test_answers_are_counted_by_the_names_that_gave_them(tmp_path: Path) -> None:
+    path = ledger(
+        tmp_path,
+        ("j", 20.0, "new", "fp2"),
+        ("j", 10.0, "old", "fp1"),
+        ("j", 12.0, "old", "fp1"),
+        ("j", 5.0, None, None),
+        ("j", None, None, None),
+        ("a", 30.0, "a-1", None),
+    )
+
+    assert answerers(path) == [
+        Answerer("a", "a-1", "", 1, 30, 30),
+        Answerer("j", "", "", 1, 5, 5),
+        Answerer("j", "old", "fp1", 2, 10, 12),
+        Answerer("j", "new", "fp2", 1, 20, 20),
+    ]
+
+
+def test_a_run_without_a_ledger_has_none(tmp_path: Path) -> None:
+    assert answerers(tmp_path / "ledger.sqlite") == []
+    assert not (tmp_path / "ledger.sqlite").exists()
