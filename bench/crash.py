@@ -4,7 +4,7 @@
 
 FILE is a migration.toml with the sandbox as its service (default: the demo's). Bars: decisions, answers, verdicts and
 sealed test are the same with and without kills; no request that the ledger holds is asked again; one that a kill met on
-its way home is asked once more.
+its way home is asked once more, in vain the first time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -79,9 +79,10 @@ def main() -> int:
         killed = _new(root, file, "killed")
         done, paid_twice = _finish(killed, MOMENTS)
         differing = [name for name in _results(left_alone) if _results(left_alone)[name] != _results(killed).get(name)]
-        asked = Counter(_asked(killed)).values()
-        if not _paid(killed) <= set(_asked(killed)):
+        asked, paid = Counter(_asked(killed)), _paid(killed)
+        if not paid <= asked:
             raise SystemExit("the ledger's requests are not those that the sandbox saw: nothing can be compared")
+        in_vain = max((asked - paid).values(), default=0)
         for moment in done:
             print(moment)
     table = Table("figure", "bar", "measured", "")
@@ -89,7 +90,7 @@ def main() -> int:
         ("kills, each followed by a resume", "at least 5", str(len(done)), len(done) >= 5),
         ("results that differ from the run left alone", "none", ", ".join(differing) or "none", not differing),
         ("requests in the ledger that were asked again", "0", str(paid_twice), paid_twice == 0),
-        ("the sandbox's own count: times that a request was asked", "at most 2", str(max(asked)), max(asked) <= 2),
+        ("the sandbox's own count: times that a request was asked in vain", "at most 1", str(in_vain), in_vain <= 1),
     ]
     for figure, bar, measured, met in rows:
         table.add_row(figure, bar, measured, "met" if met else "MISSED")
@@ -104,7 +105,7 @@ def _new(root: Path, file: Path, name: str) -> Run:
 def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
     """Work on a run until it ends, killing on the way: the kills that took place, and the requests paid twice."""
     reader, left, done = EventReader(run.events_file), list(moments), []
-    worker, paid, asked_before, paid_twice = _start(run), set[str](), 0, 0
+    worker, lives = _start(run), [_Life(Counter(), 0)]
     while worker.poll() is None:
         moment = next((m for event in reader.read_new() for m in left if _is_now(m, event)), None)
         if moment is None:
@@ -113,12 +114,30 @@ def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
         _kill(run, worker, moment.victim)
         left.remove(moment)
         done.append(moment)
-        paid_twice += sum(digest in paid for digest in _asked(run)[asked_before:])
-        paid, asked_before = _paid(run), len(_asked(run))
+        lives.append(_Life(_paid(run), len(_asked(run))))
         worker = _start(run)
     if not any(isinstance(event, RunFinished) for event in EventReader(run.events_file).read_new()):
         raise SystemExit(f"the worker ended by itself:\n{run.log_file.read_text()[-2000:]}")
-    return done, paid_twice + sum(digest in paid for digest in _asked(run)[asked_before:])
+    return done, _paid_twice(run, lives)
+
+
+class _Life(NamedTuple):
+    """What the ledger held, and how much the sandbox had been asked, when a worker was started."""
+
+    paid: Counter[str]
+    asked: int
+
+
+def _paid_twice(run: Run, lives: list[_Life]) -> int:
+    """How often a worker asked for what the ledger held: more often than the run still needed the same request.
+
+    The same request is needed several times where a judge repeats its verdict.
+    """
+    needed, asked = _paid(run), _asked(run)
+    ends = [*(life.asked for life in lives[1:]), len(asked)]
+    return sum(
+        (Counter(asked[life.asked : end]) - (needed - life.paid)).total() for life, end in zip(lives, ends, strict=True)
+    )
 
 
 def _start(run: Run) -> subprocess.Popen[bytes]:
@@ -155,14 +174,18 @@ def _asked(run: Run) -> list[str]:
     return [row["hash"] for row in jsonl.read(run.folder / "sandbox.jsonl") if row["event"] == "asked"]
 
 
-def _paid(run: Run) -> set[str]:
-    """The requests whose answers the ledger holds, by the hash that the sandbox gives to the body litellm sends."""
+def _paid(run: Run) -> Counter[str]:
+    """How many answers the ledger holds to each request, by the hash that the sandbox gives to the body litellm sends.
+
+    Requests that are the same to the sandbox have a key each where their answers are not to be.
+    """
     if not run.ledger_file.exists():
-        return set()
+        return Counter()
     with sqlite3.connect(run.ledger_file) as database:
-        calls = [json.loads(row[0]) for row in database.execute("SELECT request FROM calls WHERE answered IS NOT NULL")]
+        rows = database.execute("SELECT request FROM calls WHERE answered IS NOT NULL GROUP BY key")
+        calls = [json.loads(row[0]) for row in rows]
     bodies = ({"model": "sandbox", "messages": call["messages"], **call["params"]} for call in calls)
-    return {read_chat(json.dumps(body).encode()).digest for body in bodies}
+    return Counter(read_chat(json.dumps(body).encode()).digest for body in bodies)
 
 
 def _results(run: Run) -> dict[str, Any]:

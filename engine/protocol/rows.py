@@ -168,7 +168,10 @@ class Verdict(RowMixin):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecondVerdict(RowMixin):
-    """A judge's readable verdict on an answer of round 0, and what it says of the same answer `again`."""
+    """A judge's readable verdict on an answer of round 0, and what it says of the same answer `again`.
+
+    `repeat` is the first one's in both.
+    """
 
     first: Verdict
     again: Verdict

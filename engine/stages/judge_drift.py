@@ -72,8 +72,8 @@ async def _judge_again(job: ServiceJob) -> list[SecondVerdict]:
     repeat = _repeat(job)
 
     async def one(first: Verdict, response: Response) -> SecondVerdict:
-        case = Case(response, first.judge)
-        return SecondVerdict(first=first, again=await judge.verdict_of(case, repeat, job.prompts, job.client))
+        again = await judge.verdict_of(Case(response, first.judge), repeat, job.prompts, job.client)
+        return SecondVerdict(first=first, again=replace(again, repeat=first.repeat))  # the same file in an equal run
 
     return await concurrently(one(answer.verdicts[model], answer.response) for model, answer in _drawn(job))
 

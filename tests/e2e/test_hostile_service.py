@@ -57,6 +57,11 @@ def test_ends_with_verdicts_and_without_the_key(
     assert len(verdicts) == 2 * len(list(jsonl.read(run.coverage / "dev.jsonl")))
     assert all((row["precision"] is None) == bool(row["error"]) for row in verdicts)
     assert sum(not row["error"] for row in verdicts) >= 0.9 * len(verdicts)
+    decision = run.decision(1)
+    assert decision is not None and [drift.answers + drift.missing for drift in decision.drift] == [20]
+    report = run.report_file.read_text()
+    assert "No judge shifted beyond noise." in report and "| round 1 | openai/any | " in report
+    assert "## Which models answered" in report
 
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 20

@@ -1,6 +1,11 @@
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from aiohttp import web
+from calling import MODEL, asking
+from scripted import Service, completion
 
 from engine.service.answerers import Answerer, answerers
 
@@ -38,3 +43,29 @@ def test_answers_are_counted_by_the_names_that_gave_them(tmp_path: Path) -> None
 def test_a_run_without_a_ledger_has_none(tmp_path: Path) -> None:
     assert answerers(tmp_path / "ledger.sqlite") == []
     assert not (tmp_path / "ledger.sqlite").exists()
+
+
+async def test_the_ledger_of_a_run_says_who_answered(tmp_path: Path) -> None:
+    names = iter([("old", "fp_1"), ("old", "fp_1"), ("new", None)])
+
+    async def answer(_service: Service, _request: web.Request) -> web.StreamResponse:
+        name, fingerprint = next(names)
+        return completion("yes", model=name, system_fingerprint=fingerprint)
+
+    async with asking(answer, tmp_path) as (_, client), asyncio.timeout(20):
+        for question in ("one", "two", "three", "two"):
+            said = await client.ask(
+                [{"role": "user", "content": question}],
+                model=MODEL,
+                read=lambda reply: reply.text,
+                max_tokens=50,
+                temperature=0.0,
+            )
+            assert said == "yes"
+        found = answerers(tmp_path / "ledger.sqlite")
+
+    assert [(row.model, row.answered_by, row.fingerprint, row.calls) for row in found] == [
+        (MODEL, "old", "fp_1", 2),
+        (MODEL, "new", "", 1),
+    ]
+    assert found[0].first <= found[0].last <= found[1].first

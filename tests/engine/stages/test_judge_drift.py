@@ -271,6 +271,21 @@ async def test_verdicts_of_an_earlier_run_are_not_those_of_today(tmp_path: Path)
     assert shifts[1].shifted
 
 
+async def test_judging_again_is_in_the_cost_of_the_stage(tmp_path: Path) -> None:
+    """From which the cost of the next round is told."""
+    run, judge = Run(tmp_path), Judge()
+    answered(run, 0, *texts("first"))
+    answered(run, 1, *texts("second"))
+    async with serving(judge.handle) as service:
+        found = settings(
+            service={"model": "sandbox", "api_base": service.base, "input_price": 1000.0, "output_price": 1000.0}
+        )
+        stage = Judging(run, service.base, found)
+        before, after = await stage.round(0), await stage.round(1)
+
+    assert before.cost_usd > 0 and after.cost_usd == pytest.approx(before.cost_usd * 50 / 30)
+
+
 async def test_none_are_judged_again_where_that_is_turned_off(tmp_path: Path) -> None:
     run, judge = Run(tmp_path), Judge()
     answered(run, 0, *texts("first"))
