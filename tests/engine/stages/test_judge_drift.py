@@ -277,9 +277,9 @@ async def test_judging_again_is_in_the_cost_of_the_stage(tmp_path: Path) -> None
     answered(run, 0, *texts("first"))
     answered(run, 1, *texts("second"))
     async with serving(judge.handle) as service:
-        found = settings(
-            service={"model": "sandbox", "api_base": service.base, "input_price": 1000.0, "output_price": 1000.0}
-        )
+        prices = {"input_price": 1000.0, "output_price": 1000.0}
+        endpoint = {"model": "openai/judge", "api_key_env": "PATH", "api_base": service.base}
+        found = settings(service={**endpoint, **prices})
         stage = Judging(run, service.base, found)
         before, after = await stage.round(0), await stage.round(1)
 
