@@ -38,7 +38,7 @@ def careful(*measured: Sequence[Drift]) -> list[str]:
     """A warning where a judge shifted when it scored what a verdict rests on."""
     judges = dict.fromkeys(one.judge for several in measured for one in several if one.shifted)
     return [
-        f"**Careful**: {inline(judge)} scored otherwise at the end than in round 0; see the judge drift below."
+        f"**Careful**: {inline(judge)} scored otherwise than in round 0 when it judged this; see judge drift below."
         for judge in judges
     ]
 

@@ -280,7 +280,7 @@ def test_the_judge_and_the_models_that_answered_are_told(tmp_path: Path) -> None
 
     own = "gpt-4o judged answers against its own earlier ones; judges favour their own style."
     assert f"gpt-4o compared its answers with the recorded responses. {own} Brackets show" in text
-    assert "**Careful**: j scored otherwise at the end than in round 0" in text
+    assert "**Careful**: j scored otherwise than in round 0 when it judged this" in text
     assert "| round 1 | gpt-4o | 20 | +0.3 ± 0.8 | +0.3 ± 0.8 | no shift beyond noise |" in text
     assert "| the sealed test | j | 20 | -3.0 ± " in text and "| **a shift** |" in text
     assert (
