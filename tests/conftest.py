@@ -25,10 +25,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and no key of any provider in the environment."""
+    """An empty home, and neither a key of a provider nor a proxy in the environment."""
     folder = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_API_BASE")) or name.startswith(("LLAMADUO_", "XDG_")):
+        if name.lower().endswith(("_api_key", "_api_base", "_proxy")) or name.startswith(("LLAMADUO_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
     MODELS.mkdir(parents=True, exist_ok=True)

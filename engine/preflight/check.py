@@ -24,7 +24,7 @@ from engine.evaluation.decision import fewest_prompts
 from engine.evaluation.scores import LEAST_PROMPTS
 from engine.preflight import console
 from engine.preflight.data import SAMPLE, data_report, split_notes
-from engine.preflight.problems import problems
+from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
@@ -63,6 +63,7 @@ def check(file: Path, progress: Progress, reading: Callable[[ReadProgress], None
             splits = findings.read(settings, model, reading)
         finally:
             errors += problems(settings)
+            findings.notes += doubts(settings)
         findings.show_sample(splits)
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)

@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 import psutil
 
 from engine.preflight import console
+from engine.preflight.proxies import proxy_of
 from engine.preflight.report import Finding
 from engine.protocol.paths import cache_dir
+from engine.service.access import ACCESS
 from engine.service.providers import PROVIDERS
 
 TESTED = {
@@ -35,7 +37,7 @@ TESTED = {
 }
 """Versions that work together."""
 
-KEYS = (*(name for provider in PROVIDERS for name in provider.keys), "HF_TOKEN")
+KEYS = tuple(dict.fromkeys([*(name for access in ACCESS.values() for way in access.ways for name in way), "HF_TOKEN"]))
 HUB_SECONDS = 3.0
 GIB = 2**30
 LOW_MEMORY = 4 * GIB
@@ -117,13 +119,17 @@ def _cache() -> list[Finding]:
 def _keys() -> list[Finding]:
     """The names of the API keys that are set; no finding contains a key."""
     present = [name for name in KEYS if os.environ.get(name)]
-    detail = f"set: {', '.join(present)}" if present else f"none of {', '.join(KEYS)} is set; the sandbox needs none"
+    usual = ", ".join(name for provider in PROVIDERS for name in provider.keys)
+    detail = f"set: {', '.join(present)}" if present else f"none of {usual} is set; the sandbox needs none"
     return [Finding(name="keys", state="ok" if present else "warn", detail=detail)]
 
 
 def _hub() -> list[Finding]:
     address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     parts = urlsplit(address)
+    if (proxy := proxy_of(address)) is not None:
+        detail = f"{parts.hostname} is reached through the proxy {proxy} and was not checked"
+        return [Finding(name="hub", state="ok", detail=detail)]
     host, port = parts.hostname or "huggingface.co", parts.port or (80 if parts.scheme == "http" else 443)
     try:
         socket.create_connection((host, port), timeout=HUB_SECONDS).close()

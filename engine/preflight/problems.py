@@ -7,12 +7,22 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from engine.evaluation import contract
+from engine.preflight.proxies import proxy_of
 from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
-from engine.service.models import PRICES_HINT, batch_provider, missing_keys, price
+from engine.service.models import (
+    PRICES_HINT,
+    batch_provider,
+    key_doubt,
+    missing_address,
+    missing_keys,
+    missing_package,
+    price,
+)
 from engine.settings.schema import SANDBOX_MODEL, Migration
 
 CONNECT_S = 5.0
+PROBE = "`llamaduo-tui check FILE --probe` asks it"
 
 
 def raise_problems(settings: Migration) -> None:
@@ -31,15 +41,39 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
         contract.load(settings.task.contract)
     except InputError as error:
         yield error
-    for model in dict.fromkeys([settings.service.model, *settings.judge_models]):
-        if model != SANDBOX_MODEL:
-            yield from _model_problems(settings, model)
-        elif settings.service.batch:
-            yield _no_batch_api(model)
+    for model in _models(settings):
+        yield from _model_problems(settings, model)
+    if settings.service.batch and settings.uses_sandbox:
+        yield _no_batch_api(SANDBOX_MODEL)
+    for address in _addresses(settings):
+        yield from _connection_problems(address)
+
+
+def doubts(settings: Migration) -> Iterator[str]:
+    """What pre-flight cannot tell of the service, since only a call shows it."""
+    for model in _models(settings):
+        try:
+            doubt = key_doubt(model, settings.service)
+        except InputError:  # a problem, which `problems` has
+            continue
+        if doubt:
+            yield f"{doubt}; {PROBE}"
+    for address in _addresses(settings):
+        if _host_and_port(address) is not None and (proxy := proxy_of(address)) is not None:
+            yield f"{address} is reached through the proxy {proxy} and was not checked; {PROBE}"
+
+
+def _models(settings: Migration) -> list[str]:
+    """The models of a provider, each once."""
+    models = dict.fromkeys([settings.service.model, *settings.judge_models])
+    return [model for model in models if model != SANDBOX_MODEL]
+
+
+def _addresses(settings: Migration) -> list[str]:
+    """The addresses in the settings, each once."""
     service = settings.service
-    for address in dict.fromkeys([service.api_base, *(endpoint.api_base for endpoint in service.models.values())]):
-        if address:
-            yield from _connection_problems(address)
+    addresses = [service.api_base, *(endpoint.api_base for endpoint in service.models.values())]
+    return [address for address in dict.fromkeys(addresses) if address]
 
 
 def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
@@ -50,11 +84,19 @@ def _model_problems(settings: Migration, model: str) -> Iterator[LlamaDuoError]:
         yield error
         return
     if missing:
+        absent = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in the environment"
         yield InputError(
-            f"{model}: no API key: {' or '.join(missing)} is not in the environment",
+            f"{model}: no API key: {absent}",
             f"export {missing[0]}=..., or name another variable in [service] "
             + ("api_key_env" if model == service.model else "models"),
         )
+    if addresses := missing_address(model, service):
+        yield InputError(
+            f"{model}: no address: litellm knows none for it",
+            f"set api_base in [service]{'' if model == service.model else ' models'}, or export {addresses[0]}",
+        )
+    if package := missing_package(model):
+        yield InputError(f"{model}: litellm needs the package {package} for it", f"pip install {package}")
     if service.batch and batch_provider(model) is None:
         yield _no_batch_api(model)
     if service.budget_usd is not None and price(model, service) is None:
@@ -72,6 +114,8 @@ def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
     endpoint = _host_and_port(address)
     if endpoint is None:
         yield InputError(f"api_base: invalid address {address!r}", "use one such as http://127.0.0.1:8000/v1")
+        return
+    if proxy_of(address) is not None:  # only the proxy may be able to resolve its name
         return
     try:
         socket.create_connection(endpoint, timeout=CONNECT_S).close()

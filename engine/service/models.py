@@ -8,12 +8,19 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
+
 from engine.protocol.errors import InputError
+from engine.service.access import ACCESS, Access
 from engine.service.providers import PROVIDERS
 from engine.settings.schema import SANDBOX_MODEL, Service
 
 BATCH_PRICE = 0.5
 """The usual price of a batch call, over that of a direct one."""
+
+NO_KEY = "none"
+"""Sent to an address of the user's own where the environment has no key: most local servers need none, but the
+libraries of some providers refuse to send a request without one."""
 
 PRICES_HINT = "set input_price and output_price in [service], or in [service] models for another judge"
 
@@ -23,7 +30,8 @@ def load_litellm() -> Any:
     """litellm, imported at the first call (which takes seconds) and set up for this process.
 
     Sets environment variables: without them litellm fetches its price list at its import, and a list of headers at
-    the first call to Anthropic, which stalls where there is no network.
+    the first call to Anthropic, which stalls where there is no network. Its own look-ups of a model, which block the
+    event loop, are refused.
     """
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
@@ -34,7 +42,18 @@ def load_litellm() -> Any:
     litellm.suppress_debug_info = True
     litellm.drop_params = True
     litellm.telemetry = False
+    litellm.module_level_client.client.event_hooks = {"request": [_refuse_lookups]}
     return litellm
+
+
+def _refuse_lookups(request: httpx.Request) -> None:
+    """Keep litellm from asking for more than it is asked: what a model is, of Ollama or the Hugging Face Hub.
+
+    It does so after each response, to price it, with its synchronous client, which real calls use only to fetch tokens
+    by POST. litellm takes a look-up that fails as a model that it does not know.
+    """
+    if request.method == "GET" or request.url.path.endswith("/api/show"):
+        raise httpx.ConnectError("look-ups are off", request=request)
 
 
 def litellm_name(model: str) -> str:
@@ -52,6 +71,8 @@ def endpoint(model: str, settings: Service, sandbox_base: str | None = None) -> 
         arguments["api_base"] = terms.api_base
     if terms.api_key_env:
         arguments["api_key"] = os.environ.get(terms.api_key_env)
+    elif terms.api_base and _may_do_without_key(_access(model)):
+        arguments["api_key"] = NO_KEY
     return arguments
 
 
@@ -104,18 +125,71 @@ def batch_provider(model: str) -> str | None:
 
 
 def missing_keys(model: str, settings: Service) -> list[str]:
-    """The environment variables with a key that the model needs and that are not set.
+    """The environment variables without which no call to the model can succeed, and that are not set.
 
-    Raises InputError where litellm knows no provider for the model.
+    Together they would be enough. Raises InputError where litellm knows no provider for the model.
     """
-    litellm = load_litellm()
-    try:
-        litellm.get_llm_provider(model)
-    except litellm.exceptions.BadRequestError:
+    access = _access_by_litellm(model)
+    terms = settings.endpoint(model)
+    if terms.api_key_env:
+        return [] if os.environ.get(terms.api_key_env) else [terms.api_key_env]
+    return [] if terms.api_base and _may_do_without_key(access) else access.missing
+
+
+def missing_address(model: str, settings: Service) -> list[str]:
+    """The environment variables that could name the model's address, where neither one nor the settings do."""
+    known = settings.endpoint(model).api_base or any(map(os.environ.get, _access(model).address))
+    return [] if known else [*_access(model).address]
+
+
+def missing_package(model: str) -> str:
+    """The package that calls to the model need and that is not installed, else ""."""
+    return _access(model).missing_package
+
+
+def key_doubt(model: str, settings: Service) -> str:
+    """What may keep the model from accepting us, and only a call can show; "" where there is no doubt.
+
+    Raises InputError as `missing_keys` does.
+    """
+    access, terms = _access_by_litellm(model), settings.endpoint(model)
+    if terms.api_key_env or access.open or missing_keys(model, settings):
+        return ""
+    if access.elsewhere:
+        return f"no key of {model} is in the environment; its library also looks in {access.elsewhere}"
+    if access.ways:
+        return f"{access.missing[0]} is not in the environment: {terms.api_base} is asked without a key"
+    if _provider(model) in ACCESS:
+        return ""
+    names: list[str] = load_litellm().validate_environment(model)["missing_keys"]
+    missing = [name for name in names if not os.environ.get(name) and not (terms.api_base and name.endswith("_BASE"))]
+    return f"{model}: {' or '.join(missing)} is not in the environment" if missing else ""
+
+
+def _may_do_without_key(access: Access) -> bool:
+    """Whether a server at an address of the user's own may take requests without a key; Azure's never do."""
+    return bool(access.missing) and not access.address
+
+
+def _access_by_litellm(model: str) -> Access:
+    if not _provider(model):
         raise InputError(
             f"{model!r}: unknown provider",
             'use a litellm model name, "openai/NAME" for an OpenAI-compatible endpoint, or "sandbox"',
-        ) from None
-    if named := settings.endpoint(model).api_key_env:
-        return [] if os.environ.get(named) else [named]
-    return [str(name) for name in litellm.validate_environment(model)["missing_keys"]]
+        )
+    return _access(model)
+
+
+def _access(model: str) -> Access:
+    """The ways to the model's provider, as the environment stands; none where the provider is not in the table."""
+    return ACCESS.get(_provider(model), Access())
+
+
+@functools.cache
+def _provider(model: str) -> str:
+    """litellm's name for the model's provider, else ""."""
+    litellm = load_litellm()
+    try:
+        return str(litellm.get_llm_provider(model)[1])
+    except litellm.exceptions.BadRequestError:
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from engine.service.access import ACCESS
 from engine.service.providers import provider_of
 from engine.settings.schema import SANDBOX_MODEL
 from llamaduo_tui.views.draft import Draft
@@ -23,6 +24,9 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
     """The key of a model; `api_key_env` is the variable that the settings name for it."""
     if model == SANDBOX_MODEL:
         return ServiceKey(model, None, True, "the sandbox needs no key")
+    access = ACCESS.get(model.partition("/")[0])
+    if api_key_env is None and access is not None and not access.ways:
+        return ServiceKey(model, None, True, "needs no key")
     name = api_key_env or _variable(model)
     if name is None:
         return ServiceKey(model, None, False, "the pre-flight finds which key it needs")
@@ -44,8 +48,9 @@ def keys_of(draft: Draft, section: str) -> list[ServiceKey]:
 
 
 def _variable(model: str) -> str | None:
-    """The provider's variable that is set, else its first."""
+    """The provider's variable that is set, or the first of those that are set together, else its first key."""
     provider = provider_of(model)
     if provider is None:
         return None
-    return next((name for name in provider.keys if os.environ.get(name)), provider.keys[0])
+    ways = ACCESS[provider.name].ways
+    return next((way[0] for way in ways if all(map(os.environ.get, way))), provider.keys[0])

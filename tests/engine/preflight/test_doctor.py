@@ -35,3 +35,11 @@ def test_room_is_told_for_a_folder_yet_to_be_made(tmp_path: Path) -> None:
 def test_a_hub_out_of_reach_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert doctor._hub()[0].state == "warn"
+
+
+def test_a_hub_behind_a_proxy_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.corp.example")
+    monkeypatch.setenv("https_proxy", "http://proxy.corp.example:3128")
+    monkeypatch.setattr("socket.create_connection", None)
+    (finding,) = doctor._hub()
+    assert (finding.state, "proxy.corp.example:3128" in finding.detail) == ("ok", True)

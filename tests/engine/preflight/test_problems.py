@@ -112,6 +112,52 @@ def test_an_invalid_address(bad: str) -> None:
     assert bad in problem.message
 
 
+UNRESOLVED = "https://judge.corp.example/v1"
+
+
+def test_an_address_behind_a_proxy_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:planted@proxy.corp.example:3128")
+    monkeypatch.setattr(socket, "create_connection", None)
+    own = settings(api_base=UNRESOLVED)
+
+    assert problems(own) == []
+    (doubt,) = preflight.doubts(own)
+    assert doubt.startswith(f"{UNRESOLVED} is reached through the proxy proxy.corp.example:3128 and was not checked")
+    assert "check FILE --probe" in doubt and "planted" not in doubt
+
+
+def test_an_address_that_the_proxy_is_not_for_is_connected_to(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("http_proxy", "proxy.corp.example:3128")
+    monkeypatch.setenv("no_proxy", "other.example,127.0.0.1")
+    own = settings(api_base=address)
+
+    assert [problem.message for problem in problems(own)] == [f"{address} cannot be reached: Connection refused"]
+    assert list(preflight.doubts(own)) == []
+
+
+def test_what_a_key_file_or_a_server_decides_is_a_doubt(address: str) -> None:
+    own = settings(model="openai/mine", api_base=address, models={})
+    assert [problem.message for problem in problems(own)] == [f"{address} cannot be reached: Connection refused"]
+    (doubt,) = preflight.doubts(own)
+    assert doubt.startswith(f"OPENAI_API_KEY is not in the environment: {address} is asked without a key; `llamaduo")
+
+
+def test_azure_needs_an_address_and_any_one_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, nowhere = problems(settings(model="azure/mine"))
+    assert key.message == "azure/mine: no API key: AZURE_API_KEY is not in the environment"
+    assert nowhere.message.startswith("azure/mine: no address") and "export AZURE_API_BASE" in nowhere.hint
+
+    monkeypatch.setenv("AZURE_AD_TOKEN", "planted")
+    monkeypatch.setenv("AZURE_API_BASE", "https://mine.openai.azure.com")
+    assert problems(settings(model="azure/mine")) == [] == list(preflight.doubts(settings(model="azure/mine")))
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.service.access.find_spec", lambda _: None)
+    (problem,) = problems(settings(model="vertex_ai/gemini-2.5-pro"))
+    assert problem.hint == "pip install google-auth"
+
+
 def test_prompts_and_service_are_reported_together(address: str, tmp_path: Path) -> None:
     missing = str(tmp_path / "none.toml")
     found = problems(settings(judge={"prompts": missing}, model="my-model", api_base=address))
