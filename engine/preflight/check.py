@@ -1,6 +1,6 @@
 """The pre-flight check of a settings file: what would fail, what is worth knowing, and what a run would take.
 
-`python -m engine.preflight.check FILE [--json]` is the program behind `llamaduo-tui check`.
+`python -m engine.preflight.check FILE [--json] [--probe]` is the program behind `llamaduo-tui check`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from engine.local.resolve import ResolvedModel
+    from engine.protocol.probe import ModelProbe
     from engine.protocol.rows import Pair
     from engine.stages.local_model import Misfits
 
@@ -45,12 +46,17 @@ INTERRUPTED = 130
 """Exit status after Ctrl+C."""
 
 
-def check(file: Path, progress: Progress, reading: Callable[[ReadProgress], None] = lambda _: None) -> Report:
-    """Check a settings file; nothing is started or paid for.
+def check(
+    file: Path,
+    progress: Progress,
+    reading: Callable[[ReadProgress], None] = lambda _: None,
+    probe: bool = False,
+) -> Report:
+    """Check a settings file; nothing is started, and nothing paid for but the calls of a `probe`.
 
     It reads the data first, then looks at the service, and at last loads what finds and measures the local model:
     wrong data is reported within moments. `progress` gets a line now and then while a model is fetched, `reading` what
-    `load` reports.
+    `load` reports. A `probe` comes last, and only where nothing else would fail.
     """
     errors: list[LlamaDuoError] = []
     findings = _Findings()
@@ -68,11 +74,17 @@ def check(file: Path, progress: Progress, reading: Callable[[ReadProgress], None
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)
         errors += compute_problems(settings)
+        if probe and not errors:
+            errors += findings.probe(settings, splits, progress)
     except LlamaDuoError as error:
         if error.message not in {known.message for known in errors}:
             errors.append(error)
     return Report(
-        problems=tuple(map(Problem.of, errors)), notes=tuple(findings.notes), estimate=estimate, data=findings.data
+        problems=tuple(map(Problem.of, errors)),
+        notes=tuple(findings.notes),
+        estimate=estimate,
+        data=findings.data,
+        probes=tuple(findings.probes),
     )
 
 
@@ -84,11 +96,12 @@ def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedM
 
 
 class _Findings:
-    """What is found out about the data; it stays known when an error ends the check."""
+    """What is found out about the data and the service; it stays known when an error ends the check."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.data: DataReport | None = None
+        self.probes: list[ModelProbe] = []
         self._misfits: Misfits | None = None
 
     def read(
@@ -115,6 +128,15 @@ class _Findings:
         if self.data is not None and self._misfits is not None:
             text = sample_text(self._misfits.tokenizer, splits.train[0])
             self.data = replace(self.data, sample=text[:SAMPLE])
+
+    def probe(self, settings: Migration, splits: Splits, progress: Progress) -> list[LlamaDuoError]:
+        """Ask the models, and return what would fail. It replaces the notes on what only a call can show."""
+        from engine.preflight.probing import probe_models  # loads the clients of services
+
+        self.probes, failures = probe_models(settings, splits, progress)
+        known = set(doubts(settings))
+        self.notes = [note for note in self.notes if note not in known]
+        return failures
 
 
 def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Estimate:
@@ -191,12 +213,13 @@ def main() -> int:
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--probe", action="store_true", help="ask each service model once, for a fraction of a cent")
     args = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     reading = ReadingLine()
     try:
-        report = check(args.file, console.print_progress, reading)
+        report = check(args.file, console.print_progress, reading, args.probe)
     except KeyboardInterrupt:
         print("stopped: nothing was started", file=sys.stderr)
         return INTERRUPTED

@@ -33,6 +33,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
         print(f"note      {clean(note)}")
     if report.estimate:
         print("\n".join(estimate_lines(report.estimate)))
+    for probe in report.probes:
+        print(f"{'warning' if probe.refusal else 'probe':<10}{clean(probe.line)}")
     sys.stdout.flush()
     for problem in report.problems:
         print(clean(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else "")), file=sys.stderr)

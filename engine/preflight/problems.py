@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from engine.evaluation import contract
@@ -51,13 +52,11 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
 
 def doubts(settings: Migration) -> Iterator[str]:
     """What pre-flight cannot tell of the service, since only a call shows it."""
+    found: dict[str, None] = {}
     for model in _models(settings):
-        try:
-            doubt = key_doubt(model, settings.service)
-        except InputError:  # a problem, which `problems` has
-            continue
-        if doubt:
-            yield f"{doubt}; {PROBE}"
+        with suppress(InputError):  # a problem, which `problems` has
+            found[key_doubt(model, settings.service)] = None
+    yield from (f"{doubt}; {PROBE}" for doubt in found if doubt)
     for address in _addresses(settings):
         if _host_and_port(address) is not None and (proxy := proxy_of(address)) is not None:
             yield f"{address} is reached through the proxy {proxy} and was not checked; {PROBE}"

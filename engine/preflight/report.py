@@ -7,6 +7,7 @@ from typing import Literal
 
 from engine.protocol.data_summary import Summary
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.probe import ModelProbe
 
 SHOWN_PHASES = 6
 """Phases that are listed at the start of a long run, before the last two."""
@@ -137,13 +138,15 @@ class Preview:
 class Report:
     """A check's result: `problems` prevent a run, `notes` do not.
 
-    `data` is None where no row could be read, `estimate` where a problem prevents it.
+    `data` is None where no row could be read, `estimate` where a problem prevents it. `probes` are the models' answers
+    where they were asked.
     """
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     estimate: Estimate | None
     data: DataReport | None = None
+    probes: tuple[ModelProbe, ...] = ()
 
     @property
     def passed(self) -> bool:

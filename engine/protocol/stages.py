@@ -67,6 +67,18 @@ COVERAGE = Stage(
     expected=frozenset({Phase.DATA}),
     folder=lambda run, _: run.coverage,
 )
+PROBE = Stage(
+    name="probe",
+    label="asking the service",
+    place=Place.WORKER,
+    pays=True,
+    purpose={
+        Phase.DATA: "The service gives one verdict and writes one pair, so that a wrong key, name or parameter shows "
+        "before the small model is put to work."
+    },
+    expected=frozenset(),
+    folder=lambda run, _: run.folder / "probe",
+)
 FINETUNE = Stage(
     name="finetune",
     label="fine-tuning",
@@ -143,7 +155,7 @@ REPORT = Stage(
     folder=lambda run, _: run.final,
 )
 
-STAGES = (COVERAGE, FINETUNE, INFER, JUDGE, TEACHER, SYNTHESIZE, REPORT)
+STAGES = (COVERAGE, PROBE, FINETUNE, INFER, JUDGE, TEACHER, SYNTHESIZE, REPORT)
 """All stages, in the order in which those of one phase begin."""
 
 BY_NAME = {stage.name: stage for stage in STAGES}

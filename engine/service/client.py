@@ -129,13 +129,14 @@ class Client:
         repeat: int = 0,
         schema: Schema | None = None,
         correct: bool = False,
+        direct: bool = False,
     ) -> T:
         """What `read` makes of the completion of a chat; an identical request (of the same repeat) is paid once.
 
         Without a `temperature` it is the service's own. Calls of `tools` are in the text, as `message_text` writes
         them. The text follows `schema` where the model is known to support one. A reply that is empty, cut, filtered or
         that `read` cannot use is paid, but not kept: the request is sent again, with `correct` together with the
-        problem.
+        problem. A `direct` request is in no batch job.
 
         Raises RefusedError for this request alone, ParsingError where no reply could be used, ServiceError where the
         service cannot be used.
@@ -156,7 +157,7 @@ class Client:
                 value: T = same.result()  # its failure is this one's, too
                 self._count_cached()
                 return value
-        task = asyncio.create_task(self._answer(request, read, correct))
+        task = asyncio.create_task(self._answer(request, read, correct, direct))
         self._pending[request.digest] = task
         task.add_done_callback(lambda _: self._pending.pop(request.digest, None))
         return await task
@@ -216,6 +217,10 @@ class Client:
 
     async def _answer(self, request: Request, read: Reader[T], correct: bool) -> T:
         known = await self._known(request, read) or await self._from_batch(request, read, correct)
+    async def _answer(self, request: Request, read: Reader[T], correct: bool, direct: bool) -> T:
+        known = await self._known(request, read)
+        if known is None and not direct:
+            known = await self._from_batch(request, read)
         reading = known or await self._until_read(request, read, correct)
         assert reading.value is not None or reading.problem is None
         return reading.value  # type: ignore[return-value]

@@ -25,12 +25,15 @@ from engine.protocol.stages import SYNTHESIZE
 from engine.service import output_parsing
 from engine.service.concurrently import concurrently
 from engine.service.faults import RefusedError
+from engine.service.prompts import Prompts
+from engine.settings.schema import Migration
 from engine.stages.base import Result, ServiceJob, named
 from engine.stages.judge import MAX_TOKENS as JUDGE_TOKENS
 from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
 
 MAX_TOKENS = 8192
+TEMPERATURE = 1.0
 LEAST_YIELD = 0.1
 """Below this share of accepted pairs in a wave of calls, further calls are waste."""
 
@@ -193,7 +196,7 @@ async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
     while batch.missing:
         before = len(batch.accepted)
         drawn = seeds.draw(-(-batch.missing // per_call))
-        texts = [_prompt(job, seed, variation) for seed, variation in drawn]
+        texts = [writer_prompt(job.settings, job.prompts, seed, variation, count=per_call) for seed, variation in drawn]
         calls = [
             _write(job, text, seed, number, left_out)
             for number, ((seed, _), text) in enumerate(zip(drawn, texts, strict=True), start=batch.calls)
@@ -214,13 +217,14 @@ async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
             return
 
 
-def _prompt(job: ServiceJob, seed: Pair, variation: str) -> str:
-    task = job.settings.task
-    return job.prompts.synthesis(
+def writer_prompt(settings: Migration, prompts: Prompts, seed: Pair, variation: str, *, count: int) -> str:
+    """The prompt for `count` new pairs like a seed, which differ from it as the lines of `variation` say."""
+    task = settings.task
+    return prompts.synthesis(
         instruction=comparable_text(seed.prompt),
         response=seed.target,
         topic=task.topic or task.name,
-        count=job.settings.synthesis.pairs_per_call,
+        count=count,
         variation=variation,
         context=prompt_text(_context(seed), seed.tools),
     )
@@ -239,7 +243,7 @@ async def _write(job: ServiceJob, prompt: str, seed: Pair, number: int, left_out
             model=model,
             read=lambda completion: output_parsing.parse_pairs(completion.text, like=seed.target),
             max_tokens=MAX_TOKENS,
-            temperature=1.0,
+            temperature=TEMPERATURE,
             repeat=number,
             schema=output_parsing.PAIRS_SCHEMA,
             correct=True,

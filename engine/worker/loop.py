@@ -28,9 +28,10 @@ from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
-from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, REPORT, SYNTHESIZE, TEACHER
+from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
 from engine.service.models import price
 from engine.stages import judge_drift, report, synthesize, teacher
+from engine.stages import judge, probe, report, synthesize, teacher
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker.context import Context
 
@@ -38,6 +39,7 @@ from engine.worker.context import Context
 async def migrate(context: Context) -> RunFinished:
     """Carry a migration to its end; the best round meets the sealed test once, whatever the outcome."""
     await context.stage(COVERAGE, None)
+    await _probe(context)
     decision = await _evaluate(context, 0)
     while decision.outcome == "continue":
         number = decision.round
@@ -54,6 +56,12 @@ async def migrate(context: Context) -> RunFinished:
         decision = await _evaluate(context, number + 1)
     sealed, service = await _evaluate_sealed(context)
     return await _report(context, decision, sealed, service)
+
+
+async def _probe(context: Context) -> None:
+    """Ask each model once before the first stage that takes long; a run that is past it has been answered already."""
+    if probe.models(context.settings) and manifest(INFER.folder(context.run, 0)) is None:
+        await context.stage(PROBE, None, probe.run)
 
 
 async def _ask_for_another_round(context: Context, decision: Decision) -> tuple[Decision, Answer | None]:

@@ -56,17 +56,24 @@ def new(file: Path, preset: str | None) -> None:
 @click.command()
 @options.settings_file
 @options.as_json
-def check(file: Path, as_json: bool) -> None:
+@click.option("--probe", is_flag=True, help="Also ask each service model once, for a fraction of a cent.")
+def check(file: Path, as_json: bool, probe: bool) -> None:
     """Check settings and data, and estimate a run.
 
     It shows what your data was recognised as, which rows would be dropped and why, how it is split, one pair as the
     local model will see it, and what is worth a look, such as refusals or personal data. Tokens, money, time and memory
     are estimated from your data and this machine; no run is started.
 
+    --probe asks for real: each judge for one verdict and the service for one pair, with the prompts and parameters of
+    a run. It shows a wrong key, model name, parameter, address or proxy within seconds, and costs a fraction of a cent;
+    a run reuses the replies, or asks the same before it puts your GPU to work. Exit status 1: a model cannot be used.
+
     \b
-    Example:  llamaduo-tui check migration.toml
+    Examples:  llamaduo-tui check migration.toml
+               llamaduo-tui check migration.toml --probe
     """
-    _module("engine.preflight.check", str(file), *(["--json"] if as_json else []))
+    wanted = [option for option, on in (("--json", as_json), ("--probe", probe)) if on]
+    _module("engine.preflight.check", str(file), *wanted)
 
 
 @click.command()
