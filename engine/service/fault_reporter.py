@@ -10,6 +10,7 @@ from openai import OpenAIError
 
 from engine.protocol.errors import ServiceError
 from engine.service.faults import ACCOUNT_CODES, ACCOUNT_TEXTS, Fault, Kind, fault_of
+from engine.service.models import key_variable
 from engine.service.secrets import without_keys
 from engine.settings.schema import Service
 
@@ -72,7 +73,7 @@ class FaultReporter:
     def unusable(self, error: OpenAIError | Fault, model: str) -> ServiceError:
         """The error that ends a run that its service refuses."""
         fault = error if isinstance(error, Fault) else fault_of(error)
-        name = self._settings.endpoint(model).api_key_env or "the provider names the variable"
+        name = key_variable(model, self._settings) or "the provider names the variable"
         text = fault.text
         if fault.unsent and "TLS" in fault.message:
             hint = "check api_base; for a company's own certificate, set SSL_CERT_FILE to its CA file; then resume"

@@ -136,6 +136,13 @@ def missing_keys(model: str, settings: Service) -> list[str]:
     return [] if terms.api_base and _may_do_without_key(access) else access.missing
 
 
+def key_variable(model: str, settings: Service) -> str:
+    """The environment variable of the model's key: the one in use, else the usual one; "" where none is known."""
+    access = _access(model)
+    usual = next((way[0] for way in access.ways if all(map(os.environ.get, way))), next(iter(access.ways), ("",))[0])
+    return settings.endpoint(model).api_key_env or usual
+
+
 def missing_address(model: str, settings: Service) -> list[str]:
     """The environment variables that could name the model's address, where neither one nor the settings do."""
     known = settings.endpoint(model).api_base or any(map(os.environ.get, _access(model).address))

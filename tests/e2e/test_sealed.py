@@ -66,8 +66,9 @@ class Leaky:
         self.planted: list[str] = []
 
     async def respond(self, _service: Service, request: web.Request) -> web.StreamResponse:
-        found = completions.complete(await prompt_of(request))
-        if found.task != "synthesis":
+        prompt = await prompt_of(request)
+        found = completions.complete(prompt)
+        if found.task != "synthesis" or "Write exactly 1 new pair" in prompt:  # what the probe asks for is not used
             return completion(found.text)
         leaks = self.leaks[len(self.planted) :][:40]
         self.planted += [json.dumps(leak) for leak in leaks]

@@ -18,7 +18,7 @@ from engine.service.access import ACCESS
 from engine.service.client import Client
 from engine.service.completion import Completion
 from engine.service.ledger import Ledger
-from engine.service.models import batch_provider, key_doubt, missing_address, missing_keys, price
+from engine.service.models import batch_provider, key_doubt, key_variable, missing_address, missing_keys, price
 from engine.service.providers import PROVIDERS
 from engine.settings.schema import Service
 
@@ -190,6 +190,15 @@ def test_an_address_that_only_the_user_knows(monkeypatch: pytest.MonkeyPatch) ->
     assert missing_address("ollama_chat/x", own("ollama_chat/x")) == [] == missing_address("gpt-4o", own("gpt-4o"))
     monkeypatch.setenv("LM_STUDIO_API_BASE", "http://127.0.0.1:1234/v1")
     assert missing_address("lm_studio/x", own("lm_studio/x")) == []
+
+
+@pytest.mark.usefixtures("no_access")
+def test_a_hint_names_the_variable_that_is_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert key_variable("openrouter/a/b", own("openrouter/a/b")) == "OPENROUTER_API_KEY"
+    monkeypatch.setenv("OR_API_KEY", "planted")
+    assert key_variable("openrouter/a/b", own("openrouter/a/b")) == "OR_API_KEY"
+    assert key_variable("gpt-4o", Service(model="gpt-4o", api_key_env="MINE")) == "MINE"
+    assert key_variable("ollama_chat/x", own("ollama_chat/x")) == ""
 
 
 def test_the_tables_of_providers_agree() -> None:

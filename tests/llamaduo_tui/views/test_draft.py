@@ -259,8 +259,12 @@ def test_a_keys_variable_is_named_and_its_value_is_not(
     assert "sk-very-secret" not in repr(key)
 
 
-def test_the_sandbox_needs_no_key() -> None:
+def test_who_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert service_key("sandbox", None).present
+    local = service_key("ollama_chat/any", None)
+    assert local.present and local.name is None
+    monkeypatch.setenv("AZURE_AD_TOKEN", "planted")
+    assert service_key("azure/any", None)[1:3] == ("AZURE_AD_TOKEN", True)
 
 
 def test_a_copy_keeps_comments_and_the_other_file(tmp_path: Path) -> None:
