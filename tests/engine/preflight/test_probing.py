@@ -13,6 +13,7 @@ from scripted import Handler, Service, completion, error, prompt_of, serving
 from engine.dataset.split import Splits
 from engine.preflight import check, console, probing
 from engine.preflight.probing import probe_models
+from engine.preflight.problems import problems
 from engine.preflight.report import Problem, Report
 from engine.protocol import records
 from engine.protocol.errors import LlamaDuoError
@@ -109,6 +110,36 @@ async def test_what_a_model_makes_us_change_is_told() -> None:
     assert errors == [] and len(answers) == 3
     assert all("temperature" in " ".join(answer.warnings) for answer in answers)
     assert any(f"{JUDGE} sends no temperature" in line for line in told)
+
+
+@pytest.mark.parametrize("prefix", ["openai", "mistral", "anthropic"])
+async def test_a_host_that_only_the_proxy_resolves_is_asked_through_it(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts: list[str] = []
+
+    async def proxy(service: Service, request: web.Request) -> web.StreamResponse:
+        hosts.append(request.headers["Host"])
+        answer = PAIR if "Write exactly" in str(await request.json()) else VERDICT
+        said = json.loads((await answering(service, request)).body or "")
+        return web.json_response(
+            {
+                **said,
+                **{"type": "message", "role": "assistant", "stop_reason": "end_turn"},
+                "content": [{"type": "text", "text": json.dumps(answer)}],
+                "usage": {**said["usage"], "input_tokens": 10, "output_tokens": 5},
+            }
+        )
+
+    async with serving(proxy, "/{path:.*}") as server:
+        monkeypatch.setenv("http_proxy", server.base.removesuffix("/v1"))
+        table = {"model": f"{prefix}/any", "api_base": "http://judge.corp.example/v1"}
+        own = Migration.model_validate({"coverage": {"source": "a"}, "service": table})
+        assert list(problems(own)) == []
+        answers, errors = await asyncio.to_thread(probe_models, own, SPLITS, print)
+
+    assert (errors, [answer.task for answer in answers]) == ([], ["verdict", "pair"])
+    assert hosts == ["judge.corp.example"] * 2
 
 
 async def test_no_cap_keeps_a_probe_from_asking_and_no_cache_is_needed() -> None:
