@@ -215,12 +215,10 @@ class Client:
         """Whether the service has failed for good: the work ends with that error."""
         return self._sender.failed
 
-    async def _answer(self, request: Request, read: Reader[T], correct: bool) -> T:
-        known = await self._known(request, read) or await self._from_batch(request, read, correct)
     async def _answer(self, request: Request, read: Reader[T], correct: bool, direct: bool) -> T:
         known = await self._known(request, read)
         if known is None and not direct:
-            known = await self._from_batch(request, read)
+            known = await self._from_batch(request, read, correct)
         reading = known or await self._until_read(request, read, correct)
         assert reading.value is not None or reading.problem is None
         return reading.value  # type: ignore[return-value]

@@ -30,8 +30,7 @@ from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Que
 from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
 from engine.service.models import price
-from engine.stages import judge_drift, report, synthesize, teacher
-from engine.stages import judge, probe, report, synthesize, teacher
+from engine.stages import judge_drift, probe, report, synthesize, teacher
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker.context import Context
 
