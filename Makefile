@@ -27,6 +27,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/service.py --check
+	$(BIN)/python bench/providers.py --check
+	$(BIN)/python bench/weekend.py --check
 	$(BIN)/python bench/exports.py --check
 	$(BIN)/python bench/data.py --check
 	$(BIN)/python bench/scale.py --check

@@ -12,6 +12,7 @@ ABOUT_SEVERAL = {
     "engine/evaluation/test_error_rate.py": "simulates whole migrations",
     "engine/sandbox/test_command.py": "the sandbox as a program",
     "engine/service/test_mishaps.py": "faults that cross the client's modules",
+    "engine/service/test_providers_behave.py": "stages against all that providers do",
     "engine/stages/test_contexts.py": "tools and system prompts through all stages",
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",

@@ -1,0 +1,147 @@
+"""What is billed is booked, and nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from behaviour import Behaviour, Played
+from mocking.replies import after, each, enveloped, refused, right, said, times
+from mocking.server import Ask, Reply, Respond
+
+from behaviours.replies import CLAUDE, GEMINI
+
+ROUTER = "openrouter/openai/gpt-4o"
+
+
+def error_in_200(code: int, message: str) -> Respond:
+    """OpenRouter's documented way to fail once it has begun."""
+    return refused(200, {"error": {"code": code, "message": message}, "user_id": "u1"})
+
+
+def usage(value: Any) -> Respond:
+    """The right answer, whose count of tokens is this; None: it has none."""
+    return lambda ask: enveloped(ask, usage=value)
+
+
+def counted(ask: Ask) -> Reply:
+    """The right answer, with thoughts."""
+    return said(ask, right(ask) and _text(ask), completion_tokens=520, thoughts=500)
+
+
+def _text(ask: Ask) -> str:
+    from mocking.replies import right_text
+
+    return right_text(ask.text)
+
+
+ROWS = (
+    *(
+        Behaviour(
+            name=f"{code} inside a 200, twice for each, within a small budget",
+            respond=lambda code=code: each(2, error_in_200(code, "Provider returned error")),  # type: ignore[misc]
+            model=ROUTER,
+            settings={"budget_usd": 0.25},
+        )
+        for code in (429, 500, 502, 503)
+    ),
+    Behaviour(
+        name="an error inside a 200, with a text for its code",
+        respond=lambda: each(
+            1, refused(200, {"error": {"code": "server_is_overloaded", "message": "Please try again later."}})
+        ),
+        settings={"budget_usd": 0.25},
+    ),
+    Behaviour(
+        name="an error inside a 200 that is a text",
+        respond=lambda: each(1, refused(200, {"error": "upstream connect error or disconnect/reset before headers"})),
+        settings={"budget_usd": 0.25},
+    ),
+    Behaviour(
+        name="an error inside a 200, Anthropic's form",
+        respond=lambda: each(
+            1, refused(200, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+        ),
+        model=CLAUDE,
+    ),
+    Behaviour(
+        name="an error inside a 200, Gemini's form",
+        respond=lambda: each(
+            1, refused(200, {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}})
+        ),
+        model=GEMINI,
+    ),
+    Behaviour(name="usage is missing", respond=lambda: _without_usage, booked="estimate"),
+    Behaviour(name="usage is null", respond=lambda: usage(None), booked="estimate"),
+    Behaviour(name="usage is empty", respond=lambda: usage({}), booked="estimate"),
+    Behaviour(
+        name="usage has texts",
+        respond=lambda: usage({"prompt_tokens": "many", "completion_tokens": "few"}),
+        booked="estimate",
+    ),
+    Behaviour(name="usage has a total alone", respond=lambda: usage({"total_tokens": 400}), booked="estimate"),
+    Behaviour(
+        name="usage is negative",
+        respond=lambda: usage({"prompt_tokens": -3, "completion_tokens": -1, "total_tokens": -4}),
+        booked="estimate",
+    ),
+    *(
+        Behaviour(name=f"thoughts are counted: {model}", respond=lambda: counted, model=model)
+        for model in ("openai/o3-mini", CLAUDE, GEMINI, ROUTER, "xai/grok-4")
+    ),
+    *(
+        Behaviour(name=f"all is well: {model}, {stage}", respond=lambda: right, model=model, stage=stage, requests=8)
+        for model in (
+            "openai/gpt-4o",
+            "azure/gpt-4o",
+            CLAUDE,
+            GEMINI,
+            "ollama_chat/q",
+            ROUTER,
+            "xai/grok-4",
+            "mistral/mistral-large-latest",
+        )
+        for stage in ("judge", "teacher", "synthesize")
+    ),
+    Behaviour(
+        name="the model that answers changes in mid-run: the ledger has both names",
+        respond=lambda: times(
+            6,
+            lambda ask: said(ask, _text(ask), model="judge-2026-01"),
+            lambda ask: said(ask, _text(ask), model="judge-2026-02"),
+        ),
+        count=12,
+        check=lambda played: _answered_by(played, {"judge-2026-01", "judge-2026-02"}),
+    ),
+    Behaviour(
+        name="a resume pays for nothing twice",
+        respond=lambda: after(0, right),
+        count=12,
+        lives=2,
+        requests=12,
+    ),
+    Behaviour(
+        name="a new run pays for nothing twice", respond=lambda: right, count=12, lives=2, new_run=True, requests=12
+    ),
+)
+
+
+def _without_usage(ask: Ask) -> Reply:
+    reply = right(ask)
+    assert isinstance(reply.body, dict)
+    return replace(reply, body={name: value for name, value in reply.body.items() if name != "usage"})
+
+
+def _answered_by(played: Played, names: set[str]) -> Iterator[str]:
+    assert played.ledger is not None
+    with closing(sqlite3.connect(played.ledger)) as database:
+        columns = {row[1] for row in database.execute("PRAGMA table_info(calls)")}
+        if not {"answered_by", "fingerprint"} <= columns:
+            yield "the ledger has no answered_by"
+            return
+        found = {(model, mark) for model, mark in database.execute("SELECT answered_by, fingerprint FROM calls")}
+    if found != {(name, f"fp_{name}") for name in names}:
+        yield f"the ledger says that {found} answered"
