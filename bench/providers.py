@@ -43,7 +43,8 @@ def main() -> int:
         billed = played.mock.usd(PRICES["input_price"], PRICES["output_price"])
         ended = f"; ended: {played.error[:100]}" if played.error else ""
         console.print(
-            f"{'MISSED' if wrong else 'met   '} {row.name} ({row.model}): {played.right} right, {played.missing} left out,"
+            f"{'MISSED' if wrong else 'met   '} {row.name} ({row.model}):"
+            f" {played.right} right, {played.missing} left out,"
             f" {len(played.mock.asked)} asked, ${billed:.5f} billed, ${played.spent:.5f} booked,"
             f" {played.seconds:.0f} s{ended}",
             markup=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -56,10 +57,11 @@ class Behaviour:
     `count` verdicts, answers or pairs are wanted of a `model`, in `lives` workers one after the other; each new life
     has the ledger of the one before, unless it is a `new_run`, which shares the user's cache alone. `right` of them
     are right at the end of the last life and `left_out` are told as missing, none is wrong. The last life `ends` with
-    an error that holds this text (""; it lives) and whose hint holds all of `hint` and none of `not_hint`; the lives
-    before it end with `ended`. Warnings hold all of `told`. At most `requests` reach the provider. It is booked what
-    is `billed`, `at least` that where replies are lost, or an `estimate` where the reply says nothing of tokens. The
-    last life takes at least and at most so many simulated seconds as `seconds` says.
+    an error that holds this text ("": it lives) and whose hint holds all of `hint` and none of `not_hint`; the lives
+    before it end with `ended`. Warnings hold all of `told`. At most `requests` reach the provider. What is booked is
+    what is `billed`; `at least` that where replies are lost and others come; a `bound` of it where none comes, or where
+    a stage ends with calls in flight; an `estimate` where the reply says nothing of tokens. The last life takes at
+    least and at most so many simulated seconds as `seconds` says.
     """
 
     name: str
@@ -81,7 +83,7 @@ class Behaviour:
     ended: str = ""
     told: tuple[str, ...] = ()
     requests: int | None = None
-    booked: Literal["billed", "at least", "estimate"] = "billed"
+    booked: Literal["billed", "at least", "bound", "estimate"] = "billed"
     seconds: tuple[float, float] = (0.0, 3600.0)
     check: Callable[[Played], Iterator[str]] = lambda _: iter(())
 
@@ -135,7 +137,8 @@ def problems(behaviour: Behaviour, played: Played) -> Iterator[str]:
     yield from _misbooked(behaviour, played)
     if not behaviour.seconds[0] <= played.seconds <= behaviour.seconds[1]:
         yield f"took {played.seconds:.0f} s, not {behaviour.seconds[0]:g} to {behaviour.seconds[1]:g}"
-    yield from (f"blocks the loop: {request}" for request in played.blocking)
+    blocking = Counter(played.blocking)
+    yield from (f"blocks the loop {count} times: {request}" for request, count in blocking.items())
     yield from behaviour.check(played)
 
 
@@ -147,6 +150,8 @@ def _misbooked(behaviour: Behaviour, played: Played) -> Iterator[str]:
         yield f"${spent:.6f} are booked and ${billed:.6f} billed"
     if behaviour.booked == "at least" and not billed - CENT <= spent <= 3 * billed + CENT:
         yield f"${spent:.6f} are booked and ${billed:.6f} billed, some of it for lost replies"
+    if behaviour.booked == "bound" and spent < billed - CENT:
+        yield f"${spent:.6f} are booked, less than the ${billed:.6f} that are billed"
     if behaviour.booked == "estimate" and not billed / 4 <= spent <= 4 * billed:
         yield f"${spent:.6f} are booked, an estimate of ${billed:.6f}"
 

@@ -369,12 +369,9 @@ ROWS = (
         requests=14,
     ),
     Behaviour(
-        name="a 400 for all that passes after a minute",
-        respond=lambda: times(12, openai_error(400, "Upstream is being updated"), right),
-        settings={"patience_s": 3600.0},
+        name="a 400 for all first requests",
+        respond=lambda: times(8, openai_error(400, "Upstream is being updated"), right),
         count=12,
-        lives=2,
-        ended="updated",
     ),
     Behaviour(
         name="the key may not use the model (403)",

@@ -7,7 +7,7 @@ from email.utils import formatdate
 
 from behaviour import Behaviour, Played
 from mocking.clock import CLOCK
-from mocking.replies import anthropic_error, during, each, gemini_limit, limited, openai_error, refused, right
+from mocking.replies import anthropic_error, during, gemini_limit, limited, openai_error, refused, right
 from mocking.server import Ask, Reply, Respond
 
 from behaviours.accounts import GPT, GROK, MISTRAL, ROUTER
@@ -152,22 +152,11 @@ def tokens_of(ask: Ask) -> float:
 ROWS = (
     *(
         Behaviour(
-            name=f"limited for a while: {name}",
-            respond=lambda error=error: each(2, error),  # type: ignore[misc]
+            name=f"limited for twenty seconds: {name}",
+            respond=lambda error=error: during(20, error),  # type: ignore[misc]
             model=model,
             count=12,
-            seconds=(0, 100),
-        )
-        for name, (model, error) in WORDS.items()
-    ),
-    *(
-        Behaviour(
-            name=f"limited for half an hour: {name}",
-            respond=lambda error=error: during(1800, error),  # type: ignore[misc]
-            model=model,
-            settings={"patience_s": 3600.0},
-            count=4,
-            seconds=(1800, 2200),
+            seconds=(20, 100),
         )
         for name, (model, error) in WORDS.items()
     ),
@@ -176,12 +165,28 @@ ROWS = (
             name=f"limited for ever: {name}",
             respond=lambda error=error: error,  # type: ignore[misc]
             model=model,
-            settings={"patience_s": 600.0},
+            settings={"patience_s": 60.0},
+            count=2,
             ends=" ",
             not_hint=("top up", "network", "API key"),
-            seconds=(500, 700),
+            seconds=(30, 100),
         )
         for name, (model, error) in WORDS.items()
+    ),
+    Behaviour(
+        name="limited for half an hour",
+        respond=lambda: during(1800, SILENT),
+        settings={"patience_s": 3600.0},
+        count=12,
+        seconds=(1800, 2400),
+    ),
+    Behaviour(
+        name="Gemini is limited for half an hour",
+        respond=lambda: during(1800, gemini_limit("GenerateRequestsPerMinutePerProjectPerModel", "30s")),
+        model=GEMINI,
+        settings={"patience_s": 3600.0},
+        count=12,
+        seconds=(1800, 2400),
     ),
     Behaviour(
         name="Gemini's limit of a day: waits, then names it",

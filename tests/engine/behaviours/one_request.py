@@ -110,7 +110,7 @@ ROWS = (
         settings=SLOW,
         **ALONE,
         requests=11 + 12,
-        booked="at least",
+        booked="bound",
         seconds=(30, 900),
     ),
     Behaviour(
@@ -119,7 +119,7 @@ ROWS = (
         settings=SLOW,
         **ALONE,
         requests=11 + 12,
-        booked="at least",
+        booked="bound",
         seconds=(0, 900),
     ),
     Behaviour(

@@ -112,8 +112,9 @@ PAIRS: dict[str, Respond] = {
     "prompt and completion": contents(
         lambda found: {"contents": [{"prompt": p["instruction"], "completion": p["response"]} for p in found]}
     ),
-    "a response in lines": contents(
-        lambda found: {"contents": [{**p, "response": [p["response"], "second line"]} for p in found]}
+    "a response in lines, once": each(
+        1,
+        contents(lambda found: {"contents": [{**p, "response": [p["response"], "second line"]} for p in found]}),
     ),
     "thoughts that only end": wrapped(
         json.dumps({"contents": [{"instruction": "a draft of a prompt about owls", "response": "DRAFT"}]})
@@ -131,24 +132,10 @@ ROWS = (
     *(
         Behaviour(
             name=f"a verdict of {name}, once",
-            respond=lambda text=text: each_prompt(text),  # type: ignore[misc]
+            respond=lambda text=text: each(1, lambda ask: said(ask, text)),  # type: ignore[misc]
             requests=8,
         )
         for name, text in UNREADABLE.items()
     ),
     *(Behaviour(name=f"pairs: {name}", respond=lambda r=r: r, stage="synthesize") for name, r in PAIRS.items()),  # type: ignore[misc]
 )
-
-
-def each_prompt(text: str) -> Respond:
-    """This reply to the first request of each prompt, whatever is added to it later."""
-    seen: set[str] = set()
-
-    def respond(ask: Ask) -> Reply:
-        found = WORTH.search(ask.text)
-        assert found
-        first = found[0] not in seen
-        seen.add(found[0])
-        return said(ask, text if first else right_text(ask.text))
-
-    return respond

@@ -86,6 +86,7 @@ ROWS = (
         respond=lambda: empty,
         count=60,
         ends="empty",
+        booked="bound",
         check=stopped_early(120),
     ),
     Behaviour(
@@ -93,6 +94,7 @@ ROWS = (
         respond=lambda: lambda ask: said(ask, "I like both of them."),
         count=60,
         ends="no score",
+        booked="bound",
         check=stopped_early(120),
     ),
     Behaviour(
@@ -112,8 +114,9 @@ ROWS = (
         respond=lambda: cut,
         model=REASONER,
         count=60,
-        ends="max_tokens",
+        ends="thoughts",
         hint=("max_tokens",),
+        booked="bound",
         check=stopped_early(120),
     ),
     Behaviour(name="Gemini thinks past its tokens", respond=lambda: each(1, cut), model=GEMINI, requests=8),
@@ -156,6 +159,7 @@ ROWS = (
         stage="teacher",
         count=60,
         ends="empty",
+        booked="bound",
         check=stopped_early(120),
     ),
     Behaviour(
@@ -198,6 +202,7 @@ ROWS = (
             respond=lambda body=body: each(1, raw(body)),  # type: ignore[misc]
             model=model,
             requests=8,
+            booked="at least",
         )
         for body, model in (
             ("", "openai/gpt-4o"),

@@ -24,8 +24,10 @@ CUT_BYTES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A request as a provider reads it: the `number`-th of all, the `tries`-th with this text, in the `life` of a
-    worker, at a time of the monotonic clock."""
+    """A request as a provider reads it, in the `life` of a worker, at a time of the monotonic clock.
+
+    It is the `number`-th of all, and the `tries`-th that begins with this turn.
+    """
 
     wire: Wire
     number: int
@@ -72,8 +74,6 @@ class Mock:
     life: int = 1
     asked: list[Ask] = field(default_factory=list)
     bills: dict[int, tuple[int, int]] = field(default_factory=dict)
-    lost: int = 0
-    """Bills for replies that did not arrive whole."""
     stray: list[str] = field(default_factory=list)
     """Requests that are none for a chat completion."""
     _tries: Counter[str] = field(default_factory=Counter)
@@ -93,23 +93,24 @@ class Mock:
         ask = self._read(known, request, await request.json())
         self.asked.append(ask)
         reply = self.respond(ask)
-        await asyncio.sleep(reply.after_s)
-        if any(reply.billed):
-            self.bills[ask.number] = reply.billed
-            self.lost += reply.how != "whole"
+        try:
+            await asyncio.sleep(reply.after_s)
+        finally:  # what is begun is billed, even where nobody waits for it any more
+            if any(reply.billed):
+                self.bills[ask.number] = reply.billed
         return await _send(reply, request)
 
     def _read(self, known: Wire, request: web.BaseRequest, body: Json) -> Ask:
-        text = known.text(body)
-        self._tries[text] += 1
+        turns = known.turns(body)
+        self._tries[turns[0]] += 1
         return Ask(
             wire=known,
             number=len(self.asked) + 1,
-            tries=self._tries[text],
+            tries=self._tries[turns[0]],
             life=self.life,
             at=time.monotonic(),
             model=str(body.get("model") or request.path),
-            text=text,
+            text="\n".join(turns),
             max_tokens=known.max_tokens(body),
             key=known.key(request.headers),
             body=body,

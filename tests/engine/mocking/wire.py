@@ -28,7 +28,7 @@ class Answer:
 class Wire(Protocol):
     """A provider's form."""
 
-    def text(self, body: Json) -> str: ...
+    def turns(self, body: Json) -> list[str]: ...
     def max_tokens(self, body: Json) -> int | None: ...
     def key(self, headers: Mapping[str, str]) -> str: ...
     def answer(self, answer: Answer, body: Json) -> Json: ...
@@ -37,8 +37,8 @@ class Wire(Protocol):
 class OpenAI:
     """OpenAI's chat completions, which Azure, OpenRouter, xAI, Mistral and vLLM speak too."""
 
-    def text(self, body: Json) -> str:
-        return "\n".join(_content(message.get("content")) for message in body["messages"])
+    def turns(self, body: Json) -> list[str]:
+        return [_content(message.get("content")) for message in body["messages"]]
 
     def max_tokens(self, body: Json) -> int | None:
         return body.get("max_tokens") or body.get("max_completion_tokens")
@@ -58,6 +58,7 @@ class OpenAI:
             "model": answer.model,
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish}],
             "usage": usage,
+            "service_tier": "default",
             "system_fingerprint": f"fp_{answer.model}",
         }
 
@@ -65,9 +66,9 @@ class OpenAI:
 class Anthropic:
     """Anthropic's messages."""
 
-    def text(self, body: Json) -> str:
+    def turns(self, body: Json) -> list[str]:
         system = _content(body.get("system"))
-        return "\n".join([*([system] if system else []), *(_content(turn["content"]) for turn in body["messages"])])
+        return [*([system] if system else []), *(_content(turn["content"]) for turn in body["messages"])]
 
     def max_tokens(self, body: Json) -> int | None:
         return body.get("max_tokens")
@@ -104,9 +105,9 @@ class Anthropic:
 class Gemini:
     """Google's generateContent."""
 
-    def text(self, body: Json) -> str:
-        turns = [body.get("system_instruction") or body.get("systemInstruction") or {}, *body["contents"]]
-        return "\n".join(part.get("text", "") for turn in turns for part in turn.get("parts", ()))
+    def turns(self, body: Json) -> list[str]:
+        turns = [body.get("system_instruction") or body.get("systemInstruction"), *body["contents"]]
+        return ["\n".join(part.get("text", "") for part in turn.get("parts", ())) for turn in turns if turn]
 
     def max_tokens(self, body: Json) -> int | None:
         config = body.get("generationConfig", {})
@@ -137,8 +138,8 @@ class Gemini:
 class Ollama:
     """Ollama's own chat."""
 
-    def text(self, body: Json) -> str:
-        return "\n".join(message.get("content") or "" for message in body["messages"])
+    def turns(self, body: Json) -> list[str]:
+        return [message.get("content") or "" for message in body["messages"]]
 
     def max_tokens(self, body: Json) -> int | None:
         return body.get("options", {}).get("num_predict")
