@@ -231,7 +231,7 @@ async def _work(behaviour: Behaviour, folder: Path, settings: Migration, client:
     )
     job.folder.mkdir(parents=True, exist_ok=True)
     _WRITERS[behaviour.stage](folder, behaviour.count)
-    await _STAGES[behaviour.stage](job, behaviour.count)
+    await STAGES[behaviour.stage](job, behaviour.count)
 
 
 async def _synthesize(job: ServiceJob, count: int) -> None:
@@ -239,7 +239,7 @@ async def _synthesize(job: ServiceJob, count: int) -> None:
     await synthesize.run(job, request=SynthesisRequest(pairs=count, weak=weak))
 
 
-_STAGES: dict[Stage, Callable[[ServiceJob, int], Any]] = {
+STAGES: dict[Stage, Callable[[ServiceJob, int], Any]] = {
     "judge": lambda job, _: judge.run(job),
     "teacher": lambda job, _: teacher.run(job),
     "synthesize": _synthesize,
@@ -315,7 +315,7 @@ def judged(folder: Path, count: int) -> Result:
     return _compared([((row["similarity"], row["precision"]), expected[row["id"]], bool(row["error"])) for row in rows])
 
 
-def _taught(folder: Path, count: int) -> Result:
+def taught(folder: Path, count: int) -> Result:
     """An answer of the service counts where it and its verdict are right."""
     file = folder / "round-00" / "teacher" / "infer" / "responses.jsonl"
     rows = list(jsonl.read(file)) if file.exists() else []
@@ -327,7 +327,7 @@ def _taught(folder: Path, count: int) -> Result:
     return right, wrong, count - len(rows)
 
 
-def _written(folder: Path, count: int) -> Result:
+def written(folder: Path, count: int) -> Result:
     file = folder / "round-00" / "synthesize" / "pairs.jsonl"
     rows = list(jsonl.read(file)) if file.exists() else []
     texts = [row["messages"][-1]["content"] for row in rows]
@@ -341,7 +341,7 @@ def _compared(rows: list[tuple[Any, Any, bool]]) -> Result:
     return right, len(rows) - missing - right, missing
 
 
-_RESULTS: dict[Stage, Callable[[Path, int], Result]] = {"judge": judged, "teacher": _taught, "synthesize": _written}
+_RESULTS: dict[Stage, Callable[[Path, int], Result]] = {"judge": judged, "teacher": taught, "synthesize": written}
 
 
 # The surroundings

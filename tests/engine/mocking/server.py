@@ -76,7 +76,11 @@ class Mock:
     bills: dict[int, tuple[int, int]] = field(default_factory=dict)
     stray: list[str] = field(default_factory=list)
     """Requests that are none for a chat completion."""
+    delivered: dict[int, Reply] = field(default_factory=dict)
+    """Replies that went out whole, by the number of their request."""
     _tries: Counter[str] = field(default_factory=Counter)
+    _runner: web.BaseRunner | None = None
+    _site: web.TCPSite | None = None
 
     def usd(self, prompt_price: float, completion_price: float) -> float:
         """The whole bill, at USD for a million tokens."""
@@ -98,7 +102,26 @@ class Mock:
         finally:  # what is begun is billed, even where nobody waits for it any more
             if any(reply.billed):
                 self.bills[ask.number] = reply.billed
-        return await _send(reply, request)
+        response = await _send(reply, request)
+        if reply.how == "whole":
+            self.delivered[ask.number] = reply
+        return response
+
+    async def listen(self, runner: web.BaseRunner, port: int = 0) -> None:
+        """Open the port."""
+        self._runner, self._site = runner, web.TCPSite(runner, "127.0.0.1", port)
+        await self._site.start()
+        self.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def leave(self, seconds: float) -> None:
+        """Cut all connections, and refuse new ones for a time."""
+        assert self._runner is not None and self._site is not None and isinstance(self._runner.server, web.Server)
+        port = self._runner.addresses[0][1]
+        await self._site.stop()
+        for connection in self._runner.server.connections:
+            connection.force_close()
+        await asyncio.sleep(seconds)
+        await self.listen(self._runner, port)
 
     def _read(self, known: Wire, request: web.BaseRequest, body: Json) -> Ask:
         turns = known.turns(body)
@@ -145,8 +168,7 @@ async def mocking(respond: Respond) -> AsyncIterator[Mock]:
     # Without an application, requests to a proxy, which name no path, arrive too.
     runner = web.ServerRunner(web.Server(mock.serve, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    mock.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await mock.listen(runner)
     try:
         yield mock
     finally:
