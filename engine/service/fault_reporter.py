@@ -81,7 +81,7 @@ class FaultReporter:
             hint = "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY in the environment, then resume"
         elif fault.unsent:
             hint = "check the host in api_base, and the network, then resume"
-        elif fault.status == 401 or any("KEY" in code.upper() for code in fault.codes):
+        elif fault.status == 401 or "API key" in text or any("KEY" in code.upper() for code in fault.codes):
             hint = f"check the API key in the environment ({name}), then resume; finished calls are kept"
         elif fault.status == 402 or fault.codes & ACCOUNT_CODES or any(known in text for known in ACCOUNT_TEXTS):
             hint = "top up the account or raise its limit with the provider, then resume; finished calls are kept"

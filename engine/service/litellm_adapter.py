@@ -71,8 +71,10 @@ def completion_of(
     choice, usage = response.choices[0], response.usage
     refusal = (choice.message.provider_specific_fields or {}).get("refusal")
     text = _replace_surrogates(refusal or _text(choice.message))
-    prompt_tokens = _plausible(usage.prompt_tokens, request.prompt_bytes // 3 + 16)
-    completion_tokens = _plausible(usage.completion_tokens, max_tokens_of(text))
+    finish_reason = _finish_reason(choice, refusal)
+    counts = finish_reason != BROKEN or bool(usage.prompt_tokens)  # a failure that counts nothing bills nothing
+    prompt_tokens = _plausible(usage.prompt_tokens, counts * (request.prompt_bytes // 3 + 16))
+    completion_tokens = _plausible(usage.completion_tokens, counts * max_tokens_of(text))
     counted = (prompt_tokens, completion_tokens) == (usage.prompt_tokens, usage.completion_tokens)
     total = getattr(usage, "total_tokens", None)  # with some, thoughts count in the total alone
     if isinstance(total, int) and prompt_tokens + completion_tokens < total <= MAX_TOKENS and usage.prompt_tokens:
@@ -81,7 +83,7 @@ def completion_of(
     cost = prompt_tokens * prompt_price + completion_tokens * completion_price
     return Completion(
         text=text,
-        finish_reason=_finish_reason(choice, refusal),
+        finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         cost_usd=_billed(getattr(usage, "cost", None)) or (_listed(response) if listed and counted else None) or cost,

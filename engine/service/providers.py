@@ -76,7 +76,11 @@ PROVIDERS = (
     Provider(
         name="xai",
         keys=("XAI_API_KEY",),
-        account_texts=("used all available credits", "reached its monthly spending limit"),
+        account_texts=(
+            "used all available credits",
+            "reached its monthly spending limit",
+            "Incorrect API key provided",  # with status 400
+        ),
     ),
 )
 

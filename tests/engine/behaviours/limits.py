@@ -174,6 +174,13 @@ ROWS = (
         for name, (model, error) in WORDS.items()
     ),
     Behaviour(
+        name="limited for five minutes, then at full speed",
+        respond=lambda: during(300, SILENT),
+        settings={"patience_s": 3600.0},
+        count=200,
+        seconds=(300, 500),
+    ),
+    Behaviour(
         name="limited for half an hour",
         respond=lambda: during(1800, SILENT),
         settings={"patience_s": 3600.0},

@@ -14,6 +14,9 @@ from mocking.server import Ask, Reply, Respond
 
 from behaviours.replies import CLAUDE, GEMINI
 
+STATED_COST = 0.0123
+"""USD that a reply says it costs."""
+
 ROUTER = "openrouter/openai/gpt-4o"
 
 
@@ -74,6 +77,13 @@ ROWS = (
         ),
         model=GEMINI,
     ),
+    Behaviour(
+        name="OpenRouter states the cost",
+        respond=lambda: _with_cost,
+        model=ROUTER,
+        booked="bound",
+        check=lambda played: _costs(played, 4 * STATED_COST),
+    ),
     Behaviour(name="usage is missing", respond=lambda: _without_usage, booked="estimate"),
     Behaviour(name="usage is null", respond=lambda: usage(None), booked="estimate"),
     Behaviour(name="usage is empty", respond=lambda: usage({}), booked="estimate"),
@@ -127,6 +137,17 @@ ROWS = (
         name="a new run pays for nothing twice", respond=lambda: right, count=12, lives=2, new_run=True, requests=12
     ),
 )
+
+
+def _with_cost(ask: Ask) -> Reply:
+    reply = right(ask)
+    assert isinstance(reply.body, dict)
+    return replace(reply, body={**reply.body, "usage": {**reply.body["usage"], "cost": STATED_COST}})
+
+
+def _costs(played: Played, usd: float) -> Iterator[str]:
+    if abs(played.spent - usd) > 1e-9:
+        yield f"${played.spent:.6f} are booked, not the ${usd:.6f} that the replies state"
 
 
 def _without_usage(ask: Ask) -> Reply:

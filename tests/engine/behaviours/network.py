@@ -52,6 +52,7 @@ ROWS = (
         name="a sign-in page for a minute",
         respond=lambda: during(60, raw("<html><title>Sign in</title></html>")),
         settings=PATIENT,
+        booked="bound",
     ),
     Behaviour(
         name="unavailable for ever",
