@@ -7,7 +7,8 @@ nothing, thinks past its tokens, fails inside a 200, refuses the old key, is out
 model. Each trouble begins once so many answers were given, and lasts for minutes or hours of a simulated clock: waiting
 is jumped over, by `time.time`, `time.monotonic` and the event loop alike, so that backoff, patience and time-outs are
 the product's own, at their true lengths. The real stages do the work; where the key is refused the worker ends, and the
-next one starts with the new key. A person raises the budget by $1 where a run asks for it.
+next one starts with the new key. A person raises the budget by $1 where a run asks for it, which it does for lost
+replies that may have been billed.
 
 Bars: every verdict and pair is right or honestly left out, nothing that arrived whole is paid twice, the ledger has
 what was billed, the budget is kept, and a worker ends for a refused key alone.
@@ -109,7 +110,7 @@ class Weekend:
 
     troubles: list[Trouble] = field(default_factory=troubles)
     keys: list[tuple[int, str]] = field(default_factory=lambda: list(KEYS))
-    absences: list[tuple[int, float]] = field(default_factory=lambda: [(270, 2 * HOUR), (480, 4 * HOUR)])
+    absences: list[tuple[int, float]] = field(default_factory=lambda: [(270, HOUR), (480, 2 * HOUR)])
     mock: Mock | None = None
     answers: int = 0
     away: list[asyncio.Task[None]] = field(default_factory=list)
@@ -132,20 +133,26 @@ class Weekend:
                 break
         else:
             reply = self._well(ask)
+        if is_good(ask, reply) and _number(ask) in FILTERED:
+            return filtered(ask)
         self.answers += is_good(ask, reply)
         return reply
 
     def _well(self, ask: Ask) -> Reply:
-        found = WORTH.search(ask.text)
-        if found and int(found[1]) in FILTERED:
-            return filtered(ask)
         model = "judge-2026-11-01" if self.answers < 350 else "judge-2026-11-29"
         return said(ask, right_text(ask.text), model=model, after_s=2.0)
 
 
+def _number(ask: Ask) -> int | None:
+    """The number of the response that is judged."""
+    found = WORTH.search(ask.text)
+    return int(found[1]) if found else None
+
+
 def is_good(ask: Ask, reply: Reply) -> bool:
-    """Whether a reply is the right answer, whole."""
-    return reply.how == "whole" and reply.status == 200 and any(reply.billed) and _says(reply) == right_text(ask.text)
+    """Whether a reply is the right answer to a question of the run, whole."""
+    text = right_text(ask.text)
+    return text != "ok" and reply.how == "whole" and any(reply.billed) and _says(reply) == text
 
 
 def _says(reply: Reply) -> str:
@@ -157,7 +164,7 @@ def _says(reply: Reply) -> str:
 class Person:
     """Looks after the run: raises the budget, and changes the key where it is refused."""
 
-    cap: float = 3.0
+    cap: float = 10.0
     raised: int = 0
     restarts: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -169,7 +176,7 @@ async def work(weekend: Weekend, folder: Path, person: Person) -> None:
     """The stages, each with as many workers as it takes."""
     assert weekend.mock is not None
     write_responses(folder, VERDICTS)
-    write_coverage(folder, 0)
+    write_coverage(folder, PAIRS)
     for stage, count in (("judge", VERDICTS), ("synthesize", PAIRS)):
         os.environ["MOCK_API_KEY"] = weekend.key
         while not await _live(stage, count, weekend, folder, person):  # type: ignore[arg-type]
@@ -262,7 +269,7 @@ def _rows(weekend: Weekend, mock: Mock, folder: Path, person: Person) -> Iterato
     unmet = [trouble.name for trouble in weekend.troubles if not trouble.hits]
     met = f"{sum(trouble.hits for trouble in weekend.troubles):,} requests" + (f"; not met: {unmet}" if unmet else "")
     yield f"{len(weekend.troubles)} troubles, met by", "all", met, not unmet
-    yield "absences of 2 and 4 hours", "2", str(len(weekend.away)), len(weekend.away) == 2
+    yield "absences of 1 and 2 hours", "2", str(len(weekend.away)), len(weekend.away) == 2
     strays = [text for text in person.restarts if "key" not in text]
     yield (
         "workers that ended, each for a refused key",

@@ -123,7 +123,8 @@ class Pace:
         """Slow down, once for all calls that were in flight together; `sent` is on the monotonic clock."""
         if sent < self._changed:
             return
-        self._refused_at = self.interval
+        if self._passed or not self.interval:  # where nothing passes at all, the interval is not the reason
+            self._refused_at = self.interval
         slower = self.interval * (SLOWER if self._passed >= SETTLED else MUCH_SLOWER)
         self.interval = min(LONGEST_INTERVAL_S, slower or FIRST_INTERVAL_S)
         self._changed, self._passed = time.monotonic(), 0
@@ -137,7 +138,7 @@ class Pace:
         if self.interval > near:
             self.interval -= APPROACH * (self.interval - near) + 1e-6
         else:
-            self.interval *= CREEP
+            self.interval *= CREEP**self._passed
         if self.interval < SHORTEST_INTERVAL_S:
             self.interval = 0.0
 

@@ -193,6 +193,8 @@ async def _live(behaviour: Behaviour, folder: Path, cache: Cache, played: Played
                 await _work(behaviour, folder, settings, client, events)
         except LlamaDuoError as error:
             played.error, played.hint = error.message, error.hint
+        except (ValueError, TypeError, AttributeError, LookupError, AssertionError) as error:
+            played.error = f"TRACEBACK {type(error).__name__}: {error}"
         except TimeoutError:
             played.error = f"NEVER ENDS: still at work after {LONGEST_S:.0f} s"
         finally:
@@ -287,10 +289,10 @@ def _pairs(kind: str, count: int) -> list[Pair]:
     return found
 
 
-def write_coverage(folder: Path, _: int) -> None:
+def write_coverage(folder: Path, count: int) -> None:
     coverage = folder / "coverage"
     dev, test = _pairs("dev", 4), _pairs("test", 4)
-    for name, pairs in (("train", _pairs("train", 8)), ("dev", dev), ("test", test)):
+    for name, pairs in (("train", _pairs("train", 8 + 2 * count)), ("dev", dev), ("test", test)):
         jsonl.write(coverage / f"{name}.jsonl", (row.to_row() for row in pairs))
     jsonl.write(coverage / "fingerprints.jsonl", (dict(row) for row in fingerprints([*dev, *test])))
 

@@ -125,7 +125,7 @@ ROWS = (
             model=model,
             address="{https}/v1",
             settings=PATIENT,
-            ends="SSL",
+            ends="TLS",
             hint=("api_base",),
             requests=0,
             seconds=(0, 30),
@@ -169,7 +169,7 @@ ROWS = (
         ends=" ",
         hint=("network",),
         seconds=(40, 120),
-        booked="at least",
+        booked="bound",
         check=plain,
     ),
     Behaviour(
@@ -177,7 +177,7 @@ ROWS = (
         respond=lambda: times(10, right, during(3000, lost("closed", paid=False))),
         settings=PATIENT,
         count=20,
-        booked="at least",
+        booked="bound",
         seconds=(3000, 3400),
     ),
 )
