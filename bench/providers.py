@@ -38,7 +38,7 @@ def main() -> int:
             faulthandler.dump_traceback_later(20)
         with tempfile.TemporaryDirectory() as folder:
             played = play(row, Path(folder))
-        wrong = list(problems(row, played))
+            wrong = list(problems(row, played))
         missed += bool(wrong)
         billed = played.mock.usd(PRICES["input_price"], PRICES["output_price"])
         ended = f"; ended: {played.error[:100]}" if played.error else ""

@@ -222,7 +222,10 @@ def _network_kind(chain: list[BaseException]) -> Kind | None:
 
 def _status(error: Exception, said: dict[str, Any], http: bool) -> int:
     """The HTTP status; of an error object in a response with status 200, the status that it stands for."""
-    status = int(getattr(error, "status_code", None) or 0)
+    status = getattr(error, "status_code", None)
+    status = (
+        int(status) if isinstance(status, int) or str(status).isdigit() else 0
+    )  # litellm may put a code's name there
     if http or not said:
         return status
     code = said.get("code")
@@ -267,7 +270,7 @@ def _as_error(value: Any) -> dict[str, Any]:
         return {}
     inner = value.get("error")
     if isinstance(inner, dict):
-        return inner
+        return _with_upstream(inner)
     if isinstance(inner, str) and inner:
         return {"message": inner}
     if isinstance(value.get("detail"), str):
@@ -278,6 +281,16 @@ def _as_error(value: Any) -> dict[str, Any]:
     if isinstance(value.get("message"), str) and ({"code", "type", "object"} & value.keys()):
         return value
     return {}
+
+
+def _with_upstream(said: dict[str, Any]) -> dict[str, Any]:
+    """An error object of OpenRouter's with the words of the provider behind it."""
+    metadata = said.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str) or not raw.strip():
+        return said
+    behind = next((found for value in _objects(raw) if (found := _as_error(value))), {})
+    return {**said, "message": f"{said.get('message') or ''}: {behind.get('message') or raw}"}
 
 
 def _codes(value: Any, depth: int = 0) -> Iterator[str]:

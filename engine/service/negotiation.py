@@ -23,6 +23,8 @@ SPELLINGS = {
         "response_schema",
         "responseschema",
         "responsejsonschema",
+        "response_json_schema",
+        "response_mime_type",
         "output_format",
         "output_config",
         "structured output",

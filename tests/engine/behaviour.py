@@ -352,7 +352,7 @@ _RESULTS: dict[Stage, Callable[[Path, int], Result]] = {"judge": judged, "teache
 @contextmanager
 def _surroundings(behaviour: Behaviour, played: Played) -> Iterator[None]:
     """A key, names that nobody knows, and no request that blocks the loop."""
-    real_names, send = socket.getaddrinfo, httpx.Client.send
+    real_names = socket.getaddrinfo
     environment = {"MOCK_API_KEY": KEY, "NO_PROXY": "", "AZURE_API_VERSION": "2024-10-21", **behaviour.environment}
     environment = {name: value.replace("{base}", played.mock.base) for name, value in environment.items()}
 
@@ -365,7 +365,7 @@ def _surroundings(behaviour: Behaviour, played: Played) -> Iterator[None]:
             raise socket.gaierror(behaviour.unknown_names, said[behaviour.unknown_names])
         return real_names(host, *args, **kwargs)
 
-    def blocked(_: httpx.Client, request: httpx.Request, **__: Any) -> httpx.Response:
+    def blocked(_: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
         played.blocking.append(f"{request.method} {request.url.path}")
         raise httpx.ConnectError("the loop must not be blocked", request=request)
 
@@ -373,9 +373,8 @@ def _surroundings(behaviour: Behaviour, played: Played) -> Iterator[None]:
         stack.enter_context(patch.dict(os.environ, environment))
         stack.enter_context(patch.object(database, "GATHER_S", 0.0))
         stack.enter_context(patch.object(socket, "getaddrinfo", getaddrinfo))
-        stack.enter_context(patch.object(httpx.Client, "send", blocked))
+        stack.enter_context(patch.object(httpx.HTTPTransport, "handle_request", blocked))
         yield
-    assert httpx.Client.send is send
 
 
 __all__ = ["Behaviour", "Played", "partial", "play", "problems"]

@@ -87,11 +87,7 @@ ROWS = (
     Behaviour(name="usage is missing", respond=lambda: _without_usage, booked="estimate"),
     Behaviour(name="usage is null", respond=lambda: usage(None), booked="estimate"),
     Behaviour(name="usage is empty", respond=lambda: usage({}), booked="estimate"),
-    Behaviour(
-        name="usage has texts",
-        respond=lambda: usage({"prompt_tokens": "many", "completion_tokens": "few"}),
-        booked="estimate",
-    ),
+    Behaviour(name="usage has texts", respond=lambda: _in_texts),
     Behaviour(name="usage has a total alone", respond=lambda: usage({"total_tokens": 400}), booked="estimate"),
     Behaviour(
         name="usage is negative",
@@ -148,6 +144,12 @@ def _with_cost(ask: Ask) -> Reply:
 def _costs(played: Played, usd: float) -> Iterator[str]:
     if abs(played.spent - usd) > 1e-9:
         yield f"${played.spent:.6f} are booked, not the ${usd:.6f} that the replies state"
+
+
+def _in_texts(ask: Ask) -> Reply:
+    reply = right(ask)
+    names = ("prompt_tokens", "completion_tokens")
+    return enveloped(ask, usage={name: str(tokens) for name, tokens in zip(names, reply.billed, strict=True)})
 
 
 def _without_usage(ask: Ask) -> Reply:
