@@ -222,10 +222,8 @@ def _network_kind(chain: list[BaseException]) -> Kind | None:
 
 def _status(error: Exception, said: dict[str, Any], http: bool) -> int:
     """The HTTP status; of an error object in a response with status 200, the status that it stands for."""
-    status = getattr(error, "status_code", None)
-    status = (
-        int(status) if isinstance(status, int) or str(status).isdigit() else 0
-    )  # litellm may put a code's name there
+    given = str(getattr(error, "status_code", None))
+    status = int(given) if given.isdigit() else 0  # litellm may put a code's name there
     if http or not said:
         return status
     code = said.get("code")

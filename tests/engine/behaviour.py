@@ -48,6 +48,7 @@ CENT = 1e-9
 """The rounding error of a bill."""
 
 Stage = Literal["judge", "teacher", "synthesize"]
+STAGE_NAMES: tuple[Stage, ...] = ("judge", "teacher", "synthesize")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from behaviour import Behaviour
 from mocking.replies import (
     after,
@@ -230,7 +232,7 @@ GONE: dict[str, tuple[str, Respond]] = {
 }
 
 SUSPENDED = openai_error(400, "This workspace has been suspended by its owner.")
-AT_ONCE = {"seconds": (0, 20), "settings": {"patience_s": 3600.0}}
+AT_ONCE: dict[str, Any] = {"seconds": (0, 20), "settings": {"patience_s": 3600.0}}
 
 ROWS = (
     *(

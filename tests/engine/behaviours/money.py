@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from behaviour import Behaviour, Played
-from mocking.replies import after, each, enveloped, refused, right, said, times
+from behaviour import STAGE_NAMES, Behaviour, Played
+from mocking.replies import after, each, enveloped, refused, right, right_text, said, times
 from mocking.server import Ask, Reply, Respond
 
 from behaviours.replies import CLAUDE, GEMINI
@@ -32,13 +32,7 @@ def usage(value: Any) -> Respond:
 
 def counted(ask: Ask) -> Reply:
     """The right answer, with thoughts."""
-    return said(ask, right(ask) and _text(ask), completion_tokens=520, thoughts=500)
-
-
-def _text(ask: Ask) -> str:
-    from mocking.replies import right_text
-
-    return right_text(ask.text)
+    return said(ask, right_text(ask.text), completion_tokens=520, thoughts=500)
 
 
 ROWS = (
@@ -110,14 +104,14 @@ ROWS = (
             "xai/grok-4",
             "mistral/mistral-large-latest",
         )
-        for stage in ("judge", "teacher", "synthesize")
+        for stage in STAGE_NAMES
     ),
     Behaviour(
         name="the model that answers changes in mid-run: the ledger has both names",
         respond=lambda: times(
             6,
-            lambda ask: said(ask, _text(ask), model="judge-2026-01"),
-            lambda ask: said(ask, _text(ask), model="judge-2026-02"),
+            lambda ask: said(ask, right_text(ask.text), model="judge-2026-01"),
+            lambda ask: said(ask, right_text(ask.text), model="judge-2026-02"),
         ),
         count=12,
         check=lambda played: _answered_by(played, {"judge-2026-01", "judge-2026-02"}),

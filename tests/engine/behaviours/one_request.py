@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from behaviour import Behaviour
 from mocking.replies import anthropic_error, gemini_error, lost, on, openai_error, page, refused
 from mocking.server import Respond
@@ -89,7 +91,7 @@ ALWAYS: dict[str, tuple[str, Respond]] = {
 }
 """A prompt that is answered so at each try."""
 
-SLOW = {"timeout_s": 30.0, "patience_s": 3600.0}
+SLOW: dict[str, Any] = {"timeout_s": 30.0, "patience_s": 3600.0}
 
 ROWS = (
     *(

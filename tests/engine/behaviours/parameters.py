@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
-from behaviour import Behaviour
+from behaviour import Behaviour, Stage
 from mocking.replies import anthropic_error, gemini_error, on, openai_error, refused, right, unless
 from mocking.server import Ask, Respond
 
@@ -163,8 +164,15 @@ def most_output(size: int, error: Callable[[int], Respond]) -> Respond:
     return respond
 
 
-MANY = {"count": 24, "requests": 24 + 24}
+MANY: dict[str, Any] = {"count": 24, "requests": 24 + 24}
 """What was sent before the first refusal came is refused likewise."""
+
+WINDOWS: tuple[tuple[Stage, int, int, int], ...] = (
+    ("judge", 4096, 24, 72),
+    ("synthesize", 8192, 8, 16),
+    ("teacher", 4096, 8, 48),
+)
+"""Contexts that are too small for what a stage asks: tokens, how many are wanted, and the most requests."""
 
 ROWS = (
     *(
@@ -233,11 +241,7 @@ ROWS = (
             requests=requests,
         )
         for name, write in (("vLLM", vllm), ("newer vLLM", newer_vllm), ("newest vLLM", newest_vllm))
-        for stage, size, count, requests in (
-            ("judge", 4096, 24, 72),
-            ("synthesize", 8192, 8, 16),
-            ("teacher", 4096, 8, 48),
-        )
+        for stage, size, count, requests in WINDOWS
     ),
     Behaviour(
         name="Claude writes fewer tokens than asked for",

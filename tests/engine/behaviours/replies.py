@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from behaviour import Behaviour, Played
+from behaviour import STAGE_NAMES, Behaviour, Played
 from mocking.replies import cut, each, enveloped, lives, on, raw, right, right_text, said, unless
 from mocking.server import Ask, Reply, Respond
 
 ODD = "answer 3 worth"
 """The response of one prompt."""
 
-ALONE = {"count": 12, "left_out": 1}
+ALONE: dict[str, Any] = {"count": 12, "left_out": 1}
 
 
 def empty(ask: Ask) -> Reply:
@@ -178,7 +178,7 @@ ROWS = (
             ended=" ",
         )
         for name, bad in (("empty", empty), ("filtered", filtered), ("cut", cut))
-        for stage in ("judge", "synthesize", "teacher")
+        for stage in STAGE_NAMES
         for new_run in (False, True)
     ),
     Behaviour(

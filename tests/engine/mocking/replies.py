@@ -133,7 +133,7 @@ def raw(body: Any, billed: tuple[int, int] = (0, 0)) -> Respond:
 
 def lost(how: Any, *, paid: bool = True) -> Respond:
     """The right answer, which is lost on its way."""
-    return lambda ask: replace(right(ask), how=how, **({} if paid else {"billed": (0, 0)}))
+    return lambda ask: replace(right(ask), how=how, billed=right(ask).billed if paid else (0, 0))
 
 
 # When

@@ -41,7 +41,7 @@ class OpenAI:
         return [_content(message.get("content")) for message in body["messages"]]
 
     def max_tokens(self, body: Json) -> int | None:
-        return body.get("max_tokens") or body.get("max_completion_tokens")
+        return _whole(body.get("max_tokens") or body.get("max_completion_tokens"))
 
     def key(self, headers: Mapping[str, str]) -> str:
         return headers.get("api-key") or headers.get("Authorization", "").removeprefix("Bearer ")
@@ -71,7 +71,7 @@ class Anthropic:
         return [*([system] if system else []), *(_content(turn["content"]) for turn in body["messages"])]
 
     def max_tokens(self, body: Json) -> int | None:
-        return body.get("max_tokens")
+        return _whole(body.get("max_tokens"))
 
     def key(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-api-key", "")
@@ -111,7 +111,7 @@ class Gemini:
 
     def max_tokens(self, body: Json) -> int | None:
         config = body.get("generationConfig", {})
-        return config.get("max_output_tokens") or config.get("maxOutputTokens")
+        return _whole(config.get("max_output_tokens") or config.get("maxOutputTokens"))
 
     def key(self, headers: Mapping[str, str]) -> str:
         return headers.get("x-goog-api-key", "")
@@ -142,7 +142,7 @@ class Ollama:
         return [message.get("content") or "" for message in body["messages"]]
 
     def max_tokens(self, body: Json) -> int | None:
-        return body.get("options", {}).get("num_predict")
+        return _whole(body.get("options", {}).get("num_predict"))
 
     def key(self, headers: Mapping[str, str]) -> str:
         return headers.get("Authorization", "").removeprefix("Bearer ")
@@ -191,3 +191,7 @@ def _content(content: Any) -> str:
     if isinstance(content, list):
         return "\n".join(part.get("text", "") for part in content)
     return content or ""
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
