@@ -201,7 +201,8 @@ def _kind(
         return Kind.PASSING
     if isinstance(error, APIConnectionError | APIResponseValidationError):
         return Kind.PASSING
-    return Kind.UNCLEAR
+    # An error in a whole response, without a status: the service had accepted the request.
+    return Kind.UNCLEAR if status else Kind.PASSING
 
 
 def _network_kind(chain: list[BaseException]) -> Kind | None:

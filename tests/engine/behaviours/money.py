@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 from behaviour import STAGE_NAMES, Behaviour, Played
-from mocking.replies import after, each, enveloped, refused, right, right_text, said, times
+from mocking.replies import after, during, each, enveloped, refused, right, right_text, said, times
 from mocking.server import Ask, Reply, Respond
 
 from behaviours.replies import CLAUDE, GEMINI
 
 STATED_COST = 0.0123
 """USD that a reply says it costs."""
+
+OVERLOADED_IN_200 = refused(200, {"error": {"code": "server_is_overloaded", "message": "Please try again later."}})
 
 ROUTER = "openrouter/openai/gpt-4o"
 
@@ -51,6 +53,12 @@ ROWS = (
             1, refused(200, {"error": {"code": "server_is_overloaded", "message": "Please try again later."}})
         ),
         settings={"budget_usd": 0.25},
+    ),
+    Behaviour(
+        name="overloaded for ten minutes, inside a 200, with a text for its code",
+        respond=lambda: during(600, OVERLOADED_IN_200),
+        settings={"patience_s": 3600.0},
+        seconds=(600, 700),
     ),
     Behaviour(
         name="an error inside a 200 that is a text",

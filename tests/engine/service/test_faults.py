@@ -53,7 +53,15 @@ class Case(NamedTuple):
     hint: str = ""
 
 
+BEHIND = '{"type":"error","error":{"type":"invalid_request_error","message":"`temperature` is deprecated."}}'
+ROUTED = {"message": "Provider returned error", "code": 400, "metadata": {"raw": BEHIND, "provider_name": "Anthropic"}}
+
 CASES = [
+    Case("openrouter/m", 400, {"error": ROUTED}, Kind.UNCLEAR, "error: `temperature` is deprecated"),
+    Case("openai/m", 200, openai("Try later.", "server_is_overloaded"), Kind.PASSING, "Try later."),
+    Case(
+        "xai/m", 400, {"code": "x", "error": "Incorrect API key provided: xa***"}, Kind.FINAL, "xa***", hint="API key"
+    ),
     Case("openai/m", 429, openai("Rate limit. Please try again in 20ms."), Kind.LIMIT, "Rate limit", 0.02),
     Case("openai/m", 429, openai("Limit reached, try again in 6m0s."), Kind.LIMIT, "Limit reached", 300.0),
     Case(

@@ -231,3 +231,20 @@ def test_the_pace_finds_a_limit_that_nobody_tells(
 
     assert passed >= 0.8 * 200
     assert refused <= 60
+
+
+def test_after_a_blackout_the_pace_goes_back_to_what_passed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals while nothing passes say nothing of the rate."""
+    now = [1000.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace = Pace()
+    while now[0] < 1300:
+        pace.refused(now[0])
+        now[0] += pace.interval
+    began, calls = now[0], 0
+    while pace.interval > 0.05 and calls < 100:
+        pace.passed(now[0])
+        now[0] += pace.interval
+        calls += 1
+
+    assert calls < 40 and now[0] - began < 200

@@ -37,6 +37,7 @@ def refusal(text: str, param: str = "", status: int = 400, kind: Kind = Kind.UNC
             {"response_format"},
         ),
         ("output_config.format: Extra inputs are not permitted", "", {"response_format"}),
+        ("Unknown name \"response_json_schema\" at 'generation_config'", "", {"response_format"}),
         ("guided_json is not supported by this engine", "", {"response_format"}),
         ("Unknown name \"responseSchema\" at 'generation_config'", "", {"response_format"}),
         ("body.response_format: extra fields not permitted", "response_format", {"response_format"}),
