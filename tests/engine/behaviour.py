@@ -7,7 +7,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -158,7 +158,9 @@ def _misbooked(behaviour: Behaviour, played: Played) -> Iterator[str]:
 
 
 async def _play(behaviour: Behaviour, folder: Path) -> Played:
-    async with mocking(behaviour.respond()) as mock:
+    async with AsyncExitStack() as stack:
+        mock = await stack.enter_async_context(mocking(behaviour.respond()))
+        stack.push_async_callback(load_litellm().close_litellm_async_clients)
         played = Played(mock=mock)
         with _surroundings(behaviour, played), closing(Cache(folder / "cache.sqlite")) as cache:
             for life in range(1, behaviour.lives + 1):

@@ -168,7 +168,7 @@ ROWS = (
         settings={"patience_s": 60.0},
         ends=" ",
         hint=("network",),
-        seconds=(40, 120),
+        seconds=(30, 120),
         booked="bound",
         check=plain,
     ),

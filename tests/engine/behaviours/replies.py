@@ -198,7 +198,7 @@ ROWS = (
     ),
     *(
         Behaviour(
-            name=f"a body of {body!r} at the first try",
+            name=f"a body of {body!r} at the first try: {model}",
             respond=lambda body=body: each(1, raw(body)),  # type: ignore[misc]
             model=model,
             requests=8,
