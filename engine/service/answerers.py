@@ -9,8 +9,10 @@ from pathlib import Path
 
 QUERY = """
 SELECT model, COALESCE(answered_by, ''), COALESCE(fingerprint, ''), COUNT(*), MIN(answered), MAX(answered)
-FROM calls WHERE answered IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 5, 2, 3
+FROM calls WHERE answered IS NOT NULL AND (prompt_tokens > 0 OR COALESCE(answered_by, '') = '')
+GROUP BY 1, 2, 3 ORDER BY 1, 5, 2, 3
 """
+"""A reply without tokens that names a model stands for one that is counted as well."""
 
 
 @dataclass(frozen=True, slots=True)

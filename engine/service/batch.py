@@ -77,13 +77,12 @@ class Batches:
 
         Raises ServiceError where the service cannot be used.
         """
-        self._adopt()
         if (known := await self._ledger.completion(request)) is not None:  # of a job that was settled just now
             return known
         key = request.digest
         waiting = self._callers.add(key)
         try:
-            if not self._queue(request.model).has(key):
+            if not (waiting.done() or self._queue(request.model).has(key)):
                 if not self._settings.batch or batch_provider(request.model) is None:
                     return None
                 self._gather(request)
@@ -104,7 +103,7 @@ class Batches:
             self._queues[model] = BatchQueue(model, self._shared)
         return self._queues[model]
 
-    def _adopt(self) -> None:
+    def adopt(self) -> None:
         """Wait for the jobs of earlier workers, from the first call on."""
         adopted, self._adopted = self._adopted, []
         for job in adopted:

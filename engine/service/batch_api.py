@@ -144,7 +144,7 @@ class BatchApi:
                 if not passing or fault.status == 501 or (sending and fault.kind is Kind.LIMIT):
                     raise
                 tries += 1
-                self._faults.report(fault, job.model)
+                self._faults.report(fault, f"{job.model} (batch)")
                 seconds = fault.retry_s or min(MAX_POLL_S, 2.0**tries)
                 give_up = give_up or time.monotonic() + self._settings.patience_s
                 if time.monotonic() + seconds > give_up:
@@ -154,7 +154,7 @@ class BatchApi:
                 await asyncio.sleep(seconds)
             else:
                 self._reached = True
-                self._faults.recovered()
+                self._faults.recovered(f"{job.model} (batch)")
                 return result
 
     def _provider_arguments(self, job: Job) -> dict[str, Any]:

@@ -15,10 +15,14 @@ class Callers:
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[Completion | None]] = {}
+        self._unheard: dict[str, Exception] = {}
+        """Failures of requests for which nobody waited yet."""
 
     def add(self, key: str) -> asyncio.Future[Completion | None]:
         """Wait for a request's completion, until `remove`."""
         waiting = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if key in self._unheard:
+            waiting.set_exception(self._unheard[key])
         return waiting
 
     def remove(self, key: str) -> None:
@@ -35,9 +39,12 @@ class Callers:
             self._waiting[key].set_result(completions.get(key))
 
     def fail(self, requests: Requests, error: Exception) -> None:
-        """Raise an error where these requests are waited for."""
-        for key in self.wanted(requests):
-            self._waiting[key].set_exception(error)
+        """Raise an error where these requests are waited for, now or later."""
+        for key in requests:
+            if self._is_open(key):
+                self._waiting[key].set_exception(error)
+            elif key not in self._waiting:
+                self._unheard[key] = error
 
     def _is_open(self, key: str) -> bool:
         waiting = self._waiting.get(key)

@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from engine.protocol.errors import LlamaDuoError, ServiceError
 from engine.protocol.rows import Message, Tool
 from engine.protocol.status import Stopping
 from engine.service.batch import Batches
@@ -210,12 +211,17 @@ class Client:
         """What each call may cost, in USD, that was in flight when the work was cancelled."""
         return self._in_flight.dropped
 
+    async def fail(self, failure: LlamaDuoError) -> NoReturn:
+        """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
+        await self._sender.fail(failure)
+
     @property
     def failed(self) -> bool:
         """Whether the service has failed for good: the work ends with that error."""
         return self._sender.failed
 
     async def _answer(self, request: Request, read: Reader[T], correct: bool, direct: bool) -> T:
+        self._batches.adopt()
         known = await self._known(request, read)
         if known is None and not direct:
             known = await self._from_batch(request, read, correct)
@@ -244,7 +250,7 @@ class Client:
         One that cannot be read is asked again in another job: a direct call costs more.
         """
         sent, replies = request, 0
-        while (completion := await self._batches.completion(sent)) is not None:
+        while (completion := await self._batched(sent)) is not None:
             reading = read_reply(completion, read)
             if reading.problem is None:
                 if sent is not request:  # paid under the digest of what was sent
@@ -259,6 +265,12 @@ class Client:
                 raise _exception(reading.problem)
             sent = again
         return None
+
+    async def _batched(self, request: Request) -> Completion | None:
+        try:
+            return await self._batches.completion(request)
+        except ServiceError as error:
+            await self.fail(error)
 
     async def _until_read(self, request: Request, read: Reader[T], correct: bool) -> Reading[T]:
         """The first reply that can be read; raises for the problem of the last one otherwise."""

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -31,7 +31,7 @@ class Database:
     def __init__(self, path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
         """`upgrade` changes the tables of an older version before the schema adds what is missing."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
-        self._pending: deque[tuple[Statement, ...]] = deque()
+        self._pending: deque[tuple[tuple[Statement, ...], Future[None]]] = deque()
         self._connection = self._thread.submit(_open, path, schema, upgrade).result()
 
     async def row(self, query: str, values: Sequence[Any] = ()) -> Any:
@@ -52,8 +52,11 @@ class Database:
 
     def later(self, *statements: Statement) -> Future[None]:
         """As `write_together`, for callers that need not wait."""
-        self._pending.append(statements)
-        return self._thread.submit(self._commit)
+        done = Future[None]()
+        done.set_running_or_notify_cancel()  # it is carried out, also where the caller is cancelled
+        self._pending.append((statements, done))
+        self._thread.submit(self._commit)
+        return done
 
     def close(self) -> None:
         """Finish pending statements, then close the file."""
@@ -72,12 +75,25 @@ class Database:
         if not self._pending:
             return
         time.sleep(GATHER_S)
-        batch = list(self._pending)
+        batch = [self._pending.popleft() for _ in range(len(self._pending))]
+        try:
+            self._execute(chain.from_iterable(statements for statements, _ in batch))
+        except sqlite3.Error:  # one caller's failure is not another's
+            for statements, done in batch:
+                try:
+                    self._execute(statements)
+                except sqlite3.Error as error:
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
+        else:
+            for _, done in batch:
+                done.set_result(None)
+
+    def _execute(self, statements: Iterable[Statement]) -> None:
         with self._connection:
-            for statement, values in chain.from_iterable(batch):
+            for statement, values in statements:
                 self._connection.execute(statement, values)
-        for _ in batch:  # only now, so that after a failure each caller's commit tries again and raises it
-            self._pending.popleft()
 
 
 def _open(path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:

@@ -23,15 +23,18 @@ class FaultReporter:
 
     def __init__(self, settings: Service, on_trouble: Callable[[str], None]) -> None:
         self._settings = settings
-        self._key_names = {settings.api_key_env, *(terms.api_key_env for terms in settings.models.values())}
         self._on_trouble = on_trouble
-        self.last_success = time.monotonic()
-        """When the service last completed a call, or the work began, on the monotonic clock."""
+        self._began = time.monotonic()
+        self._last_success: dict[str, float] = {}
         self._last_report = -math.inf
 
-    def recovered(self) -> None:
-        """The service has completed a call."""
-        self.last_success = time.monotonic()
+    def recovered(self, what: str) -> None:
+        """A model, or what else is named in reports, has completed a call."""
+        self._last_success[what] = time.monotonic()
+
+    def last_success(self, what: str) -> float:
+        """When it last completed a call, or the work began, on the monotonic clock."""
+        return self._last_success.get(what, self._began)
 
     def report(self, error: OpenAIError | Fault, model: str) -> None:
         """Report a transient fault."""
@@ -39,7 +42,7 @@ class FaultReporter:
         if now - self._last_report < REPORT_EVERY_S:
             return
         self._last_report = now
-        silent = now - self.last_success
+        silent = now - self.last_success(model)
         if silent < REPORT_EVERY_S:
             self._on_trouble(f"{model} returned an error, retrying: {self.describe(error)}")
         else:
@@ -97,4 +100,4 @@ class FaultReporter:
     def describe(self, error: Exception | Fault) -> str:
         """An error in one line without any key in it."""
         message = error.message if isinstance(error, Fault) else fault_of(error).message
-        return without_keys(message, self._key_names)
+        return without_keys(message, self._settings.key_names)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Collection
 from typing import TextIO
 
-SECRET_NAMES = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+"""Anywhere in the name: AWS_BEARER_TOKEN_BEDROCK."""
+
 LEAST_CHARS = 8
 
 
-def without_keys(text: str, names: Collection[str | None] = ()) -> str:
+def without_keys(text: str, names: Collection[str] = ()) -> str:
     """A text in which each secret of the environment, and each variable in `names`, stands as `$NAME`."""
-    for name, value in os.environ.items():
-        if len(value) >= LEAST_CHARS and (name in names or name.endswith(SECRET_NAMES)) and value in text:
+    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):  # one may begin with another
+        if len(value) >= LEAST_CHARS and (name in names or SECRET_NAME.search(name)) and value in text:
             text = text.replace(value, f"${name}")
     return text
 
@@ -22,7 +25,7 @@ def without_keys(text: str, names: Collection[str | None] = ()) -> str:
 class Redacted(io.TextIOBase):
     """A text stream that never writes a key: for the log of a process whose libraries print what they please."""
 
-    def __init__(self, stream: TextIO, names: Collection[str | None] = ()) -> None:
+    def __init__(self, stream: TextIO, names: Collection[str] = ()) -> None:
         self._stream, self._names = stream, names
 
     def write(self, text: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import httpx
 from openai import OpenAIError
 
-from engine.protocol.errors import ServiceError
+from engine.protocol.errors import LlamaDuoError
 from engine.service.budget import Budget
 from engine.service.completion import Completion, Request
 from engine.service.fault_reporter import FaultReporter
@@ -30,7 +30,7 @@ from engine.service.record import CONTROL, FEW, FREE_TRIES, LIMITED_TRIES, Recor
 from engine.service.usage import Usage
 from engine.settings.schema import Service
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_AMONG_OTHERS_S = 0.5, 30.0, 8.0
+FIRST_BACKOFF_S, LONGEST_BACKOFF_S, BACKOFF_AMONG_OTHERS_S = 0.5, 30.0, 8.0
 """Pauses between tries double up to the longest; to a shorter one while other requests pass."""
 
 SLACK_S = 1.0
@@ -40,7 +40,7 @@ HARMLESS = "Reply with the word OK, in whatever form you were told."
 """What a model is asked to find out whether it answers at all."""
 
 MOST_NEWS = 5
-"""Changes of the answering model that are told: some services change back and forth."""
+"""Changes of the answering model that are reported: some services change back and forth."""
 
 
 class Sender:
@@ -71,7 +71,7 @@ class Sender:
         self._records: defaultdict[str, Record] = defaultdict(Record)
         self._controls: dict[str, asyncio.Task[Fault | None]] = {}
         self._control_faults: dict[str, tuple[float, Fault]] = {}
-        self._failure: ServiceError | None = None
+        self._failure: LlamaDuoError | None = None
 
     @property
     def failed(self) -> bool:
@@ -115,7 +115,7 @@ class Sender:
         """Ask the model something harmless in the way of a request; raises ServiceError where it refuses that too."""
         fault = await self._control(request)
         if fault is not None and fault.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
-            await self._fail(self._faults.unusable(fault, request.model))
+            await self.fail(self._faults.unusable(fault, request.model))
 
     def count(self, model: str, completion: Completion) -> None:
         """Count a paid call, and tell when another model answers than before."""
@@ -180,17 +180,14 @@ class Sender:
         model, limiter = call.request.model, self._limiter(call.request.model)
         estimator = self._estimators[model]
         tokens = estimator.estimate(call.request)
-        await limiter.turn(tokens)
-        if self._gate is not None:
-            await self._gate.wait()
+        await self._turn(limiter, tokens)
         if self._failure is not None:
-            await self._fail(self._failure)
-        sent = time.monotonic()
+            await self.fail(self._failure)
+        sent, call.interrupted = time.monotonic(), True
         try:
             with self._in_flight.one():
                 completion, headers = await self._call(call)
         except asyncio.CancelledError:
-            call.interrupted = True
             self._in_flight.dropped.append(call.max_cost)
             raise
         except OpenAIError as error:
@@ -198,15 +195,25 @@ class Sender:
             call.interrupted = fault.billed
             if fault.kind is Kind.LIMIT:
                 limiter.refused(sent, fault.retry_s)
-            self._records[model].add(trial.key, sent, passed=False)
+            self._records[model].add(trial.counted_as, sent, passed=False)
             raise
-        self._faults.recovered()
-        self._records[model].add(trial.key, sent, passed=True)
+        call.interrupted = False
+        self._faults.recovered(model)
+        self._records[model].add(trial.counted_as, sent, passed=True)
         limiter.succeeded(sent, grow=model in self._ledger.readable)
         limiter.pause(seconds_until_reset(headers, limiter.unknown))
         limiter.correct(completion.prompt_tokens + completion.completion_tokens - tokens)
         estimator.learn(call.request, completion)
         return completion
+
+    async def _turn(self, limiter: Limiter, tokens: float) -> None:
+        """Wait until limits and gate allow a call: the gate first, so that a long pause saves up no turns."""
+        while True:
+            if self._gate is not None:
+                await self._gate.wait()
+            await limiter.turn(tokens)
+            if self._gate is None or self._gate.is_set():
+                return
 
     async def _call(self, call: InFlightCall) -> tuple[Completion, Mapping[str, str]]:
         """The completion of one call, and the response's headers; raises what litellm raises."""
@@ -220,13 +227,23 @@ class Sender:
                 )
         except TimeoutError:
             raise self._litellm.exceptions.Timeout("no complete reply in time", request.model, "") from None
+        except OpenAIError:
+            raise
+        except Exception as error:
+            raise self._unreadable(request.model, error) from error
         if response is None:  # litellm's way to say 422, whatever parameters it drops
             raise _unprocessable(self._litellm, request.model)
-        if not response.choices:
-            raise self._litellm.exceptions.InternalServerError("the response has no choices", "", request.model)
         own_price = self._settings.endpoint(request.model).input_price is not None
-        completion = completion_of(response, request, price(request.model, self._settings), listed=not own_price)
+        try:
+            completion = completion_of(response, request, price(request.model, self._settings), listed=not own_price)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise self._unreadable(request.model, error) from error
         return completion, response_headers(response)
+
+    def _unreadable(self, model: str, error: Exception) -> OpenAIError:
+        said = f"the response is not one of a chat: {type(error).__name__}: {error}"
+        failure: OpenAIError = self._litellm.exceptions.InternalServerError(said, "", model)
+        return failure
 
     async def _endure(self, fault: Fault, trial: _Trial) -> None:
         """Return when the next try may be made.
@@ -238,38 +255,39 @@ class Sender:
         if (lesson := terms.learn(fault, trial.request)) is not None:
             if lesson.told:
                 self._on_trouble(f"{model} {lesson.told} ({self._faults.describe(fault)})")
-            request = trial.request.allowing(lesson.max_tokens) if lesson.max_tokens else trial.request
-            trial.request = request
+            if lesson.max_tokens:
+                trial.request = trial.request.allowing(lesson.max_tokens)
             return
         if fault.kind is Kind.REQUEST:
             raise RefusedError(self._faults.describe(fault))
         setup = fault.kind is Kind.SETUP and self._records[model].last_passed < 0
         if fault.kind is Kind.FINAL or setup:
-            await self._fail(self._faults.unusable(fault, model))
+            await self.fail(self._faults.unusable(fault, model))
         self._usage.failed_calls += 1
         self._usage.silent_since = self._usage.silent_since or time.time()
         self._on_change(self._usage)
         self._faults.report(fault, model)
         trial.began = trial.began or time.monotonic()
         trial.tries += 1
-        if await self._fails_alone(fault, trial):
+        if await self._decide_alone(fault, trial):
             raise RefusedError(f"failed {trial.tries} times while others pass: {self._faults.describe(fault)}")
         await self._pause(fault, trial)
 
     async def _pause(self, fault: Fault, trial: _Trial) -> None:
         """Wait before the next try; raises ServiceError where that takes more patience than the user has."""
         passed, _ = self._records[trial.request.model].others(trial.key, trial.began)
-        longest = PAUSE_AMONG_OTHERS_S if passed else LONGEST_PAUSE_S
-        backoff = min(longest, FIRST_PAUSE_S * 2.0**trial.tries) * random.uniform(0.5, 1.0)
+        longest = BACKOFF_AMONG_OTHERS_S if passed else LONGEST_BACKOFF_S
+        backoff = min(longest, FIRST_BACKOFF_S * 2.0**trial.tries) * random.uniform(0.5, 1.0)
         # A limit without a named pause is the limiter's: it paces all calls.
         seconds = fault.retry_s or (0.0 if fault.kind is Kind.LIMIT else backoff)
         # While other calls succeed the service is up, however long this one has failed.
-        patience_ends = max(trial.began, self._faults.last_success) + self._settings.patience_s
+        last_success = self._faults.last_success(trial.request.model)
+        patience_ends = max(trial.began, last_success) + self._settings.patience_s
         if time.monotonic() + seconds > patience_ends:
-            await self._fail(self._faults.gave_up(fault, trial.request.model))
+            await self.fail(self._faults.gave_up(fault, trial.request.model))
         await asyncio.sleep(seconds)
 
-    async def _fails_alone(self, fault: Fault, trial: _Trial) -> bool:
+    async def _decide_alone(self, fault: Fault, trial: _Trial) -> bool:
         """Whether the trouble is this request's; raises ServiceError where the service refuses others, too."""
         record, unclear = self._records[trial.request.model], fault.kind is Kind.UNCLEAR
         if fault.kind is Kind.LIMIT:  # a control could be lucky where many wait
@@ -281,7 +299,7 @@ class Sender:
             return True
         control = await self._control(trial.request)
         if control is not None and unclear and control.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
-            await self._fail(self._faults.unusable(fault, trial.request.model))
+            await self.fail(self._faults.unusable(fault, trial.request.model))
         return record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear)
 
     async def _control(self, request: Request) -> Fault | None:
@@ -291,7 +309,7 @@ class Sender:
         """
         model = request.model
         failed = self._control_faults.get(model)
-        if failed is not None and time.monotonic() < failed[0] + LONGEST_PAUSE_S:
+        if failed is not None and time.monotonic() < failed[0] + LONGEST_BACKOFF_S:
             return failed[1]
         if model not in self._controls:
             task = self._controls[model] = asyncio.create_task(self._ask_control(request))
@@ -301,7 +319,7 @@ class Sender:
     async def _ask_control(self, request: Request) -> Fault | None:
         harmless = replace(request, messages=[{"role": "user", "content": HARMLESS}])
         try:
-            await self._try(_Trial(CONTROL, harmless), lambda _: False)
+            await self._try(_Trial(harmless.digest, harmless, counted_as=CONTROL), lambda _: False)
         except OpenAIError as error:
             fault = fault_of(error)
             if fault.kind is not Kind.REQUEST:
@@ -309,7 +327,7 @@ class Sender:
                 return fault
         return None
 
-    async def _fail(self, failure: ServiceError) -> NoReturn:
+    async def fail(self, failure: LlamaDuoError) -> NoReturn:
         """Fail for good, once the calls in flight, which are paid for, are done; no other is sent."""
         if self._failure is None:
             self._failure = failure
@@ -331,6 +349,7 @@ def _unprocessable(litellm: Any, model: str) -> OpenAIError:
 class _Trial:
     """The tries of one request so far: how many failed, and when the first did, on the monotonic clock (0: never)."""
 
-    def __init__(self, key: str, request: Request) -> None:
+    def __init__(self, key: str, request: Request, counted_as: str = "") -> None:
         self.key, self.request = key, request
+        self.counted_as = counted_as or key
         self.tries, self.began = 0, 0.0

@@ -219,6 +219,12 @@ class Service(Table):
             raise ValueError("max_tokens must be a whole number above 0")
         return params
 
+    @property
+    def key_names(self) -> set[str]:
+        """The environment variables that are named for keys."""
+        named = [self.api_key_env, *(terms.api_key_env for terms in self.models.values())]
+        return {name for name in named if name}
+
     def endpoint(self, model: str) -> ModelEndpoint:
         """A model's own endpoint, completed by the limits of this table, and by all of it for the service model."""
         shared = set(ModelEndpoint.model_fields) if model == self.model else {"rpm", "tpm"}

@@ -56,12 +56,12 @@ async def run(job: ServiceJob) -> Result:
     responses = list(records.read(responses_file, Response))
     progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
 
-    left_out = {model: LeftOut(job.emit, "verdicts", HINT) for model in models}
+    left_out = {model: LeftOut(job, "verdicts", HINT) for model in models}
 
     async def one(case: Case, repeat: int) -> Verdict:
         verdict = await verdict_of(case, repeat, job.prompts, job.client)
         if verdict.error:
-            left_out[case.judge].add(case.judge, verdict.error)
+            await left_out[case.judge].add(case.judge, verdict.error)
         else:
             left_out[case.judge].answered()
         progress.advance()

@@ -191,7 +191,7 @@ async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
     """Call in waves: each asks for what is missing, from newly drawn seeds."""
     per_call = job.settings.synthesis.pairs_per_call
     progress = Progress(job.emit, batch.pairs, "pairs")
-    left_out = LeftOut(job.emit, "calls for pairs", _hint(job))
+    left_out = LeftOut(job, "calls for pairs", _hint(job))
     poor = 0
     while batch.missing:
         before = len(batch.accepted)
@@ -255,7 +255,7 @@ async def _write(job: ServiceJob, prompt: str, seed: Pair, number: int, left_out
     else:
         left_out.answered()
         return Written(pairs, "")
-    left_out.add(model, problem)
+    await left_out.add(model, problem)
     return Written([], problem)
 
 

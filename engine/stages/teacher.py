@@ -47,7 +47,7 @@ async def _answer(job: ServiceJob) -> Result:
     local_file = INFER.folder(job.run, job.round) / RESPONSES_FILE
     prompts = list({row.id: row for row in records.read(local_file, Response)}.values())
     progress = Progress(job.emit, len(prompts), "answers")
-    left_out = LeftOut(job.emit, "answers", HINT)
+    left_out = LeftOut(job, "answers", HINT)
     problems: list[str] = []
 
     async def one(local: Response) -> Response | None:
@@ -55,7 +55,7 @@ async def _answer(job: ServiceJob) -> Result:
             response = await _response(job, local)
         except (RefusedError, ParsingError) as problem:
             problems.append(str(problem))
-            left_out.add(model, str(problem))
+            await left_out.add(model, str(problem))
             return None
         else:
             left_out.answered()

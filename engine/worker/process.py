@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.dataset.prepare import read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups
@@ -64,6 +64,8 @@ from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
 from engine.worker.stopping import Stop
 
+T = TypeVar("T")
+
 POLL_S = 0.25
 RESERVE = ".reserve"
 RESERVE_BYTES = 256 * 1024
@@ -94,17 +96,13 @@ class Worker:
         self._started = time.time()
         self._question: Question | None = None
         self._budget_question: asyncio.Task[Answer | None] | None = None
+        self._work: asyncio.Task[Any] | None = None
+        self._broken: BaseException | None = None
         self._caps = Caps.of(self.settings.service)
         self._going = asyncio.Event()
         self._going.set()
         self._stop = Stop(self._going)
         self._accounts = Accounts(self._status, self.emit)
-
-    @property
-    def key_names(self) -> set[str | None]:
-        """The environment variables that the settings name for keys."""
-        service = self.settings.service
-        return {service.api_key_env, *(terms.api_key_env for terms in service.models.values())}
 
     @property
     def hours(self) -> float:
@@ -189,12 +187,16 @@ class Worker:
         """Carry the run to its end; the exit status is the command's."""
         self._status.write()
         self._tell_start()
-        tasks = [asyncio.create_task(self._status.beat()), asyncio.create_task(self._listen(asyncio.current_task()))]
+        self._work = asyncio.current_task()
+        tasks = [self._beside(self._status.beat()), self._beside(self._listen(self._work))]
         try:
             raise_problems(self.settings)
             async with self._service():
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
+            if self._broken is not None:
+                self._fail(explain(self._broken))
+                raise self._broken from None
             return self._end(RunFinished(state=State.STOPPED, reason=self._stopped()))
         except Exception as error:
             self._fail(explain(error))
@@ -205,6 +207,18 @@ class Worker:
             for task in tasks:
                 task.cancel()
         return self._end(ending)
+
+    def _beside(self, task: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start what goes on beside the work; where it fails, the run fails with it."""
+
+        def ended(task: asyncio.Task[T]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None and self._work is not None:
+                self._broken = error
+                self._work.cancel()
+
+        started = asyncio.create_task(task)
+        started.add_done_callback(ended)
+        return started
 
     @asynccontextmanager
     async def _service(self) -> AsyncIterator[None]:
@@ -228,17 +242,19 @@ class Worker:
                 ask_full_price=self._ask_full_price,
             )
             self._accounts.open(self.client, ledger)
-            watching = asyncio.create_task(self._watch_caps())
+            watching = self._beside(self._watch_caps())
             try:
                 yield
             finally:
                 watching.cancel()
                 if self._budget_question is not None:
                     self._budget_question.cancel()
-                await self.client.close()
-                ledger.close()
-                if cache is not None:
-                    cache.close()
+                try:
+                    await self.client.close()
+                finally:
+                    ledger.close()
+                    if cache is not None:
+                        cache.close()
 
     def _warn(self, message: str) -> None:
         self.emit(Log(level="warning", message=message))
@@ -260,7 +276,7 @@ class Worker:
         def revised() -> Question | None:
             return question if self._caps == caps else None
 
-        self._budget_question = asyncio.create_task(self.questions.ask(question, revised))
+        self._budget_question = self._beside(self.questions.ask(question, revised))
 
     async def _ask_full_price(self, calls: FullPrice) -> bool:
         """Ask whether calls that no batch job answers may be sent directly; True for yes."""
@@ -314,11 +330,14 @@ class Worker:
         return reason if dropped is None else f"{reason} {dropped}."
 
     def _end(self, ending: RunFinished) -> int:
-        """Record the end: the event first, since a run whose status has ended is never taken up again."""
+        """Record the end: the event first, since a run whose status has ended is never taken up again.
+
+        The reserve makes room for that on a full disk.
+        """
+        (self.run.folder / RESERVE).unlink(missing_ok=True)
         self._accounts.close()
         self._events.append(ending)
         self._write_end(ending.state)
-        (self.run.folder / RESERVE).unlink(missing_ok=True)
         return EXIT_STATUS[ending.state]
 
     def _fail(self, failure: RunFailed) -> None:
@@ -388,7 +407,9 @@ def main(folder: Path, *, yes: bool) -> int:
             EventLog(run.events_file).append(explain(error))
             write_failed(run)
             return error.exit_status
-        sys.stdout, sys.stderr = (Redacted(stream, worker.key_names) for stream in (sys.stdout, sys.stderr))
+        sys.stdout, sys.stderr = (
+            Redacted(stream, worker.settings.service.key_names) for stream in (sys.stdout, sys.stderr)
+        )
         return asyncio.run(_until_signalled(worker))
 
 
