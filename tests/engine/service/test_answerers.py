@@ -9,27 +9,28 @@ from scripted import Service, completion
 
 from engine.service.answerers import Answerer, answerers
 
-COLUMNS = "key TEXT PRIMARY KEY, model TEXT NOT NULL, answered REAL, answered_by TEXT, fingerprint TEXT"
+COLUMNS = "model TEXT NOT NULL, answered REAL, answered_by TEXT, fingerprint TEXT, prompt_tokens INTEGER NOT NULL"
 
 
-def ledger(folder: Path, *rows: tuple[str, float | None, str | None, str | None]) -> Path:
+def ledger(folder: Path, *rows: tuple[str, float | None, str | None, str | None, int]) -> Path:
     path = folder / "a run?" / "ledger.sqlite"
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(f"CREATE TABLE calls ({COLUMNS})")
-        database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", [(str(n), *row) for n, row in enumerate(rows)])
+        database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", rows)
     return path
 
 
 def test_answers_are_counted_by_the_names_that_gave_them(tmp_path: Path) -> None:
     path = ledger(
         tmp_path,
-        ("j", 20.0, "new", "fp2"),
-        ("j", 10.0, "old", "fp1"),
-        ("j", 12.0, "old", "fp1"),
-        ("j", 5.0, None, None),
-        ("j", None, None, None),
-        ("a", 30.0, "a-1", None),
+        ("j", 20.0, "new", "fp2", 9),
+        ("j", 10.0, "old", "fp1", 9),
+        ("j", 12.0, "old", "fp1", 9),
+        ("j", 13.0, "old", "fp1", 0),
+        ("j", 5.0, None, None, 0),
+        ("j", None, None, None, 0),
+        ("a", 30.0, "a-1", None, 9),
     )
 
     assert answerers(path) == [

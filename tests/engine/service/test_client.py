@@ -360,7 +360,7 @@ async def test_the_key_is_never_told(
             server,
             _,
         ):
-            settings = Service(model=MODEL, api_base=server.base, api_key_env="SCRIPTED_API_KEY")
+            settings = Service(model=MODEL, api_base=server.base, api_key_env="SCRIPTED_API_KEY", patience_s=30)
             client = Client(settings, Ledger(tmp_path / "ledger.sqlite"), on_trouble=troubles.append)
             with pytest.raises(ServiceError) as caught:
                 await ask(client)
