@@ -26,12 +26,16 @@ from engine.service.limiter import Limiter, TokenEstimator
 from engine.service.litellm_adapter import completion_arguments, completion_of, response_headers
 from engine.service.models import PRICES_HINT, load_litellm, price
 from engine.service.negotiation import Terms
+from engine.service.outage import Outage
 from engine.service.record import CONTROL, FEW, FREE_TRIES, LIMITED_TRIES, Record
 from engine.service.usage import Usage
 from engine.settings.schema import Service
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S, BACKOFF_AMONG_OTHERS_S = 0.5, 30.0, 8.0
 """Pauses between tries double up to the longest; to a shorter one while other requests pass."""
+
+LONGEST_WAIT_S = 600.0
+"""How long a request waits for another one to find that an outage is over, before it tries by itself."""
 
 SLACK_S = 1.0
 """By how much a call may pass its time limit."""
@@ -69,6 +73,7 @@ class Sender:
         self._estimators: defaultdict[str, TokenEstimator] = defaultdict(TokenEstimator)
         self._terms: defaultdict[str, Terms] = defaultdict(Terms)
         self._records: defaultdict[str, Record] = defaultdict(Record)
+        self._outages: defaultdict[str, Outage] = defaultdict(Outage)
         self._controls: dict[str, asyncio.Task[Fault | None]] = {}
         self._control_faults: dict[str, tuple[float, Fault]] = {}
         self._failure: LlamaDuoError | None = None
@@ -105,11 +110,14 @@ class Sender:
         Raises RefusedError where the request alone is refused, ServiceError where the service cannot be used.
         """
         trial = _Trial(key, self.fit(request))
-        while True:
-            try:
-                return await self._try(trial, usable)
-            except OpenAIError as error:
-                await self._endure(fault_of(error), trial)
+        try:
+            while True:
+                try:
+                    return await self._try(trial, usable)
+                except OpenAIError as error:
+                    await self._endure(fault_of(error), trial)
+        finally:
+            self._outages[request.model].leave(trial)
 
     async def check(self, request: Request) -> None:
         """Ask the model something harmless in the way of a request; raises ServiceError where it refuses that too."""
@@ -199,6 +207,7 @@ class Sender:
             raise
         call.interrupted = False
         self._faults.recovered(model)
+        self._outages[model].end()
         self._records[model].add(trial.counted_as, sent, passed=True)
         limiter.succeeded(sent, grow=model in self._ledger.readable)
         limiter.pause(seconds_until_reset(headers, limiter.unknown))
@@ -285,7 +294,11 @@ class Sender:
         patience_ends = max(trial.began, last_success) + self._settings.patience_s
         if time.monotonic() + seconds > patience_ends:
             await self.fail(self._faults.gave_up(fault, trial.request.model))
-        await asyncio.sleep(seconds)
+        outage = self._outages[trial.request.model]
+        if passed or trial.tries < FEW or fault.kind is Kind.LIMIT or outage.tries(trial):
+            await asyncio.sleep(seconds)
+        else:
+            await outage.wait(min(LONGEST_WAIT_S, patience_ends - time.monotonic()))
 
     async def _decide_alone(self, fault: Fault, trial: _Trial) -> bool:
         """Whether the trouble is this request's; raises ServiceError where the service refuses others, too."""

@@ -238,3 +238,30 @@ async def test_a_refusal_is_told_in_one_line(tmp_path: Path) -> None:
     async with asking(always(lambda: completion("", choices=choices)), tmp_path) as (_, client):
         with pytest.raises(RefusedError, match=re.escape("refusal: No. Never.")):
             await ask(client)
+
+
+async def test_in_an_outage_one_request_tries_for_all(tmp_path: Path, slept: list[float]) -> None:
+    """Of 20, each paid for its lost replies, none finds out by itself that the service is still away."""
+
+    async def handler(server: Server, request: web.Request) -> web.StreamResponse:
+        return await reset(server, request) if sum(slept) < 900 else completion("hi")
+
+    async with asking(handler, tmp_path, **PRICES) as (server, client):
+        replies = await asyncio.gather(*(ask(client, str(n)) for n in range(20)))
+
+    assert [reply.text for reply in replies] == ["hi"] * 20
+    assert len(server.bodies) < 20 + 8 * 3 + 120
+
+
+async def test_when_the_one_that_tries_is_stopped_another_goes_on(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(_server: Server, _request: web.Request) -> web.StreamResponse:
+        return error(503) if sum(slept) < 900 else completion("hi")
+
+    async with asking(handler, tmp_path) as (_, client):
+        calls = [asyncio.create_task(ask(client, str(n))) for n in range(6)]
+        await until(lambda: sum(slept) > 300)
+        for call in calls[:3]:
+            call.cancel()
+        replies = await asyncio.gather(*calls[3:])
+
+    assert [reply.text for reply in replies] == ["hi"] * 3
