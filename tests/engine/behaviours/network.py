@@ -42,10 +42,10 @@ ROWS = (
         for model in (GPT, CLAUDE, GEMINI, "openrouter/openai/gpt-4o")
     ),
     Behaviour(
-        name="half an hour without service",
-        respond=lambda: during(1800, UNAVAILABLE),
+        name="ten minutes without service",
+        respond=lambda: during(600, UNAVAILABLE),
         settings=PATIENT,
-        seconds=(1800, 1900),
+        seconds=(600, 1300),
     ),
     Behaviour(name="scaled to zero: loads for ten minutes", respond=lambda: during(600, LOADING), settings=PATIENT),
     Behaviour(
@@ -173,11 +173,11 @@ ROWS = (
         check=plain,
     ),
     Behaviour(
-        name="the network is away for an hour in mid-run",
-        respond=lambda: times(10, right, during(3000, lost("closed", paid=False))),
+        name="the network is away for a quarter of an hour in mid-run",
+        respond=lambda: times(10, right, during(900, lost("closed", paid=False))),
         settings=PATIENT,
         count=20,
         booked="bound",
-        seconds=(3000, 3400),
+        seconds=(900, 1600),
     ),
 )
