@@ -54,7 +54,7 @@ def check(
 ) -> Report:
     """Check a settings file; nothing is started, and nothing paid for but the calls of a `probe`.
 
-    It reads the data first, then looks at the service, and at last loads what finds and measures the local model:
+    It reads the data first, then looks at the service, and finally loads and measures the local model:
     wrong data is reported within moments. `progress` gets a line now and then while a model is fetched, `reading` what
     `load` reports. A `probe` comes last, and only where nothing else would fail.
     """

@@ -1,4 +1,4 @@
-"""How litellm gets access to each provider: the environment variables that it reads, and who needs none.
+"""How litellm gets access to each provider: the environment variables that it reads, and which providers need no key.
 
 Plain data, so that the app can read it without litellm. A way that litellm does not know is missing here on purpose: a
 managed identity of Azure, for one, does not work through it.
@@ -128,4 +128,4 @@ ACCESS: dict[str, Access] = {
     "docker_model_runner": Access(),
     "lemonade": Access(),
 }
-"""By litellm's name of the provider, which is the prefix of its models. Of others litellm's own check is the word."""
+"""By litellm's name of the provider, which is the prefix of its models. For others litellm's own check decides."""

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from engine.service.completion import Completion, Request
+from engine.service.faults import RETRIED_STATUS
 from engine.service.litellm_adapter import completion_of, provider_body
 
 ENDPOINT = "/v1/chat/completions"
 
-PASSING_STATUS = (408, 409, 429)
+PASSING_STATUS = (*RETRIED_STATUS, 429)
 """The statuses below 500 that say nothing about the request itself."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from openai import OpenAIError
 
 from engine.protocol.errors import ServiceError
-from engine.service.faults import ACCOUNT_CODES, ACCOUNT_TEXTS, Fault, Kind, fault_of
+from engine.service.faults import Fault, Kind, fault_of, of_account
 from engine.service.models import key_variable
 from engine.service.secrets import without_keys
 from engine.settings.schema import Service
@@ -86,7 +86,7 @@ class FaultReporter:
             hint = "check the host in api_base, and the network, then resume"
         elif fault.status == 401 or "API key" in text or any("KEY" in code.upper() for code in fault.codes):
             hint = f"check the API key in the environment ({name}), then resume; finished calls are kept"
-        elif fault.status == 402 or fault.codes & ACCOUNT_CODES or any(known in text for known in ACCOUNT_TEXTS):
+        elif fault.status == 402 or of_account(fault.codes, text):
             hint = "top up the account or raise its limit with the provider, then resume; finished calls are kept"
         elif fault.status == 403:
             hint = f"check the API key in the environment ({name}), and what it may do, then resume"

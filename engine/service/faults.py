@@ -27,6 +27,8 @@ MAX_CHARS = 20_000
 SHOWN_CHARS = 300
 
 RETRIED_STATUS = (408, 409, 425)
+"""Refusals that time cures, besides limits (429)."""
+
 REFUSAL_CODES = {code for provider in PROVIDERS for code in provider.refusal_codes}
 """Litellm knows some of these refusals by their message alone."""
 
@@ -93,7 +95,7 @@ class Kind(Enum):
     REQUEST = auto()
     """The service says that it refuses this one request for its content."""
     UNCLEAR = auto()
-    """Refused, of which one cannot tell whether the request is at fault: what else succeeds decides."""
+    """Refused, perhaps because of the request: other calls decide."""
     SETUP = auto()
     """The service cannot be reached as it is set up; once it has replied, time may cure that too."""
     FINAL = auto()
@@ -105,8 +107,9 @@ class Fault:
     """An error of a call.
 
     `status` is that of HTTP or of an error object (0: none), `codes` are the machine-readable names in the error
-    object, `param` the parameter that it names. `billed` is whether the service may bill the call; `retry_s` the pause
-    that it asks for, in seconds; `message` one line for people, which may contain a key: see `secrets`.
+    object, `param` the parameter that it names, `text` its words, untrusted. `timeout` is whether no reply came in
+    time, `unsent` whether the call was never sent. `billed` is whether the service may bill the call; `retry_s` the
+    pause that it asks for, in seconds; `message` one line for people, which may contain a key: see `secrets`.
     """
 
     kind: Kind
@@ -148,17 +151,6 @@ def fault_of(error: Exception) -> Fault:
     )
 
 
-def is_transient(error: OpenAIError) -> bool:
-    """Whether a retry can help."""
-    return fault_of(error).kind in (Kind.LIMIT, Kind.PASSING)
-
-
-def locks_out(error: OpenAIError) -> bool:
-    """Whether the service refuses all requests: a wrong key, an empty account, or a key that may not do this."""
-    fault = fault_of(error)
-    return fault.kind in (Kind.FINAL, Kind.SETUP) or fault.status == 403
-
-
 def error_status(error: OpenAIError) -> int:
     """The HTTP status of an error; 0 for none."""
     return fault_of(error).status
@@ -190,7 +182,7 @@ def _kind(
         return Kind.REQUEST
     if codes & REFUSAL_CODES:
         return Kind.REQUEST
-    if status in (401, 402) or codes & ACCOUNT_CODES or any(known in text for known in ACCOUNT_TEXTS):
+    if status in (401, 402) or of_account(codes, text):
         return Kind.FINAL
     if (size := TOO_LARGE.search(text)) and int(size[2]) > int(size[1]):
         return Kind.REQUEST
@@ -203,6 +195,11 @@ def _kind(
         return Kind.PASSING
     # An error in a whole response, without a status: the service had accepted the request.
     return Kind.UNCLEAR if status else Kind.PASSING
+
+
+def of_account(codes: frozenset[str], text: str) -> bool:
+    """Whether an error says that the account can do nothing until a person acts."""
+    return bool(codes & ACCOUNT_CODES) or any(known in text for known in ACCOUNT_TEXTS)
 
 
 def _network_kind(chain: list[BaseException]) -> Kind | None:

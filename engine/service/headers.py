@@ -45,8 +45,8 @@ def _seconds(text: str, unit: float = 1.0) -> float | None:
     try:
         seconds = float(text) * unit
     except ValueError:
-        duration = DURATION.fullmatch(text) if text else None
-        seconds = _sum(duration) if duration else _until(text)
+        match = DURATION.fullmatch(text) if text else None
+        seconds = _sum(match) if match else _until(text)
     return min(LONGEST_PAUSE_S, max(0.0, seconds)) if math.isfinite(seconds) else None
 
 

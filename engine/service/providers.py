@@ -17,7 +17,7 @@ class Provider:
     `keys` are the environment variables that litellm reads, any of which is enough; `bare_names` is a pattern for the
     start of models that litellm knows without the prefix. `takes_batches` is of OpenAI's form, files of requests,
     without a cloud bucket of the user's. `limit_headers` name what remains of a limit and when it resets, with {} for
-    `requests` or `tokens`. `refusal_codes` are how errors tell a refused prompt; `account_codes` and `account_texts`
+    `requests` or `tokens`. `refusal_codes` are error codes of a refused prompt; `account_codes` and `account_texts`
     how they tell that the account can do nothing until a person acts: a used-up quota, a wrong or expired key.
     """
 

@@ -185,7 +185,7 @@ class Service(Table):
     concurrency: int = Field(
         64, ge=1, le=256, description="Maximum calls in flight; fewer while the service is slow or busy."
     )
-    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one response.")
+    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one response; a stop waits as long.")
     patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
     budget_usd: float | None = Field(None, ge=0, description="Maximum cost of the run in USD; not set: no cap.")
     budget_calls: int | None = Field(None, ge=0, description="Maximum calls that the run pays for; not set: no cap.")

@@ -1,4 +1,4 @@
-"""What a run has paid the service, told while it works and once more at its end, so that its status is true then."""
+"""Reports what a run has paid the service, during the work and at its end."""
 
 from __future__ import annotations
 

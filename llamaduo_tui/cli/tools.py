@@ -65,8 +65,8 @@ def check(file: Path, as_json: bool, probe: bool) -> None:
     are estimated from your data and this machine; no run is started.
 
     --probe asks for real: each judge for one verdict and the service for one pair, with the prompts and parameters of
-    a run. It shows a wrong key, model name, parameter, address or proxy within seconds, and costs a fraction of a cent;
-    a run reuses the replies, or asks the same before it puts your GPU to work. Exit status 1: a model cannot be used.
+    a run. It shows a wrong key, model name, parameter, address or proxy within seconds, and costs a fraction of a cent.
+    A run reuses these replies; with the cache off it asks again. Exit status 1: a model cannot be used.
 
     \b
     Examples:  llamaduo-tui check migration.toml
