@@ -68,6 +68,9 @@ class FaultReporter:
         elif fault.billed:
             what = f"{model} returns responses that cannot be read"
             hint = f"check that api_base leads to an OpenAI-compatible endpoint, then resume; {later}"
+        elif fault.kind is Kind.UNCLEAR:
+            what = f"{model} rejects all requests for {patience}, though it took earlier ones"
+            hint = f"check the account, the key and the model's name with the provider, then resume; {later}"
         else:
             what = f"{model} still fails after {patience}"
             hint = f"check the provider's status, then resume; {later}"

@@ -52,6 +52,13 @@ STATUS_OF_TYPE = {
 TOO_LARGE = re.compile(r"Limit:?\s*(\d+)(?:[^\d]{1,40}Used:?\s*\d+)?[^\d]{1,40}Requested:?\s*(\d+)", re.IGNORECASE)
 """A request that takes more tokens than the limit of a minute: waiting never helps it."""
 
+NO_MODEL = re.compile(
+    r"model_not_found|\bmodels?\b.{0,200}(?:not\s+found|not\s+exist|deprecated|decommissioned|retired|no\s+longer)"
+    r"|no\s+such\s+model|unknown\s+model|not\s+a\s+valid\s+model|^not_found_error.{0,20}model",
+    re.IGNORECASE | re.DOTALL,
+)
+"""That a model's name is wrong, or that the model has been withdrawn."""
+
 RETRY_IN = re.compile(r"(?:retry|again)\s+(?:in|after)\s+([\d.]+(?:[hms\d.]*|\s?(?:s|ms|m|h))?)\b", re.IGNORECASE)
 PREFIX = re.compile(r"^(?:litellm\.\w+:\s*)?(?:\w*(?:Error|Exception)\s*(?::|-)\s*|\w+Exception \w+ - )*")
 TRACEBACK = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
@@ -183,6 +190,8 @@ def _kind(
     if codes & REFUSAL_CODES:
         return Kind.REQUEST
     if status in (401, 402) or of_account(codes, text):
+        return Kind.FINAL
+    if status == 404 and NO_MODEL.search(f"{' '.join(codes)} {text}"):
         return Kind.FINAL
     if (size := TOO_LARGE.search(text)) and int(size[2]) > int(size[1]):
         return Kind.REQUEST

@@ -25,6 +25,17 @@ FILTERED = "content_filter"
 BROKEN = "error"
 """The finish reason of a completion during which the provider failed; it is billed nevertheless."""
 
+CUT = "length"
+ENDINGS = (
+    (
+        BROKEN,
+        re.compile(r"err|abort|cancel|time_?out|fail|insufficient|network|malformed|pause|repeti|interrupt|partial"),
+    ),
+    (FILTERED, re.compile(r"safety|filter|recit|block|prohibit|spii|refus|sensitive|guardrail|policy")),
+    (CUT, re.compile(r"length|limit|max|context|truncat|window|incomplete")),
+)
+"""What the reasons of providers mean that litellm turns into "stop"."""
+
 MAX_COST = 1000.0
 """USD: more than any call costs."""
 
@@ -86,7 +97,7 @@ def completion_of(
         finish_reason=finish_reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
-        cost_usd=_billed(getattr(usage, "cost", None)) or (_listed(response) if listed and counted else None) or cost,
+        cost_usd=_stated(usage) or (_listed(response) if listed and counted else None) or cost,
         model=_name(getattr(response, "model", None)),
         fingerprint=_name(getattr(response, "system_fingerprint", None)),
     )
@@ -96,10 +107,24 @@ def _finish_reason(choice: Any, refusal: str | None) -> str:
     """Why a completion ended; litellm turns reasons that it does not know into "stop"."""
     if refusal:
         return REFUSAL
-    native = getattr(choice, "provider_specific_fields", None) or {}
-    if native.get("error") or native.get("native_finish_reason") == BROKEN:
+    fields = getattr(choice, "provider_specific_fields", None) or {}
+    if fields.get("error"):
         return BROKEN
+    native = fields.get("native_finish_reason")
+    if isinstance(native, str):
+        for meaning, words in ENDINGS:
+            if words.search(native.lower()):
+                return meaning
     return _replace_surrogates(choice.finish_reason or "stop")
+
+
+def _stated(usage: Any) -> float | None:
+    """The cost that a response states; of a key of the user's own, with what the provider behind the gateway takes."""
+    cost, details = _billed(getattr(usage, "cost", None)), getattr(usage, "cost_details", None)
+    behind = details.get("upstream_inference_cost") if isinstance(details, dict) else None
+    if getattr(usage, "is_byok", None) is True and (upstream := _billed(behind)):
+        return (cost or 0.0) + upstream
+    return cost
 
 
 def _billed(cost: Any) -> float | None:

@@ -6,7 +6,10 @@ model allows, and to what its context window leaves next to the prompt.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from engine.service.completion import Request
@@ -28,6 +31,9 @@ SPELLINGS = {
         "output_format",
         "output_config",
         "structured output",
+        "json schema",
+        "xgrammar",
+        "grammar",
         "guided_json",
         "guided decoding",
         "json mode",
@@ -40,7 +46,8 @@ REFUSES = re.compile(
     r"unsupported|not\s+(?:be\s+)?(?:supported|allowed|permitted|available|compatible|recognized|enabled)"
     r"|does(?:n't|\s+not)\s+(?:support|accept|allow)|deprecated|unknown|unrecognized|unexpected|invalid|incompatible"
     r"|extra(?:_forbidden|\s+(?:inputs|fields))|only\s+(?:the\s+)?default|must\s+be|cannot|can't|forbidden|no\s+longer"
-    r"|too\s+(?:large|high|big)|range|exceed|maximum",
+    r"|too\s+(?:large|high|big|many)|range|exceed|maximum|unavailable|enabled\s+only|only\s+(?:be|for|supported)"
+    r"|should\s+be|conversion\s+failed|failed\s+to\s+(?:compile|convert|parse)",
     re.IGNORECASE,
 )
 """How a service says that it refuses a parameter."""
@@ -62,13 +69,16 @@ CONTEXT = [
         rf"\"?n_ctx\"?\s*[=:]\s*{N}",
         rf"maximum\s+(?:model|context)\s+(?:len(?:gth)?|window)\D{{0,20}}{N}",
         rf"context\s+(?:length|window|size)\s*\({N}",
+        rf"model(?:'s)?\s+token\s+limit\s*(?:of|:|is)?\s*{N}",
+        rf"must\s+be\s+<=\s*{N}",
+        rf"while\s+limit\s+is\s+{N}",
     )
 ]
 PROMPT = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"{N}\s*\+\s*{N}\s*>\s*{N}",
-        rf"{N}\s*(?:tokens?\s*)?(?:in|from)\s+(?:the\s+)?(?:messages|prompt|text\s+input|input)",
+        rf"{N}\s*(?:tokens?\s*)?(?:in|from|of)\s+(?:the\s+)?(?:messages|prompt|text\s+input|input)",
         rf"(?:prompt|request|input|passed|messages)\D{{0,40}}?{N}\s+(?:input\s+|prompt\s+)?tokens?",
         rf"{N}\s+(?:input|prompt)\s+tokens?",
         rf"\"?n_prompt_tokens\"?\s*[=:]\s*{N}",
@@ -78,13 +88,17 @@ CEILING = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"at\s+most\s+{N}\s+(?:completion|output)",
-        rf">\s*{N},?\s+which\s+is\s+the\s+maximum",
+        rf">\s*{N},?\s+(?:which\s+is\s+the\s+maximum|must\s+have\s+stream)",
+        rf"exceeds\s+the\s+(?:model(?:'s)?\s+)?(?:limit|maximum)\s+(?:of\s+)?{N}",
         rf"(?:less\s+than\s+or\s+equal\s+to|<=|no\s+more\s+than|not\s+exceed|at\s+most|up\s+to)\s*`?{N}",
         rf"(?:valid\s+)?range\D{{0,60}}?\d+\D{{1,12}}{N}",
         rf"maximum\s+(?:allowed|value|number\s+of\s+(?:completion|output)\s+tokens)\D{{0,30}}{N}",
     )
 ]
 """Patterns for numbers of tokens: of the context window, of the prompt, and the most of a completion."""
+
+LEAST_QUOTED, MAX_QUOTED = 20, 2000
+"""Characters of a prompt that an error quotes, to be seen as a quote; and those that are compared."""
 
 LEAST_ROOM = 128
 """Completion tokens that must be left for a call to make sense."""
@@ -134,14 +148,16 @@ class Terms:
             params["max_completion_tokens"] = params.pop("max_tokens")
         return params
 
-    def learn(self, fault: Fault, request: Request) -> Lesson | None:
-        """What a fault of this request teaches; None where it is about something else.
+    def learn(self, fault: Fault, request: Request, sent: Mapping[str, Any] | None = None) -> Lesson | None:
+        """What a fault of this request teaches, which was `sent` with these parameters; None for other faults.
 
         The request is then to be sent again. Each lesson changes something, so that they come to an end.
         """
         if fault.status not in (400, 404, 413, 422) and fault.kind is not Kind.REQUEST:
             return None
-        text = f"{fault.param} {fault.text}"
+        text = f"{fault.param} {_without_prompt(fault.text, request)}"
+        if sent is not None and sent.keys() != self.params(request).keys():
+            return Lesson("")  # it was sent before another refusal taught the same
         if lesson := (
             _fit_limit(text, request) or self._fit_context(text, request) or self._lower_ceiling(text, request)
         ):
@@ -175,7 +191,7 @@ class Terms:
 
     def _rename(self, fault: Fault, text: str) -> str:
         """Send max_tokens under the name that newer models want; leave it out where they want neither."""
-        if fault.param not in TOKEN_LIMITS and not any(name in fault.text for name in TOKEN_LIMITS):
+        if not any(name in text for name in TOKEN_LIMITS):
             return ""
         if not NOT_TAKEN.search(text) or self.unlimited:
             return ""
@@ -191,6 +207,9 @@ class Terms:
         for name in self.params(request):
             if name in ("tools", "tool_choice", *TOKEN_LIMITS):
                 continue
+            nested = name in request.extra and not isinstance(request.extra[name], int | float | str)
+            if nested and fault.param != name:
+                continue  # a nested one of the user's may say where the data may go
             if fault.param == name or any(
                 _names(spelling, lowered) for spelling in SPELLINGS.get(name, (name.lower(),))
             ):
@@ -206,6 +225,18 @@ def _fit_limit(text: str, request: Request) -> Lesson | None:
     limit, wanted, asked = int(size[1]), int(size[2]), request.max_completion_tokens
     left = limit - max(0, wanted - asked) - MARGIN
     return Lesson(f"takes {limit:,} tokens a minute: asks for less", left) if LEAST_ROOM <= left < asked else None
+
+
+def _without_prompt(text: str, request: Request) -> str:
+    """An error's words without the prompt, which some services quote: what it says of itself teaches nothing."""
+    for message in request.messages:
+        content = message["content"]
+        for quoted in {content, repr(content)[1:-1], json.dumps(content)[1:-1]}:
+            if len(quoted) >= LEAST_QUOTED:
+                text = text.replace(quoted, " ")
+    longest = max((message["content"] for message in request.messages), key=len, default="")
+    match = SequenceMatcher(None, text, longest[:MAX_QUOTED], autojunk=False).find_longest_match()
+    return text if match.size < LEAST_QUOTED else f"{text[: match.a]} {text[match.a + match.size :]}"
 
 
 def _names(spelling: str, lowered: str) -> bool:

@@ -55,19 +55,20 @@ class Record:
         """The same for the control calls, whose failures are never their own."""
         return self._ends(since, lambda other: other == CONTROL)
 
-    def fails_alone(self, key: str, since: float, tries: int, *, random: bool, controls: bool = True) -> bool:
+    def fails_alone(self, key: str, since: float, tries: int, *, random: bool, controls: bool) -> bool:
         """Whether `tries` failures in a row, the first at `since`, are this request's own trouble.
 
         Others must have passed meanwhile (or `controls`, if those count). For faults that come at `random` (of servers,
-        networks, limits), the row must also be too long for bad luck: its probability at the others' rate of failure,
-        by Laplace's rule of succession.
+        networks, limits), and wherever others failed too, the row must also be too long for bad luck: its probability
+        at the others' rate of failure, by Laplace's rule of succession.
         """
         known = [self.others(key, since), self.controls(since)] if controls else [self.others(key, since)]
         evidence = [ends for ends in known if ends[0]]
         if not evidence or tries < FEW:
             return False
-        return not random or any(
-            ((failed + 1) / (passed + failed + 2)) ** tries < CHANCE for passed, failed in evidence
+        return any(
+            (not random and not failed) or ((failed + 1) / (passed + failed + 2)) ** tries < CHANCE
+            for passed, failed in evidence
         )
 
     def _ends(self, since: float, counts: Callable[[str], bool]) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
@@ -20,6 +21,9 @@ Kind = Literal["refused", "broken", "empty", "cut", "unreadable"]
 
 MOST_REPLIES: dict[Kind, int] = {"refused": 2, "broken": 3, "empty": 3, "cut": 3, "unreadable": 5}
 """Replies that are paid for one request, by the problem of the latest."""
+
+INVISIBLE = re.compile(r"[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|</?s>|<\|[\w-]{1,30}\|>|<(?:eos|bos|end_of_turn)>")
+"""What a reply without an answer may consist of: format characters, and tokens that end a turn."""
 
 SHOWN_CHARS = 4000
 """Characters of an unreadable reply that are shown to the model again."""
@@ -51,7 +55,7 @@ def read_reply(completion: Completion, read: Reader[T]) -> Reading[T]:
         return Reading(completion, None, Problem("refused", said, text))
     if completion.finish_reason == BROKEN:
         return Reading(completion, None, Problem("broken", "the provider failed while it wrote the reply", text))
-    if not text.strip():
+    if not INVISIBLE.sub("", text).strip():
         spent = f": all {completion.completion_tokens:,} tokens went into thoughts" if completion.cut else ""
         return Reading(
             completion, None, Problem("cut" if completion.cut else "empty", f"the reply is empty{spent}", "")

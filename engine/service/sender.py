@@ -40,6 +40,9 @@ LONGEST_WAIT_S = 600.0
 SLACK_S = 1.0
 """By how much a call may pass its time limit."""
 
+DEAD_ENDS = (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP)
+"""Faults of a control call that say that the service takes no request at all."""
+
 HARMLESS = "Reply with the word OK, in whatever form you were told."
 """What a model is asked to find out whether it answers at all."""
 
@@ -122,7 +125,7 @@ class Sender:
     async def check(self, request: Request) -> None:
         """Ask the model something harmless in the way of a request; raises ServiceError where it refuses that too."""
         fault = await self._control(request)
-        if fault is not None and fault.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
+        if fault is not None and fault.kind in DEAD_ENDS:
             await self.fail(self._faults.unusable(fault, request.model))
 
     def count(self, model: str, completion: Completion) -> None:
@@ -159,7 +162,8 @@ class Sender:
         request = trial.request
         most = request.max_cost(price(request.model, self._settings))
         await self._budget.reserve(most)
-        call = InFlightCall(trial.key, request, self._terms[request.model].params(request), time.time(), most)
+        trial.params = self._terms[request.model].params(request)
+        call = InFlightCall(trial.key, request, trial.params, time.time(), most)
         cost, calls = 0.0, 0
         try:
             await self._ledger.start(call)
@@ -261,7 +265,7 @@ class Sender:
         """
         model = trial.request.model
         terms = self._terms[model]
-        if (lesson := terms.learn(fault, trial.request)) is not None:
+        if (lesson := terms.learn(fault, trial.request, trial.params)) is not None:
             if lesson.told:
                 self._on_trouble(f"{model} {lesson.told} ({self._faults.describe(fault)})")
             if lesson.max_tokens:
@@ -301,19 +305,25 @@ class Sender:
             await outage.wait(min(LONGEST_WAIT_S, patience_ends - time.monotonic()))
 
     async def _decide_alone(self, fault: Fault, trial: _Trial) -> bool:
-        """Whether the trouble is this request's; raises ServiceError where the service refuses others, too."""
-        record, unclear = self._records[trial.request.model], fault.kind is Kind.UNCLEAR
-        if fault.kind is Kind.LIMIT:  # a control could be lucky where many wait
-            enough = trial.tries >= LIMITED_TRIES
-            return enough and record.fails_alone(trial.key, trial.began, trial.tries, random=True, controls=False)
-        if trial.tries < (FEW if unclear or fault.billed else FREE_TRIES):
+        """Whether the trouble is this request's, which a control call may have to tell.
+
+        Raises ServiceError where the service has refused all requests so far: it is set up wrongly.
+        """
+        record, unclear, limit = (
+            self._records[trial.request.model],
+            fault.kind is Kind.UNCLEAR,
+            fault.kind is Kind.LIMIT,
+        )
+        if trial.tries < (FEW if unclear or fault.billed else LIMITED_TRIES if limit else FREE_TRIES):
             return False
-        if record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear):
+        # Where many wait for a limit, a control could be lucky.
+        controls = not limit or record.others(trial.key, trial.began) == (0, 0)
+        if record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear, controls=controls):
             return True
-        control = await self._control(trial.request)
-        if control is not None and unclear and control.kind in (Kind.UNCLEAR, Kind.FINAL, Kind.SETUP):
+        control = await self._control(trial.request) if controls else None
+        if unclear and control is not None and control.kind in DEAD_ENDS and record.last_passed < 0:
             await self.fail(self._faults.unusable(fault, trial.request.model))
-        return record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear)
+        return record.fails_alone(trial.key, trial.began, trial.tries, random=not unclear, controls=controls)
 
     async def _control(self, request: Request) -> Fault | None:
         """Ask the model something harmless in the same way: None where it answers, else the fault.
@@ -365,4 +375,5 @@ class _Trial:
     def __init__(self, key: str, request: Request, counted_as: str = "") -> None:
         self.key, self.request = key, request
         self.counted_as = counted_as or key
+        self.params: Mapping[str, Any] | None = None
         self.tries, self.began = 0, 0.0

@@ -28,7 +28,7 @@ from engine.stages.markdown import block, cell, inline, interval
 SHOWN = 3
 """How many of the best and of the worst answers to show."""
 
-SEALED = "the sealed test"
+FINAL_TEST = "the sealed test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def run(
         [
             f"# {run.name}: {'target reached' if end.state is State.REACHED else 'target not reached'}",
             _summary(settings, decision, sealed, end, answered),
-            *report_judges.careful(drift.get(f"round {decision.best_round}", ()), drift[SEALED]),
+            *report_judges.careful(drift.get(f"round {decision.best_round}", ()), drift[FINAL_TEST]),
             "## Rounds",
             _rounds(run, settings, decision),
             *report_judges.drift(drift, settings),
@@ -114,7 +114,7 @@ def _doubt(sealed: Scores, service: Teacher | None, target: Target) -> str:
 def _drift(run: Run) -> dict[str, tuple[Drift, ...]]:
     """How the judges scored answers of round 0 again, by round in words."""
     rounds = {f"round {decision.round}": decision.drift for decision in run.decisions()}
-    return rounds | {SEALED: judge_drift.drift_of(JUDGE.folder(run, None))}
+    return rounds | {FINAL_TEST: judge_drift.drift_of(JUDGE.folder(run, None))}
 
 
 def _summary(
@@ -188,7 +188,7 @@ def _contract(run: Run) -> list[str]:
     numbers: dict[str, int | None] = {f"round {row.round}": row.round for row in run.decisions()}
     stages = {
         name: (manifest(JUDGE.folder(run, number)), manifest(INFER.folder(run, number)))
-        for name, number in (numbers | {SEALED: None}).items()
+        for name, number in (numbers | {FINAL_TEST: None}).items()
     }
     broken = {
         name: (judged.counts.get("broken", 0), answered.counts["responses"])

@@ -80,9 +80,7 @@ CASES = [
     Case("openai/m", 401, openai("Incorrect API key", "invalid_api_key"), Kind.FINAL, "Incorrect", None, "API key"),
     Case("openai/m", 402, openai("Insufficient credits"), Kind.FINAL, "Insufficient", None, "top up"),
     Case("openai/m", 403, openai("flagged"), Kind.UNCLEAR, "flagged"),
-    Case(
-        "openai/m", 404, openai("no such model", "model_not_found"), Kind.UNCLEAR, "no such model", None, "model name"
-    ),
+    Case("openai/m", 404, openai("no such model", "model_not_found"), Kind.FINAL, "no such model", None, "model name"),
     Case("openai/m", 400, openai("bad prompt", "invalid_prompt"), Kind.REQUEST, "bad prompt"),
     Case("openai/m", 500, openai("oops"), Kind.PASSING, "oops"),
     Case("openai/m", 520, "<html><title>Web server is down</title>x</html>", Kind.PASSING, "Web server is down"),
@@ -108,7 +106,7 @@ CASES = [
     Case("gemini/gemini-m", 429, GEMINI_LIMIT, Kind.LIMIT, "exceeded your current quota", 1.0),
     Case("gemini/gemini-m", 400, GEMINI_KEY, Kind.FINAL, "API key expired", None, "API key"),
     Case("gemini/gemini-m", 200, {"error": {"code": 503, "message": "busy"}}, Kind.PASSING, "busy"),
-    Case("ollama_chat/m", 404, {"error": "model 'm' not found"}, Kind.UNCLEAR, "not found"),
+    Case("ollama_chat/m", 404, {"error": "model 'm' not found"}, Kind.FINAL, "not found"),
 ]
 
 

@@ -139,13 +139,34 @@ async def test_the_last_requests_of_a_stage_are_not_refused_where_the_service_re
 ) -> None:
     """No other call is left that could tell; the client finds out with one of its own."""
     responses = [lambda: completion("hi")] * 5
-    async with asking(always(*responses, lambda: error(status, "not you")), tmp_path) as (_, client):
+    handler = always(*responses, lambda: error(status, "not you"))
+    async with asking(handler, tmp_path, patience_s=60) as (_, client):
         for number in range(5):
             await ask(client, str(number))
         ends = await asyncio.gather(*(ask(client, f"last {n}") for n in range(3)), return_exceptions=True)
 
     assert [type(end) for end in ends] == [ServiceError] * 3
-    assert sum(slept) < 10 and client.usage.calls == 5
+    assert "rejects all requests for 60 s" in str(ends[0]) and client.usage.calls == 5
+
+
+async def test_a_service_that_rejects_all_for_a_while_is_waited_for(tmp_path: Path, slept: list[float]) -> None:
+    """A gateway without its backend answers 404 or 403 to all."""
+
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        return error(404, "no route") if len(server.bodies) > 20 and sum(slept) < 300 else completion("hi")
+
+    async with asking(handler, tmp_path) as (_, client):
+        replies = await asyncio.gather(*(ask(client, str(n)) for n in range(60)))
+
+    assert [reply.text for reply in replies] == ["hi"] * 60
+
+
+async def test_a_wrong_setup_is_told_at_once(tmp_path: Path, slept: list[float]) -> None:
+    async with asking(always(lambda: error(403, "not you")), tmp_path) as (_, client):
+        with pytest.raises(ServiceError, match="not you"):
+            await ask(client)
+
+    assert sum(slept) < 10
 
 
 @pytest.mark.parametrize("status", [500, 502, 403, 400])

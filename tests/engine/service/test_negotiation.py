@@ -134,6 +134,69 @@ def test_the_models_own_limit_is_kept_from_then_on(text: str) -> None:
     assert terms.fit(request(100), 100).max_completion_tokens == 100
 
 
+def test_what_a_prompt_says_of_itself_teaches_nothing() -> None:
+    prompt = "My thermostat's temperature is not supported, its context length is 512 tokens, and top_p is invalid."
+    asked = Request(
+        model="m",
+        messages=[{"role": "user", "content": prompt}],
+        max_tokens=4096,
+        temperature=0.0,
+        schema=SCHEMA,
+        extra={"top_p": 0.9},
+    )
+    for said in (f"Invalid request: {prompt}", f"blocked: {prompt[:70]}...", f"input_value={prompt!r}"):
+        assert Terms().learn(refusal(said), asked) is None
+
+
+def test_a_nested_parameter_of_the_users_is_never_left_out() -> None:
+    asked = request(extra={"provider": {"data_collection": "deny"}})
+    assert (
+        Terms().learn(refusal("temperature 2 is fine, but this is not supported by provider Novita"), asked) is not None
+    )
+    terms = Terms()
+    terms.omitted.add("temperature")
+    assert terms.learn(refusal("this is not supported by provider Novita"), asked) is None
+
+
+def test_a_call_that_was_sent_before_a_lesson_is_sent_again_and_teaches_nothing() -> None:
+    terms, asked = Terms(), request()
+    said = refusal("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "max_tokens")
+    before = terms.params(asked)
+    first, second = terms.learn(said, asked, before), terms.learn(said, asked, before)
+
+    assert first is not None and second is not None and second.told == "" and not terms.unlimited
+
+
+TEXTS = [
+    ("This endpoint's maximum context length is 4096 tokens. (300 of text input, 8192 in the output)", 4096 - 300 - 16),
+    ("Requests with max_tokens > 2048 must have stream=true", 2048),
+    ("The maximum tokens you requested exceeds the model limit of 2048", 2048),
+    ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 600 `inputs` tokens and 4096", None),
+]
+
+
+@pytest.mark.parametrize(("text", "left"), TEXTS)
+def test_other_words_for_too_many_tokens(text: str, left: int | None) -> None:
+    lesson = Terms().learn(refusal(text), request())
+    assert lesson is not None and lesson.max_tokens is not None and lesson.max_tokens < 4096
+    assert left is None or lesson.max_tokens == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This response_format type is unavailable now",
+        "response_format value as json_schema is enabled only for api versions 2024-08-01-preview and later",
+        "JSON schema conversion failed: unsupported keyword",
+        "The provided JSON schema contains features not supported by xgrammar.",
+        "The specified schema produces a constraint that has too many states for serving: response_schema",
+    ],
+)
+def test_other_words_for_a_schema_that_is_not_taken(text: str) -> None:
+    terms = Terms()
+    assert terms.learn(refusal(text), request()) is not None and terms.omitted == {"response_format"}
+
+
 def test_other_errors_teach_nothing() -> None:
     assert Terms().learn(refusal("temperature is not supported", status=500, kind=Kind.PASSING), request()) is None
     assert Terms().learn(refusal("temperature is not supported", status=429, kind=Kind.LIMIT), request()) is None

@@ -15,12 +15,12 @@ def record(passed: int, failed: int, key: str = "other") -> Record:
 
 
 def tries(found: Record, *, random: bool) -> int | None:
-    return next((n for n in range(1, 200) if found.fails_alone("odd", 0.5, n, random=random)), None)
+    return next((n for n in range(1, 200) if found.fails_alone("odd", 0.5, n, random=random, controls=True)), None)
 
 
 @pytest.mark.parametrize(
     ("passed", "failed", "unclear", "faulty"),
-    [(0, 0, None, None), (0, 9, None, None), (1, 0, 3, 11), (20, 0, 3, 4), (70, 30, 3, 10), (10, 90, 3, 101)],
+    [(0, 0, None, None), (0, 9, None, None), (1, 0, 3, 11), (20, 0, 3, 4), (70, 30, 10, 10), (10, 90, 101, 101)],
 )
 def test_the_worse_the_others_fare_the_more_tries_it_takes(
     passed: int, failed: int, unclear: int | None, faulty: int | None
@@ -33,10 +33,10 @@ def test_the_worse_the_others_fare_the_more_tries_it_takes(
 
 def test_only_calls_of_others_sent_since_the_first_failure_count() -> None:
     found = record(20, 0)
-    assert not found.fails_alone("odd", 100.0, 20, random=False)
-    assert not record(1, 0).fails_alone("other 0", 0.5, 20, random=False)
+    assert not found.fails_alone("odd", 100.0, 20, random=False, controls=True)
+    assert not record(1, 0).fails_alone("other 0", 0.5, 20, random=False, controls=True)
     found.add("odd", 200.0, passed=True)
-    assert not found.fails_alone("odd", 100.0, 20, random=False)
+    assert not found.fails_alone("odd", 100.0, 20, random=False, controls=True)
 
 
 def test_controls_tell_where_all_others_are_odd() -> None:
@@ -54,5 +54,5 @@ def test_a_service_that_fails_at_random_refuses_hardly_any() -> None:
         found, failures = record(40, 60), 0
         while dice.random() < 0.6:
             failures += 1
-            alone += failures >= FREE_TRIES and found.fails_alone("odd", 0.5, failures, random=True)
+            alone += failures >= FREE_TRIES and found.fails_alone("odd", 0.5, failures, random=True, controls=True)
     assert alone == 0

@@ -51,6 +51,7 @@ BAD = {
     "empty": (lambda: ended("stop"), "empty"),
     "blank": (lambda: ended("stop", " \n"), "empty"),
     "null": (lambda: ended("stop", None), "empty"),
+    "invisible": (lambda: ended("stop", "\u200b</s><|im_end|>"), "empty"),
     "thoughts alone": (lambda: ended("stop", "<think>5</think>"), "empty"),
     "cut in thoughts": (lambda: ended("length"), "cut"),
     "cut": (lambda: ended("length", "it may be"), "cut"),
@@ -191,7 +192,45 @@ async def test_the_model_that_answered_is_kept_and_a_change_is_told(tmp_path: Pa
     ledger.close()
 
 
+ENDS = {
+    "broken": [
+        "insufficient_system_resource",
+        "abort",
+        "network_error",
+        "ERROR",
+        "TIMEOUT",
+        "ERROR_LIMIT",
+        "cancelled",
+    ],
+    "cut": ["model_length", "model_context_window_exceeded", "max_output_tokens"],
+    "refused": ["SAFETY", "RECITATION", "guardrail_intervened"],
+    "whole": ["eos", "stop_sequence", "COMPLETE", "end_turn", "x"],
+}
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(kind, reason) for kind, reasons in ENDS.items() for reason in reasons])
+async def test_a_completion_is_whole_only_if_it_ended_by_itself(
+    kind: str, reason: str, tmp_path: Path, slept: list[float]
+) -> None:
+    handler = always(lambda: ended(reason, "half an"), lambda: completion("whole"))
+    async with asking(handler, tmp_path) as (server, client):
+        assert (await ask(client)).text == ("half an" if kind == "whole" else "whole")
+
+    assert len(server.bodies) == (1 if kind == "whole" else 2)
+
+
 BILLED = {
+    "own key": (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 15,
+            "cost": 0.01,
+            "is_byok": True,
+            "cost_details": {"upstream_inference_cost": 0.5},
+        },
+        0.51,
+    ),
     "cost": ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.5}, 0.5),
     "no cost": ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0}, COST),
     "odd cost": ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": -4}, COST),

@@ -271,9 +271,11 @@ def test_the_judge_and_the_models_that_answered_are_told(tmp_path: Path) -> None
     again = [SecondVerdict(first=judged(f"p{n}", 60), again=judged(f"p{n}", 57)) for n in range(20)]
     jsonl.write(run.final / "judge" / "drift.jsonl", (row.to_row() for row in again))
     with closing(sqlite3.connect(run.ledger_file)) as ledger, ledger:
-        ledger.execute("CREATE TABLE calls (model TEXT, answered REAL, answered_by TEXT, fingerprint TEXT)")
-        rows = [("gpt-4o", 10.0, "gpt-4o-05", "fp_1"), ("gpt-4o", 90_000.0, "gpt-4o-08", "fp_2")]
-        ledger.executemany("INSERT INTO calls VALUES (?, ?, ?, ?)", rows)
+        ledger.execute(
+            "CREATE TABLE calls (model TEXT, answered REAL, answered_by TEXT, fingerprint TEXT, prompt_tokens INT)"
+        )
+        rows = [("gpt-4o", 10.0, "gpt-4o-05", "fp_1", 9), ("gpt-4o", 90_000.0, "gpt-4o-08", "fp_2", 9)]
+        ledger.executemany("INSERT INTO calls VALUES (?, ?, ?, ?, ?)", rows)
     even = Interval(mean=0.3, low=-0.5, high=1.1)
     same = Drift(judge="gpt-4o", answers=20, missing=0, precision=even, similarity=even, shifted=False)
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], decision=replace(REACHED, drift=(same,)))
