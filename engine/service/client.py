@@ -32,8 +32,11 @@ from engine.settings.schema import SANDBOX_MODEL, Service
 
 T = TypeVar("T")
 
-EMPTY_PAUSE_S = 1.0
-"""The pause after a first empty reply: some services send them while they start."""
+EMPTY_PAUSE_S, LONGEST_EMPTY_PAUSE_S = 1.0, 30.0
+"""The pause after a first empty reply, and the longest: some services send them while they start."""
+
+TROUBLED = 5
+"""Requests in a row without a readable reply, after which a model that has answered before is in trouble."""
 
 GROWTH, GROWTH_IN_THOUGHT = 2, 4
 """By how much the limit of tokens grows after a cut reply; more where thoughts took it all."""
@@ -89,6 +92,8 @@ class Client:
             on_trouble(f"{len(interrupted)} interrupted calls count against the budget, up to ${sum(interrupted):.4f}")
         self._pending: dict[str, asyncio.Task[Any]] = {}
         self._unread: Counter[str] = Counter()
+        self._unanswered: Counter[str] = Counter()
+        self._trouble_began: dict[str, float] = {}
         self._asking_again: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         faults = FaultReporter(settings, on_trouble)
         self._in_flight = CallsInFlight(settings.timeout_s, on_drain)
@@ -279,14 +284,15 @@ class Client:
             reading = await self._reply(request, sent, read)
             if reading.problem is None:
                 return reading
+            self._count_unanswered(request.model, reading.problem)
             async with self._turn_to_ask_again(request.model) as worth_it:
                 replies = 1
-                while worth_it and reading.problem is not None and replies < MOST_REPLIES[reading.problem.kind]:
+                while worth_it and reading.problem is not None and self._asks_again(request, reading.problem, replies):
                     again = self._again(request, sent, reading, correct)
                     if again is None:
                         break
                     if reading.problem.kind in ("empty", "broken"):
-                        await asyncio.sleep(EMPTY_PAUSE_S * replies)
+                        await asyncio.sleep(min(LONGEST_EMPTY_PAUSE_S, EMPTY_PAUSE_S * replies))
                     sent, replies = again, replies + 1
                     reading = await self._reply(request, sent, read)
                 if reading.problem is None:
@@ -308,8 +314,28 @@ class Client:
         completion = await self._sender.reply(request.digest, sent, usable)
         assert reading is not None
         if reading.problem is None:
+            self._unread[request.model] = self._unanswered[request.model] = 0
+            self._trouble_began.pop(request.model, None)
             await self._to_cache(request, completion)
         return reading
+
+    def _count_unanswered(self, model: str, problem: Problem) -> None:
+        self._unanswered[model] += problem.kind != "refused"
+        if self._is_troubled(model) and model not in self._trouble_began:
+            self._trouble_began[model] = time.monotonic()
+            self._on_trouble(f"{model} answers no request any more, asking now and then: {problem.reason}")
+
+    def _is_troubled(self, model: str) -> bool:
+        """Whether a model that has answered before answers no request any more."""
+        return model in self._ledger.readable and self._unanswered[model] >= TROUBLED
+
+    def _asks_again(self, request: Request, problem: Problem, replies: int) -> bool:
+        """Whether to pay for another reply; empty ones of a model in trouble are waited out, as an outage is."""
+        if replies < MOST_REPLIES[problem.kind]:
+            return True
+        if problem.kind not in ("empty", "broken") or not self._is_troubled(request.model):
+            return False
+        return time.monotonic() < self._trouble_began[request.model] + self._settings.patience_s
 
     def _again(self, request: Request, sent: Request, reading: Reading[Any], correct: bool) -> Request | None:
         """What to send after a reply with a problem; None where nothing is left to try."""
@@ -327,12 +353,15 @@ class Client:
 
     @asynccontextmanager
     async def _turn_to_ask_again(self, model: str) -> AsyncIterator[bool]:
-        """Whether it is worth asking again: while nothing of a model could be read, one request finds out for all."""
-        if model in self._ledger.readable:
+        """Whether it is worth asking again: while nothing of a model can be read, one request finds out for all."""
+        if self._can_be_read(model):
             yield True
             return
         async with self._asking_again[model]:
-            yield model in self._ledger.readable or self._unread[model] < MOST_UNREAD
+            yield self._can_be_read(model) or self._unread[model] < MOST_UNREAD
+
+    def _can_be_read(self, model: str) -> bool:
+        return model in self._ledger.readable and not self._is_troubled(model)
 
     def _count_cached(self) -> None:
         self.usage.cached_calls += 1

@@ -6,8 +6,8 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import Log
 from engine.stages.base import ServiceJob
 
-ENOUGH = 10
-"""So many questions in a row, from the first on, are enough to know that a stage gets no answer."""
+ENOUGH, LATER = 10, 40
+"""So many questions in a row are enough to know that a stage gets no answer: from the first on, and later."""
 
 
 class LeftOut:
@@ -15,22 +15,25 @@ class LeftOut:
 
     def __init__(self, job: ServiceJob, what: str, hint: str) -> None:
         self._job, self._what, self._hint = job, what, hint
-        self._answered = 0
+        self._answered = self._row = 0
         self.count = 0
         """How many were left out."""
 
     def answered(self) -> None:
         """Count a question with a usable answer."""
         self._answered += 1
+        self._row = 0
 
     async def add(self, model: str, problem: str) -> None:
         """Count a question without one.
 
-        Raises StageError where the first ENOUGH have none, once the calls in flight are done.
+        Raises StageError where the first ENOUGH have none, or LATER in a row, once the calls in flight are done.
         """
         self.count += 1
+        self._row += 1
         if self.count == 1:
             self._job.emit(Log(level="warning", message=f"{model}: first of the {self._what} left out: {problem}"))
-        if self.count >= ENOUGH and not self._answered:
-            failure = StageError(f"{model} gave none of the first {self.count} {self._what}: {problem}", self._hint)
+        if self._row >= (LATER if self._answered else ENOUGH):
+            which = "last" if self._answered else "first"
+            failure = StageError(f"{model} gave none of the {which} {self._row} {self._what}: {problem}", self._hint)
             await self._job.client.fail(failure)

@@ -282,3 +282,29 @@ async def test_an_error_in_a_response_with_status_200_costs_nothing(tmp_path: Pa
         assert await ask_number(client) == 7
 
     assert client.spent == pytest.approx(COST) and client.usage.failed_calls == 1
+
+
+async def test_empty_replies_in_mid_run_are_waited_out(tmp_path: Path, slept: list[float]) -> None:
+    """A service that answers all with nothing for five minutes: nobody is left out, and one request asks for all."""
+    told: list[str] = []
+
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        return ended("stop") if len(server.bodies) > 20 and sum(slept) < 300 else completion("7")
+
+    async with asking(handler, tmp_path, on_trouble=told.append) as (server, client):
+        replies = await asyncio.gather(*(ask(client, str(n)) for n in range(80)))
+
+    assert [reply.text for reply in replies] == ["7"] * 80
+    assert len(server.bodies) < 80 + 64 + 60
+    assert sum("answers no request any more" in line for line in told) == 1
+
+
+async def test_empty_replies_for_ever_end_with_the_patience(tmp_path: Path, slept: list[float]) -> None:
+    async def handler(server: Server, _request: web.Request) -> web.StreamResponse:
+        return ended("stop") if len(server.bodies) > 20 else completion("7")
+
+    async with asking(handler, tmp_path, patience_s=100) as (server, client):
+        ends = await asyncio.gather(*(ask(client, str(n)) for n in range(80)), return_exceptions=True)
+
+    assert sum(isinstance(end, ParsingError) for end in ends) == 60
+    assert 60 < sum(slept) < 160 and len(server.bodies) < 80 + 40
