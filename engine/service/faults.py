@@ -53,7 +53,7 @@ TOO_LARGE = re.compile(r"Limit:?\s*(\d+)(?:[^\d]{1,40}Used:?\s*\d+)?[^\d]{1,40}R
 """A request that takes more tokens than the limit of a minute: waiting never helps it."""
 
 NO_MODEL = re.compile(
-    r"model_not_found|\bmodels?\b.{0,200}(?:not\s+found|not\s+exist|deprecated|decommissioned|retired|no\s+longer)"
+    r"model_not_found|\b(?:models?|deployment)\b.{0,200}(?:not\s+found|not\s+exist|deprecated|decommissioned|retired|no\s+longer)"
     r"|no\s+such\s+model|unknown\s+model|not\s+a\s+valid\s+model|^not_found_error.{0,20}model",
     re.IGNORECASE | re.DOTALL,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,6 +27,10 @@ SLOWER, MUCH_SLOWER, SETTLED = 1.1, 1.5, 3
 
 NEAR, APPROACH, CREEP = 1.02, 0.2, 0.995
 """Back to just above the refused interval, a fifth of the way with each call that passes, then on by half a percent."""
+
+KEPT_ENDS, COMPARED, IN_VAIN, STEADY_S = 400, 20, 0.8, 60.0
+"""Calls that are remembered, and compared at least; the share of the refusals at twice the pace that is about as many;
+seconds at one pace after that."""
 
 NEWEST = 0.2
 """Weight of the newest completion in the estimate of tokens."""
@@ -118,10 +123,18 @@ class Pace:
         """The interval that was last refused."""
         self._changed = 0.0
         self._passed = 0
+        self._ends: deque[tuple[float, bool]] = deque(maxlen=KEPT_ENDS)
+        """Of the latest calls: the interval then, and whether they passed."""
+        self._steady_until = 0.0
 
     def refused(self, sent: float) -> None:
         """Slow down, once for all calls that were in flight together; `sent` is on the monotonic clock."""
-        if sent < self._changed:
+        self._ends.append((self.interval, False))
+        now = time.monotonic()
+        if sent < self._changed or now < self._steady_until:
+            return
+        if self._slower_in_vain():
+            self.interval, self._changed, self._steady_until = self.interval / 2, now, now + STEADY_S
             return
         if self._passed or not self.interval:  # where nothing passes at all, the interval is not the reason
             self._refused_at = self.interval
@@ -131,6 +144,7 @@ class Pace:
 
     def passed(self, sent: float) -> None:
         """Speed up a little."""
+        self._ends.append((self.interval, True))
         if not self.interval or sent < self._changed:
             return
         self._passed += 1
@@ -141,6 +155,14 @@ class Pace:
             self.interval *= CREEP**self._passed
         if self.interval < SHORTEST_INTERVAL_S:
             self.interval = 0.0
+
+    def _slower_in_vain(self) -> bool:
+        """Whether the service refuses about as many at this pace as at twice it: then the pace is not the reason."""
+        fast = [passed for interval, passed in self._ends if interval <= self.interval / 2]
+        slow = [passed for interval, passed in self._ends if interval > self.interval / 2]
+        if min(len(fast), len(slow)) < COMPARED or not any(slow):
+            return False
+        return slow.count(False) / len(slow) > IN_VAIN * fast.count(False) / len(fast)
 
 
 class Limiter:

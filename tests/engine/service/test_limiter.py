@@ -1,4 +1,5 @@
 import asyncio
+import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -248,3 +249,22 @@ def test_after_a_blackout_the_pace_goes_back_to_what_passed_before(monkeypatch: 
         calls += 1
 
     assert calls < 40 and now[0] - began < 200
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.25])
+def test_refusals_that_have_nothing_to_do_with_the_pace_do_not_stop_the_work(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a shared pool of capacity, which refuses some calls however slowly they come."""
+    clock, dice = [100.0], random.Random(1)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    pace, slowest, replies = Pace(), 0.0, list[tuple[float, bool]]()
+    for number in range(3000):
+        clock[0] += max(pace.interval, 0.06)
+        for sent, passed in [reply for reply in replies if reply[0] + 1 <= clock[0]]:
+            replies.remove((sent, passed))
+            (pace.passed if passed else pace.refused)(sent)
+        replies.append((clock[0], dice.random() >= share))
+        slowest = max(slowest, pace.interval if number > 1000 else 0.0)
+
+    assert slowest < 3
