@@ -195,14 +195,10 @@ class Worker:
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
             if self._broken is not None:
-                self._fail(explain(self._broken))
-                raise self._broken from None
+                return self._failed(self._broken)
             return self._end(RunFinished(state=State.STOPPED, reason=self._stopped()))
-        except Exception as error:
-            self._fail(explain(error))
-            if not isinstance(error, LlamaDuoError):
-                raise
-            return error.exit_status
+        except Exception as error:  # noqa: BLE001 - unknown ones are raised again
+            return self._failed(error)
         finally:
             for task in tasks:
                 task.cancel()
@@ -339,6 +335,13 @@ class Worker:
         self._events.append(ending)
         self._write_end(ending.state)
         return EXIT_STATUS[ending.state]
+
+    def _failed(self, error: BaseException) -> int:
+        """Record what the run failed of; raises it where it is none of ours."""
+        self._fail(explain(error))
+        if not isinstance(error, LlamaDuoError):
+            raise error
+        return error.exit_status
 
     def _fail(self, failure: RunFailed) -> None:
         """Record a failure; the reserve makes room for that on a full disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -326,3 +327,20 @@ async def test_a_resumed_run_begins_with_the_ledger_and_forgets_how_the_last_wor
         after = await it.ended(State.REACHED)
     assert after.calls == PROMPTS and after.dropped is None
     assert 0 < after.interrupted_usd < before.interrupted_usd, "they cost no more than the same calls did now"
+
+
+async def test_what_fails_beside_the_work_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as the listener for commands on a full disk: a run that nobody can stop must not go on."""
+
+    async def broken(*_: object) -> None:
+        await asyncio.sleep(0.05)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Worker, "_listen", broken)
+    async with at_work(tmp_path) as it:
+        await it.ended(State.FAILED)
+        with pytest.raises(OSError, match="No space"):
+            await it.work
+        (failed,) = [e for e in EventReader(it.run.events_file).read_new() if isinstance(e, RunFailed)]
+
+    assert "the disk is full" in failed.error
