@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -335,7 +336,7 @@ class Client:
             return True
         if problem.kind not in ("empty", "broken") or not self._is_troubled(request.model):
             return False
-        return time.monotonic() < self._trouble_began[request.model] + self._settings.patience_s
+        return self._has_patience(request.model)
 
     def _again(self, request: Request, sent: Request, reading: Reading[Any], correct: bool) -> Request | None:
         """What to send after a reply with a problem; None where nothing is left to try."""
@@ -358,10 +359,16 @@ class Client:
             yield True
             return
         async with self._asking_again[model]:
-            yield self._can_be_read(model) or self._unread[model] < MOST_UNREAD
+            yield self._can_be_read(model) or self._has_patience(model)
 
     def _can_be_read(self, model: str) -> bool:
         return model in self._ledger.readable and not self._is_troubled(model)
+
+    def _has_patience(self, model: str) -> bool:
+        """Whether a model of which nothing can be read is asked again: few times at first, later for `patience_s`."""
+        if model not in self._ledger.readable:
+            return self._unread[model] < MOST_UNREAD
+        return time.monotonic() < self._trouble_began.get(model, math.inf) + self._settings.patience_s
 
     def _count_cached(self) -> None:
         self.usage.cached_calls += 1

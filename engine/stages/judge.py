@@ -61,7 +61,8 @@ async def run(job: ServiceJob) -> Result:
     async def one(case: Case, repeat: int) -> Verdict:
         verdict = await verdict_of(case, repeat, job.prompts, job.client)
         if verdict.error:
-            await left_out[case.judge].add(case.judge, verdict.error)
+            refused = verdict.error.startswith(REFUSED)
+            await left_out[case.judge].add(case.judge, verdict.error, refused=refused)
         else:
             left_out[case.judge].answered()
         progress.advance()

@@ -24,13 +24,14 @@ class LeftOut:
         self._answered += 1
         self._row = 0
 
-    async def add(self, model: str, problem: str) -> None:
+    async def add(self, model: str, problem: str, *, refused: bool) -> None:
         """Count a question without one.
 
-        Raises StageError where the first ENOUGH have none, or LATER in a row, once the calls in flight are done.
+        Raises StageError where the first ENOUGH have none, or LATER in a row, once the calls in flight are done. What
+        is `refused` later on is not in the row: filters may be strict for a while, or with a kind of prompt.
         """
         self.count += 1
-        self._row += 1
+        self._row += not (refused and self._answered)
         if self.count == 1:
             self._job.emit(Log(level="warning", message=f"{model}: first of the {self._what} left out: {problem}"))
         if self._row >= (LATER if self._answered else ENOUGH):

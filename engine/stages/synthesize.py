@@ -248,14 +248,14 @@ async def _write(job: ServiceJob, prompt: str, seed: Pair, number: int, left_out
             schema=output_parsing.PAIRS_SCHEMA,
             correct=True,
         )
-    except RefusedError as refused:
-        problem = f"refused: {refused}"
-    except output_parsing.ParsingError as unreadable:
-        problem = f"unreadable reply: {unreadable}"
+    except RefusedError as error:
+        problem, refused = f"refused: {error}", True
+    except output_parsing.ParsingError as error:
+        problem, refused = f"unreadable reply: {error}", False
     else:
         left_out.answered()
         return Written(pairs, "")
-    await left_out.add(model, problem)
+    await left_out.add(model, problem, refused=refused)
     return Written([], problem)
 
 

@@ -55,7 +55,7 @@ async def _answer(job: ServiceJob) -> Result:
             response = await _response(job, local)
         except (RefusedError, ParsingError) as problem:
             problems.append(str(problem))
-            await left_out.add(model, str(problem))
+            await left_out.add(model, str(problem), refused=isinstance(problem, RefusedError))
             return None
         else:
             left_out.answered()
