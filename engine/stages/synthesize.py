@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,6 +42,9 @@ LEAST_YIELD = 0.1
 
 POOR_CALLS = 3
 """Calls in a row that must be that poor: one alone may be bad luck."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 60.0
+"""The pauses between calls while none brings a usable reply."""
 
 EVEN_HARDNESS = 0.5
 """Chance of asking for a hard case where failures don't direct."""
@@ -188,14 +194,17 @@ def _hint(job: ServiceJob) -> str:
 
 
 async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
-    """Call in waves: each asks for what is missing, from newly drawn seeds."""
+    """Call in waves: each asks for what is missing, from newly drawn seeds.
+
+    While no call brings a usable reply any more, a single one is made now and then, for as long as users have patience.
+    """
     per_call = job.settings.synthesis.pairs_per_call
     progress = Progress(job.emit, batch.pairs, "pairs")
     left_out = LeftOut(job, "calls for pairs", _hint(job))
-    poor = 0
+    poor, pauses, answered_at = 0, 0, -math.inf
     while batch.missing:
         before = len(batch.accepted)
-        drawn = seeds.draw(-(-batch.missing // per_call))
+        drawn = seeds.draw(1 if pauses else -(-batch.missing // per_call))
         texts = [writer_prompt(job.settings, job.prompts, seed, variation, count=per_call) for seed, variation in drawn]
         calls = [
             _write(job, text, seed, number, left_out)
@@ -209,8 +218,15 @@ async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
             batch.take(row, flaw)
         gained = len(batch.accepted) - before
         progress.advance(gained)
-        poor += len(calls) if gained < LEAST_YIELD * len(calls) * per_call else -poor
-        if batch.missing and poor >= POOR_CALLS:
+        replies = sum(not found.problem for found in written)
+        poor += replies if gained < LEAST_YIELD * len(calls) * per_call else -poor
+        if replies:
+            pauses, answered_at = 0, time.monotonic()
+        elif time.monotonic() - answered_at < job.settings.service.patience_s:
+            pauses += 1
+            await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * pauses))
+            continue
+        if batch.missing and (poor >= POOR_CALLS or not replies):
             short = f"{len(batch.accepted)} of {batch.pairs} pairs: the service writes too few usable ones"
             refused = f"; refused: {batch.reasons}" if batch.reasons else ""
             job.emit(Log(level="warning", message=short + refused))
