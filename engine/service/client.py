@@ -26,7 +26,7 @@ from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import Ledger
 from engine.service.models import endpoint, max_output_tokens, supports_schema
 from engine.service.output_parsing import ParsingError
-from engine.service.replies import MOST_REPLIES, Problem, Reader, Reading, corrected, read_reply, whole
+from engine.service.replies import MOST_REPLIES, Problem, ProblemKind, Reader, Reading, corrected, read_reply, whole
 from engine.service.sender import Sender
 from engine.service.usage import Usage
 from engine.settings.schema import SANDBOX_MODEL, Service
@@ -287,15 +287,15 @@ class Client:
                 return reading
             self._count_unanswered(request.model, reading.problem)
             async with self._turn_to_ask_again(request.model) as worth_it:
-                replies = 1
-                while worth_it and reading.problem is not None and self._asks_again(request, reading.problem, replies):
+                problems = Counter([reading.problem.kind])
+                while worth_it and reading.problem is not None and self._asks_again(request, reading.problem, problems):
                     again = self._again(request, sent, reading, correct)
                     if again is None:
                         break
                     if reading.problem.kind in ("empty", "broken"):
-                        await asyncio.sleep(min(LONGEST_EMPTY_PAUSE_S, EMPTY_PAUSE_S * replies))
-                    sent, replies = again, replies + 1
-                    reading = await self._reply(request, sent, read)
+                        await asyncio.sleep(min(LONGEST_EMPTY_PAUSE_S, EMPTY_PAUSE_S * problems.total()))
+                    sent, reading = again, await self._reply(request, again, read)
+                    problems.update([reading.problem.kind] if reading.problem is not None else ())
                 if reading.problem is None:
                     if sent.max_completion_tokens > first.max_completion_tokens:
                         self._sender.needs(request.model, sent.max_completion_tokens)
@@ -330,9 +330,12 @@ class Client:
         """Whether a model that has answered before answers no request any more."""
         return model in self._ledger.readable and self._unanswered[model] >= TROUBLED
 
-    def _asks_again(self, request: Request, problem: Problem, replies: int) -> bool:
-        """Whether to pay for another reply; empty ones of a model in trouble are waited out, as an outage is."""
-        if replies < MOST_REPLIES[problem.kind]:
+    def _asks_again(self, request: Request, problem: Problem, problems: Counter[ProblemKind]) -> bool:
+        """Whether to pay for another reply after so many of each kind without an answer.
+
+        Empty ones of a model in trouble are waited out, as an outage is.
+        """
+        if problems[problem.kind] < MOST_REPLIES[problem.kind] and problems.total() < max(MOST_REPLIES.values()):
             return True
         if problem.kind not in ("empty", "broken") or not self._is_troubled(request.model):
             return False

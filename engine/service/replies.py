@@ -17,10 +17,10 @@ T = TypeVar("T")
 Reader = Callable[[Completion], T]
 """Reads a completion, whose text is without thoughts; raises ParsingError where it is no answer."""
 
-Kind = Literal["refused", "broken", "empty", "cut", "unreadable"]
+ProblemKind = Literal["refused", "broken", "empty", "cut", "unreadable"]
 
-MOST_REPLIES: dict[Kind, int] = {"refused": 2, "broken": 3, "empty": 3, "cut": 3, "unreadable": 5}
-"""Replies that are paid for one request, by the problem of the latest."""
+MOST_REPLIES: dict[ProblemKind, int] = {"refused": 2, "broken": 3, "empty": 3, "cut": 3, "unreadable": 5}
+"""Replies that are paid for one request with the same problem; of all, no more than the most of these."""
 
 INVISIBLE = re.compile(r"[\u200b-\u200f\u2060-\u2064\ufeff\u00ad]|</?s>|<\|[\w-]{1,30}\|>|<(?:eos|bos|end_of_turn)>")
 """What a reply without an answer may consist of: format characters, and tokens that end a turn."""
@@ -33,7 +33,7 @@ SHOWN_CHARS = 4000
 class Problem:
     """Why a reply is no answer, in words that a model understands too; `text` is the reply without thoughts."""
 
-    kind: Kind
+    kind: ProblemKind
     reason: str
     text: str
 
