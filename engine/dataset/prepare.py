@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from engine.dataset.contamination import Fingerprint, fingerprints
@@ -72,6 +72,11 @@ def read_train(folder: Path) -> list[Pair]:
 def read_dev(folder: Path) -> list[Pair]:
     """The pairs that steer the loop. Raises InputError where the stage has not run."""
     return _read(folder / DEV)
+
+
+def family_names(pairs: Iterable[Pair]) -> dict[str, str]:
+    """The family of each pair by its id; a pair of its own is in none but its own."""
+    return {pair.id: pair.family or pair.id for pair in pairs}
 
 
 def read_fingerprints(folder: Path) -> list[Fingerprint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from engine.evaluation.criteria import Criterion, out_of_reach
+from engine.evaluation.criteria import Criterion
 from engine.evaluation.scores import SplitScores, best, scores_doubt
 from engine.protocol.decision import Advice, Reviews
 from engine.settings.schema import Loop
@@ -16,12 +16,10 @@ def advise(
     criteria: Sequence[Criterion],
     loop: Loop,
     *,
-    risk: float,
-    more: int | None,
     short_of_money: bool,
     reviews: Reviews | None,
 ) -> Advice:
-    """Whether the trend favours one more round; `more` prompts would be needed to tell.
+    """Whether the trend favours one more round.
 
     Stop where the measure is at fault, which no round changes; finish where a round costs more than there is, or is
     expected to bring too little; else approve.
@@ -32,10 +30,6 @@ def advise(
         )
     if problem := scores_doubt(rounds[-1]):
         return Advice(action="stop", reason=f"{problem}, and another round won't change that.")
-    if more and out_of_reach(criteria, risk):
-        return Advice(
-            action="stop", reason=f"No round can show it with {rounds[-1].prompts} dev prompts: add about {more} first."
-        )
     if short_of_money:
         return Advice(action="finish", reason="The remaining budget is too small for another round; raise it to go on.")
     if len(rounds) < 3:
@@ -46,10 +40,9 @@ def advise(
     )
     left = loop.max_rounds - (len(rounds) - 1)
     gained = f"The last round gained {gain:.1f} points" if gain > 0 else "The last round gained nothing"
-    needed = f"{missing:.1f} more are needed to be sure"
+    needed = f"the lower bound is {missing:.1f} short"
     if gain < max(loop.min_gain, 0.1):
-        wanted = f"about {more} more prompts would help more than another round" if more else "the next may gain less"
-        return Advice(action="stop" if more else "finish", reason=f"{gained}, and {needed}: {wanted}.")
+        return Advice(action="finish", reason=f"{gained}, and {needed}: the next may gain less.")
     rounds_needed = math.ceil(missing / gain)
     if rounds_needed > left:
         return Advice(

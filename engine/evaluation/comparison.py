@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import hypot
 
-from engine.evaluation.intervals import DIFFERENCES, intervals
+from engine.evaluation.intervals import DIFFERENCES, SCORES, interval, unit_means
 from engine.evaluation.scores import MOST_UNREADABLE
 from engine.protocol.decision import Change, Changes, PromptScore, Teacher
 
@@ -20,11 +20,9 @@ sampled response that came out differently is listed: it is a different response
 Both = list[tuple[PromptScore, PromptScore]]
 
 
-def changes(
-    against: int, before: Sequence[PromptScore], after: Sequence[PromptScore], risk: float, seed: int
-) -> Changes | None:
-    """What changed from one round to a later one; None where they share no prompt."""
-    both = on_both(before, after)
+def changes(against: int, before: Sequence[PromptScore], after: Sequence[PromptScore], risk: float) -> Changes | None:
+    """What changed from one round to a later one, on prompts with all verdicts in both; None where there are none."""
+    both = [(old, new) for old, new in on_both(before, after) if not old.missing and not new.missing]
     if not both:
         return None
     moved = [
@@ -33,36 +31,64 @@ def changes(
         if abs(new.mean - old.mean) > max(MARGIN, SURE * hypot(old.error, new.error))
     ]
     moved.sort(key=lambda change: (-abs(change.after - change.before), change.id))
-    precision, similarity = intervals(_differences(both), risk, seed, DIFFERENCES)
+    families = [new.unit for _, new in both]
+    precision = unit_means([new.precision - old.precision for old, new in both], families)
+    similarity = unit_means([new.similarity - old.similarity for old, new in both], families)
     return Changes(
         against=against,
-        precision=precision,
-        similarity=similarity,
+        precision=interval(precision, precision, risk, DIFFERENCES),
+        similarity=interval(similarity, similarity, risk, DIFFERENCES),
         improved=tuple(change for change in moved if change.after > change.before),
         regressed=tuple(change for change in moved if change.after < change.before),
         prompts=len(both),
     )
 
 
-def gaps(
-    teacher: Sequence[PromptScore], local: Sequence[PromptScore], risk: float, seed: int, unjudged: int = 0
-) -> Teacher | None:
-    """The local model against the service; None where they share no prompt.
+def gaps(service: Sequence[PromptScore], local: Sequence[PromptScore], risk: float) -> Teacher | None:
+    """The local model against the service, over all prompts of the local model; None without a verdict on both.
 
-    The bounds of the gaps hold whatever the local model would get on its `unjudged` prompts.
+    What is missing counts against the local model: its own as the worst, the service's as the best.
     """
-    both = on_both(teacher, local)
-    if not both:
+    both = _beside(service, local)
+    judged = [(theirs, ours) for theirs, ours in both if theirs.missing < 1]
+    if not judged:
         return None
-    service = [[theirs.precision for theirs, _ in both], [theirs.similarity for theirs, _ in both]]
-    precision, similarity = intervals(service, risk, seed)
-    gap_precision, gap_similarity = intervals(_differences(both), risk, seed, DIFFERENCES, unjudged)
+    known = [ours.unit for _, ours in judged]
+    families = [ours.unit for _, ours in both]
+    precision = unit_means([theirs.precision for theirs, _ in judged], known)
+    similarity = unit_means([theirs.similarity for theirs, _ in judged], known)
     return Teacher(
-        precision=precision,
-        similarity=similarity,
-        gap_precision=gap_precision,
-        gap_similarity=gap_similarity,
-        prompts=len(both),
+        precision=interval(precision, precision, risk),
+        similarity=interval(similarity, similarity, risk),
+        gap_precision=interval(
+            unit_means([ours.precision - theirs.best_precision for theirs, ours in both], families),
+            unit_means([ours.best_precision - theirs.precision for theirs, ours in both], families),
+            risk,
+            DIFFERENCES,
+        ),
+        gap_similarity=interval(
+            unit_means([ours.similarity - theirs.best_similarity for theirs, ours in both], families),
+            unit_means([ours.best_similarity - theirs.similarity for theirs, ours in both], families),
+            risk,
+            DIFFERENCES,
+        ),
+        prompts=len(judged),
+    )
+
+
+def _beside(service: Sequence[PromptScore], local: Sequence[PromptScore]) -> Both:
+    """Each prompt of the local model with the service's score, which is wholly missing where there is none."""
+    known = {score.id: score for score in service}
+    nothing = PromptScore(id="", precision=SCORES.low, similarity=SCORES.low, missing=1.0)
+    return [(known.get(score.id, nothing), score) for score in local]
+
+
+def gap_values(service: Sequence[PromptScore], local: Sequence[PromptScore]) -> tuple[list[float], list[float]]:
+    """Precision and similarity of the local model minus the service's, what is missing being the worst."""
+    both = _beside(service, local)
+    return (
+        [ours.precision - theirs.best_precision for theirs, ours in both],
+        [ours.similarity - theirs.best_similarity for theirs, ours in both],
     )
 
 
@@ -71,14 +97,6 @@ def teacher_doubt(teacher: Teacher, prompts: int) -> str:
     if teacher.prompts >= (1 - MOST_UNREADABLE) * prompts:
         return ""
     return f"the service has a readable verdict on only {teacher.prompts} of {prompts} prompts"
-
-
-def _differences(both: Both) -> list[list[float]]:
-    """Precision and similarity of the second beyond the first, prompt by prompt."""
-    return [
-        [new.precision - old.precision for old, new in both],
-        [new.similarity - old.similarity for old, new in both],
-    ]
 
 
 def on_both(first: Sequence[PromptScore], second: Sequence[PromptScore]) -> Both:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from engine.evaluation.comparison import on_both
-from engine.evaluation.intervals import DIFFERENCES, SCORES, Range, least_prompts, prompts_needed
+from engine.evaluation.comparison import gap_values
+from engine.evaluation.intervals import DIFFERENCES, SCORES, Floats, Range, least_units, unit_means, units_needed
 from engine.evaluation.scores import SplitScores
 from engine.protocol.decision import Interval, PromptScore, Teacher
 from engine.settings.schema import Target
@@ -16,20 +14,20 @@ from engine.settings.schema import Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
-    """One mean over `prompts` against its threshold; `values` are the single values, empty where they are unknown.
+    """One mean against its threshold; `values` are those of the independent units, empty where they are unknown.
 
-    The `unjudged` prompts, which are more, have the worst value in `values`. `service` is the service's own mean where
-    the threshold is relative to it; `best` what a perfect model would get.
+    `evidence` says what it rests on, in words. `service` is the service's own mean where the threshold is relative to
+    it; `best` what a perfect model would get.
     """
 
     name: str
     interval: Interval
     threshold: float
-    values: tuple[float, ...]
+    values: Floats
     within: Range
     best: float
-    prompts: int
-    unjudged: int
+    units: int
+    evidence: str
     service: float | None = None
 
     @property
@@ -40,21 +38,19 @@ class Criterion:
     def above(self) -> bool:
         return self.interval.mean >= self.threshold
 
-    def needed(self, risk: float, seed: int) -> int | None:
-        """About how many prompts would tell: for scores like these, or for a perfect model where these are short."""
+    def needed(self, risk: float) -> int | None:
+        """About how many units would show it in 80 % of cases: for scores like these, or, where these are short, at
+        least for a perfect model."""
         if self.above:
-            return prompts_needed(self.values, self.threshold, risk, seed, self.within) if self.values else None
+            return units_needed(self.values, self.threshold, risk, self.within) if len(self.values) else None
         return self.least(risk)
 
     def least(self, risk: float) -> int | None:
-        """The fewest prompts at which a perfect model passes; None where it does not with any number."""
-        return least_prompts(self.best, self.threshold, risk, self.within) if self.best > self.threshold else None
+        """The fewest units at which a perfect model passes; None where it does not with any number."""
+        return least_units(self.best, self.threshold, risk, self.within) if self.best > self.threshold else None
 
-    def standing(self, sure: str) -> str:
+    def standing(self) -> str:
         """Where the mean is, in words, where the criterion is not passed."""
-        prompts = "1 prompt" if self.prompts == 1 else f"{self.prompts} prompts"
-        if self.unjudged:
-            prompts += f", and {self.unjudged} more that no judge could score,"
         if self.service is not None:
             position = (
                 f"{self.name.capitalize()} is {_from_service(self.interval.mean)} the service's {self.service:.1f}"
@@ -62,15 +58,15 @@ class Criterion:
             if not self.above:
                 return f"{position}, where {-self.threshold:g} points below are allowed"
             return (
-                f"{position}, but with {prompts} it may be {_from_service(self.interval.low)}, where "
-                f"{-self.threshold:g} points below are allowed, so we are not {sure}"
+                f"{position}, but with {self.evidence} it may be {_from_service(self.interval.low)}, where "
+                f"{-self.threshold:g} points below are allowed"
             )
         position = f"{self.name.capitalize()} {self.interval.mean:.1f} is"
         if not self.above:
             return f"{position} short of the target of {self.threshold:g}"
         return (
-            f"{position} above the target of {self.threshold:g}, but with {prompts} it may be as low as "
-            f"{self.interval.low:.1f}, so we are not {sure}"
+            f"{position} above the target of {self.threshold:g}, but with {self.evidence} it may be as low as "
+            f"{self.interval.low:.1f}"
         )
 
 
@@ -78,19 +74,19 @@ def criteria(
     scores: SplitScores, target: Target, by_service: Sequence[PromptScore] | None, teacher: Teacher | None
 ) -> tuple[Criterion, Criterion]:
     """Both criteria of a target: absolute, or relative to the service. Raises ValueError without its scores."""
+    families = [row.unit for row in scores.by_prompt]
     if target.relative_to_teacher is None:
 
         def absolute(name: str, interval: Interval, threshold: float, points: list[float]) -> Criterion:
-            values = (*points, *[SCORES.low] * scores.unjudged)
             return Criterion(
                 name=name,
                 interval=interval,
                 threshold=threshold,
-                values=values,
+                values=unit_means(points, families),
                 within=SCORES,
                 best=SCORES.high,
-                prompts=scores.prompts,
-                unjudged=scores.unjudged,
+                units=scores.units,
+                evidence=scores.evidence,
             )
 
         rows = scores.by_prompt
@@ -100,36 +96,32 @@ def criteria(
         )
     if by_service is None or teacher is None:
         raise ValueError("a target relative to the service needs the service's own scores")
-    both = on_both(by_service, scores.by_prompt)
     threshold = -target.relative_to_teacher
 
-    def relative(name: str, gap: Interval, service: Interval, pairs: list[tuple[float, float]]) -> Criterion:
-        values = (*(model - theirs for theirs, model in pairs), *[DIFFERENCES.low] * scores.unjudged)
-        best = SCORES.high - float(np.mean([theirs for theirs, _ in pairs]))
+    def relative(name: str, gap: Interval, service: Interval, points: list[float]) -> Criterion:
         return Criterion(
             name=name,
             interval=gap,
             threshold=threshold,
-            values=values,
+            values=unit_means(points, families),
             within=DIFFERENCES,
-            best=best,
-            prompts=len(both),
-            unjudged=scores.unjudged,
+            best=SCORES.high - service.mean,
+            units=scores.units,
+            evidence=scores.evidence,
             service=service.mean,
         )
 
+    precision, similarity = gap_values(by_service, scores.by_prompt)
     return (
-        relative("precision", teacher.gap_precision, teacher.precision, [(s.precision, m.precision) for s, m in both]),
-        relative(
-            "similarity", teacher.gap_similarity, teacher.similarity, [(s.similarity, m.similarity) for s, m in both]
-        ),
+        relative("precision", teacher.gap_precision, teacher.precision, precision),
+        relative("similarity", teacher.gap_similarity, teacher.similarity, similarity),
     )
 
 
 def out_of_reach(criteria: Sequence[Criterion], risk: float) -> bool:
-    """Whether not even a perfect model could pass with so few prompts."""
+    """Whether not even a perfect model could pass with so few units."""
     return any(
-        (least := criterion.least(risk)) is None or least > criterion.prompts
+        (least := criterion.least(risk)) is None or least > criterion.units
         for criterion in criteria
         if not criterion.passed
     )

@@ -1,14 +1,12 @@
-"""The decision after a round: is the target reached, and if not, is there a point in going on?
+"""The decision after a round: open the sealed prompts, go round again, or end the rounds.
 
-Every round looks at the same dev prompts with another model, so each look is one more chance to be lucky. The chance of
-declaring a target reached that is not, 1 - confidence, is spent in equal parts on all looks that there may be
-(Bonferroni: Dunn, JASA 56, 1961). It holds whatever the dependence between rounds, which share their prompts and most
-of their data; a confidence sequence or group-sequential spending (Lan & DeMets 1983) is made for one quantity that is
-measured ever better, and here each round has its own. Both scores must pass, which needs no further correction
-(intersection-union test: Berger, Technometrics 24, 1982).
+Dev prompts steer: their failures choose what is written next, and their loss chooses the epoch that is kept. So the
+scores on them may be better than on other prompts, and no bound on them proves anything. They are a gate: it says when
+the sealed prompts, which decide with the whole risk (`engine.evaluation.sealed`), are worth opening. A gate that opens
+too early wastes the one look; with a bound at GATE_RISK it does so rarely, and where no round passes it, the best
+round's sealed prompts decide all the same.
 
-What this does not cover: failures on dev prompts steer the synthesis, so that later models may suit these prompts
-better than others. The sealed test is there for that.
+Both scores must pass, which needs no further correction (intersection-union test: Berger, Technometrics 24, 1982).
 """
 
 from __future__ import annotations
@@ -19,24 +17,18 @@ from dataclasses import replace
 from engine.evaluation.advice import advise
 from engine.evaluation.comparison import changes, gaps, teacher_doubt
 from engine.evaluation.criteria import Criterion, ceiling, criteria, out_of_reach, passing
-from engine.evaluation.intervals import DIFFERENCES, SCORES, least_prompts
-from engine.evaluation.scores import LEAST_PROMPTS, SplitScores, best, plain, scores_doubt
+from engine.evaluation.intervals import DIFFERENCES, SCORES, least_units
+from engine.evaluation.scores import LEAST_UNITS, SplitScores, best, plain, scores_doubt
 from engine.protocol.decision import Changes, Decision, NextRound, Outcome, PromptScore, Reviews, Scores, Teacher
 from engine.settings.schema import Loop, Target
 
-
-def looks(loop: Loop) -> int:
-    """How often a run may look at its dev prompts: after every round, and at the untuned model."""
-    return loop.max_rounds + 1
+GATE_RISK = 0.01
+"""The chance that a look at the dev prompts passes a model that is short of the target, if these were new prompts."""
 
 
-def look_risk(target: Target, loop: Loop) -> float:
-    """The chance that one look declares a target reached which is not."""
-    return (1 - target.confidence) / looks(loop)
-
-
-def fewest_prompts(target: Target, loop: Loop) -> int | None:
-    """How many dev prompts it takes at least: for a perfect model, or for one that does all as well as the service.
+def fewest_units(target: Target, risk: float) -> int | None:
+    """How many independent prompts it takes at least to show a target at this risk: for a perfect model, or for one
+    that does all as well as the service.
 
     None where no number would do, as the target leaves no room.
     """
@@ -44,11 +36,7 @@ def fewest_prompts(target: Target, loop: Loop) -> int | None:
         best, threshold, within = SCORES.high, max(target.precision, target.similarity), SCORES
     else:
         best, threshold, within = 0.0, -target.relative_to_teacher, DIFFERENCES
-    return (
-        max(LEAST_PROMPTS, least_prompts(best, threshold, look_risk(target, loop), within))
-        if best > threshold
-        else None
-    )
+    return max(LEAST_UNITS, least_units(best, threshold, risk, within)) if best > threshold else None
 
 
 def decide(
@@ -65,24 +53,21 @@ def decide(
 ) -> Decision:
     """Judge the last of `rounds` (round 0 is the untuned model) and say in one sentence why.
 
-    The bounds in `rounds` are those at `look_risk`. `hours` of work so far count against `max_hours`; `another` is what
+    The bounds in `rounds` are those at GATE_RISK. `hours` of work so far count against `max_hours`; `another` is what
     one more round would take, `budget_left` the USD that may still be spent; `by_service` are the service's own scores
-    on the same prompts. The best round is the one that reached the target, else the one with the highest scores.
-    Raises ValueError for a target relative to the service without the service's scores.
+    on the same prompts. The best round is the one that passed the gate, else the one with the highest scores. Raises
+    ValueError for a target relative to the service without the service's scores.
     """
     number, scores = len(rounds) - 1, rounds[-1]
-    risk = look_risk(target, loop)
-    teacher = None if by_service is None else gaps(by_service, scores.by_prompt, risk, loop.seed, scores.unjudged)
+    teacher = None if by_service is None else gaps(by_service, scores.by_prompt, GATE_RISK)
     both = criteria(scores, target, by_service, teacher)
     against = best(rounds[:-1]) if number else None
     to_best = to_last = None
     if against is not None:
-        to_best = changes(against, rounds[against].by_prompt, scores.by_prompt, risk, loop.seed)
+        to_best = changes(against, rounds[against].by_prompt, scores.by_prompt, GATE_RISK)
         if against != number - 1:
-            to_last = changes(number - 1, rounds[-2].by_prompt, scores.by_prompt, risk, loop.seed)
-    doubt = _doubt(scores, to_best, teacher, target)
-    more = _more_prompts(both, risk, loop.seed)
-    outcome, reason = _outcome(rounds, both, target, loop, hours, doubt, more)
+            to_last = changes(number - 1, rounds[-2].by_prompt, scores.by_prompt, GATE_RISK)
+    outcome, reason = _outcome(rounds, both, loop, hours, _doubt(scores, to_best, teacher, target))
     if teacher is not None and (limit := ceiling(teacher, target)):
         reason = f"{reason.removesuffix('.')}; {limit}."
     decision = Decision(
@@ -90,12 +75,11 @@ def decide(
         outcome=outcome,
         reason=reason,
         **plain(scores),
-        best_round=number if outcome == "reached" else best(rounds),
+        best_round=number if outcome == "gate" else best(rounds),
         next=another if outcome == "continue" else None,
         teacher=teacher,
         changes=to_best,
         changes_to_last=to_last,
-        more_prompts=None if outcome == "reached" else more,
         reviews=reviews,
         flagged=tuple(flagged),
     )
@@ -103,7 +87,7 @@ def decide(
         return decision
     cost = another.cost_usd if another else None
     short = cost is not None and budget_left is not None and cost > budget_left
-    advice = advise(rounds, both, loop, risk=risk, more=more, short_of_money=short, reviews=reviews)
+    advice = advise(rounds, both, loop, short_of_money=short, reviews=reviews)
     return replace(decision, advice=advice)
 
 
@@ -125,33 +109,19 @@ def finished(decision: Decision, budget_left: float | None) -> Decision:
 
 
 def _outcome(
-    rounds: Sequence[SplitScores],
-    both: tuple[Criterion, Criterion],
-    target: Target,
-    loop: Loop,
-    hours: float,
-    doubt: str,
-    more: int | None,
+    rounds: Sequence[SplitScores], both: tuple[Criterion, Criterion], loop: Loop, hours: float, doubt: str
 ) -> tuple[Outcome, str]:
-    scores = rounds[-1]
-    standing = _standing(both, f"{target.confidence:.0%} sure", doubt)
     if not doubt and all(criterion.passed for criterion in both):
-        return "reached", f"{standing}."
-    if more is not None and all(criterion.above for criterion in both) and not doubt:
-        wanted = f"too few prompts to tell: about {more} more dev prompts needed"
-        if out_of_reach(both, look_risk(target, loop)) or _end(rounds, loop, hours):
-            return "prompts", f"{standing}; {wanted}."
-        return "continue", f"{standing}; another round may do it, or about {more} more dev prompts."
+        return "gate", f"{passing(both)} on dev prompts, lower bounds at {GATE_RISK:.0%} included."
+    standing = _standing(both, doubt)
+    above = all(criterion.above for criterion in both) and not doubt
+    if above and out_of_reach(both, GATE_RISK):
+        return "prompts", f"{standing}; so few dev prompts can show no more."
     ended = _end(rounds, loop, hours)
     if ended is not None:
         outcome, why = ended
         return outcome, f"{standing}; {why}."
-    if more is not None:
-        return "continue", (
-            f"{standing}; and with {scores.prompts} dev prompts not even a perfect model could be shown to pass: about "
-            f"{more} more are needed."
-        )
-    return "continue", f"{standing}."
+    return "continue", f"{standing}; another round may do it." if above else f"{standing}."
 
 
 def _end(rounds: Sequence[SplitScores], loop: Loop, hours: float) -> tuple[Outcome, str] | None:
@@ -165,13 +135,13 @@ def _end(rounds: Sequence[SplitScores], loop: Loop, hours: float) -> tuple[Outco
     return None
 
 
-def _standing(both: tuple[Criterion, Criterion], sure: str, doubt: str) -> str:
-    """The scores against the target, in words."""
+def _standing(both: tuple[Criterion, Criterion], doubt: str) -> str:
+    """The scores against the target, in words, where they do not pass or something speaks against them."""
     short = [criterion for criterion in both if not criterion.passed]
     if short:
-        worst = next((criterion for criterion in short if not criterion.above), short[0])
-        return worst.standing(sure)
-    return f"{passing(both)}, " + (f"but {doubt}" if doubt else sure)
+        standing = next((criterion for criterion in short if not criterion.above), short[0]).standing()
+        return f"{standing}; {doubt}" if doubt else standing
+    return f"{passing(both)}, but {doubt}"
 
 
 def _doubt(scores: Scores, to_best: Changes | None, teacher: Teacher | None, target: Target) -> str:
@@ -184,6 +154,11 @@ def _doubt(scores: Scores, to_best: Changes | None, teacher: Teacher | None, tar
         and (problem := teacher_doubt(teacher, scores.prompts))
     ):
         return problem
+    return regression(to_best, target)
+
+
+def regression(to_best: Changes | None, target: Target) -> str:
+    """How many prompts got worse than in the best earlier round, where more did than are allowed; else ""."""
     if target.max_regressed is None or to_best is None:
         return ""
     worse, count = len(to_best.regressed), to_best.prompts
@@ -191,15 +166,6 @@ def _doubt(scores: Scores, to_best: Changes | None, teacher: Teacher | None, tar
         return ""
     allowed = f"{target.max_regressed:.0%} are allowed"
     return f"{worse} of {count} prompts got worse than in round {to_best.against}, and {allowed}"
-
-
-def _more_prompts(both: tuple[Criterion, Criterion], risk: float, seed: int) -> int | None:
-    """How many more prompts it takes to tell, where the prompts at hand can't: None where they can or nothing would."""
-    unsure = [criterion for criterion in both if not criterion.passed]
-    if not all(criterion.above for criterion in unsure):
-        unsure = [criterion for criterion in both if not criterion.above]
-    missing = [count - criterion.prompts for criterion in unsure if (count := criterion.needed(risk, seed)) is not None]
-    return max((count for count in missing if count > 0), default=None)
 
 
 def _stalled(rounds: Sequence[SplitScores], loop: Loop) -> bool:

@@ -35,7 +35,7 @@ STEP = 0.02
 NEGLIGIBLE = 34.0
 """-log of the share of the integrand's peak beyond which nothing is added."""
 
-MOST_DISTINCT = 2000
+MOST_DISTINCT = 4000
 """Distinct scores beyond which they are rounded down to as many steps of the range, which lowers the bound by less than
 a step."""
 

@@ -44,7 +44,7 @@ def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey,
     """What the judges said of each response of a round, over their readable verdicts; each judge counts alike."""
     found: dict[ResponseKey, dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
     for verdict in verdicts:
-        if verdict.precision is not None and verdict.similarity is not None:
+        if not verdict.pilot and verdict.precision is not None and verdict.similarity is not None:
             said = Judged(verdict.precision, verdict.similarity, verdict.judge == CONTRACT)
             found[round_, verdict.id, verdict.sample][verdict.judge].append(said)
     return {key: _mean([_mean(repeats) for repeats in judges.values()]) for key, judges in found.items()}

@@ -1,22 +1,22 @@
-"""From verdicts to scores: one number a prompt, and what a model got on a set of prompts."""
+"""From verdicts to scores: what a model got on a set of prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
-from engine.evaluation.intervals import intervals
+from engine.evaluation.intervals import interval, unit_means
 from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol.decision import PromptScore, Scores, Shares
 from engine.protocol.rows import Verdict
 
-LEAST_PROMPTS = 10
-"""Fewer prompts confirm nothing."""
+LEAST_UNITS = 10
+"""Fewer families of prompts show nothing."""
 
 MOST_UNREADABLE = 0.1
-"""Share of verdicts that may be unreadable: those that could be read may be the easy ones."""
+"""Share of verdicts that may be unreadable: with more, it is the judge that wants looking at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class SplitScores(Scores):
 
 def scores_doubt(scores: Scores) -> str:
     """Why these scores can't carry a decision; "" where they can."""
-    if scores.prompts < LEAST_PROMPTS:
-        return f"{scores.prompts} prompts are too few to tell (at least {LEAST_PROMPTS})"
+    if scores.units < LEAST_UNITS:
+        return f"{scores.evidence} are too few to tell (at least {LEAST_UNITS} independent ones)"
     if scores.errors > MOST_UNREADABLE * scores.verdicts:
         return f"{scores.errors} of {scores.verdicts} verdicts could not be read"
     return ""
@@ -40,29 +40,45 @@ def plain(scores: Scores) -> dict[str, Any]:
     return {field.name: getattr(scores, field.name) for field in fields(Scores)}
 
 
-def score(verdicts: Sequence[Verdict], risk: float, seed: int, without: Collection[str] = ()) -> SplitScores:
+def score(
+    verdicts: Sequence[Verdict],
+    risk: float,
+    families: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
+) -> SplitScores:
     """The scores of one model on one set of prompts, except the prompts `without`; bounds at `risk`, each.
 
-    Raises ValueError where no verdict is readable.
+    `families` names each prompt's family. Raises ValueError where no verdict is readable.
     """
     counted = [verdict for verdict in verdicts if verdict.id not in without]
-    prompts = by_prompt(counted)
-    if not prompts:
-        raise ValueError("no readable verdict")
-    precision = [prompt.precision for prompt in prompts]
-    similarity = [prompt.similarity for prompt in prompts]
-    unjudged = len({verdict.id for verdict in counted}) - len(prompts)
-    precise, similar = intervals([precision, similarity], risk, seed, unknown=unjudged)
-    return SplitScores(
-        precision=precise,
-        similarity=similar,
-        coverage_50=_shares(precision, similarity, 50),
-        coverage_70=_shares(precision, similarity, 70),
-        prompts=len(prompts),
+    return of_prompts(
+        by_prompt(counted, families),
+        risk,
         verdicts=len(counted),
         errors=sum(verdict.precision is None for verdict in counted),
+    )
+
+
+def of_prompts(prompts: Sequence[PromptScore], risk: float, *, verdicts: int, errors: int) -> SplitScores:
+    """The scores of prompts, each family of them counted once. Raises ValueError where none has a readable verdict."""
+    if all(prompt.missing == 1 for prompt in prompts):
+        raise ValueError("no readable verdict")
+    families = [prompt.unit for prompt in prompts]
+    precision = unit_means([prompt.precision for prompt in prompts], families)
+    similarity = unit_means([prompt.similarity for prompt in prompts], families)
+    best_precision = unit_means([prompt.best_precision for prompt in prompts], families)
+    best_similarity = unit_means([prompt.best_similarity for prompt in prompts], families)
+    return SplitScores(
+        precision=interval(precision, best_precision, risk),
+        similarity=interval(similarity, best_similarity, risk),
+        coverage_50=_shares(prompts, 50),
+        coverage_70=_shares(prompts, 70),
+        prompts=len(prompts),
+        verdicts=verdicts,
+        errors=errors,
         by_prompt=tuple(prompts),
-        unjudged=unjudged,
+        unjudged=sum(prompt.missing == 1 for prompt in prompts),
+        families=len(precision),
     )
 
 
@@ -71,8 +87,8 @@ def best(rounds: Sequence[Scores]) -> int:
     return max(range(len(rounds)), key=lambda number: (rounds[number].mean, -number))
 
 
-def _shares(precision: list[float], similarity: list[float], threshold: float) -> Shares:
+def _shares(prompts: Sequence[PromptScore], threshold: float) -> Shares:
     return Shares(
-        precision=round(fmean(score >= threshold for score in precision), 4),
-        similarity=round(fmean(score >= threshold for score in similarity), 4),
+        precision=round(fmean(prompt.precision >= threshold for prompt in prompts), 4),
+        similarity=round(fmean(prompt.similarity >= threshold for prompt in prompts), 4),
     )

@@ -20,8 +20,8 @@ from engine.dataset.prepare import check_splits
 from engine.dataset.reading import ReadingLine
 from engine.dataset.split import Splits, split
 from engine.evaluation import contract
-from engine.evaluation.decision import fewest_prompts
-from engine.evaluation.scores import LEAST_PROMPTS
+from engine.evaluation.decision import GATE_RISK, fewest_units
+from engine.evaluation.scores import LEAST_UNITS
 from engine.preflight import console
 from engine.preflight.data import SAMPLE, data_report, split_notes
 from engine.preflight.problems import doubts, problems
@@ -172,7 +172,7 @@ def judge_note(settings: Migration) -> Iterator[str]:
 
 def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:
     """Whether there are enough prompts to show that the target is reached (`dev`) and to confirm it (`test`)."""
-    fewest = fewest_prompts(settings.target, settings.loop)
+    fewest = fewest_units(settings.target, GATE_RISK)
     if fewest is None:
         yield "no number of prompts can show that this target is reached: it leaves no margin below a perfect score"
     elif dev < fewest:
@@ -180,8 +180,8 @@ def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:
             f"{dev} dev prompts are too few to show that the target is reached, even with perfect scores: it takes "
             f"{fewest}"
         )
-    if test < LEAST_PROMPTS:
-        yield f"{test} sealed prompts are too few to confirm that the target is reached: it takes {LEAST_PROMPTS}"
+    if test < LEAST_UNITS:
+        yield f"{test} sealed prompts are too few to confirm that the target is reached: it takes {LEAST_UNITS}"
 
 
 def compute_problems(settings: Migration) -> Iterator[LlamaDuoError]:

@@ -10,8 +10,13 @@ from typing import Literal
 
 from engine.protocol.records import Points
 
-Outcome = Literal["reached", "continue", "plateau", "rounds", "time", "budget", "prompts"]
-"""`continue`: another round is worth it; `reached`: the target is; the others name the reason to end without it."""
+Outcome = Literal["gate", "continue", "plateau", "rounds", "time", "budget", "prompts", "reached"]
+"""What follows from a round's dev scores: `continue`, another round is worth it; `gate`, they are good enough to open
+the sealed prompts; the others name the reason to end the rounds without that. `reached` is what earlier versions wrote
+for `gate`."""
+
+WORST, BEST = 1.0, 100.0
+"""The lowest and the highest score."""
 
 Action = Literal["approve", "finish", "stop"]
 
@@ -27,10 +32,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptScore:
-    """One prompt's mean scores, 1 to 100.
+    """One prompt's mean scores, 1 to 100, where what is `missing`, a share of its verdicts, counts as the worst.
 
-    `error` is the standard error of the mean of both that comes from the judge alone; `spread` is the widest range of
-    one response's verdicts, in points.
+    `family` is the same for prompts of one conversation and for near-duplicates. `error` is the standard error of the
+    mean of both that comes from the judge alone; `spread` is the widest range of one response's verdicts, in points.
     """
 
     id: str
@@ -38,10 +43,27 @@ class PromptScore:
     similarity: Points
     error: Points = 0.0
     spread: Points = 0.0
+    family: str = ""
+    missing: float = 0.0
 
     @property
     def mean(self) -> float:
         return (self.precision + self.similarity) / 2
+
+    @property
+    def unit(self) -> str:
+        """What counts once: the family, or the prompt itself where that is unknown."""
+        return self.family or self.id
+
+    @property
+    def best_precision(self) -> float:
+        """The precision if what is missing were the best."""
+        return self.precision + (BEST - WORST) * self.missing
+
+    @property
+    def best_similarity(self) -> float:
+        """The similarity if what is missing were the best."""
+        return self.similarity + (BEST - WORST) * self.missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +88,8 @@ class Shares:
 class Scores:
     """A model's scores on one set of prompts; `coverage_*` are shares of prompts at or above 50 and 70.
 
-    `prompts` have a readable verdict, `unjudged` more have none: the bounds hold whatever these would get.
+    The `prompts` come from so many independent `families`, each of which counts once; 0 where an earlier version did
+    not count them. `unjudged` of the prompts have no readable verdict: what is missing counts as the worst.
     """
 
     precision: Interval
@@ -77,10 +100,29 @@ class Scores:
     verdicts: int
     errors: int
     unjudged: int = 0
+    families: int = 0
+
+    @property
+    def units(self) -> int:
+        """How many independent pieces of evidence there are."""
+        return self.families or self.prompts
+
+    @property
+    def evidence(self) -> str:
+        """What the scores rest on, in words: "40 prompts of 8 families"."""
+        return evidence(self.prompts, self.units)
 
     @property
     def mean(self) -> float:
         return (self.precision.mean + self.similarity.mean) / 2
+
+
+def evidence(prompts: int, families: int) -> str:
+    """Prompts in words, and of how many families they are where that is fewer."""
+    counted = "1 prompt" if prompts == 1 else f"{prompts:,} prompts"
+    if families == prompts:
+        return counted
+    return f"{counted} of {families:,} {'family' if families == 1 else 'families'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,12 +231,11 @@ def plus_minus(difference: Interval) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision(Scores):
-    """decision.json: a round's scores, whether they reach the target, and whether another round is worth it.
+    """decision.json: a round's dev scores, whether they pass the gate, and whether another round is worth it.
 
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
-    `more_prompts` is about how many more dev prompts it would take to tell; `flagged` names the prompts left out;
-    `groups` are the scores by kind of prompt, the weakest first. `drift` has one row for each judge that judged answers
-    of round 0 again.
+    `flagged` names the prompts left out; `groups` are the scores by kind of prompt, the weakest first. `drift` has one
+    row for each judge that judged answers of round 0 again.
     """
 
     round: int
@@ -205,7 +246,6 @@ class Decision(Scores):
     teacher: Teacher | None = None
     changes: Changes | None = None
     changes_to_last: Changes | None = None
-    more_prompts: int | None = None
     advice: Advice | None = None
     reviews: Reviews | None = None
     flagged: tuple[str, ...] = ()
@@ -213,10 +253,30 @@ class Decision(Scores):
     drift: tuple[Drift, ...] = ()
 
     @property
-    def reached(self) -> bool:
-        return self.outcome == "reached"
+    def passed_gate(self) -> bool:
+        """Whether the dev scores are good enough to open the sealed prompts, which decide."""
+        return self.outcome in ("gate", "reached")
 
     @property
     def judge_shifted(self) -> bool:
         """Whether a judge scores otherwise than in round 0."""
         return any(drift.shifted for drift in self.drift)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalDecision:
+    """final/decision.json: whether the target is reached, by the sealed prompts alone.
+
+    `sealed` are the scores of `best_round` with bounds at `risk`, `service` the service's own on the same prompts;
+    `outcome` is why the rounds ended. `more` is about how many more independent prompts would show the target in 80 %
+    of cases, where the means are above it and the bounds are not.
+    """
+
+    reached: bool
+    reason: str
+    best_round: int
+    outcome: Outcome
+    risk: float
+    sealed: Scores
+    service: Teacher | None = None
+    more: int | None = None

@@ -153,7 +153,10 @@ class Response(RowMixin):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(RowMixin):
-    """One judgement of one response: scores from 1 to 100, or `error` and no scores."""
+    """One judgement of one response: scores from 1 to 100, or `error` and no scores.
+
+    A `pilot` only decided how many more to ask for: counting it, too, would favour lucky responses.
+    """
 
     id: str
     sample: int
@@ -164,6 +167,7 @@ class Verdict(RowMixin):
     similarity_reason: str
     precision_reason: str
     error: str
+    pilot: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.protocol import format_1, jsonl, records
-from engine.protocol.decision import Decision
+from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.status import State, Status
 
@@ -75,6 +75,10 @@ class Run:
     def report_file(self) -> Path:
         return self.final / "report.md"
 
+    @property
+    def final_decision_file(self) -> Path:
+        return self.final / "decision.json"
+
     def round(self, number: int) -> Path:
         return self.folder / f"round-{number:02d}"
 
@@ -125,6 +129,13 @@ class Run:
         row = jsonl.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(Decision, row)
+
+    def final_decision(self) -> FinalDecision | None:
+        """What the sealed prompts decided, None before they did. Raises DamagedError where it can't be read."""
+        path = self.final_decision_file
+        row = jsonl.read_json(path)
+        with damaged_as(path):
+            return None if row is None else records.build(FinalDecision, row)
 
     def decisions(self) -> list[Decision]:
         """The decisions so far, by round. Raises DamagedError where one can't be read."""

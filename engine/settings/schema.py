@@ -237,7 +237,10 @@ class Judge(Table):
 
     models: list[str] = Field([], description="Judge models; empty: the service model.")
     repeats: int = Field(2, ge=1, le=50, description="Verdicts per response.")
-    adaptive: bool = Field(True, description="Stop repeating for a response once its verdicts agree.")
+    adaptive: bool = Field(
+        True,
+        description="From 4 repeats on: where a response's first two verdicts agree, ask for one more instead of all.",
+    )
     drift: int = Field(
         20,
         ge=0,
@@ -300,10 +303,10 @@ class Inference(Table):
 class Target(Table):
     """When the local LLM is good enough."""
 
-    precision: Score = Field(85.0, description="Mean precision to reach on the dev prompts.")
-    similarity: Score = Field(75.0, description="Mean similarity to reach on the dev prompts.")
+    precision: Score = Field(85.0, description="Mean precision to reach on the sealed prompts.")
+    similarity: Score = Field(75.0, description="Mean similarity to reach on the sealed prompts.")
     confidence: float = Field(
-        0.95, ge=0.5, lt=1, description="Confidence, over all rounds together, that a reached target is not luck."
+        0.95, ge=0.5, lt=1, description="Confidence of the lower bounds on the sealed prompts, which decide."
     )
     teacher: bool = Field(
         True, description="Also score the service's own new responses to the dev and test prompts: the ceiling."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import stdev
 
@@ -31,6 +31,9 @@ REFUSED = "refused"
 FIRST_REPEATS = 2
 """The repeats needed to see whether they agree."""
 
+LEAST_ADAPTIVE = FIRST_REPEATS + 2
+"""Repeats from which asking for fewer where they agree saves any."""
+
 AGREEMENT = 2.0
 """Points: the standard error of a response's mean score at which its repeats agree, so that no more are requested."""
 
@@ -47,10 +50,12 @@ async def run(job: ServiceJob) -> Result:
     """Judge every response in the folder next to this one, with every judge, up to `repeats` times.
 
     Writes verdicts.jsonl. A response that breaks the task's contract gets the lowest scores without being judged.
-    Adaptive repeats end for a response once they agree. A missing verdict is a row with `error`; raises StageError
-    where not one verdict is readable, at the latest after the first ones.
+    Adaptive repeats: the first two decide whether one more is asked for or all the others, and do not count: a response
+    that is lucky twice would else keep its luck, and one that is not would get another chance. A missing verdict is a
+    row with `error`; raises StageError where not one verdict is readable, at the latest after the first ones.
     """
     settings, models, repeats = job.settings.judge, job.settings.judge_models, job.settings.judge.repeats
+    adaptive = settings.adaptive and repeats >= LEAST_ADAPTIVE
     rules = contract.load(job.settings.task.contract)
     responses_file = job.folder.parent / INFER.name / RESPONSES_FILE
     responses = list(records.read(responses_file, Response))
@@ -66,15 +71,18 @@ async def run(job: ServiceJob) -> Result:
         else:
             left_out[case.judge].answered()
         progress.advance()
-        return verdict
+        return replace(verdict, pilot=adaptive and repeat < FIRST_REPEATS)
 
     async def judged(case: Case) -> list[Verdict]:
-        first = min(FIRST_REPEATS, repeats) if settings.adaptive else repeats
-        verdicts = await concurrently(one(case, repeat) for repeat in range(first))
-        while len(verdicts) < repeats and not agree(verdicts):
-            verdicts.append(await one(case, len(verdicts)))
-        progress.advance(repeats - len(verdicts))
-        return verdicts
+        if not adaptive:
+            return await concurrently(one(case, repeat) for repeat in range(repeats))
+        pilots = await concurrently(one(case, repeat) for repeat in range(FIRST_REPEATS))
+        last = FIRST_REPEATS + 1 if agree(pilots) else repeats
+        counted = await concurrently(one(case, repeat) for repeat in range(FIRST_REPEATS, last))
+        while len(counted) < repeats - FIRST_REPEATS and all(verdict.error for verdict in counted):
+            counted.append(await one(case, FIRST_REPEATS + len(counted)))
+        progress.advance(repeats - FIRST_REPEATS - len(counted))
+        return [*pilots, *counted]
 
     async def panel(response: Response) -> list[Verdict]:
         # A contract is for responses in words: a tool call would never keep it.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from engine.evaluation.comparison import teacher_doubt
-from engine.evaluation.scores import SplitScores, scores_doubt
+from engine.evaluation.decision import GATE_RISK
+from engine.evaluation.scores import SplitScores
 from engine.protocol import jsonl, records
-from engine.protocol.decision import Decision, Drift, Scores, Teacher
+from engine.protocol.decision import Decision, Drift, FinalDecision
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
@@ -31,56 +30,27 @@ SHOWN = 3
 FINAL_TEST = "the sealed test"
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: reached or missed."""
-
-    state: State
-    reason: str
-
-
-def ending(settings: Migration, decision: Decision, sealed: Scores, service: Teacher | None = None) -> Ending:
-    """Reached only where the sealed test, which nobody tuned on, confirms the decision on dev prompts.
-
-    `service` has its own scores on the sealed prompts, None where it did not answer them.
-    """
-    if not decision.reached:
-        outcome = "Ended by hand" if decision.outcome == "continue" else "Ended without reaching the target"
-        return Ending(State.MISSED, f"{outcome}: {decision.reason}")
-    if _confirmed(sealed, service, settings.target):
-        return Ending(State.REACHED, f"Target reached in round {decision.round}: {decision.reason}")
-    return Ending(
-        State.MISSED,
-        f"The scores on dev prompts reached the target, but the sealed test does not confirm it: precision "
-        f"{sealed.precision.mean:.1f}, similarity {sealed.similarity.mean:.1f}"
-        + (f" (the service: {service.precision.mean:.1f} and {service.similarity.mean:.1f})" if service else "")
-        + (f"; {doubt}." if (doubt := _doubt(sealed, service, settings.target)) else "."),
-    )
-
-
-async def run(
-    job: Job, *, usage: Usage, decision: Decision, sealed: SplitScores, end: Ending, service: Teacher | None = None
-) -> Result:
+async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecision, sealed: SplitScores) -> Result:
     """Write final/report.md, the last file of a run."""
     run, settings = job.run, job.settings
     answered, drift = answerers(run.ledger_file), _drift(run)
     text = "\n\n".join(
         [
-            f"# {run.name}: {'target reached' if end.state is State.REACHED else 'target not reached'}",
-            _summary(settings, decision, sealed, end, answered),
+            f"# {run.name}: {'target reached' if final.reached else 'target not reached'}",
+            _summary(settings, decision, final, answered),
             *report_judges.careful(drift.get(f"round {decision.best_round}", ()), drift[FINAL_TEST]),
             "## Rounds",
             _rounds(run, settings, decision),
             *report_judges.drift(drift, settings),
             *_contract(run),
-            report_sections.error_rate(settings, decision),
-            *report_sections.missing_rows(settings, decision),
+            report_sections.error_rate(final),
+            *report_sections.missing_rows(settings, final),
             *report_sections.flagged(decision),
             *report_sections.kinds(run),
             *report_sections.changes(run, decision),
             *report_sections.reviews(decision),
             "## The sealed test",
-            _sealed(settings, decision, sealed, service),
+            _sealed(final),
             "## Best and worst answers",
             *_examples(run, sealed),
             *report_judges.which_answered(answered),
@@ -91,24 +61,13 @@ async def run(
     jsonl.replace(run.report_file, text + "\n")
     decisions = sorted(run.folder.glob("round-*/decision.json"))
     return Result(
-        counts={"rounds": decision.round, "best_round": decision.best_round, "state": end.state},
+        counts={
+            "rounds": decision.round,
+            "best_round": decision.best_round,
+            "state": State.REACHED if final.reached else State.MISSED,
+        },
         inputs=named([*decisions, JUDGE.folder(run, None) / VERDICTS_FILE], run.folder),
     )
-
-
-def _confirmed(sealed: Scores, service: Teacher | None, target: Target) -> bool:
-    if target.relative_to_teacher is not None:
-        gaps = [service.gap_precision, service.gap_similarity] if service else []
-        passed = bool(gaps) and all(gap.mean >= -target.relative_to_teacher for gap in gaps)
-    else:
-        passed = sealed.precision.mean >= target.precision and sealed.similarity.mean >= target.similarity
-    return passed and not _doubt(sealed, service, target)
-
-
-def _doubt(sealed: Scores, service: Teacher | None, target: Target) -> str:
-    """Why the sealed scores cannot confirm anything; "" where they can."""
-    relative = target.relative_to_teacher is not None
-    return scores_doubt(sealed) or (teacher_doubt(service, sealed.prompts) if service and relative else "")
 
 
 def _drift(run: Run) -> dict[str, tuple[Drift, ...]]:
@@ -117,15 +76,13 @@ def _drift(run: Run) -> dict[str, tuple[Drift, ...]]:
     return rounds | {FINAL_TEST: judge_drift.drift_of(JUDGE.folder(run, None))}
 
 
-def _summary(
-    settings: Migration, decision: Decision, sealed: SplitScores, end: Ending, answered: Sequence[Answerer]
-) -> str:
+def _summary(settings: Migration, decision: Decision, final: FinalDecision, answered: Sequence[Answerer]) -> str:
     model = inline(settings.local.model)
     best = "untuned" if decision.best_round == 0 else f"tuned in round {decision.best_round}"
     advice = (
-        f"{model}, {best}, can take over this task."
-        if end.state is State.REACHED
-        else f"Keep the service for now; the best candidate is {model}, {best}."
+        f"**Target reached**: {model}, {best}, can take over this task."
+        if final.reached
+        else f"**Target not reached**: keep the service for now; the best candidate is {model}, {best}."
     )
     warning = decision.reviews.warning if decision.reviews else ""
     careful = f" **Careful**: {warning}; all scores in this report are the judge's." if warning else ""
@@ -136,12 +93,13 @@ def _summary(
         else ""
     )
     judges = ", ".join(inline(name) for name in settings.judge_models)
+    sealed = final.sealed
     return (
-        f"{end.reason} {advice}{careful}\n\nOn {sealed.prompts} sealed prompts, which nothing used before, it scored "
+        f"{advice} {final.reason}{careful}\n\nOn {sealed.evidence} that were sealed until the end, it scored "
         f"{interval(sealed.precision)} in precision and {interval(sealed.similarity)} in similarity, out of 100; "
         f"{judges} compared its answers with the recorded responses.{report_judges.own_judges(settings, answered)} "
-        f"Brackets show the bounds of the score on prompts like these, each with {settings.target.confidence:.0%} "
-        f"confidence.{sandbox}"
+        f"Brackets show a lower and an upper bound of the mean on prompts like these; each bound has a risk of "
+        f"{final.risk:.0%}.{sandbox}"
     )
 
 
@@ -158,7 +116,10 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
             f"| {interval(scored.similarity)} | {scored.coverage_50.precision:.0%} "
             f"| {scored.coverage_70.precision:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
         )
-    columns = "Columns 50+ and 70+: the share of dev prompts with at least that precision."
+    columns = (
+        f"Brackets show bounds, each with a risk of {GATE_RISK:.0%} if these were new prompts. "
+        "Columns 50+ and 70+: the share of dev prompts with at least that precision."
+    )
     lines += ["", f"{_target(settings.target)} {columns}"]
     if decision.teacher:
         ceiling = "A model that learns from its answers can hardly score higher."
@@ -169,9 +130,9 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
 def _target(target: Target) -> str:
     if target.relative_to_teacher is not None:
         scores = f"at most {target.relative_to_teacher:g} points below the service's own scores on the same prompts"
-        return f"Target: precision and similarity {scores}; the lower bound of each interval must reach that."
+        return f"Target: precision and similarity {scores}; the lower bounds on sealed prompts decide."
     scores = f"precision {target.precision:g} and similarity {target.similarity:g}"
-    return f"Target: {scores}; the lower bound of each interval must reach that."
+    return f"Target: {scores}; the lower bounds on sealed prompts decide."
 
 
 def _training(run: Run, number: int) -> tuple[str, str]:
@@ -201,13 +162,13 @@ def _contract(run: Run) -> list[str]:
     return [f"Answers that broke the contract scored 1 without being judged: {counts}."]
 
 
-def _sealed(settings: Migration, decision: Decision, sealed: Scores, service: Teacher | None) -> str:
-    confirmed = _confirmed(sealed, service, settings.target)
+def _sealed(final: FinalDecision) -> str:
+    sealed, service = final.sealed, final.service
     text = (
-        f"The model of round {decision.best_round} answered {sealed.prompts} prompts that neither training nor an "
-        f"earlier round used: precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}. Its "
-        f"mean scores {'meet' if confirmed else 'fall short of'} the target. {sealed.coverage_50.precision:.0%} of the "
-        f"prompts have a precision of at least 50, {sealed.coverage_70.precision:.0%} of at least 70"
+        f"The model of round {final.best_round} answered {sealed.evidence} that neither training nor a round used: "
+        f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}, each bound with a risk of "
+        f"{final.risk:.0%}. {sealed.coverage_50.precision:.0%} of the prompts have a precision of at least 50, "
+        f"{sealed.coverage_70.precision:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
         + report_sections.unjudged(sealed)
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import ceil
 
 from engine.evaluation.comparison import MARGIN
-from engine.evaluation.decision import look_risk, looks
+from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.reviews import LEAST_LABELS
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Decision, Interval, Reviews, Scores, Teacher
+from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
@@ -22,36 +22,40 @@ PROMPT_CUT = 100
 """Characters of a prompt in a table."""
 
 
-def error_rate(settings: Migration, decision: Decision) -> str:
-    """How often a decision like this is wrong, and how much of that risk is used."""
-    risk, most = look_risk(settings.target, settings.loop), looks(settings.loop)
-    used = decision.round + 1
+def error_rate(final: FinalDecision) -> str:
+    """How often a decision like this is wrong, and what that rests on."""
+    sealed = final.sealed
+    families = " Prompts of one family, a conversation or near-duplicates, count as one."
     return (
-        f"Error rate: at most {most * risk:.1%} of migrations like this one are reported to reach a target that they "
-        f"miss. This risk is divided among {most} evaluations on the dev prompts, one of the untuned model and one "
-        f"after each round, {risk:.2%} each; {used} took place, which used {used * risk:.1%}. The lower bound of each "
-        "interval decides; it is valid for few prompts and for skewed scores. Failures on the dev prompts chose the "
-        "new training pairs, so scores on these prompts may be higher than on others: the sealed test has no such bias."
-        + unjudged(decision)
+        f"Error rate: only the sealed prompts decide, in one look. Of migrations to a model that is short of the "
+        f"target, at most {final.risk:.1%} are reported to reach it, if the {sealed.evidence} are independent draws of "
+        "the task and nobody opened them before. The bound is exact for right-or-wrong scores; for others it held in "
+        "all simulations and is not proved."
+        + (families if sealed.units < sealed.prompts else "")
+        + f" The dev prompts only steer: their failures chose the new training pairs and their loss the epoch that was "
+        "kept, so scores on them may be higher than on others. A round passes the gate, which opens the sealed "
+        f"prompts, when its lower bounds at {GATE_RISK:.0%} reach the target; where none does, the best round is "
+        "tested all the same."
     )
 
 
 def unjudged(scores: Scores) -> str:
     """How many prompts have no readable verdict, and what follows; "" for none."""
-    if not scores.unjudged:
+    if not scores.errors:
         return ""
-    count = "1 prompt has" if scores.unjudged == 1 else f"{scores.unjudged} prompts have"
-    return f" {count} no readable verdict; the intervals are valid whatever the scores there would be."
+    without = f"; {scores.unjudged} of the prompts have none at all" if scores.unjudged else ""
+    return f" An answer that a judge gave no readable verdict counts as the worst there is{without}."
 
 
-def missing_rows(settings: Migration, decision: Decision) -> list[str]:
-    """How many more rows a decision needs, where the dev prompts were too few."""
-    more, share = decision.more_prompts, settings.coverage.split.dev
-    if more is None:
+def missing_rows(settings: Migration, final: FinalDecision) -> list[str]:
+    """How many more rows would show the target, where the means are above it and the bounds are not."""
+    if final.more is None:
         return []
+    share = settings.coverage.split.test
+    rows = ceil(final.more * final.sealed.prompts / final.sealed.units / share)
     return [
-        f"To decide whether a model reaches this target, about {more} more dev prompts are needed. {share:.0%} of the "
-        f"coverage rows become dev prompts: add about {ceil(more / share)} rows, or raise `coverage.split.dev`."
+        f"If the true scores are as measured, about {rows:,} more coverage rows would show the target in 80 % of such "
+        f"runs: {share:.0%} of them become sealed prompts. Or raise `coverage.split.test`."
     ]
 
 

@@ -45,5 +45,9 @@ class Context(Protocol):
     def prompt_groups(self) -> PromptGroups:
         """The kinds of prompt in the coverage data, which stay the same for as long as the run lasts."""
 
+    @property
+    def dev_families(self) -> dict[str, str]:
+        """The family of each dev prompt, by id."""
+
     async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
         """The manifest of a stage's folder, by `work` or a process of its own unless it is complete already."""

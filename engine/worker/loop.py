@@ -1,6 +1,6 @@
 """The loop: fine-tune, infer, judge, decide; while it falls short and a person approves, synthesize and go round again.
 
-    coverage -> finetune -> infer -> judge -> decide --reached--> sealed test -> report
+    coverage -> finetune -> infer -> judge -> decide --gate passed, or no round left--> sealed test -> report
                   ^                             |
                   +------- synthesize <---------+
 
@@ -14,21 +14,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from engine.dataset.prepare import read_train
+from engine.dataset.prepare import family_names, read_test, read_train
 from engine.evaluation import contract, reviews
-from engine.evaluation.comparison import gaps
-from engine.evaluation.decision import decide, finished, look_risk, rescored
+from engine.evaluation.decision import GATE_RISK, decide, finished, rescored
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, plain, score
+from engine.evaluation.sealed import settle
 from engine.protocol import commands, jsonl, records
 from engine.protocol.commands import Label, ResponseKey
-from engine.protocol.decision import Decision, NextRound, PromptScore, Reviews, Scores, Teacher
+from engine.protocol.decision import Decision, FinalDecision, NextRound, PromptScore, Reviews, Scores
 from engine.protocol.errors import StageError
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
+from engine.protocol.status import State
 from engine.service.models import price
 from engine.stages import judge_drift, probe, report, synthesize, teacher
 from engine.stages.synthesize import SynthesisRequest
@@ -36,7 +37,7 @@ from engine.worker.context import Context
 
 
 async def migrate(context: Context) -> RunFinished:
-    """Carry a migration to its end; the best round meets the sealed test once, whatever the outcome."""
+    """Carry a migration to its end; the best round meets the sealed prompts once, and they decide."""
     await context.stage(COVERAGE, None)
     await _probe(context)
     decision = await _evaluate(context, 0)
@@ -53,8 +54,8 @@ async def migrate(context: Context) -> RunFinished:
         await _ask_for_review(context, number)
         await context.stage(FINETUNE, number + 1)
         decision = await _evaluate(context, number + 1)
-    sealed, service = await _evaluate_sealed(context)
-    return await _report(context, decision, sealed, service)
+    sealed = await _evaluate_sealed(context)
+    return await _report(context, decision, _settle(context, decision, sealed), sealed)
 
 
 async def _probe(context: Context) -> None:
@@ -113,8 +114,7 @@ def _decide(context: Context, number: int) -> Decision:
     judged = [_verdicts(run.round(n)) for n in range(number + 1)]
     labels = commands.labels(run.commands_file)
     flagged = _flagged(labels, judged[-1])
-    risk = look_risk(target, loop)
-    rounds = [_score(verdicts, risk, loop.seed, flagged) for verdicts in judged]
+    rounds = [_score(verdicts, GATE_RISK, context.dev_families, flagged) for verdicts in judged]
     by_service = _by_service(TEACHER.folder(run, 0))
     if target.relative_to_teacher is not None:
         _check_comparable(by_service, rounds[-1])
@@ -125,7 +125,7 @@ def _decide(context: Context, number: int) -> Decision:
         hours=context.hours,
         another=_next(context, number) if number > 0 else None,
         by_service=by_service,
-        reviews=_reviews(labels, judged, risk, flagged),
+        reviews=_reviews(labels, judged, GATE_RISK, flagged),
         flagged=flagged,
         budget_left=context.budget_left,
     )
@@ -149,10 +149,10 @@ def _record(context: Context, decision: Decision) -> Decision:
     return decision
 
 
-def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[str]) -> SplitScores:
+def _score(verdicts: list[Verdict], risk: float, families: Mapping[str, str], flagged: Collection[str]) -> SplitScores:
     """The scores without the flagged prompts; raises StageError where none is left."""
     try:
-        return score(verdicts, risk, seed, flagged)
+        return score(verdicts, risk, families, flagged)
     except ValueError:
         raise StageError(
             "every prompt with a readable verdict has a flagged reference",
@@ -162,7 +162,8 @@ def _score(verdicts: list[Verdict], risk: float, seed: int, flagged: Collection[
 
 def _check_comparable(by_service: list[PromptScore] | None, scores: SplitScores) -> None:
     """Raise StageError where the service has a verdict on no prompt that counts."""
-    if not {score.id for score in by_service or ()} & {score.id for score in scores.by_prompt}:
+    judged = {score.id for score in by_service or () if score.missing < 1}
+    if not judged & {score.id for score in scores.by_prompt}:
         raise StageError(
             "relative_to_teacher cannot be evaluated: no counted prompt has a readable verdict for the service",
             "remove flags in Review and resume, or start a run without relative_to_teacher",
@@ -181,20 +182,31 @@ def _reviews(
     return reviews.reviews(labels, scores, len(judged) - 1, risk, flagged)
 
 
-async def _evaluate_sealed(context: Context) -> tuple[SplitScores, Teacher | None]:
-    """The sealed test of the best round: what the decision on dev prompts is worth on prompts never seen.
+async def _evaluate_sealed(context: Context) -> SplitScores:
+    """The best round's scores on the sealed prompts, which nothing has used before; flags leave them alone.
 
     The service is asked for them, too, where it was for the dev prompts.
     """
-    run, loop, risk = context.run, context.settings.loop, 1 - context.settings.target.confidence
+    run, risk = context.run, 1 - context.settings.target.confidence
     await context.stage(INFER, None)
     await context.stage(JUDGE, None, judge_drift.run)
     if manifest(TEACHER.folder(run, 0)) is not None:
         await context.stage(TEACHER, None, teacher.run)
-    judged = _verdicts(run.final)
-    sealed = _score(judged, risk, loop.seed, _flagged(commands.labels(run.commands_file), judged))
-    by_service = _by_service(TEACHER.folder(run, None))
-    return sealed, None if by_service is None else gaps(by_service, sealed.by_prompt, risk, loop.seed, sealed.unjudged)
+    return _score(_verdicts(run.final), risk, family_names(read_test(run.coverage)), ())
+
+
+def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
+    """Decide by the sealed prompts, and write it down."""
+    run = context.run
+    final = settle(
+        decision,
+        sealed,
+        context.settings.target,
+        by_service=_by_service(TEACHER.folder(run, None)),
+        regressed=run.decision(decision.best_round),
+    )
+    jsonl.write_json(run.final_decision_file, records.to_row(final))
+    return final
 
 
 def _by_service(folder: Path) -> list[PromptScore] | None:
@@ -211,19 +223,18 @@ async def _synthesize(context: Context, number: int, pairs: int) -> None:
     run = context.run
     judged = _verdicts(run.round(number))
     flagged = _flagged(commands.labels(run.commands_file), judged)
-    weak = [score for score in by_prompt(judged) if score.id not in flagged]
+    weak = [score for score in by_prompt(judged) if score.id not in flagged and score.missing < 1]
     request = SynthesisRequest(pairs=pairs, weak=weak, breaches=contract.breaches(judged))
     await context.stage(SYNTHESIZE, number, partial(synthesize.run, request=request))
 
 
-async def _report(context: Context, decision: Decision, sealed: SplitScores, service: Teacher | None) -> RunFinished:
-    ending = report.ending(context.settings, decision, sealed, service)
-    work = partial(report.run, usage=context.usage, decision=decision, sealed=sealed, end=ending, service=service)
+async def _report(context: Context, decision: Decision, final: FinalDecision, sealed: SplitScores) -> RunFinished:
+    work = partial(report.run, usage=context.usage, decision=decision, final=final, sealed=sealed)
     await context.stage(REPORT, None, work)
     return RunFinished(
-        state=ending.state,
-        reason=ending.reason,
-        best_round=decision.best_round,
+        state=State.REACHED if final.reached else State.MISSED,
+        reason=final.reason,
+        best_round=final.best_round,
         sealed=Scores(**plain(sealed)),
         report=str(context.run.report_file.relative_to(context.run.folder)),
     )

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.dataset.prepare import read_dev, read_train
+from engine.dataset.prepare import family_names, read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups
 from engine.preflight.problems import raise_problems
 from engine.protocol import commands
@@ -124,6 +124,11 @@ class Worker:
     def prompt_groups(self) -> PromptGroups:
         """The kinds of prompt in the coverage data, once that is complete."""
         return PromptGroups(read_train(self.run.coverage), read_dev(self.run.coverage))
+
+    @cached_property
+    def dev_families(self) -> dict[str, str]:
+        """The family of each dev prompt, once the coverage data is complete."""
+        return family_names(read_dev(self.run.coverage))
 
     def emit(self, event: Event) -> None:
         """Write an event; one without a stage belongs to the stage at work."""

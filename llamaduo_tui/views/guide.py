@@ -134,7 +134,7 @@ def _between(view: RunView) -> int:
     if not view.sections or view.sections[-1].phase is Phase.DATA:
         return 1
     last = view.sections[-1]
-    if last.phase is Phase.SEALED or (last.score is not None and last.score.reached):
+    if last.phase is Phase.SEALED or (last.score is not None and last.score.passed_gate):
         return 8
     if view.answered is not None and view.answered.question.round == last.part:
         written = any(stage.name == SYNTHESIZE.name and stage.state == "done" for stage in last.stages)
@@ -146,7 +146,7 @@ def _ended(state: State) -> Step:
     if not state.ended:
         return _step(LAST, "Stopped by hand; finished work is kept.", "r to resume")
     explained = (
-        "The sealed test confirms it: the small model can take over."
+        "The sealed prompts show it: the small model can take over."
         if state is State.REACHED
         else "Target not reached; the report explains why."
     )

@@ -90,7 +90,7 @@ def summary(view: RunView, folder: Path) -> list[str]:
     """The end of a run: scores by round, the reason, the cost and where the report is."""
     lines = [f"  {phrases.part(decision.round):<12} {scored(decision)}" for decision in view.scored]
     if lines:
-        lines.insert(0, "scores on dev prompts, mean (confidence interval):")
+        lines.insert(0, "scores on dev prompts, mean (bounds, 1 % risk each):")
     lines += _sealed(view.outcome)
     if view.usage is not None:
         lines.append(f"service: {phrases.usage(view.usage)}")
@@ -104,7 +104,8 @@ def summary(view: RunView, folder: Path) -> list[str]:
 
 def scored(score: Decision) -> str:
     """The scores of a round on one line."""
-    standing = f"{'reached' if score.reached else 'below target'}{', judge shifted' if score.judge_shifted else ''}"
+    standing = "passed the gate" if score.passed_gate else "below target"
+    standing += ", judge shifted" if score.judge_shifted else ""
     return f"{_means(score.precision, score.similarity)}   {standing}"
 
 

@@ -40,7 +40,8 @@ and trains another round on them; change the number of pairs first with `=`. **F
 with the best round so far and ends. **Stop** ends the worker for now: resume it later, and it asks again.
 The first answer counts, whichever terminal it comes from.
 
-Scores go from 1 to 100, with their confidence interval in brackets: a target is reached when the *low* end passes it.
+Scores go from 1 to 100, with bounds in brackets, each at a risk of 1 %. Dev prompts only steer: when both *low* ends
+pass their targets, or no round is left, the sealed prompts are opened, once, and decide.
 """
 
     def answers(self) -> list[Widget]:
@@ -118,7 +119,7 @@ def brief(question: Question, view: RunView, target: Target | None) -> Content:
 def _verdict(value: Interval, goal: float | None) -> str:
     if goal is not None and value.low >= goal:
         return "✓ passed"
-    return "✗ short" if goal is None or value.mean < goal else "✗ not yet sure"
+    return "✗ short" if goal is None or value.mean < goal else "✗ bound short"
 
 
 def _score(name: str, value: Interval, goal: float | None, means: list[float]) -> Fact:
@@ -175,8 +176,8 @@ def _findings(score: Decision, view: RunView, target: Target | None) -> list[Fac
         lines.append(
             fact("reviews", f"people agree with the judge on {score.reviews.agreed:,} of {score.reviews.n:,}{warned}")
         )
-    if score.more_prompts:
-        lines.append(fact("prompts", f"about {phrases.count(score.more_prompts, 'more dev prompt')} would settle it"))
+    if score.units < score.prompts:
+        lines.append(fact("prompts", f"{score.evidence}: each family counts once"))
     if score.flagged:
         lines.append(fact("flagged", f"{phrases.count(len(score.flagged), 'prompt')} left out for bad references"))
     return lines

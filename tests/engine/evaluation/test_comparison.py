@@ -24,7 +24,7 @@ def prompt(id_: str, score: float) -> PromptScore:
 def test_what_moved_by_more_than_the_judges_noise_is_listed_the_most_first() -> None:
     before = [prompt("a", 50), prompt("b", 50), prompt("c", 50), prompt("d", 50), prompt("gone", 1)]
     after = [prompt("a", 60), prompt("b", 70), prompt("c", 30), prompt("d", 95), prompt("new", 99)]
-    found = changes(3, before, after, 0.05, 0)
+    found = changes(3, before, after, 0.05)
 
     assert found is not None
     assert (found.against, found.prompts) == (3, 4)
@@ -57,7 +57,7 @@ def test_a_judge_who_wavers_much_moves_nothing_alone() -> None:
         )
 
     before, after = judged(1), judged(2)
-    found = changes(0, before, after, 0.05, 0)
+    found = changes(0, before, after, 0.05)
 
     assert sum(abs(a.mean - b.mean) > MARGIN for a, b in zip(after, before, strict=True)) > 80
     assert found is not None and len(found.improved) + len(found.regressed) <= 2
@@ -66,7 +66,7 @@ def test_a_judge_who_wavers_much_moves_nothing_alone() -> None:
 @settings(max_examples=40)
 @given(prompts, prompts)
 def test_there_and_back_change_places(before: list[PromptScore], after: list[PromptScore]) -> None:
-    there, back = changes(0, before, after, 0.1, 1), changes(0, after, before, 0.1, 1)
+    there, back = changes(0, before, after, 0.1), changes(0, after, before, 0.1)
 
     assert (there is None) == (back is None) == (not {p.id for p in before} & {p.id for p in after})
     if there is not None and back is not None:
@@ -78,14 +78,37 @@ def test_there_and_back_change_places(before: list[PromptScore], after: list[Pro
 
 @settings(max_examples=40)
 @given(prompts, prompts)
-def test_a_gap_is_that_of_the_prompts_of_both(teacher: list[PromptScore], local: list[PromptScore]) -> None:
-    found = gaps(teacher, local, 0.1, 1)
+def test_a_gap_takes_a_service_without_a_verdict_for_perfect(
+    teacher: list[PromptScore], local: list[PromptScore]
+) -> None:
+    found = gaps(teacher, local, 0.1)
     shared = {p.id for p in teacher} & {p.id for p in local}
 
     assert (found is None) == (not shared)
     if found is not None:
-        mine = sum(p.precision for p in local if p.id in shared) / len(shared)
         assert found.prompts == len(shared)
-        assert abs(found.gap_precision.mean - (mine - found.precision.mean)) < 0.02
+        theirs = {p.id: p.precision for p in teacher}
+        mean = sum(p.precision - theirs.get(p.id, 100) for p in local) / len(local)
+        assert abs(found.gap_precision.mean - mean) < 0.02
         assert found.gap_precision.low <= found.gap_precision.mean <= found.gap_precision.high
         assert records.build(Teacher, records.to_row(found)) == found
+
+
+def test_a_service_without_verdicts_where_the_local_model_fails_hides_nothing() -> None:
+    """On 39 of 400 prompts the service has no verdict and the local model gets 5."""
+    local = [prompt(f"{n:03}", 5.0 if n < 39 else 95.0) for n in range(400)]
+    service = [PromptScore(id=f"{n:03}", precision=1, similarity=1, missing=1) for n in range(39)]
+    found = gaps([*service, *(prompt(f"{n:03}", 96.0) for n in range(39, 400))], local, 0.05)
+
+    assert found is not None and found.prompts == 361
+    assert found.gap_precision.mean < -10 and found.precision.mean == 96
+    assert gaps(service, local, 0.05) is None
+
+
+def test_prompts_of_one_family_are_one_difference() -> None:
+    before = [PromptScore(id=str(n), precision=50, similarity=50, family="f") for n in range(5)]
+    after = [PromptScore(id=str(n), precision=60 + n, similarity=60, family="f") for n in range(5)]
+    found, alone = changes(0, before, after, 0.05), changes(0, before[:1], [prompt("0", 62)], 0.05)
+
+    assert found is not None and alone is not None
+    assert found.precision == alone.precision
