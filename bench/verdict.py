@@ -1,13 +1,22 @@
-"""Simulate migrations and count how often the decision is wrong; `--check` exits 1 where a figure misses its bar.
+"""Simulate migrations and count how often the claim is wrong; `--check` exits 1 where a figure misses its bar.
 
     python bench/verdict.py [--check] [--migrations N]
 
-Each migration looks at its dev prompts before and after four rounds of tuning, every time at a model that is truly 1
-point below the target in precision, while similarity passes: the hardest case. Prompts differ in one of four ways; each
-has two answers with two verdicts of a judge that wavers, and half of the prompts keep their quality from one round to
-the next. Bars: declared reached in at most 5 % of 2,000 migrations, for every spread and number of prompts; a model
-truly 5 points above in both, with 200 prompts: in at least 80 %, for every spread. Beside it, on the same verdicts: the
-published rule (the mean is at the target at any look), and a 95 % percentile bootstrap at every look.
+**Honest.** Each migration looks at its dev prompts after several rounds, picks a round as the engine does (the first
+that passes the gate, else the best), and opens its sealed prompts. All rounds' models are truly 0.1 points below the
+target of 85 in both scores: the hardest case. Bar: declared reached in at most 5 % of 2,000 migrations, whatever the
+scores' shape, with dev scores that are 0 to 8 points optimistic, families of 5 prompts of which a share repeat their
+family's score, 6 % of answers unreadable, the worst first, and 20 rounds. Beside it, on the same draws, the rule of
+version 0.2: dev lower bounds at 1 % a look, prompts counted one by one, unreadable ones left out, and a sealed mean at
+the target.
+
+**Fewer.** Dev and sealed prompts together that it takes to reach the target in 80 % of migrations whose rounds are
+truly 25 and 10 points below their best and then at it, judge-like scores: at least 20 % fewer than with version 0.2.
+
+**Shares.** How the evaluation prompts are best divided: the prompts that it takes, and how often the better of two
+rounds, 4 points apart, is picked by its dev scores.
+
+**Fast.** A decision on 10,000 prompts.
 """
 
 from __future__ import annotations
@@ -16,147 +25,242 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 
-from engine.evaluation.decision import decide, look_risk
-from engine.evaluation.intervals import RESAMPLES, SCORES, lower_bounds
-from engine.evaluation.scores import SplitScores
-from engine.protocol.decision import Interval, Shares
-from engine.settings.schema import Loop, Target
+from engine.evaluation.decision import GATE_RISK, decide
+from engine.evaluation.gaffke import Sample
+from engine.evaluation.intervals import SCORES
+from engine.evaluation.scores import SplitScores, of_prompts
+from engine.evaluation.sealed import settle
+from engine.protocol.decision import PromptScore
+from engine.settings.schema import Loop, Split, Target
 
 Floats = NDArray[np.float64]
 Dice = np.random.Generator
 
-SIZES = (20, 50, 100, 200)
-LOOKS = 5
-SAMPLES, REPEATS = 2, 2
-ANSWER_SD, JUDGE_SD = 6.0, 4.0
-"""Points by which answers to one prompt differ, and verdicts on one answer."""
+TARGET, BELOW, RISK = 85.0, 0.1, 0.05
+MOST_WRONG, POWER, FEWER, SECONDS = 0.05, 0.8, 0.8, 0.5
+ROUNDS = 4
+DEV, SEALED = 60, 100
 
-KEPT = 0.5
-"""Share of prompts that a round leaves at the quality of the round before."""
+GOOD = np.array([90.0, 95, 95, 95, 95, 100, 100, 100, 100, 100])
+MIDDLE, TAIL = np.arange(60.0, 81, 5), np.arange(1.0, 31)
 
-POPULATION = 400_000
-AT_ONCE = 1000
-MOST_WRONG, LEAST_RIGHT = 0.05, 0.8
-LOOP = Loop(max_rounds=LOOKS - 1, patience=100)
 
-SPREADS: dict[str, Callable[[Dice, tuple[int, ...]], Floats]] = {
-    "even": lambda dice, shape: np.clip(dice.normal(84, 9, shape), *SCORES),
-    "skewed": lambda dice, shape: 1 + 99 * dice.beta(5, 0.9, shape),
-    "heavy left tail": lambda dice, shape: np.where(
-        dice.random(shape) < 0.13, 1 + 99 * dice.beta(1.5, 5, shape), 1 + 99 * dice.beta(14, 1, shape)
-    ),
-    "right or wrong": lambda dice, shape: dice.beta(1.6, 0.3, shape),
+def judge_like(dice: Dice, mean: float, shape: tuple[int, ...]) -> Floats:
+    """Scores as judges give them: 90 to 100, and as many of 60 to 80 and of 1 to 30 as `mean` takes."""
+    share = (GOOD.mean() - mean) / (2 * GOOD.mean() - MIDDLE.mean() - TAIL.mean())
+    kind = dice.random(shape)
+    low = np.where(kind < share, dice.choice(TAIL, shape), dice.choice(MIDDLE, shape))
+    found: Floats = np.where(kind < 2 * share, low, dice.choice(GOOD, shape))
+    return found
+
+
+def right_or_wrong(dice: Dice, mean: float, shape: tuple[int, ...]) -> Floats:
+    """100 or 1."""
+    found: Floats = np.where(dice.random(shape) < (mean - 1) / 99, 100.0, 1.0)
+    return found
+
+
+def heavy_tailed(dice: Dice, mean: float, shape: tuple[int, ...]) -> Floats:
+    """Few catastrophic answers among good ones, which differ by some points: 1 for one prompt in twenty."""
+    good = (mean - 0.05) / 0.95
+    found: Floats = np.where(dice.random(shape) < 0.05, 1.0, good + dice.uniform(-8, 8, shape))
+    return found
+
+
+LAWS: dict[str, Callable[[Dice, float, tuple[int, ...]], Floats]] = {
+    "judge-like": judge_like,
+    "right or wrong": right_or_wrong,
+    "heavy tail": heavy_tailed,
 }
-"""Each prompt's quality: its expected score, or, for "right or wrong", the chance that an answer gets 100, not 1."""
 
 
-def judged(spread: str, quality: Floats, dice: Dice) -> tuple[Floats, Floats]:
-    """Precision and similarity of prompts of these qualities: the means of all verdicts on the same answers."""
-    shape = (SAMPLES, *quality.shape)
-    if spread == "right or wrong":
-        answers = np.where(dice.random(shape) < quality, SCORES.high, SCORES.low)
-    else:
-        answers = quality + dice.normal(0, ANSWER_SD, shape)
-    verdicts = np.round(answers + dice.normal(0, JUDGE_SD, (2, REPEATS, *shape)))
-    precision, similarity = np.clip(verdicts, *SCORES).mean(axis=(1, 2))
-    return precision, similarity
+@dataclass(frozen=True)
+class Case:
+    """What is unlike the ideal: points by which dev is optimistic, prompts of a family that repeat its score, ..."""
+
+    name: str
+    optimism: float = 0.0
+    repeats: float = 0.0
+    unreadable: float = 0.0
+    rounds: int = ROUNDS
 
 
-def simulate(spread: str, prompts: int, migrations: int, dice: Dice) -> tuple[Floats, Floats]:
-    """Precision and similarity of each prompt, shape (looks, migrations, prompts), of models that are all as good."""
-    draw = SPREADS[spread]
-    quality = [draw(dice, (migrations, prompts))]
-    while len(quality) < LOOKS:
-        kept = dice.random((migrations, prompts)) < KEPT
-        quality.append(np.where(kept, quality[-1], draw(dice, (migrations, prompts))))
-    return judged(spread, np.stack(quality), dice)
+FAMILY = 5
+CASES = (
+    *(Case(f"dev +{points}", optimism=points) for points in (0, 3, 5, 8)),
+    *(Case(f"{share:.0%} of families", repeats=share) for share in (0.3, 0.6, 0.9)),
+    Case("6% unreadable", unreadable=0.06),
+    Case("20 rounds", rounds=20),
+)
 
 
-def truth(spread: str, dice: Dice) -> float:
-    """The mean over all prompts there are, the same for both scores."""
-    return float(np.mean(judged(spread, SPREADS[spread](dice, (POPULATION,)), dice)))
+def passes(values: Floats, threshold: float, risk: float) -> bool:
+    """Whether the engine's lower bound for one set of units is at the threshold."""
+    return bool(values.mean() >= threshold) and Sample(values, *SCORES).p_value(threshold) <= risk
 
 
-def intervals(scores: Floats, bar: float, risk: float) -> list[list[Interval]]:
-    """The engine's bounds at each look of each migration; below the bar the mean, which no lower bound exceeds."""
-    means = scores.mean(axis=2)
-    lows = means.copy()
-    above = np.argwhere(means >= bar)
-    for start in range(0, len(above), AT_ONCE):
-        places = tuple(above[start : start + AT_ONCE].T)
-        lows[places] = lower_bounds(scores[places], risk, LOOP.seed, SCORES.low)
-    return [
-        [Interval(mean=mean, low=low, high=mean) for mean, low in zip(found, bound, strict=True)]
-        for found, bound in zip(means.T.tolist(), lows.T.tolist(), strict=True)
-    ]
+def draw(case: Case, law: str, mean: float, shape: tuple[int, ...], dice: Dice) -> Floats:
+    """Scores, shape (..., prompts), of one truth; NaN where no verdict is readable."""
+    scores = LAWS[law](dice, mean, shape)
+    if case.repeats:
+        heads = np.repeat(scores[..., ::FAMILY], FAMILY, axis=-1)
+        scores = np.where(dice.random(shape) < case.repeats, heads, scores)
+    if case.unreadable:
+        worst = scores < np.quantile(scores, 2 * case.unreadable)
+        scores = np.where(worst & (dice.random(shape) < 0.5), np.nan, scores)
+    return scores
 
 
-def declared(precision: Floats, similarity: Floats, target: Target) -> float:
-    """The share of migrations in which the engine's decision is `reached` at some look."""
-    risk = look_risk(target, LOOP)
-    found = (intervals(precision, target.precision, risk), intervals(similarity, target.similarity, risk))
-    count, share = precision.shape[2], Shares(precision=1.0, similarity=1.0)
-    reached = 0
-    for looks in zip(*found, strict=True):
-        rounds = [
-            SplitScores(
-                precision=p, similarity=s, coverage_50=share, coverage_70=share, prompts=count, verdicts=count, errors=0
-            )
-            for p, s in zip(*looks, strict=True)
+def units(case: Case, scores: Floats) -> Floats:
+    """What the engine counts of one set: the worst for what is missing, and one mean a family."""
+    filled = np.where(np.isnan(scores), SCORES.low, scores)
+    return filled.reshape(-1, FAMILY).mean(axis=1) if case.repeats else filled
+
+
+def chosen(case: Case, dev: Floats, threshold: float) -> int:
+    """The round whose model meets the sealed prompts: the first that passes the gate, else the best."""
+    means = []
+    for number, scores in enumerate(dev):
+        counted = units(case, scores)
+        if passes(counted, threshold, GATE_RISK):
+            return number
+        means.append(counted.mean())
+    return int(np.argmax(means))
+
+
+def version_0_2(dev: Floats, sealed: Floats, threshold: float) -> bool:
+    """Whether the rule of version 0.2 called the target reached."""
+    for number, scores in enumerate(dev):
+        if passes(scores[~np.isnan(scores)], threshold, GATE_RISK):
+            return bool(np.nanmean(sealed[number]) >= threshold)
+    return False
+
+
+def wrong(case: Case, law: str, migrations: int, dice: Dice) -> tuple[float, float]:
+    """The shares of migrations that are declared reached, by the engine's rule and by that of version 0.2."""
+    truth = TARGET - BELOW
+    new = old = 0
+    for _ in range(migrations):
+        dev = draw(case, law, truth, (case.rounds, DEV), dice)
+        dev = np.minimum(dev + case.optimism, SCORES.high)
+        sealed = draw(case, law, truth, (case.rounds, SEALED), dice)
+        new += passes(units(case, sealed[chosen(case, dev, TARGET)]), TARGET, RISK)
+        old += version_0_2(dev, sealed, TARGET)
+    return new / migrations, old / migrations
+
+
+def both_scores(dice: Dice, mean: float, count: int) -> Floats:
+    """Precision and similarity of prompts, shape (2, prompts): a half of the prompts have the same in both."""
+    scores = judge_like(dice, mean, (2, count))
+    return np.stack([scores[0], np.where(dice.random(count) < 0.5, scores[0], scores[1])])
+
+
+def reached(best: float, dev_count: int, sealed_count: int, old: bool, dice: Dice) -> bool:
+    """Whether one migration with rounds at best - 25, best - 10, best, best reaches 85 in both scores."""
+    means = [best - 25, best - 10, best, best]
+    dev = [both_scores(dice, mean, dev_count) for mean in means]
+    gate = next((n for n, scores in enumerate(dev) if all(passes(one, TARGET, GATE_RISK) for one in scores)), None)
+    if old and gate is None:
+        return False
+    number = gate if gate is not None else int(np.argmax([scores.mean() for scores in dev]))
+    sealed = both_scores(dice, means[number], sealed_count)
+    if old:
+        return bool((sealed.mean(axis=1) >= TARGET).all())
+    return all(passes(one, TARGET, RISK) for one in sealed)
+
+
+def prompts_for_power(best: float, dev_share: float, old: bool, runs: int, dice: Dice) -> int:
+    """Dev and sealed prompts together at which 80 % of migrations reach the target, by bisection over their number."""
+    fewest, most = 20, 2560
+
+    def power(count: int) -> float:
+        dev = max(10, round(dev_share * count))
+        return float(np.mean([reached(best, dev, count - dev, old, dice) for _ in range(runs)]))
+
+    while most > 1.04 * fewest + 1:
+        middle = round(np.sqrt(fewest * most))
+        fewest, most = (fewest, middle) if power(middle) >= POWER else (middle, most)
+    return most
+
+
+def picked(dev_count: int, dice: Dice) -> float:
+    """How often the better of two rounds, truly at 84 and 88, has the higher dev mean."""
+    first, second = (judge_like(dice, mean, (2000, dev_count)).mean(axis=1) for mean in (84, 88))
+    return float((second > first).mean())
+
+
+def seconds_to_decide(prompts: int) -> float:
+    """What a decision on a round takes from its prompts' scores on, and the final one, near the target."""
+    dice = np.random.default_rng(0)
+
+    def scores(mean: float, risk: float) -> SplitScores:
+        both = both_scores(dice, mean, 4 * prompts).reshape(2, prompts, 4).mean(axis=2)
+        rows = [
+            PromptScore(id=f"{n:05}", precision=precision, similarity=similarity)
+            for n, (precision, similarity) in enumerate(zip(*both.tolist(), strict=True))
         ]
-        reached += any(decide(rounds[: n + 1], target, LOOP, hours=0).reached for n in range(LOOKS))
-    return reached / precision.shape[1]
+        return of_prompts(rows, risk, verdicts=4 * prompts, errors=0)
 
-
-def by_mean(precision: Floats, bar: float) -> float:
-    """The share in which the mean is at the bar at some look."""
-    return float((precision.mean(axis=2) >= bar).any(axis=0).mean())
-
-
-def by_percentiles(precision: Floats, bar: float, dice: Dice) -> float:
-    """The share in which a percentile bootstrap's 95 % interval is above the bar at some look."""
-    count = precision.shape[2]
-    weights = dice.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count
-    passed = precision.mean(axis=2) >= bar
-    above = np.argwhere(passed)
-    for start in range(0, len(above), AT_ONCE):
-        places = tuple(above[start : start + AT_ONCE].T)
-        passed[places] = np.quantile(precision[places] @ weights.T, 0.025, axis=1) >= bar
-    return float(passed.any(axis=0).mean())
+    first = scores(60, GATE_RISK)
+    began = time.perf_counter()
+    target = Target(precision=TARGET, similarity=TARGET)
+    decision = decide([first, scores(85.2, GATE_RISK)], target, Loop(), hours=0)
+    settle(decision, scores(85.2, RISK), target)
+    return time.perf_counter() - began
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure misses its bar")
-    parser.add_argument("--migrations", type=int, default=2000, help="for each spread and number of prompts")
+    parser.add_argument("--migrations", type=int, default=2000, help="for each row of the first table")
+    parser.add_argument("--runs", type=int, default=400, help="for each number of prompts tried in the second")
     args = parser.parse_args()
-    began, dice, met = time.monotonic(), np.random.default_rng(7), True
-    wrong = Table(
-        "spread", Column("prompts", justify="right"), "bar", title="1 point below the target: declared reached"
-    )
-    for title in ("measured", "published rule", "percentile bootstrap"):
-        wrong.add_column(title, justify="right")
-    right = Table("spread", "bar", Column("measured", justify="right"), title="5 points above, 200 prompts: reached")
-    for spread in SPREADS:
-        true = truth(spread, dice)
-        for prompts in SIZES:
-            precision, similarity = simulate(spread, prompts, args.migrations, dice)
-            rate = declared(precision, similarity, Target(precision=true + 1, similarity=SCORES.low))
-            naive, percentile = by_mean(precision, true + 1), by_percentiles(precision, true + 1, dice)
-            met &= rate <= MOST_WRONG
-            rates = (f"{rate:.1%}", f"{naive:.0%}", f"{percentile:.1%}")
-            wrong.add_row(spread, str(prompts), f"at most {MOST_WRONG:.0%}", *rates)
-        power = declared(precision, similarity, Target(precision=true - 5, similarity=true - 5))
-        met &= power >= LEAST_RIGHT
-        right.add_row(spread, f"at least {LEAST_RIGHT:.0%}", f"{power:.1%}")
-    console = Console()
-    console.print(wrong, right, f"{args.migrations} migrations a row, {time.monotonic() - began:.0f} s")
+    began, dice, met, console = time.monotonic(), np.random.default_rng(7), True, Console()
+
+    table = Table("case", title=f"truly {BELOW} below the target: declared reached, bar {MOST_WRONG:.0%}")
+    for law in LAWS:
+        table.add_column(law, justify="right")
+        table.add_column("version 0.2", justify="right")
+    for case in CASES:
+        rates = [wrong(case, law, args.migrations, dice) for law in LAWS]
+        met &= all(new <= MOST_WRONG for new, _ in rates)
+        table.add_row(case.name, *(f"{rate:.1%}" for both in rates for rate in both))
+    console.print(table)
+
+    split = Split()
+    share = split.dev / (split.dev + split.test)
+    table = Table("truly", title=f"dev and sealed prompts for {POWER:.0%}, judge-like; bar {FEWER:.0%} of version 0.2")
+    for title in ("measured", "version 0.2", "share"):
+        table.add_column(title, justify="right")
+    for best in (88.0, 90.0, 95.0):
+        new, old = (
+            prompts_for_power(best, share, False, args.runs, dice),
+            prompts_for_power(best, 0.5, True, args.runs, dice),
+        )
+        met &= new <= FEWER * old
+        table.add_row(f"{best:g}", str(new), str(old), f"{new / old:.0%}")
+    console.print(table)
+
+    table = Table("dev : sealed", Column("prompts, truly 90", justify="right"), title="how to divide them")
+    for title in ("better of two rounds picked, 100 prompts", "400 prompts"):
+        table.add_column(title, justify="right")
+    for dev_share in (0.5, 0.4, share, 0.3, 0.2):
+        needed = prompts_for_power(90, dev_share, False, args.runs // 2, dice)
+        row = [f"{picked(round(dev_share * count), dice):.0%}" for count in (100, 400)]
+        table.add_row(f"{dev_share:.2f} : {1 - dev_share:.2f}", str(needed), *row)
+    console.print(table)
+
+    seconds = seconds_to_decide(10_000)
+    met &= seconds <= SECONDS
+    console.print(f"a decision on 10,000 prompts: {seconds:.2f} s, bar {SECONDS:g} s")
+    console.print(f"{args.migrations} migrations a row, {time.monotonic() - began:.0f} s")
     return int(args.check and not met)
 
 

@@ -185,7 +185,9 @@ def _examples(run: Run, sealed: SplitScores) -> list[str]:
     verdicts: dict[str, list[Verdict]] = defaultdict(list)
     for verdict in records.read(JUDGE.folder(run, None) / VERDICTS_FILE, Verdict):
         verdicts[verdict.id].append(verdict)
-    ranked = sorted(sealed.by_prompt, key=lambda score: (-score.mean, score.id))
+    ranked = sorted(
+        (score for score in sealed.by_prompt if score.missing < 1), key=lambda score: (-score.mean, score.id)
+    )
     best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
     parts = []
     for title, chosen in (("Best", best), ("Worst", worst)):

@@ -33,8 +33,8 @@ def test_reaches_its_target(demo: tuple[Run, subprocess.CompletedProcess[str]]) 
     run, done = demo
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     decisions = run.decisions()
-    assert not decisions[1].reached, "round 1 is to be found wanting"
-    assert decisions[-1].reached
+    assert not decisions[1].passed_gate, "round 1 is to be found wanting"
+    assert decisions[-1].passed_gate
     assert decisions[-1].round <= 3
     assert decisions[-1].precision.mean - decisions[0].precision.mean >= 40
     assert run.status().state == "reached"

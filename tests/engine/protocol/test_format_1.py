@@ -77,7 +77,7 @@ def test_an_old_decision_is_read_and_its_own_word_for_reached_is_left_out(old: R
     scored = event(old, kind="round.scored", stage="decide", decision=row)
 
     assert isinstance(scored, RoundScored) and [scored.decision] == old.decisions()
-    assert scored.decision.precision.mean == 50.0 and not scored.decision.reached
+    assert scored.decision.precision.mean == 50.0 and not scored.decision.passed_gate
 
 
 def test_old_answers_still_count(old: Run) -> None:

@@ -361,23 +361,29 @@ def wavering() -> Handler:
     return handler
 
 
-async def test_repeats_end_once_they_agree_and_the_saving_is_told(tmp_path: Path) -> None:
+async def test_fewer_repeats_are_asked_where_the_first_agree_and_those_do_not_count(tmp_path: Path) -> None:
     responses(tmp_path, "good", "BAD", "good too")
     async with judging(wavering(), tmp_path, repeats=6) as (service, stage):
         verdicts = await stage.run()
         asked = len(service.bodies)
         again = await stage.run()
 
-    assert [(v.id, v.repeat) for v in verdicts] == [
-        *[("p0", 0), ("p0", 1)],
-        *[("p1", n) for n in range(6)],
-        *[("p2", 0), ("p2", 1)],
+    assert [(v.id, v.repeat, v.pilot) for v in verdicts] == [
+        *[("p0", 0, True), ("p0", 1, True), ("p0", 2, False)],
+        *[("p1", n, n < 2) for n in range(6)],
+        *[("p2", 0, True), ("p2", 1, True), ("p2", 2, False)],
     ]
     done = manifest(stage.out)
-    assert done is not None and done.counts == {**COUNTS, "verdicts": 10, "spared": 8}
+    assert done is not None and done.counts == {**COUNTS, "verdicts": 12, "spared": 6}
     last = stage.events[-1]
     assert isinstance(last, StageProgress) and (last.done, last.total) == (18, 18)
-    assert again == verdicts and len(service.bodies) == asked == 10
+    assert again == verdicts and len(service.bodies) == asked == 12
+
+
+async def test_three_repeats_are_all_asked_and_all_count(tmp_path: Path) -> None:
+    responses(tmp_path, "good")
+    async with judging(always(verdict), tmp_path, repeats=3) as (_, stage):
+        assert [v.pilot for v in await stage.run()] == [False] * 3
 
 
 async def test_all_repeats_are_asked_where_that_is_wanted(tmp_path: Path) -> None:

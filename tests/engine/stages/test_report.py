@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, plain
+from engine.evaluation.sealed import settle
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Decision, Drift, GroupScore, Interval, Reviews, Shares
 from engine.protocol.manifest import Manifest, finish, manifest
@@ -20,7 +19,6 @@ from engine.service.client import Usage
 from engine.settings.schema import Migration
 from engine.stages import report
 from engine.stages.base import Job, Recorder
-from engine.stages.report import ending
 
 SHARE = Shares(precision=0.75, similarity=0.5)
 
@@ -39,28 +37,12 @@ def scores(precision: float, similarity: float) -> SplitScores:
 
 
 GOOD, BAD = scores(90, 80), scores(60, 50)
-REACHED = Decision(round=1, outcome="reached", reason="Both pass.", **plain(GOOD), best_round=1, next=None)
-SHORT = Decision(round=2, outcome="plateau", reason="No gain.", **plain(BAD), best_round=1, next=None)
+REACHED = Decision(round=1, outcome="gate", reason="Both pass.", **plain(GOOD), best_round=1, next=None)
 
 
 def settings(**tables: Any) -> Migration:
     base = {"coverage": {"source": "a.jsonl"}, "service": {"model": "gpt-4o"}, "local": {"model": "my_model"}}
     return Migration.model_validate(base | tables)
-
-
-@pytest.mark.parametrize(
-    ("decision", "sealed", "state", "said"),
-    [
-        (REACHED, GOOD, "reached", "Target reached in round 1: Both pass."),
-        (REACHED, BAD, "missed", "the sealed test does not confirm it: precision 60.0, similarity 50.0."),
-        (SHORT, GOOD, "missed", "Ended without reaching the target: No gain."),
-        (replace(SHORT, outcome="continue"), GOOD, "missed", "Ended by hand: No gain."),
-    ],
-)
-def test_how_a_run_ended(decision: Decision, sealed: SplitScores, state: str, said: str) -> None:
-    end = ending(settings(), decision, sealed)
-
-    assert end.state == state and said in end.reason
 
 
 def respond(id_: str, prompt: str, target: str, response: str) -> Response:
@@ -118,9 +100,9 @@ def write(
     sealed = replace(GOOD, by_prompt=tuple(by_prompt([row for row in verdicts if row.id not in without])))
     usage = Usage(calls=1234, cached_calls=5, prompt_tokens=1_000_000, completion_tokens=2_000, cost_usd=3.456)
     job = Job(run=run, settings=found, round=None, folder=run.final, emit=lambda _: None)
-    end = ending(found, decision, sealed)
+    final = settle(decision, sealed, found.target)
     done = Recorder(REPORT, job).finish(
-        asyncio.run(report.run(job, usage=usage, decision=decision, sealed=sealed, end=end))
+        asyncio.run(report.run(job, usage=usage, decision=decision, final=final, sealed=sealed))
     )
     assert manifest(run.final) == done and done.counts == {"rounds": 1, "best_round": 1, "state": "reached"}
     assert set(done.inputs) == {"round-00/decision.json", "round-01/decision.json", "final/judge/verdicts.jsonl"}
@@ -133,8 +115,8 @@ def test_a_report_for_somebody_who_did_not_watch(tmp_path: Path) -> None:
     text = write(tmp_path, responses, [judged(id_, 10.0 * n + 10) for n, id_ in enumerate(ids)])
 
     assert text.startswith("# demo: target reached\n")
-    assert "my\\_model, tuned in round 1, can take over this task." in text
-    assert "On 20 sealed prompts, which nothing used before, it scored 90.0 (88.0 to 92.0) in precision" in text
+    assert "**Target reached**: my\\_model, tuned in round 1, can take over this task." in text
+    assert "On 20 prompts that were sealed until the end, it scored 90.0 (88.0 to 92.0) in precision" in text
     assert "| 0 | untuned | 60.0 (58.0 to 62.0) | 50.0 (48.0 to 52.0) | 75% | 75% |  |  |" in text
     assert "| 1 | 120 | 90.0 (88.0 to 92.0) | 80.0 (78.0 to 82.0) | 75% | 75% | 0.512 | best |" in text
     order = [text.index(f"prompt of {id_}") for id_ in ("p7", "p6", "p5", "p0", "p1", "p2")]
@@ -190,9 +172,12 @@ def test_a_judge_that_people_disagree_with_is_told_beside_the_verdict(tmp_path: 
 def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
     text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)], target={"confidence": 0.9})
 
-    assert "Brackets show the bounds of the score on prompts like these, each with 90% confidence." in text
-    assert "precision 85 and similarity 75; the lower bound of each interval must reach that." in text
-    assert "one of the untuned model and one after each round, 2.00% each;" in text
+    assert (
+        "Brackets show a lower and an upper bound of the mean on prompts like these; each bound has a risk of 10%."
+        in text
+    )
+    assert "precision 85 and similarity 75; the lower bounds on sealed prompts decide. Brackets show bounds" in text
+    assert "at most 10.0% are reported to reach it, if the 20 prompts are independent draws of the task" in text
 
 
 HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"

@@ -1,8 +1,10 @@
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
+from engine.evaluation.scores import plain
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Changes, Decision, Interval, Reviews, Shares
+from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Interval, Reviews, Scores, Shares
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
@@ -27,25 +29,35 @@ DECISION = Decision(
 SETTINGS = Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service": {"model": "gpt-4o"}})
 
 
-def test_the_error_rate_is_told_in_full() -> None:
-    text = report_sections.error_rate(SETTINGS, DECISION)
-
-    assert "at most 5.0% of migrations like this one are reported to reach a target that they miss" in text
-    assert "5 evaluations on the dev prompts" in text and "1.00% each; 3 took place, which used 3.0%" in text
+FINAL = FinalDecision(
+    reached=False, reason="Short.", best_round=1, outcome="plateau", risk=0.05, sealed=Scores(**plain(DECISION))
+)
 
 
-def test_prompts_without_a_verdict_are_told() -> None:
-    unread = replace(DECISION, unjudged=2)
+def test_the_error_rate_is_told_with_what_it_rests_on() -> None:
+    text = report_sections.error_rate(FINAL)
 
-    assert "2 prompts have no readable verdict; the intervals are valid" in report_sections.error_rate(SETTINGS, unread)
-    assert "no readable verdict" not in report_sections.error_rate(SETTINGS, DECISION)
+    assert "at most 5.0% are reported to reach it, if the 20 prompts are independent draws of the task" in text
+    assert "exact for right-or-wrong scores" in text and "not proved" in text
+    assert "passes the gate, which opens the sealed prompts, when its lower bounds at 1% reach the target" in text
+    assert "family" not in text
+    families = replace(FINAL, sealed=replace(FINAL.sealed, families=8))
+    assert "20 prompts of 8 families" in report_sections.error_rate(families)
+
+
+def test_answers_without_a_verdict_are_told() -> None:
+    unread = replace(FINAL.sealed, unjudged=2, errors=5)
+
+    assert "counts as the worst there is; 2 of the prompts have none at all." in report_sections.unjudged(unread)
+    assert report_sections.unjudged(FINAL.sealed) == ""
 
 
 def test_prompts_that_are_missing_are_told_as_rows() -> None:
-    assert report_sections.missing_rows(SETTINGS, DECISION) == []
-    (text,) = report_sections.missing_rows(SETTINGS, replace(DECISION, more_prompts=9))
+    assert report_sections.missing_rows(SETTINGS, FINAL) == []
+    (text,) = report_sections.missing_rows(SETTINGS, replace(FINAL, more=9))
 
-    assert "about 9 more dev prompts" in text and "20% of the coverage rows" in text and "add about 45 rows" in text
+    share = SETTINGS.coverage.split.test
+    assert f"about {ceil(9 / share)} more coverage rows would show the target in 80 % of such runs" in text
 
 
 def test_flagged_prompts_are_named() -> None:

@@ -120,7 +120,7 @@ async def test_flagged_references_leave_every_round_and_may_end_the_wait(waiting
 
     decision, answer = await waiting.answer
 
-    assert answer is None and decision.reached and decision.flagged == BAD
+    assert answer is None and decision.passed_gate and decision.flagged == BAD
     assert run.decision(1) == decision
     first = run.decision(0)
     assert first is not None and (first.outcome, first.prompts, first.flagged) == ("continue", 36, BAD)

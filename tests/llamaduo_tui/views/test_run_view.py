@@ -72,7 +72,7 @@ def test_scores_carry_their_intervals() -> None:
     score = view_of(story.to_approval()).section(1).score
     assert score is not None
     assert (score.precision.low, score.precision.mean, score.precision.high) == (59.3, 64.3, 69.3)
-    assert not score.reached
+    assert not score.passed_gate
 
 
 def test_a_resumed_run_is_at_work_again() -> None:

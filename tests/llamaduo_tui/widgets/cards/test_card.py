@@ -98,7 +98,7 @@ def test_a_target_relative_to_the_service_is_told_as_that() -> None:
     told = {fact.name: fact.said.plain for fact in facts(question, view, target)}
 
     assert "target" not in told["precision"] + told["similarity"] + brief(question, view, target).plain
-    gaps = "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ not yet sure"
+    gaps = "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ bound short"
     assert told["service"] == f"{gaps} against its own responses, target -3"
 
 
