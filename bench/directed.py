@@ -33,7 +33,7 @@ from scipy.special import log_softmax, softmax
 
 from engine.dataset.prepare import prepare, read_dev, read_train
 from engine.dataset.tfidf import TfIdf
-from engine.evaluation.decision import decide, look_risk
+from engine.evaluation.decision import GATE_RISK, decide
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, score
 from engine.protocol import jsonl
@@ -126,7 +126,6 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
     run = Run(folder)
     prepare(found, run.coverage)
     train, dev = read_train(run.coverage), read_dev(run.coverage)
-    risk = look_risk(found.target, found.loop)
     rounds: list[SplitScores] = []
     extra: list[Path] = []
     async with sandbox() as base:
@@ -143,10 +142,10 @@ async def fast_run(folder: Path, found: Migration) -> Needed:
                 judging = job(JUDGE, run, found, number, client)
                 await judge.run(judging)
                 verdicts = [Verdict(**row) for row in jsonl.read(judging.folder / "verdicts.jsonl")]
-                rounds.append(score(verdicts, risk, found.loop.seed))
+                rounds.append(score(verdicts, GATE_RISK))
                 decision = decide(rounds, found.target, found.loop, hours=0)
                 if decision.outcome != "continue":
-                    return Needed(len(pairs) - len(train), decision.reached)
+                    return Needed(len(pairs) - len(train), decision.passed_gate)
                 writing = job(SYNTHESIZE, run, found, number, client)
                 request = SynthesisRequest(pairs=found.synthesis.pairs_per_round, weak=by_prompt(verdicts))
                 await synthesize.run(writing, request=request)
@@ -236,7 +235,7 @@ def real_run(folder: Path, found: Migration) -> Needed:
     run = Run(runs / "directed")
     last = run.decisions()[-1]
     written = [manifest(run.round(number) / "synthesize") for number in range(1, last.round)]
-    return Needed(sum(stage.counts["accepted"] for stage in written if stage is not None), last.reached)
+    return Needed(sum(stage.counts["accepted"] for stage in written if stage is not None), last.passed_gate)
 
 
 if __name__ == "__main__":

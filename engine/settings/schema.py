@@ -109,8 +109,8 @@ class Columns(Table):
 class Split(Table):
     """How the coverage dataset is split; the rest is for training."""
 
-    dev: Share = Field(0.2, description="Share of the dev split, which steers the loop.")
-    test: Share = Field(0.2, description="Share of the test split, which stays sealed until the end.")
+    dev: Share = Field(0.12, description="Share of the dev split, which steers the loop.")
+    test: Share = Field(0.28, description="Share of the test split, which stays sealed until the end and then decides.")
 
     @model_validator(mode="after")
     def _leaves_data_to_train(self) -> Split:

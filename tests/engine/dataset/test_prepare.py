@@ -35,7 +35,7 @@ def test_the_splits_hold_every_pair_and_the_counts_agree(tmp_path: Path) -> None
     parts = {"train": read_train(folder), "dev": read_dev(folder), "test": open_sealed(folder)}
     assert counts == {"rows": 102, "dropped": 2, "duplicates": 1} | {name: len(part) for name, part in parts.items()}
     assert sum(len(part) for part in parts.values()) == 100
-    assert [len(part) for part in parts.values()] == [60, 20, 20]
+    assert [len(part) for part in parts.values()] == [60, 12, 28]
     dropped = list(jsonl.read(folder / "dropped.jsonl"))
     assert [(row["line"], row["row"][:6]) for row in dropped] == [(101, "broken"), (102, '{"prom')]
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -67,7 +67,7 @@ def test_the_test_split_is_sealed_until_it_is_opened(tmp_path: Path) -> None:
     assert not any(b"Ticket" in path.read_bytes() for path in folder.iterdir() if path.stem == "test")
 
     pairs = open_sealed(folder)
-    assert len(pairs) == 10
+    assert len(pairs) == 14
     assert [pair.to_row() for pair in pairs] == list(jsonl.read(folder / "test.jsonl"))
     assert open_sealed(folder) == pairs, "a final stage that was interrupted begins anew"
     assert (folder / "test.jsonl").stat().st_mode & 0o777 == 0o600
