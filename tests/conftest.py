@@ -23,6 +23,12 @@ MODELS = cache_dir() / "models"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What fixtures of several tests run, before a test has its home, leaves nothing in the user's state folder."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and neither a key of a provider nor a proxy in the environment."""

@@ -23,7 +23,7 @@ from engine.evaluation import contract
 from engine.evaluation.decision import GATE_RISK, fewest_units
 from engine.evaluation.scores import LEAST_UNITS
 from engine.preflight import console
-from engine.preflight.data import SAMPLE, data_report, split_notes
+from engine.preflight.data import SAMPLE, data_report, opened_notes, split_notes
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report
 from engine.protocol.errors import InputError, LlamaDuoError
@@ -117,6 +117,7 @@ class _Findings:
         self.data = data_report(settings.coverage, loaded, splits)
         check_splits(splits)
         self.notes += split_notes(self.data, [pair for part in splits for pair in part])
+        self.notes += opened_notes(splits.test)
         self.notes += template_notes(self._misfits.notes)
         self.notes += size_notes(settings, len(splits.dev), len(splits.test))
         return splits

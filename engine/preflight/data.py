@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from engine.dataset import openings
 from engine.dataset.families import ungrouped
 from engine.dataset.load import Loaded
 from engine.dataset.split import TINY, Splits
@@ -58,3 +59,9 @@ def split_notes(report: DataReport, pairs: Sequence[Pair]) -> Iterator[str]:
             f"{len(tiny)} of {len(rows)} categories have fewer than {TINY} rows and are for training only, such as "
             f"{tiny[0]!r}"
         )
+
+
+def opened_notes(test: Sequence[Pair]) -> Iterator[str]:
+    """That earlier runs have opened some of the prompts that a run would seal, or that nobody can tell."""
+    if sentence := openings.openings("", [pair.id for pair in test]).sentence:
+        yield sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,15 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits that stay the same where the folder is renamed, moved or copied.
+
+        They are the hash of its first event, which names its time and process; of its path, before there is one.
+        """
+        first = next(jsonl.lines(self.events_file), None)
+        return hashlib.sha256(first or str(self.folder.absolute()).encode()).hexdigest()[:16]
 
     @property
     def settings_file(self) -> Path:

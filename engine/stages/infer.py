@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.dataset import openings
 from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
 from engine.local.inference import load_inference
 from engine.local.inference.base import Completion, Inference, Prompt, Sample
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
+from engine.protocol.events import Log
 from engine.protocol.manifest import begin, file_hash
 from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
 from engine.protocol.run_dir import Run
@@ -32,6 +34,8 @@ def run(job: Job) -> Result:
     resolved = local_model(job.run, settings, job.emit)
     coverage, adapter = job.run.coverage, _adapter(job.run, job.round)
     pairs, source = (open_sealed(coverage), TEST) if job.round is None else (read_dev(coverage), DEV)
+    if job.round is None:
+        _record_opening(job, pairs)
     begin(job.folder, settings.digest(*DECISIVE))
     backend = load_inference(settings, resolved, adapter)
     plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
@@ -48,6 +52,13 @@ def run(job: Job) -> Result:
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def _record_opening(job: Job, pairs: list[Pair]) -> None:
+    """Record that the sealed prompts are open, before there is a result to see; say what is known of earlier runs."""
+    opened = openings.record(job.run.identity, [pair.id for pair in pairs])
+    if opened.sentence:
+        job.emit(Log(level="warning", message=opened.sentence))
 
 
 def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: list[Pair], adapter: str) -> None:

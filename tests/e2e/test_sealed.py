@@ -14,6 +14,8 @@ import pytest
 from aiohttp import web
 
 from engine.dataset.load import load
+from engine.dataset.openings import openings
+from engine.dataset.prepare import read_test
 from engine.dataset.split import split
 from engine.protocol import jsonl
 from engine.protocol.manifest import manifest
@@ -95,7 +97,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iter
             file.write_text(text.replace('model = "sandbox"', given, 1))
             path = f"{folder}:{Path(__file__).parents[2]}"
             done = await asyncio.create_subprocess_exec(
-                *("env", f"PYTHONPATH={path}", f"OPENED={folder / 'opened'}", "ANY_KEY=x"),
+                *("env", f"PYTHONPATH={path}", f"OPENED={folder / 'opened'}", "ANY_KEY=x", f"XDG_STATE_HOME={folder}"),
                 *(PROGRAM, "--runs-dir", str(folder / "runs"), "run", str(file), "--headless", "--yes"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -125,6 +127,15 @@ def test_the_sealed_split_is_read_by_the_final_stage_alone(finished: Finished) -
     assert {Path(row["path"]).name for row in read if not row["writes"]} == {"test.sealed", "test.jsonl"}
     assert all(row["time"] > final for row in read)
     assert manifest(run.final / "infer") is not None
+
+
+def test_the_opening_is_recorded_for_later_runs(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished.run
+    monkeypatch.setenv("XDG_STATE_HOME", str(run.folder.parents[1]))
+    ids = [pair.id for pair in read_test(run.coverage)]
+
+    assert openings(run.identity, ids).sentence == ""
+    assert openings("", ids).sentence.startswith(f"All {len(ids)} sealed prompts were opened once before")
 
 
 def test_no_dev_or_test_prompt_is_trained_on(finished: Finished) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+from engine.dataset import openings
 from engine.dataset.load import Loaded
 from engine.dataset.split import Splits
-from engine.preflight.data import data_report, split_notes
+from engine.preflight.data import data_report, opened_notes, split_notes
 from engine.protocol.rows import Pair
 from engine.settings.schema import Coverage
 
@@ -47,3 +48,15 @@ def test_surprises_in_the_split_are_reported() -> None:
         "stays in one split",
         "1 of 2 categories have fewer than 3 rows and are for training only, such as 'rare'",
     ]
+
+
+def test_prompts_that_earlier_runs_opened_are_reported_before_a_run() -> None:
+    test = [row(number) for number in range(8)]
+    assert list(opened_notes(test)) == []
+
+    openings.record("an earlier run", [pair.id for pair in test[:6]])
+    assert list(opened_notes(test)) == [
+        "6 of these 8 sealed prompts were opened once before, by an earlier run: scores on them may be better than on "
+        "new ones."
+    ]
+    assert list(opened_notes(test[6:])) == []

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -109,3 +110,17 @@ def test_a_decision_that_is_none(run: Run, text: str) -> None:
     run.decision_file(1).write_text(text)
     with pytest.raises(DamagedError, match=r"decision\.json: damaged"):
         run.decisions()
+
+
+def test_a_run_keeps_its_identity_in_a_copy_and_under_another_name(tmp_path: Path, run: Run) -> None:
+    other = create(tmp_path / "runs", "demo", SETTINGS)
+    assert run.identity != other.identity, "even before they start"
+    for number, one in enumerate((run, other)):
+        jsonl.append(one.events_file, [{"seq": 1, "time": 1.5 + number}])
+    before = run.identity
+    assert before != other.identity and len(before) == 16
+
+    shutil.copytree(run.folder, tmp_path / "copy")
+    run.folder.rename(tmp_path / "renamed")
+    jsonl.append(tmp_path / "renamed/events.jsonl", [{"seq": 2, "time": 9.0}])
+    assert Run(tmp_path / "copy").identity == Run(tmp_path / "renamed").identity == before
