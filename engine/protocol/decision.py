@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.openings import Openings
 from engine.protocol.records import Points
 
 Outcome = Literal["gate", "continue", "plateau", "rounds", "time", "budget", "prompts", "reached"]
@@ -269,7 +270,8 @@ class FinalDecision:
 
     `sealed` are the scores of `best_round` with bounds at `risk`, `service` the service's own on the same prompts;
     `outcome` is why the rounds ended. `more` is about how many more independent prompts would show the target in 80 %
-    of cases, where the means are above it and the bounds are not.
+    of cases, where the means are above it and the bounds are not. `opened_before` is about earlier runs of
+    this user that opened these prompts, too.
     """
 
     reached: bool
@@ -280,3 +282,4 @@ class FinalDecision:
     sealed: Scores
     service: Teacher | None = None
     more: int | None = None
+    opened_before: Openings | None = None

@@ -9,11 +9,13 @@ Complete stages are skipped, so that a new worker goes on where the last one was
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from engine.dataset import openings
 from engine.dataset.prepare import family_names, read_test, read_train
 from engine.evaluation import contract, reviews
 from engine.evaluation.decision import GATE_RISK, decide, finished, rescored
@@ -55,7 +57,8 @@ async def migrate(context: Context) -> RunFinished:
         await context.stage(FINETUNE, number + 1)
         decision = await _evaluate(context, number + 1)
     sealed = await _evaluate_sealed(context)
-    return await _report(context, decision, _settle(context, decision, sealed), sealed)
+    final = await _settle(context, decision, sealed)
+    return await _report(context, decision, final, sealed)
 
 
 async def _probe(context: Context) -> None:
@@ -183,7 +186,7 @@ def _reviews(
 
 
 async def _evaluate_sealed(context: Context) -> SplitScores:
-    """The best round's scores on the sealed prompts, which nothing has used before; flags leave them alone.
+    """The best round's scores on the sealed prompts, which neither training nor a round used; flags leave them alone.
 
     The service is asked for them, too, where it was for the dev prompts.
     """
@@ -195,9 +198,11 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
     return _score(_verdicts(run.final), risk, family_names(read_test(run.coverage)), ())
 
 
-def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
-    """Decide by the sealed prompts, and write it down."""
+async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
+    """Decide by the sealed prompts, and write it down; other runs that opened them before are told."""
     run = context.run
+    ids = [prompt.id for prompt in sealed.by_prompt]
+    opened = await asyncio.to_thread(openings.record, run.identity, ids)
     final = settle(
         decision,
         sealed,
@@ -205,6 +210,8 @@ def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalD
         by_service=_by_service(TEACHER.folder(run, None)),
         regressed=run.decision(decision.best_round),
     )
+    if opened.sentence:
+        final = replace(final, opened_before=opened, reason=f"{final.reason} {opened.sentence}")
     jsonl.write_json(run.final_decision_file, records.to_row(final))
     return final
 
