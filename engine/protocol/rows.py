@@ -130,6 +130,8 @@ class Response(RowMixin):
     """One sampled answer to one prompt; `adapter` is "" for the untuned model and for the service.
 
     `reference` is the target as the local LLM would write it, where that is another text: a tool call.
+    `mean_logprob` and `least_logprob` are of the generated tokens, the end token included: natural logarithms of their
+    probabilities under the model's own distribution, before the temperature; None where unknown, as of the service.
     """
 
     id: str
@@ -144,6 +146,8 @@ class Response(RowMixin):
     adapter: str
     tools: list[Tool] = field(default_factory=list)
     reference: str = ""
+    mean_logprob: float | None = None
+    least_logprob: float | None = None
 
     @property
     def expected(self) -> str:

@@ -87,6 +87,8 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
             adapter=adapter,
             tools=pair.tools,
             reference=calls.get(pair.id, ""),
+            mean_logprob=completion.mean_logprob,
+            least_logprob=completion.least_logprob,
         )
 
     for batch in batches[done:]:

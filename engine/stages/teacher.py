@@ -95,4 +95,6 @@ async def _response(job: ServiceJob, local: Response) -> Response:
         model=model,
         adapter="",
         reference=local.target if local.reference else "",  # a call, here in OpenAI's form
+        mean_logprob=None,
+        least_logprob=None,
     )

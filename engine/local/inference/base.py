@@ -27,12 +27,18 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """A sampled response; `completion_tokens` counts its end token too, which `text` doesn't show."""
+    """A sampled response; `completion_tokens` counts its end token too, which `text` doesn't show.
+
+    `mean_logprob` and `least_logprob` are over these tokens: natural logarithms of their probabilities under the
+    model's own distribution, whatever the temperature; None where the backend doesn't know them.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     prompt_tokens: int
     completion_tokens: int
+    mean_logprob: float | None = None
+    least_logprob: float | None = None
 
 
 class Plan(NamedTuple):

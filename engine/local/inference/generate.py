@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import (
     GenerationConfig,
+    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -19,7 +21,11 @@ from transformers import (
 from engine.local.chat import end_token_id
 from engine.local.device import Device, generation_batch
 from engine.local.inference.base import Completion, Prompt, Sample
+from engine.local.inference.logprobs import LogProbs
 from engine.settings.schema import Inference
+
+DECIMALS = 4
+"""Of a log-probability in the rows."""
 
 
 def batches(prompts: Sequence[Prompt], lengths: Mapping[str, int], samples: int, size: int) -> list[list[Sample]]:
@@ -76,35 +82,44 @@ class Generator:
         pad, device = self._tokenizer.pad_token_id, self._model.device
         input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-        watcher = _Watcher(width, self._config.max_new_tokens, self._ends, progress)
+        logprobs = LogProbs()
+        watcher = _Watcher(width, self._config.max_new_tokens, self._ends, progress, logprobs)
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=input_ids,
                 attention_mask=mask,
                 generation_config=self._config,
+                logits_processor=LogitsProcessorList([logprobs]),
                 stopping_criteria=StoppingCriteriaList([watcher]),
             )
-        return [self._completion(ids, row) for ids, row in zip(prompts, output[:, width:].tolist(), strict=True)]
+        rows = zip(prompts, output[:, width:].tolist(), logprobs.rows(), strict=True)
+        return [self._completion(*row) for row in rows]
 
-    def _completion(self, prompt: list[int], row: list[int]) -> Completion:
+    def _completion(self, prompt: list[int], row: list[int], logprobs: list[float]) -> Completion:
         end = next((index for index, token in enumerate(row) if token in self._ends), None)
         tokens = row if end is None else row[: end + 1]
+        known = logprobs[: len(tokens)]
         return Completion(
             text=str(self._tokenizer.decode(tokens if end is None else tokens[:-1], skip_special_tokens=True)),
             finish_reason="length" if end is None else "stop",
             prompt_tokens=len(prompt),
             completion_tokens=len(tokens),
+            mean_logprob=round(fmean(known), DECIMALS),
+            least_logprob=round(min(known), DECIMALS),
         )
 
 
 class _Watcher(StoppingCriteria):  # type: ignore[misc]
     """Stops nothing: a stopping criterion is where `generate` calls back at each token."""
 
-    def __init__(self, width: int, most: int, ends: set[int], progress: Callable[[int], None]) -> None:
-        self._width, self._most, self._progress = width, most, progress
+    def __init__(
+        self, width: int, most: int, ends: set[int], progress: Callable[[int], None], logprobs: LogProbs
+    ) -> None:
+        self._width, self._most, self._progress, self._logprobs = width, most, progress, logprobs
         self._ends = torch.tensor(sorted(ends))
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:
+        self._logprobs.choose(input_ids[:, -1])
         count, length = input_ids.shape
         self._ends = self._ends.to(input_ids.device)
         ended = int(torch.isin(input_ids[:, self._width :], self._ends).any(dim=1).sum())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
@@ -89,3 +90,25 @@ def test_the_models_own_sampling_defaults_are_not_used(
     plain = Sampler(model, tiny_tokenizer, temperature=1, max_new_tokens=16).one()
     model.generation_config = GenerationConfig(eos_token_id=2, top_k=1, top_p=0.1, repetition_penalty=5.0)
     assert Sampler(model, tiny_tokenizer, temperature=1, max_new_tokens=16).one() == plain
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 2.0])
+def test_log_probabilities_are_the_models_own_whatever_the_temperature(
+    model: PreTrainedModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    temperature: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tiny_tokenizer, "decode", lambda tokens, **_: " ".join(map(str, tokens)))
+    sampler = Sampler(model, tiny_tokenizer, temperature=temperature, max_new_tokens=100)
+    batch = [Sample(prompt, number) for prompt in PROMPTS[:3] for number in range(2)]
+    completions = sampler.complete(batch)
+    assert temperature < 2 or len({completion.completion_tokens for completion in completions}) > 1  # some are padded
+    for sample, completion in zip(batch, completions, strict=True):
+        asked, answer = sampler.tokens(sample), [int(token) for token in completion.text.split()]
+        answer += [2] if completion.finish_reason == "stop" else []
+        with torch.inference_mode():
+            logits = model(torch.tensor([asked + answer])).logits[0, len(asked) - 1 : -1]
+        known = logits.float().log_softmax(dim=1).gather(1, torch.tensor(answer)[:, None])
+        assert completion.mean_logprob == pytest.approx(float(known.mean()), abs=2e-3)
+        assert completion.least_logprob == pytest.approx(float(known.min()), abs=2e-3)
