@@ -126,6 +126,85 @@ def evidence(prompts: int, families: int) -> str:
     return f"{counted} of {families:,} {'family' if families == 1 else 'families'}"
 
 
+Signal = Literal["contract", "mean_logprob", "least_logprob", "agreement"]
+"""What tells how sure the local model is of an answer; `contract` alone only tells whether the answer keeps it."""
+
+SIGNALS: dict[Signal, str] = {
+    "contract": "contract",
+    "mean_logprob": "mean log-probability",
+    "least_logprob": "least log-probability",
+    "agreement": "agreement with other samples",
+}
+"""Each signal in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confidence:
+    """How sure the local model is of one answer; None where unknown.
+
+    `mean_logprob` and `least_logprob` are of its tokens, as in a `Response`; `agreement`, 0 to 1, is with the other
+    samples for the same prompt.
+    """
+
+    mean_logprob: float | None
+    least_logprob: float | None
+    agreement: float | None
+    keeps_contract: bool
+
+    def value(self, signal: Signal) -> float | None:
+        """The figure that a rule with this signal compares with its threshold: higher is surer."""
+        if signal == "contract":
+            return float(self.keeps_contract)
+        known: float | None = getattr(self, signal)
+        return known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Which answers the local model gives itself: the others are for the service."""
+
+    signal: Signal
+    threshold: float
+
+    def allows(self, confidence: Confidence) -> bool:
+        """Whether an answer may be given: it keeps the contract, and the signal is known and at the threshold."""
+        value = confidence.value(self.signal)
+        return confidence.keeps_contract and value is not None and value >= self.threshold
+
+    @property
+    def words(self) -> str:
+        """What it allows: "answers with a mean log-probability of at least -0.12 that keep the contract"."""
+        if self.signal == "contract":
+            return "answers that keep the contract"
+        article = "an" if self.signal == "agreement" else "a"
+        return f"answers with {article} {SIGNALS[self.signal]} of at least {self.threshold:g} that keep the contract"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of a task that may move though the whole may not, tested once on the sealed prompts.
+
+    `share`, 0 to 1, is of the sealed prompts' answers; it is at least `share_low` for prompts like these. `precision`
+    and `similarity` are of the `moved` answers, of `answers` in all; minus the service's where the target is `relative`
+    to it. Where `certified`, both claims hold together, the share and the scores, except with a chance of `risk`.
+    `rule` is None where the dev prompts show none worth a test; then nothing was tested.
+    """
+
+    rule: Rule | None
+    share: float
+    share_low: float
+    precision: Interval | None
+    similarity: Interval | None
+    relative: bool
+    answers: int
+    moved: int
+    prompts: int
+    families: int
+    risk: float
+    certified: bool
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """One prompt's mean of both scores, before and after."""
