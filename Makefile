@@ -34,6 +34,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/scale.py --check
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/sequence.py --check
+	$(BIN)/python bench/selective.py --check
 	$(BIN)/python bench/directed.py --check
 	$(BIN)/python bench/app.py --check
 
