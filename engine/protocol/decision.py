@@ -350,7 +350,7 @@ class FinalDecision:
     `sealed` are the scores of `best_round` with bounds at `risk`, `service` the service's own on the same prompts;
     `outcome` is why the rounds ended. `more` is about how many more independent prompts would show the target in 80 %
     of cases, where the means are above it and the bounds are not. `opened_before` is about earlier runs of
-    this user that opened these prompts, too.
+    this user that opened these prompts, too; `part`, where the whole falls short, about the answers that may be local.
     """
 
     reached: bool
@@ -362,3 +362,4 @@ class FinalDecision:
     service: Teacher | None = None
     more: int | None = None
     opened_before: Openings | None = None
+    part: Part | None = None

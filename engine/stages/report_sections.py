@@ -59,6 +59,20 @@ def missing_rows(settings: Migration, final: FinalDecision) -> list[str]:
     ]
 
 
+def part(final: FinalDecision) -> list[str]:
+    """What may move today, where the whole falls short."""
+    found = final.part
+    if found is None:
+        return []
+    rule = f" The local model gives {found.rule.words}." if found.certified and found.rule else ""
+    risks = (
+        f" This is a statement of its own, beside the one on the whole task: each has its own risk of {found.risk:.0%}."
+        if found.rule
+        else ""
+    )
+    return ["## What may move today", f"{found.reason}{rule}{risks}"]
+
+
 def service_scores(teacher: Teacher, which: str) -> str:
     """The service's own scores on the `which` prompts: dev or sealed."""
     return (

@@ -34,6 +34,7 @@ from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPO
 from engine.protocol.status import State
 from engine.service.models import price
 from engine.stages import judge_drift, probe, report, synthesize, teacher
+from engine.stages.part import part
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker.context import Context
 
@@ -212,6 +213,11 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
     )
     if opened.sentence:
         final = replace(final, opened_before=opened, reason=f"{final.reason} {opened.sentence}")
+    if not final.reached:
+        flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
+        may_move = await asyncio.to_thread(part, run, context.settings.target, decision.best_round, flagged)
+        if may_move is not None:
+            final = replace(final, part=may_move, reason=f"{final.reason} {may_move.reason}")
     jsonl.write_json(run.final_decision_file, records.to_row(final))
     return final
 
