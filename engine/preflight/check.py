@@ -21,21 +21,23 @@ from engine.dataset.reading import ReadingLine
 from engine.dataset.split import Splits, split
 from engine.evaluation import contract
 from engine.evaluation.decision import GATE_RISK, fewest_units
-from engine.evaluation.scores import LEAST_UNITS
+from engine.evaluation.power import sealed_power
 from engine.preflight import console
-from engine.preflight.data import SAMPLE, data_report, opened_notes, split_notes
+from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
 from engine.preflight.problems import doubts, problems
-from engine.preflight.report import DataReport, Estimate, Problem, Report
+from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
+from engine.protocol.power import plural
 from engine.service import prompts
 from engine.settings.load import load_settings
-from engine.settings.schema import SANDBOX_MODEL, Migration
+from engine.settings.schema import SANDBOX_MODEL, Migration, Target
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from engine.local.resolve import ResolvedModel
+    from engine.protocol.power import Power
     from engine.protocol.probe import ModelProbe
     from engine.protocol.rows import Pair
     from engine.stages.local_model import Misfits
@@ -84,6 +86,7 @@ def check(
         notes=tuple(findings.notes),
         estimate=estimate,
         data=findings.data,
+        power=findings.power,
         probes=tuple(findings.probes),
     )
 
@@ -101,6 +104,7 @@ class _Findings:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.data: DataReport | None = None
+        self.power: Power | None = None
         self.probes: list[ModelProbe] = []
         self._misfits: Misfits | None = None
 
@@ -119,7 +123,8 @@ class _Findings:
         self.notes += split_notes(self.data, [pair for part in splits for pair in part])
         self.notes += opened_notes(splits.test)
         self.notes += template_notes(self._misfits.notes)
-        self.notes += size_notes(settings, len(splits.dev), len(splits.test))
+        self.power = power(settings.target, splits)
+        self.notes += size_notes(settings, self.data)
         return splits
 
     def show_sample(self, splits: Splits) -> None:
@@ -171,18 +176,32 @@ def judge_note(settings: Migration) -> Iterator[str]:
             )
 
 
-def size_notes(settings: Migration, dev: int, test: int) -> Iterator[str]:
-    """Whether there are enough prompts to show that the target is reached (`dev`) and to confirm it (`test`)."""
-    fewest = fewest_units(settings.target, GATE_RISK)
-    if fewest is None:
+def power(target: Target, splits: Splits) -> Power | None:
+    """What the sealed split of these can show, and how many more rows a further step takes at this share of it."""
+    pairs = [pair for part in splits for pair in part]
+    units = independent(splits.test)
+    return sealed_power(target, units, unit=unit_name(pairs), rows_per_unit=len(pairs) / units)
+
+
+def size_notes(settings: Migration, data: DataReport) -> Iterator[str]:
+    """Whether there are enough independent prompts: sealed ones for the target, and dev ones for the gate to them."""
+    target = settings.target
+    sealed, gate = fewest_units(target, 1 - target.confidence), fewest_units(target, GATE_RISK)
+    if sealed is None or gate is None:
         yield "no number of prompts can show that this target is reached: it leaves no margin below a perfect score"
-    elif dev < fewest:
-        yield (
-            f"{dev} dev prompts are too few to show that the target is reached, even with perfect scores: it takes "
-            f"{fewest}"
-        )
-    if test < LEAST_UNITS:
-        yield f"{test} sealed prompts are too few to confirm that the target is reached: it takes {LEAST_UNITS}"
+        return
+    sizes = {size.name: size for size in data.splits}
+    dev, test = sizes["dev"], sizes["test"]
+    yield from _too_few("sealed", test, sealed, "show that the target is reached")
+    yield from _too_few("dev", dev, gate, "open the sealed test before the last round")
+
+
+def _too_few(name: str, size: SplitSize, least: int, purpose: str) -> Iterator[str]:
+    if size.units >= least:
+        return
+    units = f"1 {name} {size.unit} is" if size.units == 1 else f"{size.units} {name} {plural(size.unit)} are"
+    remedy = "" if size.unit == "prompt" else f"; add more {plural(size.unit)}, as rows of the same one count once"
+    yield f"{units} too few to {purpose}, even with perfect scores: it takes {least}{remedy}"
 
 
 def compute_problems(settings: Migration) -> Iterator[LlamaDuoError]:

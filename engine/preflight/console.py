@@ -29,6 +29,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
     if report.data:
         print("\n".join(data_lines(report.data)))
         sys.stdout.flush()
+    for sentence in report.power.sentences if report.power else ():
+        print(f"power     {clean(sentence)}")
     for note in report.notes:
         print(f"note      {clean(note)}")
     if report.estimate:
@@ -53,7 +55,7 @@ def data_lines(data: DataReport) -> Iterator[str]:
     """What was read, the splits in rows and tokens, and the sample pair, each text cleaned for the terminal."""
     yield from data_summary.lines(data)
     for size in data.splits:
-        yield f"{size.name if size.name != 'test' else 'sealed':<10}{size.rows:,} rows, about {size.tokens:,} tokens"
+        yield f"{size.name if size.name != 'test' else 'sealed':<10}{size.size}, about {size.tokens:,} tokens"
     if data.categories:
         yield f"category  {data.categories:,} of them, each in equal shares in every split"
     if data.sample:

@@ -23,11 +23,13 @@ def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataRepor
     """The report on loaded data and its splits, without a sample, which takes a tokenizer."""
     pairs = [pair for part in splits for pair in part]
     sizes = Counter(pair.family or pair.id for pair in pairs)
-    read = summary(coverage, loaded)
+    read, unit = summary(coverage, loaded), unit_name(pairs)
     return DataReport(
         **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
         splits=tuple(
-            SplitSize(name=name, rows=len(part), tokens=round(sum(map(tokens, part))))
+            SplitSize(
+                name=name, rows=len(part), tokens=round(sum(map(tokens, part))), units=independent(part), unit=unit
+            )
             for name, part in splits._asdict().items()
         ),
         categories=len({pair.category for pair in pairs if pair.category}),
@@ -35,6 +37,21 @@ def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataRepor
         related=sum(size for size in sizes.values() if size > 1),
         sample="",
     )
+
+
+def independent(pairs: Sequence[Pair]) -> int:
+    """How many of these are independent of each other: each family counts once."""
+    return len({pair.family or pair.id for pair in pairs})
+
+
+def unit_name(pairs: Sequence[Pair]) -> str:
+    """What a family of these is called: "prompt" where none has two, "conversation" where that is what most are."""
+    sizes = Counter(pair.family or pair.id for pair in pairs)
+    related = [pair for pair in pairs if sizes[pair.family or pair.id] > 1]
+    if not related:
+        return "prompt"
+    turns = sum(bool(pair.group) or any(turn["role"] == "assistant" for turn in pair.prompt) for pair in related)
+    return "conversation" if 2 * turns >= len(related) else "family"
 
 
 def tokens(pair: Pair) -> float:

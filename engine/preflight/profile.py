@@ -14,6 +14,7 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 from engine.dataset.load import Loaded, load
 from engine.dataset.sources import files, hub_id, located
@@ -51,14 +52,10 @@ def read_profile(coverage: Coverage) -> Profile:
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         heads, read_bytes = _heads(found, Path(folder)) if total > MOST_BYTES else ([], total)
         loaded = load(coverage.model_copy(update={"source": heads}) if heads else coverage)
-    train, dev, test, exact = _split(coverage, loaded)
     read = summary(coverage, loaded)
     return Profile(
         **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
-        train=train,
-        dev=dev,
-        test=test,
-        exact=exact,
+        **_split(coverage, loaded),
         samples=tuple(map(_sample, loaded.pairs[:SAMPLES])),
         read_bytes=read_bytes,
         total_bytes=total,
@@ -129,16 +126,24 @@ def _beginning(file: Path, place: Path, most: int) -> Path:
     return copy
 
 
-def _split(coverage: Coverage, loaded: Loaded) -> tuple[int, int, int, bool]:
-    """Rows for train, dev and test, and whether they are exact."""
+def _split(coverage: Coverage, loaded: Loaded) -> dict[str, Any]:
+    """Rows for train, dev and test, how many are independent, what these are called, and whether all that is exact."""
     count, shares = len(loaded.pairs), coverage.split
     if count <= MOST_SPLIT:
         from engine.dataset.split import split  # imports scipy
+        from engine.preflight.data import independent, unit_name
 
-        train, dev, test = map(len, split(loaded.pairs, shares))
-        return train, dev, test, True
+        parts = split(loaded.pairs, shares)
+        return {
+            **{name: len(part) for name, part in parts._asdict().items()},
+            "dev_units": independent(parts.dev),
+            "test_units": independent(parts.test),
+            "unit": unit_name([pair for part in parts for pair in part]),
+            "exact": True,
+        }
     dev, test = round(shares.dev * count), round(shares.test * count)
-    return count - dev - test, dev, test, False
+    sizes = {"train": count - dev - test, "dev": dev, "test": test}
+    return {**sizes, "dev_units": 0, "test_units": 0, "unit": "prompt", "exact": False}
 
 
 def _sample(pair: Pair) -> SamplePair:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from engine.protocol.data_summary import Summary
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.power import Power, plural
 from engine.protocol.probe import ModelProbe
 
 SHOWN_PHASES = 6
@@ -74,11 +75,28 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSize:
-    """A split's rows, and the tokens of their prompts and responses, estimated."""
+    """A split's rows, how many of them are independent, and the tokens of their prompts and responses, estimated.
+
+    `units` counts families: related rows, each named a `unit`, count once. 0 where it is unknown.
+    """
 
     name: str
     rows: int
     tokens: int
+    units: int = 0
+    unit: str = "prompt"
+
+    @property
+    def size(self) -> str:
+        """The rows, and what they are parts of where that are fewer: "40 prompts of 8 conversations"."""
+        return rows_of(self.rows, self.units, self.unit)
+
+
+def rows_of(rows: int, units: int, unit: str) -> str:
+    """A number of rows, and of the units that they are parts of, where that are fewer and known."""
+    if not 0 < units < rows:
+        return f"{rows:,} rows"
+    return f"{rows:,} prompts of {units:,} {unit if units == 1 else plural(unit)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +127,15 @@ class Profile(Summary):
     """The preview of coverage data: what was read, the rows of each split, and some pairs.
 
     `read_bytes` of `total_bytes` were read: of large files only their beginning. Where the split is not `exact`, it is
-    estimated from its shares.
+    estimated from its shares, and `dev_units` and `test_units`, how many are independent, are 0: unknown.
     """
 
     train: int
     dev: int
     test: int
+    dev_units: int
+    test_units: int
+    unit: str
     exact: bool
     samples: tuple[SamplePair, ...]
     read_bytes: int
@@ -139,13 +160,14 @@ class Report:
     """A check's result: `problems` prevent a run, `notes` do not.
 
     `data` is None where no row could be read, `estimate` where a problem prevents it. `probes` are the models' answers
-    where they were asked.
+    where they were asked. `power` is what the sealed test can show, None where the target leaves no room.
     """
 
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     estimate: Estimate | None
     data: DataReport | None = None
+    power: Power | None = None
     probes: tuple[ModelProbe, ...] = ()
 
     @property

@@ -79,7 +79,7 @@ def warnings(data: DataReport) -> list[str]:
 def recognised(data: DataReport) -> list[str]:
     """What the rows were recognised as, and the size of each split."""
     formats = [f"{one_line(name, 80)}: {phrases.count(count, 'row')}" for name, count in data.formats.items()]
-    return [*formats, *(f"{size.name}: {size.rows:,} rows, {_short(size.tokens)} tokens" for size in data.splits)]
+    return [*formats, *(f"{size.name}: {size.size}, {_short(size.tokens)} tokens" for size in data.splits)]
 
 
 def facts(estimate: Estimate) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from engine.preflight.report import Preview, Profile
+from engine.preflight.report import Preview, Profile, rows_of
 from engine.protocol import records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import InputError
@@ -74,8 +74,13 @@ def heading(profile: Profile) -> list[str]:
     split = f"{about}{profile.train:,} train · {profile.dev:,} dev · {profile.test:,} sealed"
     formats = [f"{one_line(name, 80)}: {phrases.count(count, 'row')}" for name, count in profile.formats.items()]
     sources = [phrases.count(len(profile.sources), "source")] if len(profile.sources) > 1 else []
+    related = [
+        f"{name}: {rows_of(rows, units, profile.unit)}"
+        for name, rows, units in (("dev", profile.dev, profile.dev_units), ("sealed", profile.test, profile.test_units))
+        if 0 < units < rows
+    ]
     part = [] if profile.whole else [f"only the first {profile.read_bytes / 2**20:,.0f} MiB were read"]
-    return [f"{profile.rows:,} rows: {split}", *part, *sources, *formats]
+    return [f"{profile.rows:,} rows: {split}", *([", ".join(related)] if related else []), *part, *sources, *formats]
 
 
 def reasons(profile: Profile) -> list[str]:

@@ -136,6 +136,8 @@ def _findings(result: Preflight, current: bool) -> Pieces:
         pieces += [(f"→ {one_line(problem.hint)}\n\n", "dim")] if problem.hint else ["\n"]
     if result.passed:
         pieces.append(("✓ No problems found\n", "$text-success"))
+    for sentence in result.report.power.sentences if result.report and result.report.power else ():
+        pieces.append(f"• {one_line(sentence)}\n")
     for note in result.report.notes if result.report else ():
         pieces += [("! ", "$text-warning"), f"{one_line(note)}\n"]
     if result.report and result.report.data:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from engine.preflight import check
+from engine.preflight.report import SplitSize
 from engine.protocol.rows import Pair
 from engine.sandbox import tickets
 from engine.settings.schema import Migration
 from tests.engine.preflight.estimates import estimate
+from tests.engine.preflight.test_console import data_report
 
 
 def settings(**tables: Any) -> Migration:
@@ -37,13 +39,24 @@ def test_coverage_responses_that_break_the_contract_are_counted() -> None:
 
 
 def test_too_few_prompts_are_reported_before_they_cost() -> None:
-    (dev,) = check.size_notes(settings(), 28, 10)
-    assert dev.startswith("28 dev prompts are too few to show that the target is reached")
-    assert list(check.size_notes(settings(), 29, 10)) == []
-    assert list(check.size_notes(settings(), 29, 9)) == [
-        "9 sealed prompts are too few to confirm that the target is reached: it takes 10"
+    def notes(dev: int, sealed: int, unit: str = "prompt", **target: Any) -> list[str]:
+        sizes = [
+            SplitSize(name=name, rows=200, tokens=1, units=units, unit=unit)
+            for name, units in (("train", 100), ("dev", dev), ("test", sealed))
+        ]
+        return list(check.size_notes(settings(target=target), replace(data_report(""), splits=tuple(sizes))))
+
+    assert notes(29, 19) == []
+    assert notes(28, 18) == [
+        "18 sealed prompts are too few to show that the target is reached, even with perfect scores: it takes 19",
+        "28 dev prompts are too few to open the sealed test before the last round, even with perfect scores: it takes "
+        "29",
     ]
-    (never,) = check.size_notes(settings(target={"precision": 100}), 10_000, 10)
+    assert notes(29, 1, "conversation") == [
+        "1 sealed conversation is too few to show that the target is reached, even with perfect scores: it takes 19; "
+        "add more conversations, as rows of the same one count once"
+    ]
+    (never,) = notes(10_000, 10, precision=100)
     assert never.startswith("no number of prompts can show that this target is reached")
 
 

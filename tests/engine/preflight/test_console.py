@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from engine.evaluation.power import sealed_power
 from engine.preflight import console
 from engine.preflight.report import DataReport, Finding, Problem, Report, SplitSize
 from engine.protocol import records
 from engine.protocol.errors import InputError
+from engine.settings.schema import Target
 from tests.engine.preflight.estimates import estimate
 
 
@@ -80,7 +83,9 @@ def test_scripts_get_the_data_too(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
 
     assert records.parse(Report, out.encode()) == report
-    assert json.loads(out)["data"]["splits"][0] == {"name": "train", "rows": 6, "tokens": 1200}
+    assert json.loads(out)["data"]["splits"][0] == {
+        "name": "train", "rows": 6, "tokens": 1200, "units": 0, "unit": "prompt",
+    }  # fmt: skip
 
 
 def test_findings_for_people_and_scripts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,3 +96,21 @@ def test_findings_for_people_and_scripts(capsys: pytest.CaptureFixture[str]) -> 
 
     assert lines[0] == "missing  torch         pip install torch"
     assert json.loads("".join(lines[1:])) == [{"name": "torch", "state": "missing", "detail": "pip install torch"}]
+
+
+def test_what_the_sealed_test_can_show_is_said_before_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    told = sealed_power(Target(), 8, unit="conversation", rows_per_unit=20)
+    size = SplitSize(name="test", rows=40, tokens=9, units=8, unit="conversation")
+    data = replace(data_report(sample=""), splits=(size,))
+    report = Report(problems=(), notes=(), estimate=None, data=data, power=told)
+    console.print_report(report, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "sealed    40 prompts of 8 conversations, about 9 tokens" in lines
+    first, second = [line for line in lines if line.startswith("power     ")]
+    assert first.startswith(
+        "power     With 8 sealed conversations, not even the best model is recognised in 80% of runs"
+    )
+    assert "more sealed conversations" in second
+    console.print_report(report, as_json=True)
+    assert records.parse(Report, capsys.readouterr().out.encode()) == report, "scripts and the app get it, too"

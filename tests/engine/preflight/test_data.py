@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from engine.dataset import openings
 from engine.dataset.load import Loaded
 from engine.dataset.split import Splits
-from engine.preflight.data import data_report, opened_notes, split_notes
+from engine.preflight.data import data_report, independent, opened_notes, split_notes, unit_name
 from engine.protocol.rows import Pair
 from engine.settings.schema import Coverage
 
@@ -28,6 +29,16 @@ def test_splits_have_rows_and_tokens() -> None:
     assert (report.sources, report.rows, report.used, report.categories) == (("a.jsonl",), 12, 10, 1)
     assert (report.families, report.related) == (1, 3)
     assert report.sample == "", "that takes a tokenizer"
+
+
+def test_related_rows_are_counted_once_and_named() -> None:
+    turns = [replace(row(number, family=f"f{number // 5}"), group=f"c{number // 5}") for number in range(40)]
+    report = data_report(Coverage(source="a.jsonl"), Loaded(turns, [], 40), Splits([], [], turns))
+    assert report.splits[2].size == "40 prompts of 8 conversations"
+
+    alike = [row(number, family=str(number // 2)) for number in range(4)]
+    assert unit_name(alike) == "family" and independent(alike) == 2
+    assert unit_name(alike[::2]) == "prompt" and independent(alike[::2]) == 2
 
 
 def test_rows_without_a_family_are_alone() -> None:

@@ -42,7 +42,7 @@ model = "sandbox"
 epochs = 3
 """
 ESTIMATE = {
-    "train": 12, "dev": 4, "test": 4, "calls_most": 234,
+    "train": 12, "dev": 2, "test": 6, "calls_most": 234,
     "tokens_most": 181_093, "usd_most": 1.27, "seconds_most": 416,
     "memory_bytes": 2**30, "memory_free_bytes": 20 * 2**30, "parameters": 135_000_000, "device": "A box (cpu)",
     "batch": False,
@@ -60,8 +60,13 @@ MODELS = [
     Listed(f"azure/{'long-' * 10}gpt-4o", "azure", 0.00071, 10.0, 1_047_576),
     Listed("mistral/mistral-large-latest", "mistral", 2.0, 6.0, 131_072),
 ]
-NOTE = "4 dev prompts cannot show that the target is reached, not even of a perfect model: it takes 29"
-PASSED = {"problems": [], "notes": [NOTE], "estimate": ESTIMATE}
+NOTE = "2 dev prompts are too few to open the sealed test before the last round, even with perfect scores: it takes 29"
+POWER = {
+    "units": 6, "unit": "prompt", "scored": "precision", "target": 85.0, "relative": False, "other": 75.0,
+    "recognised": None, "steps": [{"true": 90.0, "more": 140, "rows": 560}, {"true": 88.0, "more": 420, "rows": 1700}],
+    "assumed": "scores as judges usually give",
+}  # fmt: skip
+PASSED = {"problems": [], "notes": [NOTE], "estimate": ESTIMATE, "power": POWER}
 FAILED = {
     "problems": [{"error": "gpt-4o: no API key: OPENAI_API_KEY", "hint": "export it"}],
     "notes": [],

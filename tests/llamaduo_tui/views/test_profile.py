@@ -91,11 +91,13 @@ async def test_cancelling_ends_the_process(tmp_path: Path, monkeypatch: pytest.M
 def test_a_large_file_is_said_to_be_read_in_part() -> None:
     part = Profile(
         sources=("a.jsonl",), formats={"chats, JSONL": 9}, rows=9, used=9, dropped=0, duplicates=0,
-        reasons=(), notes={}, concerns=(), train=5, dev=2, test=2, exact=True, samples=(),
+        reasons=(), notes={}, concerns=(), train=5, dev=2, test=2,
+        dev_units=2, test_units=1, unit="family", exact=True, samples=(),
         read_bytes=2**20, total_bytes=2**24,
     )  # fmt: skip
     assert profile.heading(part) == [
-        "9 rows: about 5 train · 2 dev · 2 sealed", "only the first 1 MiB were read", "chats, JSONL: 9 rows",
+        "9 rows: about 5 train · 2 dev · 2 sealed", "sealed: 2 prompts of 1 family",
+        "only the first 1 MiB were read", "chats, JSONL: 9 rows",
     ]  # fmt: skip
 
 
