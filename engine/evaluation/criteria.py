@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.evaluation.comparison import gap_values
-from engine.evaluation.intervals import DIFFERENCES, SCORES, Floats, Range, least_units, unit_means, units_needed
+from engine.evaluation.intervals import DIFFERENCES, SCORES, Floats, Range, least_units, unit_means
+from engine.evaluation.power import needed
 from engine.evaluation.scores import SplitScores
 from engine.protocol.decision import Interval, PromptScore, Teacher
 from engine.settings.schema import Target
@@ -42,7 +43,7 @@ class Criterion:
         """About how many units would show it in 80 % of cases: for scores like these, or, where these are short, at
         least for a perfect model."""
         if self.above:
-            return units_needed(self.values, self.threshold, risk, self.within) if len(self.values) else None
+            return needed(self.values.tolist(), self.threshold, risk, self.within) if len(self.values) else None
         return self.least(risk)
 
     def least(self, risk: float) -> int | None:

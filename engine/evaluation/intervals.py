@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +20,6 @@ from engine.evaluation.gaffke import Sample
 from engine.protocol.decision import Interval
 
 Floats = NDArray[np.float64]
-
-MOST_COPIES = 1000.0
-"""Times the units at hand beyond which no number of units is named."""
-
-POWER = 0.8
-"""The chance, with as many units as are said to be needed, that the bound passes."""
 
 
 class Range(NamedTuple):
@@ -59,31 +52,6 @@ def interval(worst: Floats, best: Floats, risk: float, within: Range = SCORES) -
     return Interval(
         mean=mean, low=min(math.floor(low * 100) / 100, mean), high=max(math.ceil(high * 100 - 1e-9) / 100, mean)
     )
-
-
-def units_needed(values: Floats, bar: float, risk: float, within: Range = SCORES) -> int | None:
-    """About how many units like these it takes for the lower bound to pass `bar` in 80 % of cases.
-
-    It takes it that the true scores are as measured; None where no number would do. The bound of so many more units
-    moves with their mean, whose standard error is taken to be that of the normal distribution.
-    """
-    if values.mean() <= bar:
-        return None
-    reserve = NormalDist().inv_cdf(POWER) * float(values.std())
-
-    def passes(copies: float) -> bool:
-        bound = Sample(values, *within, copies=copies).lower_bound(risk)
-        return bound - reserve / math.sqrt(copies * len(values)) >= bar
-
-    fewest, most = 0.0, 1.0
-    while not passes(most):
-        fewest, most = most, 2 * most
-        if most > MOST_COPIES:
-            return None
-    while most - fewest > 0.02 * most:
-        middle = (fewest + most) / 2
-        fewest, most = (fewest, middle) if passes(middle) else (middle, most)
-    return math.ceil(most * len(values))
 
 
 def least_units(best: float, bar: float, risk: float, within: Range = SCORES) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.evaluation.gaffke import lower_bound
-from engine.evaluation.intervals import DIFFERENCES, SCORES, Range, interval, least_units, unit_means, units_needed
+from engine.evaluation.intervals import DIFFERENCES, SCORES, Range, interval, least_units, unit_means
 from engine.protocol.decision import Interval
 
 points = st.lists(st.floats(1, 100), min_size=1, max_size=25)
@@ -79,22 +79,6 @@ def test_a_family_has_one_mean() -> None:
     assert unit_means([10, 20, 60], ["a", "a", "b"]).tolist() == [15, 60]
     assert unit_means([60, 10, 20], ["b", "a", "a"]).tolist() == [15, 60]
     assert unit_means([], []).tolist() == []
-
-
-@pytest.mark.parametrize("bar", [65.0, 69.0])
-def test_as_many_prompts_as_are_said_to_be_needed_pass_in_four_of_five_cases(bar: float) -> None:
-    values = np.random.default_rng(2).choice([40.0, 80.0, 95.0], size=40)
-    needed = units_needed(values, bar, 0.05)
-    assert needed is not None
-
-    dice = np.random.default_rng(3)
-    passed = [of(list(dice.choice(values, needed)), 0.05).low >= bar for _ in range(300)]
-    assert np.mean(passed) == pytest.approx(0.8, abs=0.08)
-
-
-def test_no_number_of_prompts_helps_a_mean_below_the_bar() -> None:
-    assert units_needed(np.array([50.0, 60.0]), 55.0, 0.01) is None
-    assert units_needed(np.array([50.0, 60.001]), 55.0, 0.01) is None, "nor one a hair above it"
 
 
 @given(st.floats(2, 99), risks)
