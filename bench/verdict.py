@@ -11,7 +11,7 @@ version 0.2: dev lower bounds at 1 % a look, prompts counted one by one, unreada
 the target.
 
 **Fewer.** Dev and sealed prompts together that it takes to reach the target in 80 % of migrations whose rounds are
-truly 25 and 10 points below their best and then at it, judge-like scores: at least 20 % fewer than with version 0.2.
+truly 25 and 10 points below their best and then at it, judge-like scores: at least 20 % fewer than by the earlier rule.
 
 **Shares.** How the evaluation prompts are best divided: the prompts that it takes, and how often the better of two
 rounds, 4 points apart, is picked by its dev scores.
@@ -135,8 +135,8 @@ def chosen(case: Case, dev: Floats, threshold: float) -> int:
     return int(np.argmax(means))
 
 
-def version_0_2(dev: Floats, sealed: Floats, threshold: float) -> bool:
-    """Whether the rule of version 0.2 called the target reached."""
+def earlier_rule(dev: Floats, sealed: Floats, threshold: float) -> bool:
+    """Whether the earlier rule called the target reached."""
     for number, scores in enumerate(dev):
         if passes(scores[~np.isnan(scores)], threshold, GATE_RISK):
             return bool(np.nanmean(sealed[number]) >= threshold)
@@ -144,7 +144,7 @@ def version_0_2(dev: Floats, sealed: Floats, threshold: float) -> bool:
 
 
 def wrong(case: Case, law: str, migrations: int, dice: Dice) -> tuple[float, float]:
-    """The shares of migrations that are declared reached, by the engine's rule and by that of version 0.2."""
+    """The shares of migrations that are declared reached, by the engine's rule and by the earlier one."""
     truth = TARGET - BELOW
     new = old = 0
     for _ in range(migrations):
@@ -152,7 +152,7 @@ def wrong(case: Case, law: str, migrations: int, dice: Dice) -> tuple[float, flo
         dev = np.minimum(dev + case.optimism, SCORES.high)
         sealed = draw(case, law, truth, (case.rounds, SEALED), dice)
         new += passes(units(case, sealed[chosen(case, dev, TARGET)]), TARGET, RISK)
-        old += version_0_2(dev, sealed, TARGET)
+        old += earlier_rule(dev, sealed, TARGET)
     return new / migrations, old / migrations
 
 
@@ -227,7 +227,7 @@ def main() -> int:
     table = Table("case", title=f"truly {BELOW} below the target: declared reached, bar {MOST_WRONG:.0%}")
     for law in LAWS:
         table.add_column(law, justify="right")
-        table.add_column("version 0.2", justify="right")
+        table.add_column("earlier rule", justify="right")
     for case in CASES:
         rates = [wrong(case, law, args.migrations, dice) for law in LAWS]
         met &= all(new <= MOST_WRONG for new, _ in rates)
@@ -236,8 +236,10 @@ def main() -> int:
 
     split = Split()
     share = split.dev / (split.dev + split.test)
-    table = Table("truly", title=f"dev and sealed prompts for {POWER:.0%}, judge-like; bar {FEWER:.0%} of version 0.2")
-    for title in ("measured", "version 0.2", "share"):
+    table = Table(
+        "truly", title=f"dev and sealed prompts for {POWER:.0%}, judge-like; bar {FEWER:.0%} of the earlier rule"
+    )
+    for title in ("measured", "earlier rule", "share"):
         table.add_column(title, justify="right")
     for best in (88.0, 90.0, 95.0):
         new, old = (

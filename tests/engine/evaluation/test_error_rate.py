@@ -34,7 +34,7 @@ def test_a_model_short_of_the_target_is_seldom_declared_to_reach_it(bench: Modul
     new, old = bench.wrong(found, law, 150, np.random.default_rng(3))
 
     assert new <= 0.08, "5 %, and two standard errors of 150 migrations"
-    assert old >= 0.15, "the rule of version 0.2"
+    assert old >= 0.15, "the earlier rule"
 
 
 def test_a_model_ten_points_above_is_found_out(bench: ModuleType) -> None:
