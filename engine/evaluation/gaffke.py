@@ -75,7 +75,7 @@ class Sample:
         if self._p(top * (1 - PRECISION)) <= risk:
             return self.low + top * (1 - PRECISION) * self.width
         found = brentq(lambda mean: self._p(mean) - risk, 0.0, top, xtol=PRECISION / 10)
-        return self.low + (float(found) - PRECISION) * self.width
+        return self.low + max(0.0, float(found) - PRECISION) * self.width
 
     def _p(self, mean: float) -> float:
         if mean <= 0.0:
