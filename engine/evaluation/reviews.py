@@ -1,16 +1,26 @@
-"""What people say of the judge: agreement with it, and means corrected by their scores. Pure functions."""
+"""What people say: how far they agree with the judge, and the scores that they give themselves. Pure functions.
+
+The corrected means rest on people's scores alone, of answers drawn at random (`engine.evaluation.drawn`), with bounds
+that need no shape of the scores (`engine.evaluation.gaffke`). Leaning on the judge's scores of all prompts, corrected
+by person minus judge, would not help: that difference has twice the range, so that with valid bounds the interval of 30
+reviews is wider, however good the judge is (`bench/reviews.py`).
+
+A person who agrees gives the judge's number: the corrected means are anchored to it as far as people are.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from math import sqrt
-from statistics import NormalDist, covariance, fmean, variance
+from statistics import fmean
 from typing import NamedTuple
 
-from engine.evaluation.intervals import SCORES
+import numpy as np
+
+from engine.evaluation.drawn import progress
+from engine.evaluation.intervals import SCORES, interval
 from engine.protocol.commands import Label, ResponseKey
-from engine.protocol.decision import Interval, Reviews
+from engine.protocol.decision import DrawnAnswer, Flags, Interval, Reviews, Scores
 from engine.protocol.rows import CONTRACT, Verdict
 
 BANDS = 5
@@ -26,10 +36,6 @@ FAR = 5.0
 """Points between judge and person, on average, from which a low kappa is a warning. Where nearly all scores are alike,
 a few small differences make kappa low (Feinstein & Cicchetti, J. Clin. Epidemiol. 43, 1990); and no mean is further off
 than this."""
-
-LEAST_LABELS = 30
-"""Prompts with scores by people for a corrected mean: its interval is that of the normal distribution, which the mean
-of fewer skewed corrections does not have."""
 
 
 class Judged(NamedTuple):
@@ -55,39 +61,57 @@ def flagged(labels: Mapping[ResponseKey, Label]) -> tuple[str, ...]:
     return tuple(sorted({label.prompt for label in labels.values() if label.flagged}))
 
 
+def flags(
+    labels: Mapping[ResponseKey, Label], flagged: Collection[str], with_flagged: Scores, scored_at: float
+) -> Flags | None:
+    """How many prompts are `flagged`, and the scores that would be if they counted; None where none is.
+
+    `scored_at` is when the first scores could be seen, as `Label.time`. A flag whose label changed later counts as
+    later: which scores its author knew is not recorded.
+    """
+    if not flagged:
+        return None
+    first: dict[str, float] = {}
+    for label in labels.values():
+        if label.flagged and label.prompt in flagged:
+            first[label.prompt] = min(label.time, first.get(label.prompt, label.time))
+    return Flags(
+        count=len(flagged),
+        after_scores=sum(when >= scored_at for when in first.values()),
+        precision_with=with_flagged.precision,
+        similarity_with=with_flagged.similarity,
+    )
+
+
 def reviews(
     labels: Mapping[ResponseKey, Label],
     judge: Mapping[ResponseKey, Judged],
     round_: int | None,
     risk: float,
+    drawn: Sequence[DrawnAnswer] = (),
     without: Collection[str] = (),
 ) -> Reviews | None:
     """Reviews of the responses in `judge` against its scores, except of the prompts `without`; None for no review.
 
-    The corrected means are those of `round_`, with bounds at `risk`, each; they take it that who reviewed did not pick
-    prompts by their scores.
+    The corrected means are those of `round_`, from people's scores of the answers `drawn` in it and from no other
+    review, with bounds at `risk`, each. They count flagged prompts, too, so that nothing seen of an answer decides
+    whether it counts.
     """
     given = {
         key: label
         for key, label in labels.items()
         if key in judge and label.prompt not in without and (label.agrees is not None or label.precision is not None)
     }
-    if not given:
+    heard = [_heard((round_, answer.id, answer.sample), labels, judge) for answer in drawn]
+    done = progress([said is not None for said in heard])
+    if not given and not done.reviewed:
         return None
     people = {key: said for key, label in given.items() if (said := _said(label, judge[key])) is not None}
     opinions = [label.agrees for key, label in given.items() if not judge[key].contract]
     compared = [key for key in people if not judge[key].contract]
     pairs = [[(judge[key][part], people[key][part]) for key in compared] for part in (0, 1)]
     kappas = [_kappa(both) for both in pairs]
-    here = _prompt_means({key: scores for key, scores in judge.items() if key[0] == round_ and key[1] not in without})
-    corrections = _by_prompt({key: said for key, said in people.items() if key[0] == round_}, judge)
-    others = [scores for id_, scores in here.items() if id_ not in corrections]
-    corrected = [
-        estimate([(ours[part], theirs[part]) for ours, theirs in corrections.values()], [o[part] for o in others], risk)
-        if len(corrections) >= LEAST_LABELS
-        else None
-        for part in (0, 1)
-    ]
+    complete = [said for said in heard if said is not None] if heard and not done.left else []
     return Reviews(
         n=len(opinions),
         agreed=opinions.count(True),
@@ -95,10 +119,22 @@ def reviews(
         kappa_precision=kappas[0],
         kappa_similarity=kappas[1],
         warning=_warning(opinions, pairs),
-        prompts=len(corrections),
-        precision=corrected[0],
-        similarity=corrected[1],
+        precision=corrected([said.precision for said in complete], risk) if complete else None,
+        similarity=corrected([said.similarity for said in complete], risk) if complete else None,
+        drawn=done.drawn,
+        drawn_reviewed=done.reviewed,
+        drawn_skipped=done.skipped,
+        risk=round(risk, 6),
     )
+
+
+def corrected(people: Sequence[float], risk: float) -> Interval:
+    """The mean of people's scores of answers that were drawn at random, with bounds at `risk`, each, rounded outwards.
+
+    Raises ValueError for a score outside of 1 to 100.
+    """
+    scores = np.asarray(people, dtype=np.float64)
+    return interval(scores, scores, risk)
 
 
 def _warning(opinions: Sequence[bool | None], pairs: Sequence[list[tuple[float, float]]]) -> str:
@@ -129,53 +165,23 @@ def kappa(first: Sequence[float], second: Sequence[float]) -> float | None:
     return None if by_chance == 0 else round(1 - observed / by_chance, 4)
 
 
-def estimate(reviewed: Sequence[tuple[float, float]], judged_only: Sequence[float], risk: float) -> Interval:
-    """The mean that people would give, from (judge, person) on some prompts and the judge alone on the others.
-
-    Prediction-powered inference (Angelopoulos et al., Science 382, 2023), tuned to lean on the judge only as far as
-    that narrows the bounds (Angelopoulos, Duchi & Zrnic, arXiv 2311.01453): people's mean, plus `lean` times what the
-    judge gave the others beyond these; with a judge who is of no use, or with no others, people's mean. Bounds at
-    `risk`, each.
-    """
-    judge, people = [ours for ours, _ in reviewed], [theirs for _, theirs in reviewed]
-    all_judged = variance([*judge, *judged_only])
-    lean = 0.0
-    if judged_only and all_judged:
-        best = covariance(judge, people) / all_judged / (1 + len(reviewed) / len(judged_only))
-        lean = min(max(best, 0.0), 1.0)
-    beyond = [person - lean * ours for ours, person in reviewed]
-    mean = fmean(beyond) + lean * fmean(judged_only or [0.0])
-    spread = sqrt(variance(beyond) / len(reviewed) + lean**2 * all_judged / max(1, len(judged_only)))
-    half = NormalDist().inv_cdf(1 - risk) * spread
-    center, low, high = (round(min(max(x, SCORES.low), SCORES.high), 2) for x in (mean, mean - half, mean + half))
-    return Interval(mean=center, low=low, high=high)
+def _heard(key: ResponseKey, labels: Mapping[ResponseKey, Label], judge: Mapping[ResponseKey, Judged]) -> Judged | None:
+    """A person's scores of an answer; None where nobody gave any, or agreed where no verdict is readable."""
+    label = labels.get(key)
+    return None if label is None else _said(label, judge.get(key))
 
 
-def _said(label: Label, judge: Judged) -> Judged | None:
+def _said(label: Label, judge: Judged | None) -> Judged | None:
     """A person's scores: their own, or the judge's where they agree; None for a disagreement without a number."""
-    precision = label.precision if label.precision is not None else judge.precision if label.agrees else None
-    similarity = label.similarity if label.similarity is not None else judge.similarity if label.agrees else None
+    agreed = judge if label.agrees else None
+    precision = label.precision if label.precision is not None else agreed.precision if agreed else None
+    similarity = label.similarity if label.similarity is not None else agreed.similarity if agreed else None
     return None if precision is None or similarity is None else Judged(precision, similarity)
 
 
 def _band(score: float) -> int:
     width = (SCORES.high - SCORES.low) / BANDS
     return min(BANDS - 1, int((score - SCORES.low) / width))
-
-
-def _by_prompt(
-    people: Mapping[ResponseKey, Judged], judge: Mapping[ResponseKey, Judged]
-) -> dict[str, tuple[Judged, Judged]]:
-    """Each reviewed prompt's means over its reviewed responses: the judge's, and people's."""
-    ours, theirs = _prompt_means({key: judge[key] for key in people}), _prompt_means(people)
-    return {id_: (ours[id_], theirs[id_]) for id_ in theirs}
-
-
-def _prompt_means(scores: Mapping[ResponseKey, Judged]) -> dict[str, Judged]:
-    found: dict[str, list[Judged]] = defaultdict(list)
-    for (_, id_, _), one in scores.items():
-        found[id_].append(one)
-    return {id_: _mean(several) for id_, several in found.items()}
 
 
 def _mean(several: Sequence[Judged]) -> Judged:

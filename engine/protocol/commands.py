@@ -49,6 +49,11 @@ class Label:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
+    @property
+    def scored(self) -> bool:
+        """Whether it gives scores: the person's own, or the judge's by agreeing with them."""
+        return bool(self.agrees) or (self.precision is not None and self.similarity is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairChoice:

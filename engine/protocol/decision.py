@@ -255,12 +255,22 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnAnswer:
+    """An answer of a round that was drawn at random for people to review."""
+
+    id: str
+    sample: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reviews:
     """What people's reviews add up to, over all rounds: `n` judged responses with a person's opinion, `agreed` of them
     with the judge, `scored` with a person's scores, which are the judge's where they agree.
 
-    Kappas are None where they say nothing (too few scores, or all in one band). `precision` and `similarity` are the
-    means of the round decided on, corrected by people's scores of `prompts` of it; None while those are too few.
+    Kappas are None where they say nothing (too few scores, or all in one band). Of the answers that were `drawn` in the
+    round decided on, `drawn_reviewed` have a person's scores, and `drawn_skipped` have none and come before one that
+    has. `precision` and `similarity` are the means of people's scores of these answers, with bounds that are wrong with
+    a chance of `risk`, each; None until all drawn answers are reviewed.
     """
 
     n: int
@@ -269,9 +279,25 @@ class Reviews:
     kappa_precision: float | None
     kappa_similarity: float | None
     warning: str
-    prompts: int
     precision: Interval | None
     similarity: Interval | None
+    drawn: int = 0
+    drawn_reviewed: int = 0
+    drawn_skipped: int = 0
+    risk: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """Prompts left out of the scores because a person flagged their reference as bad, and the means with them.
+
+    `after_scores` of the flags were set, or changed, after the scores of the first round could be seen.
+    """
+
+    count: int
+    after_scores: int
+    precision_with: Interval
+    similarity_with: Interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +341,8 @@ class Decision(Scores):
 
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
     `flagged` names the prompts left out; `groups` are the scores by kind of prompt, the weakest first. `drift` has one
-    row for each judge that judged answers of round 0 again.
+    row for each judge that judged answers of round 0 again. `drawn` are the answers that people review for the
+    corrected scores, in order; `flags` say what leaving out the flagged prompts did.
     """
 
     round: int
@@ -331,6 +358,8 @@ class Decision(Scores):
     flagged: tuple[str, ...] = ()
     groups: tuple[GroupScore, ...] = ()
     drift: tuple[Drift, ...] = ()
+    drawn: tuple[DrawnAnswer, ...] = ()
+    flags: Flags | None = None
 
     @property
     def passed_gate(self) -> bool:

@@ -6,7 +6,6 @@ from math import ceil
 
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
-from engine.evaluation.reviews import LEAST_LABELS
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
@@ -92,16 +91,24 @@ def gap_to_service(teacher: Teacher) -> str:
 
 
 def flagged(decision: Decision) -> list[str]:
-    """The prompts whose reference people flagged."""
+    """The prompts whose reference people flagged, when they did, and the scores with and without them."""
     if not decision.flagged:
         return []
     count = len(decision.flagged)
     prompts = "1 dev prompt is" if count == 1 else f"{count} dev prompts are"
-    return [
-        f"{prompts} excluded from the scores of every round, because a reviewer flagged the reference response as bad: "
-        f"{', '.join(inline(id_) for id_ in decision.flagged)}. The error rate assumes that the reference alone was "
-        "the reason, not how the model answered."
-    ]
+    text = (
+        f"{prompts} excluded from the dev scores of every round, because a reviewer flagged the reference response as "
+        f"bad: {', '.join(inline(id_) for id_ in decision.flagged)}."
+    )
+    if (flags := decision.flags) is not None:
+        late = "1 flag was" if flags.after_scores == 1 else f"{flags.after_scores} flags were"
+        text += (
+            f" {late} set after scores could be seen, so the scores may have been a reason. On dev prompts, round "
+            f"{decision.round} scored precision {interval(decision.precision)} and similarity "
+            f"{interval(decision.similarity)} without these prompts, {interval(flags.precision_with)} and "
+            f"{interval(flags.similarity_with)} with them."
+        )
+    return [text]
 
 
 def kinds(run: Run) -> list[str]:
@@ -170,7 +177,10 @@ def reviews(decision: Decision) -> list[str]:
 
 
 def _agreement(reviews: Reviews) -> str:
-    text = f"People reviewed {reviews.n} judged responses and agreed with the judge on {reviews.agreed}."
+    text = (
+        f"People reviewed {reviews.n} judged responses and agreed with the judge on {reviews.agreed}. Where they "
+        "agreed, the judge's numbers count as theirs."
+    )
     kappas = [
         f"{value:.2f} for {name}"
         for name, value in (("precision", reviews.kappa_precision), ("similarity", reviews.kappa_similarity))
@@ -185,13 +195,17 @@ def _agreement(reviews: Reviews) -> str:
 
 
 def _corrected(reviews: Reviews, number: int) -> str:
+    if not reviews.drawn:
+        return "No answers were drawn at random for review, so people's scores do not correct the judge's."
+    drawn = "1 answer" if reviews.drawn == 1 else f"{reviews.drawn} answers"
     if reviews.precision is None or reviews.similarity is None:
+        skipped = f", and {reviews.drawn_skipped} of the others were skipped" if reviews.drawn_skipped else ""
         return (
-            f"People's scores can correct the judge's from {LEAST_LABELS} scored prompts in a round; round {number} "
-            f"has {reviews.prompts}."
+            f"{drawn} of round {number} were drawn at random for review. {reviews.drawn_reviewed} of them have a "
+            f"person's scores{skipped}: scores are corrected once all have."
         )
     return (
-        f"Corrected by people's scores of {reviews.prompts} prompts, round {number} has precision "
-        f"{interval(reviews.precision)} and similarity {interval(reviews.similarity)}. This assumes that they did not "
-        "choose prompts by score."
+        f"By people's scores of {drawn} that were drawn at random, round {number} has precision "
+        f"{interval(reviews.precision)} and similarity {interval(reviews.similarity)}; each bound holds with "
+        f"{1 - reviews.risk:.0%} confidence. Other reviews do not count here, and flagged prompts do."
     )

@@ -10,7 +10,7 @@ Complete stages are skipped, so that a new worker goes on where the last one was
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,22 @@ from engine.dataset import openings
 from engine.dataset.prepare import family_names, read_test, read_train
 from engine.evaluation import contract, reviews
 from engine.evaluation.decision import GATE_RISK, decide, finished, rescored
+from engine.evaluation.drawn import drawn
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, plain, score
 from engine.evaluation.sealed import settle
 from engine.protocol import commands, jsonl, records
 from engine.protocol.commands import Label, ResponseKey
-from engine.protocol.decision import Decision, FinalDecision, NextRound, PromptScore, Reviews, Scores
+from engine.protocol.decision import (
+    Decision,
+    DrawnAnswer,
+    FinalDecision,
+    Flags,
+    NextRound,
+    PromptScore,
+    Reviews,
+    Scores,
+)
 from engine.protocol.errors import StageError
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
@@ -119,6 +129,7 @@ def _decide(context: Context, number: int) -> Decision:
     labels = commands.labels(run.commands_file)
     flagged = _flagged(labels, judged[-1])
     rounds = [_score(verdicts, GATE_RISK, context.dev_families, flagged) for verdicts in judged]
+    queue = _drawn(context, number, judged[-1])
     by_service = _by_service(TEACHER.folder(run, 0))
     if target.relative_to_teacher is not None:
         _check_comparable(by_service, rounds[-1])
@@ -129,7 +140,7 @@ def _decide(context: Context, number: int) -> Decision:
         hours=context.hours,
         another=_next(context, number) if number > 0 else None,
         by_service=by_service,
-        reviews=_reviews(labels, judged, GATE_RISK, flagged),
+        reviews=_reviews(labels, judged, 1 - target.confidence, queue, flagged),
         flagged=flagged,
         budget_left=context.budget_left,
     )
@@ -140,9 +151,11 @@ def _decide(context: Context, number: int) -> Decision:
     for earlier, scores in enumerate(rounds[:-1]):
         before = run.decision(earlier)
         if before is not None:  # what was decided then stays, but flagged prompts leave its scores
-            _record(context, replace(rescored(before, scores), flagged=flagged, groups=groups[earlier]))
+            flags = _flags(context, labels, flagged, judged[earlier])
+            _record(context, replace(rescored(before, scores), flagged=flagged, flags=flags, groups=groups[earlier]))
     drift = judge_drift.drift_of(JUDGE.folder(run, number))
-    return _record(context, replace(decision, groups=groups[number], drift=drift))
+    flags = _flags(context, labels, flagged, judged[-1])
+    return _record(context, replace(decision, groups=groups[number], drift=drift, drawn=queue, flags=flags))
 
 
 def _record(context: Context, decision: Decision) -> Decision:
@@ -179,11 +192,32 @@ def _flagged(labels: Mapping[ResponseKey, Label], judged: list[Verdict]) -> tupl
     return tuple(id_ for id_ in reviews.flagged(labels) if id_ in ids)
 
 
+def _flags(
+    context: Context, labels: Mapping[ResponseKey, Label], flagged: Collection[str], judged: list[Verdict]
+) -> Flags | None:
+    """What leaving out the flagged prompts did to a round's scores."""
+    if not flagged:
+        return None
+    scored = manifest(JUDGE.folder(context.run, 0))
+    everything = _score(judged, GATE_RISK, context.dev_families, ())
+    return reviews.flags(labels, flagged, everything, scored.finished if scored else 0.0)
+
+
+def _drawn(context: Context, number: int, judged: list[Verdict]) -> tuple[DrawnAnswer, ...]:
+    """The answers of a round that people review for the corrected scores."""
+    answers = ((verdict.id, verdict.sample) for verdict in judged)
+    return drawn(answers, context.dev_families, context.settings.loop.seed, number)
+
+
 def _reviews(
-    labels: Mapping[ResponseKey, Label], judged: list[list[Verdict]], risk: float, flagged: Collection[str]
+    labels: Mapping[ResponseKey, Label],
+    judged: list[list[Verdict]],
+    risk: float,
+    queue: Sequence[DrawnAnswer],
+    flagged: Collection[str],
 ) -> Reviews | None:
     scores = {key: mean for number, one in enumerate(judged) for key, mean in reviews.judged(number, one).items()}
-    return reviews.reviews(labels, scores, len(judged) - 1, risk, flagged)
+    return reviews.reviews(labels, scores, len(judged) - 1, risk, queue, flagged)
 
 
 async def _evaluate_sealed(context: Context) -> SplitScores:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluation.reviews import LEAST_LABELS, Judged, estimate, flagged, judged, kappa, reviews
+from engine.evaluation.gaffke import lower_bound
+from engine.evaluation.reviews import Judged, corrected, flagged, flags, judged, kappa, reviews
 from engine.protocol import records
 from engine.protocol.commands import Label
-from engine.protocol.decision import Reviews
+from engine.protocol.decision import DrawnAnswer, Interval, Reviews, Scores, Shares
 from engine.protocol.rows import Verdict
 
 scores = st.floats(1, 100)
@@ -43,55 +44,20 @@ def test_scores_in_one_band_say_nothing_of_agreement() -> None:
     assert kappa([90, 95, 99], [91, 85, 97]) is None
 
 
-@given(st.lists(st.tuples(scores, scores), min_size=2, max_size=20), st.lists(scores, max_size=30))
-def test_an_estimate_is_within_the_scores(reviewed: list[tuple[float, float]], others: list[float]) -> None:
-    found = estimate(reviewed, others, 0.05)
+@given(st.lists(scores, min_size=1, max_size=12))
+def test_a_corrected_mean_is_within_the_scores_and_its_bounds(people: list[float]) -> None:
+    found = corrected(people, 0.05)
 
     assert 1 <= found.low <= found.mean <= found.high <= 100
+    assert found.mean == pytest.approx(np.mean(people), abs=0.006)
 
 
-def test_a_judge_who_is_generous_by_ten_is_corrected_by_ten() -> None:
-    found = estimate([(80.0, 70.0), (90.0, 80.0), (100.0, 90.0)], [85.0, 95.0], 0.05)
+def test_corrected_bounds_are_gaffkes_of_peoples_scores() -> None:
+    people = [90.0, 95.0, 100.0, 20.0, 75.0] * 6
+    found = corrected(people, 0.05)
 
-    assert found.mean == 80
-
-
-def test_the_corrected_mean_holds_what_it_promises() -> None:
-    dice, held = np.random.default_rng(5), 0
-    for _ in range(400):
-        person = np.clip(dice.normal(70, 15, 200), 1, 100)
-        judge = np.clip(person + dice.normal(8, 6, 200), 1, 100)
-        found = estimate(list(zip(judge[:40], person[:40], strict=True)), list(judge[40:]), 0.05)
-        held += found.low <= 69.88 <= found.high  # 70, clipped to the scores there are
-
-    assert 0.86 <= held / 400 <= 0.94
-
-
-@pytest.mark.parametrize("others", [2, 5])
-def test_where_people_looked_nearly_everywhere_the_rest_changes_little(others: int) -> None:
-    """Untuned, the bounds would hang on the judge's mean of these few: 36 points wide, and wrong in a quarter."""
-    dice, missed, widths = np.random.default_rng(6), 0, []
-    for _ in range(400):
-        person = np.clip(dice.normal(70, 15, 60 + others), 1, 100)
-        judge = np.clip(person + dice.normal(8, 6, 60 + others), 1, 100)
-        found = estimate(list(zip(judge[:60], person[:60], strict=True)), list(judge[60:]), 0.01)
-        missed += not found.low <= 69.88 <= found.high
-        widths.append(found.high - found.low)
-
-    assert missed / 400 <= 0.04
-    assert np.mean(widths) < 10
-
-
-def test_a_judge_who_scores_at_random_is_not_leaned_on() -> None:
-    dice = np.random.default_rng(7)
-    person, judge = dice.normal(70, 5, 40), dice.uniform(1, 100, 40)
-    found = estimate(list(zip(judge, person, strict=True)), list(dice.uniform(1, 100, 200)), 0.05)
-
-    assert found.high - found.low < 1.25 * 2 * 1.645 * 5 / np.sqrt(40)
-
-
-def test_where_people_looked_everywhere_their_mean_counts() -> None:
-    assert estimate([(50.0, 60.0), (50.0, 80.0)], [], 0.05).mean == 70
+    assert found.low == pytest.approx(lower_bound(people, 0.05, 1, 100), abs=0.011)
+    assert found.high == pytest.approx(101 - lower_bound([101 - score for score in people], 0.05, 1, 100), abs=0.011)
 
 
 def test_a_response_gets_the_mean_of_its_verdicts() -> None:
@@ -167,16 +133,49 @@ def test_a_low_kappa_of_scores_that_are_nearly_alike_is_none() -> None:
     assert warning(9, 10) == "judge and reviewers agree too little (kappa 0.00 over 60 reviews)"
 
 
-def test_enough_labels_correct_the_mean_of_their_round() -> None:
-    ids = [f"p{n}" for n in range(40) if n % 4 != 1]
-    said = [label(id_, precision=JUDGE[1, id_, 0].precision - 5, similarity=20) for id_ in ids]
-    found = reviews(labels(*said), JUDGE, 1, 0.05)
-    elsewhere = reviews(labels(*said), JUDGE, 2, 0.05)
+DRAWN = tuple(DrawnAnswer(id=f"p{n}", sample=0) for n in range(0, 40, 4))
 
-    assert found is not None and found.precision is not None
-    judge = [JUDGE[1, f"p{n}", 0].precision for n in range(40)]
-    assert found.precision.mean == pytest.approx(np.mean(judge) - 5, abs=0.5)
-    assert elsewhere is not None and elsewhere.precision is None and elsewhere.n == len(ids) == LEAST_LABELS
+
+def test_all_drawn_answers_correct_the_mean_of_their_round_and_no_others_do() -> None:
+    said = [label(answer.id, precision=40.0 + n, similarity=20) for n, answer in enumerate(DRAWN)]
+    others = [label(f"p{n}", precision=100, similarity=100) for n in range(1, 40, 4)]
+    found = reviews(labels(*said, *others), JUDGE, 1, 0.05, DRAWN)
+
+    assert found is not None and found.precision == corrected([40.0 + n for n in range(10)], 0.05)
+    assert found.similarity is not None and found.similarity.mean == 20
+    assert (found.drawn, found.drawn_reviewed, found.drawn_skipped, found.risk) == (10, 10, 0, 0.05)
+    assert reviews(labels(*others), JUDGE, 1, 0.05, DRAWN) == reviews(labels(*others), JUDGE, 1, 0.05, DRAWN[:5] * 2)
+    elsewhere = reviews(labels(*said), JUDGE, 2, 0.05, DRAWN)
+    assert elsewhere is not None and elsewhere.precision is None and elsewhere.drawn_reviewed == 0
+
+
+def test_a_drawn_answer_that_is_skipped_holds_back_the_mean() -> None:
+    said = [label(answer.id, agrees=True) for n, answer in enumerate(DRAWN) if n not in (2, 3)]
+    found = reviews(labels(*said), JUDGE, 1, 0.05, DRAWN)
+
+    assert found is not None and found.precision is None and found.similarity is None
+    assert (found.drawn, found.drawn_reviewed, found.drawn_skipped) == (10, 8, 2)
+
+
+def test_another_sample_of_a_drawn_prompt_does_not_stand_in_for_the_drawn_one() -> None:
+    said = [label(answer.id, sample=1, precision=90, similarity=90) for answer in DRAWN]
+    judge = {(1, answer.id, sample): Judged(50, 50) for answer in DRAWN for sample in (0, 1)}
+    found = reviews(labels(*said), judge, 1, 0.05, DRAWN)
+
+    assert found is not None and found.scored == 10 and found.drawn_reviewed == 0
+
+
+def test_flagged_and_unreadable_drawn_answers_count_with_a_persons_scores() -> None:
+    said = [label(answer.id, precision=90, similarity=80, flagged=n == 0) for n, answer in enumerate(DRAWN)]
+    judge = {key: scores for key, scores in JUDGE.items() if key[1] != "p4"}
+    found = reviews(labels(*said), judge, 1, 0.05, DRAWN, without={"p0"})
+
+    assert found is not None and found.drawn_reviewed == 10 and found.scored == 8
+    assert found.precision is not None and found.precision.mean == 90
+
+
+def test_to_agree_where_no_verdict_is_readable_gives_no_scores() -> None:
+    assert reviews(labels(label("p0", agrees=True)), {}, 1, 0.05, DRAWN) is None
 
 
 def test_flags_and_notes_are_no_opinions() -> None:
@@ -204,8 +203,35 @@ def test_what_breaks_the_contract_was_judged_by_nobody() -> None:
     assert found is not None and (found.n, found.kappa_precision) == (0, None)
 
 
+SHARE = Shares(precision=1, similarity=1)
+SCORES = Scores(
+    precision=Interval(mean=80, low=70, high=90),
+    similarity=Interval(mean=75, low=65, high=85),
+    coverage_50=SHARE,
+    coverage_70=SHARE,
+    prompts=40,
+    verdicts=40,
+    errors=0,
+)
+
+
+def test_flags_after_the_scores_are_counted_with_the_means_that_they_changed() -> None:
+    said = labels(
+        label("a", 0, flagged=True, time=50),
+        label("a", 1, flagged=True, time=150),
+        label("b", 1, flagged=True, time=120),
+        label("c", 1, flagged=True, time=10),
+        label("other", 1, flagged=True, time=150),
+    )
+    found = flags(said, ("a", "b", "c"), SCORES, scored_at=100)
+
+    assert found is not None and (found.count, found.after_scores) == (3, 1)
+    assert (found.precision_with, found.similarity_with) == (SCORES.precision, SCORES.similarity)
+    assert flags(said, (), SCORES, scored_at=100) is None
+
+
 def test_reviews_come_back_from_their_row() -> None:
-    found = reviews(labels(*(label(f"p{n}", agrees=True) for n in range(35))), JUDGE, 1, 0.05)
+    found = reviews(labels(*(label(answer.id, agrees=True) for answer in DRAWN)), JUDGE, 1, 0.05, DRAWN)
 
     assert found is not None and found.precision is not None
     assert records.build(Reviews, records.to_row(found)) == found

@@ -157,7 +157,6 @@ def test_a_judge_that_people_disagree_with_is_told_beside_the_verdict(tmp_path: 
         kappa_precision=0.2,
         kappa_similarity=0.3,
         warning="judge and reviewers agree too little (kappa 0.20)",
-        prompts=5,
         precision=None,
         similarity=None,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from engine.evaluation.scores import plain
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Interval, Reviews, Scores, Shares
+from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Flags, Interval, Reviews, Scores, Shares
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
@@ -63,7 +63,17 @@ def test_prompts_that_are_missing_are_told_as_rows() -> None:
 def test_flagged_prompts_are_named() -> None:
     assert report_sections.flagged(DECISION) == []
     (text,) = report_sections.flagged(replace(DECISION, flagged=("a1", "<b>")))
-    assert text.startswith("2 dev prompts are excluded") and "as bad: a1, \\<b\\>. The error rate" in text
+    assert text.startswith("2 dev prompts are excluded") and text.endswith("as bad: a1, \\<b\\>.")
+
+
+def test_scores_are_told_with_and_without_flagged_prompts() -> None:
+    flags = Flags(
+        count=2, after_scores=1, precision_with=replace(EVEN, mean=71), similarity_with=replace(EVEN, mean=72)
+    )
+    (text,) = report_sections.flagged(replace(DECISION, flagged=("a1", "b2"), flags=flags))
+    assert "1 flag was set after scores could be seen" in text
+    assert "precision 80.0 (70.0 to 90.0) and similarity 80.0 (70.0 to 90.0) without these prompts" in text
+    assert text.endswith("71.0 (70.0 to 90.0) and 72.0 (70.0 to 90.0) with them.")
 
 
 def test_what_got_worse_comes_first_with_its_prompt(tmp_path: Path) -> None:
@@ -111,13 +121,20 @@ def test_what_reviewers_found() -> None:
         kappa_precision=None,
         kappa_similarity=None,
         warning="",
-        prompts=4,
         precision=None,
         similarity=None,
+        drawn=30,
+        drawn_reviewed=4,
+        drawn_skipped=2,
+        risk=0.05,
     )
     (_, text) = report_sections.reviews(replace(DECISION, reviews=few))
-    assert "People reviewed 4 judged responses and agreed with the judge on 3. They scored too few" in text
-    assert "from 30 scored prompts in a round; round 2 has 4." in text
+    assert "People reviewed 4 judged responses and agreed with the judge on 3. Where they agreed, the judge's" in text
+    assert (
+        "30 answers of round 2 were drawn at random for review. 4 of them have a person's scores, and 2 of the" in text
+    )
+    (_, text) = report_sections.reviews(replace(DECISION, reviews=replace(few, drawn=0)))
+    assert "No answers were drawn at random for review" in text
 
     many = Reviews(
         n=50,
@@ -126,14 +143,19 @@ def test_what_reviewers_found() -> None:
         kappa_precision=0.41,
         kappa_similarity=0.8,
         warning="judge and reviewers agree too little (kappa 0.41 over 50 reviews)",
-        prompts=40,
         precision=EVEN,
         similarity=EVEN,
+        drawn=30,
+        drawn_reviewed=30,
+        risk=0.05,
     )
     (_, text) = report_sections.reviews(replace(DECISION, reviews=many))
     assert (
         "is 0.41 for precision and 0.80 for similarity over the 45 that they scored. "
         "**Careful**: judge and reviewers agree too little" in text
     )
-    assert "Corrected by people's scores of 40 prompts, round 2 has precision 80.0 (70.0 to 90.0)" in text
+    assert (
+        "By people's scores of 30 answers that were drawn at random, round 2 has precision 80.0 (70.0 to 90.0) and "
+        "similarity 80.0 (70.0 to 90.0); each bound holds with 95% confidence." in text
+    )
     assert report_sections.reviews(DECISION) == []

@@ -135,6 +135,7 @@ async def test_a_review_is_in_the_decision_at_once_and_the_wait_goes_on(waiting:
 
     assert isinstance(scored, RoundScored)
     assert scored.decision.reviews is not None and scored.decision.reviews.n == 1
+    assert scored.decision.drawn == waiting.decision.drawn and scored.decision.reviews.drawn == 30
     assert scored.decision.outcome == "continue"
     assert not waiting.answer.done()
 
@@ -149,6 +150,8 @@ async def test_one_flag_less_is_asked_anew(waiting: Waiting) -> None:
     await waiting.asks()
     decision = waiting.run.decision(1)
     assert decision is not None and decision.flagged == BAD[:1] and decision.prompts == 39
+    assert decision.flags is not None and (decision.flags.count, decision.flags.after_scores) == (1, 1)
+    assert decision.flags.precision_with == waiting.decision.precision
 
     waiting.says(Label(round=1, prompt=BAD[0], sample=0))
     await waiting.asks()
