@@ -30,11 +30,14 @@ from llamaduo_tui.views.review import (
     FILTERS,
     SORTS,
     LoadedRound,
+    PromptEntry,
     Review,
     ReviewFilter,
     ReviewSort,
     RoundNumber,
     arrange,
+    drawn_progress,
+    queue_words,
 )
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
@@ -74,7 +77,7 @@ class ReviewScreen(BrowsingScreen):
         Binding("m", "whole", "Show all", id="review.whole", tooltip="Show all of a long text, or its beginning"),
         Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and responses"),
         Binding("t", "menu('round')", "Round", id="review.round", tooltip="Choose a round or the sealed test"),
-        Binding("o", "menu('sort')", "Sort", id="review.order", tooltip="Choose the sort order"),
+        Binding("o", "menu('sort')", "Sort", id="review.order", tooltip="Sort; drawn answers correct scores"),
         Binding("g", "menu('filter')", "Filter", id="review.filter", tooltip="Choose which prompts are shown"),
         Binding("c", "copy", "Copy", id="review.copy", tooltip="Copy the response to your clipboard"),
         Binding("w", "save", "Save", id="review.save", tooltip="Save the prompt and both responses to a file"),
@@ -187,7 +190,7 @@ class ReviewScreen(BrowsingScreen):
         if message.item is None:
             self._response.clear()
         else:
-            self._response.show((self._number, message.item.id, message.item.samples[0]))
+            self._response.show((self._number, message.item.id, self._samples(message.item)[0]))
 
     @on(PageView.Shown)
     def _response_shown(self) -> None:
@@ -198,6 +201,7 @@ class ReviewScreen(BrowsingScreen):
             if page is None
             else (
                 bool(page.judged.verdicts),
+                page.judged.readable,
                 page.is_long,
                 len(page.judged.entry.samples) > 1,
                 self._response.neighbour(-1) is not None,
@@ -210,7 +214,11 @@ class ReviewScreen(BrowsingScreen):
             return
         items = arrange(self.round, self.annotations.labels, self._sort, self._filter, self._matches)
         self.query_one("#review-list").set_class(not items, "-empty")
-        none = "No responses yet." if not self.round.entries else "No prompt matches the filter and the search."
+        none = "No prompt matches the filter and the search."
+        if not self.round.entries:
+            none = "No responses yet."
+        elif self._sort == "drawn" and not self.round.drawn:
+            none = "No answers are drawn for this round. A round of dev prompts has some once it is decided on."
         self.query_one("#review-empty", Static).update(Content(none))
         self._prompts.show(items)
         self._show_title()
@@ -223,19 +231,37 @@ class ReviewScreen(BrowsingScreen):
             reviewed = self.annotations.reviewed(self._number) & self.round.entries.keys()
             facts = [round_name(self._number), prompts if shown == total else f"{shown:,} of {prompts}"]
             facts += [f"{len(reviewed):,} reviewed"]
+            if self.round.drawn:
+                done = drawn_progress(self.round, self.annotations.labels)
+                queue = self._sort == "drawn"
+                facts = [queue_words(done)] if queue else [*facts, f"{done.reviewed} of {done.drawn} drawn"]
             facts += [] if self.round.judged else ["not judged yet"]
             unreadable = self.round.unreadable
             facts += [f"! {phrases.count(unreadable, 'unreadable line')}"] if unreadable else []
-        name = one_line(self.run.name, 40)
+        name = "" if self._sort == "drawn" else f"{one_line(self.run.name, 40)}  "
         self.query_one("#review-title", Static).update(
-            Content.assemble(("Review", "bold"), f"  {name}  ", (" · ".join(facts), "$foreground-muted"))
+            Content.assemble(("Review", "bold"), f"  {name}", (" · ".join(facts), "$foreground-muted"))
         )
 
     # -- a person's reviews -------------------------------------------------------------------------------------
 
     def marks(self, id_: str) -> str:
-        """The reviews of a prompt's responses, as signs."""
-        return self.annotations.marks(self._number, id_, self.round.entries[id_].samples) if self.round else ""
+        """The reviews of a prompt's responses, as signs; in the drawn order, those of the drawn response."""
+        if self.round is None:
+            return ""
+        return self.annotations.marks(self._number, id_, self._samples(self.round.entries[id_]))
+
+    def _samples(self, entry: PromptEntry) -> tuple[int, ...]:
+        """The samples of a prompt that the list is about."""
+        drawn = self.round.drawn if self.round is not None and self._sort == "drawn" else ()
+        return tuple(answer.sample for answer in drawn if answer.id == entry.id) or entry.samples
+
+    def _done(self, entry: PromptEntry) -> bool:
+        """Whether a prompt is reviewed; a drawn response is once it has a person's scores."""
+        if self._sort != "drawn":
+            return bool(self.marks(entry.id))
+        labels = (self.annotations.labels.get((self._number, entry.id, one)) for one in self._samples(entry))
+        return any(label is not None and label.scored for label in labels)
 
     @property
     def _label(self) -> Label | None:
@@ -290,7 +316,9 @@ class ReviewScreen(BrowsingScreen):
         if not self.typing:
             page = self._response.page
             match action:
-                case "agree" | "disagree":
+                case "agree":
+                    return page is not None and page.judged.readable
+                case "disagree":
                     return page is not None and bool(page.judged.verdicts)
                 case "flag" | "note" | "unreviewed" | "read_on":
                     return page is not None
@@ -313,10 +341,19 @@ class ReviewScreen(BrowsingScreen):
         items, start = self._prompts.items, self._prompts.highlighted or 0
         for step in range(1, len(items) + 1):
             index = (start + step) % len(items)
-            if not self.marks(items[index].id):
+            if not self._done(items[index]):
                 self._prompts.choose(index)
                 return
         self.notify("All prompts in the list are reviewed.")
+
+    def _begin_drawn(self) -> None:
+        """Go to the first drawn response without scores; of the prompt that is shown, another sample may be drawn."""
+        places = (place for place, item in enumerate(self._prompts.items) if not self._done(item))
+        place = next(places, self._prompts.highlighted)
+        if place is not None and place != self._prompts.highlighted:
+            self._prompts.choose(place)
+        elif place is not None:
+            self._show_prompt(PromptList.Chosen(self._prompts.chosen))
 
     def action_read_on(self) -> None:
         """Down the response, and from its end to the next prompt."""
@@ -361,6 +398,8 @@ class ReviewScreen(BrowsingScreen):
         if event.select.id == "sort":
             self._sort = value  # type: ignore[assignment]  # one of SORTS
             self._arrange()
+            if self._sort == "drawn":
+                self._begin_drawn()
         elif event.select.id == "filter":
             self._filter = value  # type: ignore[assignment]  # one of FILTERS
             self._arrange()

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from engine.evaluation.drawn import Progress, progress
 from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import commands, records
 from engine.protocol.commands import Label
-from engine.protocol.decision import Changes, PromptScore
+from engine.protocol.decision import Changes, Decision, DrawnAnswer, PromptScore
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
@@ -31,11 +32,12 @@ RoundNumber = int | None
 DISAGREES = 10.0
 """Points between the verdicts on one response from which on they count as disagreeing."""
 
-ReviewSort = Literal["worst", "best", "change", "spread", "id"]
+ReviewSort = Literal["worst", "drawn", "best", "change", "spread", "id"]
 ReviewFilter = Literal["all", "changed", "regressed", "improved", "spread", "broken", "errors", "unreviewed", "flagged"]
 
 SORTS: list[tuple[str, ReviewSort]] = [
     ("worst first", "worst"),
+    ("drawn for you", "drawn"),
     ("best first", "best"),
     ("most changed", "change"),
     ("most disagreement", "spread"),
@@ -91,6 +93,7 @@ class LoadedRound:
     """A round's entries by prompt id, in file order; `unreadable` counts invalid lines.
 
     `changes` are the prompts that moved by more than judge noise, according to the round's decision; None without one.
+    `drawn` are the answers that the decision wants reviewed for the corrected scores, in order.
     """
 
     number: RoundNumber
@@ -98,6 +101,7 @@ class LoadedRound:
     unreadable: int
     judged: bool
     changes: Changes | None = None
+    drawn: tuple[DrawnAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,11 @@ class JudgedResponse:
         """Mean precision and similarity of this response alone; None where no verdict is readable."""
         scores = by_prompt(self.verdicts)
         return (scores[0].precision, scores[0].similarity) if scores else (None, None)
+
+    @property
+    def readable(self) -> bool:
+        """Whether there is a verdict to agree with."""
+        return any(verdict.precision is not None and verdict.similarity is not None for verdict in self.verdicts)
 
 
 class Review:
@@ -218,14 +227,18 @@ class Review:
         with explained(judged):
             for score in by_prompt(verdicts):
                 entries[score.id].score = score
-        return LoadedRound(number, entries, unreadable + verdicts.unreadable, judged.exists(), self._changes(number))
+        unreadable += verdicts.unreadable
+        decision = self._decision(number)
+        if decision is None:
+            return LoadedRound(number, entries, unreadable, judged.exists())
+        drawn = tuple(answer for answer in decision.drawn if answer.id in entries)
+        return LoadedRound(number, entries, unreadable, judged.exists(), decision.changes, drawn)
 
-    def _changes(self, number: RoundNumber) -> Changes | None:
+    def _decision(self, number: RoundNumber) -> Decision | None:
         if number is None:
             return None
         with explained(self.run.decision_file(number)):
-            decision = self.run.decision(number)
-        return decision.changes if decision is not None else None
+            return self.run.decision(number)
 
 
 def arrange(
@@ -235,7 +248,10 @@ def arrange(
     wanted: ReviewFilter = "all",
     matches: set[str] | None = None,
 ) -> list[PromptEntry]:
-    """The entries of a round that pass a filter and a search, sorted; those without scores come last."""
+    """The entries of a round that pass a filter and a search, sorted; those without scores come last.
+
+    The order "drawn" has only the prompts of the drawn answers, as they were drawn.
+    """
     entries = [entry for entry in loaded.entries.values() if matches is None or entry.id in matches]
     if wanted in ("changed", "regressed", "improved"):
         worse, better = _moved(loaded)
@@ -255,7 +271,24 @@ def arrange(
             if number == loaded.number and (label.flagged if flagged else reviewed(label))
         }
         entries = [entry for entry in entries if (entry.id in known) is flagged]
+    if sort == "drawn":
+        places = {answer.id: place for place, answer in enumerate(loaded.drawn)}
+        return sorted((entry for entry in entries if entry.id in places), key=lambda entry: places[entry.id])
     return sorted(entries, key=_KEYS[sort])
+
+
+def drawn_progress(loaded: LoadedRound, labels: dict[tuple[RoundNumber, str, int], Label]) -> Progress:
+    """How many of a round's drawn answers have a person's scores."""
+    given = (labels.get((loaded.number, answer.id, answer.sample)) for answer in loaded.drawn)
+    return progress([label is not None and label.scored for label in given])
+
+
+def queue_words(done: Progress) -> str:
+    """How far the drawn answers are reviewed, and what is left until scores are corrected."""
+    if not done.left:
+        return f"{done.drawn} drawn, all reviewed: they correct the scores"
+    skipped = f", {done.skipped} skipped" if done.skipped else ""
+    return f"{done.drawn} drawn, {done.reviewed} reviewed{skipped}; {done.left} more until scores are corrected"
 
 
 def _moved(loaded: LoadedRound) -> tuple[set[str], set[str]]:
@@ -272,7 +305,7 @@ def reviewed(label: Label) -> bool:
     return label.agrees is not None or label.flagged or bool(label.note)
 
 
-_KEYS: dict[ReviewSort, Callable[[PromptEntry], Any]] = {
+_KEYS: dict[str, Callable[[PromptEntry], Any]] = {
     "worst": lambda entry: (entry.mean is None, entry.mean),
     "best": lambda entry: -(entry.mean or 0.0),
     "change": lambda entry: -abs(entry.change or 0.0),

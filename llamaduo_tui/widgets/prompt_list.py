@@ -27,6 +27,9 @@ it like the service's?). **+/−** is the change since the round before. Then co
 - **⚑** the service's response is bad: no score counts this prompt
 - **✎** you wrote a note
 
+Worst first is for reading. To correct the judge's scores, press `o` and choose **drawn for you**: answers drawn at
+random, one of each family of prompts. Only your scores of these correct the mean, and only once all are reviewed.
+
 `o` sorts, `g` filters, `/` searches, `t` chooses another round, `u` goes to the next prompt without a review.
 """
 

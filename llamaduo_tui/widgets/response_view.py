@@ -45,7 +45,7 @@ reasons. **≠** marks what differs. At the top is the prompt's mean score by ro
 earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text and Markdown.
 
 Is the judge right? `y` agrees, `n` takes your own scores, `b` flags a bad response of the service, `e` adds a note.
-Your reviews measure how reliable the judge is, and from 30 reviews on they correct the scores.
+Your reviews measure how reliable the judge is. Those of the answers **drawn for you** (`o`) also correct the scores.
 """
     DEFAULT_CSS = """
     ResponseView {

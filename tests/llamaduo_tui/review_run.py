@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.protocol import jsonl
+from engine.protocol import jsonl, records
+from engine.protocol.decision import Decision, DrawnAnswer, Interval, Shares
 from engine.protocol.rows import Response, Verdict
 from engine.protocol.run_dir import Run
 
@@ -99,3 +100,23 @@ def rounds(run: Run) -> Run:
         judged = [verdict for id_ in TICKETS for sample in (0, 1) for verdict in verdicts(id_, sample, *by_prompt[id_])]
         write(run.round(number), rows, judged)
     return run
+
+
+def draw(run: Run, *answers: tuple[str, int]) -> None:
+    """The decision on round 1, with the answers that are drawn for review."""
+    even, shares = Interval(mean=70, low=60, high=80), Shares(precision=1, similarity=1)
+    decision = Decision(
+        round=1,
+        outcome="continue",
+        reason="Short of the target.",
+        precision=even,
+        similarity=even,
+        coverage_50=shares,
+        coverage_70=shares,
+        prompts=4,
+        verdicts=16,
+        errors=2,
+        best_round=1,
+        drawn=tuple(DrawnAnswer(id=id_, sample=sample) for id_, sample in answers),
+    )
+    jsonl.write_json(run.decision_file(1), records.to_row(decision))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import review_run
 from frozen import text_of, until
-from review_run import response, verdicts, write
+from review_run import draw, response, verdicts, write
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, Markdown, Select
@@ -226,6 +226,49 @@ async def test_order_filter_and_search(run: Run) -> None:
         assert listed(screen) == []
         assert screen.query_one(ResponseView).page is None
         assert screen.check_action("agree", ()) is False
+
+
+async def test_the_drawn_answers_are_reviewed_in_their_order(run: Run) -> None:
+    draw(run, ("c3", 1), ("d4", 0), ("b2", 1))
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        assert "4 prompts · 0 reviewed · 0 of 3 drawn" in text_of(screen, "#review-title")
+        await press(pilot, "o", "down", "enter")
+        assert listed(screen) == ["c3", "d4", "b2"]
+        assert shown(screen) == (1, "c3", 1)
+        await press(pilot, "b", "y", "down", "down", "y")
+        assert shown(screen) == (1, "b2", 1)
+        assert "3 drawn, 2 reviewed, 1 skipped; 1 more until scores" in text_of(screen, "#review-title")
+        await press(pilot, "u")
+        assert shown(screen) == (1, "d4", 0)
+        await press(pilot, "b", "home", "u")
+        assert shown(screen) == (1, "d4", 0)
+        await press(pilot, "y")
+        assert "3 drawn, all reviewed: they correct the scores" in text_of(screen, "#review-title")
+
+
+async def test_the_drawn_sample_of_the_prompt_that_is_shown_takes_its_place(run: Run) -> None:
+    draw(run, ("c3", 0), ("a1", 1))
+    commands.send(run.commands_file, Label(round=1, prompt="c3", sample=0, agrees=True))
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        assert shown(await press(pilot, "down", "up")) == (1, "a1", 0)
+        assert shown(await press(pilot, "o", "down", "enter")) == (1, "a1", 1)
+
+
+async def test_a_round_without_drawn_answers_says_when_there_are_some(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await press(pilot, "o", "down", "enter")
+        assert listed(screen) == []
+        assert "No answers are drawn for this round" in text_of(screen, "#review-empty")
+
+
+async def test_nobody_agrees_with_a_judge_that_said_nothing(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run.round(0), [response("a")], verdicts("a", 0, None))
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        screen = await settle(pilot)
+        assert screen.check_action("agree", ()) is False
+        assert screen.check_action("disagree", ()) is True
 
 
 async def test_the_mouse_chooses_a_prompt(run: Run) -> None:

@@ -6,15 +6,24 @@ from collections.abc import Callable
 
 import pytest
 import review_run
-from review_run import response, verdicts, write
+from review_run import draw, response, verdicts, write
 
+from engine.evaluation.drawn import Progress
 from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import commands
 from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.review import Review, ReviewFilter, ReviewSort, arrange, reviewed
+from llamaduo_tui.views.review import (
+    Review,
+    ReviewFilter,
+    ReviewSort,
+    arrange,
+    drawn_progress,
+    queue_words,
+    reviewed,
+)
 
 
 @pytest.fixture
@@ -72,6 +81,40 @@ def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:
 )
 def test_sort_orders(review: Review, sort: ReviewSort, expected: list[str]) -> None:
     assert ids(review, sort) == expected
+
+
+def test_drawn_answers_come_as_they_were_drawn_and_no_others(run: Run) -> None:
+    draw(run, ("d4", 1), ("a1", 0), ("gone", 0))
+    review = Review(run)
+    assert ids(review, "drawn") == ["d4", "a1"]
+    commands.send(run.commands_file, Label(round=1, prompt="d4", sample=1, agrees=True))
+    assert ids(review, "drawn", "unreviewed") == ["a1"]
+    assert [item.id for item in arrange(review.load(0), {}, "drawn")] == []
+
+
+def test_drawn_answers_are_reviewed_by_scores_and_not_by_flags_or_another_sample(run: Run) -> None:
+    draw(run, ("d4", 1), ("a1", 0), ("c3", 0))
+    loaded = Review(run).load(1)
+    said = [
+        Label(round=1, prompt="d4", sample=0, agrees=True),
+        Label(round=1, prompt="d4", sample=1, flagged=True, note="hm"),
+        Label(round=1, prompt="a1", sample=0, agrees=False),
+        Label(round=1, prompt="c3", sample=0, agrees=False, precision=50, similarity=60),
+    ]
+    labels = {(label.round, label.prompt, label.sample): label for label in said}
+    assert drawn_progress(loaded, labels) == Progress(3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "done, words",
+    [
+        (Progress(30, 12, 0), "30 drawn, 12 reviewed; 18 more until scores are corrected"),
+        (Progress(30, 12, 2), "30 drawn, 12 reviewed, 2 skipped; 18 more until scores are corrected"),
+        (Progress(30, 30, 0), "30 drawn, all reviewed: they correct the scores"),
+    ],
+)
+def test_the_queue_in_words(done: Progress, words: str) -> None:
+    assert queue_words(done) == words
 
 
 @pytest.mark.parametrize(
