@@ -36,6 +36,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/sequence.py --check
 	$(BIN)/python bench/selective.py --check
 	$(BIN)/python bench/power.py --check
+	$(BIN)/python bench/reviews.py --check
 	$(BIN)/python bench/directed.py --check
 	$(BIN)/python bench/app.py --check
 
