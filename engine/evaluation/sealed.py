@@ -75,7 +75,7 @@ def _standing(both: tuple[Criterion, Criterion], passed: bool, doubt: str, risk:
 
 def _reason(decision: Decision, sealed: Scores, standing: str, more: int | None) -> str:
     model = "the untuned model" if decision.best_round == 0 else f"the model of round {decision.best_round}"
-    opened = f"On {sealed.evidence} that were sealed, {model}: {standing[:1].lower()}{standing[1:]}."
+    opened = f"On {sealed.evidence} that were sealed until the end, {model}: {standing[:1].lower()}{standing[1:]}."
     if more is not None:
         counted = "sealed prompts" if sealed.units == sealed.prompts else "sealed families of prompts"
         opened += (

@@ -149,7 +149,7 @@ REPORT = Stage(
     label="report",
     place=Place.WORKER,
     purpose={
-        Phase.SEALED: "Writing the report: scores with confidence intervals, costs, and the files that are kept.",
+        Phase.SEALED: "Writing the report: scores with their bounds, costs, and the files that are kept.",
     },
     expected=frozenset({Phase.SEALED}),
     folder=lambda run, _: run.final,

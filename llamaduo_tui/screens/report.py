@@ -26,7 +26,7 @@ class ReportScreen(Screen[None]):
     HELP = """
 ## Report
 
-The result of the run in plain words: the scores with their confidence intervals, the changes from round to round,
+The result of the run in plain words: the scores with their bounds, the changes from round to round,
 people's reviews, the best and the worst responses, the cost, and the files that are kept.
 """
     BINDINGS: ClassVar[list[BindingType]] = [

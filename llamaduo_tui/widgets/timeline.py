@@ -31,8 +31,8 @@ class Rounds(VerticalScroll):
 
 Each line is a round with its stages. **round 0** is the untuned small model, the baseline; each later round trains
 it, runs it on the dev prompts and judges its responses. Below are the scores on dev prompts, from 1 to 100, with
-their confidence interval: a round is good enough when the *low* end passes the target. `!` marks a round in which a
-judge scored the same answers otherwise than in round 0: the log says by how much.
+their bounds: when the *low* ends of both pass the target, the sealed prompts are opened, and decide. `!` marks a round
+in which a judge scored the same answers otherwise than in round 0: the log says by how much.
 """
 
     _hidden = 0
