@@ -39,12 +39,10 @@ class Criterion:
     def above(self) -> bool:
         return self.interval.mean >= self.threshold
 
-    def needed(self, risk: float) -> int | None:
-        """About how many units would show it in 80 % of cases: for scores like these, or, where these are short, at
-        least for a perfect model."""
-        if self.above:
-            return needed(self.values.tolist(), self.threshold, risk, self.within) if len(self.values) else None
-        return self.least(risk)
+    def needed(self, risk: float, power: float) -> int | None:
+        """About how many units like these pass with a chance of `power`; None where the mean is short of the threshold,
+        or no number would do."""
+        return needed(self.values.tolist(), self.threshold, risk, self.within, power) if len(self.values) else None
 
     def least(self, risk: float) -> int | None:
         """The fewest units at which a perfect model passes; None where it does not with any number."""

@@ -115,13 +115,15 @@ def _outcome(
         return "gate", f"{passing(both)} on dev prompts, lower bounds at {GATE_RISK:.0%} included."
     standing = _standing(both, doubt)
     above = all(criterion.above for criterion in both) and not doubt
-    if above and out_of_reach(both, GATE_RISK):
-        return "prompts", f"{standing}; so few dev prompts can show no more."
     ended = _end(rounds, loop, hours)
     if ended is not None:
         outcome, why = ended
         return outcome, f"{standing}; {why}."
-    return "continue", f"{standing}; another round may do it." if above else f"{standing}."
+    if not above:
+        return "continue", f"{standing}."
+    if out_of_reach(both, GATE_RISK):
+        return "continue", f"{standing}, which so few dev prompts cannot mend: finishing opens the sealed prompts."
+    return "continue", f"{standing}; another round may do it."
 
 
 def _end(rounds: Sequence[SplitScores], loop: Loop, hours: float) -> tuple[Outcome, str] | None:
@@ -165,7 +167,7 @@ def regression(to_best: Changes | None, target: Target) -> str:
     if worse <= target.max_regressed * count:
         return ""
     allowed = f"{target.max_regressed:.0%} are allowed"
-    return f"{worse} of {count} prompts got worse than in round {to_best.against}, and {allowed}"
+    return f"{worse} of {count} dev prompts got worse than in round {to_best.against}, and {allowed}"
 
 
 def _stalled(rounds: Sequence[SplitScores], loop: Loop) -> bool:

@@ -118,6 +118,11 @@ class Scores:
         return (self.precision.mean + self.similarity.mean) / 2
 
 
+def percent(share: float) -> str:
+    """A share in percent, as exactly as it was set: "5%", "2.5%"."""
+    return f"{round(100 * share, 3):g}%"
+
+
 def evidence(prompts: int, families: int) -> str:
     """Prompts in words, and of how many families they are where that is fewer."""
     counted = "1 prompt" if prompts == 1 else f"{prompts:,} prompts"
@@ -377,9 +382,10 @@ class FinalDecision:
     """final/decision.json: whether the target is reached, by the sealed prompts alone.
 
     `sealed` are the scores of `best_round` with bounds at `risk`, `service` the service's own on the same prompts;
-    `outcome` is why the rounds ended. `more` is about how many more independent prompts would show the target in 80 %
-    of cases, where the means are above it and the bounds are not. `opened_before` is about earlier runs of
-    this user that opened these prompts, too; `part`, where the whole falls short, about the answers that may be local.
+    `outcome` is why the rounds ended. `bounds_pass` says whether both bounds are at the target, whatever else speaks
+    against it; `needed` is about how many independent prompts would show the target in 80 % of cases, where the means
+    are above it and the bounds are not. `opened_before` is about earlier runs of this user that opened these prompts,
+    too; `part`, where the whole falls short, about the answers that may be local.
     """
 
     reached: bool
@@ -389,6 +395,13 @@ class FinalDecision:
     risk: float
     sealed: Scores
     service: Teacher | None = None
-    more: int | None = None
+    bounds_pass: bool = False
+    needed: int | None = None
     opened_before: Openings | None = None
     part: Part | None = None
+
+    @property
+    def told(self) -> str:
+        """All that a reader has to know, in sentences: what was opened before comes first."""
+        opened = self.opened_before.sentence if self.opened_before else ""
+        return " ".join(filter(None, (opened, self.reason, self.part.reason if self.part else "")))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
 from engine.protocol import jsonl, records
-from engine.protocol.decision import Decision, Drift, FinalDecision
+from engine.protocol.decision import Decision, Drift, FinalDecision, percent
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
@@ -96,11 +96,11 @@ def _summary(settings: Migration, decision: Decision, final: FinalDecision, answ
     judges = ", ".join(inline(name) for name in settings.judge_models)
     sealed = final.sealed
     return (
-        f"{advice} {final.reason}{careful}\n\nOn {sealed.evidence} that were sealed until the end, it scored "
+        f"{advice} {final.told}{careful}\n\nOn {sealed.evidence} that were sealed until the end, it scored "
         f"{interval(sealed.precision)} in precision and {interval(sealed.similarity)} in similarity, out of 100; "
         f"{judges} compared its answers with the recorded responses.{report_judges.own_judges(settings, answered)} "
         f"Brackets show a lower and an upper bound of the mean on prompts like these; each bound has a risk of "
-        f"{final.risk:.0%}.{sandbox}"
+        f"{percent(final.risk)}.{sandbox}"
     )
 
 
@@ -168,7 +168,7 @@ def _sealed(final: FinalDecision) -> str:
     text = (
         f"The model of round {final.best_round} answered {sealed.evidence} that neither training nor a round used: "
         f"precision {interval(sealed.precision)}, similarity {interval(sealed.similarity)}, each bound with a risk of "
-        f"{final.risk:.0%}. {sealed.coverage_50.precision:.0%} of the prompts have a precision of at least 50, "
+        f"{percent(final.risk)}. {sealed.coverage_50.precision:.0%} of the prompts have a precision of at least 50, "
         f"{sealed.coverage_70.precision:.0%} of at least 70"
         + (f"; {sealed.errors} verdicts could not be read." if sealed.errors else ".")
         + report_sections.unjudged(sealed)

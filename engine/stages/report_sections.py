@@ -7,7 +7,7 @@ from math import ceil
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher
+from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
@@ -24,12 +24,14 @@ PROMPT_CUT = 100
 def error_rate(final: FinalDecision) -> str:
     """How often a decision like this is wrong, and what that rests on."""
     sealed = final.sealed
+    opened = final.opened_before is not None and final.opened_before.prompts > 0
+    unmet = ", which earlier runs did: it may be more here" if opened else ""
     families = " Prompts of one family, a conversation or near-duplicates, count as one."
     return (
-        f"Error rate: only the sealed prompts decide, in one look. Of migrations to a model that is short of the "
-        f"target, at most {final.risk:.1%} are reported to reach it, if the {sealed.evidence} are independent draws of "
-        "the task and nobody opened them before. The bound is exact for right-or-wrong scores; for others it held in "
-        "all simulations and is not proved."
+        "Error rate: only the sealed prompts decide, in one look. Of migrations to a model that is short of the "
+        f"target, at most {percent(final.risk)} are reported to reach it, if the {sealed.evidence} are independent "
+        f"draws of the task and nobody opened them before{unmet}. The bound is exact for right-or-wrong scores; for others it held "
+        "in all simulations and is not proved."
         + (families if sealed.units < sealed.prompts else "")
         + f" The dev prompts only steer: their failures chose the new training pairs and their loss the epoch that was "
         "kept, so scores on them may be higher than on others. A round passes the gate, which opens the sealed "
@@ -47,14 +49,14 @@ def unjudged(scores: Scores) -> str:
 
 
 def missing_rows(settings: Migration, final: FinalDecision) -> list[str]:
-    """How many more rows would show the target, where the means are above it and the bounds are not."""
-    if final.more is None:
+    """How many rows would show the target, where the means are above it and the bounds are not."""
+    if final.needed is None:
         return []
     share = settings.coverage.split.test
-    rows = ceil(final.more * final.sealed.prompts / final.sealed.units / share)
+    rows = ceil(final.needed * final.sealed.prompts / final.sealed.units / share)
     return [
-        f"If the true scores are as measured, about {rows:,} more coverage rows would show the target in 80 % of such "
-        f"runs: {share:.0%} of them become sealed prompts. Or raise `coverage.split.test`."
+        f"If the true scores are as measured, about {rows:,} new coverage rows show the target in 80% of runs: "
+        f"{share:.0%} of them become sealed prompts. Prompts that were opened here no longer count as unseen."
     ]
 
 
@@ -65,7 +67,7 @@ def part(final: FinalDecision) -> list[str]:
         return []
     rule = f" The local model gives {found.rule.words}." if found.certified and found.rule else ""
     risks = (
-        f" This is a statement of its own, beside the one on the whole task: each has its own risk of {found.risk:.0%}."
+        f" This is a statement of its own, beside that on the whole task: each has a risk of {percent(found.risk)}."
         if found.rule
         else ""
     )
@@ -102,8 +104,9 @@ def flagged(decision: Decision) -> list[str]:
     )
     if (flags := decision.flags) is not None:
         late = "1 flag was" if flags.after_scores == 1 else f"{flags.after_scores} flags were"
+        seen = f" {late} set after scores could be seen, so the scores may have been a reason."
         text += (
-            f" {late} set after scores could be seen, so the scores may have been a reason. On dev prompts, round "
+            f"{seen if flags.after_scores else ''} On dev prompts, round "
             f"{decision.round} scored precision {interval(decision.precision)} and similarity "
             f"{interval(decision.similarity)} without these prompts, {interval(flags.precision_with)} and "
             f"{interval(flags.similarity_with)} with them."
@@ -207,5 +210,5 @@ def _corrected(reviews: Reviews, number: int) -> str:
     return (
         f"By people's scores of {drawn} that were drawn at random, round {number} has precision "
         f"{interval(reviews.precision)} and similarity {interval(reviews.similarity)}; each bound holds with "
-        f"{1 - reviews.risk:.0%} confidence. Other reviews do not count here, and flagged prompts do."
+        f"{percent(1 - reviews.risk)} confidence. Other reviews do not count here, and flagged prompts do."
     )

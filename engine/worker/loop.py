@@ -145,7 +145,7 @@ def _decide(context: Context, number: int) -> Decision:
         budget_left=context.budget_left,
     )
     groups = [
-        tuple(context.prompt_groups.scores(scores.by_prompt, contract.breaches(verdicts)))
+        tuple(context.prompt_groups.scores(_judged(scores), contract.breaches(verdicts)))
         for scores, verdicts in zip(rounds, judged, strict=True)
     ]
     for earlier, scores in enumerate(rounds[:-1]):
@@ -156,6 +156,11 @@ def _decide(context: Context, number: int) -> Decision:
     drift = judge_drift.drift_of(JUDGE.folder(run, number))
     flags = _flags(context, labels, flagged, judged[-1])
     return _record(context, replace(decision, groups=groups[number], drift=drift, drawn=queue, flags=flags))
+
+
+def _judged(scores: SplitScores) -> list[PromptScore]:
+    """The prompts with all verdicts: a judge's failure is no weakness of the model."""
+    return [prompt for prompt in scores.by_prompt if not prompt.missing]
 
 
 def _record(context: Context, decision: Decision) -> Decision:
@@ -234,8 +239,10 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
 
 
 async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
-    """Decide by the sealed prompts, and write it down; other runs that opened them before are told."""
+    """Decide by the sealed prompts, once, and write it down; other runs that opened them before are told."""
     run = context.run
+    if (known := run.final_decision()) is not None:
+        return known
     ids = [prompt.id for prompt in sealed.by_prompt]
     opened = await asyncio.to_thread(openings.record, run.identity, ids)
     final = settle(
@@ -246,12 +253,11 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
         regressed=run.decision(decision.best_round),
     )
     if opened.sentence:
-        final = replace(final, opened_before=opened, reason=f"{final.reason} {opened.sentence}")
-    if not final.reached:
+        final = replace(final, opened_before=opened)
+    if not final.bounds_pass:
         flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
         may_move = await asyncio.to_thread(part, run, context.settings.target, decision.best_round, flagged)
-        if may_move is not None:
-            final = replace(final, part=may_move, reason=f"{final.reason} {may_move.reason}")
+        final = replace(final, part=may_move)
     jsonl.write_json(run.final_decision_file, records.to_row(final))
     return final
 
@@ -270,7 +276,7 @@ async def _synthesize(context: Context, number: int, pairs: int) -> None:
     run = context.run
     judged = _verdicts(run.round(number))
     flagged = _flagged(commands.labels(run.commands_file), judged)
-    weak = [score for score in by_prompt(judged) if score.id not in flagged and score.missing < 1]
+    weak = [score for score in by_prompt(judged) if score.id not in flagged and not score.missing]
     request = SynthesisRequest(pairs=pairs, weak=weak, breaches=contract.breaches(judged))
     await context.stage(SYNTHESIZE, number, partial(synthesize.run, request=request))
 
@@ -280,7 +286,7 @@ async def _report(context: Context, decision: Decision, final: FinalDecision, se
     await context.stage(REPORT, None, work)
     return RunFinished(
         state=State.REACHED if final.reached else State.MISSED,
-        reason=final.reason,
+        reason=final.told,
         best_round=final.best_round,
         sealed=Scores(**plain(sealed)),
         report=str(context.run.report_file.relative_to(context.run.folder)),

@@ -291,7 +291,7 @@ def happening(view: RunView, state: State, stopping: Stopping | None, now: float
         report = f"r for the report, {outcome.report}"
         mark = state_styles.of(outcome.state)
         then = " The small model can take over." if outcome.state is State.REACHED else ""
-        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 300)}{then}"
+        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{then}"
         return "the end", Content.assemble(ended, why, _next(report if outcome.state.ended else "r to resume"))
     if state is State.CRASHED:
         gone = "The worker is gone: killed, out of memory, or the machine restarted. Finished work is kept."

@@ -104,7 +104,7 @@ def summary(view: RunView, folder: Path) -> list[str]:
 
 def scored(score: Decision) -> str:
     """The scores of a round on one line."""
-    standing = "passed the gate" if score.passed_gate else "below target"
+    standing = "passed the gate" if score.passed_gate else "short of the gate"
     standing += ", judge shifted" if score.judge_shifted else ""
     return f"{_means(score.precision, score.similarity)}   {standing}"
 

@@ -117,7 +117,7 @@ class JudgedResponse:
     def scores(self) -> tuple[float | None, float | None]:
         """Mean precision and similarity of this response alone; None where no verdict is readable."""
         scores = by_prompt(self.verdicts)
-        return (scores[0].precision, scores[0].similarity) if scores else (None, None)
+        return (scores[0].precision, scores[0].similarity) if scores and scores[0].missing < 1 else (None, None)
 
     @property
     def readable(self) -> bool:
@@ -226,7 +226,7 @@ class Review:
         verdicts = _Verdicts(entries, judged)
         with explained(judged):
             for score in by_prompt(verdicts):
-                entries[score.id].score = score
+                entries[score.id].score = score if score.missing < 1 else None
         unreadable += verdicts.unreadable
         decision = self._decision(number)
         if decision is None:
@@ -286,7 +286,7 @@ def drawn_progress(loaded: LoadedRound, labels: dict[tuple[RoundNumber, str, int
 def queue_words(done: Progress) -> str:
     """How far the drawn answers are reviewed, and what is left until scores are corrected."""
     if not done.left:
-        return f"{done.drawn} drawn, all reviewed: they correct the scores"
+        return f"{done.drawn} drawn, all reviewed: the report gives their mean"
     skipped = f", {done.skipped} skipped" if done.skipped else ""
     return f"{done.drawn} drawn, {done.reviewed} reviewed{skipped}; {done.left} more until scores are corrected"
 

@@ -1,6 +1,7 @@
 """Whether the target is reached is decided by the sealed prompts alone."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from engine.evaluation.scores import SplitScores, score
 from engine.evaluation.sealed import settle
 from engine.protocol import records
 from engine.protocol.decision import FinalDecision, PromptScore
+from engine.protocol.openings import Openings
 from engine.protocol.rows import Verdict
 from engine.settings.schema import Loop, Target
 
@@ -63,11 +65,11 @@ def test_the_lower_bound_on_sealed_prompts_decides(sealed: list[float], reached:
     assert final.risk == 0.05
 
 
-def test_a_mean_above_the_target_with_a_bound_below_tells_how_many_more_it_takes() -> None:
+def test_a_mean_above_the_target_with_a_bound_below_tells_how_many_it_takes() -> None:
     final = settled(judged(*[100.0] * 54, *[20.0] * 6))
 
-    assert not final.reached and final.more is not None and 20 < final.more < 200
-    assert f"about {final.more} more sealed prompts would show it in 80 % of such runs" in final.reason
+    assert not final.reached and final.needed is not None and 60 < final.needed < 400
+    assert f"about {final.needed} new sealed prompts show it in 80% of runs" in final.reason
 
 
 def test_where_no_round_passed_the_gate_the_sealed_prompts_still_decide() -> None:
@@ -75,7 +77,7 @@ def test_where_no_round_passed_the_gate_the_sealed_prompts_still_decide() -> Non
     final = settled(judged(*[95.0] * 60), dev)
 
     assert final.reached and final.outcome != "gate"
-    assert "The rounds ended before: " in final.reason
+    assert "No round passed the gate, " in final.reason and "; on dev prompts: " in final.reason
 
 
 def test_however_good_the_dev_scores_the_sealed_ones_decide() -> None:
@@ -112,10 +114,24 @@ def test_regressions_of_the_best_round_veto() -> None:
     decision = decide(rounds, target, LOOP, hours=0)
     final = settle(decision, judged(*[99.0] * 60), target)
 
-    assert not final.reached and "5 of 60 prompts got worse than in round 0" in final.reason
+    assert not final.reached and "5 of 60 dev prompts got worse than in round 0" in final.reason
 
 
 def test_it_comes_back_from_its_file() -> None:
     final = settled(judged(*[95.0] * 40))
 
     assert records.build(FinalDecision, json.loads(json.dumps(records.to_row(final)))) == final
+
+
+def test_what_was_opened_before_comes_first() -> None:
+    final = replace(settled(judged(*[95.0] * 40)), opened_before=Openings(runs=1, prompts=40, of=40, fewest=1, most=1))
+
+    assert final.told.startswith("All 40 sealed prompts were opened once before, by an earlier run")
+    assert final.told.endswith(final.reason)
+
+
+def test_the_risk_is_told_as_it_was_set() -> None:
+    target = TARGET.model_copy(update={"confidence": 0.975})
+    final = settled(judged(*[95.0] * 60, risk=0.025), target=target)
+
+    assert "with bounds (risk 2.5%)" in final.reason

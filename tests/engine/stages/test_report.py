@@ -176,7 +176,7 @@ def test_the_bounds_are_called_what_they_are(tmp_path: Path) -> None:
         in text
     )
     assert "precision 85 and similarity 75; the lower bounds on sealed prompts decide. Brackets show bounds" in text
-    assert "at most 10.0% are reported to reach it, if the 20 prompts are independent draws of the task" in text
+    assert "at most 10% are reported to reach it, if the 20 prompts are independent draws of the task" in text
 
 
 HOSTILE = "``` ````\n# Not a heading\n</pre></td><script>alert(1)</script>\n\n[x](http://y)"

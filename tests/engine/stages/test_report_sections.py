@@ -5,6 +5,7 @@ from pathlib import Path
 from engine.evaluation.scores import plain
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Flags, Interval, Reviews, Scores, Shares
+from engine.protocol.openings import Openings
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
@@ -37,10 +38,14 @@ FINAL = FinalDecision(
 def test_the_error_rate_is_told_with_what_it_rests_on() -> None:
     text = report_sections.error_rate(FINAL)
 
-    assert "at most 5.0% are reported to reach it, if the 20 prompts are independent draws of the task" in text
+    assert "at most 5% are reported to reach it, if the 20 prompts are independent draws of the task" in text
     assert "exact for right-or-wrong scores" in text and "not proved" in text
     assert "passes the gate, which opens the sealed prompts, when its lower bounds at 1% reach the target" in text
     assert "family" not in text
+    opened = Openings(runs=1, prompts=3, of=20, fewest=1, most=1)
+    assert "which earlier runs did: it may be more here" in report_sections.error_rate(
+        replace(FINAL, opened_before=opened)
+    )
     families = replace(FINAL, sealed=replace(FINAL.sealed, families=8))
     assert "20 prompts of 8 families" in report_sections.error_rate(families)
 
@@ -54,10 +59,10 @@ def test_answers_without_a_verdict_are_told() -> None:
 
 def test_prompts_that_are_missing_are_told_as_rows() -> None:
     assert report_sections.missing_rows(SETTINGS, FINAL) == []
-    (text,) = report_sections.missing_rows(SETTINGS, replace(FINAL, more=9))
+    (text,) = report_sections.missing_rows(SETTINGS, replace(FINAL, needed=90))
 
     share = SETTINGS.coverage.split.test
-    assert f"about {ceil(9 / share)} more coverage rows would show the target in 80 % of such runs" in text
+    assert f"about {ceil(90 / share)} new coverage rows show the target in 80% of runs" in text
 
 
 def test_flagged_prompts_are_named() -> None:

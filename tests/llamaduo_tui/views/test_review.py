@@ -110,7 +110,7 @@ def test_drawn_answers_are_reviewed_by_scores_and_not_by_flags_or_another_sample
     [
         (Progress(30, 12, 0), "30 drawn, 12 reviewed; 18 more until scores are corrected"),
         (Progress(30, 12, 2), "30 drawn, 12 reviewed, 2 skipped; 18 more until scores are corrected"),
-        (Progress(30, 30, 0), "30 drawn, all reviewed: they correct the scores"),
+        (Progress(30, 30, 0), "30 drawn, all reviewed: the report gives their mean"),
     ],
 )
 def test_the_queue_in_words(done: Progress, words: str) -> None:
