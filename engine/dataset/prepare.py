@@ -75,8 +75,8 @@ def read_dev(folder: Path) -> list[Pair]:
 
 
 def family_names(pairs: Iterable[Pair]) -> dict[str, str]:
-    """The family of each pair by its id; a pair of its own is in none but its own."""
-    return {pair.id: pair.family or pair.id for pair in pairs}
+    """The family of each pair by its id: its conversation where no split named one, else the pair alone."""
+    return {pair.id: pair.family or pair.group or pair.id for pair in pairs}
 
 
 def read_fingerprints(folder: Path) -> list[Fingerprint]:

@@ -41,7 +41,8 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     """
     places = [_place(pair.id) for pair in pairs]
     ordered = [sorted(family, key=places.__getitem__) for family in families(pairs)]
-    ordered.sort(key=lambda family: places[family[0]])
+    # By one hash a family, so that a long conversation is as likely to be sealed as a short one.
+    ordered.sort(key=lambda family: _place(min(pairs[number].id for number in family)))
     rows = Counter(pairs[family[0]].category for family in ordered for _ in family)
     strata: dict[Stratum, list[list[int]]] = defaultdict(list)
     for family in ordered:

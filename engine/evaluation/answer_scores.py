@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from engine.evaluation.prompt_scores import mean
+from engine.evaluation.prompt_scores import Judges, cells, mean
 from engine.protocol.decision import WORST
 from engine.protocol.rows import Verdict
 
@@ -27,22 +27,17 @@ UNJUDGED = AnswerScore(WORST, WORST, 1.0)
 
 
 def by_answer(verdicts: Iterable[Verdict]) -> dict[AnswerKey, AnswerScore]:
-    """Each answer's scores: a judge's readable verdicts are averaged, then the judges.
+    """Each answer's scores: a judge's verdicts are averaged, then the judges; what cannot be read counts as the worst.
 
-    A judge without a readable verdict on an answer counts as one with the worst: judges may fail on the worst answers.
     Verdicts that only decided how many more to ask for do not count.
     """
-    judges: dict[AnswerKey, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    rows: dict[AnswerKey, list[Verdict]] = defaultdict(list)
     for verdict in verdicts:
-        if verdict.pilot:
-            continue
-        readable = judges[verdict.id, verdict.sample][verdict.judge]
-        if verdict.precision is not None and verdict.similarity is not None:
-            readable.append((verdict.precision, verdict.similarity))
-    return {key: _score(list(cells.values())) for key, cells in judges.items()}
+        if not verdict.pilot:
+            rows[verdict.id, verdict.sample].append(verdict)
+    return {key: _score(cells(several)) for key, several in rows.items()}
 
 
-def _score(judges: list[list[tuple[float, float]]]) -> AnswerScore:
-    cells = [mean(readable) if readable else (WORST, WORST) for readable in judges]
-    missing = sum(not readable for readable in judges) / len(judges)
-    return AnswerScore(*mean(cells), missing)
+def _score(judges: Judges) -> AnswerScore:
+    missing = sum(cell.missing for cell in judges) / len(judges)
+    return AnswerScore(*mean([cell.mean for cell in judges]), missing)

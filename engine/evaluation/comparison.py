@@ -21,8 +21,12 @@ Both = list[tuple[PromptScore, PromptScore]]
 
 
 def changes(against: int, before: Sequence[PromptScore], after: Sequence[PromptScore], risk: float) -> Changes | None:
-    """What changed from one round to a later one, on prompts with all verdicts in both; None where there are none."""
-    both = [(old, new) for old, new in on_both(before, after) if not old.missing and not new.missing]
+    """What changed from one round to a later one, on prompts with all verdicts in the earlier; None where there are
+    none.
+
+    What is missing in the later one counts as the worst.
+    """
+    both = [(old, new) for old, new in on_both(before, after) if not old.missing]
     if not both:
         return None
     moved = [

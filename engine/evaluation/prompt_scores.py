@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
+from typing import NamedTuple
 
 from engine.protocol.decision import WORST, PromptScore
 from engine.protocol.rows import Verdict
 
 Repeats = list[tuple[float, float]]
-"""One judge's readable verdicts on one response: precision and similarity; empty where none is."""
+"""One judge's readable verdicts on one response: precision and similarity."""
 
-Judges = list[Repeats]
+
+class Cell(NamedTuple):
+    """One judge's verdicts on one response, and how many more could not be read."""
+
+    readable: Repeats
+    unreadable: int
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        return mean([*self.readable, *[(WORST, WORST)] * self.unreadable])
+
+    @property
+    def missing(self) -> float:
+        return self.unreadable / (len(self.readable) + self.unreadable)
+
+
+Judges = list[Cell]
 """All judges' verdicts on one response."""
 
 
@@ -21,20 +38,30 @@ def by_prompt(verdicts: Iterable[Verdict], families: Mapping[str, str] | None = 
 
     A judge's verdicts on a response are averaged, then a response's judges, then a prompt's responses, so that each
     counts alike however often it was asked; a prompt is one number, since more responses to it are no new evidence
-    about other prompts. A judge without a readable verdict on a response counts there as one with the worst: judges may
-    fail on the worst responses. Verdicts that only decided how many more to ask for do not count.
+    about other prompts. Each verdict that cannot be read counts as the worst: judges may fail on the worst responses,
+    and a readable repeat beside it may be the lucky one. Verdicts that only decided how many more to ask for do not
+    count.
     """
-    prompts: dict[str, dict[int, dict[str, Repeats]]] = defaultdict(lambda: defaultdict(dict))
+    prompts: dict[str, dict[int, list[Verdict]]] = defaultdict(lambda: defaultdict(list))
     for verdict in verdicts:
-        if verdict.pilot:
-            continue
-        repeats = prompts[verdict.id][verdict.sample].setdefault(verdict.judge, [])
-        if verdict.precision is not None and verdict.similarity is not None:
-            repeats.append((verdict.precision, verdict.similarity))
-    responses = {id_: [list(judges.values()) for judges in samples.values()] for id_, samples in prompts.items()}
-    noise = _judge_variance([repeats for judges in responses.values() for several in judges for repeats in several])
+        if not verdict.pilot:
+            prompts[verdict.id][verdict.sample].append(verdict)
+    responses = {id_: [cells(rows) for rows in samples.values()] for id_, samples in prompts.items()}
+    noise = _judge_variance([cell.readable for judges in responses.values() for several in judges for cell in several])
     named = families or {}
     return [_score(id_, named.get(id_) or id_, responses[id_], noise) for id_ in sorted(responses)]
+
+
+def cells(verdicts: Iterable[Verdict]) -> Judges:
+    """The verdicts on one response, by judge; pilots are to be left out."""
+    judges: dict[str, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        judges[verdict.judge].append(verdict)
+    found = []
+    for rows in judges.values():
+        readable = [(v.precision, v.similarity) for v in rows if v.precision is not None and v.similarity is not None]
+        found.append(Cell(readable, len(rows) - len(readable)))
+    return found
 
 
 def mean(scores: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -57,13 +84,13 @@ def _judge_variance(cells: Sequence[Repeats]) -> float:
 
 
 def _score(id_: str, family: str, responses: Sequence[Judges], judge_variance: float) -> PromptScore:
-    precision, similarity = mean([mean([_cell(repeats) for repeats in judges]) for judges in responses])
+    precision, similarity = mean([mean([cell.mean for cell in judges]) for judges in responses])
     noise = 0.0
     if judge_variance:
-        shares = (1 / len(repeats) / len(judges) ** 2 for judges in responses for repeats in judges if repeats)
+        shares = (1 / len(cell.readable) / len(judges) ** 2 for judges in responses for cell in judges if cell.readable)
         noise = sqrt(judge_variance * sum(shares)) / len(responses)
-    spread = max(_range([middle for repeats in judges for middle in _middles(repeats)]) for judges in responses)
-    missing = sum(sum(not repeats for repeats in judges) / len(judges) for judges in responses) / len(responses)
+    spread = max(_range([middle for cell in judges for middle in _middles(cell.readable)]) for judges in responses)
+    missing = sum(sum(cell.missing for cell in judges) / len(judges) for judges in responses) / len(responses)
     return PromptScore(
         id=id_,
         precision=precision,
@@ -73,10 +100,6 @@ def _score(id_: str, family: str, responses: Sequence[Judges], judge_variance: f
         family=family,
         missing=missing,
     )
-
-
-def _cell(repeats: Repeats) -> tuple[float, float]:
-    return mean(repeats) if repeats else (WORST, WORST)
 
 
 def _middles(repeats: Repeats) -> list[float]:

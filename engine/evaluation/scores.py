@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.evaluation.intervals import interval, unit_means
 from engine.evaluation.prompt_scores import by_prompt
-from engine.protocol.decision import PromptScore, Scores, Shares
+from engine.protocol.decision import WORST, PromptScore, Scores, Shares
 from engine.protocol.rows import Verdict
 
 LEAST_UNITS = 10
@@ -48,14 +48,22 @@ def score(
 ) -> SplitScores:
     """The scores of one model on one set of prompts, except the prompts `without`; bounds at `risk`, each.
 
-    `families` names each prompt's family. Raises ValueError where no verdict is readable.
+    `families` names each prompt's family; a prompt in it that no verdict is about counts as the worst. Raises
+    ValueError where no verdict is readable.
     """
     counted = [verdict for verdict in verdicts if verdict.id not in without]
+    prompts = by_prompt(counted, families)
+    known = {prompt.id for prompt in prompts} | set(without)
+    absent = [
+        PromptScore(id=id_, precision=WORST, similarity=WORST, family=family, missing=1.0)
+        for id_, family in (families or {}).items()
+        if id_ not in known
+    ]
     return of_prompts(
-        by_prompt(counted, families),
+        sorted([*prompts, *absent], key=lambda prompt: prompt.id),
         risk,
         verdicts=len(counted),
-        errors=sum(verdict.precision is None for verdict in counted),
+        errors=sum(verdict.precision is None or verdict.similarity is None for verdict in counted),
     )
 
 

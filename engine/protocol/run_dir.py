@@ -89,6 +89,10 @@ class Run:
     def final_decision_file(self) -> Path:
         return self.final / "decision.json"
 
+    @property
+    def sealed_target_file(self) -> Path:
+        return self.final / "target.json"
+
     def round(self, number: int) -> Path:
         return self.folder / f"round-{number:02d}"
 

@@ -79,9 +79,7 @@ async def run(job: ServiceJob) -> Result:
         pilots = await concurrently(one(case, repeat) for repeat in range(FIRST_REPEATS))
         last = FIRST_REPEATS + 1 if agree(pilots) else repeats
         counted = await concurrently(one(case, repeat) for repeat in range(FIRST_REPEATS, last))
-        while len(counted) < repeats - FIRST_REPEATS and all(verdict.error for verdict in counted):
-            counted.append(await one(case, FIRST_REPEATS + len(counted)))
-        progress.advance(repeats - FIRST_REPEATS - len(counted))
+        progress.advance(repeats - last)
         return [*pilots, *counted]
 
     async def panel(response: Response) -> list[Verdict]:

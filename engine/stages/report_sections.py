@@ -30,8 +30,8 @@ def error_rate(final: FinalDecision) -> str:
     return (
         "Error rate: only the sealed prompts decide, in one look. Of migrations to a model that is short of the "
         f"target, at most {percent(final.risk)} are reported to reach it, if the {sealed.evidence} are independent "
-        f"draws of the task and nobody opened them before{unmet}. The bound is exact for right-or-wrong scores; for others it held "
-        "in all simulations and is not proved."
+        f"draws of the task and nobody opened them before{unmet}. The bound is exact for right-or-wrong scores; for "
+        "others it held in all simulations and is not proved."
         + (families if sealed.units < sealed.prompts else "")
         + f" The dev prompts only steer: their failures chose the new training pairs and their loss the epoch that was "
         "kept, so scores on them may be higher than on others. A round passes the gate, which opens the sealed "

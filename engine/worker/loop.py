@@ -35,7 +35,7 @@ from engine.protocol.decision import (
     Reviews,
     Scores,
 )
-from engine.protocol.errors import StageError
+from engine.protocol.errors import StageError, damaged_as
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
@@ -43,6 +43,7 @@ from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
 from engine.protocol.status import State
 from engine.service.models import price
+from engine.settings.schema import Target
 from engine.stages import judge_drift, probe, report, synthesize, teacher
 from engine.stages.part import part
 from engine.stages.synthesize import SynthesisRequest
@@ -230,7 +231,7 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
 
     The service is asked for them, too, where it was for the dev prompts.
     """
-    run, risk = context.run, 1 - context.settings.target.confidence
+    run, risk = context.run, 1 - _target_when_opened(context).confidence
     await context.stage(INFER, None)
     await context.stage(JUDGE, None, judge_drift.run)
     if manifest(TEACHER.folder(run, 0)) is not None:
@@ -245,10 +246,11 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
         return known
     ids = [prompt.id for prompt in sealed.by_prompt]
     opened = await asyncio.to_thread(openings.record, run.identity, ids)
+    target = _target_when_opened(context)
     final = settle(
         decision,
         sealed,
-        context.settings.target,
+        target,
         by_service=_by_service(TEACHER.folder(run, None)),
         regressed=run.decision(decision.best_round),
     )
@@ -256,10 +258,21 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
         final = replace(final, opened_before=opened)
     if not final.bounds_pass:
         flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
-        may_move = await asyncio.to_thread(part, run, context.settings.target, decision.best_round, flagged)
+        may_move = await asyncio.to_thread(part, run, target, decision.best_round, flagged)
         final = replace(final, part=may_move)
     jsonl.write_json(run.final_decision_file, records.to_row(final))
     return final
+
+
+def _target_when_opened(context: Context) -> Target:
+    """The target that stood when the sealed prompts were opened: it cannot be chosen by what they showed."""
+    run, now = context.run, context.settings.target
+    row = jsonl.read_json(run.sealed_target_file)
+    if row is None:
+        jsonl.write_json(run.sealed_target_file, now.model_dump())
+        return now
+    with damaged_as(run.sealed_target_file):
+        return Target.model_validate(row)
 
 
 def _by_service(folder: Path) -> list[PromptScore] | None:

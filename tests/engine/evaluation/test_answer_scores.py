@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from engine.evaluation.answer_scores import AnswerScore, by_answer
 from engine.protocol.rows import Verdict
 
@@ -23,7 +25,7 @@ def test_each_answer_has_the_mean_over_its_judges_and_the_worst_for_those_withou
     ]
 
     assert by_answer(verdicts) == {
-        ("p", 0): AnswerScore(50, 40, 0),
+        ("p", 0): AnswerScore(pytest.approx(221 / 6), 28.5, pytest.approx(1 / 6)),
         ("p", 1): AnswerScore(40.5, 35.5, 0.5),
         ("p", 2): AnswerScore(1, 1, 1),
     }

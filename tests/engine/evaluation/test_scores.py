@@ -26,11 +26,11 @@ def test_a_prompt_counts_once_however_often_it_was_judged() -> None:
 
     assert by_prompt(verdicts) == [
         PromptScore(id="a", precision=10, similarity=10, family="a"),
-        PromptScore(id="b", precision=80, similarity=70, family="b"),
+        PromptScore(id="b", precision=57.75, similarity=50.25, family="b", missing=0.25),
         PromptScore(id="c", precision=1, similarity=1, family="c", missing=1),
     ]
     scores = score(verdicts, 0.05)
-    assert (scores.precision.mean, scores.similarity.mean, scores.mean) == (30.33, 27.0, 28.665)
+    assert (scores.precision.mean, scores.similarity.mean, scores.mean) == (22.92, 20.42, 21.67)
     assert (scores.prompts, scores.errors, scores.unjudged) == (3, 2, 1)
     assert scores.coverage_50 == Shares(precision=0.3333, similarity=0.3333)
     assert scores.coverage_70 == Shares(precision=0.3333, similarity=0.3333)
@@ -89,10 +89,18 @@ def test_a_judge_that_fails_where_another_does_not_is_the_worst_there() -> None:
     assert (found.precision, found.missing) == (46, 0.5)
 
 
-def test_an_unreadable_repeat_is_made_up_for_by_a_readable_one() -> None:
+def test_an_unreadable_repeat_is_the_worst_too() -> None:
+    """A readable one beside it may be the lucky one."""
     (found,) = by_prompt([verdict("p", None, repeat=0), verdict("p", 91, repeat=1)])
 
-    assert (found.precision, found.missing) == (91, 0)
+    assert (found.precision, found.missing, found.best_precision) == (46, 0.5, 95.5)
+
+
+def test_a_prompt_that_no_verdict_is_about_is_the_worst() -> None:
+    families = {"a": "a", "b": "b", "c": "c"}
+    scores = score([verdict("a", 91), verdict("b", 91, pilot=True)], 0.05, families, without={"c"})
+
+    assert (scores.prompts, scores.unjudged, scores.precision.mean) == (2, 1, 46)
 
 
 def test_a_family_counts_once() -> None:
