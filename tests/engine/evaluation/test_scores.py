@@ -33,7 +33,7 @@ def test_a_prompt_counts_once_however_often_it_was_judged() -> None:
     assert (scores.precision.mean, scores.similarity.mean, scores.mean) == (22.92, 20.42, 21.67)
     assert (scores.prompts, scores.errors, scores.unjudged) == (3, 2, 1)
     assert scores.coverage_50 == Shares(precision=0.3333, similarity=0.3333)
-    assert scores.coverage_70 == Shares(precision=0.3333, similarity=0.3333)
+    assert scores.coverage_70 == Shares(precision=0, similarity=0)
 
 
 def test_each_answer_counts_alike_however_often_it_was_judged() -> None:
