@@ -116,13 +116,13 @@ class JudgedResponse:
     @property
     def scores(self) -> tuple[float | None, float | None]:
         """Mean precision and similarity of this response alone; None where no verdict is readable."""
-        scores = by_prompt(self.verdicts)
-        return (scores[0].precision, scores[0].similarity) if scores and scores[0].missing < 1 else (None, None)
+        scores = by_prompt(filter(_readable, self.verdicts))
+        return (scores[0].precision, scores[0].similarity) if scores else (None, None)
 
     @property
     def readable(self) -> bool:
         """Whether there is a verdict to agree with."""
-        return any(verdict.precision is not None and verdict.similarity is not None for verdict in self.verdicts)
+        return any(map(_readable, self.verdicts))
 
 
 class Review:
@@ -225,8 +225,8 @@ class Review:
         judged = self._verdicts(number)
         verdicts = _Verdicts(entries, judged)
         with explained(judged):
-            for score in by_prompt(verdicts):
-                entries[score.id].score = score if score.missing < 1 else None
+            for score in by_prompt(filter(_readable, verdicts)):
+                entries[score.id].score = score
         unreadable += verdicts.unreadable
         decision = self._decision(number)
         if decision is None:
@@ -281,6 +281,10 @@ def drawn_progress(loaded: LoadedRound, labels: dict[tuple[RoundNumber, str, int
     """How many of a round's drawn answers have a person's scores."""
     given = (labels.get((loaded.number, answer.id, answer.sample)) for answer in loaded.drawn)
     return progress([label is not None and label.scored for label in given])
+
+
+def _readable(verdict: Verdict) -> bool:
+    return verdict.precision is not None and verdict.similarity is not None
 
 
 def queue_words(done: Progress) -> str:

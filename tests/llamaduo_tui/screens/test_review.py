@@ -244,7 +244,7 @@ async def test_the_drawn_answers_are_reviewed_in_their_order(run: Run) -> None:
         await press(pilot, "b", "home", "u")
         assert shown(screen) == (1, "d4", 0)
         await press(pilot, "y")
-        assert "3 drawn, all reviewed: they correct the scores" in text_of(screen, "#review-title")
+        assert "3 drawn, all reviewed: the report gives their mean" in text_of(screen, "#review-title")
 
 
 async def test_the_drawn_sample_of_the_prompt_that_is_shown_takes_its_place(run: Run) -> None:

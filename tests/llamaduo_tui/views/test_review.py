@@ -51,7 +51,7 @@ def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
     assert item.change == 10
 
 
-def test_scores_are_those_of_the_decision(make_run: Callable[..., Run]) -> None:
+def test_scores_are_those_of_the_verdicts_that_could_be_read(make_run: Callable[..., Run]) -> None:
     """A panel of which one judge was asked more often, beside an answer that broke the contract."""
     run = make_run()
     judged = [
@@ -61,7 +61,7 @@ def test_scores_are_those_of_the_decision(make_run: Callable[..., Run]) -> None:
     ]
     write(run.round(0), [response("a"), response("a", 1)], judged)
     item = Review(run).load(0).entries["a"]
-    assert [item.score] == by_prompt(judged)
+    assert [item.score] == by_prompt([verdict for verdict in judged if verdict.precision is not None])
 
 
 def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:

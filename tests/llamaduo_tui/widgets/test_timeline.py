@@ -23,5 +23,5 @@ def test_a_round_with_a_judge_that_shifted_is_marked() -> None:
 
     lines = [line.plain for line in scores(view, None, 80)[1:]]
     assert [line[:LABEL].rstrip() for line in lines] == ["round 1", "round 2 !"]
-    assert log_lines.scored(decisions[0]).endswith("below target")
-    assert log_lines.scored(decisions[1]).endswith("below target, judge shifted")
+    assert log_lines.scored(decisions[0]).endswith("short of the gate")
+    assert log_lines.scored(decisions[1]).endswith("short of the gate, judge shifted")
