@@ -15,7 +15,7 @@ AnswerKey = tuple[str, int]
 
 
 class AnswerScore(NamedTuple):
-    """An answer's mean scores, 1 to 100; `missing` is the share of its judges without a readable verdict on it."""
+    """An answer's mean scores, 1 to 100; `missing` is the share of its verdicts that cannot be read."""
 
     precision: float
     similarity: float

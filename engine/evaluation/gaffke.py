@@ -44,12 +44,9 @@ PRECISION = 1e-7
 
 
 class Sample:
-    """The scores of independent units, grouped and scaled to 0 ... 1: what the bound is computed from.
+    """The scores of independent units, grouped and scaled to 0 ... 1: what the bound is computed from."""
 
-    `copies` of each unit are taken to be there, for the bound that so many more of the same kind would give.
-    """
-
-    def __init__(self, values: Sequence[float] | Floats, low: float, high: float, copies: float = 1.0) -> None:
+    def __init__(self, values: Sequence[float] | Floats, low: float, high: float) -> None:
         """Raises ValueError for a value outside of the range."""
         self.low, self.width = low, high - low
         scaled = (np.asarray(values, dtype=np.float64) - low) / self.width
@@ -61,7 +58,7 @@ class Sample:
             scores, places = np.unique(steps, return_inverse=True)
             scores, counts = scores / MOST_DISTINCT, np.bincount(places, weights=counts)
         self.scores: Floats = np.concatenate([[0.0], scores])
-        self.counts: Floats = np.concatenate([[1.0], counts * copies])
+        self.counts: Floats = np.concatenate([[1.0], counts])
 
     def p_value(self, mean: float) -> float:
         """The chance that D is at most `mean`: small where scores like these are hard to explain by such a mean."""

@@ -74,12 +74,6 @@ def test_very_many_different_scores_lower_the_bound_by_less_than_a_step() -> Non
     assert lower_bound(values, 0.05, LOW, HIGH) == pytest.approx(values.mean() - half, abs=0.1)
 
 
-def test_copies_of_all_scores_are_as_good_as_more_of_them() -> None:
-    values = [60.0, 95.0, 100.0, 100.0]
-
-    assert Sample(values, LOW, HIGH, copies=3).lower_bound(0.05) == lower_bound(values * 3, 0.05, LOW, HIGH)
-
-
 @pytest.mark.parametrize("value", [0.9, 100.1, float("nan")])
 def test_a_value_outside_of_the_range_is_an_error(value: float) -> None:
     with pytest.raises(ValueError, match=r"outside of 1 \.\.\. 100"):
