@@ -13,8 +13,9 @@ a row, both claims together; with informative confidence and 250 sealed prompts 
 each at 5 %. It has no bar.
 
 With `--demo` nothing is simulated: the model of a round of RUN, which is an ended run of the demo, answers the dev and
-the sealed tickets; what may move is found from these, and held against the same model's answers to fresh tickets. The
-sandbox's own judge compares each answer with the true one.
+the sealed tickets; what may move is found from these, and held against the same model's answers to fresh tickets, next
+to the largest share that any threshold could have moved there with both means at their targets. The sandbox's own judge
+compares each answer with the true one.
 """
 
 from __future__ import annotations
@@ -294,15 +295,30 @@ def demo(run: Run, round_: int, fresh: int) -> int:
         print(f"{name}: {len(split)} answers, {means(split)}")
     part = what_may_move(dev, sealed, settings.target, RISK)
     print(part.reason)
+    rows = {(row := Pair(id="", **ticket)).prompt[0]["content"]: row for ticket in tickets.rows(FRESH_SEED, fresh)}
+    known = judged(backend, [replace(row, id=str(n)) for n, row in enumerate(rows.values())])
+    print(
+        f"{len(known)} fresh tickets: {means(known)}; at the best threshold {oracle(known, settings.target):.1%} move"
+    )
     if part.rule is None:
         return 0
     print(f"rule: {part.rule.words}; moves {part.share:.1%} of the sealed answers (bound {part.share_low:.1%})")
-    rows = {(row := Pair(id="", **ticket)).prompt[0]["content"]: row for ticket in tickets.rows(FRESH_SEED, fresh)}
-    known = judged(backend, [replace(row, id=str(n)) for n, row in enumerate(rows.values())])
     moved = [answer for answer in known if part.rule.allows(answer.confidence)]
-    print(f"{len(known)} fresh tickets: {means(known)}; {len(moved) / len(known):.1%} move: {means(moved)}")
+    print(f"of the fresh tickets, {len(moved) / len(known):.1%} move: {means(moved)}")
     true = Truth(len(moved) / len(known), *(fmean(getattr(answer, k) for answer in moved) for k in SCORE_NAMES))
     return int(part.certified and (part.share_low > true.share or falls_short(true, settings.target)))
+
+
+def oracle(known: Sequence[Answer], target: Target) -> float:
+    """The largest share that a threshold moves with both means at their targets, chosen by the answers' true scores."""
+    most = 0
+    for signal in ("mean_logprob", "least_logprob"):
+        surest = sorted(known, key=lambda answer: -(answer.confidence.value(signal) or 0.0))
+        totals = np.cumsum([[answer.precision, answer.similarity] for answer in surest], axis=0)
+        counts = np.arange(1, len(surest) + 1)
+        passes = (totals >= counts[:, None] * np.array([target.precision, target.similarity])).all(axis=1)
+        most = max(most, int(counts[passes].max(initial=0)))
+    return most / len(known)
 
 
 def judged(backend: Inference, pairs: Sequence[Pair]) -> list[Answer]:

@@ -13,7 +13,7 @@ from engine.local.device import Device
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.protocol.errors import InputError
-from engine.settings.schema import Local
+from engine.settings.local import Local
 
 
 def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrainedModel:

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear
 from transformers import PreTrainedModel
 
-from engine.settings.schema import Adapter
+from engine.settings.local import Adapter
 
 TESTED_MINORS = ("0.21",)
 """The minor versions of peft with whose layers `_forward` is tested."""

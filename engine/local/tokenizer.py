@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from engine.local.resolve import ResolvedModel
 from engine.local.template import ensure_chat_template
 from engine.protocol.errors import InputError
-from engine.settings.schema import Local
+from engine.settings.local import Local
 
 
 def trusts_remote_code(local: Local) -> bool:

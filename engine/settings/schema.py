@@ -1,19 +1,21 @@
 """The schema of migration.toml: each setting's type, bounds, default, and the text that explains it on every screen.
 
-Nothing here reads files: `engine.settings.load` does, and `engine.settings.template` writes a file from the schema.
+The tables for the local LLM are in `engine.settings.local`. Nothing here reads files: `engine.settings.load` does, and
+`engine.settings.template` writes a file from the schema.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+from engine.settings.local import Compute, Finetune, Inference, Local
+from engine.settings.table import SECRET, Address, Table, Variable, no_secret_address
 
 ContainerName = Literal["json", "csv", "parquet", "arrow"]
 
@@ -41,29 +43,10 @@ Score = Annotated[float, Field(ge=1.0, le=100.0)]
 SANDBOX_MODEL = "sandbox"
 """The model name of the offline sandbox, which the worker starts."""
 
-SECRET = re.compile(r"key|secret|password|credential|authorization|(^|[-_])token$", re.IGNORECASE)
 RESERVED_PARAMS = frozenset(
     {"model", "messages", "tools", "timeout", "stream", "n", "num_retries", "max_retries", "max_completion_tokens"}
 )
 """Request parameters that other settings control, or that would break the budget or the parsing of responses."""
-
-
-class Table(BaseModel):
-    """A table of migration.toml: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def is_table(field: FieldInfo) -> bool:
-    """Whether a setting is a table of more settings."""
-    return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
-
-
-def table_of(field: FieldInfo) -> type[Table]:
-    """The table that a setting is. Raises TypeError for a single setting."""
-    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Table)):
-        raise TypeError(f"{field.annotation!r} is not a table of settings")
-    return field.annotation
 
 
 class Contract(Table):
@@ -119,16 +102,10 @@ class Split(Table):
         return self
 
 
-def _no_secret_address(address: str | None) -> str | None:
-    if address and re.search(r"//[^/]*@|[?]", address):
-        raise PydanticCustomError("secret", "must not contain a password or a query, which may be a key")
-    return address
-
-
 def _no_secret_source(source: str | list[str]) -> str | list[str]:
     for one in [source] if isinstance(source, str) else source:
         if "://" in one:
-            _no_secret_address(one)
+            no_secret_address(one)
     return source
 
 
@@ -155,10 +132,6 @@ class Coverage(Table):
     def sources(self) -> list[str]:
         """The sources, in the order in which they are read."""
         return [self.source] if isinstance(self.source, str) else self.source
-
-
-Address = Annotated[str | None, AfterValidator(_no_secret_address)]
-Variable = Annotated[str | None, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
 class ModelEndpoint(Table):
@@ -251,55 +224,6 @@ class Judge(Table):
     prompts: str | None = Field(None, description="A TOML file with your own prompts, as in LlamaDuo.")
 
 
-class Adapter(Table):
-    """The LoRA adapter that is trained."""
-
-    r: int = Field(16, ge=1, le=512, description="Rank.")
-    alpha: int = Field(32, ge=1, description="Scale; the paper uses 2r.")
-    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
-
-
-class Local(Table):
-    """The local LLM to migrate to."""
-
-    model: str = Field("SmolLM2-135M-Instruct", description="A Hub id, a folder of safetensors, or a .gguf file.")
-    revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
-    quantization: Literal["none", "nf4"] = Field("none", description="nf4: train on a 4-bit base model (QLoRA).")
-    adapter: Adapter = Adapter()
-    trust_remote_code: str | None = Field(
-        None, description="Allow the model to run code that comes with it: repeat its name here."
-    )
-
-    @model_validator(mode="after")
-    def _trusts_this_model(self) -> Local:
-        if self.trust_remote_code not in (None, self.model):
-            raise ValueError(f"to allow trust_remote_code, set it to the model's name: {self.model!r}")
-        return self
-
-
-class Finetune(Table):
-    """How the adapter is trained; each round starts from the base model and uses all data so far."""
-
-    epochs: int = Field(3, ge=1, le=100, description="Maximum passes over the data; the best by dev loss is kept.")
-    learning_rate: float = Field(
-        2e-4, gt=0, lt=1, description="Peak learning rate after the warm-up; then a cosine decay."
-    )
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps for the warm-up.")
-    batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
-    max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
-
-
-class Inference(Table):
-    """How the local LLM generates responses."""
-
-    samples: int = Field(2, ge=1, le=64, description="Responses per prompt.")
-    temperature: float = Field(
-        0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
-    )
-    max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
-    backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
-
-
 class Target(Table):
     """When the local LLM is good enough."""
 
@@ -372,21 +296,6 @@ class Loop(Table):
     )
     max_hours: float | None = Field(None, gt=0, description="Start no further round after this many hours of work.")
     seed: int = Field(42, ge=0, description="Random seed of the run.")
-
-
-class Compute(Table):
-    """The processes that do the work on this machine."""
-
-    launcher: Literal["direct", "torchrun"] = Field(
-        "direct", description="direct: train in one process; torchrun: in several that share each batch."
-    )
-    processes: int | None = Field(None, ge=1, description="Processes for torchrun; not set: one per GPU.")
-
-    @model_validator(mode="after")
-    def _shared_by_a_launcher(self) -> Compute:
-        if self.launcher == "direct" and self.processes is not None:
-            raise ValueError('processes needs launcher = "torchrun"')
-        return self
 
 
 class Migration(Table):

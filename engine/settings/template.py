@@ -14,7 +14,8 @@ from tomlkit.items import Comment, Item, Trivia
 from tomlkit.items import Table as TomlTable
 
 from engine.protocol.errors import InputError
-from engine.settings.schema import Migration, Table, is_table, table_of
+from engine.settings.schema import Migration
+from engine.settings.table import Table, is_table, table_of
 
 Values = dict[str, Any]
 

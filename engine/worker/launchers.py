@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from engine.protocol.stages import Stage
-from engine.settings.schema import Compute
+from engine.settings.local import Compute
 
 SPINS = "1000"
 """How often a stage's OpenMP threads poll for each other before they sleep: with another process on the cores, the

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 import tomli
 from pydantic.fields import FieldInfo
 
-from engine.settings.schema import Migration, Table, is_table, table_of
+from engine.settings.schema import Migration
+from engine.settings.table import Table, is_table, table_of
 from engine.settings.template import allowed, toml_value
 
 Path = tuple[str, ...]

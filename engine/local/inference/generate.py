@@ -22,7 +22,7 @@ from engine.local.chat import end_token_id
 from engine.local.device import Device, generation_batch
 from engine.local.inference.base import Completion, Prompt, Sample
 from engine.local.inference.logprobs import LogProbs
-from engine.settings.schema import Inference
+from engine.settings.local import Inference
 
 DECIMALS = 4
 """Of a log-probability in the rows."""

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.local.resolve import ResolvedModel, resolve
 from engine.local.tokenizer import load_tokenizer
 from engine.protocol.paths import cache_dir
-from engine.settings.schema import Local
+from engine.settings.local import Local
 from tests.tiny import make_model
 
 

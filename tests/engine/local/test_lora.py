@@ -16,7 +16,7 @@ from engine.local.device import Device
 from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
-from engine.settings.schema import Adapter, Local
+from engine.settings.local import Adapter, Local
 
 FLOAT32 = Device("cpu", "", "float32", False, 1 << 33, 1 << 33)
 INPUT = torch.tensor([[1, 50, 60, 70, 2]])

@@ -9,7 +9,7 @@ import pytest
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer
 from engine.protocol.errors import InputError
-from engine.settings.schema import Local
+from engine.settings.local import Local
 
 LOOK = """
 import sys

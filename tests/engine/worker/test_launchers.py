@@ -21,7 +21,7 @@ from engine.protocol.processes import signal_tree
 from engine.protocol.rows import Message, Pair
 from engine.protocol.run_dir import Run, create
 from engine.protocol.stages import FINETUNE, INFER
-from engine.settings.schema import Compute
+from engine.settings.local import Compute
 from engine.worker.launchers import Direct, Torchrun, launcher
 from engine.worker.process import Worker
 from tests.tiny import make_model

@@ -13,7 +13,7 @@ from engine.local.inference.base import Completion, Prompt, Sample
 from engine.local.inference.generate import Generator, batches
 from engine.local.load import load_model
 from engine.local.resolve import ResolvedModel
-from engine.settings.schema import Inference, Local
+from engine.settings.local import Inference, Local
 
 LENGTHS = {"a": 3, "b": 40, "c": 7, "d": 7, "e": 1}
 
