@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.dataset.contamination import Fingerprint, fingerprints
 from engine.dataset.load import ReadProgress, load
-from engine.dataset.split import Splits, split
+from engine.dataset.split import Splits, split, unsealable
 from engine.protocol import jsonl, records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import DamagedError, InputError
@@ -40,8 +40,9 @@ def prepare(
     """Load, split and write the coverage dataset; returns the counts of its rows.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
-    `train`, `dev` and `test` are the pairs of the rest. `unsupported` and `progress` are passed to `load`; `note` gets
-    a sentence for whatever is worth knowing about the data.
+    `train`, `dev` and `test` are the pairs of the rest, and `never_sealed` those that no draw would put into test.
+    `unsupported` and `progress` are passed to `load`; `note` gets a sentence for whatever is worth knowing about the
+    data.
     Raises InputError where the data cannot be used or a split stays empty.
     """
     loaded = load(settings.coverage, unsupported, progress)
@@ -61,6 +62,7 @@ def prepare(
         "dropped": len(dropped),
         "duplicates": sum(1 for row in dropped if row.twin),
         **{name: len(rows) for name, rows in splits._asdict().items()},
+        "never_sealed": len(unsealable(splits, settings.coverage.split)),
     }
 
 
@@ -75,8 +77,8 @@ def read_dev(folder: Path) -> list[Pair]:
 
 
 def family_names(pairs: Iterable[Pair]) -> dict[str, str]:
-    """The family of each pair by its id: its conversation where no split named one, else the pair alone."""
-    return {pair.id: pair.family or pair.group or pair.id for pair in pairs}
+    """The unit of each pair by its id."""
+    return {pair.id: pair.unit for pair in pairs}
 
 
 def read_fingerprints(folder: Path) -> list[Fingerprint]:

@@ -43,15 +43,8 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     ordered = [sorted(family, key=places.__getitem__) for family in families(pairs)]
     # By one hash a family, so that a long conversation is as likely to be sealed as a short one.
     ordered.sort(key=lambda family: _place(min(pairs[number].id for number in family)))
-    rows = Counter(pairs[family[0]].category for family in ordered for _ in family)
-    strata: dict[Stratum, list[list[int]]] = defaultdict(list)
-    for family in ordered:
-        category = pairs[family[0]].category
-        strata[category if rows[category] >= TINY else None].append(family)
-    sizes = {stratum: sum(map(len, members)) for stratum, members in strata.items()}
-    # One row of each category stays in train.
-    room = {stratum: size - 1 for stratum, size in sizes.items()}
-    seats = {"test": _seats(sizes, room, shares.test, left_over=1), "dev": _seats(sizes, room, shares.dev)}
+    strata = _strata(pairs, ordered)
+    seats = _all_seats(strata, shares)
     chosen: list[Name] = ["train"] * len(pairs)
     names = [pair.id for pair in pairs]
     for family in ordered:
@@ -61,7 +54,7 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for stratum, members in strata.items():
         for family in members:
             for name in ("test", "dev"):
-                if len(family) <= 2 * seats[name][stratum]:  # a larger one misses the share by more than leaving it out
+                if _fits(family, seats[name][stratum]):
                     seats[name][stratum] -= len(family)
                     for number in family:
                         chosen[number] = name
@@ -70,6 +63,41 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for pair, side, family_name in zip(pairs, chosen, names, strict=True):
         getattr(parts, side).append(replace(pair, family=family_name))
     return parts
+
+
+def unsealable(splits: Splits, shares: Split) -> list[Pair]:
+    """The pairs that no draw would seal, in families too large or categories too small for the test split's share."""
+    pairs = [pair for part in splits for pair in part]
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number in sorted(range(len(pairs)), key=lambda number: _place(pairs[number].id)):
+        numbers[pairs[number].unit].append(number)
+    strata = _strata(pairs, list(numbers.values()))
+    seats = _all_seats(strata, shares)["test"]
+    left_out = (family for key, members in strata.items() for family in members if not _fits(family, seats[key]))
+    return [pairs[number] for family in left_out for number in family]
+
+
+def _strata(pairs: Sequence[Pair], ordered: Sequence[list[int]]) -> dict[Stratum, list[list[int]]]:
+    """The families, in the given order, by the category of their first pair."""
+    rows = Counter(pairs[family[0]].category for family in ordered for _ in family)
+    strata: dict[Stratum, list[list[int]]] = defaultdict(list)
+    for family in ordered:
+        category = pairs[family[0]].category
+        strata[category if rows[category] >= TINY else None].append(family)
+    return strata
+
+
+def _all_seats(strata: dict[Stratum, list[list[int]]], shares: Split) -> dict[str, dict[Stratum, int]]:
+    """Rows of each stratum for test and dev."""
+    sizes = {stratum: sum(map(len, members)) for stratum, members in strata.items()}
+    # One row of each category stays in train.
+    room = {stratum: size - 1 for stratum, size in sizes.items()}
+    return {"test": _seats(sizes, room, shares.test, left_over=1), "dev": _seats(sizes, room, shares.dev)}
+
+
+def _fits(family: Sequence[int], seats: int) -> bool:
+    """Whether a family may have these seats: a larger one would miss the share by more than leaving it out."""
+    return len(family) <= 2 * seats
 
 
 def _seats(sizes: dict[Stratum, int], room: dict[Stratum, int], share: float, left_over: int = 0) -> dict[Stratum, int]:

@@ -120,7 +120,7 @@ class _Findings:
         splits = split(loaded.pairs, settings.coverage.split)
         self.data = data_report(settings.coverage, loaded, splits)
         check_splits(splits)
-        self.notes += split_notes(self.data, [pair for part in splits for pair in part])
+        self.notes += split_notes(self.data, splits, settings.coverage.split)
         self.notes += opened_notes(splits.test)
         self.notes += template_notes(self._misfits.notes)
         self.power = power(settings.target, splits)

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from engine.dataset import openings
 from engine.dataset.families import ungrouped
 from engine.dataset.load import Loaded
-from engine.dataset.split import TINY, Splits
+from engine.dataset.split import TINY, Splits, unsealable
 from engine.dataset.summary import summary
 from engine.preflight.report import DataReport, SplitSize
 from engine.protocol.rows import Pair, prompt_text
-from engine.settings.schema import Coverage
+from engine.settings.schema import Coverage, Split
 
 SAMPLE = 4_000
 """Characters that are kept of the sample pair."""
@@ -22,7 +22,7 @@ SAMPLE = 4_000
 def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataReport:
     """The report on loaded data and its splits, without a sample, which takes a tokenizer."""
     pairs = [pair for part in splits for pair in part]
-    sizes = Counter(pair.family or pair.id for pair in pairs)
+    sizes = Counter(pair.unit for pair in pairs)
     read, unit = summary(coverage, loaded), unit_name(pairs)
     return DataReport(
         **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
@@ -41,13 +41,13 @@ def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataRepor
 
 def independent(pairs: Sequence[Pair]) -> int:
     """How many of these are independent of each other: each family counts once."""
-    return len({pair.family or pair.id for pair in pairs})
+    return len({pair.unit for pair in pairs})
 
 
 def unit_name(pairs: Sequence[Pair]) -> str:
     """What a family of these is called: "prompt" where none has two, "conversation" where that is what most are."""
-    sizes = Counter(pair.family or pair.id for pair in pairs)
-    related = [pair for pair in pairs if sizes[pair.family or pair.id] > 1]
+    sizes = Counter(pair.unit for pair in pairs)
+    related = [pair for pair in pairs if sizes[pair.unit] > 1]
     if not related:
         return "prompt"
     turns = sum(bool(pair.group) or any(turn["role"] == "assistant" for turn in pair.prompt) for pair in related)
@@ -59,8 +59,9 @@ def tokens(pair: Pair) -> float:
     return len(prompt_text(pair.messages, pair.tools)) / 4
 
 
-def split_notes(report: DataReport, pairs: Sequence[Pair]) -> Iterator[str]:
-    """What may surprise in the splits: related rows stay together, and tiny categories are for training only."""
+def split_notes(report: DataReport, splits: Splits, shares: Split) -> Iterator[str]:
+    """What may surprise in the splits: related rows stay together, and some rows can never be sealed."""
+    pairs = [pair for part in splits for pair in part]
     if report.related:
         yield (
             f"{report.related:,} of {len(pairs):,} rows are related to others, as near-duplicates or parts of one "
@@ -75,6 +76,11 @@ def split_notes(report: DataReport, pairs: Sequence[Pair]) -> Iterator[str]:
         yield (
             f"{len(tiny)} of {len(rows)} categories have fewer than {TINY} rows and are for training only, such as "
             f"{tiny[0]!r}"
+        )
+    if never := len(unsealable(splits, shares)):
+        yield (
+            f"{never:,} of {len(pairs):,} rows can never be sealed, as their families are too large or their "
+            "categories too small for the test split: the result is not about them"
         )
 
 

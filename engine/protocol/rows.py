@@ -96,6 +96,11 @@ class Pair(RowMixin):
         return message_text(self.messages[-1])
 
     @property
+    def unit(self) -> str:
+        """What counts once: the family, before the split the conversation, or else the pair alone."""
+        return self.family or self.group or self.id
+
+    @property
     def calls_tools(self) -> bool:
         """Whether the assistant calls a tool, in the prompt or as the target."""
         return any("tool_calls" in message for message in self.messages)

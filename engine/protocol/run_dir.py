@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +29,13 @@ class Run:
 
     @property
     def identity(self) -> str:
-        """16 hex digits that stay the same where the folder is renamed, moved or copied.
+        """What names this run among those that opened sealed prompts; "" before it has opened its own.
 
-        They are the hash of its first event, which names its time and process; of its path, before there is one.
+        It is drawn at the opening: a copy of the folder from before that is another run, a renamed one is the same.
         """
-        first = next(jsonl.lines(self.events_file), None)
-        return hashlib.sha256(first or str(self.folder.absolute()).encode()).hexdigest()[:16]
+        opened = jsonl.read_json(self.opened_file)
+        with damaged_as(self.opened_file):
+            return "" if opened is None else str(opened["run"])
 
     @property
     def settings_file(self) -> Path:
@@ -88,6 +88,10 @@ class Run:
     @property
     def final_decision_file(self) -> Path:
         return self.final / "decision.json"
+
+    @property
+    def opened_file(self) -> Path:
+        return self.final / "opened.json"
 
     @property
     def sealed_target_file(self) -> Path:

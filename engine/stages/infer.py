@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from engine.dataset import openings
@@ -56,6 +57,8 @@ def run(job: Job) -> Result:
 
 def _record_opening(job: Job, pairs: list[Pair]) -> None:
     """Record that the sealed prompts are open, before there is a result to see; say what is known of earlier runs."""
+    if not job.run.identity:
+        jsonl.write_json(job.run.opened_file, {"run": secrets.token_hex(8)})
     opened = openings.record(job.run.identity, [pair.id for pair in pairs])
     if opened.sentence:
         job.emit(Log(level="warning", message=opened.sentence))

@@ -44,6 +44,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_judges.drift(drift, settings),
             *_contract(run),
             report_sections.error_rate(final),
+            *report_sections.not_sealed(run),
             *report_sections.missing_rows(settings, final),
             *report_sections.flagged(decision),
             *report_sections.kinds(run),

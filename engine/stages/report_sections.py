@@ -8,6 +8,7 @@ from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
+from engine.protocol.manifest import manifest
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
@@ -38,6 +39,23 @@ def error_rate(final: FinalDecision) -> str:
         f"prompts, when its lower bounds at {GATE_RISK:.0%} reach the target; where none does, the best round is "
         "tested all the same."
     )
+
+
+def not_sealed(run: Run) -> list[str]:
+    """What the claim on the sealed prompts is not about."""
+    prepared = manifest(run.coverage)
+    counts = prepared.counts if prepared else {}
+    if "never_sealed" not in counts:
+        return [
+            "Version 0.1 split this run's prompts. It looked for no families, so near-duplicates count as independent "
+            "prompts, and the error rate may be higher than stated."
+        ]
+    if not (never := counts["never_sealed"]):
+        return []
+    return [
+        f"The result is not about {never:,} of the {counts['train'] + counts['dev'] + counts['test']:,} coverage rows, "
+        "which could never be sealed: their families are too large or their categories too small for the test split."
+    ]
 
 
 def unjudged(scores: Scores) -> str:

@@ -226,6 +226,13 @@ def _reviews(
     return reviews.reviews(labels, scores, len(judged) - 1, risk, queue, flagged)
 
 
+def _reviews_until_now(context: Context, decision: Decision) -> Reviews | None:
+    """What people's reviews say, with those given since the decision: they change what is told, not the decision."""
+    run, risk = context.run, 1 - context.settings.target.confidence
+    judged = [_verdicts(run.round(number)) for number in range(decision.round + 1)]
+    return _reviews(commands.labels(run.commands_file), judged, risk, decision.drawn, decision.flagged)
+
+
 async def _evaluate_sealed(context: Context) -> SplitScores:
     """The best round's scores on the sealed prompts, which neither training nor a round used; flags leave them alone.
 
@@ -295,7 +302,8 @@ async def _synthesize(context: Context, number: int, pairs: int) -> None:
 
 
 async def _report(context: Context, decision: Decision, final: FinalDecision, sealed: SplitScores) -> RunFinished:
-    work = partial(report.run, usage=context.usage, decision=decision, final=final, sealed=sealed)
+    reviewed = replace(decision, reviews=_reviews_until_now(context, decision))
+    work = partial(report.run, usage=context.usage, decision=reviewed, final=final, sealed=sealed)
     await context.stage(REPORT, None, work)
     return RunFinished(
         state=State.REACHED if final.reached else State.MISSED,

@@ -102,7 +102,7 @@ _WORK = {
         "v to read meanwhile, d for the new pairs",
     ),
     8: (
-        "The dev tickets have steered the loop, so their scores are optimistic. The best round now answers sealed "
+        "The dev tickets have steered the loop, so their scores may be too high. The best round now answers sealed "
         "tickets, once.",
         "nothing to press: this is the figure to trust",
     ),

@@ -83,12 +83,12 @@ def _command(run: Run, question: Question) -> str:
 _WORDINGS = {
     ROUND: Wording(
         waits_for="approval",
-        explain="The target is not reached yet. Another round costs service calls, so the run waits for your answer.",
+        explain="The round does not pass the gate. Another costs service calls, so the run waits for your answer.",
         asked=lambda question: f"waits for approval: {price(question)}. {one_line(question.reason)}",
         answered=_approved,
         command=_command,
         guide=lambda question: (
-            f"Round {question.round} beats the baseline and is short of the target. Read some responses before you pay "
+            f"Round {question.round} beats the baseline and does not pass the gate. Read some responses before you pay "
             "for more training data: which are wrong, and is the judge right?",
             "v to read, then a to approve: here it is free",
         ),

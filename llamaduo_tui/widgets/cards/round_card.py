@@ -28,14 +28,14 @@ _ADVICE = {"approve": "a, another round", "finish": "f, finish with the best rou
 
 
 class RoundCard(Card):
-    """A round fell short: the scores, the price of another round, and the engine's advice."""
+    """A round did not pass the gate: the scores, the price of another round, and the engine's advice."""
 
     kind = ROUND
 
     HELP = """
 ## Decision
 
-The round falls short of the target. **Approve** lets the service LLM write new pairs, which costs what the card says,
+The round does not pass the gate. **Approve** lets the service LLM write new pairs, which costs what the card says,
 and trains another round on them; change the number of pairs first with `=`. **Finish** runs the sealed test
 with the best round so far and ends. **Stop** ends the worker for now: resume it later, and it asks again.
 The first answer counts, whichever terminal it comes from.
@@ -60,7 +60,7 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
         self.query_one("#reject", Button).label = self.keyed("finish", f"Finish with round {best}")
 
     def fill(self, question: Question, view: RunView, target: Target | None) -> None:
-        self.border_title = f"round {question.round} falls short: pay for another?"
+        self.border_title = f"round {question.round} does not pass: pay for another?"
         self.say(facts(question, view, target), brief(question, view, target))
 
     def approve(self) -> None:

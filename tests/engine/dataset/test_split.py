@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset.split import Splits, split
+from engine.dataset.split import Splits, split, unsealable
 from engine.protocol.rows import Message, Pair, prompt_id
 from engine.settings.schema import Split
 
@@ -111,3 +112,14 @@ def test_a_long_instruction_that_all_share_makes_no_family() -> None:
 def test_membership_is_the_same_on_every_machine() -> None:
     found = sides(split(pairs(["a", "b"] * 6), Split(dev=0.25, test=0.25)))
     assert "".join(side[1] for side in found.values()) == "rrrrrreeeeee"
+
+
+def test_rows_that_no_draw_would_seal_are_known() -> None:
+    alike = [replace(row, group="chat") for row in pairs(["a"] * 60)[30:]]
+    rows = [*alike, *pairs(["a"] * 30 + ["b"] * 40 + ["rare"])]
+    shared = Split(dev=0.1, test=0.2)
+    parts = split(rows, shared)
+    never = {row.id for row in unsealable(parts, shared)}
+    # 12 seats for the 60 rows of a: a family of 30 is more than twice that. Tiny categories have no seat.
+    assert never == {row.id for row in alike} | {rows[-1].id}
+    assert never <= {row.id for row in parts.train}

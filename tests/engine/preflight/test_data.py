@@ -10,7 +10,7 @@ from engine.dataset.load import Loaded
 from engine.dataset.split import Splits
 from engine.preflight.data import data_report, independent, opened_notes, split_notes, unit_name
 from engine.protocol.rows import Pair
-from engine.settings.schema import Coverage
+from engine.settings.schema import Coverage, Split
 
 
 def row(number: int, category: str = "bug", family: str = "") -> Pair:
@@ -50,11 +50,11 @@ def test_rows_without_a_family_are_alone() -> None:
 def test_surprises_in_the_split_are_reported() -> None:
     pairs = [row(number) for number in range(20)]
     plain = data_report(Coverage(source="a.jsonl"), Loaded(pairs, [], 20), Splits(pairs, [], []))
-    assert list(split_notes(plain, pairs)) == []
+    assert list(split_notes(plain, Splits(pairs, [], []), Split())) == []
 
     pairs += [row(20, "rare", "f"), row(21, "bug", "f")]
     report = data_report(Coverage(source="a.jsonl"), Loaded(pairs, [], 22), Splits(pairs, [], []))
-    assert list(split_notes(report, pairs)) == [
+    assert list(split_notes(report, Splits(pairs, [], []), Split())) == [
         "2 of 22 rows are related to others, as near-duplicates or parts of one conversation: 1 family, each of which "
         "stays in one split",
         "1 of 2 categories have fewer than 3 rows and are for training only, such as 'rare'",

@@ -112,15 +112,14 @@ def test_a_decision_that_is_none(run: Run, text: str) -> None:
         run.decisions()
 
 
-def test_a_run_keeps_its_identity_in_a_copy_and_under_another_name(tmp_path: Path, run: Run) -> None:
-    other = create(tmp_path / "runs", "demo", SETTINGS)
-    assert run.identity != other.identity, "even before they start"
-    for number, one in enumerate((run, other)):
-        jsonl.append(one.events_file, [{"seq": 1, "time": 1.5 + number}])
-    before = run.identity
-    assert before != other.identity and len(before) == 16
+def test_a_run_is_named_when_it_opens_its_sealed_prompts(tmp_path: Path, run: Run) -> None:
+    assert run.identity == ""
 
+    jsonl.write_json(run.opened_file, {"run": "0123456789abcdef"})
     shutil.copytree(run.folder, tmp_path / "copy")
     run.folder.rename(tmp_path / "renamed")
-    jsonl.append(tmp_path / "renamed/events.jsonl", [{"seq": 2, "time": 9.0}])
-    assert Run(tmp_path / "copy").identity == Run(tmp_path / "renamed").identity == before
+    assert Run(tmp_path / "copy").identity == Run(tmp_path / "renamed").identity == "0123456789abcdef"
+
+    (tmp_path / "copy/final/opened.json").write_text("{}")
+    with pytest.raises(DamagedError, match=r"opened\.json: damaged"):
+        _ = Run(tmp_path / "copy").identity

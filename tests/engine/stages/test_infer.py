@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def test_a_second_run_on_the_prompts_says_so(tmp_path: Path, settings: Migration
     (warning,) = told
     assert isinstance(warning, Log) and warning.level == "warning"
     assert warning.message.startswith(f"All {len(ids)} sealed prompts were opened once before, by an earlier run")
+
+
+def test_a_copy_from_before_the_opening_is_a_second_run(tmp_path: Path, settings: Migration) -> None:
+    begin(tmp_path / "first", settings, 0)
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    assert begin(tmp_path / "first", settings, None)[1] == []
+    (warning,) = begin(tmp_path / "copy", settings, None)[1]
+    assert isinstance(warning, Log) and "were opened once before" in warning.message
 
 
 def test_dev_prompts_are_not_recorded(tmp_path: Path, settings: Migration) -> None:

@@ -2,9 +2,12 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
+import pytest
+
 from engine.evaluation.scores import plain
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Flags, Interval, Reviews, Scores, Shares
+from engine.protocol.manifest import Manifest, finish
 from engine.protocol.openings import Openings
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
@@ -164,3 +167,18 @@ def test_what_reviewers_found() -> None:
         "similarity 80.0 (70.0 to 90.0); each bound holds with 95% confidence." in text
     )
     assert report_sections.reviews(DECISION) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"train": 60, "dev": 10, "test": 20, "never_sealed": 12}, ["about 12 of the 90 coverage rows"]),
+        ({"train": 60, "dev": 10, "test": 20, "never_sealed": 0}, []),
+        ({"train": 60, "dev": 10, "test": 20}, ["Version 0.1 split", "near-duplicates count as independent"]),
+    ],
+)
+def test_what_the_claim_is_not_about_is_told(tmp_path: Path, counts: dict[str, int], words: list[str]) -> None:
+    run = Run(tmp_path)
+    finish(run.coverage, Manifest(stage="coverage", inputs={}, settings="", seed=1, counts=dict(counts), seconds=1))
+    text = " ".join(report_sections.not_sealed(run))
+    assert bool(text) == bool(words) and all(word in text for word in words)

@@ -1,0 +1,53 @@
+"""What the loop does between its stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from engine.protocol import commands, jsonl
+from engine.protocol.commands import Label
+from engine.protocol.decision import Decision, DrawnAnswer, Interval, Shares
+from engine.protocol.rows import VERDICTS_FILE, Verdict
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import JUDGE
+from engine.settings.schema import Migration
+from engine.worker import loop
+
+EVEN = Interval(mean=50, low=40, high=60)
+SHARE = Shares(precision=0.5, similarity=0.5)
+DECISION = Decision(
+    round=0,
+    outcome="continue",
+    reason="",
+    best_round=0,
+    prompts=6,
+    verdicts=6,
+    errors=0,
+    precision=EVEN,
+    similarity=EVEN,
+    coverage_50=SHARE,
+    coverage_70=SHARE,
+    drawn=(DrawnAnswer(id="p0", sample=0), DrawnAnswer(id="p1", sample=0)),
+)
+SETTINGS = Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service": {"model": "gpt-4o"}})
+
+
+def verdict(id_: str) -> dict[str, Any]:
+    empty = {"similarity_reason": "", "precision_reason": "", "error": ""}
+    return Verdict(id=id_, sample=0, repeat=0, judge="j", similarity=60, precision=60, **empty).to_row()
+
+
+def test_reviews_after_the_last_decision_are_in_the_report(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    jsonl.write(JUDGE.folder(run, 0) / VERDICTS_FILE, [verdict(f"p{number}") for number in range(6)])
+    context: Any = SimpleNamespace(run=run, settings=SETTINGS)
+    before = loop._reviews_until_now(context, DECISION)
+    assert before is None or before.n == 0
+
+    for drawn in DECISION.drawn:
+        commands.send(run.commands_file, Label(round=0, prompt=drawn.id, sample=0, agrees=True))
+    reviews = loop._reviews_until_now(context, replace(DECISION, reviews=before))
+    assert reviews is not None and (reviews.n, reviews.drawn_reviewed, reviews.drawn) == (2, 2, 2)
