@@ -48,7 +48,12 @@ def interval(worst: Floats, best: Floats, risk: float, within: Range = SCORES) -
     """
     low = Sample(worst, *within).lower_bound(risk)
     high = -Sample(-best, -within.high, -within.low).lower_bound(risk)
-    mean = round(float(worst.mean()), 2)
+    return outwards(float(worst.mean()), low, high)
+
+
+def outwards(mean: float, low: float, high: float) -> Interval:
+    """An interval to two digits, its bounds rounded outwards."""
+    mean = round(mean, 2)
     return Interval(
         mean=mean, low=min(math.floor(low * 100) / 100, mean), high=max(math.ceil(high * 100 - 1e-9) / 100, mean)
     )

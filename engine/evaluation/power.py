@@ -208,18 +208,15 @@ def needed(
     return units_for(like(values), threshold, risk, within, power, MOST_TIMES * len(values))
 
 
-def sealed_power(
-    target: Target, units: int, *, unit: str = "prompt", rows_per_unit: float = 0.0, values: Sequence[float] = ()
-) -> Power | None:
+def sealed_power(target: Target, units: int, *, unit: str = "prompt", rows_per_unit: float = 0.0) -> Power | None:
     """What `units` sealed units recognise in at least 80 % of runs, and what further steps take; within a second.
 
     It is about the stricter target; where both are equally strict, or relative to the service, each score gets the
     square root of the power, which is enough where the two don't depend on each other negatively. `rows_per_unit` is
-    how many coverage rows it takes to have one more sealed unit. `values` replace the assumed law: one number a unit
-    (for a relative target, the local model's score less the service's), of other prompts of the same task; one more at
-    each end of the range stands for what was not seen. None where the target leaves no room for a better score.
+    how many coverage rows it takes to have one more sealed unit. None where the target leaves no room for a better
+    score.
     """
-    question = _question(target, values)
+    question = _question(target)
     if question is None:
         return None
     threshold, best, law = question.threshold, question.best, question.law
@@ -230,8 +227,10 @@ def sealed_power(
     if lowest is not None and lowest > best:
         lowest = None
     steps = []
-    for margin in question.margins:
-        true = round(round((threshold + margin * (best - threshold)) / grid) * grid, 2) + 0.0
+    trues = (
+        round(round((threshold + share * (best - threshold)) / grid) * grid, 2) + 0.0 for share in question.margins
+    )
+    for true in dict.fromkeys(trues):  # on a narrow margin the grid makes two steps one
         if threshold < true < law.scores[-1] and (lowest is None or true < lowest):
             total = units_for(tilted(law, true), threshold, risk, question.within, power)
             more = _rounded(max(1, total - units)) if total is not None else 0
@@ -262,21 +261,19 @@ class _Question(NamedTuple):
     assumed: str
 
 
-def _question(target: Target, values: Sequence[float]) -> _Question | None:
+def _question(target: Target) -> _Question | None:
     """The question that a target asks; None where it leaves no room."""
     within = SCORES if target.relative_to_teacher is None else DIFFERENCES
-    law = like([*values, *within]) if len(values) else None
-    known = "scores like those on the dev prompts" if law else ""
     if target.relative_to_teacher is not None:
         threshold = -target.relative_to_teacher
-        assumed = known or "scores as judges usually give, half of them equal to the service's"
-        asked = _Question("both", threshold, None, 0.0, within, GAPS, law or judge_like_gaps(), assumed)
+        assumed = "scores as judges usually give, half of them equal to the service's"
+        asked = _Question("both", threshold, None, 0.0, within, GAPS, judge_like_gaps(), assumed)
         return asked if threshold < 0 else None
     precision, similarity = target.precision, target.similarity
     scored: Scored = "both" if precision == similarity else "precision" if precision > similarity else "similarity"
     threshold, other = max(precision, similarity), None if scored == "both" else min(precision, similarity)
-    assumed = known or "scores as judges usually give"
-    asked = _Question(scored, threshold, other, SCORES.high, within, MARGINS, law or JUDGE_LIKE, assumed)
+    assumed = "scores as judges usually give"
+    asked = _Question(scored, threshold, other, SCORES.high, within, MARGINS, JUDGE_LIKE, assumed)
     return asked if threshold < SCORES.high else None
 
 

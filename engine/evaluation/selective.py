@@ -28,7 +28,7 @@ from scipy.special import log_ndtr, ndtr  # type: ignore[import-untyped]
 from engine.evaluation.answer_scores import UNJUDGED, by_answer
 from engine.evaluation.confidence import broken_answers, confidences
 from engine.evaluation.gaffke import Sample, lower_bound
-from engine.evaluation.intervals import DIFFERENCES, SCORES, Range
+from engine.evaluation.intervals import DIFFERENCES, SCORES, Range, outwards
 from engine.protocol.decision import SIGNALS, Confidence, Interval, Part, Rule, Signal
 from engine.protocol.rows import Response, Verdict
 from engine.settings.schema import Target
@@ -54,6 +54,9 @@ LEAST_SHARE = 0.01
 
 NONE = "No part may move today:"
 """Begins the reason where nothing is certified."""
+
+TOLERANCE = 1e-4
+"""Of the root that a bound is, by which it is moved outwards."""
 
 SCORE_NAMES = ("precision", "similarity")
 
@@ -165,7 +168,7 @@ def certify(rule: Rule, sealed: Sequence[Answer], target: Target, risk: float) -
     return Part(
         rule=rule,
         share=round(test.share, 4),
-        share_low=round(share_low, 4),
+        share_low=floor(share_low * 1e4) / 1e4,
         precision=scores[0],
         similarity=scores[1],
         relative=target.relative_to_teacher is not None,
@@ -209,7 +212,7 @@ class SealedTest:
         mean = float(self.data.by_family(points * self.moved).sum() / self.shares.sum())
         low = self._bound(points, self.data.within, risk)
         high = -self._bound(-points, Range(-self.data.within.high, -self.data.within.low), risk)
-        return Interval(mean=round(mean, 2), low=round(min(low, mean), 2), high=round(max(high, mean), 2))
+        return outwards(mean, low, high)
 
     @cached_property
     def shares(self) -> Floats:
@@ -222,7 +225,8 @@ class SealedTest:
 
     def _bound(self, points: Floats, within: Range, risk: float) -> float:
         allowed = score_risk(risk)
-        return float(brentq(lambda bar: self._p(points, within, bar) - allowed, *within, xtol=1e-4))
+        found = float(brentq(lambda bar: self._p(points, within, bar) - allowed, *within, xtol=TOLERANCE))
+        return max(within.low, found - TOLERANCE)
 
 
 def score_risk(risk: float) -> float:

@@ -85,13 +85,24 @@ class Sequence:
         numbers = np.array([*self.gains, *self.losses, *self.gained, *self.lost, self.total, self.low, self.high])
         if not (np.isfinite(numbers).all() and min(*self.gains, *self.losses) > 0 and self.count >= 0):
             raise ValueError("not finite numbers, or not bets above 0")
+        self._check_reachable()
+
+    def _check_reachable(self) -> None:
+        """Raise ValueError where no `count` values lead here: a bet b wins between 0 and log(1 + b) at each value."""
+        slack = SLACK * max(1, self.count) * max(1.0, self.high - self.low)
+        for bets, wealth in ((self.gains, self.gained), (self.losses, self.lost)):
+            most = self.count * np.log1p(np.array(bets))
+            if not all(-slack <= won <= top + slack for won, top in zip(wealth, most, strict=True)):
+                raise ValueError("a wealth that no such count of values gives")
+        if not self.count * self.low - slack <= self.total <= self.count * self.high + slack:
+            raise ValueError("a total that no such count of values gives")
 
     def after(self, values: ArrayLike) -> Sequence:
         """The sequence after one more value, or several; their order does not matter.
 
         Raises ValueError, and takes none, where one is outside of low ... high or not a number.
         """
-        taken = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        taken = np.ravel(np.asarray(values, dtype=np.float64))
         scaled = (taken - self.low) / (self.high - self.low)
         if not ((scaled >= -SLACK) & (scaled <= 1 + SLACK)).all():
             raise ValueError(f"a value is outside of {self.low:g} ... {self.high:g}, or not a number")
