@@ -72,6 +72,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="put the runs here and keep them")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_STATE_HOME"] = scratch  # the record of opened prompts is the user's
         root = args.keep or Path(scratch)
         file = args.file or Path(str(resources.files("engine") / "demo" / "migration.toml"))
         left_alone = _new(root, file, "left-alone")

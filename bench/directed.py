@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def main() -> int:
     table = Table("seed", *(f"{name}: pairs" for name in STRATEGIES), "share", title=f"local model: {learner}")
     found: dict[str, list[Needed]] = {name: [] for name in STRATEGIES}
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_STATE_HOME"] = scratch  # the record of opened prompts is the user's
         for seed in range(1, args.seeds + 1):
             for name in STRATEGIES:
                 folder = Path(scratch) / f"{name}-{seed}"

@@ -9,6 +9,7 @@ and the tuned model's dev loss is below the untuned one's. It takes about a quar
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="put the run here and keep it")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_STATE_HOME"] = scratch  # the record of opened prompts is the user's
         root = args.keep or Path(scratch)
         settings = Path(scratch) / "migration.toml"
         settings.write_text(SETTINGS.format(source=args.file.resolve()))

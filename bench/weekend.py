@@ -319,6 +319,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)  # litellm's own lines about each failure
     database.GATHER_S = 0.0
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_STATE_HOME"] = folder  # the record of opened prompts is the user's
         rows = clock.run(play(Path(folder)))
     table = Table("figure", "bar", "measured", "")
     for figure, bar, measured, met in rows:
