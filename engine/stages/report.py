@@ -51,7 +51,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_sections.changes(run, decision),
             *report_sections.reviews(decision),
             "## The sealed test",
-            _sealed(final),
+            _sealed(final) + report_sections.by_prompt(sealed),
             *report_sections.part(final),
             "## Best and worst answers",
             *_examples(run, sealed),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from math import ceil
+from statistics import fmean
 
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
+from engine.evaluation.scores import SplitScores
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.manifest import manifest
@@ -56,6 +58,18 @@ def not_sealed(run: Run) -> list[str]:
         f"The result is not about {never:,} of the {counts['train'] + counts['dev'] + counts['test']:,} coverage rows, "
         "which could never be sealed: their families are too large or their categories too small for the test split."
     ]
+
+
+def by_prompt(scores: SplitScores) -> str:
+    """The means with each prompt counting once, where families of several count once in the result; "" elsewhere."""
+    if scores.units == scores.prompts:
+        return ""
+    precision = fmean(row.precision for row in scores.by_prompt)
+    similarity = fmean(row.similarity for row in scores.by_prompt)
+    return (
+        f"\n\nEach prompt counting once instead of each family, precision is {precision:.1f} and similarity "
+        f"{similarity:.1f} on average."
+    )
 
 
 def unjudged(scores: Scores) -> str:
