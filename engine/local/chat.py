@@ -82,7 +82,7 @@ def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answe
     """
     frame = rendering(tokenizer).frame(False)
     shown = _decode(tokenizer, ids)
-    thought = thinking.length(shown, frame.blocks, unopened=True)
+    thought = thinking.length(shown, frame.blocks, unopened=frame.thinks)
     space = len(shown[thought:]) - len(shown[thought:].lstrip()) if thought else 0
     places = (thought, thought + space)
     leads = (at + len(frame.lead) for at in places if frame.lead and shown.startswith(frame.lead, at))
@@ -96,7 +96,8 @@ def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answe
 
 def read_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Answer:
     """An answer as a server gives it, without control tokens: a thinking block in front of it is cut."""
-    return Answer(*thinking.without(text, rendering(tokenizer).frame(False).blocks))
+    frame = rendering(tokenizer).frame(False)
+    return Answer(*thinking.without(text, frame.blocks, unopened=frame.thinks))
 
 
 def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:

@@ -58,8 +58,9 @@ class Frame:
     """What is around a response: a `header` behind the question, then the `residue`, which prompts alone show there.
 
     Where prompts end in `opened`, a thinking block, `closed` takes its place; a `problem` says why nothing can.
-    `ending` is that of texts, `calls_ending` that of tool calls. `blocks` are the thinking blocks of this model.
-    Nothing is `shown` where the template refuses the simplest chat.
+    `ending` is that of texts, `calls_ending` that of tool calls. `blocks` are the thinking blocks that its answers may
+    begin with; the model `thinks` if the template or the vocabulary names one. Nothing is `shown` where the template
+    refuses the simplest chat.
     """
 
     ending: Ending
@@ -73,6 +74,7 @@ class Frame:
     block: str = ""
     lead: str = ""
     blocks: tuple[Block, ...] = (thinking.THINK,)
+    thinks: bool = False
 
     def prompt(self, text: str) -> str:
         """A prompt with its thinking block closed. Raises InputError where that cannot be done."""
@@ -102,11 +104,12 @@ class Frame:
         rest = whole[len(stem) :]
         if stem == prompt and self.opened and prompt.endswith(self.opened):
             rest = rest.removeprefix(self.closed.removeprefix(self.opened))
-        if self.block and rest.startswith(self.block):
-            rest = rest.removeprefix(self.block)
-        elif cut := thinking.length(rest, self.blocks):
-            rest = rest[cut:].lstrip()
-        return self._ended(rest, self.calls_ending if calls else self.ending)
+        text, end = self._ended(rest, self.calls_ending if calls else self.ending)
+        if self.block and text.startswith(self.block):
+            text = text.removeprefix(self.block)
+        elif 0 < (cut := thinking.length(text, self.blocks)) < len(text.rstrip()):
+            text = text[cut:].lstrip()
+        return Completion(text, end)
 
     def _ended(self, rest: str, ending: Ending) -> Completion:
         if ending.text and rest.endswith(ending.text + ending.rest):
@@ -148,7 +151,8 @@ def find_frame(render: Render, control: ControlTokens, eos: int, literals: Calla
         residue=residue,
         block=block,
         lead=lead.removeprefix(block),
-        blocks=known,
+        blocks=(*(block for block in known if block != thinking.THINK), thinking.THINK),
+        thinks=bool(known),
     )
 
 

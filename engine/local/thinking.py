@@ -35,7 +35,7 @@ def blocks(text: str) -> tuple[Block, ...]:
     found = [Block(tag, twin) for tag in dict.fromkeys(TAG.findall(text)) for twin in twins(tag) if twin in text]
     closings = re.findall(r"</(\w*(?:think|thought|reason)\w*)>", text)
     found += [Block(f"<{name}>", f"</{name}>") for name in dict.fromkeys(closings)]
-    return tuple(dict.fromkeys([*found, THINK]))
+    return tuple(dict.fromkeys(found))
 
 
 def unclosed(text: str) -> int | None:
@@ -59,9 +59,9 @@ def length(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
     return min(_closed(text, known), default=0)
 
 
-def without(text: str, known: Sequence[Block] = (THINK,)) -> tuple[str, bool]:
+def without(text: str, known: Sequence[Block] = (THINK,), *, unopened: bool = False) -> tuple[str, bool]:
     """An answer without the thinking that it begins with, and whether there was any."""
-    cut = length(text, known, unopened=True)
+    cut = length(text, known, unopened=unopened)
     return (text[cut:].lstrip(), True) if cut else (text, False)
 
 

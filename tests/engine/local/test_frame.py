@@ -165,11 +165,27 @@ def test_an_open_thinking_block_that_nothing_closes_is_refused(family: Family) -
         ),
         ("a lead, markers behind the answer, the prompt always there", "Yes.", ("Yes.", False)),
         ("a date from the clock", "<think>Hm.</think> Yes.", ("Yes.", True)),
+        ("a date from the clock", "Close it by </think>.", ("Close it by </think>.", False)),
     ],
 )
 def test_what_a_model_thinks_first_is_no_part_of_its_answer(name: str, written: str, read: tuple[str, bool]) -> None:
     tokenizer = family_tokenizer(FAMILIES[name])
     assert read_answer(tokenizer, tokenizer(written, add_special_tokens=False).input_ids) == read
+
+
+@pytest.mark.parametrize(
+    ("target", "learned"),
+    [
+        ("<think>\nHm.\n</think>\n\nYes.", "Yes."),
+        ("<think> opens a block.", "<think> opens a block."),
+        ("<think>Hm.</think>", "<think>Hm.</think>"),
+        ("Use <think>Hm.</think>.", "Use <think>Hm.</think>."),
+    ],
+)
+def test_a_recorded_answer_is_learned_without_its_thinking(target: str, learned: str) -> None:
+    tokenizer = family_tokenizer(FAMILIES["the eos token behind the whole chat"])
+    encoded = encode(tokenizer, [*ASKED, {"role": "assistant", "content": target}])
+    assert tokenizer.decode(encoded.completion_ids) == learned + "<|im_end|>"
 
 
 def test_trimmed_targets_are_learned_as_they_are_shown() -> None:

@@ -37,7 +37,7 @@ def test_other_texts_open_no_block(text: str) -> None:
         (" Yes.\n", (" Yes.\n", False)),
         ("<think>a</think><think>b</think>\n\n Yes.", ("Yes.", True)),
         ("<think>\n\n</think>\n\nYes.", ("Yes.", True)),
-        ("Hm.</think>Yes.", ("Yes.", True)),
+        ("Hm.</think>Yes.", ("Hm.</think>Yes.", False)),
         ("<think>Hm", ("", True)),
         ("Write <think>a</think>.", ("Write <think>a</think>.", False)),
         ("", ("", False)),
@@ -45,6 +45,10 @@ def test_other_texts_open_no_block(text: str) -> None:
 )
 def test_only_a_leading_block_is_cut(text: str, answer: tuple[str, bool]) -> None:
     assert without(text) == answer
+
+
+def test_a_model_that_thinks_may_have_had_the_block_opened_for_it() -> None:
+    assert without("Hm.</think>\n\nYes.", unopened=True) == ("Yes.", True)
 
 
 def test_a_closing_alone_counts_only_where_a_prompt_may_have_opened_the_block() -> None:
