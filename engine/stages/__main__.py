@@ -51,7 +51,7 @@ def main() -> NoReturn:
     try:
         _work(BY_NAME[args.stage], Run(args.run), args.round, emit)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must hear of it
-        failure = explain(error)
+        failure = explain(error, args.stage)
         emit(failure)
         status = failure.exit_status
         if not isinstance(error, LlamaDuoError):

@@ -7,17 +7,27 @@ import re
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed
+from engine.protocol.memory import no_memory
+from engine.protocol.stages import FINETUNE, INFER
 
 FULL_DISK = re.compile(r"No space left|disk is full")
-NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
-"""How torch, CUDA and SQLite word it, which have no error types for it."""
+LESS_MEMORY = {
+    INFER.name: "lower inference.batch_size or max_new_tokens",
+    FINETUNE.name: "lower finetune.max_length or batch_size, or set local.quantization to nf4",
+}
+"""What makes a stage take less memory."""
 
 LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
 """What torch.distributed raises in one process where another one has ended."""
 
 
-def explain(error: BaseException) -> RunFailed:
-    """An error as an event, with what to do next."""
+def less_memory(stage: str) -> str:
+    """What to do before a stage that ran out of memory is resumed."""
+    return LESS_MEMORY.get(stage, "end other programs that use the memory")
+
+
+def explain(error: BaseException, stage: str = "") -> RunFailed:
+    """An error as an event, with what to do next; `stage` is the name of the one at work."""
     if isinstance(error, LlamaDuoError):
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
@@ -27,16 +37,12 @@ def explain(error: BaseException) -> RunFailed:
             hint="free some space, then resume: complete stages are kept",
             exit_status=1,
         )
-    if isinstance(error, MemoryError) or NO_MEMORY.search(f"{type(error).__name__} {error}"):
-        return RunFailed(
-            error="out of memory",
-            hint="lower finetune.max_length or batch_size, or set local.quantization to nf4, then resume",
-            exit_status=1,
-        )
+    if no_memory(error):
+        return RunFailed(error="out of memory", hint=f"{less_memory(stage)}; then resume", exit_status=1)
     if LOST_PROCESS.search(str(error)):
         return RunFailed(
             error="a process that shared the work has ended",
-            hint="see the run's worker.log; if memory ran out, lower finetune.max_length or batch_size; then resume",
+            hint=f"see the run's worker.log; if memory ran out, {less_memory(stage)}; then resume",
             exit_status=1,
         )
     line = " ".join(f"{type(error).__name__}: {error}".split())[:300]

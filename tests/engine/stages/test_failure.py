@@ -44,8 +44,9 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_memory_that_ran_out(error: Exception) -> None:
-    failure = explain(error)
-    assert failure.error == "out of memory" and "batch_size" in failure.hint
+    for stage, setting in (("finetune", "finetune.max_length"), ("infer", "inference.batch_size")):
+        failure = explain(error, stage)
+        assert failure.error == "out of memory" and setting in failure.hint
 
 
 def test_a_process_that_was_lost() -> None:
