@@ -1,4 +1,4 @@
-"""What would fail in the judge's prompts, the contract and the service, found without asking a model."""
+"""What would fail in the judge's prompts, the contract, the service and the local backend, found without a call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from engine.evaluation import contract
+from engine.preflight.inference import inference_problems
 from engine.preflight.proxies import proxy_of
 from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
@@ -48,6 +49,7 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
         yield _no_batch_api(SANDBOX_MODEL)
     for address in _addresses(settings):
         yield from _connection_problems(address)
+    yield from inference_problems(settings.inference)
 
 
 def doubts(settings: Migration) -> Iterator[str]:

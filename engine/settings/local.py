@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from engine.settings.table import Table
+from engine.settings.table import Address, Table, Variable
 
 
 class Adapter(Table):
@@ -55,7 +55,50 @@ class Inference(Table):
         0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
     )
     max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
-    backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Responses to generate at once; not set: as many as free memory takes, 256 for vllm, 16 for an "
+        "endpoint.",
+    )
+    backend: Literal["transformers", "vllm", "endpoint"] = Field(
+        "transformers",
+        description="What runs the local LLM: this program, a vLLM that it starts, or any server with OpenAI's API.",
+    )
+    vllm: str = Field("vllm", min_length=1, description="The vllm executable, in a virtual environment of its own.")
+    vllm_args: list[str] = Field(
+        [], description='Further arguments of `vllm serve`, such as ["--gpu-memory-utilization", "0.8"].'
+    )
+    api_base: Address = Field(
+        None, description="Address of the endpoint (http://...:8000/v1); not set: the server that `serve` starts."
+    )
+    api_key_env: Variable = Field(None, description="Name of the environment variable with the endpoint's API key.")
+    serve: list[str] = Field(
+        [],
+        description="The command that gets each round's model to the endpoint: a server, or a step that ends. It may "
+        "hold {model} {adapter} {merged} (folders), {name}, {port} and {folder} (for its own files).",
+    )
+    model: str = Field(
+        "{name}", min_length=1, description="The model's name at the endpoint, with the same placeholders."
+    )
+    untuned_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of the untuned model at the endpoint; set: `serve` doesn't run for it; not set: it does.",
+    )
+
+    @model_validator(mode="after")
+    def _serves_each_round(self) -> Inference:
+        if self.backend != "endpoint":
+            return self
+        if not self.serve:
+            raise ValueError("an endpoint needs serve: each round has new weights, and this command gets them there")
+        if self.api_base is None and not any("{port}" in part for part in self.serve):
+            raise ValueError("serve must contain {port}, or api_base must be set")
+        if self.untuned_model is not None and self.api_base is None:
+            raise ValueError("untuned_model needs api_base: a server that runs already")
+        return self
 
 
 class Compute(Table):

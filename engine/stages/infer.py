@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from engine.dataset import openings
 from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
 from engine.local.inference import load_inference
-from engine.local.inference.base import Completion, Inference, Prompt, Sample
-from engine.protocol import jsonl
+from engine.local.inference.base import Completion, Inference, Place, Prompt, Sample
+from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.events import Log
 from engine.protocol.manifest import begin, file_hash
 from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
+from engine.settings.local import Inference as InferenceSettings
+from engine.settings.schema import Migration
 from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
 from engine.stages.progress import Progress
@@ -23,7 +29,13 @@ from engine.stages.progress import Progress
 DECISIVE = ("coverage", "local", "inference", "loop")
 """The tables of settings that half-done answers depend on."""
 
+WITHOUT_BEARING = ("batch_size", "vllm", "api_key_env")
+"""Settings of inference that may change while answers are half-done."""
+
 WEIGHTS = "adapter_model.safetensors"
+
+RAISE_LIMIT = "raise inference.max_new_tokens"
+"""What to do about responses that are cut."""
 
 
 def run(job: Job) -> Result:
@@ -37,22 +49,38 @@ def run(job: Job) -> Result:
     pairs, source = (open_sealed(coverage), TEST) if job.round is None else (read_dev(coverage), DEV)
     if job.round is None:
         _record_opening(job, pairs)
-    begin(job.folder, settings.digest(*DECISIVE))
-    backend = load_inference(settings, resolved, adapter)
-    plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
-    _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
-    count = sum(1 for _ in jsonl.read(job.folder / RESPONSES_FILE))
+    begin(job.folder, _decisive(settings))
+    place = Place(
+        folder=job.folder, adapter=adapter, tell=partial(_say, job, "info"), warn=partial(_say, job, "warning")
+    )
+    with closing(load_inference(settings, resolved, place)) as backend:
+        plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
+        _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
+    reasons = Counter(response.finish_reason for response in records.read(job.folder / RESPONSES_FILE, Response))
+    count, cut = reasons.total(), reasons["length"]
     if count != len(pairs) * samples:
         raise StageError(
             f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
+    if cut:
+        _say(job, "warning", f"{cut:,} of {count:,} responses were cut at their limit: {RAISE_LIMIT}")
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
-        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size},
+        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut},
         inputs=named(files, job.run.folder),
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def _decisive(settings: Migration) -> str:
+    defaults = {name: InferenceSettings.model_fields[name].default for name in WITHOUT_BEARING}
+    kept = settings.model_copy(update={"inference": settings.inference.model_copy(update=defaults)})
+    return kept.digest(*DECISIVE)
+
+
+def _say(job: Job, level: Literal["info", "warning"], message: str) -> None:
+    job.emit(Log(level=level, message=message))
 
 
 def _record_opening(job: Job, pairs: list[Pair]) -> None:
