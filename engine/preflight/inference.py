@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 
@@ -20,7 +21,7 @@ def inference_problems(inference: Inference) -> Iterator[LlamaDuoError]:
                 "install vLLM in a virtual environment of its own, and set inference.vllm to its bin/vllm",
             )
         case "endpoint":
-            yield from _missing(inference.serve[0], "inference.serve", "install it, or correct its path")
+            yield from _missing(shlex.split(inference.serve)[0], "inference.serve", "install it, or correct its path")
             yield from _endpoint_problems(inference)
 
 

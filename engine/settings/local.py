@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import shlex
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from engine.settings.table import Address, Table, Variable
 
@@ -47,6 +48,18 @@ class Finetune(Table):
     max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
 
 
+def _splits(line: str) -> str:
+    try:
+        shlex.split(line)
+    except ValueError as error:
+        raise ValueError(f"is no command line: {error}") from None
+    return line
+
+
+CommandLine = Annotated[str, AfterValidator(_splits)]
+"""Words as a shell splits them, quotes included; nothing else of a shell's is understood."""
+
+
 class Inference(Table):
     """How the local LLM generates responses."""
 
@@ -67,15 +80,15 @@ class Inference(Table):
         description="What runs the local LLM: this program, a vLLM that it starts, or any server with OpenAI's API.",
     )
     vllm: str = Field("vllm", min_length=1, description="The vllm executable, in a virtual environment of its own.")
-    vllm_args: list[str] = Field(
-        [], description='Further arguments of `vllm serve`, such as ["--gpu-memory-utilization", "0.8"].'
+    vllm_args: CommandLine = Field(
+        "", description="Further arguments of `vllm serve`, such as --gpu-memory-utilization 0.8."
     )
     api_base: Address = Field(
         None, description="Address of the endpoint (http://...:8000/v1); not set: the server that `serve` starts."
     )
     api_key_env: Variable = Field(None, description="Name of the environment variable with the endpoint's API key.")
-    serve: list[str] = Field(
-        [],
+    serve: CommandLine = Field(
+        "",
         description="The command that gets each round's model to the endpoint: a server, or a step that ends. It may "
         "hold {model} {adapter} {merged} (folders), {name}, {port} and {folder} (for its own files).",
     )
@@ -94,7 +107,7 @@ class Inference(Table):
             return self
         if not self.serve:
             raise ValueError("an endpoint needs serve: each round has new weights, and this command gets them there")
-        if self.api_base is None and not any("{port}" in part for part in self.serve):
+        if self.api_base is None and "{port}" not in self.serve:
             raise ValueError("serve must contain {port}, or api_base must be set")
         if self.untuned_model is not None and self.api_base is None:
             raise ValueError("untuned_model needs api_base: a server that runs already")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ class Serving:
         shutil.rmtree(self._files, ignore_errors=True)
 
     def _start(self) -> ServedProcess:
-        command = [self._filled(part) for part in self._inference.serve]
+        command = [self._filled(part) for part in shlex.split(self._inference.serve)]
         self._files.mkdir(parents=True, exist_ok=True)
         self._place.tell(f"starting {Path(command[0]).name} for {self.name}")
         return ServedProcess(

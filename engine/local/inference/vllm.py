@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -161,7 +162,7 @@ class _Server:
             *("--dtype", find_device().dtype, "--seed", str(settings.loop.seed % 2**31)),
             *([*lora, "--lora-modules", f"{self.name}={adapter}"] if adapter else []),
             *(["--trust-remote-code"] if trusts_remote_code(settings.local) else []),
-            *settings.inference.vllm_args,
+            *shlex.split(settings.inference.vllm_args),
         ]
 
     def wait(self) -> None:

@@ -18,7 +18,7 @@ from engine.preflight.problems import raise_problems
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.settings.schema import Migration
 
-SERVE = [sys.executable, "-c", "pass"]
+SERVE = f"{sys.executable} -c pass"
 
 
 def settings(**inference: Any) -> Migration:
@@ -86,5 +86,5 @@ def test_an_endpoint_must_be_there(base: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_command_of_an_endpoint_must_exist() -> None:
-    (problem,) = problems(backend="endpoint", serve=["no-such-program", "{port}"])
+    (problem,) = problems(backend="endpoint", serve="no-such-program {port}")
     assert problem.message == "inference.serve: no such executable: no-such-program"

@@ -262,8 +262,9 @@ def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
     ("local", "inference", "said"),
     [
         ({}, {"backend": "endpoint"}, "each round has new weights"),
-        ({}, {"backend": "endpoint", "serve": ["server"]}, "serve must contain {port}"),
-        ({}, {"backend": "endpoint", "serve": ["server", "{port}"], "untuned_model": "a"}, "needs api_base"),
+        ({}, {"backend": "endpoint", "serve": "server"}, "serve must contain {port}"),
+        ({}, {"backend": "endpoint", "serve": "server {port}", "untuned_model": "a"}, "needs api_base"),
+        ({}, {"vllm_args": "--a 'b"}, "is no command line: No closing quotation"),
         ({"quantization": "nf4"}, {"backend": "vllm"}, 'needs local.quantization = "none"'),
         ({}, {"api_base": "http://me:secret@box/v1"}, "must not contain a password"),
     ],

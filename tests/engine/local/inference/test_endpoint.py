@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,7 +24,8 @@ from engine.settings.local import Adapter, Local
 from engine.settings.schema import Migration
 
 PROMPTS = [Prompt(id=f"p{n}", messages=[{"role": "user", "content": "x" * n}], tools=[]) for n in range(1, 6)]
-DONE = [sys.executable, "-S", "-c", "pass"]
+DONE = f"{sys.executable} -S -c pass"
+FAILING = shlex.join([sys.executable, "-S", "-c", "raise SystemExit('cannot convert')"])
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +59,7 @@ def test_a_command_is_the_server_of_a_round(
 ) -> None:
     told: list[str] = []
     place = Place(folder=tmp_path / "infer", adapter=adapter, tell=told.append)
-    command = [executable, "--port", "{port}", "--name", "{name}", "--adapter={adapter}", "--json={}"]
+    command = f"{executable} --port {{port}} --name {{name}} --adapter={{adapter}} '--json={{\"a\": [1, 2]}}'"
     with closing(backend(tiny, place, serve=command)) as model:
         done = answers(model)
     assert {one.text.split()[0] for one in done} == {adapter_name(adapter)}
@@ -71,16 +73,14 @@ def test_a_command_may_end_where_the_server_is_there_already(
     tiny: ResolvedModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BOX_KEY", "secret")
-    latest = "{name}:latest"
+    served: dict[str, Any] = {"api_key_env": "BOX_KEY", "serve": DONE, "model": "{name}:latest"}
     warned: list[str] = []
     place = Place(folder=tmp_path / "infer", adapter=adapter, warn=warned.append)
     with (
         answering(f"{adapter_name(adapter)}:latest", key="secret") as server,
-        closing(
-            backend(tiny, place, api_base=server.base, api_key_env="BOX_KEY", serve=DONE, model="{name}:latest")
-        ) as m,
+        closing(backend(tiny, place, api_base=server.base, **served)) as model,
     ):
-        done = answers(m)
+        done = answers(model)
         body = server.requests[0]
     assert len(done) == 10 and body["messages"] == PROMPTS[-1].messages and body["max_tokens"] == 1024
     (warning,) = warned
@@ -89,7 +89,7 @@ def test_a_command_may_end_where_the_server_is_there_already(
 
 def test_the_untuned_model_may_have_a_name_of_its_own(tiny: ResolvedModel, tmp_path: Path) -> None:
     place = Place(folder=tmp_path / "infer", adapter=None)
-    more: dict[str, Any] = {"serve": ["false"], "untuned_model": "llama-1b"}
+    more: dict[str, Any] = {"serve": "false", "untuned_model": "llama-1b"}
     with answering("llama-1b") as server, closing(backend(tiny, place, api_base=server.base, **more)) as model:
         assert {one.text.split()[0] for one in answers(model)} == {"llama-1b"}
 
@@ -119,13 +119,18 @@ def test_a_busy_server_is_waited_for(tiny: ResolvedModel, adapter: Path, tmp_pat
 @pytest.mark.parametrize(
     ("serve", "name", "problem", "hint"),
     [
-        (["no-such-program"], "other", "no-such-program ended with status 127: cannot start", "inference.serve"),
-        ([*DONE[:3], "raise SystemExit('cannot convert')"], "other", "status 1: cannot convert", "inference.serve"),
+        ("no-such-program", "other", "no-such-program ended with status 127: cannot start", "inference.serve"),
+        (
+            f"{sys.executable} -S -c \"raise SystemExit('cannot convert')\"",
+            "other",
+            "status 1: cannot convert",
+            "inference.serve",
+        ),
         (DONE, "other", "the endpoint doesn't list tuned-", "inference.model"),
     ],
 )
 def test_a_command_that_fails_says_why(
-    serve: list[str], name: str, problem: str, hint: str, tiny: ResolvedModel, adapter: Path, tmp_path: Path
+    serve: str, name: str, problem: str, hint: str, tiny: ResolvedModel, adapter: Path, tmp_path: Path
 ) -> None:
     place = Place(folder=tmp_path / "infer", adapter=adapter)
     with (
@@ -155,7 +160,7 @@ def test_a_server_that_ends_is_found(
 ) -> None:
     monkeypatch.setenv("FAKE", "crash")
     place = Place(folder=tmp_path / "infer", adapter=adapter)
-    command = [executable, "--port", "{port}", "--name", "{name}"]
+    command = f"{executable} --port {{port}} --name {{name}}"
     with closing(backend(tiny, place, serve=command)) as model, pytest.raises(LlamaDuoError) as failed:
         answers(model)
     assert "vllm ended with status 7: RuntimeError: CUDA error" in failed.value.message
@@ -172,15 +177,12 @@ def test_a_merged_model_is_the_tuned_one(tiny: ResolvedModel, tmp_path: Path) ->
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.5)
     tuned.save_pretrained(tmp_path / "adapter")
-    look = (
-        "import sys, shutil; shutil.copytree(sys.argv[1], sys.argv[2])",
-        "{merged}",
-        str(tmp_path / "kept"),
-    )
+    look = "import sys, shutil; shutil.copytree(sys.argv[1], sys.argv[2])"
+    command = shlex.join([sys.executable, "-S", "-c", look, "{merged}", str(tmp_path / "kept")])
     place = Place(folder=tmp_path / "infer", adapter=tmp_path / "adapter")
     with (
         answering(adapter_name(tmp_path / "adapter")) as server,
-        closing(backend(tiny, place, api_base=server.base, serve=[*DONE[:3], *look])) as model,
+        closing(backend(tiny, place, api_base=server.base, serve=command)) as model,
     ):
         answers(model)
     assert not (place.folder / "serve").exists()

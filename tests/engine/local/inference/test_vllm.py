@@ -62,7 +62,7 @@ def test_it_answers_with_the_adapter_and_ends(
 ) -> None:
     told: list[str] = []
     place = Place(folder=tmp_path / "infer", adapter=adapter, tell=told.append)
-    with closing(backend(executable, tiny, place, vllm_args=["--max-num-seqs", "4"])) as model:
+    with closing(backend(executable, tiny, place, vllm_args="--max-num-seqs 4")) as model:
         first = answers(model)
     row = only(tmp_path)
     arguments, key = row["arguments"], row["environment"]["VLLM_API_KEY"]
