@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from engine.local.world import rank
 from engine.protocol.errors import StageError
 
 LAST_LINES = 3
@@ -24,6 +25,7 @@ OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__
 """Of this program's Python: a server has its own."""
 
 TROUBLE = re.compile(r"error|exception|failed|cannot|out of memory|no such|not found|usage:", re.IGNORECASE)
+HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING)\b")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -83,7 +85,8 @@ class ServedProcess:
             file.seek(max(self._began, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
             text = COLOURS.sub("", file.read().decode(errors="replace"))
         lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
-        return ([line for line in lines if TROUBLE.search(line)] or lines)[-LAST_LINES:]
+        trouble = [line for line in lines if TROUBLE.search(line) and not HARMLESS.search(line)]
+        return (trouble or lines)[-LAST_LINES:]
 
 
 def free_port() -> int:
@@ -91,3 +94,8 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def own_path(folder: Path, stem: str, suffix: str = "") -> Path:
+    """A path in a stage's folder that is this process's alone where several share the stage."""
+    return folder / f"{stem}{f'-{rank()}' if rank() else ''}{suffix}"

@@ -17,7 +17,7 @@ from engine.local.inference.base import Place
 from engine.local.inference.merged import write_merged
 from engine.local.inference.requests import Json, Requests
 from engine.local.inference.seeds import adapter_name
-from engine.local.inference.served import ServedProcess, free_port
+from engine.local.inference.served import ServedProcess, free_port, own_path
 from engine.local.resolve import ResolvedModel
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
@@ -54,7 +54,7 @@ class Serving:
         """Start the command; it takes time until `wait` returns."""
         self._settings, self._inference, self._model, self._place = settings, settings.inference, model, place
         self._own_port = free_port()
-        self._files = place.folder / "serve"
+        self._files = own_path(place.folder, "serve")
         untuned = self._inference.untuned_model if place.adapter is None else None
         self.name = self._filled(untuned or self._inference.model)
         self._requests = Requests(
@@ -110,7 +110,7 @@ class Serving:
         return ServedProcess(
             Path(command[0]).name,
             command,
-            self._place.folder / "serve.log",
+            own_path(self._place.folder, "serve", ".log"),
             without=self._settings.service.key_names,
         )
 

@@ -23,7 +23,7 @@ from engine.local.inference.encoded import BatchSizes, Encoded
 from engine.local.inference.ends import end_tokens, named_ends
 from engine.local.inference.requests import Json, Requests, UnsupportedError
 from engine.local.inference.seeds import WEIGHTS, adapter_name, sample_seed
-from engine.local.inference.served import ServedProcess, free_port
+from engine.local.inference.served import ServedProcess, free_port, own_path
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer, trusts_remote_code
 from engine.protocol.durations import duration
@@ -54,6 +54,8 @@ HEALTH_S = 5.0
 """How long a health check may take on a busy machine."""
 
 LESS_MEMORY = "if memory is short, lower it in inference.vllm_args (--gpu-memory-utilization, --max-num-seqs)"
+
+ANOTHER_VERSION = 'try another version of vLLM, or set inference.backend to "transformers"; then resume'
 
 PROBE_TOKENS = 8
 
@@ -138,7 +140,7 @@ class _Server:
         self._process = ServedProcess(
             "vLLM",
             [settings.inference.vllm, *self._arguments(settings, model, longest)],
-            place.folder / "vllm.log",
+            own_path(place.folder, "vllm", ".log"),
             extra={"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"},
             without=settings.service.key_names,
         )
@@ -190,19 +192,17 @@ class _Server:
         adapter = self._place.adapter
         listed = {model.get("id"): model for model in self._requests.models()}
         if self.name not in listed or BASE not in listed:
-            raise self._process.failed(f"doesn't list {self.name}", "try another version of vLLM")
+            raise StageError(f"vLLM doesn't list {self.name}", ANOTHER_VERSION)
         if adapter is None:
             return
         root = listed[self.name].get("root")
         if root not in (None, str(adapter)):
-            raise self._process.failed(f"serves another adapter, {root}", "try another version of vLLM")
+            raise StageError(f"vLLM serves another adapter, {root}", ANOTHER_VERSION)
         probe = probe | {"max_tokens": PROBE_TOKENS, "temperature": 0.0}
-        base, tuned = self.complete([probe, probe | {"model": self.name}], lambda _: None)
+        # One after the other: some versions mix up base and adapter within a batch, which no later request does.
+        base, tuned = (self.complete([probe | {"model": name}], lambda _: None)[0] for name in (BASE, self.name))
         if _generated(base) == _generated(tuned) and _changes_something(adapter):
-            raise self._process.failed(
-                "answers as the untuned model does: it doesn't apply the adapter",
-                'try another version of vLLM, or set inference.backend to "transformers"',
-            )
+            raise StageError("vLLM answers as the untuned model does: it doesn't apply the adapter", ANOTHER_VERSION)
 
     def complete(self, bodies: Sequence[Json], progress: Callable[[int], None]) -> list[Json]:
         try:

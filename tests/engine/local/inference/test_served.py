@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.local.inference.served import ServedProcess
+from engine.local.inference.served import ServedProcess, own_path
 
 PARENT = """
 import subprocess, sys
@@ -77,3 +77,9 @@ def test_the_log_grows_and_errors_show_the_lines_of_this_start_that_tell(tmp_pat
     assert error.message == "server did not start: ValueError: bad flag" and str(log) in error.hint
     assert log.read_text().startswith("an earlier start failed\n")
     served.end()
+
+
+def test_processes_that_share_a_stage_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm.log"
+    monkeypatch.setenv("RANK", "2")
+    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm-2.log"
