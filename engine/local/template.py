@@ -1,13 +1,19 @@
-"""Renders chats by a tokenizer's chat template; every other module of the local model goes through it."""
+"""A tokenizer's own chat template as a run uses it: with its arguments, on its day. `rendering` adds the rest."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, datetime, time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message
@@ -16,9 +22,153 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHOOSE = "choose a model in local.model whose chat template supports this chat"
+REPAIR = "repair chat_template.jinja in the model's folder, or download the model again"
+
+DATE_NAMES = ("date_string", "current_date", "currentDate", "datetime", "date", "today")
+"""The names under which templates take a date as an argument."""
+DATE_FORMAT = "%d %b %Y"
+"""Of dates that are given as an argument, as Llama's templates have it."""
 
 _FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """The errors of templates: of Jinja, those that they raise on purpose, and those of the expressions in them."""
+
+
+class Template:
+    """Renders turns by the tokenizer's template, which is given `arguments` (local.template) where it knows them.
+
+    Its `strftime_now` tells `day`, whenever it is called, so that a resumed run shows its model the same prompts.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], day: date) -> None:
+        self.arguments, self.day = arguments, day
+        # A strong reference would keep a tokenizer alive for as long as its rendering is remembered.
+        self._tokenizer: PreTrainedTokenizerBase = proxy(tokenizer)
+        self.source = lru_cache(2)(self._source)
+        self._as_text = lru_cache(2)(self._arguments_as_text)
+        self._dates = lru_cache(2)(self._date_arguments)
+
+    def _source(self, tools: bool) -> str:
+        """The template's text; some tokenizers have another one for chats with tools."""
+        source = str(self._tokenizer.get_chat_template(None, [{}] if tools else None))
+        return clock(self.day) + source if "strftime_now" in source else source
+
+    def names(self, tools: bool) -> frozenset[str]:
+        """The variables that the template reads. Raises InputError where it is broken."""
+        with template_errors():
+            return _parsed(self.source(tools)).names
+
+    def literals(self, tools: bool) -> str:
+        """The template's own texts, a null character between them. Raises InputError where it is broken."""
+        with template_errors():
+            return _parsed(self.source(tools)).literals
+
+    def text(self, turns: Sequence[dict[str, Any]], tools: Sequence[Any], *, generate: bool, **arguments: Any) -> str:
+        """The text of turns; with `generate` up to where the template starts the next response.
+
+        Raises InputError where the template refuses them.
+        """
+        offers = bool(tools)
+        with template_errors():
+            if any("tool_calls" in turn for turn in turns) and self._as_text(offers):
+                turns = _with_text_arguments(turns)
+            return self._apply(turns, tools, generate, self._dates(offers) | arguments)
+
+    def _apply(
+        self, turns: Sequence[dict[str, Any]], tools: Sequence[Any], generate: bool, arguments: Mapping[str, Any]
+    ) -> str:
+        known = self.names(bool(tools))
+        given = {name: value for name, value in {**self.arguments, **arguments}.items() if name in known}
+        return str(
+            self._tokenizer.apply_chat_template(
+                list(turns),
+                tools=list(tools) or None,
+                chat_template=self.source(bool(tools)),
+                tokenize=False,
+                add_generation_prompt=generate,
+                **given,
+            )
+        )
+
+    def _date_arguments(self, tools: bool) -> dict[str, Any]:
+        """The day, by the template's names for it, where it refuses to go without one or leaves its place empty.
+
+        A template that has a date of its own keeps it, as on any server.
+        """
+        day = self.day.strftime(DATE_FORMAT)
+        found: dict[str, Any] = {name: day for name in DATE_NAMES if name in self.names(tools)}
+        without, given = self._question(tools, {}), self._question(tools, found)
+        return found if found and given and without in ("", given.replace(day, "")) else {}
+
+    def _question(self, tools: bool, arguments: Mapping[str, Any]) -> str:
+        """A question as the template shows it; "" where it refuses."""
+        try:
+            return self._apply([{"role": "user", "content": "question"}], [_TOOL] if tools else [], True, arguments)
+        except _FAILURES:
+            return ""
+
+    def _arguments_as_text(self, tools: bool) -> bool:
+        """Whether the template wants a call's arguments as JSON text: it refuses objects, or shows Python's of them."""
+        arguments = {"probekey": "probevalue"}
+        call = {"id": "call00001", "type": "function", "function": {"name": "probename", "arguments": arguments}}
+        turns: list[dict[str, Any]] = [
+            {"role": "user", "content": "question"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+        ]
+
+        def shown(turns: Sequence[dict[str, Any]]) -> str:
+            try:
+                return self._apply(turns, [_TOOL] if tools else [], False, self._dates(tools))
+            except _FAILURES:
+                return ""
+
+        as_object = shown(turns)
+        wrong = "probevalue" not in as_object or str(arguments) in as_object
+        return wrong and json.dumps(arguments) in shown(_with_text_arguments(turns))
+
+
+def clock(day: date) -> str:
+    """The text to put before a template so that its strftime_now tells this day, at midnight, on any server.
+
+    A macro, since transformers gives templates no functions of others. The line break is dropped as after any block.
+    """
+    midnight = datetime.combine(day, time())
+    told = {f"%-{letter}": str(int(midnight.strftime(f"%{letter}"))) for letter in "dmyHIMSj"}
+    told |= {f"%{letter}": midnight.strftime(f"%{letter}") for letter in "aAbBcdDeFGhHIjmMpSTuUVwWxXyY"}
+    return (
+        "{% macro strftime_now(format) %}{% set told = namespace(text=format) %}"
+        f"{{% for directive, value in {json.dumps(told)}.items() %}}"
+        "{% set told.text = told.text | replace(directive, value) %}{% endfor %}"
+        "{{ told.text }}{% endmacro %}\n"
+    )
+
+
+_TOOL = {"type": "function", "function": {"name": "probetool", "description": "", "parameters": {}}}
+
+
+class _Generation(Extension):
+    """The tag by which transformers finds an assistant's tokens; what it encloses is rendered as it is."""
+
+    tags = {"generation"}  # noqa: RUF012 (as Jinja declares it)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Parsed:
+    """What a template's text says of it."""
+
+    def __init__(self, source: str) -> None:
+        tree = ImmutableSandboxedEnvironment(extensions=[loopcontrols, _Generation]).parse(source)
+        self.names = frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "load")
+        texts = [data.data for data in tree.find_all(nodes.TemplateData)]
+        texts += [value.value for value in tree.find_all(nodes.Const) if isinstance(value.value, str)]
+        self.literals = "\0".join(texts)
+
+
+@lru_cache(8)
+def _parsed(source: str) -> _Parsed:
+    return _Parsed(source)
 
 
 def template_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -55,19 +205,17 @@ def arguments(text: str) -> dict[str, Any]:
     return value
 
 
-def render(
-    tokenizer: PreTrainedTokenizerBase, turns: Sequence[dict[str, Any]], tools: Sequence[Any], *, generate: bool
-) -> str:
-    """The text of turns; with `generate` up to where the next response starts.
+def _with_text_arguments(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns with the arguments of calls as JSON text."""
 
-    Raises InputError where the template refuses them.
-    """
-    with template_errors():
-        return str(
-            tokenizer.apply_chat_template(
-                list(turns), tools=list(tools) or None, tokenize=False, add_generation_prompt=generate
-            )
-        )
+    def written(call: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(call["function"]["arguments"], ensure_ascii=False)
+        return {**call, "function": {**call["function"], "arguments": text}}
+
+    return [
+        {**turn, "tool_calls": list(map(written, turn["tool_calls"]))} if "tool_calls" in turn else turn
+        for turn in turns
+    ]
 
 
 @contextmanager
@@ -75,20 +223,37 @@ def template_errors() -> Iterator[None]:
     """Turn the errors of a template into an InputError."""
     try:
         yield
+    except TemplateSyntaxError as error:
+        raise InputError(
+            f"the local model's chat template refuses this chat: line {error.lineno} is broken: {_reason(error)}",
+            REPAIR,
+        ) from None
     except _FAILURES as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"the local model's chat template refuses this chat: {reason}", CHOOSE) from None
+        raise InputError(f"the local model's chat template refuses this chat: {_reason(error)}", CHOOSE) from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a base model ChatML, each turn ended by the model's own eos token, and every model a padding token.
 
-    No token is added, since LoRA would not train its embedding. Raises InputError where there is no eos token.
+    No token is added, since LoRA would not train its embedding. Raises InputError where there is no eos token, or
+    several templates of which none is the default.
     """
     if tokenizer.eos_token is None:
         raise InputError("the local model's tokenizer has no end token", "choose another model in local.model")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if isinstance(tokenizer.chat_template, dict) and len(tokenizer.chat_template) == 1:
+        (tokenizer.chat_template,) = tokenizer.chat_template.values()
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        raise InputError(
+            f"the local model has several chat templates, none of them the default: "
+            f"{', '.join(sorted(tokenizer.chat_template))}",
+            'name one of them "default" in the chat_template of its tokenizer_config.json',
+        )
     if not tokenizer.chat_template:
         starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
         tokenizer.chat_template = (
