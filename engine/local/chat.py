@@ -96,6 +96,11 @@ def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answe
     return Answer(_between(tokenizer, ids, start, max(start, end)), thought=bool(thought))
 
 
+def read_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Answer:
+    """An answer as a server gives it, without control tokens: a thinking block in front of it is cut."""
+    return Answer(*thinking.without(text, rendering(tokenizer).frame(False).blocks))
+
+
 def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
     """A pair as the model sees it in training: prompt with control tokens, target, end token.
 

@@ -67,7 +67,7 @@ class Rendering:
     def arguments(self, tools: bool) -> dict[str, Any]:
         """The arguments that the template gets and knows, those found for it included; for servers that take them."""
         known = self.template.names(tools)
-        given = {**self.template.arguments, **self.switches(tools)}
+        given = {**self.template.arguments, **self.template.dates(tools), **self.switches(tools)}
         return {name: value for name, value in given.items() if name in known}
 
     @cached_property

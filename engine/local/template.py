@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
@@ -29,6 +30,11 @@ DATE_NAMES = ("date_string", "current_date", "currentDate", "datetime", "date", 
 DATE_FORMAT = "%d %b %Y"
 """Of dates that are given as an argument, as Llama's templates have it."""
 
+OTHER_TOOLS = re.compile("(^|_)(tools|functions)$")
+"""The names of the tools' definitions in templates that do not know `tools`."""
+RESULT_ROLES = ("tool_response", "tool_result", "tool_results", "observation", "function", "ipython")
+"""The roles of tools' results in templates that do not know `tool`."""
+
 _FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """The errors of templates: of Jinja, those that they raise on purpose, and those of the expressions in them."""
 
@@ -43,14 +49,15 @@ class Template:
         self.arguments, self.day = arguments, day
         # A strong reference would keep a tokenizer alive for as long as its rendering is remembered.
         self._tokenizer: PreTrainedTokenizerBase = proxy(tokenizer)
+        self._result_role = lru_cache(2)(self._role_of_results)
         self.source = lru_cache(2)(self._source)
         self._as_text = lru_cache(2)(self._arguments_as_text)
-        self._dates = lru_cache(2)(self._date_arguments)
+        self.dates = lru_cache(2)(self._date_arguments)
 
     def _source(self, tools: bool) -> str:
         """The template's text; some tokenizers have another one for chats with tools."""
         source = str(self._tokenizer.get_chat_template(None, [{}] if tools else None))
-        return clock(self.day) + source if "strftime_now" in source else source
+        return clock(self.day, source) + source if "strftime_now" in source else source
 
     def names(self, tools: bool) -> frozenset[str]:
         """The variables that the template reads. Raises InputError where it is broken."""
@@ -69,15 +76,23 @@ class Template:
         """
         offers = bool(tools)
         with template_errors():
-            if any("tool_calls" in turn for turn in turns) and self._as_text(offers):
-                turns = _with_text_arguments(turns)
-            return self._apply(turns, tools, generate, self._dates(offers) | arguments)
+            return self._apply(self.fitted(turns, tools=offers), tools, generate, self.dates(offers) | arguments)
+
+    def fitted(self, turns: Sequence[dict[str, Any]], *, tools: bool) -> Sequence[dict[str, Any]]:
+        """The turns with calls and results as the template wants them: arguments as text, another role's name."""
+        if any("tool_calls" in turn for turn in turns) and self._as_text(tools):
+            turns = _with_text_arguments(turns)
+        if any(turn["role"] == "tool" for turn in turns) and (role := self._result_role(tools)) != "tool":
+            turns = [{**turn, "role": role} if turn["role"] == "tool" else turn for turn in turns]
+        return turns
 
     def _apply(
         self, turns: Sequence[dict[str, Any]], tools: Sequence[Any], generate: bool, arguments: Mapping[str, Any]
     ) -> str:
         known = self.names(bool(tools))
         given = {name: value for name, value in {**self.arguments, **arguments}.items() if name in known}
+        if "tools" not in known:
+            given |= {name: list(tools) for name in known if tools and OTHER_TOOLS.search(name)}
         return str(
             self._tokenizer.apply_chat_template(
                 list(turns),
@@ -108,32 +123,38 @@ class Template:
 
     def _arguments_as_text(self, tools: bool) -> bool:
         """Whether the template wants a call's arguments as JSON text: it refuses objects, or shows Python's of them."""
-        arguments = {"probekey": "probevalue"}
-        call = {"id": "call00001", "type": "function", "function": {"name": "probename", "arguments": arguments}}
-        turns: list[dict[str, Any]] = [
-            {"role": "user", "content": "question"},
-            {"role": "assistant", "content": "", "tool_calls": [call]},
-        ]
+        as_object = self._shown(_CALLING, tools)
+        wrong = "probevalue" not in as_object or str(_ARGUMENTS) in as_object
+        return wrong and json.dumps(_ARGUMENTS) in self._shown(_with_text_arguments(_CALLING), tools)
 
-        def shown(turns: Sequence[dict[str, Any]]) -> str:
-            try:
-                return self._apply(turns, [_TOOL] if tools else [], False, self._dates(tools))
-            except _FAILURES:
-                return ""
+    def _role_of_results(self, tools: bool) -> str:
+        """The template's role for results of tools: that of the API, or another where it shows none of that."""
+        calling = self.fitted(_CALLING, tools=tools)
+        result = {"content": "proberesult", "tool_call_id": "call00001", "name": "probename"}
+        texts = self.literals(tools).split("\0")
+        roles = ["tool", *(role for role in RESULT_ROLES if role in texts)]
+        shown = (role for role in roles if "proberesult" in self._shown([*calling, {"role": role, **result}], tools))
+        return next(shown, "tool")
 
-        as_object = shown(turns)
-        wrong = "probevalue" not in as_object or str(arguments) in as_object
-        return wrong and json.dumps(arguments) in shown(_with_text_arguments(turns))
+    def _shown(self, turns: Sequence[dict[str, Any]], tools: bool) -> str:
+        """The text of turns, "" where the template refuses them."""
+        try:
+            return self._apply(turns, [_TOOL] if tools else [], False, self.dates(tools))
+        except _FAILURES:
+            return ""
 
 
-def clock(day: date) -> str:
+def clock(day: date, source: str) -> str:
     """The text to put before a template so that its strftime_now tells this day, at midnight, on any server.
 
-    A macro, since transformers gives templates no functions of others. The line break is dropped as after any block.
+    A macro, since transformers gives templates no functions of others. It knows the directives that the template names.
+    The line break is dropped as after any block.
     """
     midnight = datetime.combine(day, time())
-    told = {f"%-{letter}": str(int(midnight.strftime(f"%{letter}"))) for letter in "dmyHIMSj"}
-    told |= {f"%{letter}": midnight.strftime(f"%{letter}") for letter in "aAbBcdDeFGhHIjmMpSTuUVwWxXyY"}
+    told = {}
+    for directive in sorted(set(_DIRECTIVE.findall(source)), reverse=True):
+        value = midnight.strftime(directive.replace("-", ""))
+        told[directive] = str(int(value)) if "-" in directive and value.isdigit() else value
     return (
         "{% macro strftime_now(format) %}{% set told = namespace(text=format) %}"
         f"{{% for directive, value in {json.dumps(told)}.items() %}}"
@@ -142,7 +163,14 @@ def clock(day: date) -> str:
     )
 
 
+_DIRECTIVE = re.compile("%-?[aAbBcdDeFGhHIjmMpSTuUVwWxXyY]")
 _TOOL = {"type": "function", "function": {"name": "probetool", "description": "", "parameters": {}}}
+_ARGUMENTS = {"probekey": "probevalue"}
+_CALL = {"id": "call00001", "type": "function", "function": {"name": "probename", "arguments": _ARGUMENTS}}
+_CALLING: list[dict[str, Any]] = [
+    {"role": "user", "content": "question"},
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+]
 
 
 class _Generation(Extension):
@@ -223,11 +251,6 @@ def template_errors() -> Iterator[None]:
     """Turn the errors of a template into an InputError."""
     try:
         yield
-    except TemplateSyntaxError as error:
-        raise InputError(
-            f"the local model's chat template refuses this chat: line {error.lineno} is broken: {_reason(error)}",
-            REPAIR,
-        ) from None
     except _FAILURES as error:
         raise InputError(f"the local model's chat template refuses this chat: {_reason(error)}", CHOOSE) from None
 
@@ -236,24 +259,35 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def _check(source: str) -> None:
+    try:
+        _parsed(source)
+    except TemplateSyntaxError as error:
+        raise InputError(
+            f"the local model's chat template is broken: line {error.lineno}: {_reason(error)}", REPAIR
+        ) from None
+
+
 def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a base model ChatML, each turn ended by the model's own eos token, and every model a padding token.
 
-    No token is added, since LoRA would not train its embedding. Raises InputError where there is no eos token, or
-    several templates of which none is the default.
+    No token is added, since LoRA would not train its embedding. Raises InputError where there is no eos token, where a
+    template is broken, and where of several none is the default.
     """
     if tokenizer.eos_token is None:
         raise InputError("the local model's tokenizer has no end token", "choose another model in local.model")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if isinstance(tokenizer.chat_template, dict) and len(tokenizer.chat_template) == 1:
-        (tokenizer.chat_template,) = tokenizer.chat_template.values()
-    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+    several = tokenizer.chat_template if isinstance(tokenizer.chat_template, dict) else {}
+    if len(several) == 1:
+        (tokenizer.chat_template,) = several.values()
+    elif several and "default" not in several:
         raise InputError(
-            f"the local model has several chat templates, none of them the default: "
-            f"{', '.join(sorted(tokenizer.chat_template))}",
+            f"the local model has several chat templates, none of them the default: {', '.join(sorted(several))}",
             'name one of them "default" in the chat_template of its tokenizer_config.json',
         )
+    for source in several.values() or filter(None, [tokenizer.chat_template]):
+        _check(str(source))
     if not tokenizer.chat_template:
         starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
         tokenizer.chat_template = (

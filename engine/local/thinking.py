@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 TAG = re.compile(
-    r"<\|?(?!/|end|/?tool)[^<>\[\]|/]{0,24}?(?:think|thought|reason)[^<>\[\]|/]{0,12}\|?>|\[(?!/)(?:THINK|THOUGHT|REASON)\w*\]",
+    r"<\|?(?!/|[^<>]*end)[^<>\[\]|/]{0,24}?(?:think|thought|reason)[^<>\[\]|/]{0,12}\|?>|\[(?!/)(?:THINK|THOUGHT|REASON)\w*\]",
     re.IGNORECASE,
 )
 """What opens a thinking block: <think>, <thinking>, <seed:think>, <|START_THINKING|>, [THINK] and the like."""

@@ -40,14 +40,18 @@ def run(job: Job) -> Result:
     backend = load_inference(settings, resolved, adapter)
     plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
     _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
-    count = sum(1 for _ in jsonl.read(job.folder / RESPONSES_FILE))
+    thought = [bool(row.get("thought")) for row in jsonl.read(job.folder / RESPONSES_FILE)]
+    count = len(thought)
     if count != len(pairs) * samples:
         raise StageError(
             f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
+    if any(thought):
+        cut = f"{sum(thought):,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
+        job.emit(Log(level="info", message=cut))
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
-        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size},
+        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "thought": sum(thought)},
         inputs=named(files, job.run.folder),
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
@@ -89,6 +93,7 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
             reference=calls.get(pair.id, ""),
             mean_logprob=completion.mean_logprob,
             least_logprob=completion.least_logprob,
+            thought=completion.thought,
         )
 
     for batch in batches[done:]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.local.resolve import ResolvedModel, resolve
 from engine.protocol import jsonl
@@ -39,11 +39,19 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
             f"the weights of {local.model} have changed since {run.name} began",
             "restore the old weights, or start a new run: rounds of two models can't be compared",
         )
-    day = (pinned or {}).get("day") or date.today().isoformat()
-    record = {"revision": resolved.revision, "digest": resolved.digest, "day": day}
+    day = _first_day(run, pinned)
+    record = {"revision": resolved.revision, "digest": resolved.digest, "day": day.isoformat()}
     if record != pinned:
         jsonl.write_json(run.model_file, record)
-    return replace(resolved, day=date.fromisoformat(day))
+    return replace(resolved, day=day)
+
+
+def _first_day(run: Run, pinned: dict[str, Any] | None) -> date:
+    """The recorded day; where an older version recorded none, that on which it found the model."""
+    if pinned is None:
+        return date.today()
+    recorded = pinned.get("day")
+    return date.fromisoformat(recorded) if recorded else date.fromtimestamp(run.model_file.stat().st_mtime)
 
 
 class Misfits:

@@ -18,7 +18,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from engine.local.chat import end_token_id
+from engine.local.chat import end_token_ids, read_answer
 from engine.local.device import Device, generation_batch
 from engine.local.inference.base import Completion, Prompt, Sample
 from engine.local.inference.logprobs import LogProbs
@@ -99,8 +99,10 @@ class Generator:
         end = next((index for index, token in enumerate(row) if token in self._ends), None)
         tokens = row if end is None else row[: end + 1]
         known = logprobs[: len(tokens)]
+        answer = read_answer(self._tokenizer, tokens if end is None else tokens[:-1])
         return Completion(
-            text=str(self._tokenizer.decode(tokens if end is None else tokens[:-1], skip_special_tokens=True)),
+            text=answer.text,
+            thought=answer.thought,
             finish_reason="length" if end is None else "stop",
             prompt_tokens=len(prompt),
             completion_tokens=len(tokens),
@@ -137,7 +139,7 @@ def _sampling(inference: Inference, ends: list[int], pad: int) -> GenerationConf
 def _end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     own = model.generation_config.eos_token_id if model.generation_config is not None else None
     named = own if isinstance(own, list) else [own]
-    return {token for token in [*named, tokenizer.eos_token_id, end_token_id(tokenizer)] if token is not None}
+    return {token for token in [*named, tokenizer.eos_token_id, *end_token_ids(tokenizer)] if token is not None}
 
 
 def _batch_seed(seed: int, batch: Sequence[Sample]) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.dataset.openings import openings, openings_file
-from engine.dataset.prepare import prepare, read_test
+from engine.dataset.prepare import prepare, read_dev, read_test
+from engine.local.inference.base import Completion, Plan, Prompt, Sample
 from engine.protocol import jsonl
 from engine.protocol.events import Event, Log
 from engine.protocol.run_dir import Run
@@ -71,3 +73,32 @@ def test_a_second_run_on_the_prompts_says_so(tmp_path: Path, settings: Migration
 def test_dev_prompts_are_not_recorded(tmp_path: Path, settings: Migration) -> None:
     begin(tmp_path / "first", settings, 0)
     assert not openings_file().exists()
+
+
+class Thinker:
+    """A backend whose model thinks before each prompt's first answer."""
+
+    model, peak_memory_bytes = "thinker@0", 0
+
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> Plan:
+        return Plan(samples, [[Sample(prompt, number) for number in range(samples)] for prompt in prompts])
+
+    def complete(self, batch: Sequence[Sample], _: Callable[[int], None]) -> list[Completion]:
+        answer = {"text": "Yes.", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 2}
+        return [Completion(**answer, thought=sample.number == 0) for sample in batch]  # type: ignore[arg-type]
+
+
+def test_cut_thinking_is_counted_and_said_once(
+    tmp_path: Path, settings: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, told = Run(tmp_path / "run"), list[Event]()
+    prepare(settings, run.coverage)
+    monkeypatch.setattr(infer, "load_inference", lambda *_: Thinker())
+    job = Job(run=run, settings=settings, round=0, folder=INFER.folder(run, 0), emit=told.append)
+    prompts = len(read_dev(run.coverage))
+    for _ in ("at once", "resumed"):
+        told.clear()
+        result = infer.run(job)
+        assert result.counts["thought"] == prompts
+        (said,) = [event for event in told if isinstance(event, Log)]
+        assert said.message.startswith(f"{prompts:,} of {2 * prompts:,} responses began with a thinking block")
