@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.local.chat_plan import ATTEMPTS, SIMPLEST, Plan, Turn, changed, planned, unchanged
 from engine.local.chat_shape import PROBE_TOOL, TOOL_WORDS, WORD, Mark, Shape, Word, probe, shape_of
-from engine.local.frame import Completion
+from engine.local.frame import QUESTION, Completion
 from engine.local.rendering import Rendering, render, rendering
 from engine.local.template import CHOOSE, template_turns
 from engine.protocol.errors import InputError
@@ -202,7 +202,7 @@ _TURNS = {
     "assistant": "a turn of the assistant",
     "tool": "a tool result",
 }
-_QUESTION: list[Message] = [{"role": "user", "content": "question"}]
+_QUESTION: list[Message] = [{"role": "user", "content": QUESTION}]
 _SYSTEM_USER: Shape = (Mark("system", True), Mark("user", True))
 
 

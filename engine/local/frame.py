@@ -55,7 +55,7 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is around a response. `residue` is what prompts end in that answered chats do not show in its place.
+    """What is around a response: a `header` behind the question, then the `residue`, which prompts alone show there.
 
     Where prompts end in `opened`, a thinking block, `closed` takes its place; a `problem` says why nothing can.
     `ending` is that of texts, `calls_ending` that of tool calls. `blocks` are the thinking blocks of this model.
@@ -68,6 +68,7 @@ class Frame:
     opened: str = ""
     closed: str = ""
     problem: str = ""
+    header: str = ""
     residue: str = ""
     block: str = ""
     lead: str = ""
@@ -92,6 +93,10 @@ class Frame:
         if self.residue and prompt.endswith(self.residue):
             stems.append(prompt.removesuffix(self.residue))
         stem = next((stem for stem in stems if whole.startswith(stem)), None)
+        _, question, behind = whole.partition(QUESTION)
+        if stem is None and question and self.header in behind:
+            # A template that shows the last question of a prompt in a way of its own: the header is all that is alike.
+            stem = whole.removesuffix(behind.partition(self.header)[2])
         if stem is None:
             return None
         rest = whole[len(stem) :]
@@ -139,6 +144,7 @@ def find_frame(render: Render, control: ControlTokens, eos: int, literals: Calla
         opened=opened,
         closed=closed or "",
         problem=OPEN if opened and closed is None else "",
+        header=probed.prompt[probed.asked : probed.stem],
         residue=residue,
         block=block,
         lead=lead.removeprefix(block),
@@ -181,10 +187,13 @@ class _Probed:
 
     @property
     def stem(self) -> int:
-        """The characters of the prompt with which an answered chat starts; all where it has the question elsewhere."""
+        """The characters of the prompt that an answered chat shows too.
+
+        Where the two show the question differently, that counts which they have in common behind it.
+        """
         common = _common(self.prompt, self.answered)
         if len(common) < self.asked:
-            return len(self.prompt)
+            return self.asked + len(_common(self.prompt[self.asked :], self._behind_question))
         tag = thinking.unclosed(common[self.asked :])
         return len(common) if tag is None else self.asked + tag
 
@@ -196,9 +205,12 @@ class _Probed:
     def lead(self) -> str:
         """What the answered chat has between the prompt, or what it shows of it, and the answer."""
         start = len(self.prompt) if self.is_prefix else self.stem
-        if not self.answered.startswith(self.prompt[:start]):
-            return ""
-        return self.answered[start : self.answered.index(ANSWER, start)]
+        return self._behind_question[start - self.asked :]
+
+    @property
+    def _behind_question(self) -> str:
+        """What the answered chat has between the question and the answer."""
+        return self.answered.partition(ANSWER)[0].rpartition(QUESTION)[2]
 
     @property
     def before_thought(self) -> str:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 SWITCH = re.compile("think|thought|reason|effort|cot", re.IGNORECASE)
 """The names of arguments that switch thinking, in templates that do not know enable_thinking."""
 OFF = (False, "none", "off", 0)
-"""What such an argument may be to switch it off."""
+"""What such an argument may be to switch it off, besides the texts that the template compares it with."""
+NEGATIVE = re.compile("(no|not|disable|skip|without)_", re.IGNORECASE)
+"""The names of arguments that switch thinking off where they are true."""
 _NO_SWITCH = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "strftime_now"}
 _NO_SWITCH |= {"raise_exception", "namespace", "loop", "range", *DATE_NAMES}
 
@@ -95,7 +97,8 @@ class Rendering:
         """The arguments by which prompts do not open a thinking block, or show that there is to be none."""
         shown = self._question(tools)
         for name in self._candidates(tools, opened):
-            for value in OFF:
+            values = (True,) if NEGATIVE.match(name) else (*OFF, *self.template.values(tools, name))
+            for value in values:
                 prompt = self._question(tools, **{name: value})
                 if prompt is None or shown is None or prompt == shown:
                     continue

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from functools import lru_cache
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
 
@@ -64,6 +65,11 @@ class Template:
         with template_errors():
             return _parsed(self.source(tools)).names
 
+    def values(self, tools: bool, name: str) -> list[str]:
+        """The texts that the template compares a variable with. Raises InputError where it is broken."""
+        with template_errors():
+            return _parsed(self.source(tools)).compared.get(name, [])
+
     def literals(self, tools: bool) -> str:
         """The template's own texts, a null character between them. Raises InputError where it is broken."""
         with template_errors():
@@ -112,7 +118,7 @@ class Template:
         day = self.day.strftime(DATE_FORMAT)
         found: dict[str, Any] = {name: day for name in DATE_NAMES if name in self.names(tools)}
         without, given = self._question(tools, {}), self._question(tools, found)
-        return found if found and given and without in ("", given.replace(day, "")) else {}
+        return found if day in given and without in ("", given.replace(day, "")) else {}
 
     def _question(self, tools: bool, arguments: Mapping[str, Any]) -> str:
         """A question as the template shows it; "" where it refuses."""
@@ -192,6 +198,11 @@ class _Parsed:
         texts = [data.data for data in tree.find_all(nodes.TemplateData)]
         texts += [value.value for value in tree.find_all(nodes.Const) if isinstance(value.value, str)]
         self.literals = "\0".join(texts)
+        self.compared: dict[str, list[str]] = {}
+        for node in tree.find_all(nodes.Compare):
+            for one, other in permutations([node.expr, *(operand.expr for operand in node.ops)], 2):
+                if isinstance(one, nodes.Name) and isinstance(other, nodes.Const) and isinstance(other.value, str):
+                    self.compared.setdefault(one.name, []).append(other.value)
 
 
 @lru_cache(8)

@@ -175,6 +175,28 @@ FAMILIES = {
         prompt=_CLOSED,
         arguments=(("reasoning_effort", "none"),),
     ),
+    "thinking off by a text that the template asks for": Family(
+        HEAD + TURN + OPEN + "{% if add_generation_prompt %}"
+        "{{ '</think>' if thinking_mode is defined and thinking_mode == 'chat' else '<think>' }}{% endif %}",
+        prompt=PROMPT + "</think>",
+        arguments=(("thinking_mode", "chat"),),
+    ),
+    "thinking off by an argument that forbids it": Family(
+        HEAD + TURN + OPEN + _THINK_SWITCH.replace("SWITCH", "skip_cot"),
+        prompt=_CLOSED,
+        arguments=(("skip_cot", True),),
+    ),
+    "thinking off by words before the last question": Family(
+        "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|bot|>' + m.content + eos_token }}"
+        "{% elif loop.last and enable_thinking is false %}{{ '<|user|>/no_think' + m.content }}"
+        "{% else %}{{ '<|' + m.role + '|>' + m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|bot|>' + ('<think></think>' if enable_thinking is false else '') }}"
+        "{% endif %}",
+        prompt="<s><|user|>/no_thinkHi.<|bot|><think></think>",
+        completion="Yes.<|end|>",
+        tokens=("<|user|>", "<|bot|>"),
+        eos="<|end|>",
+    ),
     "thinking off by a sentence": Family(
         "{% if use_cot is not defined or use_cot %}{% set mode = '/think' %}{% else %}{% set mode = '/no_think' %}"
         "{% endif %}{{ '<|im_start|>system\n' + mode + '<|im_end|>\n' }}" + HEAD + TURN + OPEN,
