@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.local.chat_plan import ATTEMPTS, SIMPLEST, Plan, Turn, changed, planned, unchanged
 from engine.local.chat_shape import PROBE_TOOL, TOOL_WORDS, WORD, Mark, Shape, Word, probe, shape_of
-from engine.local.template import CHOOSE, render, template_turns
+from engine.local.frame import QUESTION, Completion
+from engine.local.rendering import Rendering, render, rendering
+from engine.local.template import CHOOSE, template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Tool
 
@@ -86,14 +88,25 @@ class Adaptations:
         prompt = self.find(shape, tools).apply(probed.messages[:-1])
         offered = [PROBE_TOOL] if tools else []
         try:
-            before = render(self._tokenizer, template_turns(prompt), offered, generate=True)
-            turns = template_turns([*prompt, probed.messages[-1]])
-            whole = render(self._tokenizer, turns, offered, generate=False)
+            _, completion = self.texts(template_turns([*prompt, probed.messages[-1]]), offered)
         except InputError as error:
             return error.message
-        if not whole.startswith(before):
-            return "the local model's chat template puts tool calls outside the assistant turn"
-        return _left_out(whole[len(before) :], probed.words[-1:])
+        return _left_out(completion.text, probed.words[-1:])
+
+    def texts(self, turns: Sequence[dict[str, Any]], tools: Sequence[Tool]) -> tuple[str, Completion]:
+        """The prompt of a chat that is adapted already, and its last turn as the model is to write it.
+
+        Raises InputError where the template cannot show the chat.
+        """
+        shown = rendering(self._tokenizer)
+        prompt, completion = shown.texts(turns, tools)
+        if completion is None:
+            # Such as Mistral's, which puts the system prompt elsewhere once there is a response.
+            question = template_turns(self.of(_QUESTION, tools).apply(_QUESTION))
+            _, completion = shown.texts([*question, turns[-1]], tools)
+        if completion is None:
+            raise InputError("the local model's chat template puts responses outside the assistant turn", CHOOSE)
+        return prompt, completion
 
     def _problem(self, plan: Plan, shape: Shape, tools: bool) -> str:
         """Why the template does not show prompts of this shape by this plan, or ""."""
@@ -101,14 +114,15 @@ class Adaptations:
         turns = template_turns(planned(plan, probed.messages))
         offered = [PROBE_TOOL] if tools else []
         try:
-            text = render(self._tokenizer, turns, offered, generate=True)
             # The template must also accept the response after the prompt.
             response = {"role": "assistant", "content": "response"}
-            render(self._tokenizer, [*turns, response], offered, generate=False)
+            text, completion = rendering(self._tokenizer).texts([*turns, response], offered)
         except InputError as error:
             return error.message
         if tools and not all(word in text for word in TOOL_WORDS):
             return "the local model's chat template leaves out tool definitions"
+        if completion and "response" not in completion.text:
+            return "the local model's chat template leaves out responses"
         return (
             _left_out(text, probed.words)
             or _out_of_order(text, plan, probed.words)
@@ -173,12 +187,12 @@ class Adaptations:
 
 
 def adaptations(tokenizer: PreTrainedTokenizerBase) -> Adaptations:
-    """The adaptations of a tokenizer; the same object as long as its template is the same."""
-    return _adaptations(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token))
+    """The adaptations of a tokenizer; the same object as long as its chats are rendered in the same way."""
+    return _adaptations(tokenizer, rendering(tokenizer))
 
 
 @lru_cache(maxsize=2)
-def _adaptations(tokenizer: PreTrainedTokenizerBase, _template: str, _eos: str) -> Adaptations:
+def _adaptations(tokenizer: PreTrainedTokenizerBase, _: Rendering) -> Adaptations:
     return Adaptations(tokenizer)
 
 
@@ -188,6 +202,7 @@ _TURNS = {
     "assistant": "a turn of the assistant",
     "tool": "a tool result",
 }
+_QUESTION: list[Message] = [{"role": "user", "content": QUESTION}]
 _SYSTEM_USER: Shape = (Mark("system", True), Mark("user", True))
 
 

@@ -1,20 +1,20 @@
-"""The one place where chats become tokens: training, inference and export all use it.
+"""The one place where chats become tokens, and tokens answers: training, inference and export all use it.
 
-Chats are first changed as the template needs it: see `adaptation`.
+Chats are first changed as the template needs it: see `adaptation`. A template's own text is changed only where it opens
+a thinking block: see `frame`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.local import thinking
 from engine.local.adaptation import adaptations
-from engine.local.template import CHOOSE, render, template_errors, template_turns
-from engine.protocol.errors import InputError
+from engine.local.control_tokens import Quotes, quote
+from engine.local.rendering import rendering
+from engine.local.template import template_errors, template_turns
 from engine.protocol.rows import Message, Pair, Tool
 
 if TYPE_CHECKING:
@@ -29,30 +29,26 @@ class Encoded:
     completion_ids: list[int]
 
 
-@dataclass(frozen=True)
-class _Chat:
-    """A chat as templates take it; a mark stands for each control token that a user wrote.
+class Answer(NamedTuple):
+    """What a model answered, and whether it wrote a thinking block first, which is cut."""
 
-    `quoted` is the mark, then these tokens; empty where there are none.
-    """
-
-    turns: list[dict[str, Any]]
-    tools: list[Tool]
-    quoted: list[str]
+    text: str
+    thought: bool
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Encoded:
     """A chat whose last message is the assistant's target; its prompt is the same as that of `encode_prompt`.
 
-    The completion is the target with the white space that the template puts before it and exactly one end token.
-    Where a template renders past responses in another way than new ones (thinking blocks, trimming), the target itself
-    is used, since the model must write that after the prompt; a tool call is used as the template writes it. Raises
-    InputError where the template cannot show the chat.
+    The completion is what the template writes after the prompt, headers included, up to the token that ends the turn;
+    only a thinking block in front is left out. Raises InputError where the template cannot show the chat.
     """
-    chat = _quoted(tokenizer, _adapted(tokenizer, messages[:-1], tools, target=messages[-1]), tools)
-    prompt, completion = _texts(tokenizer, chat)
-    end = end_token_id(tokenizer)
-    return Encoded(_tokenise(tokenizer, prompt, chat.quoted), [*_tokenise(tokenizer, completion, chat.quoted), end])
+    turns = _adapted(tokenizer, messages[:-1], tools, target=messages[-1])
+    chat = _quoted(tokenizer, turns, tools)
+    prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
+    prompt_ids = _tokenise(tokenizer, prompt, chat.quotes)
+    return Encoded(
+        prompt_ids, [*_continued(tokenizer, prompt, prompt_ids, completion.text, chat.quotes), completion.end]
+    )
 
 
 def encode_prompt(
@@ -60,17 +56,49 @@ def encode_prompt(
 ) -> list[int]:
     """The tokens that the model is given, up to where its answer starts. Raises InputError as `encode` does."""
     chat = _quoted(tokenizer, _adapted(tokenizer, prompt, tools), tools)
-    return _tokenise(tokenizer, render(tokenizer, chat.turns, chat.tools, generate=True), chat.quoted)
+    text = rendering(tokenizer).text(chat.turns, chat.tools, generate=True)
+    return _tokenise(tokenizer, text, chat.quotes)
+
+
+def adapted_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()
+) -> list[Message]:
+    """The chat as servers that render it must get it. Raises InputError as `encode` does."""
+    return adaptations(tokenizer).of(prompt, tools).apply(prompt)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     """The text that the model is given, control tokens included. Raises InputError as `encode` does."""
-    return render(tokenizer, _adapted(tokenizer, prompt, tools), tools, generate=True)
+    return rendering(tokenizer).text(_adapted(tokenizer, prompt, tools), tools, generate=True)
 
 
 def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     """The target as the model's own answers are read: where it holds calls, in the form of the template."""
-    return str(tokenizer.decode(encode(tokenizer, messages, tools).completion_ids[:-1], skip_special_tokens=True))
+    return read_answer(tokenizer, encode(tokenizer, messages, tools).completion_ids[:-1]).text
+
+
+def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answer:
+    """The answer in a completion without its end token.
+
+    A thinking block in front of it is cut, then what the template writes before and behind each answer.
+    """
+    frame = rendering(tokenizer).frame(False)
+    shown = _decode(tokenizer, ids)
+    thought = thinking.length(shown, frame.blocks, unopened=True)
+    space = len(shown[thought:]) - len(shown[thought:].lstrip()) if thought else 0
+    places = (thought, thought + space)
+    leads = (at + len(frame.lead) for at in places if frame.lead and shown.startswith(frame.lead, at))
+    start = next(leads, thought + space)
+    tail = frame.ending.tail
+    end = len(shown) - len(tail) if tail and shown.endswith(tail) else len(shown)
+    if not start and end == len(shown):
+        return Answer(_decode(tokenizer, ids, bare=True), thought=False)
+    return Answer(_between(tokenizer, ids, start, max(start, end)), thought=bool(thought))
+
+
+def read_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Answer:
+    """An answer as a server gives it, without control tokens: a thinking block in front of it is cut."""
+    return Answer(*thinking.without(text, rendering(tokenizer).frame(False).blocks))
 
 
 def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
@@ -78,43 +106,32 @@ def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
 
     Control tokens that a user wrote look the same here, but are text to the model. Raises InputError as `encode` does.
     """
-    chat = _Chat(_adapted(tokenizer, pair.prompt, pair.tools, target=pair.messages[-1]), pair.tools, [])
-    return "".join([*_texts(tokenizer, chat), _end_token(tokenizer)])
+    turns = _adapted(tokenizer, pair.prompt, pair.tools, target=pair.messages[-1])
+    chat = _quoted(tokenizer, turns, pair.tools)
+    prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
+    return chat.quotes.restored(prompt + completion.text) + str(tokenizer.convert_ids_to_tokens(completion.end))
 
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that ends the assistant's turn: the first special one that the template puts after an answer.
+    """The token that ends the assistant's turn, as the template writes it; the eos token where it writes none.
 
-    For Gemma that is <end_of_turn>, not the tokenizer's eos token, which is what counts where there is none.
+    For Gemma that is <end_of_turn>, not the tokenizer's eos token.
     """
-    return _response(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token)).end
+    return rendering(tokenizer).frame(False).ending.id
 
 
-class _Response(NamedTuple):
-    """What a template puts around a response to a question: white space before it, and the end token."""
-
-    lead: str
-    end: int
+def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The tokens at which a response ends: that of texts, and that of tool calls where it is another."""
+    return rendering(tokenizer).ends
 
 
-@lru_cache(maxsize=2)
-def _response(tokenizer: PreTrainedTokenizerBase, _template: str, _eos: str) -> _Response:
-    probe = "answer"
-    chat: list[Message] = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": probe}]
-    turns = _adapted(tokenizer, chat[:1], [], target=chat[1])
-    prompt = render(tokenizer, turns[:-1], [], generate=True)
-    before, _, after = render(tokenizer, turns, [], generate=False).rpartition(probe)
-    special = set(tokenizer.all_special_ids)
-    end = next((i for i in _tokenise(tokenizer, after, []) if i in special), tokenizer.eos_token_id)
-    return _Response(_white(before.removeprefix(prompt)), end)
+@dataclass(frozen=True)
+class _Chat:
+    """A chat as templates take it; marks stand for the control tokens that users wrote."""
 
-
-def _white(lead: str) -> str:
-    return "" if lead.strip() else lead
-
-
-def _end_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    return str(tokenizer.convert_ids_to_tokens(end_token_id(tokenizer)))
+    turns: list[dict[str, Any]]
+    tools: list[Tool]
+    quotes: Quotes
 
 
 def _adapted(
@@ -125,24 +142,8 @@ def _adapted(
     target: Message | None = None,
 ) -> list[dict[str, Any]]:
     """The prompt as the template is given it, then the target; only the prompt decides how it is changed."""
-    adapted = adaptations(tokenizer).of(prompt, tools).apply(prompt)
+    adapted = adapted_prompt(tokenizer, prompt, tools)
     return template_turns(adapted if target is None else [*adapted, target])
-
-
-def _texts(tokenizer: PreTrainedTokenizerBase, chat: _Chat) -> tuple[str, str]:
-    """The prompt of a chat, and its target as the model is to write it, without end token."""
-    prompt = render(tokenizer, chat.turns[:-1], chat.tools, generate=True)
-    whole = render(tokenizer, chat.turns, chat.tools, generate=False)
-    answer, target = whole.removeprefix(prompt), chat.turns[-1]["content"]
-    if "tool_calls" in chat.turns[-1]:
-        if not whole.startswith(prompt):
-            raise InputError("the local model's chat template puts tool calls outside the assistant turn", CHOOSE)
-        return prompt, answer.rpartition(_end_token(tokenizer))[0] or answer.rstrip()
-    if not whole.startswith(prompt):
-        # Such as Mistral's, which puts the system prompt elsewhere once there is a response.
-        response = _response(tokenizer, str(tokenizer.chat_template), str(tokenizer.eos_token))
-        return prompt, response.lead + target
-    return prompt, _white(answer[: max(0, answer.find(target))]) + target
 
 
 def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: Sequence[Tool]) -> _Chat:
@@ -151,56 +152,55 @@ def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], too
     Only chats that hold such text are tokenised in pieces; all others give the tokens that any server would.
     """
     with template_errors():
-        everything = "\n".join(_strings([turns, list(tools)]))
-    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    quoted = sorted((s for s in special | set(tokenizer.all_special_tokens) if s in everything), key=len, reverse=True)
-    if not quoted:
-        return _Chat(turns, list(tools), [])
-    mark = next(mark for mark in _marks() if mark not in everything)
-    pattern = re.compile("|".join(map(re.escape, quoted)))
-
-    def quote(text: str) -> str:
-        return pattern.sub(lambda match: f"{mark}{quoted.index(match[0])}{mark}", text)
-
-    return _Chat(_mapped(turns, quote), _mapped(list(tools), quote), [mark, *quoted])
+        (turns, tools), quotes = quote(rendering(tokenizer).control, [turns, list(tools)])
+    return _Chat(turns, list(tools), quotes)
 
 
-def _marks() -> Iterator[str]:
-    """Texts that hardly anybody writes: of private characters, endlessly many."""
-    yield from map(chr, range(0xE000, 0xF8FF))
-    for length in count(1):
-        yield "\ue000" + "\ue001" * length
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All texts in a JSON value, names of fields included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value:
-            yield from _strings(item)
-        if isinstance(value, dict):
-            yield from _strings(list(value.values()))
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """A JSON value with each of its texts changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    if isinstance(value, dict):
-        return {change(key): _mapped(item, change) for key, item in value.items()}
-    return value
-
-
-def _tokenise(tokenizer: PreTrainedTokenizerBase, text: str, quoted: list[str]) -> list[int]:
-    if not quoted:
-        return list(tokenizer(text, add_special_tokens=False).input_ids)
-    mark, *literals = quoted
+def _tokenise(tokenizer: PreTrainedTokenizerBase, text: str, quotes: Quotes) -> list[int]:
     ids: list[int] = []
-    for index, piece in enumerate(re.split(f"{mark}(\\d+){mark}", text)):
-        literal = index % 2 == 1
-        written = literals[int(piece)] if literal else piece
-        ids += tokenizer(written, add_special_tokens=False, split_special_tokens=literal).input_ids
+    for piece, literal in quotes.pieces(text):
+        if literal:
+            ids += tokenizer(piece, add_special_tokens=False, split_special_tokens=True).input_ids
+        else:
+            ids += tokenizer(piece, add_special_tokens=False).input_ids
     return ids
+
+
+def _continued(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, prompt_ids: list[int], text: str, quotes: Quotes
+) -> list[int]:
+    """The tokens of a text that follows a prompt.
+
+    They are those of the whole, since some tokenizers start each text with a space; not where a token would reach over
+    the end of the prompt, where the model starts to write.
+    """
+    whole = _tokenise(tokenizer, prompt + text, quotes)
+    if whole[: len(prompt_ids)] == prompt_ids:
+        return whole[len(prompt_ids) :]
+    return _tokenise(tokenizer, text, quotes)
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, bare: bool = False) -> str:
+    """The text of tokens; with `bare` without control tokens."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=bare))
+
+
+def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], start: int, end: int) -> str:
+    """The text of tokens from one character to another, of their text with control tokens, but without these."""
+    first, last = (_reaching(tokenizer, ids, place) for place in (start, end))
+    before = _decode(tokenizer, ids[:first])
+    text = before[start:] + _decode(tokenizer, ids[first:last], bare=True)
+    over = len(_decode(tokenizer, ids[:last])) - end
+    return text[: len(text) - over] if over > 0 else text
+
+
+def _reaching(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> int:
+    """The fewest tokens whose text reaches a character; texts grow with their tokens, so halving finds them."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if len(_decode(tokenizer, ids[:middle])) < place:
+            low = middle + 1
+        else:
+            high = middle
+    return low

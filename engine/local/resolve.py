@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
@@ -39,13 +40,15 @@ _MALFORMED = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError,
 class ResolvedModel:
     """A local model that is on disk: `path` is a folder of safetensors with its tokenizer.
 
-    `digest` (16 hex digits) changes with the weights; `revision` is the commit of a Hub model.
+    `digest` (16 hex digits) changes with the weights; `revision` is the commit of a Hub model. `day` is what its chat
+    template takes for today, the run's first day; None outside a run.
     """
 
     name: str
     path: Path
     revision: str | None
     digest: str
+    day: date | None = None
 
 
 def resolve(model: str, revision: str | None, cache: Path, progress: Progress) -> ResolvedModel:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from engine.local.adaptation import adaptations
 from engine.local.chat_shape import shape_of
-from engine.local.template import render, template_errors, template_turns
+from engine.local.rendering import render
+from engine.local.template import template_errors, template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair, Tool
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from engine.local.rendering import settle
 from engine.local.resolve import ResolvedModel
 from engine.local.template import ensure_chat_template
 from engine.protocol.errors import InputError
@@ -25,6 +27,7 @@ def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(f"{resolved.name}: no text tokenizer", "choose another model in local.model")
     ensure_chat_template(tokenizer)
+    settle(tokenizer, local.template, resolved.day or date.today())
     return tokenizer
 
 

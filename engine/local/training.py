@@ -30,6 +30,7 @@ from engine.local.device import Device, activation_bytes, find_device, peak_memo
 from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.served_template import save_tokenizer
 from engine.local.shape import Shape
 from engine.local.tokenizer import load_tokenizer
 from engine.local.world import first_process_first, world_size
@@ -135,7 +136,7 @@ def finetune(
 
     if trainer.is_world_process_zero():
         model.save_pretrained(str(folder / "adapter"), safe_serialization=True)
-        tokenizer.save_pretrained(folder / "adapter")
+        save_tokenizer(tokenizer, folder / "adapter")
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         shutil.rmtree(checkpoints)

@@ -137,6 +137,7 @@ class Response(RowMixin):
     `reference` is the target as the local LLM would write it, where that is another text: a tool call.
     `mean_logprob` and `least_logprob` are of the generated tokens, the end token included: natural logarithms of their
     probabilities under the model's own distribution, before the temperature; None where unknown, as of the service.
+    The model `thought` where it wrote a thinking block before the response, which is cut.
     """
 
     id: str
@@ -153,6 +154,7 @@ class Response(RowMixin):
     reference: str = ""
     mean_logprob: float | None = None
     least_logprob: float | None = None
+    thought: bool = False
 
     @property
     def expected(self) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.settings.table import Address, Table, Variable
+
+THINKING_OFF: dict[str, Any] = {"enable_thinking": False}
+"""What chat templates are given unless the user says otherwise."""
+
+RENDERED = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template")
+"""Arguments of chat templates that each chat decides."""
 
 
 class Adapter(Table):
@@ -24,10 +30,21 @@ class Local(Table):
     model: str = Field("SmolLM2-135M-Instruct", description="A Hub id, a folder of safetensors, or a .gguf file.")
     revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: train on a 4-bit base model (QLoRA).")
+    template: dict[str, Any] = Field(
+        THINKING_OFF,
+        description='Arguments for the chat template, such as {reasoning_effort = "low"}; unknown ones are ignored.',
+    )
     adapter: Adapter = Adapter()
     trust_remote_code: str | None = Field(
         None, description="Allow the model to run code that comes with it: repeat its name here."
     )
+
+    @field_validator("template")
+    @classmethod
+    def _not_rendered(cls, template: dict[str, Any]) -> dict[str, Any]:
+        if taken := [name for name in template if name in RENDERED or not name.isidentifier()]:
+            raise ValueError(f"{taken[0]!r} cannot be set here")
+        return template
 
     @model_validator(mode="after")
     def _trusts_this_model(self) -> Local:

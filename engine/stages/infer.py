@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -56,17 +55,21 @@ def run(job: Job) -> Result:
     with closing(load_inference(settings, resolved, place)) as backend:
         plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
         _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
-    reasons = Counter(response.finish_reason for response in records.read(job.folder / RESPONSES_FILE, Response))
-    count, cut = reasons.total(), reasons["length"]
+    rows = list(records.read(job.folder / RESPONSES_FILE, Response))
+    count, cut = len(rows), sum(row.finish_reason == "length" for row in rows)
+    thought = sum(row.thought for row in rows)
     if count != len(pairs) * samples:
         raise StageError(
             f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
+    if thought:
+        told = f"{thought:,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
+        _say(job, "info", told)
     if cut:
         _say(job, "warning", f"{cut:,} of {count:,} responses were cut at their limit: {RAISE_LIMIT}")
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
-        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut},
+        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut, "thought": thought},
         inputs=named(files, job.run.folder),
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
@@ -120,6 +123,7 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
             reference=calls.get(pair.id, ""),
             mean_logprob=completion.mean_logprob,
             least_logprob=completion.least_logprob,
+            thought=completion.thought,
         )
 
     for batch in batches[done:]:

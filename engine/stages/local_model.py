@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.local.resolve import ResolvedModel, resolve
 from engine.protocol import jsonl
@@ -25,20 +27,31 @@ if TYPE_CHECKING:
 def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     """The model on disk; RUN/model.json records its commit, so that a new commit on a branch changes no run.
 
+    It records the run's first day too, which chat templates with a date in them are told on all later days.
     Raises StageError where the weights have changed since the run began.
     """
     pinned = jsonl.read_json(run.model_file)
     local = settings.local
     revision = pinned["revision"] if pinned else local.revision
     resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
-    if pinned is None:
-        jsonl.write_json(run.model_file, {"revision": resolved.revision, "digest": resolved.digest})
-    elif pinned["digest"] != resolved.digest:
+    if pinned and pinned["digest"] != resolved.digest:
         raise StageError(
             f"the weights of {local.model} have changed since {run.name} began",
             "restore the old weights, or start a new run: rounds of two models can't be compared",
         )
-    return resolved
+    day = _first_day(run, pinned)
+    record = {"revision": resolved.revision, "digest": resolved.digest, "day": day.isoformat()}
+    if record != pinned:
+        jsonl.write_json(run.model_file, record)
+    return replace(resolved, day=day)
+
+
+def _first_day(run: Run, pinned: dict[str, Any] | None) -> date:
+    """The recorded day; where an older version recorded none, that on which it found the model."""
+    if pinned is None:
+        return date.today()
+    recorded = pinned.get("day")
+    return date.fromisoformat(recorded) if recorded else date.fromtimestamp(run.model_file.stat().st_mtime)
 
 
 class Misfits:

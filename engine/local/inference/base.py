@@ -31,7 +31,8 @@ class Completion:
     """A sampled response; `completion_tokens` counts its end token too, which `text` doesn't show.
 
     `mean_logprob` and `least_logprob` are over these tokens: natural logarithms of their probabilities under the
-    model's own distribution, whatever the temperature; None where the backend doesn't know them.
+    model's own distribution, whatever the temperature; None where the backend doesn't know them. The model `thought`
+    where it wrote a thinking block first, which `text` doesn't show either.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Completion:
     completion_tokens: int
     mean_logprob: float | None = None
     least_logprob: float | None = None
+    thought: bool = False
 
 
 class Plan(NamedTuple):

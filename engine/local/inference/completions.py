@@ -7,6 +7,7 @@ from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
+from engine.local.chat import read_answer
 from engine.local.inference.base import Completion
 
 DECIMALS = 4
@@ -23,8 +24,10 @@ def completion(
     """A completion of `tokens`, the last of which is its end token where the model ended it."""
     ended = bool(tokens) and tokens[-1] in ends
     mean, least = summary(logprobs)
+    answer = read_answer(tokenizer, tokens[:-1] if ended else tokens)
     return Completion(
-        text=str(tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=True)),
+        text=answer.text,
+        thought=answer.thought,
         finish_reason="stop" if ended else "length",
         prompt_tokens=len(prompt),
         completion_tokens=len(tokens),

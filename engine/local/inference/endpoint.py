@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from engine.local.adaptation import adaptations
+from engine.local.chat import adapted_prompt
 from engine.local.inference.base import Completion, Place, Plan, Prompt, Sample
 from engine.local.inference.encoded import BatchSizes, Encoded
 from engine.local.inference.replies import completion_of
 from engine.local.inference.requests import Json, UnsupportedError
 from engine.local.inference.seeds import sample_seed
 from engine.local.inference.serving import AT_ONCE, Serving
+from engine.local.rendering import rendering
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer
 from engine.protocol.errors import StageError
@@ -73,16 +74,17 @@ class Endpoint:
         return self._replies(serving, batch, progress)
 
     def _body(self, model: str, sample: Sample) -> Json:
-        inference, prompt = self._settings.inference, sample.prompt
-        adapted = adaptations(self._encoded.tokenizer).of(prompt.messages, prompt.tools).apply(prompt.messages)
+        inference, prompt, tokenizer = self._settings.inference, sample.prompt, self._encoded.tokenizer
+        arguments = rendering(tokenizer).arguments(bool(prompt.tools))
         return {
             "model": model,
-            "messages": adapted,
+            "messages": adapted_prompt(tokenizer, prompt.messages, prompt.tools),
             "max_tokens": inference.max_new_tokens,
             "temperature": inference.temperature,
             "top_p": 1.0,
             "seed": sample_seed(self._settings.loop.seed, sample),
             **({"tools": list(prompt.tools)} if prompt.tools else {}),
+            **({"chat_template_kwargs": arguments} if arguments else {}),
             **({"logprobs": True} if self._logprobs else {}),
         }
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from engine.local.chat import end_token_id
+from engine.local.chat import end_token_ids
 from engine.protocol import jsonl
 
 
 def end_tokens(named: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The template's end token, the tokenizer's eos token, and those that the model names."""
+    """The template's end tokens, the tokenizer's eos token, and those that the model names."""
     own = named if isinstance(named, list) else [named]
-    return {token for token in [*own, tokenizer.eos_token_id, end_token_id(tokenizer)] if token is not None}
+    return {token for token in [*own, tokenizer.eos_token_id, *end_token_ids(tokenizer)] if token is not None}
 
 
 def named_ends(model: Path) -> int | list[int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from engine.local.chat import read_text
 from engine.local.inference.base import Completion, Sample
 from engine.local.inference.completions import summary
 from engine.local.inference.encoded import Encoded
@@ -33,7 +34,7 @@ def completion_of(encoded: Encoded, sample: Sample, reply: Json) -> Completion:
     try:
         (choice,) = reply["choices"]
         message, reason = choice["message"], choice["finish_reason"]
-        text = _text(encoded, sample, message)
+        answer = read_text(encoded.tokenizer, _text(encoded, sample, message))
     except (KeyError, TypeError, ValueError):
         raise StageError("the endpoint's reply is no chat completion", "check inference.api_base") from None
     if reason not in FINISHED:
@@ -41,10 +42,11 @@ def completion_of(encoded: Encoded, sample: Sample, reply: Json) -> Completion:
     usage = reply.get("usage") or {}
     mean, least = summary(_logprobs(choice))
     return Completion(
-        text=text,
+        text=answer.text,
+        thought=answer.thought,
         finish_reason=FINISHED[reason],
         prompt_tokens=_count(usage, "prompt_tokens") or len(encoded.tokens(sample.prompt)),
-        completion_tokens=_count(usage, "completion_tokens") or len(encoded.tokenizer(text).input_ids),
+        completion_tokens=_count(usage, "completion_tokens") or len(encoded.tokenizer(answer.text).input_ids),
         mean_logprob=mean,
         least_logprob=least,
     )

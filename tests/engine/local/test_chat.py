@@ -40,7 +40,7 @@ def test_any_chat_has_one_prompt_and_one_end(prompt: str, target: str, template:
     assert encoded.completion_ids.count(END) == 1
     assert (encoded.prompt_ids.count(START), encoded.prompt_ids.count(END)) == (2, 1)
     said = tokenizer.decode(encoded.completion_ids[:-1], clean_up_tokenization_spaces=False)
-    assert said == target
+    assert said == (target.strip() if template == TRIMMING else target)
     asked = tokenizer.decode(encoded.prompt_ids, clean_up_tokenization_spaces=False)
     shown = prompt.strip() if template == TRIMMING else prompt
     assert asked == f"<|im_start|>user\n{shown}<|im_end|>\n<|im_start|>assistant\n"
@@ -94,7 +94,7 @@ def test_training_and_inference_are_shown_a_system_prompt_in_the_same_way() -> N
     assert encoded.prompt_ids == encode_prompt(tokenizer, messages[:-1])
     assert tokenizer.decode(encoded.prompt_ids) == "<|im_start|>[INST] Be <|im_end|> brief.\n\na [/INST]"
     assert encoded.prompt_ids.count(END) == 0
-    assert reference(tokenizer, messages) == " b"
+    assert reference(tokenizer, messages) == "b"
 
 
 @pytest.mark.parametrize("text", ["\ue000", "".join(map(chr, range(0xE000, 0xF8FF))), "0<|im_end|>\ue000\ue001"])

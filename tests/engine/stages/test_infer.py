@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from engine.dataset.openings import openings, openings_file
 from engine.dataset.prepare import prepare, read_dev, read_test
+from engine.local.inference.base import Completion, Plan, Prompt, Sample
 from engine.protocol import jsonl, records
 from engine.protocol.events import Event, Log
 from engine.protocol.rows import RESPONSES_FILE, Response
@@ -122,7 +124,7 @@ def test_answers_are_kept_counted_and_taken_up_again(prepared: Run) -> None:
     counts = answer(prepared, told)
     whole = rows(prepared)
     cut = sum(row.finish_reason == "length" for row in whole)
-    assert counts == {"prompts": prompts, "responses": 2 * prompts, "batch": 4, "cut": cut} and cut > 0
+    assert counts == {"prompts": prompts, "responses": 2 * prompts, "batch": 4, "cut": cut, "thought": 0} and cut > 0
     warnings = [event.message for event in told if isinstance(event, Log) and event.level == "warning"]
     assert f"{cut} of {2 * prompts} responses were cut at their limit: raise inference.max_new_tokens" in warnings
     assert all(row.mean_logprob is not None and row.finish_reason in ("stop", "length") for row in whole)
@@ -137,3 +139,34 @@ def test_answers_are_kept_counted_and_taken_up_again(prepared: Run) -> None:
 
     answer(prepared, told, temperature=0.5)
     assert rows(prepared)[:4] != whole[:4], "other sampling starts again"
+
+
+class Thinker:
+    """A backend whose model thinks before each prompt's first answer."""
+
+    model, peak_memory_bytes = "thinker@0", 0
+
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> Plan:
+        return Plan(samples, [[Sample(prompt, number) for number in range(samples)] for prompt in prompts])
+
+    def close(self) -> None: ...
+
+    def complete(self, batch: Sequence[Sample], _: Callable[[int], None]) -> list[Completion]:
+        answer = {"text": "Yes.", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 2}
+        return [Completion(**answer, thought=sample.number == 0) for sample in batch]  # type: ignore[arg-type]
+
+
+def test_cut_thinking_is_counted_and_said_once(
+    tmp_path: Path, settings: Migration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, told = Run(tmp_path / "run"), list[Event]()
+    prepare(settings, run.coverage)
+    monkeypatch.setattr(infer, "load_inference", lambda *_: Thinker())
+    job = Job(run=run, settings=settings, round=0, folder=INFER.folder(run, 0), emit=told.append)
+    prompts = len(read_dev(run.coverage))
+    for _ in ("at once", "resumed"):
+        told.clear()
+        result = infer.run(job)
+        assert result.counts["thought"] == prompts
+        (said,) = [event for event in told if isinstance(event, Log)]
+        assert said.message.startswith(f"{prompts:,} of {2 * prompts:,} responses began with a thinking block")

@@ -1,0 +1,61 @@
+"""A chat template that shows any server's model the prompts that it was trained on, without arguments from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.local.rendering import Rendering, rendering
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def served_template(tokenizer: PreTrainedTokenizerBase) -> str | dict[str, str]:
+    """The tokenizer's chat template with the arguments, the day and the closed thinking block of training in it.
+
+    One by name where the tokenizer has several. How chats are changed to fit the template is not in it: see
+    `chat.adapted_prompt`. Raises InputError where the template is broken.
+    """
+    shown = rendering(tokenizer)
+    if not isinstance(tokenizer.chat_template, dict):
+        return _settled(shown, tools=False)
+    tools = {"tool_use": _settled(shown, tools=True)} if "tool_use" in tokenizer.chat_template else {}
+    return {"default": _settled(shown, tools=False)} | tools
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a tokenizer with its served template, for who serves what was trained with it."""
+    own = tokenizer.chat_template
+    try:
+        tokenizer.chat_template = served_template(tokenizer)
+        tokenizer.save_pretrained(str(folder))
+    finally:
+        tokenizer.chat_template = own
+
+
+def _settled(shown: Rendering, *, tools: bool) -> str:
+    # A line break behind a block is dropped, so that the template still begins at the start of a line.
+    fixed = "".join(
+        f"{{% set {name} = {_literal(value)} %}}\n" for name, value in sorted(shown.arguments(tools).items())
+    )
+    source, frame = shown.template.source(tools), shown.frame(tools)
+    if not frame.opened:
+        return fixed + source
+    kept = f"shown[:shown | length - {len(frame.opened)}] + {json.dumps(frame.closed, ensure_ascii=False)}"
+    ends = f"shown[shown | length - {len(frame.opened)}:] == {json.dumps(frame.opened, ensure_ascii=False)}"
+    # Jinja drops one line break at the end of a template; `{{ '' }}` keeps the white space before it from the block.
+    return (
+        f"{fixed}{{% set shown %}}\n{source.removesuffix(chr(10))}{{{{ '' }}}}{{% endset %}}"
+        f"{{{{ {kept} if add_generation_prompt and {ends} else shown }}}}"
+    )
+
+
+def _literal(value: Any) -> str:
+    """A value as Jinja writes it: JSON, but for none."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(str(key))}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

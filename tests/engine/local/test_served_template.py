@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from engine.local.chat import render_prompt
+from engine.local.served_template import served_template
+from engine.protocol.rows import Message
+from tests.engine.local.families import FAMILIES, Family, family_tokenizer
+from tests.tiny import CHATML, TOOLS, make_tokenizer
+
+USABLE = {name: family for name, family in FAMILIES.items() if not family.problem}
+TURNS: list[Message] = [
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Yes."},
+    {"role": "user", "content": "Sure?"},
+]
+
+
+@pytest.mark.parametrize("family", USABLE.values(), ids=USABLE)
+def test_a_server_that_knows_nothing_shows_the_prompts_of_training(family: Family) -> None:
+    tokenizer = family_tokenizer(family)
+    served = served_template(tokenizer)
+    for prompt in (TURNS[:1], TURNS):
+        shown = tokenizer.apply_chat_template(
+            prompt, chat_template=served, tokenize=False, add_generation_prompt=True, enable_thinking=True
+        )
+        assert shown == render_prompt(tokenizer, prompt)
+
+
+def test_each_of_several_templates_is_kept() -> None:
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.chat_template = {"default": CHATML, "tool_use": TOOLS, "rag": "no chat"}
+    assert served_template(tokenizer) == {"default": CHATML, "tool_use": TOOLS}

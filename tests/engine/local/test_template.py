@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from engine.local.chat import encode, render_prompt
+from engine.local.rendering import settle
+from engine.local.template import Template, clock, ensure_chat_template
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Message
+from tests.tiny import CHATML, TOOLS, make_tokenizer
+
+ASKED: list[Message] = [{"role": "user", "content": "Hi."}]
+GIVEN = "{{ (effort if effort is defined else 'medium') + '|' + ('' if depth is none else depth | string) }}"
+
+
+def test_arguments_are_given_to_templates_that_know_them() -> None:
+    tokenizer = make_tokenizer(GIVEN + CHATML)
+    settle(tokenizer, {"effort": "low", "depth": None, "unknown": 1}, date(2026, 1, 31))
+    assert render_prompt(tokenizer, ASKED).startswith("low|<|im_start|>user")
+    tokenizer.chat_template = "{{ effort }}" + CHATML
+    assert render_prompt(tokenizer, ASKED).startswith("low<|im_start|>"), "another template, the same arguments"
+
+
+@pytest.mark.parametrize(
+    ("format_", "told"),
+    [
+        ("'%d %b %Y'", "05 Mar 2026"),
+        ("'%-d %B %y, %A' + ' week %W'", "5 March 26, Thursday week 09"),
+        ("'%Y-%m-%d'", "2026-03-05"),
+        ("'%H:%M:%S' + ', day %j'", "00:00:00, day 064"),
+    ],
+)
+def test_the_clock_stands_at_the_run_s_first_day(format_: str, told: str) -> None:
+    source = "{%- macro today() %}{{ strftime_now(" + format_ + ") }}{% endmacro %}\n{{- today() }}"
+    tokenizer = make_tokenizer(source)
+    assert (
+        Template(tokenizer, {}, date(2026, 3, 5)).text([{"role": "user", "content": "Hi."}], [], generate=True) == told
+    )
+
+
+def test_the_clock_moves_no_white_space() -> None:
+    for start in ("\n  a", "  {% if true %}a{% endif %}", "a\n", "\n\n{% if true %}\na{% endif %}"):
+        turns = [{"role": "user", "content": "Hi."}]
+        tokenizer = make_tokenizer()
+        own, with_clock = (
+            tokenizer.apply_chat_template(turns, chat_template=text, tokenize=False)
+            for text in (start, clock(date(2026, 3, 5), start) + start)
+        )
+        assert own == with_clock
+
+
+def test_transformers_own_tag_is_understood() -> None:
+    tagged = CHATML.replace("{{ '<|im_start|>'", "{% generation %}{{ '<|im_start|>'").replace(
+        "{% endfor %}", "{% endgeneration %}{% endfor %}"
+    )
+    chat: list[Message] = [*ASKED, {"role": "assistant", "content": "Yes."}]
+    assert encode(make_tokenizer(tagged), chat) == encode(make_tokenizer(), chat)
+
+
+def test_a_broken_template_names_its_line_and_file() -> None:
+    with pytest.raises(InputError, match=r"chat template is broken: line 2: .*endfor") as raised:
+        ensure_chat_template(make_tokenizer("{% for m in messages %}\n{{ m.content }}"))
+    assert "chat_template.jinja" in raised.value.hint
+
+
+def test_the_only_template_counts_whatever_its_name() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"chat": CHATML}
+    ensure_chat_template(tokenizer)
+    assert tokenizer.chat_template == CHATML
+
+
+def test_several_templates_need_a_default() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"tool_use": TOOLS, "rag": CHATML}
+    with pytest.raises(InputError, match="several chat templates, none of them the default: rag, tool_use"):
+        ensure_chat_template(tokenizer)
+    tokenizer.chat_template = {"default": CHATML, "tool_use": TOOLS}
+    ensure_chat_template(tokenizer)
+    tool = {"type": "function", "function": {"name": "track", "description": "", "parameters": {}}}
+    assert '"name": "track"' in render_prompt(tokenizer, ASKED, [tool])  # type: ignore[list-item]
+    assert "track" not in render_prompt(tokenizer, ASKED)
