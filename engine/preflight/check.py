@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,10 +24,11 @@ from engine.evaluation import contract
 from engine.evaluation.decision import GATE_RISK, fewest_units
 from engine.evaluation.power import sealed_power
 from engine.preflight import console
+from engine.preflight.compute import Resources
 from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
-from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
 from engine.service import prompts
@@ -66,6 +68,8 @@ def check(
     try:
         settings = load_settings(file)
         findings.notes += judge_note(settings)
+        resources = Resources(settings, dict(os.environ))
+        resources.use()
         model = _resolver(settings, progress)
         try:
             splits = findings.read(settings, model, reading)
@@ -74,8 +78,9 @@ def check(
             findings.notes += doubts(settings)
         findings.show_sample(splits)
         estimate = _estimate(settings, splits, model())
-        errors += memory_problems(estimate)
-        errors += compute_problems(settings)
+        errors += resources.memory_problems(estimate)
+        errors += resources.problems()
+        findings.notes += resources.notes()
         if probe and not errors:
             errors += findings.probe(settings, splits, progress)
     except LlamaDuoError as error:
@@ -202,28 +207,6 @@ def _too_few(name: str, size: SplitSize, least: int, purpose: str) -> Iterator[s
     units = f"1 {name} {size.unit} is" if size.units == 1 else f"{size.units} {name} {plural(size.unit)} are"
     remedy = "" if size.unit == "prompt" else f"; add more {plural(size.unit)}, as rows of the same one count once"
     yield f"{units} too few to {purpose}, even with perfect scores: it takes {least}{remedy}"
-
-
-def compute_problems(settings: Migration) -> Iterator[LlamaDuoError]:
-    """The problem that torchrun finds no GPU to start a process for, if so."""
-    from engine.local.device import find_device  # imports torch
-
-    per_gpu = settings.compute.launcher == "torchrun" and settings.compute.processes is None
-    if per_gpu and find_device().kind != "cuda":
-        yield InputError(
-            "compute.launcher: torchrun starts one process per GPU, and this machine has none",
-            'set compute.processes, or launcher = "direct"',
-        )
-
-
-def memory_problems(estimate: Estimate) -> Iterator[LlamaDuoError]:
-    """The problem that training does not fit into the machine's memory, if so."""
-    if estimate.memory_bytes > estimate.memory_free_bytes:
-        yield InputError(
-            f"training needs about {estimate.memory_bytes / 2**30:.1f} GiB, and {estimate.device} has "
-            f"{estimate.memory_free_bytes / 2**30:.1f} GiB free",
-            "set local.quantization to nf4, lower finetune.max_length, or choose a smaller model",
-        )
 
 
 def main() -> int:

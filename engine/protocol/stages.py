@@ -95,6 +95,7 @@ INFER = Stage(
     name="infer",
     label="local answers",
     place=Place.OWN_PROCESS,
+    parallel=True,
     purpose={
         Phase.BASELINE: "The untuned small model answers the dev prompts: the baseline that the rounds have to beat.",
         Phase.ROUND: "The tuned model answers the dev prompts, which it was not trained on.",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from engine.settings.table import Table
 
@@ -58,16 +58,45 @@ class Inference(Table):
     backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
 
 
-class Compute(Table):
-    """The processes that do the work on this machine."""
+def _text(device: object) -> object:
+    """An index as the text that it is in lists of names."""
+    return str(device) if isinstance(device, int) and not isinstance(device, bool) else device
 
-    launcher: Literal["direct", "torchrun"] = Field(
-        "direct", description="direct: train in one process; torchrun: in several that share each batch."
+
+Device = Annotated[str, BeforeValidator(_text), Field(pattern=r"^([0-9]+|(GPU|MIG)-\S+)$")]
+"""A GPU: its index, or its UUID."""
+
+
+class Compute(Table):
+    """The processes, GPUs and machines that do the work."""
+
+    launcher: Literal["direct", "torchrun", "ray"] = Field(
+        "direct",
+        description="direct: one process, one GPU; torchrun: several on this machine; ray: on the nodes of a cluster.",
     )
-    processes: int | None = Field(None, ge=1, description="Processes for torchrun; not set: one per GPU.")
+    processes: int | None = Field(
+        None, ge=1, description="Processes for torchrun and ray; not set: one per free GPU, or per node without GPUs."
+    )
+    devices: list[Device] | None = Field(
+        None,
+        min_length=1,
+        description="GPUs of this machine, by index or UUID (GPU-..., MIG-...); not set: those that nobody uses.",
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="How processes share a training: each with all weights (ddp), or with a part (fsdp)."
+    )
+    ray_address: str | None = Field(
+        None, description="Address of the Ray cluster; not set: RAY_ADDRESS, or the cluster that this machine is in."
+    )
 
     @model_validator(mode="after")
-    def _shared_by_a_launcher(self) -> Compute:
+    def _launched(self) -> Compute:
         if self.launcher == "direct" and self.processes is not None:
-            raise ValueError('processes needs launcher = "torchrun"')
+            raise ValueError('processes needs launcher = "torchrun" or "ray"')
+        if self.launcher == "direct" and self.strategy == "fsdp":
+            raise ValueError('strategy = "fsdp" needs launcher = "torchrun" or "ray"')
+        if self.launcher == "ray" and self.devices is not None:
+            raise ValueError('devices are GPUs of this machine; with launcher = "ray" the cluster chooses them')
+        if self.launcher != "ray" and self.ray_address is not None:
+            raise ValueError('ray_address needs launcher = "ray"')
         return self

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from engine.local.world import rank
+from engine.local.world import rank, take_own_device
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import Emit, Event, to_row
@@ -47,6 +47,7 @@ def main() -> NoReturn:
     args = parser.parse_args()
     if args.exit_with_parent:
         threading.Thread(target=_exit_with_parent, daemon=True).start()
+    take_own_device()
     emit, status = _take_standard_output(), 0
     try:
         _work(BY_NAME[args.stage], Run(args.run), args.round, emit)

@@ -174,9 +174,11 @@ class Worker:
         Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
         """
         number = NO_ROUND if round_ is None else str(round_)
-        command = launcher(self.settings.compute, stage).command(
+        command = launcher(self.settings, stage).command(
             "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
         )
+        if command.note:
+            self.emit(Log(level="info", message=command.note))
         try:
             return await run_stage_process(stage, command, folder, emit=self.emit, started=self._follow_child)
         finally:
