@@ -42,13 +42,7 @@ def allot(settings: Migration, stage: Stage, environment: Mapping[str, str]) -> 
 
     Raises InputError where the settings name a GPU that is not there, or more processes than there are GPUs.
     """
-    compute, shared, seen = settings.compute, _shared(settings, stage), visible(environment)
-    if shared and compute.processes is not None and even(settings, stage, compute.processes) != compute.processes:
-        raise InputError(
-            f"compute.processes: {compute.processes} processes can't share batches of {settings.finetune.batch_size} "
-            "pairs equally",
-            f"make finetune.batch_size a multiple of {compute.processes}",
-        )
+    compute, shared, seen = settings.compute, is_shared(settings, stage), visible(environment)
     if not seen:
         return _blind(compute, shared, environment)
     candidates, reason = _candidates(compute.devices, seen)
@@ -62,7 +56,7 @@ def allot(settings: Migration, stage: Stage, environment: Mapping[str, str]) -> 
         chosen = _freest(candidates, len(candidates) if several else 1)
         return Allotment(1, chosen, _explained(chosen, seen, reason))
     if compute.processes is None:
-        chosen = _freest(candidates, even(settings, stage, len(candidates)))
+        chosen = _freest(candidates, len(candidates))
     else:  # asked for by number, so those that others use count too
         chosen = _freest(candidates if compute.devices else seen, compute.processes)
     if compute.processes is not None and len(chosen) < compute.processes:
@@ -88,13 +82,6 @@ def _blind(compute: Compute, shared: bool, environment: Mapping[str, str]) -> Al
     return Allotment(1, None if chosen_already else (Gpu("0", "0"),))
 
 
-def even(settings: Migration, stage: Stage, most: int) -> int:
-    """The most processes, up to `most`, that can share the stage: in training each gets as many pairs of a batch."""
-    if stage is not FINETUNE:
-        return max(1, most)
-    return max(n for n in range(1, max(1, most) + 1) if settings.finetune.batch_size % n == 0)
-
-
 def is_free(gpu: Gpu) -> bool:
     """Whether nobody else uses a GPU, as far as the driver can tell."""
     return gpu.free is None or gpu.total is None or gpu.free >= FREE * gpu.total
@@ -105,7 +92,7 @@ def default_gpu(gpus: list[Gpu]) -> Gpu | None:
     return next(iter(_freest(_candidates(None, gpus)[0], 1)), None) if gpus else None
 
 
-def _shared(settings: Migration, stage: Stage) -> bool:
+def is_shared(settings: Migration, stage: Stage) -> bool:
     """Whether several processes work on a stage; other backends than transformers answer in processes of their own."""
     if not stage.parallel or settings.compute.launcher == "direct":
         return False

@@ -12,6 +12,8 @@ FULL_DISK = re.compile(r"No space left|disk is full")
 NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
 """How torch, CUDA and SQLite word it, which have no error types for it."""
 
+LOST = "a process that shared the work has ended"
+
 LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
 """What torch.distributed raises in one process where another one has ended."""
 
@@ -35,7 +37,7 @@ def explain(error: BaseException) -> RunFailed:
         )
     if LOST_PROCESS.search(str(error)):
         return RunFailed(
-            error="a process that shared the work has ended",
+            error=LOST,
             hint="see the run's worker.log; if memory ran out, lower finetune.max_length or batch_size; then resume",
             exit_status=1,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.dataset.prepare import DEV, TRAIN, read_dev
-from engine.local.world import first_process_first, world_size
+from engine.local.world import first_process_first
 from engine.protocol import commands
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
 from engine.protocol.manifest import begin
@@ -26,8 +26,8 @@ DECISIVE = ("coverage", "local", "finetune", "loop")
 def run(job: Job) -> Result:
     """Train on the train split and on what people's choices leave of the pairs that earlier rounds wrote.
 
-    Writes adapter/; a training that was begun under other settings or choices, or by another number of processes,
-    starts from the beginning.
+    Writes adapter/; a training that was begun under other settings or choices starts from the beginning, one by
+    another number of processes goes on.
     """
     from engine.local import training
 
@@ -35,9 +35,8 @@ def run(job: Job) -> Result:
     resolved = local_model(job.run, settings, job.emit)
     synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]
     mix = training_mix(coverage, synthetic, commands.pair_choices(job.run.commands_file), settings.synthesis)
-    shared = f"{world_size()} processes" if world_size() > 1 else ""
     with first_process_first():
-        begin(job.folder, " ".join(filter(None, [settings.digest(*DECISIVE), mix.choices, shared])))
+        begin(job.folder, " ".join(filter(None, [settings.digest(*DECISIVE), mix.choices])))
     for level, message in _by_hand(mix):
         job.emit(Log(level=level, message=message))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]

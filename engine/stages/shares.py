@@ -7,6 +7,7 @@ what one process would write, and a stage may be resumed by another number of pr
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,8 +60,7 @@ class Shares:
             self.merge()
             yield
             if self._merged == len(self._sizes):
-                if self._parts.exists():
-                    self._parts.rmdir()
+                shutil.rmtree(self._parts, ignore_errors=True)  # killed writers left what they had begun
                 return
             time.sleep(POLL_S)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from engine.local.allotment import Allotment, allot
+from engine.local.allotment import Allotment, allot, is_shared
 from engine.local.world import OWN_DEVICE
 from engine.protocol.stages import FINETUNE, Stage
 from engine.settings.local import Compute
@@ -17,16 +17,6 @@ from engine.settings.schema import Migration
 SPINS = "1000"
 """How often a stage's OpenMP threads poll for each other before they sleep: with another process on the cores, the
 default of 300,000 makes matrix products some ten times slower, and on idle ones it gains nothing."""
-
-FSDP = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-}
-"""What `accelerate launch --use_fsdp` tells the processes of a training."""
 
 
 class Command(NamedTuple):
@@ -79,16 +69,12 @@ class Ray:
     """Processes on the nodes of a Ray cluster, started and watched by one of this machine; `engine.worker.ray_job`."""
 
     compute: Compute
-    batch_size: int | None
-    """Pairs that the processes share at a time, where each must get as many."""
-
     variables: Mapping[str, str]
 
     def command(self, module: str, arguments: Sequence[str]) -> Command:
         options = [
             *(["--address", self.compute.ray_address] if self.compute.ray_address else []),
             *(["--processes", str(self.compute.processes)] if self.compute.processes else []),
-            *(["--divides", str(self.batch_size)] if self.batch_size else []),
             *(f"--set={name}={value}" for name, value in self.variables.items()),
         ]
         line = [sys.executable, "-m", "engine.worker.ray_job", *options, "--", module, *arguments]
@@ -101,19 +87,17 @@ def launcher(settings: Migration, stage: Stage) -> Launcher:
     Raises InputError where the settings ask for GPUs that are not there.
     """
     compute = settings.compute
-    if compute.launcher == "ray" and stage.parallel:
-        return Ray(compute, settings.finetune.batch_size if stage is FINETUNE else None, _variables(compute, stage))
+    if compute.launcher == "ray" and is_shared(settings, stage):
+        return Ray(compute, _variables(stage))
     allotment = allot(settings, stage, os.environ)
     if allotment.processes == 1:
         return Direct(allotment)
-    return Torchrun(allotment, _variables(compute, stage))
+    return Torchrun(allotment, _variables(stage))
 
 
-def _variables(compute: Compute, stage: Stage) -> dict[str, str]:
+def _variables(stage: Stage) -> dict[str, str]:
     """How the processes share the work: a training together on all GPUs, other work each on a GPU of its own."""
-    if stage is not FINETUNE:
-        return {OWN_DEVICE: "1"}
-    return FSDP if compute.strategy == "fsdp" else {}
+    return {} if stage is FINETUNE else {OWN_DEVICE: "1"}
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -18,12 +18,11 @@ SPLIT = Card(instances=(19, 19))
 TORCHRUN = {"launcher": "torchrun"}
 
 
-def settings(batch_size: int = 8, **compute: Any) -> Migration:
+def settings(**compute: Any) -> Migration:
     return Migration.model_validate(
         {
             "coverage": {"source": "a.jsonl"},
             "service": {"model": "sandbox"},
-            "finetune": {"batch_size": batch_size},
             "compute": compute,
         }
     )
@@ -41,7 +40,7 @@ def settings(batch_size: int = 8, **compute: Any) -> Migration:
         ((BUSY, Card(), Card()), TORCHRUN, {}, 2, "GPU-b0,GPU-c0"),
         ((BUSY, BUSY), TORCHRUN, {}, 1, "GPU-a0"),
         ((BUSY, Card(), Card(30)), TORCHRUN | {"processes": 2}, {}, 2, "GPU-b0,GPU-c0"),
-        ((Card(), Card(), Card()), TORCHRUN, {}, 2, "GPU-a0,GPU-b0"),
+        ((Card(), Card(), Card()), TORCHRUN, {}, 3, "GPU-a0,GPU-b0,GPU-c0"),
         ((Card(),) * 3, TORCHRUN, {"CUDA_VISIBLE_DEVICES": "2,1"}, 2, "2,1"),
         ((Card(),) * 3, {"devices": [0]}, {"CUDA_VISIBLE_DEVICES": "2,1"}, 1, "2"),
         ((Card(), Card(30, "NVIDIA A100")), {}, {"CUDA_VISIBLE_DEVICES": "1,0"}, 1, "1"),
@@ -100,8 +99,6 @@ def test_the_reason_names_the_gpus_that_are_left(monkeypatch: pytest.MonkeyPatch
             TORCHRUN | {"processes": 2, "devices": [1]},
             "2 processes need as many GPUs, and 1 can be used",
         ),
-        ((Card(),) * 3, TORCHRUN | {"processes": 3}, "3 processes can't share batches of 8 pairs equally"),
-        ((), TORCHRUN | {"processes": 3}, "3 processes can't share batches of 8 pairs equally"),
     ],
 )
 def test_what_is_refused(

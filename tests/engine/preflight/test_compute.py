@@ -57,9 +57,12 @@ def test_gpus_that_are_used_are_told_with_the_reason(cards: Nvml) -> None:
     assert list(resources().problems()) == []
     (note,) = resources().notes()
     assert note.startswith("uses GPU 1 (NVIDIA H100, 79.0 of 80.0 GiB free): free; not used: GPU 0 (NVIDIA H100, 12.0")
+    (note,) = resources(**TORCHRUN).notes()
+    assert note.startswith("uses GPU 1 ") and note.endswith("not used: GPU 0 (NVIDIA H100, 12.0 of 80.0 GiB free)")
+    cards.cards = (Card(instances=(19, 18)),)
     training, answering = resources(**TORCHRUN).notes()
-    assert training.startswith("training uses GPU 1 ") and "not used: GPU 0" in training and "GPU 3" in training
-    assert answering.startswith("answering uses GPU 1 ") and answering.count("free)") == 4
+    assert training.startswith("training uses GPU 0:0 (") and "NCCL" in training and "not used: GPU 0:1" in training
+    assert answering.startswith("answering uses GPU 0:0 (") and "GPU 0:1" in answering and "NCCL" not in answering
 
 
 def test_the_check_measures_the_gpu_that_training_will_use(cards: Nvml) -> None:

@@ -86,6 +86,7 @@ def test_a_batch_that_was_appended_and_not_yet_removed_counts_once(
     world, result = World(monkeypatch, 1), tmp_path / "responses.jsonl"
     jsonl.write(result, BATCHES[0])
     jsonl.write(tmp_path / "responses-batches/000000.jsonl", BATCHES[0])
+    (tmp_path / "responses-batches/.000001.jsonl.77.tmp").write_text("{")
     process = world.process(0, result)
     assert process.answered() == 2 and answer(process) == [1, 2, 3] and list(process.wait()) == [None]
-    assert list(jsonl.read(result)) == ROWS
+    assert list(jsonl.read(result)) == ROWS and [path.name for path in tmp_path.iterdir()] == [result.name]

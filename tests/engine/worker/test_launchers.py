@@ -83,9 +83,16 @@ def test_a_child_sees_the_gpus_that_it_gets(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pynvml", Nvml(Card(12), Card(), Card()))
     command = launcher(settings(), FINETUNE).command("engine.stages", [])
     assert command.environment["CUDA_VISIBLE_DEVICES"] == "GPU-b0" and "uses GPU 1" in command.note
-    sharded = launcher(settings(launcher="torchrun", strategy="fsdp"), FINETUNE).command("engine.stages", [])
-    assert sharded.environment["CUDA_VISIBLE_DEVICES"] == "GPU-b0,GPU-c0"
-    assert sharded.environment["ACCELERATE_USE_FSDP"] == "true" and "2" in sharded.line
+    shared = launcher(settings(launcher="torchrun"), FINETUNE).command("engine.stages", [])
+    assert shared.environment["CUDA_VISIBLE_DEVICES"] == "GPU-b0,GPU-c0" and "2" in shared.line
+
+
+def test_the_command_for_a_cluster() -> None:
+    cluster = settings(launcher="ray", processes=3, ray_address="10.0.0.1:6379")
+    line = launcher(cluster, INFER).command("engine.stages", ["infer", "RUN", "1"]).line
+    options = ["--address", "10.0.0.1:6379", "--processes", "3", "--set=LLAMADUO_OWN_DEVICE=1", "--"]
+    assert line == [sys.executable, "-m", "engine.worker.ray_job", *options, "engine.stages", "infer", "RUN", "1"]
+    assert launcher(settings(launcher="ray"), FINETUNE).command("m", []).line[3:] == ["--", "m"]
 
 
 EPOCHS = 20
