@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -144,12 +143,20 @@ def _measure(root: Path, nodes: Nodes) -> list[tuple[str, str, str, bool]]:
     rows += _paused_and_killed(cluster)
     seen = len(_events(cluster))
     trained, placed, took = _with_a_death(cluster, FINETUNE, 1, nodes)
-    steps = [event.done for event in _events(cluster)[seen:] if isinstance(event, StageProgress)]
-    again = next((after for before, after in pairwise(steps) if after < before), None)
+    events = _events(cluster)[seen:]
+    moved = max(place for place, event in enumerate(events) if isinstance(event, StagePlaced))
+    before, after = (
+        [event.done for event in part if isinstance(event, StageProgress)] for part in (events[:moved], events[moved:])
+    )
     rows += [
         ("finetune: nodes, before and after the death", "2, then 1", _said(placed), _shrank(placed)),
-        ("finetune: step from which it went on", "over 0", str(again), bool(again)),
-        ("finetune: steps, seconds", "all", f"{trained.counts['steps']}, {took:.0f} s", steps[-1] == max(steps)),
+        ("finetune: first step after the death", f"over 1, at most {before[-1] + 1}", str(after[0]), after[0] > 1),
+        (
+            "finetune: steps, seconds",
+            "all",
+            f"{trained.counts['steps']}, {took:.0f} s",
+            after[-1] == trained.counts["steps"],
+        ),
     ]
     return rows
 
