@@ -6,6 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 PATIENCE = timedelta(days=30)
 """How long a process waits for another one: as long as a run may be paused. A launcher notices at once if one dies."""
@@ -35,3 +39,20 @@ def first_process_first() -> Iterator[None]:
 
     with PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE).main_process_first():
         yield
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def add_up(values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place: the same bits in each of them."""
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.all_reduce(values)
+    return values

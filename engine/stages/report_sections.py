@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
+from typing import Any
 
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
+from engine.local.lengths import too_long
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
@@ -46,6 +49,17 @@ def unjudged(scores: Scores) -> str:
         return ""
     without = f"; {scores.unjudged} of the prompts have none at all" if scores.unjudged else ""
     return f" An answer that a judge gave no readable verdict counts as the worst there is{without}."
+
+
+def left_out(trained: Mapping[str, Any], max_length: int) -> list[str]:
+    """Which pairs a training left out as too long, by the counts in its manifest; nothing where all fitted."""
+    splits = [
+        (name, trained.get(out, 0), trained.get(kept, 0) + trained.get(out, 0))
+        for name, kept, out in (("train", "pairs", "left_out"), ("dev", "dev_pairs", "dev_left_out"))
+    ]
+    words = too_long(splits, max_length)
+    blind = " Without a dev loss, training could not tell when to stop." if trained.get("dev_loss") is None else ""
+    return ["", f"Pairs that training left out: {words} (finetune.max_length).{blind}"] if words else []
 
 
 def missing_rows(settings: Migration, final: FinalDecision) -> list[str]:

@@ -1,0 +1,147 @@
+"""The memory of a training, in bytes: `check` shows it, and training chooses its micro-batch by it.
+
+Counted from the modules, per token, for LoRA on frozen weights (Korthikanti et al. 2022, "Reducing Activation
+Recomputation in Large Transformer Models", arXiv 2205.05198, section 4.1, count those of full training the same way).
+With s bytes a number in the model's format, backward needs:
+
+- of each norm its input in float32: 4 a number of its width, once for each head where it norms heads;
+- of each adapted linear layer the input of its adapter, r numbers between its factors, and its output, which an
+  activation function, a product or attention keeps; adapters of layers that read the same input share it where there
+  is no dropout, else each has its own, and on a processor the noise that it was multiplied by;
+- of a gated MLP two products of its width, of attention what it returns;
+- the weights, the adapter in float32 with its gradient and Adam's two moments, and the logits of the response.
+
+The attention of torch keeps nothing that grows with the square of the length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora.layer import LoraLayer
+
+from engine.local.device import Device
+from engine.local.training.fit import Fit
+from engine.local.training.loss import LOGITS_ROOM
+from engine.settings.schema import Migration
+
+PROCESS = 700 * 2**20
+"""Bytes of a process on a processor before it loads a model: torch, transformers and what they load."""
+
+SLACK = 1.05
+"""What allocators lose between blocks."""
+
+GPU_SHARE = 0.9
+"""Share of a GPU's free memory that training may take: others may use the same GPU."""
+
+MAIN_SHARE = 0.6
+"""Share of a machine's whole memory that training may take: what is free changes from moment to moment, and the same
+run should be cut the same way each time."""
+
+NF4_SHARE = 0.5 + 0.5 / 64 * (1 + 8 / 256)
+"""Bytes a weight of a 4-bit layer: 4 bits, and a scale of 8 bits for 64 of them with its own for 256 of these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingMemory:
+    """What training takes: `fixed` always, `token` for each token in a pass, `layer` of that in one layer.
+
+    With recomputed activations `kept` is what a token takes instead, and one layer's are there while it is computed
+    again.
+    """
+
+    fixed: int
+    token: int
+    layer: int
+    kept: int
+
+    def bytes(self, fit: Fit, length: int) -> int:
+        """The peak with pairs of this many tokens."""
+        token = self.kept + self.layer if fit.recompute else self.token
+        return int((self.fixed + token * length * fit.micro_batch) * SLACK)
+
+    def fit(self, room: int, length: int, pairs: int) -> Fit:
+        """The most pairs in a pass, of so many, that fit into so many bytes; recomputed where not even one does."""
+        for micro in range(pairs, 0, -1):
+            if pairs % micro == 0 and self.bytes(Fit(micro, False), length) <= room:
+                return Fit(micro, False)
+        micro = next((n for n in range(pairs, 1, -1) if self.bytes(Fit(n, True), length) <= room), 1)
+        return Fit(micro, True)
+
+
+def first_fit(model: PeftModel, settings: Migration, device: Device, length: int, pairs: int) -> Fit:
+    """How many of `pairs`, of `length` tokens at most, a pass can have on a device."""
+    return memory(model, settings, device).fit(room(device), length, pairs)
+
+
+def room(device: Device) -> int:
+    """The bytes that a training may take, its weights included."""
+    return int(device.memory_free * GPU_SHARE if device.kind == "cuda" else device.memory_total * MAIN_SHARE)
+
+
+def memory(model: PeftModel, settings: Migration, device: Device) -> TrainingMemory:
+    """The memory of training a model, which may be without its weights (on the meta device)."""
+    base: Any = model.get_base_model()
+    config = base.config.get_text_config()
+    size = 2 if settings.local.quantization == "nf4" else device.torch_dtype.itemsize
+    token = sum(_of_norms(model, config)) + sum(_of_linears(model, settings, device, size))
+    layers: int = config.num_hidden_layers
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return TrainingMemory(
+        fixed=_weights(model, settings, size) + 16 * trained + LOGITS_ROOM + (PROCESS if device.kind == "cpu" else 0),
+        token=token,
+        layer=token // layers,
+        kept=layers * config.hidden_size * size,
+    )
+
+
+def _weights(model: PeftModel, settings: Migration, size: int) -> int:
+    """The bytes of the frozen weights: as they are, or as they will be once they are loaded."""
+    total = 0.0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            continue
+        if not parameter.is_meta:
+            total += parameter.numel() * parameter.element_size()
+        elif settings.local.quantization == "nf4" and ".base_layer." in name and parameter.dim() == 2:
+            total += parameter.numel() * NF4_SHARE
+        else:
+            total += parameter.numel() * size
+    return int(total)
+
+
+def _of_norms(model: torch.nn.Module, config: Any) -> Iterator[int]:
+    """Bytes a token of each norm's input; one over heads is as wide as all of them."""
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if "norm" not in type(module).__name__.lower() or weight is None:
+            continue
+        width = weight.numel()
+        if name.endswith(("q_norm", "k_norm", "q_layernorm", "k_layernorm")):
+            heads = config.num_key_value_heads if ".k_" in name else config.num_attention_heads
+            width = max(width, heads * (width if width < config.hidden_size else 0))
+        yield 4 * width
+
+
+def _of_linears(model: torch.nn.Module, settings: Migration, device: Device, size: int) -> Iterator[int]:
+    """Bytes a token of each adapted layer: its adapter's input, between its factors, and its output."""
+    adapter, quantised = settings.local.adapter, settings.local.quantization == "nf4"
+    # peft computes the adapter of a quantised layer in float32, on a copy of the input.
+    number = 4 if quantised else size
+    shared: set[tuple[str, int]] = set()
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        known: Any = module
+        parent, wide, narrow = name.rpartition(".")[0], int(known.in_features), int(known.out_features)
+        if adapter.dropout:
+            noise = number if device.kind == "cpu" else 1
+            yield wide * (number + noise)
+        elif quantised or (parent, wide) not in shared:
+            yield wide * number
+        shared.add((parent, wide))
+        yield adapter.r * number + narrow * size
