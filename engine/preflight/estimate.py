@@ -23,7 +23,7 @@ from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import loading_errors, trusts_remote_code
-from engine.local.training.memory import memory, room
+from engine.local.training.memory import first_fit, memory
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
@@ -214,7 +214,7 @@ def _inference_seconds(settings: Migration, parameters: int, device: Device, spe
 def _memory(settings: Migration, model: PeftModel, longest: int, device: Device) -> int:
     """Bytes for training on pairs of at most `longest` tokens, in passes as training chooses them."""
     needed, most = memory(model, settings, device), min(longest, settings.finetune.max_length)
-    fit = needed.fit(room(device), most, settings.finetune.batch_size)
+    fit = first_fit(needed, settings.finetune, device, most, settings.compute.processes or 1)
     return needed.bytes(fit, most)
 
 

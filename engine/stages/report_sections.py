@@ -36,7 +36,7 @@ def error_rate(final: FinalDecision) -> str:
         f"draws of the task and nobody opened them before{unmet}. The bound is exact for right-or-wrong scores; for "
         "others it held in all simulations and is not proved."
         + (families if sealed.units < sealed.prompts else "")
-        + f" The dev prompts only steer: their failures chose the new training pairs and their loss the epoch that was "
+        + f" The dev prompts only steer: their failures chose the new training pairs and their loss the state that was "
         "kept, so scores on them may be higher than on others. A round passes the gate, which opens the sealed "
         f"prompts, when its lower bounds at {GATE_RISK:.0%} reach the target; where none does, the best round is "
         "tested all the same."

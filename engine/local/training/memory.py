@@ -29,6 +29,7 @@ from peft.tuners.lora.layer import LoraLayer
 from engine.local.device import Device
 from engine.local.training.fit import Fit
 from engine.local.training.loss import LOGIT_BYTES, LOGITS_ROOM
+from engine.settings.local import Finetune
 from engine.settings.schema import Migration
 
 PROCESS = 600 * 2**20
@@ -82,14 +83,31 @@ class TrainingMemory:
         return Fit(micro, True)
 
 
-def first_fit(model: PeftModel, settings: Migration, device: Device, length: int, pairs: int) -> Fit:
-    """How many of `pairs`, of `length` tokens at most, a pass can have on a device."""
-    return memory(model, settings, device).fit(room(device), length, pairs)
+def first_fit(needed: TrainingMemory, finetune: Finetune, device: Device, length: int, processes: int) -> Fit:
+    """How a step is cut, with pairs of at most `length` tokens: as the settings say, else as it fits."""
+    fits = needed.fit(room(device, processes), length, share_of(finetune, processes))
+    return overridden(fits, finetune, processes)
 
 
-def room(device: Device) -> int:
-    """The bytes that a training may take, its weights included."""
-    return int(device.memory_free * GPU_SHARE if device.kind == "cuda" else device.memory_total * MAIN_SHARE)
+def overridden(fit: Fit, finetune: Finetune, processes: int) -> Fit:
+    """A way to cut a step, with what the settings say in its place."""
+    chosen = finetune.gradient_checkpointing
+    return Fit(
+        min(share_of(finetune, processes), finetune.micro_batch or fit.micro_batch),
+        fit.recompute if chosen == "auto" else chosen == "on",
+    )
+
+
+def share_of(finetune: Finetune, processes: int) -> int:
+    """A process's pairs of a batch, at most."""
+    return -(-finetune.batch_size // processes)
+
+
+def room(device: Device, processes: int) -> int:
+    """The bytes that a process's training may take, its weights included; a GPU is a process's own."""
+    if device.kind == "cuda":
+        return int(device.memory_free * GPU_SHARE)
+    return int(device.memory_total * MAIN_SHARE) // processes
 
 
 def memory(model: PeftModel, settings: Migration, device: Device) -> TrainingMemory:

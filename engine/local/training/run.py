@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from engine.local.training.batches import Batches
 from engine.local.training.checkpoints import Checkpoints, Progress, newest, remove
 from engine.local.training.fit import Fit
 from engine.local.training.loop import Training, TrainProgress
-from engine.local.training.memory import first_fit
+from engine.local.training.memory import first_fit, memory, overridden
 from engine.local.training.metrics import Metrics, Say, no_words
 from engine.local.training.rows import TokenRow, token_rows
 from engine.local.training.schedule import Schedule
@@ -211,14 +210,11 @@ def _training(
 
 
 def _fit(model: PeftModel, data: _Data, settings: Migration, device: Device, progress: Progress) -> Fit:
-    """As the settings say; else as it fitted before a resume; else as computed."""
-    share = math.ceil(settings.finetune.batch_size / world_size())
-    computed = progress.fit or first_fit(model, settings, device, data.longest, share)
-    chosen = settings.finetune.gradient_checkpointing
-    return Fit(
-        min(share, settings.finetune.micro_batch or computed.micro_batch),
-        computed.recompute if chosen == "auto" else chosen == "on",
-    )
+    """As it fitted before a resume, else as computed; the settings override either."""
+    if progress.fit is not None:
+        return overridden(progress.fit, settings.finetune, world_size())
+    needed = memory(model, settings, device)
+    return first_fit(needed, settings.finetune, device, data.longest, world_size())
 
 
 def _keep(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, result: FinetuneResult) -> None:

@@ -22,8 +22,9 @@ from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.training.fit import Fit
 from engine.local.training.loss import padded
-from engine.local.training.memory import TrainingMemory, memory, room
+from engine.local.training.memory import TrainingMemory, first_fit, memory, overridden, room
 from engine.local.training.rows import TokenRow
+from engine.settings.local import Finetune
 from engine.settings.schema import Migration
 
 GIB = 2**30
@@ -106,5 +107,14 @@ def test_the_pass_is_the_largest_that_fits_and_recomputed_where_none_does() -> N
 
 
 def test_of_a_gpu_only_what_is_free_counts() -> None:
-    assert room(CPU) > 8 * GIB
-    assert room(Device("cuda", "", "bfloat16", True, 16 * GIB, 8 * GIB)) < 8 * GIB
+    gpu = Device("cuda", "", "bfloat16", True, 16 * GIB, 8 * GIB)
+    assert room(CPU, 1) == 2 * room(CPU, 2) > 8 * GIB
+    assert room(gpu, 1) == room(gpu, 2) < 8 * GIB
+
+
+def test_the_settings_override_what_fits() -> None:
+    needed = TrainingMemory(fixed=GIB, token=2**20, layer=2**16, kept=2**14, logits=0)
+    assert first_fit(needed, Finetune(batch_size=16), CPU, 512, 2) == Fit(4, False)
+    assert first_fit(needed, Finetune(batch_size=16, micro_batch=12), CPU, 512, 2) == Fit(8, False)
+    assert first_fit(needed, Finetune(gradient_checkpointing="on"), CPU, 512, 1) == Fit(8, True)
+    assert overridden(Fit(8, True), Finetune(gradient_checkpointing="off"), 1) == Fit(8, False)
