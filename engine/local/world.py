@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.local.gpus import VISIBLE
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -72,3 +75,20 @@ def _state() -> Any:
 
     apart = OWN_DEVICE in os.environ or not torch.cuda.is_available()
     return PartialState(cpu=apart, timeout=PATIENCE)
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.barrier()
+
+
+def add_up(values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place: the same bits in each of them."""
+    if world_size() > 1:
+        import torch.distributed
+
+        torch.distributed.all_reduce(values)
+    return values

@@ -28,6 +28,7 @@ from engine.preflight.compute import Resources
 from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
+from engine.preflight.training import SplitLengths, measure_splits
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
@@ -77,7 +78,9 @@ def check(
             errors += problems(settings)
             findings.notes += doubts(settings)
         findings.show_sample(splits)
-        estimate = _estimate(settings, splits, model())
+        lengths = findings.measure(settings, splits)
+        errors += lengths.problems(settings.finetune.max_length)
+        estimate = _estimate(settings, splits, model(), lengths)
         errors += resources.memory_problems(estimate)
         errors += resources.problems()
         findings.notes += resources.notes()
@@ -140,6 +143,15 @@ class _Findings:
             text = sample_text(self._misfits.tokenizer, splits.train[0])
             self.data = replace(self.data, sample=text[:SAMPLE])
 
+    def measure(self, settings: Migration, splits: Splits) -> SplitLengths:
+        """Count tokens, and note pairs that are too long. Raises InputError where the tokenizer cannot be loaded."""
+        if self._misfits is None:
+            raise ValueError("read the data first")
+        most = settings.finetune.max_length
+        found = measure_splits(self._misfits.tokenizer, splits, most)
+        self.notes += found.notes(most)
+        return found
+
     def probe(self, settings: Migration, splits: Splits, progress: Progress) -> list[LlamaDuoError]:
         """Ask the models, and return what would fail. It replaces the notes on what only a call can show."""
         from engine.preflight.probing import probe_models  # loads the clients of services
@@ -150,11 +162,12 @@ class _Findings:
         return failures
 
 
-def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Estimate:
+def _estimate(settings: Migration, splits: Splits, model: ResolvedModel, lengths: SplitLengths) -> Estimate:
     from engine.local.device import find_device
     from engine.preflight.estimate import estimate  # imports torch
 
-    return estimate(settings, splits, prompts.load(settings.judge.prompts), model, find_device())
+    judging = prompts.load(settings.judge.prompts)
+    return estimate(settings, splits, judging, model, find_device(), lengths.longest)
 
 
 def template_notes(changes: Counter[str]) -> Iterator[str]:

@@ -85,7 +85,7 @@ FINETUNE = Stage(
     place=Place.OWN_PROCESS,
     parallel=True,
     purpose={
-        Phase.ROUND: "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on "
+        Phase.ROUND: "Training an adapter of the small model on all pairs so far; the state with the lowest loss on "
         "dev prompts is kept."
     },
     expected=frozenset({Phase.ROUND}),

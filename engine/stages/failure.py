@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
+from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed
@@ -18,8 +20,20 @@ LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
 """What torch.distributed raises in one process where another one has ended."""
 
 
-def explain(error: BaseException) -> RunFailed:
-    """An error as an event, with what to do next."""
+SETTING = re.compile(r"\b(finetune|inference|service|judge|compute|synthesis|target|loop)(\.[a-z_]+|\])|batch_size")
+"""A setting in a hint, as `finetune.max_length` or `[service]`, that may be changed in a run that has begun."""
+
+
+def explain(error: BaseException, settings: Path | None = None) -> RunFailed:
+    """An error as an event, with what to do next; `settings` is the file of the run that failed, if one did."""
+    failure = _explain(error)
+    if settings is None or "migration.toml" in failure.hint or not SETTING.search(failure.hint):
+        return failure
+    end = "" if failure.hint.endswith("resume") else ", then resume"
+    return replace(failure, hint=f"{failure.hint}{end}: the run's settings are in {settings}")
+
+
+def _explain(error: BaseException) -> RunFailed:
     if isinstance(error, LlamaDuoError):
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):

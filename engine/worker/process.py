@@ -345,7 +345,7 @@ class Worker:
 
     def _failed(self, error: BaseException) -> int:
         """Record what the run failed of; raises it where it is none of ours."""
-        self._fail(explain(error))
+        self._fail(explain(error, self.run.settings_file))
         if not isinstance(error, LlamaDuoError):
             raise error
         return error.exit_status
@@ -414,7 +414,7 @@ def main(folder: Path, *, yes: bool) -> int:
         try:
             worker = Worker(run, yes=yes, written_in=written_in)
         except LlamaDuoError as error:
-            EventLog(run.events_file).append(explain(error))
+            EventLog(run.events_file).append(explain(error, run.settings_file))
             write_failed(run)
             return error.exit_status
         sys.stdout, sys.stderr = (

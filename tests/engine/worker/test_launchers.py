@@ -106,6 +106,7 @@ model = "MODEL"
 adapter = {{ r = 4, alpha = 8, dropout = 0.1 }}
 [finetune]
 epochs = {EPOCHS}
+patience = 0
 batch_size = 4
 learning_rate = 1e-2
 [compute]
