@@ -38,6 +38,13 @@ def shard(model: nn.Module, device: Device) -> None:
     fully_shard(model, mesh=mesh, ignored_params=whole)
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether processes share the model's weights, and so must run as many passes."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(weight, DTensor) for weight in model.parameters())
+
+
 def _layers(model: nn.Module) -> list[nn.Module]:
     """The layers of the model's stack, the list of modules with the most weights."""
     stacks = [(_size(module), list(module)) for module in model.modules() if isinstance(module, nn.ModuleList)]

@@ -68,6 +68,12 @@ def parts(rows: Sequence[int], most: int) -> list[list[int]]:
     return cut
 
 
+def aligned(rows: Sequence[int], batch: int, processes: int, most: int) -> list[list[int]]:
+    """A process's rows of a batch of that many in parts, as many in each process: the last ones may be empty."""
+    sizes = even(len(rows), len(parts(range(-(-batch // processes)), most)))
+    return [list(rows[sum(sizes[:place]) :][:size]) for place, size in enumerate(sizes)]
+
+
 def even(count: int, into: int) -> list[int]:
     """A count as a sum of so many numbers that differ by at most one, the larger first."""
     return [count // into + (place < count % into) for place in range(into)]

@@ -105,7 +105,9 @@ class Checkpoints:
         held = torch.load(folder / _OPTIMIZER, weights_only=True, map_location="cpu")
         self._optimizer.load_state_dict(held["optimizer"])
         self._scaler.load_state_dict(held["scaler"])
-        set_random_state(torch.load(folder / f"random-{rank()}.pt", weights_only=True))
+        own = folder / f"random-{rank()}.pt"
+        if own.exists():  # a process that is new goes on with its own seed
+            set_random_state(torch.load(own, weights_only=True))
         row = jsonl.read_json(folder / _STATE) or {}
         best = row.pop("best")
         return Progress(**row, best=Best(**best) if best else None)

@@ -20,6 +20,7 @@ from engine.local.device import Device, find_device, peak_memory
 from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.sharding import shard
 from engine.local.tokenizer import load_tokenizer
 from engine.local.training import attention
 from engine.local.training.batches import Batches
@@ -156,7 +157,8 @@ def _data(
 
 
 def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: Path | None) -> PeftModel:
-    base = load_base(resolved, settings.local, device)
+    sharded = settings.compute.strategy == "fsdp" and world_size() > 1
+    base = load_base(resolved, settings.local, dataclasses.replace(device, kind="cpu") if sharded else device)
     attention.choose(base, settings.finetune.attention, device)
     model = add_adapter(base, settings.local.adapter)
     if start is not None:
@@ -166,6 +168,8 @@ def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: 
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     attention.add_kernels(model, device)
+    if sharded:
+        shard(model.get_base_model(), device)
     return model
 
 

@@ -15,7 +15,8 @@ from peft import PeftModel
 from torch.nn.utils import clip_grad_norm_
 
 from engine.local.device import Device
-from engine.local.training.batches import Batches, parts, share
+from engine.local.sharding import is_sharded
+from engine.local.training.batches import Batches, aligned, parts, share
 from engine.local.training.checkpoints import random_state, set_random_state
 from engine.local.training.fit import Fit, free_memory, is_out_of_memory
 from engine.local.training.loss import Batch, ResponseLoss
@@ -58,7 +59,7 @@ class Steps:
         self._collate, self._optimizer, self._scaler = collate, optimizer, scaler
         self._base: Any = model.get_base_model()
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self._fit = Fit(1, False)
+        self._fit, self._sharded = Fit(1, False), is_sharded(model)
         model.train()
         self._loss = ResponseLoss(self._base)
 
@@ -96,9 +97,9 @@ class Steps:
         def passes() -> torch.Tensor:
             self._clear()
             total = torch.zeros((), device=self._model.device)
-            for part in parts(mine, self._fit.micro_batch):
+            for part in self._parts(mine, len(rows)):
                 with self._autocast(), self._loss.attached():
-                    loss = self._loss(self._collate([rows[number] for number in part], self._model.device)) / learned
+                    loss = self._summed(part, rows) / learned
                     self._scaler.scale(loss).backward()
                 total += loss.detach()
             return total
@@ -118,9 +119,9 @@ class Steps:
 
         def passes() -> torch.Tensor:
             total = torch.zeros((), device=self._model.device)
-            for part in parts(mine, self._fit.micro_batch):
+            for part in self._parts(mine, len(self._dev)):
                 with torch.no_grad(), self._autocast(), self._loss.attached():
-                    total += self._loss(self._collate([self._dev[number] for number in part], self._model.device))
+                    total += self._summed(part, self._dev)
             return total / learned
 
         return self._fitting(passes, False, gradients=False)[0]
@@ -132,7 +133,7 @@ class Steps:
             try:
                 loss, failed = passes(), False
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or self._sharded:  # the others wait in the pass that failed here
                     raise
                 loss, failed = torch.zeros((), device=self._model.device), True
             if failed:  # behind the except clause, since an error holds on to the tensors of its frames
@@ -157,6 +158,17 @@ class Steps:
             start += gradient.numel()
         total, failures, asked = summed[start:].tolist()
         return total, failures > 0, asked > 0
+
+    def _parts(self, mine: Sequence[int], rows: int) -> list[list[int]]:
+        """This process's rows, for one pass each; where weights are shared, all processes have as many passes."""
+        if not self._sharded:
+            return parts(mine, self._fit.micro_batch)
+        return aligned(mine, rows, world_size(), self._fit.micro_batch)
+
+    def _summed(self, part: Sequence[int], rows: Sequence[TokenRow]) -> torch.Tensor:
+        """The summed loss of a part; an empty one takes a pass too, for the other processes' sake."""
+        loss = self._loss(self._collate([rows[number] for number in part or [0]], self._model.device))
+        return loss if part else 0 * loss
 
     def _shrink(self) -> None:
         smaller = self._fit.smaller()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.local.training.batches import Batches, even, parts, share
+from engine.local.training.batches import Batches, aligned, even, parts, share
 
 LENGTHS = [37 * number % 101 + 1 for number in range(300)]
 
@@ -40,3 +40,11 @@ def test_parts_are_even_and_none_is_empty() -> None:
     assert parts([5, 6, 7, 8, 9], 4) == [[5, 6, 7], [8, 9]]
     assert parts([5], 4) == [[5]] and parts([], 4) == []
     assert even(10, 3) == [4, 3, 3]
+
+
+@given(rows=st.integers(1, 12), processes=st.integers(1, 4), most=st.integers(1, 4))
+def test_aligned_parts_are_as_many_in_each_process(rows: int, processes: int, most: int) -> None:
+    cuts = [aligned(share(range(rows), rank, processes), rows, processes, most) for rank in range(processes)]
+    assert len({len(cut) for cut in cuts}) == 1
+    assert all(len(part) <= most for cut in cuts for part in cut)
+    assert sorted(row for cut in cuts for part in cut for row in part) == list(range(rows))
