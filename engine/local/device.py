@@ -88,23 +88,5 @@ def generation_batch(device: Device, weight_bytes: int, sequence_bytes: int) -> 
     return _power_of_two(room // max(1, sequence_bytes), most)
 
 
-def training_micro_batch(device: Device, weight_bytes: int, token_bytes: int, length: int, batch_size: int) -> int:
-    """Pairs in one forward and backward pass: the largest divisor of `batch_size` that fits.
-
-    `token_bytes` are the activations that backward needs for one token (see `activation_bytes`), `length` is the
-    longest pair in tokens. A third of the memory is left to everything else.
-    """
-    room = device.memory_total * 2 // 3 - weight_bytes
-    fits = max(1, room // max(1, token_bytes * length))
-    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n <= fits)
-
-
-def activation_bytes(layers: int, hidden: int, vocabulary: int) -> int:
-    """Bytes of activations a token when training: 34 * hidden a layer (Korthikanti et al. 2022, equation 1, attention
-    without its quadratic part), twice that for LoRA's and a gated MLP's own, and the logits in float32, three times.
-    """
-    return layers * hidden * 68 + vocabulary * 12
-
-
 def _power_of_two(fits: int, most: int) -> int:
     return min(most, 1 << max(0, fits.bit_length() - 1)) if fits > 0 else 1

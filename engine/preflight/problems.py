@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from engine.evaluation import contract
 from engine.preflight.inference import inference_problems
 from engine.preflight.proxies import proxy_of
+from engine.preflight.training import missing_packages
 from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
 from engine.service.models import (
@@ -43,6 +44,7 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
         contract.load(settings.task.contract)
     except InputError as error:
         yield error
+    yield from missing_packages(settings.finetune)
     for model in _models(settings):
         yield from _model_problems(settings, model)
     if settings.service.batch and settings.uses_sandbox:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
+from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed
@@ -17,8 +19,14 @@ LESS_MEMORY = {
 }
 """What makes a stage take less memory."""
 
+LOST = "a process that shared the work has ended"
+
 LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
 """What torch.distributed raises in one process where another one has ended."""
+
+
+SETTING = re.compile(r"\b(finetune|inference|service|judge|compute|synthesis|target|loop)(\.[a-z_]+|\])|batch_size")
+"""A setting in a hint, as `finetune.max_length` or `[service]`, that may be changed in a run that has begun."""
 
 
 def less_memory(stage: str) -> str:
@@ -26,8 +34,19 @@ def less_memory(stage: str) -> str:
     return LESS_MEMORY.get(stage, "end other programs that use the memory")
 
 
-def explain(error: BaseException, stage: str = "") -> RunFailed:
-    """An error as an event, with what to do next; `stage` is the name of the one at work."""
+def explain(error: BaseException, settings: Path | None = None, *, stage: str = "") -> RunFailed:
+    """An error as an event, with what to do next.
+
+    `settings` is the file of the run that failed, if one did; `stage` is the name of the one at work.
+    """
+    failure = _explain(error, stage)
+    if settings is None or "migration.toml" in failure.hint or not SETTING.search(failure.hint):
+        return failure
+    end = "" if failure.hint.endswith("resume") else ", then resume"
+    return replace(failure, hint=f"{failure.hint}{end}: the run's settings are in {settings}")
+
+
+def _explain(error: BaseException, stage: str) -> RunFailed:
     if isinstance(error, LlamaDuoError):
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
@@ -41,7 +60,7 @@ def explain(error: BaseException, stage: str = "") -> RunFailed:
         return RunFailed(error="out of memory", hint=f"{less_memory(stage)}; then resume", exit_status=1)
     if LOST_PROCESS.search(str(error)):
         return RunFailed(
-            error="a process that shared the work has ended",
+            error=LOST,
             hint=f"see the run's worker.log; if memory ran out, {less_memory(stage)}; then resume",
             exit_status=1,
         )

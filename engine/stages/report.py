@@ -53,7 +53,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_sections.changes(run, decision),
             *report_sections.reviews(decision),
             "## The sealed test",
-            _sealed(final),
+            _sealed(final) + report_sections.by_prompt(sealed),
             *report_sections.part(final),
             "## Best and worst answers",
             *_examples(run, sealed),
@@ -124,7 +124,7 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         f"Brackets show bounds, each with a risk of {GATE_RISK:.0%} if these were new prompts. "
         "Columns 50+ and 70+: the share of dev prompts with at least that precision."
     )
-    lines += ["", f"{_target(settings.target)} {columns}"]
+    lines += ["", f"{_target(settings.target)} {columns}", *_left_out(run, settings)]
     if decision.teacher:
         ceiling = "A model that learns from its answers can hardly score higher."
         lines += ["", f"{report_sections.service_scores(decision.teacher, 'dev')} {ceiling}"]
@@ -146,6 +146,13 @@ def _training(run: Run, number: int) -> tuple[str, str]:
         return "untuned", ""
     loss = trained.counts.get("dev_loss" if number else "dev_loss_untuned")
     return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
+
+
+def _left_out(run: Run, settings: Migration) -> list[str]:
+    """Which pairs the training of the last round left out."""
+    rounds = [decision.round for decision in run.decisions() if decision.round]
+    trained = manifest(FINETUNE.folder(run, rounds[-1])) if rounds else None
+    return report_sections.left_out(trained.counts, settings.finetune.max_length) if trained else []
 
 
 def _contract(run: Run) -> list[str]:

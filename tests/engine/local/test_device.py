@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.local.device import Device, find_device, generation_batch, training_micro_batch
+from engine.local.device import Device, find_device, generation_batch
 
 GB = 1 << 30
 
@@ -34,10 +34,3 @@ def test_a_batch_is_as_large_as_the_memory_that_others_leave() -> None:
 
 def test_a_processor_is_busy_with_32_sequences() -> None:
     assert generation_batch(Device("cpu", "", "float32", False, 64 * GB, 64 * GB), GB, 1000) == 32
-
-
-@given(st.integers(0, 1 << 40), st.integers(1, 1 << 24), st.integers(1, 4096), st.integers(1, 64))
-def test_a_micro_batch_divides_the_batch_and_fits(memory: int, token: int, length: int, batch: int) -> None:
-    micro = training_micro_batch(gpu(memory), GB, token, length, batch)
-    assert batch % micro == 0
-    assert micro == 1 or GB + micro * token * length <= memory

@@ -27,7 +27,7 @@ def test_two_settings_are_enough(tmp_path: Path) -> None:
 
     assert settings.judge_models == ["gpt-4o"]
     assert not settings.uses_sandbox
-    assert settings.finetune.epochs == 3
+    assert settings.finetune.epochs == 10
 
 
 def test_all_problems_are_told_at_once_with_their_keys(tmp_path: Path) -> None:

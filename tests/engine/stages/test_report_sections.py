@@ -1,12 +1,24 @@
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.evaluation.scores import plain
+from engine.evaluation.scores import of_prompts, plain
 from engine.protocol import jsonl
-from engine.protocol.decision import Change, Changes, Decision, FinalDecision, Flags, Interval, Reviews, Scores, Shares
+from engine.protocol.decision import (
+    Change,
+    Changes,
+    Decision,
+    FinalDecision,
+    Flags,
+    Interval,
+    PromptScore,
+    Reviews,
+    Scores,
+    Shares,
+)
 from engine.protocol.manifest import Manifest, finish
 from engine.protocol.openings import Openings
 from engine.protocol.rows import Response
@@ -182,3 +194,34 @@ def test_what_the_claim_is_not_about_is_told(tmp_path: Path, counts: dict[str, i
     finish(run.coverage, Manifest(stage="coverage", inputs={}, settings="", seed=1, counts=dict(counts), seconds=1))
     text = " ".join(report_sections.not_sealed(run))
     assert bool(text) == bool(words) and all(word in text for word in words)
+
+
+def test_the_means_by_prompt_are_beside_those_by_family() -> None:
+    def prompt(number: int, family: str, points: float) -> PromptScore:
+        return PromptScore(id=f"p{number}", family=family, precision=points, similarity=points - 10)
+
+    rows = [prompt(0, "a", 90), prompt(1, "b", 60), prompt(2, "b", 60)]
+    scores = of_prompts(rows, 0.05, verdicts=3, errors=0)
+    assert scores.precision.mean == 75
+    assert "precision is 70.0 and similarity 60.0 on average" in report_sections.by_prompt(scores)
+    assert report_sections.by_prompt(of_prompts(rows[:2], 0.05, verdicts=2, errors=0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"pairs": 90, "left_out": 0, "dev_loss": 0.5}, ""),
+        (
+            {"pairs": 58, "left_out": 32, "dev_pairs": 20, "dev_left_out": 10, "dev_loss": 0.5},
+            "train 32 of 90, dev 10 of 30 are longer than 512 tokens (finetune.max_length).",
+        ),
+        (
+            {"pairs": 90, "left_out": 0, "dev_pairs": 0, "dev_left_out": 30, "dev_loss": None},
+            "dev 30 of 30 are longer than 512 tokens (finetune.max_length). Without a dev loss, training could not "
+            "tell when to stop.",
+        ),
+    ],
+)
+def test_pairs_that_training_left_out(counts: dict[str, Any], words: str) -> None:
+    found = "".join(report_sections.left_out(counts, 512))
+    assert found == (f"Pairs that training left out: {words}" if words else "")
