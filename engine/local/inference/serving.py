@@ -46,8 +46,8 @@ CHECK_COMMAND = "check inference.serve"
 class Serving:
     """An endpoint with the round's model; `name` is the model to ask for.
 
-    The command ends with this, and with the process that made it. Where `api_base` is set it may end by itself, with
-    status 0, once the server there has the model.
+    The command is a server, which ends with this and with the process that made it. Where `api_base` is set it is a
+    step, which must end by itself, with status 0, once the server there has the model.
     """
 
     def __init__(self, settings: Migration, model: ResolvedModel, place: Place) -> None:
@@ -72,20 +72,21 @@ class Serving:
         """Wait until the endpoint lists the model. Raises StageError where it doesn't."""
         began, unlisted, listed = time.monotonic(), 0, list[str]()
         for _ in range(START_POLLS):
-            ended = self._ended()
-            try:
-                listed = [str(model.get("id")) for model in self._requests.models()]
-            except StageError:
-                if self._process is None or (ended and unlisted >= LISTED_POLLS):
-                    raise
-                unlisted += ended
-            else:
-                if self.name in listed or f"{self.name}:latest" in listed:
-                    self._place.tell(f"the endpoint has {self.name} after {duration(time.monotonic() - began)}")
-                    return
-                unlisted += ended or self._inference.api_base is None
-                if self._process is None or unlisted >= LISTED_POLLS:
-                    break
+            if self._prepared():
+                try:
+                    listed = [str(model.get("id")) for model in self._requests.models()]
+                except StageError:
+                    # A server of the stage's own takes its time to open its port.
+                    if self._process is None or (self._inference.api_base and unlisted >= LISTED_POLLS):
+                        raise
+                    unlisted += self._inference.api_base is not None
+                else:
+                    if self.name in listed or f"{self.name}:latest" in listed:
+                        self._place.tell(f"the endpoint has {self.name} after {duration(time.monotonic() - began)}")
+                        return
+                    unlisted += 1
+                    if self._process is None or unlisted >= LISTED_POLLS:
+                        break
             time.sleep(POLL_S)
         has = ", ".join(listed[:5]) or "no model"
         raise StageError(
@@ -134,20 +135,24 @@ class Serving:
     def _merged(self) -> Path:
         return write_merged(self._model, self._settings.local, self._place.adapter, self._files / "merged")
 
-    def _ended(self) -> bool:
-        """Whether the command is done. Raises StageError where it failed, or was to go on."""
-        if self._process is None or (status := self._process.status) is None:
-            return False
-        if status != 0 or self._inference.api_base is None:
+    def _prepared(self) -> bool:
+        """Whether the endpoint may be asked: a step must be done, since the server may have an older model until then.
+
+        Raises StageError where the command failed.
+        """
+        if self._process is None:
+            return True
+        status, step = self._process.status, self._inference.api_base is not None
+        if status is not None and (status != 0 or not step):
             raise self._process.failed(f"ended with status {status}", CHECK_COMMAND)
-        return True
+        return status == 0 if step else True
 
     async def _watch(self, _: httpx.AsyncClient, done: Callable[[], int]) -> None:
         """Raise StageError where the command has failed, or no request is answered for long."""
         silent, before = 0, 0
         while True:
             await asyncio.sleep(POLL_S)
-            self._ended()
+            self._prepared()
             silent, before = (silent + 1 if done() == before else 0), done()
             if silent >= SILENT_POLLS:
                 raise StageError(

@@ -87,6 +87,19 @@ def test_a_command_may_end_where_the_server_is_there_already(
     assert "counts 4 tokens in a prompt that has" in warning
 
 
+def test_an_older_model_is_not_taken_for_the_rounds(tiny: ResolvedModel, adapter: Path, tmp_path: Path) -> None:
+    """The server has the name from an earlier round until the command is done."""
+    slow = "import time; time.sleep(0.3); open('{folder}/done', 'w')"
+    command = shlex.join([sys.executable, "-S", "-c", slow])
+    place = Place(folder=tmp_path / "infer", adapter=adapter)
+    with (
+        answering("tuned") as server,
+        closing(backend(tiny, place, api_base=server.base, serve=command, model="tuned")) as model,
+    ):
+        answers(model)
+        assert (place.folder / "serve" / "done").exists()
+
+
 def test_the_untuned_model_may_have_a_name_of_its_own(tiny: ResolvedModel, tmp_path: Path) -> None:
     place = Place(folder=tmp_path / "infer", adapter=None)
     more: dict[str, Any] = {"serve": "false", "untuned_model": "llama-1b"}
