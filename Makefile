@@ -15,13 +15,14 @@ TORCH ?= $(if $(wildcard /proc/driver/nvidia/version)$(shell command -v nvidia-s
 demo: $(VENV)/.installed
 	@$(BIN)/llamaduo-tui demo $(if $(HEADLESS),--headless --yes)
 
-# Whole migrations take longest and come first: no process is left alone with one at the end.
+# Whole migrations take longest and come first: no process is left alone with one at the end. A third process uses two
+# cores while the others wait for a screen, a clock or another process.
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check

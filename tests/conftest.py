@@ -22,6 +22,10 @@ MODELS = cache_dir() / "models"
 # Read by OpenMP as torch is loaded: two test processes on two cores would else spin for each other's threads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+# Read by torch: each process that loads peft, and with it bitsandbytes, would else load a compiler, for functions that
+# run as plain Python on a CPU, too. Every stage of every migration here is such a process.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory) -> None:

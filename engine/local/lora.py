@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear
 from transformers import PreTrainedModel
 
+from engine.local.dropout import without_some
 from engine.settings.local import Adapter
 
 TESTED_MINORS = ("0.21",)
@@ -77,6 +78,9 @@ def _forward(self: Linear, x: torch.Tensor) -> torch.Tensor:
     if self.disable_adapters or self.merged:
         return base
     down: torch.Tensor = self.lora_A["default"].weight.to(x.dtype)  # type: ignore[assignment]
-    up = (self.lora_B["default"].weight * self.scaling["default"]).to(base.dtype)
-    inner = torch.nn.functional.linear(self.lora_dropout["default"](x), down)
+    scale, dropout = self.scaling["default"], self.lora_dropout["default"]
+    p = dropout.p if isinstance(dropout, torch.nn.Dropout) and self.training and x.device.type == "cpu" else 0.0
+    kept = without_some(x, p) if p else dropout(x)
+    up = (self.lora_B["default"].weight * (scale / (1 - p))).to(base.dtype)
+    inner = torch.nn.functional.linear(kept, down)
     return torch.addmm(base.flatten(0, -2), inner.flatten(0, -2).to(base.dtype), up.T).view_as(base)

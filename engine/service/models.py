@@ -46,6 +46,16 @@ def load_litellm() -> Any:
     return litellm
 
 
+def log_no_call() -> None:
+    """Keep litellm, for the calls of this task, from writing each one's log, which nobody reads: a third of its work.
+
+    The log of a failure holds its traceback, searched for secrets. What a call returns or raises stays the same.
+    """
+    from litellm._internal_context import is_internal_call
+
+    is_internal_call.set(True)
+
+
 def _refuse_lookups(request: httpx.Request) -> None:
     """Keep litellm from asking for more than it is asked: what a model is, of Ollama or the Hugging Face Hub.
 

@@ -24,7 +24,7 @@ from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import InFlightCall, Ledger
 from engine.service.limiter import Limiter, TokenEstimator
 from engine.service.litellm_adapter import completion_arguments, completion_of, response_headers
-from engine.service.models import PRICES_HINT, load_litellm, price
+from engine.service.models import PRICES_HINT, load_litellm, log_no_call, price
 from engine.service.negotiation import Terms
 from engine.service.outage import Outage
 from engine.service.record import CONTROL, FEW, FREE_TRIES, LIMITED_TRIES, Record
@@ -231,6 +231,7 @@ class Sender:
     async def _call(self, call: InFlightCall) -> tuple[Completion, Mapping[str, str]]:
         """The completion of one call, and the response's headers; raises what litellm raises."""
         request, seconds = call.request, self._settings.timeout_s
+        log_no_call()
         try:
             # litellm's own timeout starts again with each chunk of a response; it tells a lost connection from a slow
             # reply, and gets the time to do so.

@@ -268,23 +268,23 @@ def test_json_is_json_afterwards(value: object) -> None:
 
 
 HOSTILE = {
-    "digits": "1" * 10**6,
-    "spaced digits": "1 " * 500_000,
-    "half addresses": "a@" * 500_000,
-    "dots": "x@" + "a." * 500_000,
-    "greetings": "\nDear Aa Bb Cc" * 70_000,
-    "closings": "Regards,\n" * 110_000,
-    "tokens": "eyJ" * 330_000,
-    "token dots": "eyJaaaaaaaa." * 80_000,
-    "key blocks": "-----BEGIN PRIVATE KEY-----" * 37_000,
-    "colons": "a:" * 500_000,
-    "urls": "aa://b:" * 140_000 + "@",
-    "quotes": '"' * 10**6,
-    "titles": "Mr. " + "A. " * 330_000,
-    "accounts": "DE89 " * 200_000,
-    "brackets": "[" * 10**6,
-    "escapes": '["' + "\\\\" * 499_000 + '"]',
-    "calls": "call 1 1 1 1 1 1 " * 58_000,
+    "digits": "1" * 250_000,
+    "spaced digits": "1 " * 125_000,
+    "half addresses": "a@" * 125_000,
+    "dots": "x@" + "a." * 125_000,
+    "greetings": "\nDear Aa Bb Cc" * 17_500,
+    "closings": "Regards,\n" * 27_500,
+    "tokens": "eyJ" * 82_500,
+    "token dots": "eyJaaaaaaaa." * 20_000,
+    "key blocks": "-----BEGIN PRIVATE KEY-----" * 9_250,
+    "colons": "a:" * 125_000,
+    "urls": "aa://b:" * 35_000 + "@",
+    "quotes": '"' * 250_000,
+    "titles": "Mr. " + "A. " * 82_500,
+    "accounts": "DE89 " * 50_000,
+    "brackets": "[" * 250_000,
+    "escapes": '["' + "\\\\" * 124_750 + '"]',
+    "calls": "call 1 1 1 1 1 1 " * 14_500,
 }
 
 
@@ -292,7 +292,7 @@ HOSTILE = {
 def test_hostile_text_takes_linear_time(name: str) -> None:
     began = time.process_time()
     mask(HOSTILE[name])
-    assert time.process_time() - began < 15, "a megabyte takes seconds at most, on a slow machine, too"
+    assert time.process_time() - began < 4, "a quarter of a megabyte takes a second at most, on a slow machine, too"
 
 
 def test_many_values_in_a_row_take_little_more() -> None:

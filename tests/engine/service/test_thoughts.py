@@ -165,8 +165,8 @@ HOSTILE = [
 @pytest.mark.parametrize("part", HOSTILE)
 @pytest.mark.parametrize("before", ["", "<think>", "x", '{"a": "'])
 def test_a_huge_reply_is_cut_in_no_time(before: str, part: str) -> None:
-    text = before + part * (200_000 // len(part))
+    text = before + part * (50_000 // len(part))
     began = time.process_time()
     without_thoughts(text)
     without_thoughts(f"{text}</think>x")
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 0.5
