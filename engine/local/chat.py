@@ -45,10 +45,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool
     turns = _adapted(tokenizer, messages[:-1], tools, target=messages[-1])
     chat = _quoted(tokenizer, turns, tools)
     prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
-    prompt_ids = _tokenise(tokenizer, prompt, chat.quotes)
-    return Encoded(
-        prompt_ids, [*_continued(tokenizer, prompt, prompt_ids, completion.text, chat.quotes), completion.end]
-    )
+    ids = _continued(tokenizer, prompt, completion.text, chat.quotes)
+    return Encoded(_tokenise(tokenizer, prompt, chat.quotes), [*ids, completion.end])
 
 
 def encode_prompt(
@@ -166,18 +164,24 @@ def _tokenise(tokenizer: PreTrainedTokenizerBase, text: str, quotes: Quotes) -> 
     return ids
 
 
-def _continued(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, prompt_ids: list[int], text: str, quotes: Quotes
-) -> list[int]:
+def _continued(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str, quotes: Quotes) -> list[int]:
     """The tokens of a text that follows a prompt.
 
-    They are those of the whole, since some tokenizers start each text with a space; not where a token would reach over
-    the end of the prompt, where the model starts to write.
+    They are those of both together, since some tokenizers start each text with a space; not where a token would reach
+    over the end of the prompt, where the model starts to write. Text before a control token changes none behind it.
     """
-    whole = _tokenise(tokenizer, prompt + text, quotes)
-    if whole[: len(prompt_ids)] == prompt_ids:
-        return whole[len(prompt_ids) :]
+    control = rendering(tokenizer).control
+    end = prompt[-_NEAR:]
+    places = control.places(end, control.special)
+    before = end[places[-1][0] :] if places else prompt
+    asked, whole = (_tokenise(tokenizer, part, quotes) for part in (before, before + text))
+    if whole[: len(asked)] == asked:
+        return whole[len(asked) :]
     return _tokenise(tokenizer, text, quotes)
+
+
+_NEAR = 200
+"""The characters at the end of a prompt in which its last control token is looked for."""
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, bare: bool = False) -> str:

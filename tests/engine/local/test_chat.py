@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine.local.chat import encode, encode_prompt, end_token_id, reference, render_prompt, sample_text
@@ -103,6 +104,17 @@ def test_private_characters_next_to_control_tokens_stay(text: str) -> None:
     asked = TOKENIZER.decode(encoded.prompt_ids, clean_up_tokenization_spaces=False)
     assert f"<|im_end|>{text}1<|im_start|>" in asked
     assert encoded.prompt_ids.count(END) == 1
+
+
+def test_a_tokenizer_that_starts_texts_with_a_space_starts_no_answer_with_one() -> None:
+    tokenizer = make_tokenizer(
+        "{% for m in messages %}{{ '<|im_start|>' + m.content + ' [/I]' if m.role == 'user' else m.content }}"
+        "{{ '<|im_end|>' if m.role == 'assistant' else '' }}{% endfor %}"
+    )
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    encoded = encode(tokenizer, chat("Hi.", "Yes."))
+    assert encoded.completion_ids == tokenizer("a[/I]Yes.<|im_end|>").input_ids[-len("Yes.") - 1 :]
+    assert tokenizer("Yes.<|im_end|>").input_ids != encoded.completion_ids
 
 
 def test_a_sample_is_what_training_shows() -> None:
