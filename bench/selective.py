@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -42,7 +43,7 @@ from engine.evaluation.gaffke import Sample
 from engine.evaluation.intervals import SCORES
 from engine.evaluation.selective import SCORE_NAMES, SHARE_OF_RISK, Answer, SealedTest, choose, what_may_move
 from engine.local.inference import load_inference
-from engine.local.inference.base import Inference, Prompt
+from engine.local.inference.base import Inference, Place, Prompt
 from engine.protocol import records
 from engine.protocol.decision import Confidence, Rule
 from engine.protocol.rows import Pair
@@ -288,7 +289,8 @@ def demo(run: Run, round_: int, fresh: int) -> int:
     """Certify a part on a run of the demo; the status is 1 where fresh tickets prove the certificate false."""
     settings = settings_of(run)
     adapter = FINETUNE.folder(run, round_) / "adapter" if round_ else None
-    backend = load_inference(settings, local_model(run, settings, lambda _: None), adapter)
+    place = Place(folder=Path(tempfile.mkdtemp(prefix="llamaduo-")), adapter=adapter)
+    backend = load_inference(settings, local_model(run, settings, lambda _: None), place)
     dev = judged(backend, read_dev(run.coverage))
     sealed = judged(backend, list(records.read(run.coverage / TEST, Pair)))
     for name, split in (("dev", dev), ("sealed", sealed)):

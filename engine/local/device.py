@@ -59,33 +59,33 @@ def peak_memory(device: Device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def generation_batch(device: Device, weight_bytes: int, cache_bytes_per_token: int, max_tokens: int) -> int:
+def generation_bytes(
+    *,
+    cache_values: int,
+    hidden: int,
+    vocabulary: int,
+    itemsize: int,
+    prompt_tokens: int,
+    max_new_tokens: int,
+) -> int:
+    """Bytes of one sequence while it is generated, in addition to the weights: at most, for the longest response.
+
+    `cache_values` are the numbers that the key-value cache holds of a token. A growing cache is copied layer by layer,
+    reading the prompt takes about 12 * hidden numbers a token at its widest, and a step handles the logits four times
+    in float32: as they are, as probabilities, and in two copies between.
+    """
+    cache = cache_values * itemsize * (prompt_tokens + max_new_tokens)
+    return cache + cache // 8 + 12 * hidden * itemsize * prompt_tokens + 4 * 4 * vocabulary
+
+
+def generation_batch(device: Device, weight_bytes: int, sequence_bytes: int) -> int:
     """Sequences to generate at once: a power of two up to 256 on a GPU, 32 on a processor, which is then fully used.
 
-    Half of the memory that the weights leave holds the key-value cache: `cache_bytes_per_token` times `max_tokens`
-    (prompt and response) a sequence. It counts total memory, so that a resumed run forms the same batches.
+    They get 80 % of the memory that was free before the weights were loaded, less the weights.
     """
-    room = (device.memory_total - weight_bytes) // 2
+    room = device.memory_free * 4 // 5 - weight_bytes
     most = 32 if device.kind == "cpu" else 256
-    return _power_of_two(room // max(1, cache_bytes_per_token * max_tokens), most)
-
-
-def training_micro_batch(device: Device, weight_bytes: int, token_bytes: int, length: int, batch_size: int) -> int:
-    """Pairs in one forward and backward pass: the largest divisor of `batch_size` that fits.
-
-    `token_bytes` are the activations that backward needs for one token (see `activation_bytes`), `length` is the
-    longest pair in tokens. A third of the memory is left to everything else.
-    """
-    room = device.memory_total * 2 // 3 - weight_bytes
-    fits = max(1, room // max(1, token_bytes * length))
-    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n <= fits)
-
-
-def activation_bytes(layers: int, hidden: int, vocabulary: int) -> int:
-    """Bytes of activations a token when training: 34 * hidden a layer (Korthikanti et al. 2022, equation 1, attention
-    without its quadratic part), twice that for LoRA's and a gated MLP's own, and the logits in float32, three times.
-    """
-    return layers * hidden * 68 + vocabulary * 12
+    return _power_of_two(room // max(1, sequence_bytes), most)
 
 
 def _power_of_two(fits: int, most: int) -> int:

@@ -59,6 +59,16 @@ def measure(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_lengt
     )
 
 
+def too_long(splits: Sequence[tuple[str, int, int]], max_length: int, *, exact: bool = True) -> str:
+    """How many pairs of each split are too long, each a name, a count and all of them: "" where all fit.
+
+    Such as "train 32 of 90, dev 10 of 30 are longer than 512 tokens".
+    """
+    counts = [f"{name} {count:,} of {pairs:,}" for name, count, pairs in splits if count]
+    about = "" if exact else "about "
+    return f"{about}{', '.join(counts)} are longer than {max_length:,} tokens" if counts else ""
+
+
 def count_tokens(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> int:
     """The tokens of a pair as training counts them. Raises InputError where the template does not support it."""
     encoded = encode(tokenizer, pair.messages, pair.tools)

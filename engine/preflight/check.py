@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,10 +24,12 @@ from engine.evaluation import contract
 from engine.evaluation.decision import GATE_RISK, fewest_units
 from engine.evaluation.power import sealed_power
 from engine.preflight import console
+from engine.preflight.compute import Resources
 from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
-from engine.protocol.errors import InputError, LlamaDuoError
+from engine.preflight.training import SplitLengths, measure_splits
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
 from engine.service import prompts
@@ -66,6 +69,8 @@ def check(
     try:
         settings = load_settings(file)
         findings.notes += judge_note(settings)
+        resources = Resources(settings, dict(os.environ))
+        resources.use()
         model = _resolver(settings, progress)
         try:
             splits = findings.read(settings, model, reading)
@@ -73,9 +78,12 @@ def check(
             errors += problems(settings)
             findings.notes += doubts(settings)
         findings.show_sample(splits)
-        estimate = _estimate(settings, splits, model())
-        errors += memory_problems(estimate)
-        errors += compute_problems(settings)
+        lengths = findings.measure(settings, splits)
+        errors += lengths.problems(settings.finetune.max_length)
+        estimate = _estimate(settings, splits, model(), lengths)
+        errors += resources.memory_problems(estimate)
+        errors += resources.problems()
+        findings.notes += resources.notes()
         if probe and not errors:
             errors += findings.probe(settings, splits, progress)
     except LlamaDuoError as error:
@@ -135,6 +143,15 @@ class _Findings:
             text = sample_text(self._misfits.tokenizer, splits.train[0])
             self.data = replace(self.data, sample=text[:SAMPLE])
 
+    def measure(self, settings: Migration, splits: Splits) -> SplitLengths:
+        """Count tokens, and note pairs that are too long. Raises InputError where the tokenizer cannot be loaded."""
+        if self._misfits is None:
+            raise ValueError("read the data first")
+        most = settings.finetune.max_length
+        found = measure_splits(self._misfits.tokenizer, splits, most)
+        self.notes += found.notes(most)
+        return found
+
     def probe(self, settings: Migration, splits: Splits, progress: Progress) -> list[LlamaDuoError]:
         """Ask the models, and return what would fail. It replaces the notes on what only a call can show."""
         from engine.preflight.probing import probe_models  # loads the clients of services
@@ -145,11 +162,12 @@ class _Findings:
         return failures
 
 
-def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Estimate:
+def _estimate(settings: Migration, splits: Splits, model: ResolvedModel, lengths: SplitLengths) -> Estimate:
     from engine.local.device import find_device
     from engine.preflight.estimate import estimate  # imports torch
 
-    return estimate(settings, splits, prompts.load(settings.judge.prompts), model, find_device())
+    judging = prompts.load(settings.judge.prompts)
+    return estimate(settings, splits, judging, model, find_device(), lengths.longest)
 
 
 def template_notes(changes: Counter[str]) -> Iterator[str]:
@@ -202,28 +220,6 @@ def _too_few(name: str, size: SplitSize, least: int, purpose: str) -> Iterator[s
     units = f"1 {name} {size.unit} is" if size.units == 1 else f"{size.units} {name} {plural(size.unit)} are"
     remedy = "" if size.unit == "prompt" else f"; add more {plural(size.unit)}, as rows of the same one count once"
     yield f"{units} too few to {purpose}, even with perfect scores: it takes {least}{remedy}"
-
-
-def compute_problems(settings: Migration) -> Iterator[LlamaDuoError]:
-    """The problem that torchrun finds no GPU to start a process for, if so."""
-    from engine.local.device import find_device  # imports torch
-
-    per_gpu = settings.compute.launcher == "torchrun" and settings.compute.processes is None
-    if per_gpu and find_device().kind != "cuda":
-        yield InputError(
-            "compute.launcher: torchrun starts one process per GPU, and this machine has none",
-            'set compute.processes, or launcher = "direct"',
-        )
-
-
-def memory_problems(estimate: Estimate) -> Iterator[LlamaDuoError]:
-    """The problem that training does not fit into the machine's memory, if so."""
-    if estimate.memory_bytes > estimate.memory_free_bytes:
-        yield InputError(
-            f"training needs about {estimate.memory_bytes / 2**30:.1f} GiB, and {estimate.device} has "
-            f"{estimate.memory_free_bytes / 2**30:.1f} GiB free",
-            "set local.quantization to nf4, lower finetune.max_length, or choose a smaller model",
-        )
 
 
 def main() -> int:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from engine.local.allotment import default_gpu, is_free
+from engine.local.gpus import VISIBLE, Gpu, installed, visible
 from engine.preflight import console
 from engine.preflight.proxies import proxy_of
 from engine.preflight.report import Finding
@@ -28,7 +30,6 @@ from engine.service.providers import PROVIDERS
 TESTED = {
     "torch": "2.13.0",
     "transformers": "5.23.0",
-    "trl": "1.16.0",
     "peft": "0.21.2",
     "accelerate": "1.15.0",
     "datasets": "5.2.0",
@@ -49,6 +50,7 @@ def examine(runs: Path) -> list[Finding]:
     examinations: list[Callable[[], list[Finding]]] = [
         _python,
         _packages,
+        _gpus,
         _device,
         _memory,
         lambda: [_disk("runs", runs)],
@@ -80,11 +82,37 @@ def _packages() -> list[Finding]:
     return findings
 
 
+def _gpus() -> list[Finding]:
+    """Each NVIDIA GPU that this process may use, and which one a run would take by itself."""
+    gpus = visible(os.environ)
+    chosen, listed = default_gpu(gpus), os.environ.get(VISIBLE)
+    if not gpus and listed is not None and installed():
+        return [Finding(name="gpus", state="warn", detail=f"{VISIBLE} is {listed!r}: it hides all GPUs")]
+    return [
+        Finding(
+            name=f"gpu {place}",
+            state="ok" if is_free(gpu) else "warn",
+            detail=f"{gpu}, {gpu.name}; {_use(gpu, chosen)}",
+        )
+        for place, gpu in enumerate(gpus)
+    ]
+
+
+def _use(gpu: Gpu, chosen: Gpu | None) -> str:
+    """What a run does with a GPU where its settings name none."""
+    free = "free" if is_free(gpu) else "in use by others"
+    if gpu == chosen:
+        return f"{free}; a run uses it: it has the most free memory"
+    return f'{free}; a run uses it too with compute.launcher = "torchrun"' if is_free(gpu) else free
+
+
 def _device() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
         return [Finding(name="device", state="missing", detail="unknown without torch")]
     from engine.local.device import find_device
 
+    if (chosen := default_gpu(visible(os.environ))) is not None:
+        os.environ[VISIBLE] = chosen.name
     device = find_device()
     gpu = "" if device.kind == "cuda" else "; no CUDA GPU: small models only"
     memory = f"{device.memory_free / GIB:.1f} of {device.memory_total / GIB:.1f} GiB free"

@@ -12,16 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
-from engine.local.device import Device, activation_bytes, training_micro_batch
+from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import loading_errors, trusts_remote_code
+from engine.local.training.memory import first_fit, memory
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
@@ -75,10 +77,9 @@ class _Calls:
 
 
 def estimate(
-    settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device
+    settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device, longest: int
 ) -> Estimate:
-    """Estimate a run on this machine; the model's weights are not loaded."""
-    pairs = [*splits.train, *splits.dev, *splits.test]
+    """Estimate a run on this machine; `longest` are the tokens of the longest pair. No weights are loaded."""
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     phases = list(_phases(settings, splits, prompts, parameters, device))
@@ -91,7 +92,7 @@ def estimate(
         tokens_most=most.tokens,
         usd_most=most.usd,
         seconds_most=most.seconds,
-        memory_bytes=_memory(settings, model, pairs, device),
+        memory_bytes=_memory(settings, model, longest, device),
         memory_free_bytes=device.memory_free,
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
@@ -210,19 +211,14 @@ def _inference_seconds(settings: Migration, parameters: int, device: Device, spe
     return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
 
 
-def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
-    """Bytes for training: weights, the adapter with Adam's state in float32, and the activations of a micro-batch."""
-    config: Any = model.config
-    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    weights = int(frozen * (0.55 if settings.local.quantization == "nf4" else device.torch_dtype.itemsize))
-    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
-    longest = min(settings.finetune.max_length, round(max(map(_tokens, pairs))))
-    micro = training_micro_batch(device, weights, token, longest, settings.finetune.batch_size)
-    return weights + trained * 16 + token * longest * micro
+def _memory(settings: Migration, model: PeftModel, longest: int, device: Device) -> int:
+    """Bytes for training on pairs of at most `longest` tokens, in passes as training chooses them."""
+    needed, most = memory(model, settings, device), min(longest, settings.finetune.max_length)
+    fit = first_fit(needed, settings.finetune, device, most, settings.compute.processes or 1)
+    return needed.bytes(fit, most)
 
 
-def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
+def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
     trusted = trusts_remote_code(settings.local)
     with torch.device("meta"), loading_errors(resolved, "the model"):

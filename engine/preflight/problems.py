@@ -1,4 +1,4 @@
-"""What would fail in the judge's prompts, the contract and the service, found without asking a model."""
+"""What would fail in the judge's prompts, the contract, the service and the local backend, found without a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from engine.evaluation import contract
+from engine.preflight.inference import inference_problems
 from engine.preflight.proxies import proxy_of
+from engine.preflight.training import missing_packages
 from engine.protocol.errors import InputError, LlamaDuoError, ServiceError
 from engine.service import prompts
 from engine.service.models import (
@@ -42,12 +44,14 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
         contract.load(settings.task.contract)
     except InputError as error:
         yield error
+    yield from missing_packages(settings.finetune)
     for model in _models(settings):
         yield from _model_problems(settings, model)
     if settings.service.batch and settings.uses_sandbox:
         yield _no_batch_api(SANDBOX_MODEL)
     for address in _addresses(settings):
         yield from _connection_problems(address)
+    yield from inference_problems(settings.inference)
 
 
 def doubts(settings: Migration) -> Iterator[str]:

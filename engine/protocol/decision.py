@@ -347,7 +347,8 @@ class Decision(Scores):
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
     `flagged` names the prompts left out; `groups` are the scores by kind of prompt, the weakest first. `drift` has one
     row for each judge that judged answers of round 0 again. `drawn` are the answers that people review for the
-    corrected scores, in order; `flags` say what leaving out the flagged prompts did.
+    corrected scores, in order; `flags` say what leaving out the flagged prompts did. `cut` counts the responses that
+    were cut at their token limit.
     """
 
     round: int
@@ -365,6 +366,7 @@ class Decision(Scores):
     drift: tuple[Drift, ...] = ()
     drawn: tuple[DrawnAnswer, ...] = ()
     flags: Flags | None = None
+    cut: int = 0
 
     @property
     def passed_gate(self) -> bool:

@@ -53,6 +53,14 @@ class StageStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlaced(Event):
+    """The nodes of a cluster that a stage runs on from now on, one for each of its processes, the first one first."""
+
+    kind: ClassVar[str] = "stage.placed"
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageProgress(Event):
     """`done` of `total` `unit`; `seconds_left` is an estimate, None while there is no ground for one."""
 
@@ -187,6 +195,7 @@ KINDS: dict[str, type[Event]] = {
     for event in (
         RunStarted,
         StageStarted,
+        StagePlaced,
         StageProgress,
         TrainMetrics,
         ServiceUsage,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,14 @@ Row = dict[str, Any]
 
 
 def dumps(row: Any) -> str:
-    """One line of JSON; U+2028 and the like stay readable, lone surrogates become escapes."""
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+    """One line of JSON; U+2028 and the like stay readable, lone surrogates become escapes.
+
+    Not-a-number and infinity, for which JSON has no words, become null.
+    """
+    try:
+        text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return dumps(_finite(row))
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -67,7 +74,11 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
     """Replace a JSON file atomically."""
-    replace(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n", mode)
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, indent=1, allow_nan=False)
+    replace(path, text + "\n", mode)
 
 
 def read_json(path: Path) -> Row | None:
@@ -102,6 +113,17 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _finite(value: Any) -> Any:
+    """A JSON value with null in place of numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def _ends_with_newline(descriptor: int, size: int) -> bool:

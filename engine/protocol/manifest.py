@@ -15,7 +15,6 @@ LIBRARIES = (
     "llamaduo-tui",
     "torch",
     "transformers",
-    "trl",
     "peft",
     "accelerate",
     "datasets",

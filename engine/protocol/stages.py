@@ -85,7 +85,7 @@ FINETUNE = Stage(
     place=Place.OWN_PROCESS,
     parallel=True,
     purpose={
-        Phase.ROUND: "Training an adapter of the small model on all pairs so far; the epoch with the lowest loss on "
+        Phase.ROUND: "Training an adapter of the small model on all pairs so far; the state with the lowest loss on "
         "dev prompts is kept."
     },
     expected=frozenset({Phase.ROUND}),
@@ -95,6 +95,7 @@ INFER = Stage(
     name="infer",
     label="local answers",
     place=Place.OWN_PROCESS,
+    parallel=True,
     purpose={
         Phase.BASELINE: "The untuned small model answers the dev prompts: the baseline that the rounds have to beat.",
         Phase.ROUND: "The tuned model answers the dev prompts, which it was not trained on.",

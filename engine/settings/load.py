@@ -19,7 +19,13 @@ from engine.settings.source import STDIN, is_address, is_pattern
 FILES = (*COVERAGE_FILES, *COMPRESSED, MODEL_FILE)
 """Endings by which a relative name means a file next to migration.toml, not an id of the Hub."""
 
-PATHS = (("coverage", "source"), ("judge", "prompts"), ("local", "model"), ("task", "contract", "json_schema"))
+PATHS = (
+    ("coverage", "source"),
+    ("judge", "prompts"),
+    ("local", "model"),
+    ("task", "contract", "json_schema"),
+    ("inference", "vllm"),
+)
 """Keys whose value may be a path."""
 
 ALWAYS_PATHS = ("prompts", "json_schema")
@@ -85,7 +91,8 @@ def _absolute(value: str, key: str, folder: Path) -> str:
         path = Path(value)
         named = key in ALWAYS_PATHS or value.startswith(("./", "../", "~")) or path.suffix.casefold() in FILES
         pattern = key == "source" and is_pattern(value)
-        if not path.is_absolute() and (named or pattern or (folder / value).exists()):
+        found = (folder / value).is_file() if key == "vllm" else (folder / value).exists()
+        if not path.is_absolute() and (named or pattern or found):
             return str((folder / path.expanduser()).resolve())
     return value
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import shlex
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from engine.settings.table import Table
+from engine.settings.table import Address, Table, Variable
 
 THINKING_OFF: dict[str, Any] = {"enable_thinking": False}
 """What chat templates are given unless the user says otherwise."""
@@ -52,16 +53,69 @@ class Local(Table):
         return self
 
 
-class Finetune(Table):
-    """How the adapter is trained; each round starts from the base model and uses all data so far."""
+Scheduler = Literal["warmup_stable_decay", "cosine", "linear", "constant"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
-    epochs: int = Field(3, ge=1, le=100, description="Maximum passes over the data; the best by dev loss is kept.")
-    learning_rate: float = Field(
-        2e-4, gt=0, lt=1, description="Peak learning rate after the warm-up; then a cosine decay."
+
+class Finetune(Table):
+    """How the adapter is trained; each round uses all data so far."""
+
+    epochs: int = Field(
+        10, ge=1, le=100, description="Maximum passes over the data; training stops where the dev loss stops falling."
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps for the warm-up.")
+    patience: float = Field(
+        1, ge=0, description="Epochs without a lower dev loss after which training stops; at 0 it never does."
+    )
+    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Peak learning rate, after the warm-up.")
+    scheduler: Scheduler = Field(
+        "warmup_stable_decay",
+        description="warmup_stable_decay: at its peak until the dev loss stops falling, then a decay from the best "
+        "state; the others decay over all epochs, or not at all.",
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps, of three epochs at most, for the warm-up.")
+    weight_decay: float = Field(0.0, ge=0, lt=1, description="AdamW's weight decay of the adapter.")
     batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
     max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
+    warm_start: bool = Field(
+        False, description="Start from the adapter of the round before, instead of from the base model."
+    )
+    micro_batch: int | None = Field(
+        None, ge=1, description="Pairs in memory at a time; not set: what fits, halved where memory runs out."
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        "auto", description="Compute activations twice instead of keeping them; auto: where memory is short."
+    )
+    attention: Attention = Field(
+        "auto", description="auto: flash attention, without padding, on CUDA where flash-attn is installed."
+    )
+    checkpoint_minutes: float = Field(
+        10, gt=0, description="Minutes between two checkpoints: a killed run loses no more."
+    )
+    report_to: list[Tracker] = Field(
+        [], description="Trackers to report to as well; their addresses and keys are in the environment."
+    )
+
+    @property
+    def learns(self) -> Finetune:
+        """These settings with the defaults of those that change how training is done, not what is learned."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in _HOW})
+
+
+_HOW = ("micro_batch", "gradient_checkpointing", "attention", "checkpoint_minutes", "report_to")
+
+
+def _splits(line: str) -> str:
+    try:
+        shlex.split(line)
+    except ValueError as error:
+        raise ValueError(f"is no command line: {error}") from None
+    return line
+
+
+CommandLine = Annotated[str, AfterValidator(_splits)]
+"""Words as a shell splits them, quotes included; nothing else of a shell's is understood."""
 
 
 class Inference(Table):
@@ -72,19 +126,91 @@ class Inference(Table):
         0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
     )
     max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
-    backend: Literal["transformers"] = Field("transformers", description="What runs the local LLM.")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="Responses to generate at once; not set: as many as free memory takes, 256 for vllm, 16 for an "
+        "endpoint.",
+    )
+    backend: Literal["transformers", "vllm", "endpoint"] = Field(
+        "transformers",
+        description="What runs the local LLM: this program, a vLLM that it starts, or any server with OpenAI's API.",
+    )
+    vllm: str = Field("vllm", min_length=1, description="The vllm executable, in a virtual environment of its own.")
+    vllm_args: CommandLine = Field(
+        "", description="Further arguments of `vllm serve`, such as --gpu-memory-utilization 0.8."
+    )
+    api_base: Address = Field(
+        None, description="Address of the endpoint (http://...:8000/v1); not set: the server that `serve` starts."
+    )
+    api_key_env: Variable = Field(None, description="Name of the environment variable with the endpoint's API key.")
+    serve: CommandLine = Field(
+        "",
+        description="The command that gets each round's model to the endpoint: a server, or a step that ends. It may "
+        "hold {model} {adapter} {merged} (folders), {name}, {port} and {folder} (for its own files).",
+    )
+    model: str = Field(
+        "{name}", min_length=1, description="The model's name at the endpoint, with the same placeholders."
+    )
+    untuned_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Name of the untuned model at the endpoint; set: `serve` doesn't run for it; not set: it does.",
+    )
+
+    @model_validator(mode="after")
+    def _serves_each_round(self) -> Inference:
+        if self.backend != "endpoint":
+            return self
+        if not self.serve:
+            raise ValueError("an endpoint needs serve: each round has new weights, and this command gets them there")
+        if self.api_base is None and "{port}" not in self.serve:
+            raise ValueError("serve must contain {port}, or api_base must be set")
+        if self.untuned_model is not None and self.api_base is None:
+            raise ValueError("untuned_model needs api_base: a server that runs already")
+        return self
+
+
+def _text(device: object) -> object:
+    """An index as the text that it is in lists of names."""
+    return str(device) if isinstance(device, int) and not isinstance(device, bool) else device
+
+
+Device = Annotated[str, BeforeValidator(_text), Field(pattern=r"^([0-9]+|(GPU|MIG)-\S+)$")]
+"""A GPU: its index, or its UUID."""
 
 
 class Compute(Table):
-    """The processes that do the work on this machine."""
+    """The processes, GPUs and machines that do the work."""
 
-    launcher: Literal["direct", "torchrun"] = Field(
-        "direct", description="direct: train in one process; torchrun: in several that share each batch."
+    launcher: Literal["direct", "torchrun", "ray"] = Field(
+        "direct",
+        description="direct: one process, one GPU; torchrun: several on this machine; ray: on the nodes of a cluster.",
     )
-    processes: int | None = Field(None, ge=1, description="Processes for torchrun; not set: one per GPU.")
+    processes: int | None = Field(
+        None, ge=1, description="Processes for torchrun and ray; not set: one per free GPU, or per node without GPUs."
+    )
+    devices: list[Device] | None = Field(
+        None,
+        min_length=1,
+        description="GPUs of this machine, by index or UUID (GPU-..., MIG-...); not set: those that nobody uses.",
+    )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="How processes share a training: each with all weights (ddp), or with a part (fsdp)."
+    )
+    ray_address: str | None = Field(
+        None, description="Address of the Ray cluster; not set: RAY_ADDRESS, or the cluster that this machine is in."
+    )
 
     @model_validator(mode="after")
-    def _shared_by_a_launcher(self) -> Compute:
+    def _launched(self) -> Compute:
         if self.launcher == "direct" and self.processes is not None:
-            raise ValueError('processes needs launcher = "torchrun"')
+            raise ValueError('processes needs launcher = "torchrun" or "ray"')
+        if self.launcher == "direct" and self.strategy == "fsdp":
+            raise ValueError('strategy = "fsdp" needs launcher = "torchrun" or "ray"')
+        if self.launcher == "ray" and self.devices is not None:
+            raise ValueError('devices are GPUs of this machine; with launcher = "ray" the cluster chooses them')
+        if self.launcher != "ray" and self.ray_address is not None:
+            raise ValueError('ray_address needs launcher = "ray"')
         return self

@@ -324,6 +324,15 @@ class Migration(Table):
                 raise ValueError(f"service: set both input_price and output_price of {model}, or neither")
         return self
 
+    @model_validator(mode="after")
+    def _serves_what_was_trained(self) -> Migration:
+        if self.local.quantization != "none" and self.inference.backend != "transformers":
+            raise ValueError(
+                f'inference.backend = "{self.inference.backend}" needs local.quantization = "none": it would serve '
+                "other weights than those that the adapter is trained on"
+            )
+        return self
+
     @property
     def judge_models(self) -> list[str]:
         return self.judge.models or [self.service.model]

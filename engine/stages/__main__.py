@@ -12,24 +12,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import select
 import sys
-import threading
 import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from engine.local.world import rank
-from engine.protocol import jsonl
+from engine.local.world import rank, take_own_device
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.events import Emit, Event, to_row
+from engine.protocol.events import Emit
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import BY_NAME, STAGES, Place, Stage
 from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, Job, Recorder
+from engine.stages.child import exit_with_parent, take_standard_output
 from engine.stages.failure import explain
-
-PARENT_POLL_S = 1.0
 
 
 def main() -> NoReturn:
@@ -46,12 +42,13 @@ def main() -> NoReturn:
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input is closed")
     args = parser.parse_args()
     if args.exit_with_parent:
-        threading.Thread(target=_exit_with_parent, daemon=True).start()
-    emit, status = _take_standard_output(), 0
+        exit_with_parent()
+    take_own_device()
+    emit, status = take_standard_output(), 0
     try:
         _work(BY_NAME[args.stage], Run(args.run), args.round, emit)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must hear of it
-        failure = explain(error)
+        failure = explain(error, stage=args.stage)
         emit(failure)
         status = failure.exit_status
         if not isinstance(error, LlamaDuoError):
@@ -79,27 +76,6 @@ def _work(stage: Stage, run: Run, round_: int | None, emit: Emit) -> None:
     result = importlib.import_module(f"engine.stages.{stage.name}").run(job)
     if first:
         recorder.finish(result)
-
-
-def _take_standard_output() -> Emit:
-    """Keep standard output for events; what anybody else prints goes to standard error."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
-    os.dup2(2, 1)
-
-    def emit(event: Event) -> None:
-        events.write(jsonl.dumps(to_row(event)) + "\n")
-        events.flush()
-
-    return emit
-
-
-def _exit_with_parent() -> None:
-    """End this process when its standard input is closed, and when its parent is gone: a launcher's may stay open."""
-    parent, closed = os.getppid(), False
-    while not closed and os.getppid() == parent:
-        readable, _, _ = select.select([0], [], [], PARENT_POLL_S)
-        closed = bool(readable) and not os.read(0, 4096)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,49 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
+from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed
+from engine.protocol.memory import no_memory
+from engine.protocol.stages import FINETUNE, INFER
 
 FULL_DISK = re.compile(r"No space left|disk is full")
-NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
-"""How torch, CUDA and SQLite word it, which have no error types for it."""
+LESS_MEMORY = {
+    INFER.name: "lower inference.batch_size or max_new_tokens",
+    FINETUNE.name: "lower finetune.max_length or batch_size, or set local.quantization to nf4",
+}
+"""What makes a stage take less memory."""
+
+LOST = "a process that shared the work has ended"
 
 LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
 """What torch.distributed raises in one process where another one has ended."""
 
 
-def explain(error: BaseException) -> RunFailed:
-    """An error as an event, with what to do next."""
+SETTING = re.compile(r"\b(finetune|inference|service|judge|compute|synthesis|target|loop)(\.[a-z_]+|\])|batch_size")
+"""A setting in a hint, as `finetune.max_length` or `[service]`, that may be changed in a run that has begun."""
+
+
+def less_memory(stage: str) -> str:
+    """What to do before a stage that ran out of memory is resumed."""
+    return LESS_MEMORY.get(stage, "end other programs that use the memory")
+
+
+def explain(error: BaseException, settings: Path | None = None, *, stage: str = "") -> RunFailed:
+    """An error as an event, with what to do next.
+
+    `settings` is the file of the run that failed, if one did; `stage` is the name of the one at work.
+    """
+    failure = _explain(error, stage)
+    if settings is None or "migration.toml" in failure.hint or not SETTING.search(failure.hint):
+        return failure
+    end = "" if failure.hint.endswith("resume") else ", then resume"
+    return replace(failure, hint=f"{failure.hint}{end}: the run's settings are in {settings}")
+
+
+def _explain(error: BaseException, stage: str) -> RunFailed:
     if isinstance(error, LlamaDuoError):
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
@@ -27,16 +56,12 @@ def explain(error: BaseException) -> RunFailed:
             hint="free some space, then resume: complete stages are kept",
             exit_status=1,
         )
-    if isinstance(error, MemoryError) or NO_MEMORY.search(f"{type(error).__name__} {error}"):
-        return RunFailed(
-            error="out of memory",
-            hint="lower finetune.max_length or batch_size, or set local.quantization to nf4, then resume",
-            exit_status=1,
-        )
+    if no_memory(error):
+        return RunFailed(error="out of memory", hint=f"{less_memory(stage)}; then resume", exit_status=1)
     if LOST_PROCESS.search(str(error)):
         return RunFailed(
-            error="a process that shared the work has ended",
-            hint="see the run's worker.log; if memory ran out, lower finetune.max_length or batch_size; then resume",
+            error=LOST,
+            hint=f"see the run's worker.log; if memory ran out, {less_memory(stage)}; then resume",
             exit_status=1,
         )
     line = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.dataset.prepare import DEV, TRAIN, read_dev
-from engine.local.world import first_process_first, world_size
+from engine.local.world import first_process_first
 from engine.protocol import commands
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
 from engine.protocol.manifest import begin
 from engine.protocol.rows import PAIRS_FILE, Chat
-from engine.protocol.stages import SYNTHESIZE
+from engine.protocol.stages import FINETUNE, SYNTHESIZE
 from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
 from engine.stages.training_mix import TrainingMix, training_mix
 
 if TYPE_CHECKING:
     from engine.local.training import TrainProgress
+
+ADAPTER_FILE = "adapter_model.safetensors"
 
 DECISIVE = ("coverage", "local", "finetune", "loop")
 """The tables of settings that a half-done training depends on."""
@@ -26,8 +29,8 @@ DECISIVE = ("coverage", "local", "finetune", "loop")
 def run(job: Job) -> Result:
     """Train on the train split and on what people's choices leave of the pairs that earlier rounds wrote.
 
-    Writes adapter/; a training that was begun under other settings or choices, or by another number of processes,
-    starts from the beginning.
+    Writes adapter/ and metrics.jsonl; a training that was begun under other settings or choices starts from the
+    beginning, one by another number of processes goes on.
     """
     from engine.local import training
 
@@ -35,14 +38,25 @@ def run(job: Job) -> Result:
     resolved = local_model(job.run, settings, job.emit)
     synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]
     mix = training_mix(coverage, synthetic, commands.pair_choices(job.run.commands_file), settings.synthesis)
-    shared = f"{world_size()} processes" if world_size() > 1 else ""
+    start = _start(job)
+    learned = settings.model_copy(update={"finetune": settings.finetune.learns}).digest(*DECISIVE)
     with first_process_first():
-        begin(job.folder, " ".join(filter(None, [settings.digest(*DECISIVE), mix.choices, shared])))
+        begin(job.folder, " ".join(filter(None, [learned, mix.choices])))
     for level, message in _by_hand(mix):
         job.emit(Log(level=level, message=message))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
-    trained = training.finetune(mix.chats, dev, resolved, settings, job.folder, _Reporter(job.emit))
+    trained = training.finetune(
+        mix.chats,
+        dev,
+        resolved,
+        settings,
+        job.folder,
+        _Reporter(job.emit),
+        say=lambda level, message: job.emit(Log(level=level, message=message)),
+        start=start,
+    )
     files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
+    files += [start / ADAPTER_FILE] if start else []
     return Result(
         counts={
             "pairs": trained.pairs,
@@ -56,11 +70,23 @@ def run(job: Job) -> Result:
             "dev_loss": None if trained.dev_loss is None else round(trained.dev_loss, 4),
             "tokens": trained.tokens,
             "tokens_per_second": round(trained.tokens_per_second, 1),
+            "dev_pairs": trained.dev_pairs,
+            "dev_left_out": trained.dev_left_out,
+            "epochs": trained.epochs,
+            "micro_batch": trained.micro_batch,
+            "gradient_checkpointing": trained.gradient_checkpointing,
         },
         inputs=named(files, job.run.folder) | ({"choices": mix.choices} if mix.choices else {}),
         model=f"{resolved.name}@{resolved.digest}",
         peak_memory_bytes=trained.peak_memory_bytes,
     )
+
+
+def _start(job: Job) -> Path | None:
+    """The folder of the adapter to start from: that of the round before, where the settings ask for it."""
+    if not job.settings.finetune.warm_start or job.round is None or job.round < 2:
+        return None
+    return FINETUNE.folder(job.run, job.round - 1) / "adapter"
 
 
 class _Reporter:

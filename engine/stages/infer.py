@@ -3,60 +3,94 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from engine.dataset import openings
 from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
 from engine.local.inference import load_inference
-from engine.local.inference.base import Completion, Inference, Prompt, Sample
-from engine.protocol import jsonl
+from engine.local.inference.base import Completion, Inference, Place, Prompt, Sample
+from engine.local.world import first_process_first, from_first, rank
+from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
 from engine.protocol.events import Log
 from engine.protocol.manifest import begin, file_hash
 from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
+from engine.settings.local import Inference as InferenceSettings
+from engine.settings.schema import Migration
 from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model
 from engine.stages.progress import Progress
+from engine.stages.shares import Shares
 
 DECISIVE = ("coverage", "local", "inference", "loop")
 """The tables of settings that half-done answers depend on."""
 
+WITHOUT_BEARING = ("batch_size", "vllm", "api_key_env")
+"""Settings of inference that may change while answers are half-done."""
+
 WEIGHTS = "adapter_model.safetensors"
+
+RAISE_LIMIT = "raise inference.max_new_tokens"
+"""What to do about responses that are cut."""
 
 
 def run(job: Job) -> Result:
     """Sample responses to every dev prompt, or to the sealed ones; writes responses.jsonl batch by batch.
 
-    A resumed stage goes on behind the last whole batch.
+    A resumed stage goes on behind the last whole batch. Several processes share the batches: `engine.stages.shares`.
     """
     settings, samples = job.settings, job.settings.inference.samples
-    resolved = local_model(job.run, settings, job.emit)
     coverage, adapter = job.run.coverage, _adapter(job.run, job.round)
     pairs, source = (open_sealed(coverage), TEST) if job.round is None else (read_dev(coverage), DEV)
-    if job.round is None:
+    if job.round is None and rank() == 0:
         _record_opening(job, pairs)
-    begin(job.folder, settings.digest(*DECISIVE))
-    backend = load_inference(settings, resolved, adapter)
-    plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
-    _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
-    thought = [bool(row.get("thought")) for row in jsonl.read(job.folder / RESPONSES_FILE)]
-    count = len(thought)
+    with first_process_first():
+        begin(job.folder, _decisive(settings))
+        resolved = local_model(job.run, settings, job.emit)
+    place = Place(
+        folder=job.folder, adapter=adapter, tell=partial(_say, job, "info"), warn=partial(_say, job, "warning")
+    )
+    with closing(load_inference(settings, resolved, place)) as backend:
+        prompts = [Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs]
+        # The processes' batches must be the same, and one that has less memory would form others.
+        plan = from_first(lambda: backend.plan(prompts, samples))
+        _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
+    if rank():
+        return Result(counts={})
+    rows = list(records.read(job.folder / RESPONSES_FILE, Response))
+    count, cut = len(rows), sum(row.finish_reason == "length" for row in rows)
+    thought = sum(row.thought for row in rows)
     if count != len(pairs) * samples:
         raise StageError(
             f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
         )
-    if any(thought):
-        cut = f"{sum(thought):,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
-        job.emit(Log(level="info", message=cut))
+    if thought:
+        told = f"{thought:,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
+        _say(job, "info", told)
+    if cut:
+        _say(job, "warning", f"{cut:,} of {count:,} responses were cut at their limit: {RAISE_LIMIT}")
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
     return Result(
-        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "thought": sum(thought)},
+        counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut, "thought": thought},
         inputs=named(files, job.run.folder),
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def _decisive(settings: Migration) -> str:
+    defaults = {name: InferenceSettings.model_fields[name].default for name in WITHOUT_BEARING}
+    kept = settings.model_copy(update={"inference": settings.inference.model_copy(update=defaults)})
+    return kept.digest(*DECISIVE)
+
+
+def _say(job: Job, level: Literal["info", "warning"], message: str) -> None:
+    job.emit(Log(level=level, message=message))
 
 
 def _record_opening(job: Job, pairs: list[Pair]) -> None:
@@ -69,15 +103,11 @@ def _record_opening(job: Job, pairs: list[Pair]) -> None:
 
 
 def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: list[Pair], adapter: str) -> None:
-    """Append the responses of the batches that are missing; `adapter` is the hash of its weights."""
-    responses, by_id = job.folder / RESPONSES_FILE, {pair.id: pair for pair in pairs}
+    """Answer this process's share of the batches that are missing; `adapter` is the hash of its weights."""
+    by_id = {pair.id: pair for pair in pairs}
     calls = {pair.id: backend.reference(Chat(pair.messages, pair.tools)) for pair in pairs if pair.target_calls}
-    done = _whole_batches(responses, [len(batch) for batch in batches])
-    before = sum(map(len, batches[:done]))
-    progress = Progress(job.emit, sum(map(len, batches)), "answers", done=before)
-
-    def reach(count: int) -> None:
-        progress.reach(before + count)
+    shares = Shares(job.folder / RESPONSES_FILE, [len(batch) for batch in batches])
+    progress = Progress(job.emit, sum(map(len, batches)), "answers", done=shares.answered())
 
     def response(sample: Sample, completion: Completion) -> Response:
         pair = by_id[sample.prompt.id]
@@ -99,23 +129,18 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
             thought=completion.thought,
         )
 
-    for batch in batches[done:]:
-        completions = zip(batch, backend.complete(batch, reach), strict=True)
-        jsonl.append(responses, [response(*drawn).to_row() for drawn in completions])
-        before += len(batch)
-        progress.reach(before)
+    for number in shares.mine():
+        completions = backend.complete(batches[number], partial(_reach, progress, shares.answered()))
+        drawn = zip(batches[number], completions, strict=True)
+        shares.put(number, [response(*one).to_row() for one in drawn])
+        progress.reach(shares.answered())
+    for _ in shares.wait():
+        progress.reach(shares.answered())
 
 
-def _whole_batches(responses: Path, sizes: list[int]) -> int:
-    """How many batches are answered; the rows of a torn one are removed, since the whole batch is answered again."""
-    rows = list(jsonl.read(responses))
-    done, kept = 0, 0
-    while done < len(sizes) and kept + sizes[done] <= len(rows):
-        kept += sizes[done]
-        done += 1
-    if responses.exists():
-        jsonl.write(responses, rows[:kept])
-    return done
+def _reach(progress: Progress, before: int, count: int) -> None:
+    """Show `count` answers of a batch, beyond those before it."""
+    progress.reach(before + count)
 
 
 def _adapter(run: Run, round_: int | None) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
@@ -22,6 +22,7 @@ from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
 from engine.stages import judge_drift, report_judges, report_sections
 from engine.stages.base import Job, Result, named
+from engine.stages.infer import RAISE_LIMIT
 from engine.stages.markdown import block, cell, inline, interval
 
 SHOWN = 3
@@ -43,6 +44,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             _rounds(run, settings, decision),
             *report_judges.drift(drift, settings),
             *_contract(run),
+            *_cut(run),
             report_sections.error_rate(final),
             *report_sections.not_sealed(run),
             *report_sections.missing_rows(settings, final),
@@ -122,7 +124,7 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         f"Brackets show bounds, each with a risk of {GATE_RISK:.0%} if these were new prompts. "
         "Columns 50+ and 70+: the share of dev prompts with at least that precision."
     )
-    lines += ["", f"{_target(settings.target)} {columns}"]
+    lines += ["", f"{_target(settings.target)} {columns}", *_left_out(run, settings)]
     if decision.teacher:
         ceiling = "A model that learns from its answers can hardly score higher."
         lines += ["", f"{report_sections.service_scores(decision.teacher, 'dev')} {ceiling}"]
@@ -146,22 +148,44 @@ def _training(run: Run, number: int) -> tuple[str, str]:
     return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
 
 
+def _left_out(run: Run, settings: Migration) -> list[str]:
+    """Which pairs the training of the last round left out."""
+    rounds = [decision.round for decision in run.decisions() if decision.round]
+    trained = manifest(FINETUNE.folder(run, rounds[-1])) if rounds else None
+    return report_sections.left_out(trained.counts, settings.finetune.max_length) if trained else []
+
+
 def _contract(run: Run) -> list[str]:
     """How many answers broke the contract, in the rounds and in the sealed test; nothing where none did."""
-    numbers: dict[str, int | None] = {f"round {row.round}": row.round for row in run.decisions()}
-    stages = {
-        name: (manifest(JUDGE.folder(run, number)), manifest(INFER.folder(run, number)))
-        for name, number in (numbers | {FINAL_TEST: None}).items()
-    }
     broken = {
         name: (judged.counts.get("broken", 0), answered.counts["responses"])
-        for name, (judged, answered) in stages.items()
-        if judged and answered
+        for name, number in _phases(run).items()
+        if (judged := manifest(JUDGE.folder(run, number))) and (answered := manifest(INFER.folder(run, number)))
     }
-    if not any(count for count, _ in broken.values()):
+    return [f"Answers that broke the contract scored 1 without being judged: {text}." for text in _told(broken)]
+
+
+def _cut(run: Run) -> list[str]:
+    """How many answers ended at their token limit, in the rounds and in the sealed test; nothing where none did."""
+    cut = {
+        name: (answered.counts.get("cut", 0), answered.counts["responses"])
+        for name, number in _phases(run).items()
+        if (answered := manifest(INFER.folder(run, number)))
+    }
+    remedy = f"a cut answer scores like a bad one, so {RAISE_LIMIT} in a new run"
+    return [f"Answers that were cut at their token limit: {text}; {remedy}." for text in _told(cut)]
+
+
+def _phases(run: Run) -> dict[str, int | None]:
+    """The rounds and the sealed test by name, with the number that their folders go by."""
+    return {f"round {row.round}": row.round for row in run.decisions()} | {FINAL_TEST: None}
+
+
+def _told(counts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Counts of all answers by phase in words; nothing where all are 0."""
+    if not any(count for count, _ in counts.values()):
         return []
-    counts = ", ".join(f"{count} of {answers} in {name}" for name, (count, answers) in broken.items())
-    return [f"Answers that broke the contract scored 1 without being judged: {counts}."]
+    return [", ".join(f"{count} of {answers} in {name}" for name, (count, answers) in counts.items())]
 
 
 def _sealed(final: FinalDecision) -> str:

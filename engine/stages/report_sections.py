@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
 from statistics import fmean
+from typing import Any
 
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
+from engine.local.lengths import too_long
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.manifest import manifest
@@ -36,7 +39,7 @@ def error_rate(final: FinalDecision) -> str:
         f"draws of the task and nobody opened them before{unmet}. The bound is exact for right-or-wrong scores; for "
         "others it held in all simulations and is not proved."
         + (families if sealed.units < sealed.prompts else "")
-        + f" The dev prompts only steer: their failures chose the new training pairs and their loss the epoch that was "
+        + f" The dev prompts only steer: their failures chose the new training pairs and their loss the state that was "
         "kept, so scores on them may be higher than on others. A round passes the gate, which opens the sealed "
         f"prompts, when its lower bounds at {GATE_RISK:.0%} reach the target; where none does, the best round is "
         "tested all the same."
@@ -78,6 +81,17 @@ def unjudged(scores: Scores) -> str:
         return ""
     without = f"; {scores.unjudged} of the prompts have none at all" if scores.unjudged else ""
     return f" An answer that a judge gave no readable verdict counts as the worst there is{without}."
+
+
+def left_out(trained: Mapping[str, Any], max_length: int) -> list[str]:
+    """Which pairs a training left out as too long, by the counts in its manifest; nothing where all fitted."""
+    splits = [
+        (name, trained.get(out, 0), trained.get(kept, 0) + trained.get(out, 0))
+        for name, kept, out in (("train", "pairs", "left_out"), ("dev", "dev_pairs", "dev_left_out"))
+    ]
+    words = too_long(splits, max_length)
+    blind = " Without a dev loss, training could not tell when to stop." if trained.get("dev_loss") is None else ""
+    return ["", f"Pairs that training left out: {words} (finetune.max_length).{blind}"] if words else []
 
 
 def missing_rows(settings: Migration, final: FinalDecision) -> list[str]:

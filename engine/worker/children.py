@@ -12,6 +12,7 @@ from engine.protocol.events import Emit, RunFailed, from_row
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.processes import kill_tree
 from engine.protocol.stages import Stage
+from engine.stages.failure import less_memory
 from engine.worker.launchers import Command
 
 LONGEST_LINE = 2**24
@@ -44,7 +45,7 @@ async def run_stage_process(
     done = manifest(folder)
     if status != 0 or done is None:
         cause = f"by signal {-status}" if status < 0 else f"with status {status}"
-        hint = "see worker.log; if memory ran out, lower finetune.batch_size or max_length; then resume"
+        hint = f"see worker.log; if memory ran out, {less_memory(stage.name)}; then resume"
         raise StageError(f"the {stage.name} process ended {cause}", hint)
     return done
 

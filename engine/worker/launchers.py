@@ -1,15 +1,18 @@
-"""How the process of a stage is started: directly, or by a launcher that starts several to share the work."""
+"""How the process of a stage is started: directly, by torchrun as several, or on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from engine.protocol.stages import Stage
+from engine.local.allotment import Allotment, allot, is_shared
+from engine.local.world import OWN_DEVICE
+from engine.protocol.stages import FINETUNE, Stage
 from engine.settings.local import Compute
+from engine.settings.schema import Migration
 
 SPINS = "1000"
 """How often a stage's OpenMP threads poll for each other before they sleep: with another process on the cores, the
@@ -17,10 +20,11 @@ default of 300,000 makes matrix products some ten times slower, and on idle ones
 
 
 class Command(NamedTuple):
-    """A command line and the environment that it runs in."""
+    """A command line and the environment that it runs in; `note` says on which GPUs, and why on these."""
 
     line: list[str]
     environment: dict[str, str]
+    note: str = ""
 
 
 class Launcher(Protocol):
@@ -28,40 +32,73 @@ class Launcher(Protocol):
 
     All processes that the command starts must be descendants of its own and keep its standard input and output: the
     worker pauses and kills the tree, they end when that input is closed, and the first of them writes events to that
-    output. Each finds its rank as `engine.local.world` reads it.
+    output. Those of a launcher on other machines pause and end with the one that the worker sees. Each finds its rank
+    as `engine.local.world` reads it.
     """
 
     def command(self, module: str, arguments: Sequence[str]) -> Command: ...
 
 
+@dataclass(frozen=True)
 class Direct:
     """One process, started by the worker."""
 
+    allotment: Allotment = field(default_factory=Allotment)
+
     def command(self, module: str, arguments: Sequence[str]) -> Command:
-        return Command([sys.executable, "-m", module, *arguments], _environment())
+        environment = _environment(self.allotment.environment)
+        return Command([sys.executable, "-m", module, *arguments], environment, self.allotment.reason)
 
 
 @dataclass(frozen=True)
 class Torchrun:
-    """Several processes on this machine, started by torchrun; `processes` None means one for each GPU."""
+    """Several processes on this machine, started by torchrun; `variables` are what they need besides."""
 
-    processes: int | None
+    allotment: Allotment
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, module: str, arguments: Sequence[str]) -> Command:
-        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes or "gpu")]
-        return Command([sys.executable, "-m", *torchrun, "-m", module, *arguments], _environment())
+        torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.allotment.processes or "gpu")]
+        environment = _environment({**self.allotment.environment, **self.variables})
+        line = [sys.executable, "-m", *torchrun, "-m", module, *arguments]
+        return Command(line, environment, self.allotment.reason)
 
 
-def launcher(compute: Compute, stage: Stage) -> Launcher:
-    """The launcher that the settings name; a stage whose work cannot be shared runs directly."""
-    if not stage.parallel:
-        return Direct()
-    match compute.launcher:
-        case "direct":
-            return Direct()
-        case "torchrun":
-            return Torchrun(compute.processes)
+@dataclass(frozen=True)
+class Ray:
+    """Processes on the nodes of a Ray cluster, started and watched by one of this machine; `engine.worker.ray_job`."""
+
+    compute: Compute
+    variables: Mapping[str, str]
+
+    def command(self, module: str, arguments: Sequence[str]) -> Command:
+        options = [
+            *(["--address", self.compute.ray_address] if self.compute.ray_address else []),
+            *(["--processes", str(self.compute.processes)] if self.compute.processes else []),
+            *(f"--set={name}={value}" for name, value in self.variables.items()),
+        ]
+        line = [sys.executable, "-m", "engine.worker.ray_job", *options, "--", module, *arguments]
+        return Command(line, _environment({}))
 
 
-def _environment() -> dict[str, str]:
-    return {"GOMP_SPINCOUNT": SPINS, **os.environ}
+def launcher(settings: Migration, stage: Stage) -> Launcher:
+    """The launcher of a stage: the one that the settings name where several processes can share the stage.
+
+    Raises InputError where the settings ask for GPUs that are not there.
+    """
+    compute = settings.compute
+    if compute.launcher == "ray" and is_shared(settings, stage):
+        return Ray(compute, _variables(stage))
+    allotment = allot(settings, stage, os.environ)
+    if allotment.processes == 1:
+        return Direct(allotment)
+    return Torchrun(allotment, _variables(stage))
+
+
+def _variables(stage: Stage) -> dict[str, str]:
+    """How the processes share the work: a training together on all GPUs, other work each on a GPU of its own."""
+    return {} if stage is FINETUNE else {OWN_DEVICE: "1"}
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {"GOMP_SPINCOUNT": SPINS, **os.environ, **variables}

@@ -155,8 +155,10 @@ def _decide(context: Context, number: int) -> Decision:
             flags = _flags(context, labels, flagged, judged[earlier])
             _record(context, replace(rescored(before, scores), flagged=flagged, flags=flags, groups=groups[earlier]))
     drift = judge_drift.drift_of(JUDGE.folder(run, number))
+    answered = manifest(INFER.folder(run, number))
+    cut = answered.counts.get("cut", 0) if answered else 0
     flags = _flags(context, labels, flagged, judged[-1])
-    return _record(context, replace(decision, groups=groups[number], drift=drift, drawn=queue, flags=flags))
+    return _record(context, replace(decision, groups=groups[number], drift=drift, drawn=queue, flags=flags, cut=cut))
 
 
 def _judged(scores: SplitScores) -> list[PromptScore]:

@@ -174,9 +174,11 @@ class Worker:
         Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
         """
         number = NO_ROUND if round_ is None else str(round_)
-        command = launcher(self.settings.compute, stage).command(
+        command = launcher(self.settings, stage).command(
             "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
         )
+        if command.note:
+            self.emit(Log(level="info", message=command.note))
         try:
             return await run_stage_process(stage, command, folder, emit=self.emit, started=self._follow_child)
         finally:
@@ -343,7 +345,7 @@ class Worker:
 
     def _failed(self, error: BaseException) -> int:
         """Record what the run failed of; raises it where it is none of ours."""
-        self._fail(explain(error))
+        self._fail(explain(error, self.run.settings_file))
         if not isinstance(error, LlamaDuoError):
             raise error
         return error.exit_status
@@ -412,7 +414,7 @@ def main(folder: Path, *, yes: bool) -> int:
         try:
             worker = Worker(run, yes=yes, written_in=written_in)
         except LlamaDuoError as error:
-            EventLog(run.events_file).append(explain(error))
+            EventLog(run.events_file).append(explain(error, run.settings_file))
             write_failed(run)
             return error.exit_status
         sys.stdout, sys.stderr = (

@@ -45,6 +45,8 @@ class Lines:
             case events.StageStarted():
                 self._loss = ""
                 return ["starts"]
+            case events.StagePlaced():
+                return [f"runs on {phrases.nodes(event.nodes)}"]
             case events.StageProgress():
                 return self._progress(event, event.done, event.total, event.unit, event.seconds_left)
             case events.TrainMetrics():

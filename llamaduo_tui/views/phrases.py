@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.protocol.stages import BY_NAME, Phase
@@ -70,6 +71,15 @@ def money(usd: float | None) -> str:
 def clock(seconds: float) -> str:
     """The time of day of an event, on this machine's clock."""
     return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def nodes(names: Sequence[str]) -> str:
+    """The nodes of a cluster, each once: "node gpu-7 (a02f09)", "3 nodes: gpu-7 (a02f09), gpu-8 (61bc) and 1 more"."""
+    each = [one_line(name, 40) for name in dict.fromkeys(names)]
+    if len(each) == 1:
+        return f"node {each[0]}"
+    more = f" and {len(each) - 2} more" if len(each) > 2 else ""
+    return f"{len(each)} nodes: {', '.join(each[:2])}{more}"
 
 
 def calls(usage: ServiceUsage) -> str:

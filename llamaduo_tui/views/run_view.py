@@ -22,6 +22,7 @@ from engine.protocol.events import (
     RunStarted,
     ServiceUsage,
     StageFinished,
+    StagePlaced,
     StageProgress,
     StageStarted,
     TrainMetrics,
@@ -53,7 +54,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class StageView:
-    """A stage's state and how far it is; `seconds` once it is done."""
+    """A stage's state and how far it is; `seconds` once it is done, `nodes` of a cluster that it runs on, each once."""
 
     name: str
     state: Literal["running", "done", "interrupted"]
@@ -63,6 +64,7 @@ class StageView:
     total: int = 0
     unit: str = ""
     seconds_left: float | None = None
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def reduce(view: RunView, event: Event) -> RunView:
     match event:
         case RunStarted():
             return replace(_interrupted(view), started=event, outcome=None, failure=None)
-        case StageStarted() | StageProgress() | TrainMetrics() | StageFinished():
+        case StageStarted() | StagePlaced() | StageProgress() | TrainMetrics() | StageFinished():
             return _with_section(view, _reduce_stage(view.section(_part(view, event)), event))
         case RoundScored():
             section = view.section(_part(view, event))
@@ -195,6 +197,8 @@ def _reduce_stage(section: Section, event: Event) -> Section:
     match event:
         case StageStarted():
             stage = StageView(name, "running", event.time)
+        case StagePlaced():
+            stage = replace(stage, nodes=tuple(dict.fromkeys(event.nodes)))
         case StageProgress():
             left = event.seconds_left
             stage = replace(

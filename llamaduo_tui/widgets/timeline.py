@@ -156,11 +156,15 @@ def _stage(stage: StageView, now: float, alive: bool) -> Content:
         return Content.assemble(("✗ ", "$text-error"), name, (f" interrupted{at}", "$foreground-muted"))
     head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
     if not stage.total:
-        return head + Content(f" {phrases.stopwatch(now - stage.started)}")
+        return head + Content(f" {phrases.stopwatch(now - stage.started)}{_nodes(stage)}")
     return Content.assemble(head, " ", state_styles.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
 
 
 def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
     left = f", {duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
-    return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}"
+    return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}{_nodes(stage)}"
+
+
+def _nodes(stage: StageView) -> str:
+    return f", {phrases.nodes(stage.nodes)}" if stage.nodes else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from engine.protocol.rows import Chat, Message, Tool
@@ -51,7 +52,7 @@ class Plan(NamedTuple):
 
 
 class Inference(Protocol):
-    """A local LLM that continues chats, as one backend runs it."""
+    """A local LLM that continues chats, as one backend runs it; `close` it when done, whatever happened."""
 
     @property
     def model(self) -> str:
@@ -59,20 +60,37 @@ class Inference(Protocol):
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The most memory that this process has used, of the GPU where there is one."""
+        """The most memory that this process has used, of the GPU where there is one; 0 where a server answers."""
 
     def plan(self, prompts: Sequence[Prompt], samples: int) -> Plan:
         """All samples of all prompts in batches.
 
-        They depend on the prompts, the settings and the machine alone, so that a resumed stage finds the same ones and
-        goes on behind those that it has. Raises InputError where the model cannot be shown a prompt.
+        A resumed stage finds the same ones and goes on behind those that it has: their size is kept in its folder.
+        Raises InputError where the model cannot be shown a prompt.
         """
 
     def complete(self, batch: Sequence[Sample], progress: Callable[[int], None]) -> list[Completion]:
         """The completions of a batch, in its order: the same each time, whatever came before.
 
-        `progress` is called now and then with how many of them are done.
+        `progress` is called now and then with how many of them are done. Raises StageError where the batch cannot be
+        answered, with what to do before the run is resumed.
         """
 
     def reference(self, chat: Chat) -> str:
         """A chat's target as this model would write it: a tool call in the form of its template."""
+
+    def close(self) -> None:
+        """End what runs for this, such as a server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a backend works with: the stage's folder, and where notices and warnings for the user go.
+
+    `adapter` is the adapter's folder, None for the untuned model.
+    """
+
+    folder: Path
+    adapter: Path | None
+    tell: Callable[[str], None] = lambda _: None
+    warn: Callable[[str], None] = lambda _: None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.local.device import Device, find_device, generation_batch, training_micro_batch
+from engine.local.device import Device, find_device, generation_batch
 
 GB = 1 << 30
 
@@ -21,17 +21,16 @@ def test_this_machine_has_a_device_with_memory() -> None:
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 38), st.integers(1, 1 << 20), st.integers(1, 1 << 16))
 def test_a_generation_batch_is_a_power_of_two_that_fits(memory: int, weights: int, token: int, tokens: int) -> None:
-    size = generation_batch(gpu(memory), weights, token, tokens)
+    size = generation_batch(gpu(memory), weights, token * tokens)
     assert 1 <= size <= 256 and size & (size - 1) == 0
     assert size == 1 or weights + size * token * tokens <= memory
 
 
+def test_a_batch_is_as_large_as_the_memory_that_others_leave() -> None:
+    shared = Device("cuda", "GPU", "bfloat16", True, 80 * GB, 10 * GB)
+    assert generation_batch(shared, GB, GB // 2) == 8
+    assert generation_batch(gpu(80 * GB), GB, GB // 2) == 64
+
+
 def test_a_processor_is_busy_with_32_sequences() -> None:
-    assert generation_batch(Device("cpu", "", "float32", False, 64 * GB, 64 * GB), GB, 1000, 1000) == 32
-
-
-@given(st.integers(0, 1 << 40), st.integers(1, 1 << 24), st.integers(1, 4096), st.integers(1, 64))
-def test_a_micro_batch_divides_the_batch_and_fits(memory: int, token: int, length: int, batch: int) -> None:
-    micro = training_micro_batch(gpu(memory), GB, token, length, batch)
-    assert batch % micro == 0
-    assert micro == 1 or GB + micro * token * length <= memory
+    assert generation_batch(Device("cpu", "", "float32", False, 64 * GB, 64 * GB), GB, 1000) == 32

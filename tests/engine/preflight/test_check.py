@@ -3,7 +3,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from engine.preflight.report import SplitSize
 from engine.protocol.rows import Pair
 from engine.sandbox import tickets
 from engine.settings.schema import Migration
-from tests.engine.preflight.estimates import estimate
 from tests.engine.preflight.test_console import data_report
 
 
@@ -119,23 +117,3 @@ def test_ctrl_c_is_one_line(
     monkeypatch.setattr("sys.argv", ["check", "m.toml"])
     assert check.main() == 130
     assert capsys.readouterr() == ("", "stopped: nothing was started\n")
-
-
-@pytest.mark.parametrize("free, problems", [(1.5, 1), (3.0, 0)])
-def test_a_model_that_does_not_fit_is_a_problem(free: float, problems: int) -> None:
-    found = list(check.memory_problems(estimate(memory_free_bytes=int(free * 2**30))))
-
-    assert len(found) == problems
-    assert all("training needs about 2.0 GiB" in problem.message and "nf4" in problem.hint for problem in found)
-
-
-@pytest.mark.parametrize(
-    ("compute", "problems"), [({}, 0), ({"launcher": "torchrun"}, 1), ({"launcher": "torchrun", "processes": 2}, 0)]
-)
-def test_one_process_per_gpu_needs_a_gpu(
-    compute: dict[str, object], problems: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("engine.local.device.find_device", lambda: SimpleNamespace(kind="cpu"))
-    found = list(check.compute_problems(settings(compute=compute)))
-
-    assert len(found) == problems and all("compute.processes" in problem.hint for problem in found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine.preflight import doctor
+from tests.engine.nvml import Card, Nvml
 
 
 def test_keys_are_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +45,19 @@ def test_a_hub_behind_a_proxy_is_not_connected_to(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("socket.create_connection", None)
     (finding,) = doctor._hub()
     assert (finding.state, "proxy.corp.example:3128" in finding.detail) == ("ok", True)
+
+
+def test_each_gpu_is_listed_with_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    assert doctor._gpus() == []
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(Card(78), Card(), Card(12)))
+    found = doctor._gpus()
+    assert [(finding.name, finding.state) for finding in found] == [("gpu 0", "ok"), ("gpu 1", "ok"), ("gpu 2", "warn")]
+    assert found[0].detail == (
+        'GPU 0 (NVIDIA H100, 78.0 of 80.0 GiB free), GPU-a0; free; a run uses it too with compute.launcher = "torchrun"'
+    )
+    assert found[1].detail.endswith("GPU-b0; free; a run uses it: it has the most free memory")
+    assert found[2].detail.endswith("12.0 of 80.0 GiB free), GPU-c0; in use by others")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [finding.detail for finding in doctor._gpus()] == ["CUDA_VISIBLE_DEVICES is '': it hides all GPUs"]

@@ -29,7 +29,8 @@ def estimated(model: Path, *, teacher: bool, drift: int = 0, **service: int) -> 
     }
     settings = Migration.model_validate(tables)
     splits = Splits(PAIRS[:10], PAIRS[10:20], PAIRS[20:])
-    return estimate(settings, splits, prompts.load(None), ResolvedModel("tiny", model, None, "0"), find_device())
+    resolved = ResolvedModel("tiny", model, None, "0")
+    return estimate(settings, splits, prompts.load(None), resolved, find_device(), longest=200)
 
 
 def test_the_service_s_own_answers_are_in_the_estimate(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ SAMPLES: dict[str, object] = {
     "float": 0.5,
     "bool": True,
     "dict[str, Any]": {"a": [1]},
+    "tuple[str, ...]": ("a", "b"),
     "float | None": None,
     "int | None": 2,
     "State": State.MISSED,

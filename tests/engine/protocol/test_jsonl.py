@@ -15,7 +15,11 @@ from engine.protocol.errors import DamagedError
 ROWS = [{"id": 1, "text": "ünï\u2028\n\r\x00"}, {"id": 2, "text": "\ud800 half"}, {"id": 3, "text": "🦙" * 50}]
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(), max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(), max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -27,6 +31,14 @@ def test_a_row_is_one_line_that_comes_back(row: jsonl.Row) -> None:
 
     assert len((line + "\n").encode().splitlines()) == 1
     assert json.loads(line) == row
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path: Path) -> None:
+    row = {"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": (float("-inf"), "NaN")}}
+    known = {"a": None, "b": [1.5, None], "c": {"d": [None, "NaN"]}}
+    assert json.loads(jsonl.dumps(row), parse_constant=lambda name: pytest.fail(name)) == known
+    jsonl.write_json(tmp_path / "a.json", row)
+    assert jsonl.read_json(tmp_path / "a.json") == known
 
 
 def test_a_file_torn_at_any_byte(tmp_path: Path) -> None:

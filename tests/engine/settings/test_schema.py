@@ -27,7 +27,7 @@ def test_two_settings_are_enough(tmp_path: Path) -> None:
 
     assert settings.judge_models == ["gpt-4o"]
     assert not settings.uses_sandbox
-    assert settings.finetune.epochs == 3
+    assert settings.finetune.epochs == 10
 
 
 def test_all_problems_are_told_at_once_with_their_keys(tmp_path: Path) -> None:
@@ -256,3 +256,32 @@ def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
         settings_of(Run(tmp_path / "none"))
 
     assert "llamaduo-tui runs" in failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("local", "inference", "said"),
+    [
+        ({}, {"backend": "endpoint"}, "each round has new weights"),
+        ({}, {"backend": "endpoint", "serve": "server"}, "serve must contain {port}"),
+        ({}, {"backend": "endpoint", "serve": "server {port}", "untuned_model": "a"}, "needs api_base"),
+        ({}, {"vllm_args": "--a 'b"}, "is no command line: No closing quotation"),
+        ({"quantization": "nf4"}, {"backend": "vllm"}, 'needs local.quantization = "none"'),
+        ({}, {"api_base": "http://me:secret@box/v1"}, "must not contain a password"),
+    ],
+)
+def test_a_backend_that_could_not_serve_each_round_is_refused(
+    local: dict[str, Any], inference: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, local=local, inference=inference)
+    assert said in caught.value.message and "secret" not in caught.value.message
+
+
+def test_a_path_to_vllm_counts_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "vllm").mkdir()
+    assert load(tmp_path, inference={"vllm": "vllm"}).inference.vllm == "vllm", "a name on PATH, not that folder"
+    assert load(tmp_path, inference={"vllm": "./env/bin/vllm"}).inference.vllm == str(tmp_path / "env/bin/vllm")
+    program = tmp_path / "env" / "bin" / "vllm"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    assert load(tmp_path, inference={"vllm": "env/bin/vllm"}).inference.vllm == str(program)

@@ -19,7 +19,7 @@ from engine.local.adaptation import NO_SYSTEM
 from engine.local.chat import encode_prompt
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer
-from engine.local.training import finetune as train
+from engine.local.training.rows import token_rows
 from engine.protocol import jsonl
 from engine.protocol.decision import PromptScore
 from engine.protocol.errors import InputError
@@ -156,31 +156,17 @@ def test_a_change_to_prompts_is_said_once(tmp_path: Path) -> None:
     assert all(pair.messages[0] == SYSTEM for pair in read_train(given.folder))
 
 
-class SeenError(Exception):
-    """What the trainer was given is known, it need not train."""
-
-
-def test_training_and_inference_show_the_model_the_same_tokens(
-    run: Run, model: ResolvedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    rows: list[dict[str, Any]] = []
-
-    def see(given: list[dict[str, Any]]) -> None:
-        rows.extend(given)
-        raise SeenError
-
+def test_training_and_inference_show_the_model_the_same_tokens(run: Run, model: ResolvedModel) -> None:
     found = settings(run.folder / "log.jsonl", model.path)
     tokenizer = load_tokenizer(model, found.local)
-    monkeypatch.setattr("engine.local.training.Dataset.from_list", see)
     dev = read_dev(run.coverage)
-    with pytest.raises(SeenError):
-        train([Chat(pair.messages, pair.tools) for pair in dev], [], model, found, tmp_path, lambda _: None)
+    rows, too_long = token_rows(tokenizer, [Chat(pair.messages, pair.tools) for pair in dev], 2048)
     inferred = {row["id"]: row["prompt_tokens"] for row in jsonl.read(run.round(1) / "infer" / "responses.jsonl")}
+    assert not too_long
     for row, pair in zip(rows, dev, strict=True):
-        prompt = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
-        assert prompt == encode_prompt(tokenizer, pair.prompt, pair.tools)
-        assert len(prompt) == inferred[pair.id]
-        learned = tokenizer.decode([label for label in row["labels"] if label != -100])
+        assert row.tokens[: row.prompt] == encode_prompt(tokenizer, pair.prompt, pair.tools)
+        assert row.prompt == inferred[pair.id]
+        learned = tokenizer.decode(row.tokens[row.prompt :])
         calls = "tool_calls" in pair.messages[-1]
         assert learned == (f"<tool_call>\n{pair.target}\n</tool_call>" if calls else pair.target) + "<|im_end|>"
 

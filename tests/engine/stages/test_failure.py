@@ -1,6 +1,7 @@
 import errno
 import os
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -44,8 +45,9 @@ class OutOfMemoryError(RuntimeError):
     ],
 )
 def test_memory_that_ran_out(error: Exception) -> None:
-    failure = explain(error)
-    assert failure.error == "out of memory" and "batch_size" in failure.hint
+    for stage, setting in (("finetune", "finetune.max_length"), ("infer", "inference.batch_size")):
+        failure = explain(error, stage=stage)
+        assert failure.error == "out of memory" and setting in failure.hint
 
 
 def test_a_process_that_was_lost() -> None:
@@ -59,3 +61,21 @@ def test_the_unknown_is_one_line_that_points_to_the_log() -> None:
     assert failure.error.startswith("ValueError: line another xxx")
     assert len(failure.error) == 300
     assert "worker.log" in failure.hint
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("raise finetune.max_length", "raise finetune.max_length, then resume: the run's settings are in RUN/m.toml"),
+        (
+            "correct [service] api_base; then resume",
+            "correct [service] api_base; then resume: the run's settings are in RUN/m.toml",
+        ),
+        ("see the run's migration.toml and finetune.epochs", "see the run's migration.toml and finetune.epochs"),
+        ("free some space", "free some space"),
+        ("", ""),
+    ],
+)
+def test_a_hint_to_change_a_setting_names_the_run_s_own_file(hint: str, shown: str) -> None:
+    assert explain(StageError("x", hint), Path("RUN/m.toml")).hint == shown
+    assert explain(StageError("x", hint)).hint == hint

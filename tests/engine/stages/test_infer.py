@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +17,18 @@ import pytest
 from engine.dataset.openings import openings, openings_file
 from engine.dataset.prepare import prepare, read_dev, read_test
 from engine.local.inference.base import Completion, Plan, Prompt, Sample
-from engine.protocol import jsonl
-from engine.protocol.events import Event, Log
-from engine.protocol.run_dir import Run
+from engine.protocol import jsonl, records
+from engine.protocol.events import Event, Log, StageProgress, from_row
+from engine.protocol.manifest import manifest
+from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
+from engine.protocol.run_dir import Run, create
 from engine.protocol.stages import INFER
 from engine.sandbox import tickets
+from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages import infer
 from engine.stages.base import Job
+from tests.tiny import make_model
 
 
 @pytest.fixture
@@ -84,6 +93,61 @@ def test_dev_prompts_are_not_recorded(tmp_path: Path, settings: Migration) -> No
     assert not openings_file().exists()
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    make_model(folder / "model")
+    jsonl.write(folder / "a.jsonl", tickets.rows(seed=1, count=40))
+    run = Run(folder / "run")
+    prepare(chosen(run), run.coverage)
+    return run
+
+
+def chosen(run: Run, **inference: Any) -> Migration:
+    folder = run.folder.parent
+    return Migration.model_validate(
+        {
+            "coverage": {"source": str(folder / "a.jsonl")},
+            "service": {"model": "sandbox"},
+            "local": {"model": str(folder / "model")},
+            "inference": {"samples": 2, "max_new_tokens": 4, "temperature": 1.0, "batch_size": 4, **inference},
+        }
+    )
+
+
+def answer(run: Run, told: list[Event], **inference: Any) -> dict[str, Any]:
+    folder = INFER.folder(run, 0)
+    result = infer.run(Job(run=run, settings=chosen(run, **inference), round=0, folder=folder, emit=told.append))
+    return dict(result.counts)
+
+
+def rows(run: Run) -> list[Response]:
+    return list(records.read(INFER.folder(run, 0) / RESPONSES_FILE, Response))
+
+
+def test_answers_are_kept_counted_and_taken_up_again(prepared: Run) -> None:
+    told: list[Event] = []
+    responses, prompts = INFER.folder(prepared, 0) / RESPONSES_FILE, len(read_dev(prepared.coverage))
+    counts = answer(prepared, told)
+    whole = rows(prepared)
+    cut = sum(row.finish_reason == "length" for row in whole)
+    assert counts == {"prompts": prompts, "responses": 2 * prompts, "batch": 4, "cut": cut, "thought": 0} and cut > 0
+    warnings = [event.message for event in told if isinstance(event, Log) and event.level == "warning"]
+    assert f"{cut} of {2 * prompts} responses were cut at their limit: raise inference.max_new_tokens" in warnings
+    assert all(row.mean_logprob is not None and row.finish_reason in ("stop", "length") for row in whole)
+
+    jsonl.write(responses, [row.to_row() for row in whole[:6]])
+    answer(prepared, told)
+    assert rows(prepared) == whole, "the torn batch is answered again, and as before"
+
+    jsonl.write(responses, [row.to_row() for row in whole[:4]])
+    answer(prepared, told, batch_size=2)
+    assert rows(prepared)[:4] == whole[:4], "what is answered stays when less memory is to be used"
+
+    answer(prepared, told, temperature=0.5)
+    assert rows(prepared)[:4] != whole[:4], "other sampling starts again"
+
+
 class Thinker:
     """A backend whose model thinks before each prompt's first answer."""
 
@@ -91,6 +155,8 @@ class Thinker:
 
     def plan(self, prompts: Sequence[Prompt], samples: int) -> Plan:
         return Plan(samples, [[Sample(prompt, number) for number in range(samples)] for prompt in prompts])
+
+    def close(self) -> None: ...
 
     def complete(self, batch: Sequence[Sample], _: Callable[[int], None]) -> list[Completion]:
         answer = {"text": "Yes.", "finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 2}
@@ -111,3 +177,78 @@ def test_cut_thinking_is_counted_and_said_once(
         assert result.counts["thought"] == prompts
         (said,) = [event for event in told if isinstance(event, Log)]
         assert said.message.startswith(f"{prompts:,} of {2 * prompts:,} responses began with a thinking block")
+
+
+class Echo:
+    """A backend that answers each prompt with itself, three samples a batch; `size` is what fits on this machine."""
+
+    model, peak_memory_bytes = "echo@1", 1
+
+    def __init__(self, *_: Any, size: int = 3) -> None:
+        self.size = size
+
+    def plan(self, prompts: Sequence[Prompt], samples: int) -> Plan:
+        drawn = [Sample(prompt, number) for prompt in prompts for number in range(samples)]
+        return Plan(self.size, [drawn[start : start + self.size] for start in range(0, len(drawn), self.size)])
+
+    def complete(self, batch: Sequence[Sample], progress: Callable[[int], None]) -> list[Completion]:
+        texts = [str(sample.prompt.messages[0]["content"]) for sample in batch]
+        return [Completion(text=text, finish_reason="stop", prompt_tokens=1, completion_tokens=1) for text in texts]
+
+    def close(self) -> None: ...
+
+    def reference(self, chat: Chat) -> str:
+        raise AssertionError("no prompt has tools")
+
+
+PROCESS = """
+import sys
+from functools import partial
+from engine.local.world import rank
+from engine.stages import __main__ as program, infer
+from tests.engine.stages.test_infer import Echo
+
+infer.load_inference = partial(Echo, size=3 + 2 * rank())
+infer.local_model = lambda *_: None
+sys.argv = ["engine.stages", "infer", sys.argv[1], "0"]
+program.main()
+"""
+
+
+def test_two_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chats = [[{"role": "user", "content": "a" * n}, {"role": "assistant", "content": "b"}] for n in range(20)]
+    rows = [Pair(id=f"p{number}", messages=chat).to_row() for number, chat in enumerate(chats, start=1)]
+    alone, shared = (create(tmp_path, name, ANSWERING) for name in ("alone", "shared"))
+    for run in (alone, shared):
+        jsonl.write(run.coverage / "dev.jsonl", rows)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    first, second = (
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(shared.folder)],
+            env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+        )
+        for rank in "01"
+    )
+    monkeypatch.setattr(infer, "load_inference", Echo)
+    monkeypatch.setattr(infer, "local_model", lambda *_: None)
+    infer.run(Job(run=alone, settings=settings_of(alone), round=0, folder=INFER.folder(alone, 0), emit=lambda _: None))
+    told, silent = first.communicate()[0], second.communicate()[0]
+    assert (first.returncode, second.returncode, silent) == (0, 0, b""), "the first process alone reports"
+
+    written = [INFER.folder(run, 0) / "responses.jsonl" for run in (alone, shared)]
+    assert len(list(jsonl.read(written[0]))) == 40 and written[0].read_bytes() == written[1].read_bytes()
+    events = [from_row(json.loads(line)) for line in told.splitlines()]
+    progress = [event for event in events if isinstance(event, StageProgress)]
+    assert progress[-1].done == progress[-1].total == 40
+    assert manifest(INFER.folder(shared, 0)) is not None
+
+
+ANSWERING = """
+[coverage]
+source = "tickets.jsonl"
+[service]
+model = "sandbox"
+"""

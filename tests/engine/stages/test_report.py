@@ -274,3 +274,13 @@ def test_the_judge_and_the_models_that_answered_are_told(tmp_path: Path) -> None
         and "**Careful**: gpt-4o changed during the run: gpt-4o-05" in text
     )
     assert text.index("## Rounds") < text.index("Judge drift") < text.index("## Which models answered")
+
+
+def test_answers_that_were_cut_are_told_by_round(tmp_path: Path) -> None:
+    for folder, cut in (("round-00", 0), ("round-01", 3), ("final", 1)):
+        done = Manifest(stage="infer", inputs={}, settings="", seed=1, counts={"responses": 20, "cut": cut}, seconds=1)
+        finish(tmp_path / "demo" / folder / "infer", done)
+    text = write(tmp_path, [respond("a", "p", "t", "r")], [judged("a", 50)])
+
+    assert "token limit: 0 of 20 in round 0, 3 of 20 in round 1, 1 of 20 in the sealed test;" in text
+    assert "raise inference.max_new_tokens" in text

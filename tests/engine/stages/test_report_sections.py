@@ -1,6 +1,7 @@
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -204,3 +205,23 @@ def test_the_means_by_prompt_are_beside_those_by_family() -> None:
     assert scores.precision.mean == 75
     assert "precision is 70.0 and similarity 60.0 on average" in report_sections.by_prompt(scores)
     assert report_sections.by_prompt(of_prompts(rows[:2], 0.05, verdicts=2, errors=0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"pairs": 90, "left_out": 0, "dev_loss": 0.5}, ""),
+        (
+            {"pairs": 58, "left_out": 32, "dev_pairs": 20, "dev_left_out": 10, "dev_loss": 0.5},
+            "train 32 of 90, dev 10 of 30 are longer than 512 tokens (finetune.max_length).",
+        ),
+        (
+            {"pairs": 90, "left_out": 0, "dev_pairs": 0, "dev_left_out": 30, "dev_loss": None},
+            "dev 30 of 30 are longer than 512 tokens (finetune.max_length). Without a dev loss, training could not "
+            "tell when to stop.",
+        ),
+    ],
+)
+def test_pairs_that_training_left_out(counts: dict[str, Any], words: str) -> None:
+    found = "".join(report_sections.left_out(counts, 512))
+    assert found == (f"Pairs that training left out: {words}" if words else "")

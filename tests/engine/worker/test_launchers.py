@@ -9,44 +9,90 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from pydantic import ValidationError
 
+from engine.local.allotment import Allotment
 from engine.protocol import jsonl
 from engine.protocol.events import EventReader, StageProgress, TrainMetrics
 from engine.protocol.manifest import manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.rows import Message, Pair
 from engine.protocol.run_dir import Run, create
-from engine.protocol.stages import FINETUNE, INFER
-from engine.settings.local import Compute
+from engine.protocol.stages import COVERAGE, FINETUNE, INFER
+from engine.settings.schema import Migration
 from engine.worker.launchers import Direct, Torchrun, launcher
 from engine.worker.process import Worker
+from tests.engine.nvml import Card, Nvml
 from tests.tiny import make_model
 
-TORCHRUN = Compute(launcher="torchrun", processes=2)
+
+def settings(**compute: Any) -> Migration:
+    given = {"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox"}, "compute": compute}
+    return Migration.model_validate(given)
 
 
-def test_only_a_stage_that_can_be_shared_gets_the_launcher() -> None:
-    assert isinstance(launcher(Compute(), FINETUNE), Direct)
-    assert launcher(TORCHRUN, FINETUNE) == Torchrun(2)
-    assert isinstance(launcher(TORCHRUN, INFER), Direct)
+TORCHRUN = settings(launcher="torchrun", processes=2)
 
 
-def test_processes_need_a_launcher_that_starts_them() -> None:
-    with pytest.raises(ValidationError, match='processes needs launcher = "torchrun"'):
-        Compute(processes=2)
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
-def test_the_commands() -> None:
+def test_only_a_stage_that_can_be_shared_gets_the_launcher(no_gpu: None) -> None:
+    assert isinstance(launcher(settings(), FINETUNE), Direct)
+    assert launcher(TORCHRUN, FINETUNE) == Torchrun(Allotment(2))
+    assert launcher(TORCHRUN, INFER) == Torchrun(Allotment(2), {"LLAMADUO_OWN_DEVICE": "1"})
+    for compute in (TORCHRUN, settings(launcher="ray")):
+        assert isinstance(launcher(compute, COVERAGE), Direct)
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        ({"processes": 2}, 'processes needs launcher = "torchrun" or "ray"'),
+        ({"strategy": "fsdp"}, 'strategy = "fsdp" needs launcher = "torchrun" or "ray"'),
+        ({"launcher": "ray", "devices": [0]}, "the cluster chooses them"),
+        ({"ray_address": "auto"}, 'ray_address needs launcher = "ray"'),
+        ({"devices": []}, "at least 1 item"),
+        ({"devices": [-1]}, "devices"),
+        ({"devices": ["cuda:0"]}, "devices"),
+    ],
+)
+def test_settings_that_contradict_each_other(compute: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        settings(**compute)
+
+
+def test_the_commands(no_gpu: None) -> None:
     arguments = ["finetune", "RUN", "1"]
-    line, environment = Direct().command("engine.stages", arguments)
-    assert line == [sys.executable, "-m", "engine.stages", *arguments] and "PATH" in environment
+    line, environment, note = Direct().command("engine.stages", arguments)
+    assert line == [sys.executable, "-m", "engine.stages", *arguments] and "PATH" in environment and not note
     for processes, named in ((2, "2"), (None, "gpu")):
-        line, _ = Torchrun(processes).command("engine.stages", arguments)
+        line, _, _ = Torchrun(Allotment(processes)).command("engine.stages", arguments)
         assert line[-8:] == ["--standalone", "--nproc-per-node", named, "-m", "engine.stages", *arguments]
+
+
+def test_a_child_sees_the_gpus_that_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(Card(12), Card(), Card()))
+    command = launcher(settings(), FINETUNE).command("engine.stages", [])
+    assert command.environment["CUDA_VISIBLE_DEVICES"] == "GPU-b0" and "uses GPU 1" in command.note
+    shared = launcher(settings(launcher="torchrun"), FINETUNE).command("engine.stages", [])
+    assert shared.environment["CUDA_VISIBLE_DEVICES"] == "GPU-b0,GPU-c0" and "2" in shared.line
+
+
+def test_the_command_for_a_cluster() -> None:
+    cluster = settings(launcher="ray", processes=3, ray_address="10.0.0.1:6379")
+    line = launcher(cluster, INFER).command("engine.stages", ["infer", "RUN", "1"]).line
+    options = ["--address", "10.0.0.1:6379", "--processes", "3", "--set=LLAMADUO_OWN_DEVICE=1", "--"]
+    assert line == [sys.executable, "-m", "engine.worker.ray_job", *options, "engine.stages", "infer", "RUN", "1"]
+    assert launcher(settings(launcher="ray"), FINETUNE).command("m", []).line[3:] == ["--", "m"]
 
 
 EPOCHS = 20
@@ -60,6 +106,7 @@ model = "MODEL"
 adapter = {{ r = 4, alpha = 8, dropout = 0.1 }}
 [finetune]
 epochs = {EPOCHS}
+patience = 0
 batch_size = 4
 learning_rate = 1e-2
 [compute]

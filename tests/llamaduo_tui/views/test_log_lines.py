@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import story
 
-from engine.protocol.events import Event, Log, RunStarted, StageProgress
+from engine.protocol.events import Event, Log, RunStarted, StagePlaced, StageProgress
 from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
 
@@ -77,3 +77,16 @@ def test_the_whole_story_reads_in_a_few_lines() -> None:
 )
 def test_money(usd: float | None, said: str) -> None:
     assert phrases.money(usd) == said
+
+
+@pytest.mark.parametrize(
+    "nodes, said",
+    [
+        (("gpu-7 (a0)",), "runs on node gpu-7 (a0)"),
+        (("a", "a"), "runs on node a"),
+        (("a", "b\x1b[31m", "c", "d"), "runs on 4 nodes: a, b␛[31m and 2 more"),
+    ],
+)
+def test_the_nodes_of_a_stage(nodes: tuple[str, ...], said: str) -> None:
+    (line,) = log_lines.Lines().of(StagePlaced(round=1, stage="infer", nodes=nodes))
+    assert line.endswith(said)

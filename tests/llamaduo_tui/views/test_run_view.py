@@ -16,6 +16,7 @@ from engine.protocol.events import (
     RoundScored,
     RunFailed,
     RunFinished,
+    StagePlaced,
     StageProgress,
     StageStarted,
     TrainMetrics,
@@ -24,6 +25,7 @@ from engine.protocol.questions import PAIRS, ROUND
 from engine.protocol.stages import Phase
 from engine.protocol.status import State
 from llamaduo_tui.views.run_view import LOG_LINES, LOSS_POINTS, RunView, reduce
+from llamaduo_tui.widgets.timeline import progress
 
 
 def view_of(events: list[Event]) -> RunView:
@@ -123,6 +125,7 @@ everything = [
     story.used_up(),
     RunFinished(state=State.STOPPED, reason=""),
     StageStarted(stage="new"),
+    StagePlaced(round=1, stage="infer", nodes=("a", "b")),
 ]
 
 
@@ -137,3 +140,13 @@ def test_progress_without_a_start_shows_the_stage() -> None:
     current = view_of([StageProgress(round=2, stage="infer", done=3, total=9, unit="answers")]).current
     assert current is not None
     assert (current[0].part, current[1].done) == (2, 3)
+
+
+def test_a_stage_shows_the_nodes_that_it_runs_on_now() -> None:
+    placed = [StagePlaced(round=1, stage="infer", nodes=nodes) for nodes in (("a", "b", "b"), ("b", "b"))]
+    current = view_of([StageStarted(round=1, stage="infer"), placed[0]]).current
+    assert current is not None and current[1].nodes == ("a", "b")
+    current = view_of([StageStarted(round=1, stage="infer"), *placed]).current
+    assert current is not None and current[1].nodes == ("b",) and progress(current[1]).endswith(", node b")
+    current = view_of([*placed, StageStarted(round=1, stage="infer")]).current
+    assert current is not None and current[1].nodes == (), "another start may be elsewhere"

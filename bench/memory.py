@@ -1,0 +1,166 @@
+"""The memory that training is estimated to take against what it takes, for models of real sizes with made-up weights.
+
+    python bench/memory.py [--check] [--case NAME ...]
+
+Each model has the shape of a real one and is trained for two steps in a process of its own: on a GPU the peak is that
+of torch's allocator, on a processor that of the process (ru_maxrss). Bar: the estimate is within 20 % of the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+BAR = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model's shape and quantization, and a pass: so many pairs of so many tokens, half of them the response's."""
+
+    name: str
+    kind: str
+    shape: dict[str, Any]
+    quantization: str
+    pairs: int
+    tokens: int
+    dropout: float = 0.05
+    recompute: bool = False
+
+
+SMOLLM2_135M = {
+    "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+    "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
+}  # fmt: skip
+QWEN3_06B = {
+    "vocab_size": 151936, "hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "tie_word_embeddings": True,
+}  # fmt: skip
+LLAMA_32_1B = {
+    "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "tie_word_embeddings": True,
+}  # fmt: skip
+CASES = [
+    Case(name="135M", kind="llama", shape=SMOLLM2_135M, quantization="none", pairs=8, tokens=256),
+    Case(name="135M-long", kind="llama", shape=SMOLLM2_135M, quantization="none", pairs=2, tokens=768, dropout=0),
+    Case(name="135M-nf4", kind="llama", shape=SMOLLM2_135M, quantization="nf4", pairs=8, tokens=256),
+    Case(name="0.6B", kind="qwen3", shape=QWEN3_06B, quantization="none", pairs=4, tokens=256, dropout=0),
+    Case(name="0.6B-nf4", kind="qwen3", shape=QWEN3_06B, quantization="nf4", pairs=4, tokens=128),
+    Case(name="0.6B-again", kind="qwen3", shape=QWEN3_06B, quantization="none", pairs=4, tokens=256, recompute=True),
+    Case(name="1B", kind="llama", shape=LLAMA_32_1B, quantization="none", pairs=2, tokens=256),
+    Case(name="1B-nf4", kind="llama", shape=LLAMA_32_1B, quantization="nf4", pairs=2, tokens=128),
+]
+
+
+def make(case: Case, folder: Path) -> None:
+    """Write a model of the case's shape; all its weights are the same small number, which fits any format."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(case.kind, **case.shape), dtype=torch.bfloat16)
+    model.to_empty(device="cpu")
+    for weight in [*model.parameters(), *model.buffers()]:
+        weight.data.fill_(0.01)
+    model.tie_weights()
+    model.save_pretrained(folder)
+
+
+def measure(case: Case, folder: Path) -> dict[str, float]:
+    """Train two steps in this process: estimated and measured bytes."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from engine.local.device import find_device, peak_memory
+    from engine.local.load import load_base
+    from engine.local.lora import add_adapter
+    from engine.local.resolve import ResolvedModel
+    from engine.local.training.batches import Batches
+    from engine.local.training.fit import Fit
+    from engine.local.training.loss import padded
+    from engine.local.training.memory import memory
+    from engine.local.training.metrics import no_words
+    from engine.local.training.rows import TokenRow
+    from engine.local.training.steps import Steps
+    from engine.settings.schema import Migration
+
+    settings = Migration.model_validate(
+        {
+            "coverage": {"source": "-"},
+            "service": {"model": "sandbox"},
+            "local": {
+                "model": case.name,
+                "quantization": case.quantization,
+                "adapter": {"r": 16, "alpha": 32, "dropout": case.dropout},
+            },
+        }
+    )
+    device, fit = find_device(), Fit(case.pairs, case.recompute)
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        needed = memory(add_adapter(skeleton, settings.local.adapter), settings, device)
+    model = add_adapter(
+        load_base(ResolvedModel(case.name, folder, None, ""), settings.local, device), settings.local.adapter
+    )
+    rows = [TokenRow([token % 1000 for token in range(case.tokens)], case.tokens // 2) for _ in range(case.pairs)]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    steps = Steps(
+        model, rows, [], Batches([case.tokens] * case.pairs, case.pairs, 1), device, padded,
+        torch.optim.AdamW(weights), torch.amp.GradScaler(device.kind, enabled=False), no_words,
+    )  # fmt: skip
+    steps.fit = fit
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    for step in range(2):
+        steps.train(step, 1e-4, save=False)
+    return {"estimated": needed.bytes(fit, case.tokens), "measured": peak_memory(device), "loaded": loaded}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="exit 1 where an estimate misses the bar")
+    parser.add_argument("--case", action="append", help="measure this one alone")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    chosen = [case for case in CASES if not args.case or case.name in args.case]
+    if args.folder:
+        print(json.dumps(measure(chosen[0], args.folder)))
+        return 0
+    table, met = Table("model", "pass", "bar", "estimated", "measured", ""), True
+    for case in chosen:
+        found = _in_a_process(case)
+        off = found["estimated"] / found["measured"] - 1
+        met &= abs(off) <= BAR
+        print(f"{case.name}: {json.dumps(found)}", file=sys.stderr, flush=True)
+        table.add_row(
+            case.name + (", recomputed" if case.recompute else ""),
+            f"{case.pairs} × {case.tokens}",
+            f"within {BAR:.0%}",
+            f"{found['estimated'] / 2**30:.2f} GiB ({off:+.0%})",
+            f"{found['measured'] / 2**30:.2f} GiB ({found['loaded'] / 2**30:.2f} after loading)",
+            "met" if abs(off) <= BAR else "MISSED",
+        )
+    Console().print(table)
+    return int(args.check and not met)
+
+
+def _in_a_process(case: Case) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        make(case, Path(folder))
+        command = [sys.executable, __file__, "--case", case.name, "--folder", folder]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A server as a child of the stage: started, watched, its log kept, and ended with the stage whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from engine.local.world import rank
+from engine.protocol.errors import StageError
+
+LAST_LINES = 3
+"""Of a server's log, in the error of one that failed."""
+
+LOG_TAIL_BYTES = 16_384
+
+END_S = 30.0
+"""How long the guard may take to end a server: twice its patience and a little more."""
+
+OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+"""Of this program's Python: a server has its own."""
+
+TROUBLE = re.compile(r"error|exception|failed|cannot|out of memory|no such|not found|usage:", re.IGNORECASE)
+HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING)\b")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class ServedProcess:
+    """A command that runs until `end`; `log` gets all that it prints."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        extra: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
+    ) -> None:
+        """`extra` are environment variables for it; those in `without` stay here, as do those of this Python."""
+        self.name, self._log = name, log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        hidden = {*OWN_VARIABLES, *without}
+        environment = {key: value for key, value in os.environ.items() if key not in hidden} | dict(extra or {})
+        guard = Path(__file__).with_name("guard.py")
+        with log.open("ab") as output:
+            self._began = output.tell()
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", str(guard), *command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of the command; None while it runs."""
+        return self._guard.poll()
+
+    def failed(self, problem: str, hint: str) -> StageError:
+        """The error of a server that failed, with the last lines of its log."""
+        said = " | ".join(self._last_lines())
+        return StageError(
+            f"{self.name} {problem}{f': {said}' if said else ''}", f"{hint}; its log: {self._log}; then resume"
+        )
+
+    def end(self) -> None:
+        """End the command and all that it started."""
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+        try:
+            self._guard.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+
+    def _last_lines(self) -> list[str]:
+        """The last lines of this start's log that tell of trouble; the last ones of all where none does."""
+        with self._log.open("rb") as file:
+            file.seek(max(self._began, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            text = COLOURS.sub("", file.read().decode(errors="replace"))
+        lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
+        trouble = [line for line in lines if TROUBLE.search(line) and not HARMLESS.search(line)]
+        return (trouble or lines)[-LAST_LINES:]
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def own_path(folder: Path, stem: str, suffix: str = "") -> Path:
+    """A path in a stage's folder that is this process's alone where several share the stage."""
+    return folder / f"{stem}{f'-{rank()}' if rank() else ''}{suffix}"

@@ -1,0 +1,85 @@
+"""A server never outlives the process that wants it, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.local.inference.served import ServedProcess, own_path
+
+PARENT = """
+import subprocess, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from engine.local.inference.served import ServedProcess
+ServedProcess("server", [sys.executable, "-S", "-c", {server!r}], Path({log!r}))
+sys.stdin.read()
+"""
+
+SERVER = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+print("pids", os.getpid(), child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def pids(log: Path) -> list[int]:
+    """Of the server and its child, once it has printed them."""
+    for _ in range(400):
+        lines = log.read_text().splitlines() if log.exists() else []
+        if found := [line for line in lines if line.startswith("pids ")]:
+            return [int(pid) for pid in found[-1].split()[1:]]
+        time.sleep(0.05)
+    raise AssertionError("the server did not start")
+
+
+def gone(*ids: int) -> bool:
+    _, alive = psutil.wait_procs([psutil.Process(pid) for pid in ids if psutil.pid_exists(pid)], timeout=15)
+    return not alive
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_it_ends_with_the_process_that_started_it(how: signal.Signals, tmp_path: Path) -> None:
+    log, root = tmp_path / "log", str(Path(__file__).parents[4])
+    program = PARENT.format(root=root, server=SERVER, log=str(log))
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    server = pids(log)
+    os.kill(parent.pid, how)
+    parent.wait()
+    assert gone(*server)
+
+
+def test_it_ends_when_told_and_with_all_that_it_started(tmp_path: Path) -> None:
+    served = ServedProcess("server", [sys.executable, "-S", "-c", SERVER], tmp_path / "log")
+    server = pids(tmp_path / "log")
+    assert served.status is None
+    served.end()
+    assert gone(*server) and served.status is not None
+
+
+def test_the_log_grows_and_errors_show_the_lines_of_this_start_that_tell(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("an earlier start failed\n")
+    said = "print('\\x1b[31mValueError: bad flag\\x1b[0m'); print('bye'); raise SystemExit(3)"
+    served = ServedProcess("server", [sys.executable, "-S", "-c", said], log)
+    while served.status is None:
+        time.sleep(0.02)
+    error = served.failed("did not start", "check it")
+    assert served.status == 3
+    assert error.message == "server did not start: ValueError: bad flag" and str(log) in error.hint
+    assert log.read_text().startswith("an earlier start failed\n")
+    served.end()
+
+
+def test_processes_that_share_a_stage_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm.log"
+    monkeypatch.setenv("RANK", "2")
+    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm-2.log"

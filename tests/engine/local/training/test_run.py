@@ -1,0 +1,368 @@
+"""Whole trainings of the tiny model: what is kept, what a kill leaves, and what memory that runs out changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engine.local.resolve import ResolvedModel
+from engine.local.training import FinetuneResult, TrainProgress, finetune
+from engine.local.training.checkpoints import UNFINISHED, Checkpoints
+from engine.local.training.loss import Batch, ResponseLoss
+from engine.local.training.steps import Steps
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError, StageError
+from engine.protocol.rows import Chat, Message
+from engine.settings.schema import Migration
+
+
+def chat(number: int) -> list[Message]:
+    return [
+        {"role": "user", "content": f"What comes after {number}?"},
+        {"role": "assistant", "content": f"{number + 1}" * (1 + number % 3)},
+    ]
+
+
+PAIRS = [Chat(chat(number), []) for number in range(22)]
+DEV = [Chat(chat(number), []) for number in range(100, 105)]
+LONG = [Chat([*chat(1)[:1], Message(role="assistant", content="x" * 60)], [])]
+
+
+def migration(dropout: float = 0.1, **finetune_settings: object) -> Migration:
+    return Migration.model_validate(
+        {
+            "coverage": {"source": "-"},
+            "service": {"model": "sandbox"},
+            "local": {"model": "tiny", "adapter": {"r": 4, "alpha": 8, "dropout": dropout}},
+            "finetune": {"epochs": 3, "batch_size": 4, "learning_rate": 1e-2, "max_length": 128, **finetune_settings},
+        }
+    )
+
+
+class Told:
+    """What a training tells: its progress, and its lines for the log."""
+
+    def __init__(self) -> None:
+        self.progress: list[TrainProgress] = []
+        self.lines: list[str] = []
+
+    def say(self, level: str, message: str) -> None:
+        self.lines.append(f"{level}: {message}")
+
+
+def run(
+    tiny: ResolvedModel, folder: Path, settings: Migration | None = None, dev: list[Chat] = DEV
+) -> tuple[FinetuneResult, Told]:
+    told = Told()
+    return finetune(PAIRS, dev, tiny, settings or migration(), folder, told.progress.append, told.say), told
+
+
+def adapter(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl without what depends on the clock."""
+    rows = jsonl.read(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if name != "tokens_per_second"} for row in rows]
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = adapter(one), adapter(other)
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FinetuneResult, Told]:
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *run(tiny, folder)
+
+
+def test_training_lowers_the_dev_loss_and_keeps_the_best_state(whole: tuple[Path, FinetuneResult, Told]) -> None:
+    folder, result, told = whole
+    assert told.progress[0].step == 0 and told.progress[0].dev_loss == result.dev_loss_untuned
+    assert (told.progress[-1].step, told.progress[-1].total_steps) == (result.steps, result.steps)
+    assert result.dev_loss is not None and result.dev_loss_untuned is not None
+    assert result.dev_loss < result.dev_loss_untuned
+    assert (result.pairs, result.left_out, result.dev_pairs, result.dev_left_out) == (22, 0, 5, 0)
+    assert result.tokens > 0 and result.tokens_per_second > 0
+    assert {str(tensor.dtype) for tensor in adapter(folder).values()} == {"torch.float32"}
+    assert (folder / "adapter/chat_template.jinja").exists()
+    assert not (folder / "checkpoints").exists()
+
+
+def test_it_stops_where_the_dev_loss_stops_falling_and_decays_from_the_best(
+    tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    result, told = run(tiny, tmp_path, migration(epochs=40, learning_rate=5e-2))
+    rows = curve(tmp_path)
+    measured = [row["dev_loss"] for row in rows[1:] if "dev_loss" in row]
+    assert result.dev_loss == min(measured) and result.steps < 240
+    assert any("the dev loss has not fallen since epoch" in line for line in told.lines)
+    peak = max(row.get("learning_rate", 0) for row in rows)
+    assert rows[-1]["learning_rate"] < peak / 2
+    assert [row["step"] for row in rows] == list(range(result.steps + 1))
+
+
+def test_a_finished_training_is_not_done_again(whole: tuple[Path, FinetuneResult, Told], tiny: ResolvedModel) -> None:
+    folder, result, _ = whole
+    again, told = run(tiny, folder)
+    assert again == result and not told.progress
+
+
+class Killed(BaseException):
+    """Ends a training as a kill does: nothing is cleaned up."""
+
+
+def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch, tiny: ResolvedModel, folder: Path, **how: Any) -> bool:
+    """Train on, and be killed in the step after so many; False where it ended before."""
+    train, taken = Steps.train, 0
+
+    def counted(self: Steps, *args: Any) -> Any:
+        nonlocal taken
+        if taken == steps:
+            raise Killed
+        taken += 1
+        return train(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "train", counted)
+        try:
+            run(tiny, folder, migration(**how))
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("minutes", [1e-9, 60], ids=["each step", "the best only"])
+def test_a_training_that_is_killed_many_times_ends_with_the_same_curve_and_weights(
+    minutes: float,
+    tiny: ResolvedModel,
+    whole: tuple[Path, FinetuneResult, Told],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dice, kills = random.Random(1), 0
+    while killed_after(
+        dice.randint(1, 4) if minutes < 1 else 7, monkeypatch, tiny, tmp_path, checkpoint_minutes=minutes
+    ):
+        kills += 1
+        assert len(list((tmp_path / "checkpoints").iterdir())) <= 2
+    assert kills >= (4 if minutes < 1 else 1)
+    unkilled, result, _ = whole
+    assert same(unkilled, tmp_path) and curve(unkilled) == curve(tmp_path)
+    ended = FinetuneResult(**json.loads((tmp_path / "result.json").read_text()))
+    for name in ("steps", "epochs", "best_epoch", "train_loss", "dev_loss_untuned", "dev_loss"):
+        assert getattr(ended, name) == getattr(result, name), name
+
+
+@pytest.mark.parametrize("moment", ["writing", "removing", "at the end"])
+def test_a_kill_between_two_files_leaves_nothing_half(
+    moment: str,
+    tiny: ResolvedModel,
+    whole: tuple[Path, FinetuneResult, Told],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(path: Any, *_: Any, **__: Any) -> None:
+        if not isinstance(path, Path) or path.exists():
+            raise Killed
+
+    place = {
+        "writing": "engine.local.training.checkpoints.torch.save",
+        "removing": "engine.local.training.checkpoints.shutil.rmtree",
+        "at the end": "engine.local.training.run.remove",
+    }[moment]
+    killed_after(3, monkeypatch, tiny, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(place, die)
+        run(tiny, tmp_path)
+    if moment != "at the end":
+        assert list((tmp_path / "checkpoints").glob(f"*{UNFINISHED}"))
+    run(tiny, tmp_path)
+    assert same(whole[0], tmp_path) and curve(whole[0]) == curve(tmp_path)
+
+
+def out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: Callable[[ResponseLoss, Batch], bool]) -> list[int]:
+    """Have passes that do not fit run out of memory; the rows of each that was tried."""
+    compute, tried = ResponseLoss.__call__, []
+
+    def limited(self: ResponseLoss, batch: Batch) -> torch.Tensor:
+        tried.append(len(batch.targets))
+        if not fits(self, batch):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return compute(self, batch)
+
+    monkeypatch.setattr(ResponseLoss, "__call__", limited)
+    return tried
+
+
+def test_memory_that_runs_out_halves_the_passes_and_is_remembered(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = migration(dropout=0, scheduler="cosine", patience=0)
+    run(tiny, tmp_path / "roomy", settings)
+    tried = out_of_memory(monkeypatch, lambda _, batch: len(batch.targets) < 3)
+    assert killed_after(4, monkeypatch, tiny, tmp_path / "short", dropout=0, scheduler="cosine", patience=0)
+    assert max(tried) > 2
+    tried.clear()
+    result, told = run(tiny, tmp_path / "short", settings)
+    assert max(tried) == 2 and not told.lines and result.micro_batch == 2
+    rows = list(zip(curve(tmp_path / "roomy"), curve(tmp_path / "short"), strict=True))
+    assert all(one.get("loss") == pytest.approx(other.get("loss"), rel=2e-3) for one, other in rows)
+
+
+def test_then_activations_are_computed_again_and_then_it_is_an_error(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recomputes(loss: ResponseLoss, _: Batch) -> bool:
+        return bool(loss._model.is_gradient_checkpointing)
+
+    with monkeypatch.context() as patch:
+        out_of_memory(patch, recomputes)
+        result, told = run(tiny, tmp_path / "a", migration(epochs=1))
+    assert (result.micro_batch, result.gradient_checkpointing) == (1, True)
+    assert [line.partition("now ")[2] for line in told.lines] == [
+        "2 pairs in a pass; the batches stay the same",
+        "1 pair in a pass; the batches stay the same",
+        "1 pair in a pass, with gradient checkpointing; the batches stay the same",
+    ]
+    out_of_memory(monkeypatch, lambda *_: False)
+    with pytest.raises(StageError, match="not even one pair fits") as caught:
+        run(tiny, tmp_path / "b", migration(epochs=1))
+    assert "finetune.max_length" in caught.value.hint
+
+
+def test_another_error_is_not_taken_for_short_memory(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(ResponseLoss, "__call__", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        run(tiny, tmp_path)
+
+
+def test_the_settings_override_what_fits(tiny: ResolvedModel, tmp_path: Path) -> None:
+    result, _ = run(tiny, tmp_path, migration(epochs=1, micro_batch=3, gradient_checkpointing="on"))
+    assert (result.micro_batch, result.gradient_checkpointing) == (3, True)
+
+
+def test_a_dev_loss_that_is_no_number_is_an_error(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, measured = Steps.dev_loss, []
+
+    def second_is_nan(self: Steps) -> float:
+        measured.append(measure(self))
+        return measured[-1] if len(measured) < 2 else float("nan")
+
+    monkeypatch.setattr(Steps, "dev_loss", second_is_nan)
+    with pytest.raises(StageError, match="training diverged at step 6: the dev loss is nan"):
+        run(tiny, tmp_path)
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_pairs_that_are_too_long_are_left_out_by_split(tiny: ResolvedModel, tmp_path: Path) -> None:
+    settings, told = migration(epochs=5, max_length=70), Told()
+    result = finetune([*PAIRS, *LONG], LONG, tiny, settings, tmp_path, lambda _: None, told.say)
+    assert (result.left_out, result.dev_left_out, result.dev_loss) == (1, 1, None)
+    assert result.epochs == result.best_epoch == 3, "nothing tells when to stop"
+    assert told.lines[0] == "warning: train 1 of 23, dev 1 of 1 are longer than 70 tokens and left out"
+    assert "ends after 3 epochs" in told.lines[1]
+    with pytest.raises(InputError, match="no pair to train on: all 1 are longer than 70 tokens"):
+        finetune(LONG, DEV, tiny, settings, tmp_path / "none", lambda _: None)
+
+
+def test_a_warm_start_goes_on_from_an_adapter(
+    tiny: ResolvedModel, whole: tuple[Path, FinetuneResult, Told], tmp_path: Path
+) -> None:
+    folder, before, _ = whole
+    result = finetune(PAIRS, DEV, tiny, migration(epochs=1), tmp_path, lambda _: None, start=folder / "adapter")
+    assert result.dev_loss_untuned == before.dev_loss
+
+
+def test_a_4_bit_base_trains_an_adapter_in_float32(tiny: ResolvedModel, tmp_path: Path) -> None:
+    settings = migration(epochs=1)
+    local = settings.local.model_copy(update={"quantization": "nf4"})
+    result, _ = run(tiny, tmp_path, settings.model_copy(update={"local": local}))
+    assert result.dev_loss is not None and result.dev_loss_untuned is not None
+    assert result.dev_loss < result.dev_loss_untuned
+    assert {str(tensor.dtype) for tensor in adapter(tmp_path).values()} == {"torch.float32"}
+
+
+WORLD = """
+import json, sys
+from pathlib import Path
+import torch
+from engine.local.resolve import ResolvedModel
+from engine.local.training import finetune
+from engine.local.training.loss import ResponseLoss
+from engine.local.world import rank
+from tests.engine.local.training.test_run import DEV, PAIRS, migration
+
+compute, tried = ResponseLoss.__call__, [0]
+
+def limited(self, batch):
+    tried[0] += 1
+    if rank() == 1 and tried[0] == 7:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return compute(self, batch)
+
+ResponseLoss.__call__ = limited
+model, folder = sys.argv[1:]
+told = []
+settings = migration(dropout=0, patience=0, checkpoint_minutes=1e-9)
+tiny = ResolvedModel("tiny", Path(model), None, "")
+result = finetune(PAIRS, DEV, tiny, settings, Path(folder), told.append)
+with open(Path(folder) / "told.jsonl", "a") as file:
+    print(json.dumps([result.steps, bool(told), result.micro_batch]), file=file)
+"""
+
+
+def test_two_processes_have_the_curve_of_one_and_both_know_that_memory_ran_out(
+    tiny: ResolvedModel, tmp_path: Path
+) -> None:
+    run(tiny, tmp_path / "one", migration(dropout=0, patience=0))
+    script, two = tmp_path / "world.py", tmp_path / "two"
+    script.write_text(WORLD)
+    two.mkdir()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*torchrun, str(script), str(tiny.path), str(two)],
+        env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    told = sorted(json.loads(line) for line in (two / "told.jsonl").read_text().splitlines())
+    assert told == [[18, False, 1], [18, True, 1]]
+    pairs = list(zip(curve(tmp_path / "one"), curve(two), strict=True))
+    for name in ("loss", "dev_loss"):
+        assert all(one.get(name) == pytest.approx(other.get(name), rel=5e-3) for one, other in pairs), name
+    assert not (two / "checkpoints").exists() and adapter(two).keys() == adapter(tmp_path / "one").keys()
+
+
+def test_no_more_than_the_best_and_the_newest_are_on_the_disk(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, most = Checkpoints.save, 0
+
+    def counted(self: Checkpoints, progress: Any) -> str:
+        nonlocal most
+        name = save(self, progress)
+        most = max(most, len(list((tmp_path / "checkpoints").iterdir())))
+        return name
+
+    monkeypatch.setattr(Checkpoints, "save", counted)
+    run(tiny, tmp_path, migration(checkpoint_minutes=1e-9))
+    assert most == 2
