@@ -49,6 +49,8 @@ adapter = {{ r = 4, alpha = 8 }}
 [finetune]
 epochs = {epochs}
 batch_size = 4
+patience = 0
+checkpoint_minutes = 0.05
 [inference]
 samples = 8
 max_new_tokens = 48
