@@ -115,6 +115,7 @@ def kills(file: Path | None, folder: Path) -> Iterator[Row]:
         lost.append(time.time() - max(path.stat().st_mtime for path in (killed / "checkpoints").glob("[0-9]*[0-9]")))
         process.wait()
         done += 1
+        print(f"kill {done} after {_steps(killed)} steps", file=sys.stderr, flush=True)
     _child("epoch", file, killed)
     yield Row("kill -9 at random moments of one epoch", f"{KILLS}", f"{done}", done == KILLS)
     longest = BETWEEN_S + 0.5
