@@ -40,17 +40,19 @@ class Batch:
 
 
 def padded(rows: Sequence[TokenRow], device: torch.device) -> Batch:
-    """Rows side by side, filled up at the right."""
+    """Rows side by side, filled up at the right.
+
+    No attention mask is needed: what fills a row up comes after it, where a causal model does not look, and is not
+    learned. Without one, attention skips the half of all pairs of tokens that lie ahead.
+    """
     width = max(len(row.tokens) for row in rows)
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
     targets = torch.full((len(rows), width), IGNORED, dtype=torch.long)
     for number, row in enumerate(rows):
         length = len(row.tokens)
         tokens[number, :length] = torch.tensor(row.tokens)
-        mask[number, :length] = 1
         targets[number, row.prompt - 1 : length - 1] = torch.tensor(row.tokens[row.prompt :])
-    return Batch({"input_ids": tokens.to(device), "attention_mask": mask.to(device)}, targets.to(device))
+    return Batch({"input_ids": tokens.to(device)}, targets.to(device))
 
 
 def padding_free(rows: Sequence[TokenRow], device: torch.device) -> Batch:
@@ -74,7 +76,9 @@ class ResponseLoss:
         self._model = model
         self._head = model.get_output_embeddings()
         known = inspect.signature(model.forward).parameters
-        self._keeps, self._typed = "logits_to_keep" in known, "token_type_ids" in known
+        self._keeps = "logits_to_keep" in known
+        # Models that see images, such as Gemma 3, want to be told in training that all tokens are text.
+        self._typed = "token_type_ids" in known and model.config.get_text_config() is not model.config
         self._fused = _is_frozen_linear(self._head) and self._nothing_follows()
 
     @contextmanager
@@ -113,7 +117,6 @@ class ResponseLoss:
         return cross_entropy(logits[wanted].float(), targets[wanted], reduction="sum")
 
     def _logits(self, inputs: dict[str, torch.Tensor], **kept: torch.Tensor) -> torch.Tensor:
-        # Models that see images, such as Gemma 3, want to be told in training that all tokens are text.
         typed = {"token_type_ids": torch.zeros_like(inputs["input_ids"])} if self._typed else {}
         return cast(torch.Tensor, self._model(**inputs, **typed, **kept, use_cache=False).logits)
 

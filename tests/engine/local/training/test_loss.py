@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from engine.local.training import loss as module
 from engine.local.training.attention import keeps_rows_apart
@@ -36,9 +45,17 @@ def lfm_2() -> Any:
     return Lfm2ForCausalLM(Lfm2Config(**SMALL, layer_types=["conv", "full_attention"])).requires_grad_(False)
 
 
+def gpt_2() -> Any:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 64, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1}
+    config = GPT2Config(**shape, eos_token_id=2, attn_pdrop=0, embd_pdrop=0, resid_pdrop=0)
+    return GPT2LMHeadModel(config).requires_grad_(False)
+
+
 def taught(model: Any) -> torch.nn.Parameter:
     """A weight inside the model that is trained."""
-    return model.model.layers[0].mlp.down_proj.weight.requires_grad_(True)  # type: ignore[no-any-return]
+    weights = [weight for weight in model.base_model.parameters() if weight.shape == (32, 32)]
+    return weights[0].requires_grad_(True)  # type: ignore[no-any-return]
 
 
 def plain_loss(model: Any) -> torch.Tensor:
@@ -52,8 +69,17 @@ def plain_loss(model: Any) -> torch.Tensor:
     return total
 
 
-@pytest.mark.parametrize("make", [llama, gemma_2], ids=["fused", "capped logits"])
-@pytest.mark.parametrize("collate", [padded, padding_free])
+@pytest.mark.parametrize(
+    ("make", "collate"),
+    [
+        (llama, padded),
+        (llama, padding_free),
+        (gemma_2, padded),
+        (gemma_2, padding_free),
+        (lfm_2, padded),
+        (gpt_2, padded),
+    ],
+)
 @pytest.mark.parametrize("room", [2**29, 1], ids=["one piece", "a token a piece"])
 def test_loss_and_gradient_are_those_of_each_row_alone(
     make: Any, collate: Any, room: int, monkeypatch: pytest.MonkeyPatch
