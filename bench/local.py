@@ -105,14 +105,16 @@ def kills(file: Path | None, folder: Path) -> Iterator[Row]:
         process = subprocess.Popen(
             _command("epoch", file, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        begun = _steps(killed)
-        while process.poll() is None and _steps(killed) == begun:
+        started = time.time()
+        while process.poll() is None and not _written(killed / "metrics.jsonl", started):
             time.sleep(0.02)
+        training_since = time.time()
         time.sleep(dice.uniform(0, 2 * BETWEEN_S))
         if process.poll() is not None:
             break
         os.kill(process.pid, signal.SIGKILL)
-        lost.append(time.time() - max(path.stat().st_mtime for path in (killed / "checkpoints").glob("[0-9]*[0-9]")))
+        saved = [path.stat().st_mtime for path in (killed / "checkpoints").glob("[0-9]*[0-9]")]
+        lost.append(time.time() - max(training_since, *saved))
         process.wait()
         done += 1
         print(f"kill {done} after {_steps(killed)} steps", file=sys.stderr, flush=True)
@@ -419,6 +421,10 @@ def _matrix_rate() -> float:
         left @ left
         best = min(best, time.monotonic() - began)
     return 2 * size**3 / best
+
+
+def _written(path: Path, since: float) -> bool:
+    return path.exists() and path.stat().st_mtime > since
 
 
 def _steps(folder: Path) -> int:
