@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, disable_progress_bars  # type: ignore[import-untyped]
+from peft import PeftModel
 from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -30,6 +31,7 @@ from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer
+from engine.local.shape import Shape
 from engine.local.tokenizer import load_tokenizer
 from engine.local.world import first_process_first, world_size
 from engine.protocol import jsonl
@@ -159,14 +161,14 @@ def _rows(
 def _arguments(
     settings: Migration,
     device: Device,
-    model: torch.nn.Module,
+    model: PeftModel,
     checkpoints: Path,
     longest: int,
     dev: bool,
     resumed: bool,
 ) -> SFTConfig:
-    config: Any = model.config
-    token_bytes = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
+    shape = Shape.of(model.config)
+    token_bytes = activation_bytes(shape.layers, shape.hidden, shape.vocabulary)
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     share = max(1, settings.finetune.batch_size // world_size())
     micro = training_micro_batch(device, weight_bytes, token_bytes, longest, share)

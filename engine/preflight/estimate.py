@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
 from engine.local.device import Device, activation_bytes, training_micro_batch
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
+from engine.local.shape import Shape
 from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
@@ -210,19 +212,19 @@ def _inference_seconds(settings: Migration, parameters: int, device: Device, spe
     return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
 
 
-def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
+def _memory(settings: Migration, model: PeftModel, pairs: Sequence[Pair], device: Device) -> int:
     """Bytes for training: weights, the adapter with Adam's state in float32, and the activations of a micro-batch."""
-    config: Any = model.config
+    shape = Shape.of(model.config)
     frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     weights = int(frozen * (0.55 if settings.local.quantization == "nf4" else device.torch_dtype.itemsize))
-    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
+    token = activation_bytes(shape.layers, shape.hidden, shape.vocabulary)
     longest = min(settings.finetune.max_length, round(max(map(_tokens, pairs))))
     micro = training_micro_batch(device, weights, token, longest, settings.finetune.batch_size)
     return weights + trained * 16 + token * longest * micro
 
 
-def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
+def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
     trusted = trusts_remote_code(settings.local)
     with torch.device("meta"), loading_errors(resolved, "the model"):

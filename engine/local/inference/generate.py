@@ -22,6 +22,7 @@ from engine.local.chat import end_token_ids, read_answer
 from engine.local.device import Device, generation_batch
 from engine.local.inference.base import Completion, Prompt, Sample
 from engine.local.inference.logprobs import LogProbs
+from engine.local.shape import Shape
 from engine.settings.local import Inference
 
 DECIMALS = 4
@@ -41,11 +42,8 @@ def batches(prompts: Sequence[Prompt], lengths: Mapping[str, int], samples: int,
 
 def batch_size(model: PreTrainedModel | PeftModel, device: Device, max_tokens: int) -> int:
     """Sequences of at most `max_tokens` (prompt and completion) to generate at once on this machine."""
-    config: Any = model.config
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     weight_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    cache_bytes = 2 * config.num_hidden_layers * heads * head * model.dtype.itemsize
+    cache_bytes = Shape.of(model.config).cache_values * model.dtype.itemsize
     return generation_batch(device, weight_bytes, cache_bytes, max_tokens)
 
 
