@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import struct
 import subprocess
@@ -94,16 +95,27 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
 
 def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel:
     missing = [what for what in ("config.json", "*.safetensors") if not any(folder.glob(what))]
-    if not missing:
+    adapter_alone = all(path.name.startswith("adapter_") for path in folder.glob("*.safetensors"))
+    if not missing and not adapter_alone:
         return ResolvedModel(name, folder, revision, _folder_digest(folder))
     if "*.safetensors" in missing and any(folder.glob("*.bin")):
         raise InputError(
             f"{folder}: contains pickled weights (*.bin), which can run code when loaded",
             "convert them to safetensors with `save_pretrained(folder)`, or choose a model that has them",
         )
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(f"{folder}: a LoRA adapter{_base_of(folder)}, not a model", "merge it into that model first")
     if any(folder.glob("*.gguf")):
         raise InputError(f"{folder}: no {' and no '.join(missing)}", "name the .gguf file itself")
     raise InputError(f"{folder}: no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
+
+
+def _base_of(folder: Path) -> str:
+    try:
+        base = json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return f" of {base}" if base else ""
 
 
 def _folder_digest(folder: Path) -> str:

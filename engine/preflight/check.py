@@ -92,10 +92,17 @@ def check(
 
 
 def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedModel]:
-    """Finds the local model, once, and fetches it where it is not here yet."""
+    """Finds the local model, once, and fetches it where it is not here yet; files that cannot be used are an error."""
+    from engine.local.quantised import usable_checkpoint
     from engine.local.resolve import resolve
 
-    return cache(lambda: resolve(settings.local.model, settings.local.revision, cache_dir(), progress))
+    @cache
+    def model() -> ResolvedModel:
+        found = resolve(settings.local.model, settings.local.revision, cache_dir(), progress)
+        usable_checkpoint(found, settings.local)
+        return found
+
+    return model
 
 
 class _Findings:

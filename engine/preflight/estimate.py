@@ -16,14 +16,13 @@ from typing import NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
 from engine.local.device import Device, activation_bytes, training_micro_batch
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.shape import Shape
-from engine.local.tokenizer import loading_errors, trusts_remote_code
+from engine.local.skeleton import skeleton
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
@@ -226,11 +225,8 @@ def _memory(settings: Migration, model: PeftModel, pairs: Sequence[Pair], device
 
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
-    trusted = trusts_remote_code(settings.local)
-    with torch.device("meta"), loading_errors(resolved, "the model"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
-        )
+    model = skeleton(resolved, settings.local)
+    with torch.device("meta"):
         return add_adapter(model, settings.local.adapter)
 
 

@@ -9,6 +9,7 @@ from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel, resolve
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
@@ -28,13 +29,15 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     """The model on disk; RUN/model.json records its commit, so that a new commit on a branch changes no run.
 
     It records the run's first day too, which chat templates with a date in them are told on all later days.
-    Raises StageError where the weights have changed since the run began.
+    Raises InputError where its files cannot be used, StageError where the weights have changed since the run began.
     """
     pinned = jsonl.read_json(run.model_file)
     local = settings.local
     revision = pinned["revision"] if pinned else local.revision
     resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
-    if pinned and pinned["digest"] != resolved.digest:
+    if pinned is None:
+        usable_checkpoint(resolved, local)
+    elif pinned["digest"] != resolved.digest:
         raise StageError(
             f"the weights of {local.model} have changed since {run.name} began",
             "restore the old weights, or start a new run: rounds of two models can't be compared",

@@ -1,0 +1,132 @@
+"""A model without memory for its weights, and the comparison of its tensors with those that a checkpoint has.
+
+The comparison is transformers' own: a checkpoint of tensors without contents goes through the code that loads real
+ones, with its renamings, fused experts and tied weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from engine.local.checkpoint import AGAIN, Checkpoint, Tensor
+from engine.local.quantised import is_bnb_4bit, packed_sizes, usable_checkpoint
+from engine.local.resolve import ResolvedModel
+from engine.local.tokenizer import loading_errors, trusts_remote_code
+from engine.protocol.errors import InputError
+from engine.settings.local import Local
+
+_HARMLESS = re.compile(
+    r"(^|\.)(rotary_emb\.\w+|inv_freq|position_ids|masked_bias|attn\.bias|attention\.bias|num_batches_tracked)$"
+    r"|^(v_head|mtp)\."
+)
+"""Tensors of a checkpoint without which its answers are the same: buffers, TRL's value head, heads that look ahead."""
+
+
+def skeleton(resolved: ResolvedModel, local: Local) -> PreTrainedModel:
+    """The model on the meta device. Raises InputError where a load of its weights would not give exactly that model.
+
+    Reads config.json and the headers of the weights: no weight is loaded, and none is made up.
+    """
+    checkpoint = usable_checkpoint(resolved, local)
+    config = load_config(resolved, local, checkpoint)
+    vars(config).pop("quantization_config", None)  # the sizes of plain weights are compared
+    disable_progress_bar()
+    with loading_errors(resolved, "the model"), torch.device("meta"):
+        model = auto_class(resolved.name, config).from_config(config, trust_remote_code=trusts_remote_code(local))
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
+    tensors: Mapping[str, Tensor] = checkpoint.tensors
+    if is_bnb_4bit(checkpoint):
+        tensors = packed_sizes(checkpoint, {name: tuple(value.shape) for name, value in model.state_dict().items()})
+    state = {name: torch.empty(tensor.shape, dtype=torch.bfloat16, device="meta") for name, tensor in tensors.items()}
+    with loading_errors(resolved, "the weights"):
+        filled, info = type(model).from_pretrained(
+            None,
+            config=model.config,
+            state_dict=state,
+            dtype=torch.bfloat16,
+            device_map={"": "meta"},
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    refuse_differences(resolved.name, model.config, info)
+    assert isinstance(filled, PreTrainedModel)
+    return filled
+
+
+def load_config(resolved: ResolvedModel, local: Local, checkpoint: Checkpoint) -> PreTrainedConfig:
+    """The configuration, without what it says of quantisation where the weights are plain floats."""
+    with loading_errors(resolved, "config.json"):
+        config = AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusts_remote_code(local))
+    if not isinstance(config, PreTrainedConfig):
+        raise InputError(f"{resolved.name}: not a model of transformers", "choose another model in local.model")
+    if "quantization_config" in vars(config) and not is_bnb_4bit(checkpoint):
+        del config.quantization_config
+    return config
+
+
+def auto_class(name: str, config: PreTrainedConfig) -> Any:
+    """The class of transformers that loads a language model, for multimodal ones with the other parts around it.
+
+    Raises InputError for models of other kinds.
+    """
+    own = getattr(config, "auto_map", None) or {}
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in own:
+        return AutoModelForCausalLM
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    raise InputError(
+        f"{name}: {config.model_type} is not a causal language model", "choose another model in local.model"
+    )
+
+
+def refuse_differences(name: str, config: PreTrainedConfig, info: Mapping[str, Any]) -> None:
+    """Raise InputError where the tensors of a checkpoint are not those of the model, after a load's own report."""
+    kind = f"a {config.model_type} model"
+    if mismatched := sorted(info["mismatched_keys"]):
+        tensor, found, wanted = mismatched[0]
+        raise InputError(
+            f"{name}: the tensor {tensor} has the sizes {_sizes(found)} where config.json asks for {_sizes(wanted)}"
+            f"{_more(mismatched)}",
+            "restore the config.json that belongs to these weights, or choose another model in local.model",
+        )
+    missing, extra = sorted(info["missing_keys"]), sorted(filter(_matters, info["unexpected_keys"]))
+    if missing:
+        found = f"; it has {extra[0]}, which {kind} has not{_more(extra)}" if extra else ""
+        raise InputError(
+            f"{name}: the tensor {missing[0]} is missing{_more(missing)}{found}",
+            "save the model with `save_pretrained`, which names tensors as transformers does" if extra else AGAIN,
+        )
+    if extra:
+        raise InputError(
+            f"{name}: the tensor {extra[0]} has no place in {kind} of this config.json{_more(extra)}",
+            "restore the config.json that belongs to these weights, or choose another model in local.model",
+        )
+    if errors := info.get("error_msgs"):
+        raise InputError(f"{name}: the weights cannot be loaded: {str(errors[0])[:200]}", AGAIN)
+
+
+def _matters(tensor: str) -> bool:
+    return _HARMLESS.search(tensor) is None
+
+
+def _sizes(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape)) or "1"
+
+
+def _more(found: list[Any]) -> str:
+    return f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
