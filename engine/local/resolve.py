@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -32,9 +31,6 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt", 
 _HUB_COPIES = ["consolidated*", "*/*"]
 _HUB_PATIENCE_S = 3.0
 _STALE_S = 24 * 3600
-
-# The errors of GGUF readers for files that are cut off, hostile or of an unknown kind.
-_MALFORMED = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, OSError, MemoryError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -157,30 +153,9 @@ def _converted_folder(cache: Path, name: str, sha256: str) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from engine.local.gguf import convert
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent),
-            gguf_file=gguf.name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        # The weights are no longer quantised, but `save_pretrained` refuses a model that ever was.
-        for trace in ("hf_quantizer", "is_quantized", "quantization_method"):
-            if trace in vars(model):
-                delattr(model, trace)
-        if "quantization_config" in vars(model.config):
-            del model.config.quantization_config
-        tokenizer.save_pretrained(str(folder))
-        model.save_pretrained(str(folder))
-    except _MALFORMED as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise StageError(
-            f"{gguf.name}: cannot be converted: {reason}", "name a folder of safetensors or a Hub id in local.model"
-        ) from error
+    convert(gguf, folder)
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -73,6 +73,7 @@ def check(
             errors += problems(settings)
             findings.notes += doubts(settings)
         findings.show_sample(splits)
+        findings.notes += rounding_note(settings)
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)
         errors += compute_problems(settings)
@@ -157,6 +158,15 @@ def _estimate(settings: Migration, splits: Splits, model: ResolvedModel) -> Esti
     from engine.preflight.estimate import estimate  # imports torch
 
     return estimate(settings, splits, prompts.load(settings.judge.prompts), model, find_device())
+
+
+def rounding_note(settings: Migration) -> Iterator[str]:
+    """That the local model's weights were rounded to few bits, where a GGUF file has them."""
+    from engine.local.gguf import rounding
+
+    file = Path(settings.local.model).expanduser()
+    if file.suffix == ".gguf" and (note := rounding(file)):
+        yield note
 
 
 def template_notes(changes: Counter[str]) -> Iterator[str]:
