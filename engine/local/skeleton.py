@@ -35,6 +35,9 @@ _HARMLESS = re.compile(
 )
 """Tensors of a checkpoint without which its answers are the same: buffers, TRL's value head, heads that look ahead."""
 
+_NEEDS_IMAGES = ("llama4",)
+"""Multimodal models whose code fails without an image."""
+
 
 def skeleton(resolved: ResolvedModel, local: Local) -> PreTrainedModel:
     """The model on the meta device. Raises InputError where a load of its weights would not give exactly that model.
@@ -84,7 +87,15 @@ def auto_class(name: str, config: PreTrainedConfig) -> Any:
 
     Raises InputError for models of other kinds.
     """
+    if config.model_type in _NEEDS_IMAGES:
+        raise InputError(
+            f"{name}: transformers cannot run {config.model_type} models on text alone",
+            "choose another model in local.model",
+        )
     own = getattr(config, "auto_map", None) or {}
+    nested = config.get_text_config(decoder=True) is not config
+    if nested and not own and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText  # some have a class for the text alone, whose names servers don't know
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in own:
         return AutoModelForCausalLM
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:

@@ -74,6 +74,7 @@ def check(
             findings.notes += doubts(settings)
         findings.show_sample(splits)
         findings.notes += rounding_note(settings)
+        errors += findings.limits(settings, splits, model())
         estimate = _estimate(settings, splits, model())
         errors += memory_problems(estimate)
         errors += compute_problems(settings)
@@ -142,6 +143,17 @@ class _Findings:
         if self.data is not None and self._misfits is not None:
             text = sample_text(self._misfits.tokenizer, splits.train[0])
             self.data = replace(self.data, sample=text[:SAMPLE])
+
+    def limits(self, settings: Migration, splits: Splits, model: ResolvedModel) -> list[LlamaDuoError]:
+        """The problems that tokens have no embedding, or texts are longer than the model takes."""
+        from engine.stages.local_model import refuse_limits
+
+        assert self._misfits is not None
+        try:
+            refuse_limits(model, settings, self._misfits.tokenizer, splits.train + splits.dev, splits.dev + splits.test)
+        except InputError as error:
+            return [error]
+        return []
 
     def probe(self, settings: Migration, splits: Splits, progress: Progress) -> list[LlamaDuoError]:
         """Ask the models, and return what would fail. It replaces the notes on what only a call can show."""

@@ -6,9 +6,10 @@ import secrets
 from pathlib import Path
 
 from engine.dataset import openings
-from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
+from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev, read_train
 from engine.local.inference import load_inference
 from engine.local.inference.base import Completion, Inference, Prompt, Sample
+from engine.local.resolve import ResolvedModel
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
 from engine.protocol.events import Log
@@ -17,7 +18,7 @@ from engine.protocol.rows import RESPONSES_FILE, Chat, Pair, Response
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
 from engine.stages.base import Job, Result, named
-from engine.stages.local_model import local_model
+from engine.stages.local_model import local_model, refuse_limits
 from engine.stages.progress import Progress
 
 DECISIVE = ("coverage", "local", "inference", "loop")
@@ -38,6 +39,8 @@ def run(job: Job) -> Result:
     if job.round is None:
         _record_opening(job, pairs)
     begin(job.folder, settings.digest(*DECISIVE))
+    if job.round == 0:
+        _refuse_limits(job, resolved, pairs)
     backend = load_inference(settings, resolved, adapter)
     plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
     _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
@@ -57,6 +60,14 @@ def run(job: Job) -> Result:
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def _refuse_limits(job: Job, resolved: ResolvedModel, dev: list[Pair]) -> None:
+    """What the model can't take should fail before anything is paid. Raises InputError."""
+    from engine.local.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(resolved, job.settings.local)
+    refuse_limits(resolved, job.settings, tokenizer, [*read_train(job.run.coverage), *dev], dev)
 
 
 def _record_opening(job: Job, pairs: list[Pair]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
@@ -55,6 +55,31 @@ def _first_day(run: Run, pinned: dict[str, Any] | None) -> date:
         return date.today()
     recorded = pinned.get("day")
     return date.fromisoformat(recorded) if recorded else date.fromtimestamp(run.model_file.stat().st_mtime)
+
+
+def refuse_limits(
+    resolved: ResolvedModel,
+    settings: Migration,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: Sequence[Pair],
+    asked: Sequence[Pair],
+) -> None:
+    """Raise InputError where the model has no embedding for a token, or takes fewer tokens than a text has."""
+    from engine.local.limits import refuse_lengths, refuse_tokens
+    from engine.local.shape import Shape
+    from engine.local.skeleton import load_config
+
+    shape = Shape.of(load_config(resolved, settings.local, usable_checkpoint(resolved, settings.local)))
+    refuse_tokens(resolved.name, tokenizer, shape)
+    refuse_lengths(
+        resolved.name,
+        tokenizer,
+        shape,
+        trained,
+        asked,
+        max_length=settings.finetune.max_length,
+        max_new_tokens=settings.inference.max_new_tokens,
+    )
 
 
 class Misfits:
