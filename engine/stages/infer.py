@@ -40,7 +40,7 @@ def run(job: Job) -> Result:
         _record_opening(job, pairs)
     begin(job.folder, settings.digest(*DECISIVE))
     if job.round == 0:
-        _refuse_limits(job, resolved, pairs)
+        _refuse_model(job, resolved, pairs)
     backend = load_inference(settings, resolved, adapter)
     plan = backend.plan([Prompt(id=pair.id, messages=pair.prompt, tools=pair.tools) for pair in pairs], samples)
     _answer(job, backend, plan.batches, pairs, file_hash(adapter / WEIGHTS) if adapter else "")
@@ -62,10 +62,12 @@ def run(job: Job) -> Result:
     )
 
 
-def _refuse_limits(job: Job, resolved: ResolvedModel, dev: list[Pair]) -> None:
-    """What the model can't take should fail before anything is paid. Raises InputError."""
+def _refuse_model(job: Job, resolved: ResolvedModel, dev: list[Pair]) -> None:
+    """Raise InputError, before anything is paid, where weights are not all there, or the model can't take a text."""
+    from engine.local.skeleton import skeleton
     from engine.local.tokenizer import load_tokenizer
 
+    skeleton(resolved, job.settings.local)
     tokenizer = load_tokenizer(resolved, job.settings.local)
     refuse_limits(resolved, job.settings, tokenizer, [*read_train(job.run.coverage), *dev], dev)
 
