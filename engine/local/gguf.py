@@ -89,7 +89,7 @@ def _load(gguf: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from engine.local.skeleton import refuse_differences
+    from engine.local.differences import refuse_differences
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     model, info = AutoModelForCausalLM.from_pretrained(

@@ -12,9 +12,10 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from engine.local.device import Device
+from engine.local.differences import refuse_differences
 from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel
-from engine.local.skeleton import auto_class, load_config, refuse_differences
+from engine.local.skeleton import auto_class, load_config
 from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.protocol.errors import InputError
 from engine.settings.local import Local

@@ -90,10 +90,15 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
 
 
 def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel:
+    if gone := next((path for path in folder.glob("*.safetensors") if not path.is_file()), None):
+        raise InputError(f"{gone}: leads to a file that is gone", "download the model again")
     missing = [what for what in ("config.json", "*.safetensors") if not any(folder.glob(what))]
     adapter_alone = all(path.name.startswith("adapter_") for path in folder.glob("*.safetensors"))
     if not missing and not adapter_alone:
-        return ResolvedModel(name, folder, revision, _folder_digest(folder))
+        try:
+            return ResolvedModel(name, folder, revision, _folder_digest(folder))
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read: {error.strerror}", "check its permissions") from None
     if "*.safetensors" in missing and any(folder.glob("*.bin")):
         raise InputError(
             f"{folder}: contains pickled weights (*.bin), which can run code when loaded",

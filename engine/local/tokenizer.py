@@ -70,7 +70,7 @@ def _reason(error: Exception) -> str:
 def _hint(resolved: ResolvedModel, error: Exception) -> str:
     text = str(error)
     if "trust_remote_code" in text or "custom code" in text:
-        return f'read the code in {resolved.path}; to run it, set [local] trust_remote_code = "{resolved.name}"'
+        return f"read the code in {resolved.path}; to run it, set [local] trust_remote_code to the name in local.model"
     if "does not recognize this architecture" in text or "Unrecognized model" in text:
         return "upgrade transformers if the model is new: `pip install -U transformers`; or choose another model"
     if package := _PACKAGE.search(text):

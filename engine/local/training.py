@@ -28,7 +28,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from engine.local.chat import encode
 from engine.local.device import Device, activation_bytes, find_device, peak_memory, training_micro_batch
 from engine.local.load import load_base
-from engine.local.lora import add_adapter
+from engine.local.lora import sized_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer
 from engine.local.shape import Shape
@@ -80,6 +80,10 @@ class FinetuneResult:
     peak_memory_bytes: int
 
 
+def no_words(level: str, message: str) -> None:
+    """Says nothing."""
+
+
 def finetune(
     pairs: Sequence[Chat],
     dev: Sequence[Chat],
@@ -87,12 +91,14 @@ def finetune(
     settings: Migration,
     folder: Path,
     emit: Callable[[TrainProgress], None],
+    say: Callable[[str, str], None] = no_words,
 ) -> FinetuneResult:
     """Train an adapter from the base model on all `pairs`; the epoch with the lowest loss on `dev` is kept.
 
     The loss counts the response's tokens only. The adapter and its tokenizer end up in `folder`/adapter; each epoch's
     checkpoint is in `folder`/checkpoints until then. Pairs of more tokens than `max_length` are left out and counted.
-    In a torchrun world all processes call this, and only the first emits and writes.
+    `say` gets lines for the log, each with its level. In a torchrun world all processes call this, and only the first
+    emits and writes.
 
     Raises InputError where no pair is left to train on, StageError where the loss is no longer finite.
     """
@@ -112,7 +118,8 @@ def finetune(
         )
     # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
-    model = add_adapter(load_base(resolved, settings.local, device), settings.local.adapter)
+    model, size = sized_adapter(load_base(resolved, settings.local, device), settings.local.adapter)
+    say("info", size.sentence)
 
     longest = max(row["length"] for row in train_rows + dev_rows)
     arguments = _arguments(settings, device, model, checkpoints, longest, dev=bool(dev_rows), resumed=last is not None)

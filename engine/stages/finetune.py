@@ -41,7 +41,15 @@ def run(job: Job) -> Result:
     for level, message in _by_hand(mix):
         job.emit(Log(level=level, message=message))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
-    trained = training.finetune(mix.chats, dev, resolved, settings, job.folder, _Reporter(job.emit))
+    trained = training.finetune(
+        mix.chats,
+        dev,
+        resolved,
+        settings,
+        job.folder,
+        _Reporter(job.emit),
+        say=lambda level, message: job.emit(Log(level=level, message=message)),
+    )
     files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
     return Result(
         counts={

@@ -75,6 +75,13 @@ def test_a_folder_without_safetensors_says_what_is_missing(files: list[str], mes
     assert caught.value.hint
 
 
+def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "blobs" / "0")
+    with pytest.raises(InputError, match=r"model\.safetensors: leads to a file that is gone"):
+        resolve(str(tmp_path), None, tmp_path, quiet)
+
+
 @pytest.mark.parametrize("config", [False, True])
 def test_an_adapter_in_place_of_a_model_is_named_with_its_base(config: bool, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')

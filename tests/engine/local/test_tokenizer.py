@@ -41,7 +41,7 @@ def test_a_tokenizer_that_cannot_be_loaded_is_an_error_for_the_user(tmp_path: Pa
         (
             ValueError("The repository m contains custom code which must be executed; pass `trust_remote_code=True`"),
             "contains custom code",
-            '; to run it, set [local] trust_remote_code = "broken"',
+            "; to run it, set [local] trust_remote_code to the name in local.model",
         ),
         (ImportError("requires the kernels library: `pip install -U kernels`"), "requires", "pip install kernels"),
         (ValueError("Transformers does not recognize this architecture"), "recognize", "pip install -U transformers"),
