@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 _HARMLESS = re.compile(
-    r"(^|\.)(rotary_emb\.\w+|inv_freq|position_ids|masked_bias|attn\.bias|attention\.bias|num_batches_tracked)$"
-    r"|^(v_head|mtp)\."
+    r"(^|\.)(rotary_emb\.\w+|inv_freq|position_ids|masked_bias|causal_mask|attn\.bias|attention\.bias|_extra_state)$"
+    r"|(^v_head|(^|\.)mtp(_\w+)?)\."
 )
 """Tensors of a checkpoint without which its answers are the same: buffers, TRL's value head, heads that look ahead."""
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn.modules import Linear4bit
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from engine.local.checkpoint import read_header
 from engine.local.device import Device
 from engine.local.differences import refuse_differences
 from engine.local.quantised import usable_checkpoint
@@ -19,6 +20,8 @@ from engine.local.skeleton import auto_class, load_config
 from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.protocol.errors import InputError
 from engine.settings.local import Local
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrainedModel:
@@ -66,15 +69,24 @@ def load_model(
     model = load_base(resolved, local, device)
     if adapter is None:
         return model
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise InputError(f"{adapter}: adapter_model.safetensors is missing", "fine-tune first")
-    tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
+        raise InputError(f"{adapter}: {ADAPTER_WEIGHTS} is missing", "fine-tune first")
+    with loading_errors(resolved, f"the adapter in {adapter}"):
+        tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    _refuse_other_adapter(tuned, adapter)
     if local.quantization == "nf4":
         return tuned
     merged = tuned.merge_and_unload()
     if not isinstance(merged, PreTrainedModel):
         raise TypeError(f"peft merged into a {type(merged).__name__}")
     return merged
+
+
+def _refuse_other_adapter(tuned: PeftModel, adapter: Path) -> None:
+    """peft leaves out what has no place, and answers as if untuned. Raises InputError where anything was."""
+    saved, wanted = read_header(adapter / ADAPTER_WEIGHTS).keys(), get_peft_model_state_dict(tuned).keys()
+    if other := sorted(saved ^ wanted):
+        raise InputError(f"{adapter}: not an adapter of this model: {other[0]} differs", "fine-tune again")
 
 
 def _packs(module: Linear4bit) -> bool:
