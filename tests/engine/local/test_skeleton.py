@@ -103,7 +103,12 @@ def test_4_bit_weights_of_bitsandbytes_are_read_with_nf4_only(good: ResolvedMode
 
 
 @pytest.mark.parametrize(
-    ("model_type", "message"), [("t5", "not a causal language model"), ("never-heard-of", "never-heard-of")]
+    ("model_type", "message"),
+    [
+        ("t5", "not a causal language model"),
+        ("llama4", "cannot run llama4 models on text alone"),
+        ("never-heard-of", "never-heard-of"),
+    ],
 )
 def test_other_kinds_of_models_are_refused(model_type: str, message: str, good: ResolvedModel, tmp_path: Path) -> None:
     model = broken(good, tmp_path, tensors(lambda _: None, model_type=model_type))
