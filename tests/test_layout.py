@@ -10,6 +10,8 @@ TESTS = Path(__file__).parent
 PACKAGES = ("engine", "llamaduo_tui")
 ABOUT_SEVERAL = {
     "engine/evaluation/test_error_rate.py": "simulates whole migrations",
+    "engine/local/test_architectures.py": "each architecture from its folder to the merged model",
+    "engine/preflight/test_check_model.py": "models that check refuses",
     "engine/sandbox/test_command.py": "the sandbox as a program",
     "engine/service/test_mishaps.py": "faults that cross the client's modules",
     "engine/service/test_providers_behave.py": "stages against all that providers do",

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from bitsandbytes.nn.modules import Linear4bit
+from peft import PeftModel, get_peft_model_state_dict
+from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from engine.local.checkpoint import read_header
 from engine.local.device import Device
+from engine.local.differences import refuse_differences
+from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel
+from engine.local.skeleton import auto_class, load_config
 from engine.local.tokenizer import loading_errors, trusts_remote_code
 from engine.protocol.errors import InputError
 from engine.settings.local import Local
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrainedModel:
@@ -21,19 +29,31 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
 
     Raises InputError where it cannot be used.
     """
+    checkpoint = usable_checkpoint(resolved, local)
+    config = load_config(resolved, local, checkpoint)
+    quantised: dict[str, Any] = {}
+    if local.quantization == "nf4":
+        quantised["quantization_config"] = _nf4()
     disable_progress_bar()
-    quantised = local.quantization == "nf4"
     with loading_errors(resolved, "the model"):
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = auto_class(resolved.name, config).from_pretrained(
             resolved.path,
+            config=config,
             dtype=torch.bfloat16 if quantised else device.torch_dtype,
-            quantization_config=_nf4() if quantised else None,
             device_map={"": _torch_device(device)},
             use_safetensors=True,
             trust_remote_code=trusts_remote_code(local),
+            # Compared below, with words that say what is wrong: transformers makes up what it does not find.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **quantised,
         )
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
+    refuse_differences(resolved.name, model.config, info)
+    for module in model.modules():
+        if isinstance(module, Linear4bit) and not _packs(module):
+            module.support_avx512bf16_for_cpu = False
     return model
 
 
@@ -49,15 +69,29 @@ def load_model(
     model = load_base(resolved, local, device)
     if adapter is None:
         return model
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise InputError(f"{adapter}: adapter_model.safetensors is missing", "fine-tune first")
-    tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
+        raise InputError(f"{adapter}: {ADAPTER_WEIGHTS} is missing", "fine-tune first")
+    with loading_errors(resolved, f"the adapter in {adapter}"):
+        tuned = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True)
+    _refuse_other_adapter(tuned, adapter)
     if local.quantization == "nf4":
         return tuned
     merged = tuned.merge_and_unload()
     if not isinstance(merged, PreTrainedModel):
         raise TypeError(f"peft merged into a {type(merged).__name__}")
     return merged
+
+
+def _refuse_other_adapter(tuned: PeftModel, adapter: Path) -> None:
+    """peft leaves out what has no place, and answers as if untuned. Raises InputError where anything was."""
+    saved, wanted = read_header(adapter / ADAPTER_WEIGHTS).keys(), get_peft_model_state_dict(tuned).keys()
+    if other := sorted(saved ^ wanted):
+        raise InputError(f"{adapter}: not an adapter of this model: {other[0]} differs", "fine-tune again")
+
+
+def _packs(module: Linear4bit) -> bool:
+    """Whether bitsandbytes can repack a layer for answering on a processor: it fails where these don't divide."""
+    return module.out_features % 32 == 0 and module.in_features % 64 == 0
 
 
 def _nf4() -> BitsAndBytesConfig:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import MethodType
 
 import peft
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear
 from transformers import PreTrainedModel
 
 from engine.local.dropout import without_some
+from engine.local.targets import counted, find_targets
+from engine.protocol.errors import InputError
 from engine.settings.local import Adapter
 
 TESTED_MINORS = ("0.21",)
@@ -23,28 +29,83 @@ _WEIGHTS = ("lora_A", "lora_B")
 _PARAMETERS = ("scaling", "lora_dropout")
 
 
-def add_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:
-    """A new, trainable adapter on every linear layer but the output; the same seed gives the same one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSize:
+    """What is trained: weights of the adapter out of all, its layers by name, and by reason those without one."""
 
-    Its layers compute as `_forward` does, or as peft does where this peft is another than the tested ones.
+    trained: int
+    total: int
+    layers: Mapping[str, int]
+    frozen: Mapping[str, int]
+
+    @property
+    def sentence(self) -> str:
+        """For the log, in a line."""
+        share = (
+            f"{self.trained / 1e6:,.2f} of {self.total / 1e6:,.0f} million weights ({self.trained / self.total:.2%})"
+        )
+        layers = ", ".join(f"{count} {name}" for name, count in self.layers.items())
+        frozen = ", ".join(f"{count} {reason}" for reason, count in self.frozen.items())
+        return f"training {share}: {layers}" + (f"; frozen: {frozen}" if frozen else "")
+
+
+def add_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:
+    """The model with a new adapter, as `sized_adapter` makes it."""
+    return sized_adapter(model, adapter)[0]
+
+
+def sized_adapter(model: PreTrainedModel, adapter: Adapter) -> tuple[PeftModel, AdapterSize]:
+    """A new, trainable adapter on the layers that the settings name, and its size; the same seed gives the same one.
+
+    Its layers compute as `_forward` does, or as peft does where this peft is another than the tested ones, or for DoRA.
+    Raises InputError where the settings name layers that the model does not have, or that cannot be trained so.
     """
+    targets = find_targets(model, adapter.target_modules)
+    if targets.parameters and (adapter.dropout or adapter.dora):
+        raise InputError(
+            "local.adapter.target_modules names experts, which are trained without dropout and DoRA only",
+            "set local.adapter.dropout to 0 and dora to false",
+        )
     config = LoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules="all-linear",
+        target_modules=targets.suffixes,
+        exclude_modules=targets.excluded,
+        target_parameters=list(targets.parameters) or None,
+        use_rslora=adapter.rslora,
+        use_dora=adapter.dora,
         task_type="CAUSAL_LM",
     )
-    peft_model = get_peft_model(model, config)
+    try:
+        peft_model = get_peft_model(model, config)
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise InputError(
+            f"LoRA cannot be added: {reason}", "name other layers in local.adapter.target_modules"
+        ) from error
     if not isinstance(peft_model, PeftModel):
         raise TypeError(f"peft made a {type(peft_model).__name__}, not a PeftModel")
-    if not _fits_peft():
-        return peft_model
-    for module in peft_model.modules():
-        # Quantised layers are of other classes, which handle their number formats.
-        if type(module) is Linear:
-            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
-    return peft_model
+    _keep_unpacked(peft_model)
+    if _fits_peft():
+        for module in peft_model.modules():
+            # Quantised layers are of other classes, which handle their number formats; variants compute otherwise.
+            if type(module) is Linear and not module.lora_variant:
+                module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+    trained, total = peft_model.get_nb_trainable_parameters()
+    layers = counted(targets.modules) + Counter(
+        {f"experts.{name}": n for name, n in counted(targets.parameters).items()}
+    )
+    frozen = {reason: len(names) for reason, names in targets.frozen.items()}
+    return peft_model, AdapterSize(trained=trained, total=total, layers=layers, frozen=frozen)
+
+
+def _keep_unpacked(model: PeftModel) -> None:
+    """Keep 4-bit weights as backward reads them: on processors bitsandbytes repacks them at the first evaluation, and
+    then neither gradients nor biases work."""
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 @cache

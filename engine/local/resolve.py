@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -31,9 +31,6 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt", 
 _HUB_COPIES = ["consolidated*", "*/*"]
 _HUB_PATIENCE_S = 3.0
 _STALE_S = 24 * 3600
-
-# The errors of GGUF readers for files that are cut off, hostile or of an unknown kind.
-_MALFORMED = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, OSError, MemoryError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -93,17 +90,33 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
 
 
 def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel:
+    if gone := next((path for path in folder.glob("*.safetensors") if not path.is_file()), None):
+        raise InputError(f"{gone}: leads to a file that is gone", "download the model again")
     missing = [what for what in ("config.json", "*.safetensors") if not any(folder.glob(what))]
-    if not missing:
-        return ResolvedModel(name, folder, revision, _folder_digest(folder))
+    adapter_alone = all(path.name.startswith("adapter_") for path in folder.glob("*.safetensors"))
+    if not missing and not adapter_alone:
+        try:
+            return ResolvedModel(name, folder, revision, _folder_digest(folder))
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read: {error.strerror}", "check its permissions") from None
     if "*.safetensors" in missing and any(folder.glob("*.bin")):
         raise InputError(
             f"{folder}: contains pickled weights (*.bin), which can run code when loaded",
             "convert them to safetensors with `save_pretrained(folder)`, or choose a model that has them",
         )
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(f"{folder}: a LoRA adapter{_base_of(folder)}, not a model", "merge it into that model first")
     if any(folder.glob("*.gguf")):
         raise InputError(f"{folder}: no {' and no '.join(missing)}", "name the .gguf file itself")
     raise InputError(f"{folder}: no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
+
+
+def _base_of(folder: Path) -> str:
+    try:
+        base = json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    return f" of {base}" if base else ""
 
 
 def _folder_digest(folder: Path) -> str:
@@ -145,30 +158,9 @@ def _converted_folder(cache: Path, name: str, sha256: str) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from engine.local.gguf import convert
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent),
-            gguf_file=gguf.name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        # The weights are no longer quantised, but `save_pretrained` refuses a model that ever was.
-        for trace in ("hf_quantizer", "is_quantized", "quantization_method"):
-            if trace in vars(model):
-                delattr(model, trace)
-        if "quantization_config" in vars(model.config):
-            del model.config.quantization_config
-        tokenizer.save_pretrained(str(folder))
-        model.save_pretrained(str(folder))
-    except _MALFORMED as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise StageError(
-            f"{gguf.name}: cannot be converted: {reason}", "name a folder of safetensors or a Hub id in local.model"
-        ) from error
+    convert(gguf, folder)
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -11,8 +12,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from engine.local.rendering import settle
 from engine.local.resolve import ResolvedModel
 from engine.local.template import ensure_chat_template
-from engine.protocol.errors import InputError
+from engine.protocol.errors import InputError, LlamaDuoError
 from engine.settings.local import Local
+
+_NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
+_PACKAGE = re.compile(r"pip install (?:-\w+ )*[`'\"]?([A-Za-z0-9][\w.\-]*)")
+_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "*.tiktoken")
+"""The files that hold a tokenizer's vocabulary."""
 
 
 def trusts_remote_code(local: Local) -> bool:
@@ -22,8 +28,14 @@ def trusts_remote_code(local: Local) -> bool:
 
 def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizerBase:
     """The tokenizer, with a chat template and a padding token. Raises InputError where it cannot be used."""
+    trusted = trusts_remote_code(local)
+    if not trusted and not any(any(resolved.path.glob(name)) for name in _FILES):
+        raise InputError(
+            f"{resolved.name}: has no tokenizer",
+            f"copy tokenizer.json and tokenizer_config.json of the model that it was made from into {resolved.path}",
+        )
     with loading_errors(resolved, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusts_remote_code(local))
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusted)
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(f"{resolved.name}: no text tokenizer", "choose another model in local.model")
     ensure_chat_template(tokenizer)
@@ -33,11 +45,36 @@ def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizer
 
 @contextmanager
 def loading_errors(resolved: ResolvedModel, what: str) -> Iterator[None]:
-    """Turn transformers' errors about an unusable model into an InputError."""
+    """Turn errors about an unusable model into an InputError that says what to do; lack of memory stays what it is.
+
+    Libraries and code that comes with models raise nearly everything for files that they cannot read.
+    """
     try:
         yield
-    except (ValueError, OSError, KeyError, ImportError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(
-            f"{resolved.name}: cannot load {what}: {reason[:200]}", "choose another model in local.model"
-        ) from error
+    except (LlamaDuoError, MemoryError):
+        raise
+    except Exception as error:
+        if _NO_MEMORY.search(f"{type(error).__name__} {error}"):
+            raise
+        reason = _reason(error)
+        raise InputError(f"{resolved.name}: cannot load {what}: {reason[:200]}", _hint(resolved, error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in a line: its first, and the next one where that ends in a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+    return reason if reason and not isinstance(error, KeyError) else f"{type(error).__name__} {reason}".strip()
+
+
+def _hint(resolved: ResolvedModel, error: Exception) -> str:
+    text = str(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return f"read the code in {resolved.path}; to run it, set [local] trust_remote_code to the name in local.model"
+    if "does not recognize this architecture" in text or "Unrecognized model" in text:
+        return "upgrade transformers if the model is new: `pip install -U transformers`; or choose another model"
+    if package := _PACKAGE.search(text):
+        return f"pip install {package[1]}"
+    if "HeaderTooLarge" in text or "deserializing header" in text:
+        return "download the model again: its weights are incomplete"
+    return "choose another model in local.model"

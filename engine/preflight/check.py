@@ -29,7 +29,7 @@ from engine.preflight.data import SAMPLE, data_report, independent, opened_notes
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
 from engine.preflight.training import SplitLengths, measure_splits
-from engine.protocol.errors import LlamaDuoError
+from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
 from engine.service import prompts
@@ -79,6 +79,8 @@ def check(
             findings.notes += doubts(settings)
         findings.show_sample(splits)
         lengths = findings.measure(settings, splits)
+        findings.notes += rounding_note(settings)
+        errors += findings.limits(settings, splits, model())
         errors += lengths.problems(settings.finetune.max_length)
         estimate = _estimate(settings, splits, model(), lengths)
         errors += resources.memory_problems(estimate)
@@ -100,10 +102,17 @@ def check(
 
 
 def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedModel]:
-    """Finds the local model, once, and fetches it where it is not here yet."""
+    """Finds the local model, once, and fetches it where it is not here yet; files that cannot be used are an error."""
+    from engine.local.quantised import usable_checkpoint
     from engine.local.resolve import resolve
 
-    return cache(lambda: resolve(settings.local.model, settings.local.revision, cache_dir(), progress))
+    @cache
+    def model() -> ResolvedModel:
+        found = resolve(settings.local.model, settings.local.revision, cache_dir(), progress)
+        usable_checkpoint(found, settings.local)
+        return found
+
+    return model
 
 
 class _Findings:
@@ -152,6 +161,17 @@ class _Findings:
         self.notes += found.notes(most)
         return found
 
+    def limits(self, settings: Migration, splits: Splits, model: ResolvedModel) -> list[LlamaDuoError]:
+        """The problems that tokens have no embedding, or texts are longer than the model takes."""
+        from engine.stages.local_model import refuse_limits
+
+        assert self._misfits is not None
+        try:
+            refuse_limits(model, settings, self._misfits.tokenizer, splits.train + splits.dev, splits.dev + splits.test)
+        except InputError as error:
+            return [error]
+        return []
+
     def probe(self, settings: Migration, splits: Splits, progress: Progress) -> list[LlamaDuoError]:
         """Ask the models, and return what would fail. It replaces the notes on what only a call can show."""
         from engine.preflight.probing import probe_models  # loads the clients of services
@@ -168,6 +188,15 @@ def _estimate(settings: Migration, splits: Splits, model: ResolvedModel, lengths
 
     judging = prompts.load(settings.judge.prompts)
     return estimate(settings, splits, judging, model, find_device(), lengths.longest)
+
+
+def rounding_note(settings: Migration) -> Iterator[str]:
+    """That the local model's weights were rounded to few bits, where a GGUF file has them."""
+    from engine.local.gguf import rounding
+
+    file = Path(settings.local.model).expanduser()
+    if file.suffix == ".gguf" and (note := rounding(file)):
+        yield note
 
 
 def template_notes(changes: Counter[str]) -> Iterator[str]:

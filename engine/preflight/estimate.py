@@ -16,13 +16,12 @@ from typing import NamedTuple
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
 from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
-from engine.local.tokenizer import loading_errors, trusts_remote_code
+from engine.local.skeleton import skeleton
 from engine.local.training.memory import first_fit, memory
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
@@ -220,11 +219,8 @@ def _memory(settings: Migration, model: PeftModel, longest: int, device: Device)
 
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
-    trusted = trusts_remote_code(settings.local)
-    with torch.device("meta"), loading_errors(resolved, "the model"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(resolved.path, trust_remote_code=trusted), trust_remote_code=trusted
-        )
+    model = skeleton(resolved, settings.local)
+    with torch.device("meta"):
         return add_adapter(model, settings.local.adapter)
 
 

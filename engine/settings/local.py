@@ -22,6 +22,11 @@ class Adapter(Table):
     r: int = Field(16, ge=1, le=512, description="Rank.")
     alpha: int = Field(32, ge=1, description="Scale; the paper uses 2r.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: str | list[str] = Field(
+        "all-linear", description="Layers to train: all-linear, names or their ends, or a regular expression."
+    )
+    rslora: bool = Field(False, description="Scale by alpha / sqrt(r), for ranks of 64 and more (rsLoRA).")
+    dora: bool = Field(False, description="Train each weight's length and direction apart (DoRA): slower.")
 
 
 class Local(Table):

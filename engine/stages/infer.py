@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from engine.dataset import openings
-from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev
+from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev, read_train
 from engine.local.inference import load_inference
 from engine.local.inference.base import Completion, Inference, Place, Prompt, Sample
+from engine.local.resolve import ResolvedModel
 from engine.local.world import first_process_first, from_first, rank
 from engine.protocol import jsonl, records
 from engine.protocol.errors import StageError
@@ -23,7 +24,7 @@ from engine.protocol.stages import FINETUNE
 from engine.settings.local import Inference as InferenceSettings
 from engine.settings.schema import Migration
 from engine.stages.base import Job, Result, named
-from engine.stages.local_model import local_model
+from engine.stages.local_model import local_model, refuse_limits
 from engine.stages.progress import Progress
 from engine.stages.shares import Shares
 
@@ -52,6 +53,8 @@ def run(job: Job) -> Result:
     with first_process_first():
         begin(job.folder, _decisive(settings))
         resolved = local_model(job.run, settings, job.emit)
+    if job.round == 0:
+        _refuse_model(job, resolved, pairs)
     place = Place(
         folder=job.folder, adapter=adapter, tell=partial(_say, job, "info"), warn=partial(_say, job, "warning")
     )
@@ -91,6 +94,16 @@ def _decisive(settings: Migration) -> str:
 
 def _say(job: Job, level: Literal["info", "warning"], message: str) -> None:
     job.emit(Log(level=level, message=message))
+
+
+def _refuse_model(job: Job, resolved: ResolvedModel, dev: list[Pair]) -> None:
+    """Raise InputError, before anything is paid, where weights are not all there, or the model can't take a text."""
+    from engine.local.skeleton import skeleton
+    from engine.local.tokenizer import load_tokenizer
+
+    skeleton(resolved, job.settings.local)
+    tokenizer = load_tokenizer(resolved, job.settings.local)
+    refuse_limits(resolved, job.settings, tokenizer, [*read_train(job.run.coverage), *dev], dev)
 
 
 def _record_opening(job: Job, pairs: list[Pair]) -> None:

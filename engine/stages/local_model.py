@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel, resolve
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
@@ -28,13 +29,15 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     """The model on disk; RUN/model.json records its commit, so that a new commit on a branch changes no run.
 
     It records the run's first day too, which chat templates with a date in them are told on all later days.
-    Raises StageError where the weights have changed since the run began.
+    Raises InputError where its files cannot be used, StageError where the weights have changed since the run began.
     """
     pinned = jsonl.read_json(run.model_file)
     local = settings.local
     revision = pinned["revision"] if pinned else local.revision
     resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
-    if pinned and pinned["digest"] != resolved.digest:
+    if pinned is None:
+        usable_checkpoint(resolved, local)
+    elif pinned["digest"] != resolved.digest:
         raise StageError(
             f"the weights of {local.model} have changed since {run.name} began",
             "restore the old weights, or start a new run: rounds of two models can't be compared",
@@ -52,6 +55,31 @@ def _first_day(run: Run, pinned: dict[str, Any] | None) -> date:
         return date.today()
     recorded = pinned.get("day")
     return date.fromisoformat(recorded) if recorded else date.fromtimestamp(run.model_file.stat().st_mtime)
+
+
+def refuse_limits(
+    resolved: ResolvedModel,
+    settings: Migration,
+    tokenizer: PreTrainedTokenizerBase,
+    trained: Sequence[Pair],
+    asked: Sequence[Pair],
+) -> None:
+    """Raise InputError where the model has no embedding for a token, or takes fewer tokens than a text has."""
+    from engine.local.limits import refuse_lengths, refuse_tokens
+    from engine.local.shape import Shape
+    from engine.local.skeleton import load_config
+
+    shape = Shape.of(load_config(resolved, settings.local, usable_checkpoint(resolved, settings.local)))
+    refuse_tokens(resolved.name, tokenizer, shape)
+    refuse_lengths(
+        resolved.name,
+        tokenizer,
+        shape,
+        trained,
+        asked,
+        max_length=settings.finetune.max_length,
+        max_new_tokens=settings.inference.max_new_tokens,
+    )
 
 
 class Misfits:

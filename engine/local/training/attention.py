@@ -14,6 +14,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from engine.local.attention import use_grouped_attention
 from engine.local.device import Device
 from engine.local.training.loss import padded, padding_free
 from engine.local.training.rows import TokenRow
@@ -29,13 +30,16 @@ has 3 digits, and a row that saw another one would differ altogether."""
 
 
 def choose(model: PreTrainedModel, attention: Attention, device: Device) -> None:
-    """Set the model's attention: with "auto", flash attention where GPU, package and model have it, else its own."""
+    """Set the model's attention: with "auto", flash attention where GPU, package and model have it, on a processor
+    grouped products where the model's own is torch's, else its own."""
     known: Any = model
     possible = device.kind == "cuda" and device.dtype != "float32" and find_spec(PACKAGE) is not None
     if attention != "auto":
         known.set_attn_implementation(attention)
     elif possible and known._supports_flash_attn:
         known.set_attn_implementation(FLASH)
+    elif device.kind == "cpu":
+        use_grouped_attention(model)
 
 
 def add_kernels(model: PeftModel, device: Device) -> None:

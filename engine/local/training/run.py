@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from engine.local import lengths
 from engine.local.device import Device, find_device, peak_memory
 from engine.local.load import load_base
-from engine.local.lora import add_adapter
+from engine.local.lora import sized_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer
 from engine.local.sharding import shard
@@ -104,7 +104,7 @@ def finetune(
     data = _data(tokenizer, pairs, dev, settings, say)
     # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
-    model = _model(resolved, settings, device, start)
+    model = _model(resolved, settings, device, start, say)
     training = _training(model, data, settings, device, folder, last, emit, say)
     training.run()
     best = training.progress.best
@@ -157,11 +157,12 @@ def _data(
     return _Data(rows=rows, dev=dev_rows, offered=len(pairs), dev_offered=len(dev))
 
 
-def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: Path | None) -> PeftModel:
+def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: Path | None, say: Say) -> PeftModel:
     sharded = settings.compute.strategy == "fsdp" and world_size() > 1
     base = load_base(resolved, settings.local, dataclasses.replace(device, kind="cpu") if sharded else device)
     attention.choose(base, settings.finetune.attention, device)
-    model = add_adapter(base, settings.local.adapter)
+    model, size = sized_adapter(base, settings.local.adapter)
+    say("info", size.sentence)
     if start is not None:
         set_peft_model_state_dict(model, load_file(start / "adapter_model.safetensors"))
     for parameter in model.parameters():

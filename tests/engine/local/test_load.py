@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,24 @@ def test_an_adapter_is_merged_only_into_a_16_bit_base(quantization: str, tiny: R
     assert any("lora" in name for name, _ in model.named_modules()) == (quantization == "nf4")
 
 
+def test_an_adapter_of_another_model_is_refused(tiny: ResolvedModel, adapter: Path) -> None:
+    """peft itself leaves out tensors without a place, and the model answers as if untuned."""
+    file = adapter / "adapter_model.safetensors"
+    whole = load_file(file)
+    other = {name.replace("layers.1.", "layers.7."): tensor for name, tensor in whole.items()}
+    small = {name: tensor[:, :2].clone() for name, tensor in whole.items()}
+    for tensors, message in ((other, "not an adapter of this model: base_model"), (small, "cannot load the adapter")):
+        save_file(tensors, file)
+        with pytest.raises(InputError, match=message):
+            load_model(tiny, Local(), FLOAT32, adapter)
+
+
 def test_what_cannot_be_loaded_is_an_error_for_the_user(tiny: ResolvedModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"adapter_model\.safetensors is missing"):
         load_model(tiny, Local(), FLOAT32, tmp_path)
+    shutil.copytree(tiny.path, tmp_path, dirs_exist_ok=True)
     (tmp_path / "config.json").write_text('{"model_type": "never-heard-of"}')
     broken = ResolvedModel("broken", tmp_path, None, "")
-    with pytest.raises(InputError, match="broken: cannot load the model"):
+    with pytest.raises(InputError, match=r"broken: cannot load config\.json: .*never-heard-of") as caught:
         load_base(broken, Local(), FLOAT32)
+    assert "upgrade transformers" in caught.value.hint

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -17,6 +19,7 @@ from engine.local.load import load_base
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.settings.local import Adapter, Local
+from tests.engine.local.architectures import make
 
 FLOAT32 = Device("cpu", "", "float32", False, 1 << 33, 1 << 33)
 INPUT = torch.tensor([[1, 50, 60, 70, 2]])
@@ -30,9 +33,10 @@ def fresh() -> Iterator[None]:
     lora._fits_peft.cache_clear()
 
 
-def made(tiny: ResolvedModel) -> PeftModel:
+def made(tiny: ResolvedModel, **adapter: bool) -> PeftModel:
     torch.manual_seed(0)
-    model = add_adapter(load_base(tiny, Local(), FLOAT32), Adapter(r=4, alpha=8, dropout=0))
+    settings = Adapter.model_validate({"r": 4, "alpha": 8, "dropout": 0, **adapter})
+    model = add_adapter(load_base(tiny, Local(), FLOAT32), settings)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -85,3 +89,38 @@ def test_layers_without_what_it_uses_are_left_alone(
 @pytest.mark.parametrize(("version", "fits"), [("0.21.0", True), ("0.21.9rc1", True), ("0.2.1", False), ("1.0", False)])
 def test_a_version_counts_by_its_minor(version: str, fits: bool) -> None:
     assert bool(lora._incompatibility(version)) != fits
+
+
+@pytest.mark.parametrize(("kind", "ours"), [("rslora", True), ("dora", False)])
+def test_variants_compute_what_peft_computes(
+    kind: str, ours: bool, tiny: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, plain = made(tiny, **{kind: True}), made(tiny)
+    assert bool(layers_of_ours(model)) == ours
+    lora._fits_peft.cache_clear()
+    monkeypatch.setattr(peft, "__version__", "0.22.0")
+    with torch.inference_mode():
+        expected = made(tiny, **{kind: True})(INPUT).logits
+        torch.testing.assert_close(model(INPUT).logits, expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(plain(INPUT).logits, expected, atol=1e-3)
+
+
+def test_4_bit_layers_with_biases_train_after_an_evaluation(tmp_path: Path) -> None:
+    """On processors bitsandbytes repacks weights at an evaluation: then biases failed, and gradients were cut."""
+
+    def wide(sizes: dict[str, Any]) -> None:
+        sizes |= {"hidden_size": 64, "intermediate_size": 64, "num_key_value_heads": 4}
+
+    resolved = make("qwen2-biases", tmp_path, wide)
+    model = add_adapter(load_base(resolved, Local(quantization="nf4"), FLOAT32), Adapter(r=4, alpha=8, dropout=0))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        evaluated = model.eval()(INPUT).logits
+    trained = model.train()(INPUT).logits
+    torch.testing.assert_close(trained, evaluated)
+    trained.sum().backward()
+    assert all(
+        weight.grad is not None and weight.grad.any() for name, weight in model.named_parameters() if "lora_A" in name
+    )

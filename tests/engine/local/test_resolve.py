@@ -75,6 +75,24 @@ def test_a_folder_without_safetensors_says_what_is_missing(files: list[str], mes
     assert caught.value.hint
 
 
+def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "blobs" / "0")
+    with pytest.raises(InputError, match=r"model\.safetensors: leads to a file that is gone"):
+        resolve(str(tmp_path), None, tmp_path, quiet)
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_an_adapter_in_place_of_a_model_is_named_with_its_base(config: bool, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    if config:  # some trainers put the base's config.json beside it
+        (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="a LoRA adapter of owner/base, not a model") as caught:
+        resolve(str(tmp_path), None, tmp_path, quiet)
+    assert caught.value.hint == "merge it into that model first"
+
+
 @pytest.mark.parametrize("name", ["./no/such", "/no/such", "missing.gguf"])
 def test_a_path_that_is_not_there_never_goes_to_the_hub(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
@@ -110,7 +128,7 @@ def test_two_conversions_at_once_leave_one_whole_model(
 
 
 def test_a_conversion_that_fails_leaves_nothing(gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"small\.gguf: cannot be converted"):
+    with pytest.raises(InputError, match=r"small\.gguf: cannot be converted"):
         resolve(str(gguf), None, tmp_path / "cache", quiet)
     assert list((tmp_path / "cache/models").iterdir()) == []
     gguf.write_bytes(b"PK")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.local.resolve import ResolvedModel
-from engine.local.tokenizer import load_tokenizer
+from engine.local.tokenizer import load_tokenizer, loading_errors
 from engine.protocol.errors import InputError
 from engine.settings.local import Local
 
@@ -22,8 +22,43 @@ print("LOADED", *[name for name in ("peft", "bitsandbytes", "trl", "accelerate")
 
 def test_a_tokenizer_that_cannot_be_loaded_is_an_error_for_the_user(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "never-heard-of"}')
+    broken = ResolvedModel("broken", tmp_path, None, "")
+    with pytest.raises(InputError, match="broken: has no tokenizer") as caught:
+        load_tokenizer(broken, Local())
+    assert "copy tokenizer.json" in caught.value.hint
+    (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="broken: cannot load the tokenizer"):
-        load_tokenizer(ResolvedModel("broken", tmp_path, None, ""), Local())
+        load_tokenizer(broken, Local())
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "hint"),
+    [
+        (ValueError("a\nb"), "cannot load it: a", "choose another model in local.model"),
+        (ValueError("one of:\n(1) this\n(2) that"), "cannot load it: one of: (1) this", "choose another model"),
+        (KeyError("lm_head"), "cannot load it: KeyError 'lm_head'", "choose another model"),
+        (IndexError(), "cannot load it: IndexError", "choose another model"),
+        (
+            ValueError("The repository m contains custom code which must be executed; pass `trust_remote_code=True`"),
+            "contains custom code",
+            "; to run it, set [local] trust_remote_code to the name in local.model",
+        ),
+        (ImportError("requires the kernels library: `pip install -U kernels`"), "requires", "pip install kernels"),
+        (ValueError("Transformers does not recognize this architecture"), "recognize", "pip install -U transformers"),
+        (RuntimeError("SafetensorError: Error while deserializing header"), "Error while", "download the model again"),
+    ],
+)
+def test_errors_of_libraries_come_with_a_next_step(error: Exception, message: str, hint: str) -> None:
+    with pytest.raises(InputError) as caught, loading_errors(ResolvedModel("broken", Path("/m"), None, ""), "it"):
+        raise error
+    assert message in caught.value.message and hint in caught.value.hint
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory"), MemoryError(), InputError("known", "hint")])
+def test_lack_of_memory_and_known_errors_stay_what_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, loading_errors(ResolvedModel("broken", Path("/m"), None, ""), "it"):
+        raise error
+    assert caught.value is error
 
 
 def test_a_tokenizer_is_loaded_without_what_only_weights_need() -> None:

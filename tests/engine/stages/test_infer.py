@@ -40,6 +40,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Migration:
 
     monkeypatch.setattr(infer, "load_inference", broken)
     monkeypatch.setattr(infer, "local_model", lambda *_: None)
+    monkeypatch.setattr(infer, "_refuse_model", lambda *_: None)
     jsonl.write(tmp_path / "a.jsonl", tickets.rows(seed=1, count=40))
     return Migration.model_validate(
         {"coverage": {"source": str(tmp_path / "a.jsonl")}, "service": {"model": "sandbox"}}
