@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.local.device import Device, activation_bytes, find_device
-from engine.preflight.machine import Speed, inference_seconds, measure, training_bytes, training_seconds, weight_bytes
+from engine.local.device import Device, find_device
+from engine.preflight.machine import Speed, inference_seconds, measure, training_seconds, weight_bytes
 from engine.preflight.needs import Needs
 from engine.preflight.report import ModelAdvice, ModelChoice
+from engine.preflight.skeletons import skeleton
 from engine.protocol.durations import duration
 from engine.settings.preset import Preset, load_all
-from engine.settings.schema import Migration, Split
+from engine.settings.schema import Split
 
 ASSUMED = Needs(pairs=200, longest=1_024, mean=256.0, tools=0, calls=0, languages={})
 """What is assumed where no data is given."""
@@ -76,43 +77,20 @@ def _first(models: list[ModelAdvice], looks: list[_Look]) -> int | None:
 
 
 def _look(preset: Preset, device: Device, speed: Speed, needs: Needs, split: Split) -> _Look:
-    """The memory for one pair at a time, as a larger step is divided until it fits."""
-    size = preset.about.size
-    token = activation_bytes(size.layers, size.hidden, size.vocabulary)
-
-    def training(quantization: str) -> int:
-        settings = _settings(preset, quantization)
-        trained = size.adapted * settings.local.adapter.r
-        return training_bytes(
-            settings, device, frozen=size.parameters, trained=trained, token_bytes=token, longest=needs.longest
-        )
-
-    plain = _settings(preset, "none")
-    cache = 2 * size.cache_layers * size.kv_heads * size.head_dim * device.torch_dtype.itemsize
-    answer = cache * (needs.longest + plain.inference.max_new_tokens)
+    """The memory for one pair at a time, and the time of a first round."""
+    model, parameters = skeleton(preset.name), preset.about.parameters
+    plain = model.settings("none")
+    answer = model.cache_values * device.torch_dtype.itemsize * (needs.longest + plain.inference.max_new_tokens)
     trained_on = needs.pairs * (1 - split.dev - split.test) * needs.mean
     answered = round(needs.pairs * split.dev)
     return _Look(
         preset=preset,
-        training=training("none"),
-        nf4=training("nf4"),
-        answering=weight_bytes(plain, device, size.parameters) + answer,
-        seconds=training_seconds(plain, size.parameters, speed, trained_on)
-        + inference_seconds(plain, size.parameters, device, speed, answered),
+        training=model.training("none", device, needs.longest),
+        nf4=model.training("nf4", device, needs.longest),
+        answering=weight_bytes(plain, device, parameters) + answer,
+        seconds=training_seconds(plain, parameters, speed, trained_on)
+        + inference_seconds(plain, parameters, device, speed, answered),
     )
-
-
-def _settings(preset: Preset, quantization: str) -> Migration:
-    """A preset's settings, with one pair in a step."""
-    values = preset.values
-    tables = {
-        "coverage": {"source": "none.jsonl"},
-        "service": {"model": "none"},
-        **values,
-        "local": {**values["local"], "quantization": quantization},
-        "finetune": {**values["finetune"], "batch_size": 1},
-    }
-    return Migration.model_validate(tables)
 
 
 def _advice(look: _Look, device: Device, needs: Needs) -> ModelAdvice:
@@ -125,7 +103,7 @@ def _advice(look: _Look, device: Device, needs: Needs) -> ModelAdvice:
         title=about.label,
         licence=about.licence,
         gated=about.gated,
-        parameters=about.size.parameters,
+        parameters=about.parameters,
         context=about.context,
         tools=about.tools,
         spoken=about.spoken,

@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.dataset.split import Splits
-from engine.local.device import Device, activation_bytes
+from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import loading_errors, trusts_remote_code
-from engine.preflight.machine import inference_seconds, measure, training_bytes, training_seconds
+from engine.preflight.machine import inference_seconds, measure, training_memory, training_seconds
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
@@ -73,7 +73,7 @@ def estimate(
         tokens_most=most.tokens,
         usd_most=most.usd,
         seconds_most=most.seconds,
-        memory_bytes=_memory(settings, model, pairs, device),
+        memory_bytes=training_memory(model, settings, device, round(max(map(_tokens, pairs)))),
         memory_free_bytes=device.memory_free,
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
@@ -183,17 +183,7 @@ def _calls(settings: Migration, model: str, calls: float, prompt: float, complet
     )
 
 
-def _memory(settings: Migration, model: torch.nn.Module, pairs: Sequence[Pair], device: Device) -> int:
-    """Bytes for training: weights, the adapter with Adam's state in float32, and the activations of a micro-batch."""
-    config: Any = model.config
-    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
-    longest = round(max(map(_tokens, pairs)))
-    return training_bytes(settings, device, frozen=frozen, trained=trained, token_bytes=token, longest=longest)
-
-
-def _skeleton(resolved: ResolvedModel, settings: Migration) -> torch.nn.Module:
+def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
     trusted = trusts_remote_code(settings.local)
     with torch.device("meta"), loading_errors(resolved, "the model"):

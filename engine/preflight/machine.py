@@ -10,12 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from engine.local.device import Device, training_micro_batch
+from engine.local.device import Device, activation_bytes, training_micro_batch
 from engine.settings.schema import Migration
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 UTILISATION = 0.35
 """Share of the measured matrix rate that training reaches, with smaller matrices and the work between them."""
@@ -51,14 +54,19 @@ def inference_seconds(settings: Migration, parameters: int, device: Device, spee
     return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
 
 
-def training_bytes(
-    settings: Migration, device: Device, *, frozen: int, trained: int, token_bytes: int, longest: int
-) -> int:
-    """Bytes for training with these numbers of weights, on pairs of at most `longest` tokens."""
+def training_memory(model: PeftModel, settings: Migration, device: Device, longest: int) -> int:
+    """Bytes for training a model, which may be without its weights, on pairs of at most `longest` tokens.
+
+    The weights, the adapter with Adam's state in float32, and the activations of a pass.
+    """
+    config: Any = model.config.get_text_config()
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    token = activation_bytes(config.num_hidden_layers, config.hidden_size, config.vocab_size)
     weights = weight_bytes(settings, device, frozen)
     longest = min(settings.finetune.max_length, longest)
-    micro = training_micro_batch(device, weights, token_bytes, longest, settings.finetune.batch_size)
-    return weights + trained * 16 + token_bytes * longest * micro
+    micro = training_micro_batch(device, weights, token, longest, settings.finetune.batch_size)
+    return weights + trained * 16 + token * longest * micro
 
 
 def weight_bytes(settings: Migration, device: Device, frozen: int) -> int:

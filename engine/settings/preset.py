@@ -17,42 +17,25 @@ ABOUT = "about"
 """The table of a preset's file that has its facts; the others are settings."""
 
 
-class Size(Table):
-    """Numbers of the model as its code builds it: what its memory depends on.
-
-    `linear` are the weights of the linear layers but the output, which 4-bit loading compresses; `adapted` is the sum
-    of the inputs and outputs of those that an adapter is trained on: rank r has r times as many weights. The
-    key-value cache has `cache_layers` layers with `kv_heads` heads of `head_dim` numbers.
-    """
-
-    parameters: int = Field(ge=1)
-    linear: int = Field(ge=1)
-    adapted: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    hidden: int = Field(ge=1)
-    vocabulary: int = Field(ge=1)
-    cache_layers: int = Field(ge=0)
-    kv_heads: int = Field(ge=0)
-    head_dim: int = Field(ge=0)
-
-
 class About(Table):
     """What is known of a model, by its publisher.
 
     `context` is its longest text in tokens. `tools` says what its chat template shows: definitions, calls and results,
     the definitions alone, or neither. `thinking` says that it thinks before it answers unless told not to. `languages`
-    are codes as in ISO 639-1, or a number where the publisher names no list.
+    are codes as in ISO 639-1, or a number where the publisher names no list. `config` has the sizes in the model's own
+    config.json, by transformers' names: from them its memory is found without a network.
     """
 
     title: str
     kind: Literal["instruct", "base"]
+    parameters: int = Field(ge=1)
     licence: str
     gated: bool
     context: int = Field(ge=1)
     tools: Literal["full", "definitions", "none"]
     thinking: bool
     languages: list[str] | int
-    size: Size
+    config: dict[str, Any]
 
     @property
     def label(self) -> str:
@@ -107,7 +90,7 @@ def load(name: str) -> Preset:
 
 def load_all() -> list[Preset]:
     """All presets: instruct models first, each kind from small to large."""
-    return sorted(map(load, names()), key=lambda preset: (preset.about.kind == "base", preset.about.size.parameters))
+    return sorted(map(load, names()), key=lambda preset: (preset.about.kind == "base", preset.about.parameters))
 
 
 def _folder() -> Any:

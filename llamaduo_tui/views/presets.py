@@ -53,7 +53,7 @@ def about(preset: Preset) -> str:
     tools = {"full": "tools", "definitions": "tool definitions", "none": "no tools"}[found.tools]
     licence = f"{found.licence}{', gated' if found.gated else ''}"
     kind = "paper, base model · " if found.kind == "base" else ""
-    size = f"{kind}{in_short(found.size.parameters)}"
+    size = f"{kind}{in_short(found.parameters)}"
     return f"{size} · {licence} · {found.context // 1024}k tokens · {found.spoken} · {tools}"
 
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine.local.device import Device
 from engine.preflight.advice import advise
@@ -19,7 +17,6 @@ from engine.settings import preset
 GIB = 2**30
 GPU_SPEED, CPU_SPEED = Speed(3e14, 1e12), Speed(2e11, 1e10)
 DATA = Needs(pairs=300, longest=900, mean=250.0, tools=0, calls=0, languages={"en": 1.0})
-LFM2 = ["conv", "conv", "full_attention"] * 3 + ["conv", "full_attention"] * 3 + ["conv"]
 
 
 def gpu(gib: float) -> Device:
@@ -102,47 +99,3 @@ def test_few_pairs_with_tools_rule_nothing_out() -> None:
 
 def test_without_data_the_assumption_is_said() -> None:
     assert choice(gpu(24), None).data == "none given; assumed: 200 pairs, the longest 1,024 tokens"
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "config"),
-    [
-        (
-            "smollm2-360m",
-            "llama",
-            {"vocab_size": 49152, "hidden_size": 960, "intermediate_size": 2560, "num_hidden_layers": 32,
-             "num_attention_heads": 15, "num_key_value_heads": 5, "tie_word_embeddings": True},
-        ),
-        (
-            "qwen3-8b",
-            "qwen3",
-            {"vocab_size": 151936, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
-             "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128},
-        ),
-        (
-            "gemma-3-270m",
-            "gemma3_text",
-            {"vocab_size": 262144, "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18,
-             "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256},
-        ),
-        (
-            "lfm2-350m",
-            "lfm2",
-            {"hidden_size": 1024, "intermediate_size": 4608, "num_hidden_layers": 16, "num_attention_heads": 16,
-             "num_key_value_heads": 8, "block_auto_adjust_ff_dim": False, "layer_types": LFM2},
-        ),
-    ],
-)  # fmt: skip
-def test_a_preset_s_numbers_are_those_of_the_model_that_is_built(name: str, kind: str, config: dict[str, Any]) -> None:
-    size = preset.load(name).about.size
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
-    head = model.get_output_embeddings()
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
-    attention = sum("attention" in kind for kind in config.get("layer_types", ["attention"] * size.layers))
-    assert size.parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert size.linear == sum(module.weight.numel() for module in linear)
-    assert size.adapted == sum(module.in_features + module.out_features for module in linear)
-    assert (size.layers, size.hidden, size.vocabulary, size.cache_layers) == (
-        model.config.num_hidden_layers, model.config.hidden_size, model.config.vocab_size, attention,
-    )  # fmt: skip

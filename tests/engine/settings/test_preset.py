@@ -27,8 +27,8 @@ def test_the_paper_s_models_are_marked_and_come_last() -> None:
     found = preset.load_all()
     assert [item.name in PAPER for item in found] == [False] * len(TODAY) + [True] * len(PAPER)
     assert all(("paper, base model" in item.about.label) == (item.name in PAPER) for item in found)
-    assert [item.about.size.parameters for item in found[: len(TODAY)]] == sorted(
-        item.about.size.parameters for item in found[: len(TODAY)]
+    assert [item.about.parameters for item in found[: len(TODAY)]] == sorted(
+        item.about.parameters for item in found[: len(TODAY)]
     )
 
 
@@ -41,7 +41,7 @@ def test_a_preset_is_whole_and_sane(name: str, tmp_path: Path) -> None:
     settings: Migration = load_settings(file)
     assert settings.local.adapter.alpha == 2 * settings.local.adapter.r
     assert found.name == "smollm2-135m" or HUB_ID.fullmatch(found.model)
-    assert (settings.local.quantization == "nf4") == (found.about.size.parameters > 5e9)
+    assert (settings.local.quantization == "nf4") == (found.about.parameters > 5e9)
     assert Finetune().max_length <= settings.finetune.max_length <= found.about.context
     assert settings.finetune.max_length + settings.inference.max_new_tokens <= found.about.context
     assert found.about.licence and found.about.languages

@@ -90,7 +90,7 @@ def choice() -> ModelChoice:
         models.append(
             ModelAdvice(
                 name=found.name, model=found.model, title=found.about.title, licence=found.about.licence,
-                gated=found.about.gated, parameters=found.about.size.parameters, context=found.about.context,
+                gated=found.about.gated, parameters=found.about.parameters, context=found.about.context,
                 tools=found.about.tools, spoken=found.about.spoken, training_bytes=1, nf4_bytes=1, answering_bytes=1,
                 advice=advice, reason=reason,
             )
