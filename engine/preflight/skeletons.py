@@ -21,6 +21,9 @@ from engine.preflight.machine import training_memory
 from engine.settings.preset import Preset, load
 from engine.settings.schema import Migration
 
+EPOCHS = 3
+"""Epochs after which the dev loss of a few hundred pairs has usually stopped falling."""
+
 
 @cache
 def skeleton(name: str) -> Skeleton:
@@ -49,7 +52,7 @@ class Skeleton:
                 "service": {"model": "none"},
                 **values,
                 "local": {**values["local"], "quantization": quantization},
-                "finetune": {**values["finetune"], "batch_size": 1},
+                "finetune": {**values["finetune"], "batch_size": 1, "epochs": EPOCHS},
             }
         )
 
