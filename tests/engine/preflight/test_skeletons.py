@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from engine.local.device import Device
 from engine.local.lora import add_adapter
@@ -15,15 +15,26 @@ from engine.settings import preset
 GPU = Device("cuda", "A GPU", "bfloat16", True, 80 * 2**30, 80 * 2**30)
 
 
-@pytest.mark.parametrize("name", ["smollm2-360m", "qwen3-8b", "gemma-3-270m", "lfm2-350m", "phi-4-mini"])
-def test_few_layers_tell_the_memory_of_all(name: str) -> None:
-    found = preset.load(name)
-    settings = skeleton(name).settings("none")
-    config = {key: value for key, value in found.about.config.items() if key != "model_type"}
+def built(name: str) -> PreTrainedModel:
+    """The whole model, without memory for its weights."""
+    config = dict(preset.load(name).about.config)
     with torch.device("meta"):
-        whole = AutoModelForCausalLM.from_config(AutoConfig.for_model(found.about.config["model_type"], **config))
-        assert sum(parameter.numel() for parameter in whole.parameters()) == found.about.parameters
-        adapted = add_adapter(whole, settings.local.adapter)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(config.pop("model_type"), **config)
+        )
+    return model
+
+
+@pytest.mark.parametrize("name", preset.names())
+def test_a_preset_has_the_parameters_of_its_model(name: str) -> None:
+    assert sum(parameter.numel() for parameter in built(name).parameters()) == preset.load(name).about.parameters
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "lfm2-350m", "phi-4-mini"])
+def test_few_layers_tell_the_memory_of_all(name: str) -> None:
+    settings = skeleton(name).settings("none")
+    with torch.device("meta"):
+        adapted = add_adapter(built(name), settings.local.adapter)
     assert skeleton(name).training("none", GPU, 500) == training_memory(adapted, settings, GPU, 500)
 
 
