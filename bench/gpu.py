@@ -53,7 +53,7 @@ SECONDS = 345.0
 
 
 WHOLE = Plan({"1B": LLAMA_1B, "8B": QWEN_8B}, 96, 384, 128, (1, 8, 32, 64, 128, 256), 64)
-MINI = Plan({"tiny": TINY}, 16, 24, 8, (1, 2, 4), 4)
+MINI = Plan({"tiny": TINY}, 8, 24, 8, (1, 2), 3)
 
 
 # Running them

@@ -15,6 +15,11 @@ from engine.preflight.report import ModelAdvice, ModelChoice
 from engine.settings import preset
 
 GIB = 2**30
+NAMES = (
+    *("smollm2-135m", "gemma-3-1b", "llama-3.2-1b-instruct", "lfm2-1.2b", "smollm2-1.7b", "qwen3-1.7b"),
+    *("granite-4-micro", "phi-4-mini", "qwen3-4b", "qwen3-8b", "gemma-2b"),
+)
+PRESETS = [preset.load(name) for name in NAMES]
 GPU_SPEED, CPU_SPEED = Speed(3e14, 1e12), Speed(2e11, 1e10)
 DATA = Needs(pairs=300, longest=900, mean=250.0, tools=0, calls=0, languages={"en": 1.0})
 
@@ -29,7 +34,7 @@ def cpu(gib: float) -> Device:
 
 def choice(device: Device, needs: Needs | None = DATA) -> ModelChoice:
     speed = GPU_SPEED if device.kind == "cuda" else CPU_SPEED
-    return advise(preset.load_all(), device, speed, needs)
+    return advise(PRESETS, device, speed, needs)
 
 
 def found(device: Device, needs: Needs | None = DATA) -> dict[str, ModelAdvice]:

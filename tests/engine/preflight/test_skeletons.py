@@ -30,7 +30,7 @@ def test_a_preset_has_the_parameters_of_its_model(name: str) -> None:
     assert sum(parameter.numel() for parameter in built(name).parameters()) == preset.load(name).about.parameters
 
 
-@pytest.mark.parametrize("name", ["smollm2-135m", "lfm2-350m", "phi-4-mini"])
+@pytest.mark.parametrize("name", ["smollm2-135m", "lfm2-350m"])
 def test_few_layers_tell_the_memory_of_all(name: str) -> None:
     settings = skeleton(name).settings("none")
     with torch.device("meta"):
