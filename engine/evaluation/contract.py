@@ -76,11 +76,18 @@ class Contract:
         """Of a JSON response the strings count, not the keys; short texts pass, since detection would fail."""
         if self.language is None:
             return ""
-        text = _NO_LETTERS.sub(" ", _texts(value))
-        if len(text.replace(" ", "").encode(errors="ignore")) < MIN_LETTERS:
+        detected = language_of(_texts(value))
+        if detected in ("", self.language):
             return ""
-        detected = str(_identifier().classify(text)[0])
-        return "" if detected == self.language else f"not in the language {self.language}: detected {detected}"
+        return f"not in the language {self.language}: detected {detected}"
+
+
+def language_of(text: str) -> str:
+    """The language of a text, as in ISO 639-1; "" where it has too few letters to tell."""
+    text = _NO_LETTERS.sub(" ", text)
+    if len(text.replace(" ", "").encode(errors="ignore")) < MIN_LETTERS:
+        return ""
+    return str(_identifier().classify(text)[0])
 
 
 def breach(response: Response, reason: str) -> Verdict:

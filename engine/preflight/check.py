@@ -26,6 +26,7 @@ from engine.evaluation.power import sealed_power
 from engine.preflight import console
 from engine.preflight.compute import Resources
 from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
+from engine.preflight.needs import NeedsReader
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
 from engine.preflight.training import SplitLengths, measure_splits
@@ -34,12 +35,14 @@ from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
 from engine.service import prompts
 from engine.settings.load import load_settings
-from engine.settings.schema import SANDBOX_MODEL, Migration, Target
+from engine.settings.preset import load_all
+from engine.settings.schema import SANDBOX_MODEL, Migration, Split, Target
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from engine.local.resolve import ResolvedModel
+    from engine.preflight.report import ModelChoice
     from engine.protocol.power import Power
     from engine.protocol.probe import ModelProbe
     from engine.protocol.rows import Pair
@@ -68,7 +71,7 @@ def check(
     estimate: Estimate | None = None
     try:
         settings = load_settings(file)
-        findings.notes += judge_note(settings)
+        findings.notes += [*judge_note(settings), *base_note(settings)]
         resources = Resources(settings, dict(os.environ))
         resources.use()
         model = _resolver(settings, progress)
@@ -98,6 +101,7 @@ def check(
         data=findings.data,
         power=findings.power,
         probes=tuple(findings.probes),
+        choice=findings.choice(),
     )
 
 
@@ -124,6 +128,8 @@ class _Findings:
         self.power: Power | None = None
         self.probes: list[ModelProbe] = []
         self._misfits: Misfits | None = None
+        self._needs: NeedsReader | None = None
+        self._split: Split | None = None
 
     def read(
         self, settings: Migration, model: Callable[[], ResolvedModel], reading: Callable[[ReadProgress], None]
@@ -132,7 +138,8 @@ class _Findings:
         from engine.stages.local_model import misfits
 
         self._misfits = misfits(settings, model)
-        loaded = load(settings.coverage, self._misfits, reading)
+        self._needs, self._split = NeedsReader(settings.task.contract.language), settings.coverage.split
+        loaded = load(settings.coverage, self._unsupported(self._misfits, self._needs), reading)
         self.notes += breach_note(settings, loaded.pairs)
         splits = split(loaded.pairs, settings.coverage.split)
         self.data = data_report(settings.coverage, loaded, splits)
@@ -143,6 +150,27 @@ class _Findings:
         self.power = power(settings.target, splits)
         self.notes += size_notes(settings, self.data)
         return splits
+
+    def _unsupported(self, misfits: Misfits, needs: NeedsReader) -> Callable[[Pair], str]:
+        """The check of pairs against the local model; it tells the needs of all, as other models may have them."""
+
+        def unsupported(pair: Pair) -> str:
+            needs.add(pair)
+            try:
+                return misfits(pair)
+            except LlamaDuoError:  # the model cannot be found, so not all pairs are looked at
+                self._needs = None
+                raise
+
+        return unsupported
+
+    def choice(self) -> ModelChoice | None:
+        """Which presets fit this machine and suit the data; None where the data was not read."""
+        if self._needs is None or (needs := self._needs.needs()) is None:
+            return None
+        from engine.preflight.advice import choose  # imports torch
+
+        return choose(needs, self._split)
 
     def show_sample(self, splits: Splits) -> None:
         """Show the sample as the local model will see it. Raises InputError where its tokenizer cannot be loaded."""
@@ -221,6 +249,16 @@ def judge_note(settings: Migration) -> Iterator[str]:
                 f"{model} judges answers against its own earlier ones, and judges favour their own style: name another "
                 "model in [judge] models"
             )
+
+
+def base_note(settings: Migration) -> Iterator[str]:
+    """That the local model is known as a base model, which a few hundred pairs hardly teach to chat."""
+    known = next((found for found in load_all() if found.model == settings.local.model), None)
+    if known is not None and known.about.kind == "base":
+        yield (
+            f"{known.model} is a base model: it learns the form of a chat from your pairs alone, and its answers in "
+            "round 0 mean little; an instruct model needs fewer pairs"
+        )
 
 
 def power(target: Target, splits: Splits) -> Power | None:

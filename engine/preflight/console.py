@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Iterator
 
-from engine.preflight.report import DataReport, Estimate, Finding, PhaseEstimate, Report
+from engine.preflight.report import DataReport, Estimate, Finding, ModelAdvice, ModelChoice, PhaseEstimate, Report
 from engine.protocol import data_summary, records
 from engine.protocol.durations import duration
 from engine.protocol.terminal import clean
+from engine.settings.preset import in_short
 
 GIB = 2**30
 SAMPLE_LINES, SAMPLE_WIDTH = 12, 100
@@ -35,6 +36,8 @@ def print_report(report: Report, *, as_json: bool) -> None:
         print(f"note      {clean(note)}")
     if report.estimate:
         print("\n".join(estimate_lines(report.estimate)))
+    for sentence in report.choice.sentences if report.choice else ():
+        print(f"presets   {clean(sentence)}")
     for probe in report.probes:
         print(f"{'warning' if probe.refusal else 'probe':<10}{clean(probe.line)}")
     sys.stdout.flush()
@@ -49,6 +52,36 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         return
     for finding in findings:
         print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
+
+
+def print_choice(choice: ModelChoice, *, as_json: bool) -> None:
+    """Print which presets fit, each with its reason."""
+    if as_json:
+        print(json.dumps(records.to_row(choice), indent=1))
+        return
+    print(f"machine   {clean(choice.machine)}")
+    print(f"data      {clean(choice.data)}")
+    print("\n".join(choice_lines(choice)))
+
+
+def choice_lines(choice: ModelChoice) -> Iterator[str]:
+    """A table of the presets: what is known of each model, the memory that it takes, and below it the reason."""
+    memory = f"{'TRAIN':>8}{'4-BIT':>8}{'ANSWER':>8}"
+    yield f"\n{'':<10}{'PRESET':<23}{'SIZE':>6}{memory}{'CONTEXT':>9}  LICENCE, LANGUAGES, TOOLS"
+    for model in choice.models:
+        yield _model_row(model)
+        yield f"{'':<10}{model.title}: {model.reason}"
+    yield "\nMemory in GiB, at least: training as this machine loads weights and in 4 bits, and one answer."
+    yield "`first` goes by size, memory and time: families are not compared."
+    yield "To use one: llamaduo-tui new FILE --preset NAME"
+
+
+def _model_row(model: ModelAdvice) -> str:
+    memory = "".join(f"{size / GIB:>8.1f}" for size in (model.training_bytes, model.nf4_bytes, model.answering_bytes))
+    tools = {"full": "tools", "definitions": "tool definitions only", "none": "no tools"}[model.tools]
+    licence = f"{model.licence}{' (gated)' if model.gated else ''}"
+    row = f"{model.advice:<10}{model.name:<23}{in_short(model.parameters):>6}{memory}{model.context:>9,}"
+    return f"{row}  {licence}, {model.spoken}, {tools}"
 
 
 def data_lines(data: DataReport) -> Iterator[str]:

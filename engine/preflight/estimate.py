@@ -1,18 +1,11 @@
-"""Estimates what a run takes: tokens, money, time and memory.
-
-Tokens are characters over four. Training costs 4 floating-point operations per weight and token (forward and backward
-through frozen weights; 6 without LoRA, Kaplan et al. 2020, section 2.1), generating costs one read of the weights per
-step; the speed of this machine at either is measured for a moment.
-"""
+"""Estimates what a run takes: tokens, money, time and memory. Tokens are characters over four."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -22,7 +15,7 @@ from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.skeleton import skeleton
-from engine.local.training.memory import first_fit, memory
+from engine.preflight.machine import inference_seconds, measure, training_memory, training_seconds
 from engine.preflight.report import Estimate, PhaseEstimate
 from engine.protocol.rows import Pair, prompt_text
 from engine.service.models import price
@@ -31,19 +24,6 @@ from engine.settings.schema import Migration
 
 VERDICT_TOKENS = 120
 """Tokens of a verdict with its two reasons."""
-
-UTILISATION = 0.35
-"""Share of the measured matrix rate that training reaches, with smaller matrices and the work between them."""
-
-START_S = 15.0
-"""Seconds for a stage's process to import its libraries and load a model."""
-
-
-class _Speed(NamedTuple):
-    """Floating-point operations of a matrix product, and bytes read, in a second."""
-
-    matrix: float
-    read: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +71,7 @@ def estimate(
         tokens_most=most.tokens,
         usd_most=most.usd,
         seconds_most=most.seconds,
-        memory_bytes=_memory(settings, model, longest, device),
+        memory_bytes=training_memory(model, settings, device, longest),
         memory_free_bytes=device.memory_free,
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
@@ -105,7 +85,7 @@ def _phases(
 ) -> Iterator[PhaseEstimate]:
     """The baseline, every round, and the sealed test."""
     pairs = [*splits.train, *splits.dev, *splits.test]
-    speed = _Speed(_matrix_rate(device), _read_rate(device))
+    speed = measure(device)
     judging, synthesis = _judging(settings, prompts, splits.dev), _synthesis(settings, prompts, pairs)
     again = _judging_again(settings, judging, len(splits.dev))
     sealed = _judging(settings, prompts, splits.test) + again
@@ -113,14 +93,14 @@ def _phases(
     if settings.target.teacher:
         baseline += _teacher(settings, prompts, splits.dev)
         sealed += _teacher(settings, prompts, splits.test)
-    inference = partial(_inference_seconds, settings, parameters, device, speed)
+    inference = partial(inference_seconds, settings, parameters, device, speed)
+    training = partial(training_seconds, settings, parameters, speed)
     length = sum(map(_tokens, pairs)) / len(pairs)
-    token = 4 * parameters * settings.finetune.epochs / (speed.matrix * UTILISATION)
     yield _phase("round 0", baseline, inference(len(splits.dev)))
     for number in range(1, settings.loop.max_rounds + 1):
         count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
         calls = judging + again + (synthesis if number < settings.loop.max_rounds else _Calls())
-        local = START_S + count * length * token + inference(len(splits.dev))
+        local = training(count * length) + inference(len(splits.dev))
         yield _phase(f"round {number}", calls, local)
     yield _phase("sealed test", sealed, inference(len(splits.test)))
 
@@ -201,22 +181,6 @@ def _calls(settings: Migration, model: str, calls: float, prompt: float, complet
     )
 
 
-def _inference_seconds(settings: Migration, parameters: int, device: Device, speed: _Speed, prompts: int) -> float:
-    """Generating: a step reads the weights once for the whole batch, and computes once for each sequence."""
-    batch = 32 if device.kind == "cpu" else 256
-    sequences = prompts * settings.inference.samples
-    step = parameters * device.torch_dtype.itemsize / speed.read
-    step = max(step, 2 * parameters * min(batch, sequences) / (speed.matrix * UTILISATION))
-    return START_S + -(-sequences // batch) * min(settings.inference.max_new_tokens, 256) * step
-
-
-def _memory(settings: Migration, model: PeftModel, longest: int, device: Device) -> int:
-    """Bytes for training on pairs of at most `longest` tokens, in passes as training chooses them."""
-    needed, most = memory(model, settings, device), min(longest, settings.finetune.max_length)
-    fit = first_fit(needed, settings.finetune, device, most, settings.compute.processes or 1)
-    return needed.bytes(fit, most)
-
-
 def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
     """The model with its adapter, without memory for its weights."""
     model = skeleton(resolved, settings.local)
@@ -226,28 +190,3 @@ def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
 
 def _tokens(pair: Pair) -> float:
     return len(prompt_text(pair.messages, pair.tools)) / 4
-
-
-def _matrix_rate(device: Device) -> float:
-    """Floating-point operations per second of a matrix product in the device's format."""
-    size = 4096 if device.kind == "cuda" else 1024
-    left = torch.randn(size, size, device=device.kind, dtype=device.torch_dtype)
-    return 2 * size**3 / _fastest(lambda: left @ left, device)
-
-
-def _read_rate(device: Device) -> float:
-    """Bytes per second that a sum over a large array reads."""
-    data = torch.ones(2**26, device=device.kind, dtype=torch.float32)
-    return data.nbytes / _fastest(lambda: data.sum(), device)
-
-
-def _fastest(work: Callable[[], torch.Tensor], device: Device) -> float:
-    """Seconds of the fastest of a few calls."""
-    best = float("inf")
-    for _ in range(4):
-        began = time.monotonic()
-        work()
-        if device.kind == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.monotonic() - began)
-    return max(best, 1e-6)

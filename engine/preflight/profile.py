@@ -47,11 +47,7 @@ def read_profile(coverage: Coverage) -> Profile:
     Raises InputError where it cannot be read, or not in part: data on the Hub or behind an address, and large files
     that are no rows of lines.
     """
-    found = _local_files(coverage)
-    total = sum(map(_size, found))
-    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
-        heads, read_bytes = _heads(found, Path(folder)) if total > MOST_BYTES else ([], total)
-        loaded = load(coverage.model_copy(update={"source": heads}) if heads else coverage)
+    loaded, read_bytes, total = beginning(coverage)
     read = summary(coverage, loaded)
     return Profile(
         **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
@@ -60,6 +56,16 @@ def read_profile(coverage: Coverage) -> Profile:
         read_bytes=read_bytes,
         total_bytes=total,
     )
+
+
+def beginning(coverage: Coverage) -> tuple[Loaded, int, int]:
+    """The beginning of the data, how many bytes were read, and how many there are. Raises as `read_profile` does."""
+    found = _local_files(coverage)
+    total = sum(map(_size, found))
+    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
+        heads, read_bytes = _heads(found, Path(folder)) if total > MOST_BYTES else ([], total)
+        loaded = load(coverage.model_copy(update={"source": heads}) if heads else coverage)
+    return loaded, read_bytes, total
 
 
 def _local_files(coverage: Coverage) -> list[Path]:

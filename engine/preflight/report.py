@@ -155,12 +155,68 @@ class Preview:
     problem: Problem | None
 
 
+Advice = Literal["first", "fits", "slow", "unsuited", "large"]
+"""Try it first; it fits; a round takes long; the data asks for what it lacks; it takes more memory than there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAdvice:
+    """A preset's model on this machine and for this data, with the reason in a line.
+
+    Memory is in bytes: the least for training as the machine loads the weights, for training in 4 bits, and for
+    generating one answer.
+    """
+
+    name: str
+    model: str
+    title: str
+    licence: str
+    gated: bool
+    parameters: int
+    context: int
+    tools: str
+    spoken: str
+    training_bytes: int
+    nf4_bytes: int
+    answering_bytes: int
+    advice: Advice
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """All presets, for this machine and data, in words; `data` is "" where none was looked at."""
+
+    machine: str
+    data: str
+    models: tuple[ModelAdvice, ...]
+
+    @property
+    def first(self) -> ModelAdvice | None:
+        """The model to try first, None where none fits and suits."""
+        return next((model for model in self.models if model.advice == "first"), None)
+
+    def named(self, advice: Advice) -> list[ModelAdvice]:
+        """The models of which this was found."""
+        return [model for model in self.models if model.advice == advice]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What to try, in few lines."""
+        if self.first is None:
+            return ["no preset fits this machine and suits this data: llamaduo-tui presets gives the reasons"]
+        others = [model.name for model in self.named("fits")]
+        lines = [f"try first: {self.first.name} ({self.first.reason})"]
+        return [*lines, f"these fit too: {', '.join(others)}"] if others else lines
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A check's result: `problems` prevent a run, `notes` do not.
 
     `data` is None where no row could be read, `estimate` where a problem prevents it. `probes` are the models' answers
-    where they were asked. `power` is what the sealed test can show, None where the target leaves no room.
+    where they were asked. `power` is what the sealed test can show, None where the target leaves no room. `choice` says
+    which other local models fit, None where the data could not be read.
     """
 
     problems: tuple[Problem, ...]
@@ -169,6 +225,7 @@ class Report:
     data: DataReport | None = None
     power: Power | None = None
     probes: tuple[ModelProbe, ...] = ()
+    choice: ModelChoice | None = None
 
     @property
     def passed(self) -> bool:

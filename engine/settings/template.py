@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from importlib import resources
 from typing import Any, Literal, get_args, get_origin
 
-import tomli
 import tomlkit
 from pydantic.fields import FieldInfo
 from tomlkit.items import Comment, Item, Trivia
 from tomlkit.items import Table as TomlTable
 
-from engine.protocol.errors import InputError
 from engine.settings.schema import Migration
 from engine.settings.table import Table, is_table, table_of
 
@@ -42,19 +39,6 @@ def render(settings: Migration | None = None, preset: Values | None = None) -> s
     for name, field in Migration.model_fields.items():
         document.add(name, _table(name, table_of(field), values.get(name, {})))
     return tomlkit.dumps(document)
-
-
-def presets() -> list[str]:
-    """The names of the presets for local models."""
-    folder = resources.files("engine.settings") / "presets"
-    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".toml")) if folder.is_dir() else []
-
-
-def preset(name: str) -> Values:
-    """The settings of a preset. Raises InputError for an unknown name."""
-    if name not in presets():
-        raise InputError(f"unknown preset {name!r}", f"known: {', '.join(presets()) or 'none'}")
-    return tomli.loads((resources.files("engine.settings") / "presets" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _table(path: str, model: type[Table], values: Values) -> TomlTable:

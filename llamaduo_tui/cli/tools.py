@@ -29,18 +29,33 @@ CLEAR_LINE = "\r\x1b[K"
 
 @click.command()
 @options.settings_file
-@click.option("--preset", metavar="NAME", help="Preset for a local model, with settings such as rank and batch size.")
-def new(file: Path, preset: str | None) -> None:
+@click.option("--preset", "name", metavar="NAME", help="Preset for a local model; `llamaduo-tui presets` lists them.")
+@click.option(
+    "--from",
+    "recipes",
+    metavar="RECIPE.yaml",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Take the settings over from LlamaDuo's YAML files. May be repeated.",
+)
+def new(file: Path, name: str | None, recipes: tuple[Path, ...]) -> None:
     """Write a commented migration.toml to fill in.
 
-    An existing file is never overwritten.
+    An existing file is never overwritten. --from reads recipes of LlamaDuo (fine-tuning in the style of the alignment
+    handbook, batch inference, evaluation, synthesis) and lists what it cannot take over.
 
     \b
-    Example:  llamaduo-tui new migration.toml
+    Examples:  llamaduo-tui new migration.toml
+               llamaduo-tui new migration.toml --preset qwen3-1.7b
+               llamaduo-tui new migration.toml --from gemma_2b_gpt4o_1k.yaml --from evaluation.yaml
     """
-    from engine.settings import template
+    from engine.settings import preset, recipe, template
 
-    text = template.render(preset=template.preset(preset) if preset else None)
+    values, notes = dict(preset.load(name).values) if name else {}, list[str]()
+    if recipes:
+        read = recipe.read(recipes)
+        values, notes = recipe.merged(values, read.values), read.notes
+    text = template.render(preset=values)
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
@@ -48,9 +63,27 @@ def new(file: Path, preset: str | None) -> None:
         raise InputError(f"{file}: already exists", "choose another name: `new` never overwrites") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+    for note in notes:
+        click.echo(clean(note))
     click.echo(f"Wrote {file}. Fill in the fields marked FILL IN, then: llamaduo-tui check {file}")
-    if not preset:
-        click.echo(f"Presets for local models (--preset NAME): {', '.join(template.presets()) or 'none'}")
+    if not name and not recipes:
+        click.echo("Presets for local models (--preset NAME), and which fit this machine: llamaduo-tui presets")
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@options.as_json
+def presets(file: Path | None, as_json: bool) -> None:
+    """List the presets, and say which fit.
+
+    For each local model it says what is known of it, the memory that it takes, whether it fits this machine, and which
+    to try first. With FILE, a migration.toml, it looks at your data too: its longest pair, tools and languages.
+
+    \b
+    Examples:  llamaduo-tui presets
+               llamaduo-tui presets migration.toml
+    """
+    _module("engine.preflight.presets", *([str(file)] if file else []), *(["--json"] if as_json else []))
 
 
 @click.command()

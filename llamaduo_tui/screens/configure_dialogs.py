@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -15,26 +15,52 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.settings import template
+from engine.preflight.report import Advice, ModelAdvice, ModelChoice
+from engine.protocol.errors import LlamaDuoError
+from engine.settings.preset import Preset, load_all
 from llamaduo_tui.paths import typed_path
-from llamaduo_tui.views.text import clean
+from llamaduo_tui.views import presets
+from llamaduo_tui.views.text import clean, one_line
 
 CANCEL = Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
 
 
 class PickPreset(ModalScreen[str | None]):
-    """Choose a preset for the local model; each lists what it sets."""
+    """Choose a preset for the local model: what is known of each and, once `look` has an answer, whether it fits."""
 
     CSS_PATH = "configure.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
 
+    def __init__(self, look: Callable[[], Awaitable[ModelChoice]]) -> None:
+        super().__init__()
+        self._look = look
+        self._presets = load_all()
+
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog") as box:
+        with Vertical(classes="dialog -tall") as box:
             box.border_title = "Presets for local models"
             box.border_subtitle = "Enter applies · Esc cancels"
-            yield OptionList(*[Option(_preset(name), id=name) for name in template.presets()], markup=False)
+            yield Static(Content("Looking at this machine and your data …"), id="looked")
+            yield OptionList(*[Option(_preset(preset, None), id=preset.name) for preset in self._presets], markup=False)
             with Horizontal(classes="answers"):
                 yield Button("Cancel", id="cancel", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+        self._advise()
+
+    @work(group="presets.look", exclusive=True, exit_on_error=False)
+    async def _advise(self) -> None:
+        looked, listed = self.query_one("#looked", Static), self.query_one(OptionList)
+        try:
+            choice = await self._look()
+        except LlamaDuoError as error:
+            looked.update(Content.styled(f"! {one_line(error.message, 200)}", "$text-warning"))
+            return
+        looked.update(Content(f"{one_line(choice.machine, 100)}\n{one_line(choice.data, 200)}"))
+        found = {model.name: model for model in choice.models}
+        for preset in self._presets:
+            listed.replace_option_prompt(preset.name, _preset(preset, found.get(preset.name)))
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
@@ -106,14 +132,21 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(event.button.id)
 
 
-def _preset(name: str) -> Content:
-    values = template.preset(name)
-    local, finetune = values.get("local", {}), values.get("finetune", {})
-    settings = [
-        local.get("quantization"),
-        f"r {local['adapter']['r']}" if "adapter" in local else None,
-        f"{finetune['epochs']} epochs" if "epochs" in finetune else None,
-        f"{finetune['max_length']} tokens" if "max_length" in finetune else None,
-    ]
-    text = " · ".join(setting for setting in settings if setting)
-    return Content.assemble((f"{name:<20}", "bold"), f" {local.get('model', '')}\n", (f"{'':<20} {text}", "dim"))
+def _preset(preset: Preset, found: ModelAdvice | None) -> Content:
+    """A preset in three lines: its model, what is known of it, and the advice."""
+    mark, style = (presets.MARKS[found.advice], _STYLES[found.advice]) if found is not None else (" ", "")
+    return Content.assemble(
+        (f"{mark} {preset.name:<22}", f"bold {style}"),
+        f" {preset.model}\n",
+        (f"  {presets.about(preset)}", "dim"),
+        (f"\n  {presets.verdict(found)}" if found is not None else "", style or "dim"),
+    )
+
+
+_STYLES: dict[Advice, str] = {
+    "first": "$text-success",
+    "fits": "",
+    "slow": "$text-warning",
+    "unsuited": "$text-warning",
+    "large": "$foreground-muted",
+}

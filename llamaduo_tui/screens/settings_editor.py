@@ -9,12 +9,12 @@ from typing import Any
 from textual.screen import ModalScreen, Screen
 
 from engine.protocol.errors import InputError
-from engine.settings import template
+from engine.settings import preset
 from engine.settings.schema import Migration
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickPreset
 from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
 from llamaduo_tui.screens.pick_model import PickModel
-from llamaduo_tui.views import phrases
+from llamaduo_tui.views import phrases, presets
 from llamaduo_tui.views.draft import ChangedOnDiskError, Draft, Problem, reopened
 from llamaduo_tui.views.text import one_line
 
@@ -87,9 +87,10 @@ class SettingsEditor:
 
     async def apply_preset(self) -> None:
         """Take over the settings of a preset."""
-        name = await self._ask(PickPreset())
+        coverage = self.draft.coverage()
+        name = await self._ask(PickPreset(lambda: presets.read_choice(coverage)))
         if name is not None:
-            self.draft.apply(template.preset(name))
+            self.draft.apply(preset.load(name).values)
             self._changed()
             self._screen.notify(f"Preset {name} is applied, not saved yet", markup=False)
 

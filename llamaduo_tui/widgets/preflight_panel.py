@@ -140,6 +140,8 @@ def _findings(result: Preflight, current: bool) -> Pieces:
         pieces.append(f"• {one_line(sentence)}\n")
     for note in result.report.notes if result.report else ():
         pieces += [("! ", "$text-warning"), f"{one_line(note)}\n"]
+    for sentence in result.report.choice.sentences if result.report and result.report.choice else ():
+        pieces.append(f"• Presets: {one_line(sentence, 400)}\n")
     if result.report and result.report.data:
         for line in preflight.warnings(result.report.data):
             pieces += [("! ", "$text-warning"), f"{line}\n"]

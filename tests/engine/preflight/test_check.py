@@ -13,6 +13,7 @@ from engine.protocol.rows import Pair
 from engine.sandbox import tickets
 from engine.settings.schema import Migration
 from tests.engine.preflight.test_console import data_report
+from tests.tiny import make_model
 
 
 def settings(**tables: Any) -> Migration:
@@ -73,6 +74,13 @@ def test_a_judge_that_is_the_service_is_named_with_another_way() -> None:
     assert notes("openai/gpt-4o", "openai/gpt-4o-mini") == notes("sandbox") == []
 
 
+def test_a_base_model_is_named_as_one() -> None:
+    (note,) = check.base_note(settings(local={"model": "google/gemma-2b"}))
+    assert note.startswith("google/gemma-2b is a base model")
+    assert not list(check.base_note(settings(local={"model": "google/gemma-3-1b-it"})))
+    assert not list(check.base_note(settings(local={"model": "somebody/else"})))
+
+
 def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:
     report = check.check(tmp_path / "none.toml", print)
 
@@ -91,6 +99,22 @@ def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Pat
     key, split = [problem.error for problem in report.problems]
     assert "no API key" in key and "split is empty: 1 usable row is too few" in split
     assert report.estimate is None and report.exit_status == 2
+    assert report.choice is not None and report.choice.data.startswith("1 pair, the longest about ")
+
+
+def test_rows_that_the_model_cannot_show_count_for_the_choice_of_another(tmp_path: Path) -> None:
+    """Each row has a tool, which the tiny model's template leaves out: others are proposed for what was dropped."""
+    make_model(tmp_path / "tiny")
+    turns = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "shipping"}]
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": turns, "tools": [tool]}))
+    file = file_of(tmp_path, "a.jsonl")
+    file.write_text(file.read_text() + f'[local]\nmodel = "{tmp_path / "tiny"}"\n')
+    report = check.check(file, print)
+    assert report.data is None and "choose a model in local.model" in report.problems[0].hint
+    assert report.choice is not None and "1 with tools" in report.choice.data
+    assert {model.name: model.advice for model in report.choice.models}["smollm2-1.7b"] == "unsuited"
+    assert any(line.startswith("try first: ") for line in report.choice.sentences)
 
 
 def test_wrong_data_is_reported_before_anything_heavy_is_loaded(tmp_path: Path) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from engine.protocol.errors import InputError
 from engine.settings import template
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
@@ -85,12 +83,3 @@ def test_a_preset_sets_its_keys_and_leaves_the_rest(tmp_path: Path) -> None:
     file.write_text(template.render(preset={"local": {"model": "google/gemma-2b", "adapter": {"r": 8}}}))
     loaded = load_settings(file)
     assert (loaded.local.model, loaded.local.adapter.r, loaded.local.adapter.alpha) == ("google/gemma-2b", 8, 32)
-
-
-def test_every_preset_makes_a_file_that_loads(tmp_path: Path) -> None:
-    for name in template.presets():
-        file = tmp_path / f"{name}.toml"
-        file.write_text(template.render(preset=template.preset(name)))
-        load_settings(file)
-    with pytest.raises(InputError, match="unknown preset"):
-        template.preset("no-such")

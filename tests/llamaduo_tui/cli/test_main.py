@@ -292,6 +292,25 @@ def test_new_writes_what_it_never_overwrites(tmp_path: Path) -> None:
     assert call("new", str(tmp_path / "other.toml"), "--preset", "no-such").exit_code == 2
 
 
+def test_new_takes_a_preset_and_recipes_over(tmp_path: Path) -> None:
+    file, yaml = tmp_path / "migration.toml", tmp_path / "recipe.yaml"
+    yaml.write_text("model_name_or_path: google/gemma-2b\nlora_r: 8\nlora_alpha: 16\nhub_model_id: \x1b[31mmine\n")
+    shown = call("new", str(file), "--preset", "qwen3-1.7b", "--from", str(yaml))
+    assert shown.exit_code == 2 and "\x1b" not in shown.output
+    yaml.write_text("model_name_or_path: google/gemma-2b\nlora_r: 8\nlora_alpha: 16\nhub_model_id: mine\n")
+    shown = call("new", str(file), "--preset", "qwen3-1.7b", "--from", str(yaml))
+    assert shown.exit_code == 0
+    assert "lora_r -> local.adapter.r = 8" in shown.stdout
+    assert "Left out, as there is no counterpart: hub_model_id" in shown.stdout
+    settings = load_settings(file)
+    assert (settings.local.model, settings.local.adapter.r, settings.local.adapter.alpha) == ("google/gemma-2b", 8, 16)
+    assert settings.finetune.learning_rate == 3e-4  # of the preset
+    yaml.write_text("a: &a [1]\nb: *a\n")
+    shown = call("new", str(tmp_path / "other.toml"), "--from", str(yaml))
+    assert shown.exit_code == 2 and "aliases" in shown.stderr
+    assert not (tmp_path / "other.toml").exists()
+
+
 def test_bad_settings_start_nothing(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "migration.toml"
     file.write_text('[coverage]\nsource = "a.jsonl"\nsorce = 1\n')

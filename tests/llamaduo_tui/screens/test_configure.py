@@ -14,15 +14,18 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
+from engine.preflight.report import Advice, ModelAdvice, ModelChoice
+from engine.protocol import records
 from engine.service import catalog
 from engine.service.catalog import Listed
+from engine.settings import preset
 from engine.settings.load import load_settings
 from llamaduo_tui import messages
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
-from llamaduo_tui.views import fields, preflight
+from llamaduo_tui.views import fields, preflight, presets
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.settings_form import SettingRow, SettingsForm
@@ -74,6 +77,27 @@ FAILED = {
 }  # fmt: skip
 
 
+def choice() -> ModelChoice:
+    """What a box with little memory would say."""
+    advices: dict[str, tuple[Advice, str]] = {
+        "smollm2-135m": ("fits", "training takes 2.0 GiB in 16 bits; a round takes about 6 min"),
+        "smollm2-360m": ("first", "training takes 3.4 GiB in 16 bits; a round takes about 15 min; the largest [b]x"),
+        "gemma-3-270m": ("unsuited", "its publisher names no de (40%), which your texts seem to be in"),
+    }
+    models = []
+    for found in preset.load_all():
+        advice, reason = advices.get(found.name, ("large", "training takes 9.9 GiB in 16 bits, and 4.0 GiB are free"))
+        models.append(
+            ModelAdvice(
+                name=found.name, model=found.model, title=found.about.title, licence=found.about.licence,
+                gated=found.about.gated, parameters=found.about.parameters, context=found.about.context,
+                tools=found.about.tools, spoken=found.about.spoken, training_bytes=1, nf4_bytes=1, answering_bytes=1,
+                advice=advice, reason=reason,
+            )
+        )  # fmt: skip
+    return ModelChoice(machine="A box (cpu), 4.0 GiB free", data="20 pairs; no tools", models=tuple(models))
+
+
 class Host(App[Path | None]):
     """An app with just this screen, which ends with its result."""
 
@@ -107,13 +131,20 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]
     return say
 
 
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the look at machine and data say this, whatever they are."""
+    told = json.dumps(records.to_row(choice()))
+    monkeypatch.setattr(presets, "command", lambda: [sys.executable, "-c", f"print({json.dumps(told)})"])
+
+
 async def settle(pilot: Pilot[Any]) -> None:
     """Wait until what was typed is checked, and every reader is done."""
     await pilot.pause()
     screen = pilot.app.screen
     if isinstance(screen, ConfigureScreen):
         screen.validate()
-    groups = ("configure.preview", "configure.preflight")
+    groups = ("configure.preview", "configure.preflight", "presets.look")
     await until(pilot, lambda: not any(w.is_running for w in pilot.app.workers if w.group in groups))
     await pilot.pause()
 
@@ -302,13 +333,30 @@ async def test_data_that_changed_need_another_preflight(file: Path, checked: Cal
         assert "Outdated" in text_of(pilot, "#findings")
 
 
-async def test_a_preset_fills_the_local_model_in(file: Path) -> None:
+async def test_a_preset_fills_the_local_model_in(file: Path, looked: None) -> None:
     async with Host(file).run_test() as pilot:
         await pilot.press(*["down"] * 4, "f3")
-        await pilot.pause()
+        await settle(pilot)
+        assert text_of(pilot, "#looked") == "A box (cpu), 4.0 GiB free\n20 pairs; no tools"
+        listed = pilot.app.screen.query_one(OptionList)
+        assert "try first: training takes 3.4 GiB" in str(listed.get_option("smollm2-360m").prompt)
+        assert "too large" in str(listed.get_option("qwen3-8b").prompt)
+        await pilot.press("down", "enter")
+        await settle(pilot)
+        assert pilot.app.screen.query(Input).first().value == "google/gemma-3-270m-it"
+
+
+async def test_presets_can_be_chosen_where_the_machine_cannot_be_looked_at(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "command", lambda: [sys.executable, "-c", "raise SystemExit('no [/] torch')"])
+    async with Host(file).run_test() as pilot:
+        await pilot.press(*["down"] * 4, "f3")
+        await settle(pilot)
+        assert text_of(pilot, "#looked") == "! the machine could not be looked at: no [/] torch"
         await pilot.press("enter")
         await settle(pilot)
-        assert pilot.app.screen.query(Input).first().value == "google/gemma-2b"
+        assert pilot.app.screen.query(Input).first().value == "SmolLM2-135M-Instruct"
 
 
 async def test_start_waits_for_the_preflight_and_saves_first(file: Path, checked: Callable[..., None]) -> None:
@@ -544,5 +592,9 @@ class TestLooks:
 
         assert snap_compare(Host(file), terminal_size=size, run_before=choose)
 
-    def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
-        assert snap_compare(Host(file), terminal_size=size, press=["f3"])
+    def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], looked: None) -> None:
+        async def choose(pilot: Pilot[Any]) -> None:
+            await pilot.press("f3")
+            await settle(pilot)
+
+        assert snap_compare(Host(file), terminal_size=size, run_before=choose)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.protocol.errors import InputError
-from engine.settings import template
+from engine.settings import preset, template
 from engine.settings.load import load_settings
 from llamaduo_tui.views import fields
 from llamaduo_tui.views.draft import FIELDS, ChangedOnDiskError, Draft, edited, reopened
@@ -180,7 +180,7 @@ def test_what_is_no_toml_is_told(file: Path) -> None:
 
 def test_a_preset_sets_all_its_keys(file: Path) -> None:
     draft = Draft.open(file)
-    draft.apply(template.preset("gemma-2b"))
+    draft.apply(preset.load("gemma-2b").values)
     checked, problems = draft.check()
     assert not problems and checked is not None
     assert (checked.local.model, checked.local.adapter.r) == ("google/gemma-2b", 8)
