@@ -6,8 +6,8 @@ With s bytes a number in the model's format, backward needs:
 
 - of each norm its input in float32: 4 a number of its width, once for each head where it norms heads;
 - of each adapted linear layer the input of its adapter, and r numbers between its factors; adapters of layers that read
-  the same input share it where there is no dropout, else each has its own, and on a processor the noise that it was
-  multiplied by;
+  the same input share it where there is no dropout, else each has its own with a byte a number that says what is kept
+  (of a 4-bit layer on a processor a number in float32);
 - of each layer but those that end a block its output, which attention, an activation function or a product keeps; of a
   gate also what its activation function makes of it, and of attention what it returns;
 - the weights, the adapter in float32 with its gradient, Adam's two moments and its copy in the model's format, and the
@@ -169,7 +169,7 @@ def _of_linears(model: torch.nn.Module, settings: Migration, device: Device, siz
         known: Any = module
         parent, wide, narrow = name.rpartition(".")[0], int(known.in_features), int(known.out_features)
         if adapter.dropout:
-            noise = number if device.kind == "cpu" else 1
+            noise = number if quantised and device.kind == "cpu" else 1
             yield wide * (number + noise)
         elif quantised or (parent, wide) not in shared:
             yield wide * number
