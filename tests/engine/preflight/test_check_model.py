@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.preflight import check, estimate
+from engine.preflight import check, machine
 from engine.preflight.report import Problem
 from engine.sandbox import tickets
 from tests.engine.local.broken import BROKEN, LAYER, QUANTISED, tensors, without
@@ -28,8 +28,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's speed, which takes a second to measure, is no matter here."""
-    monkeypatch.setattr(estimate, "_matrix_rate", lambda _: 1e12)
-    monkeypatch.setattr(estimate, "_read_rate", lambda _: 1e10)
+    monkeypatch.setattr(machine, "_matrix_rate", lambda _: 1e12)
+    monkeypatch.setattr(machine, "_read_rate", lambda _: 1e10)
 
 
 def checked(folder: Path, model: Path, local: str = "", more: str = "") -> list[Problem]:

@@ -35,7 +35,8 @@ def test_few_layers_tell_the_memory_of_all(name: str) -> None:
     settings = skeleton(name).settings("none")
     with torch.device("meta"):
         adapted = add_adapter(built(name), settings.local.adapter)
-    assert skeleton(name).training("none", GPU, 500) == training_memory(adapted, settings, GPU, 500)
+    whole = training_memory(adapted, settings, GPU, 500)
+    assert skeleton(name).training("none", GPU, 500) == pytest.approx(whole, abs=2)
 
 
 def test_the_cache_counts_layers_with_attention_alone() -> None:

@@ -210,7 +210,7 @@ from engine.stages import __main__ as program, infer
 from tests.engine.stages.test_infer import Echo
 
 infer.load_inference = partial(Echo, size=3 + 2 * rank())
-infer.local_model = lambda *_: None
+infer.local_model = infer._refuse_model = lambda *_: None
 sys.argv = ["engine.stages", "infer", sys.argv[1], "0"]
 program.main()
 """
@@ -235,6 +235,7 @@ def test_two_processes_write_what_one_writes(tmp_path: Path, monkeypatch: pytest
     )
     monkeypatch.setattr(infer, "load_inference", Echo)
     monkeypatch.setattr(infer, "local_model", lambda *_: None)
+    monkeypatch.setattr(infer, "_refuse_model", lambda *_: None)
     infer.run(Job(run=alone, settings=settings_of(alone), round=0, folder=INFER.folder(alone, 0), emit=lambda _: None))
     told, silent = first.communicate()[0], second.communicate()[0]
     assert (first.returncode, second.returncode, silent) == (0, 0, b""), "the first process alone reports"

@@ -63,6 +63,7 @@ def test_a_run_that_goes_on_tomorrow_shows_its_model_the_same_date(
     make_tokenizer("{{ strftime_now('%d %b %Y') }}" + CHATML).save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr("engine.stages.local_model.usable_checkpoint", lambda *_: None)
     run, local = Run(tmp_path / "run"), {"model": str(tmp_path / "model")}
     run.folder.mkdir()
     settings = SETTINGS.model_copy(update={"local": SETTINGS.local.model_validate(local)})

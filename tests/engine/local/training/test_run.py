@@ -57,7 +57,8 @@ class Told:
         self.lines: list[str] = []
 
     def say(self, level: str, message: str) -> None:
-        self.lines.append(f"{level}: {message}")
+        if not message.startswith("training "):  # what is trained is told by every training
+            self.lines.append(f"{level}: {message}")
 
 
 def run(
