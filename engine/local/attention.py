@@ -27,11 +27,16 @@ _SPECIAL = ("softcap", "position_bias", "s_aux")
 
 def use_grouped_attention(model: PreTrainedModel) -> None:
     """Use it in this model, if the model computes attention as torch's `scaled_dot_product_attention` does."""
-    if model.config.get_text_config()._attn_implementation != "sdpa":
+    if not is_grouped(model):
         return
     ALL_ATTENTION_FUNCTIONS.register(NAME, _forward)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, eager_mask)
     model.set_attn_implementation(NAME)
+
+
+def is_grouped(model: PreTrainedModel) -> bool:
+    """Whether a model's attention may be grouped, or is."""
+    return model.config.get_text_config()._attn_implementation in ("sdpa", NAME)
 
 
 def _forward(

@@ -13,7 +13,8 @@ With s bytes a number in the model's format, backward needs:
 - the weights, the adapter in float32 with its gradient, Adam's two moments and its copy in the model's format, and the
   logits of the response.
 
-The attention of torch keeps nothing that grows with the square of the length.
+The attention of torch keeps nothing that grows with the square of the length; grouped attention, on a processor and for
+short pairs, keeps its weights: a number for each pair of tokens and head.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 
+from engine.local.attention import LONGEST, is_grouped
 from engine.local.device import Device
 from engine.local.training.fit import Fit
 from engine.local.training.loss import LOGIT_BYTES, LOGITS_ROOM
@@ -60,7 +62,7 @@ class TrainingMemory:
     for each up to a limit.
 
     With recomputed activations `kept` is what a token takes instead, and one layer's are there while it is computed
-    again.
+    again. `attention` is what grouped attention keeps for each token and each that it attends to, in all layers.
     """
 
     fixed: int
@@ -68,10 +70,13 @@ class TrainingMemory:
     layer: int
     kept: int
     logits: int
+    attention: int = 0
 
     def bytes(self, fit: Fit, length: int) -> int:
         """The peak with pairs of this many tokens."""
         token, tokens = self.kept + self.layer if fit.recompute else self.token, length * fit.micro_batch
+        if length <= LONGEST and not fit.recompute:
+            token += self.attention * length
         return int((self.fixed + token * tokens + min(self.logits * tokens, LOGITS_ROOM)) * SLACK)
 
     def fit(self, room: int, length: int, pairs: int) -> Fit:
@@ -126,6 +131,7 @@ def memory(model: PeftModel, settings: Migration, device: Device) -> TrainingMem
         layer=token // layers,
         kept=layers * config.hidden_size * size,
         logits=config.vocab_size * LOGIT_BYTES,
+        attention=layers * config.num_attention_heads * size if device.kind == "cpu" and is_grouped(base) else 0,
     )
 
 
