@@ -36,6 +36,8 @@ from engine.sandbox.server import read_chat
 from engine.settings.load import load_settings
 from engine.settings.template import render
 
+SPEED = "tokens_per_second"
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -195,7 +197,9 @@ def _results(run: Run) -> dict[str, Any]:
     for decision in run.decisions():
         found[f"decision {decision.round}"] = records.to_row(replace(decision, next=None))
     for path in sorted([*run.folder.glob("*/*/*.jsonl"), *run.folder.glob("*/finetune/adapter/*.safetensors")]):
-        found[str(path.relative_to(run.folder))] = file_hash(path)
+        name = str(path.relative_to(run.folder))
+        metrics = path.name == "metrics.jsonl"  # with the speed of each step
+        found[name] = [row | {SPEED: None} for row in jsonl.read(path)] if metrics else file_hash(path)
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.decision import Decision, FinalDecision
-from engine.protocol.errors import FormatError, InputError, LlamaDuoError, damaged_as
+from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.status import State, Status
 
 FORMAT = 2
@@ -34,8 +34,11 @@ class Run:
         It is drawn at the opening: a copy of the folder from before that is another run, a renamed one is the same.
         """
         opened = jsonl.read_json(self.opened_file)
-        with damaged_as(self.opened_file):
-            return "" if opened is None else str(opened["run"])
+        if opened is None:
+            return ""
+        if not isinstance(name := opened.get("run"), str):
+            raise DamagedError(self.opened_file, "no name of the run")
+        return name
 
     @property
     def settings_file(self) -> Path:

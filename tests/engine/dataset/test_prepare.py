@@ -33,7 +33,8 @@ def test_the_splits_hold_every_pair_and_the_counts_agree(tmp_path: Path) -> None
     folder = tmp_path / "coverage"
     counts = prepare(settings(source), folder)
     parts = {"train": read_train(folder), "dev": read_dev(folder), "test": open_sealed(folder)}
-    assert counts == {"rows": 102, "dropped": 2, "duplicates": 1} | {name: len(part) for name, part in parts.items()}
+    found = {"rows": 102, "dropped": 2, "duplicates": 1, "never_sealed": 0}
+    assert counts == found | {name: len(part) for name, part in parts.items()}
     assert sum(len(part) for part in parts.values()) == 100
     assert [len(part) for part in parts.values()] == [60, 12, 28]
     dropped = list(jsonl.read(folder / "dropped.jsonl"))

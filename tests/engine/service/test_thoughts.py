@@ -169,4 +169,4 @@ def test_a_huge_reply_is_cut_in_no_time(before: str, part: str) -> None:
     began = time.process_time()
     without_thoughts(text)
     without_thoughts(f"{text}</think>x")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2
