@@ -79,6 +79,9 @@ def make(case: Case, folder: Path) -> None:
 def measure(case: Case, folder: Path) -> dict[str, float]:
     """Train two steps in this process: estimated and measured bytes."""
     import torch
+    from engine.local.training.loss import padded
+    from engine.local.training.metrics import no_words
+    from engine.local.training.steps import Steps
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from engine.local.device import find_device, peak_memory
@@ -87,11 +90,8 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
     from engine.local.resolve import ResolvedModel
     from engine.local.training.batches import Batches
     from engine.local.training.fit import Fit
-    from engine.local.training.loss import padded
     from engine.local.training.memory import memory
-    from engine.local.training.metrics import no_words
     from engine.local.training.rows import TokenRow
-    from engine.local.training.steps import Steps
     from engine.settings.schema import Migration
 
     settings = Migration.model_validate(

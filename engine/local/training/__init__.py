@@ -1,20 +1,18 @@
-"""Fine-tuning of a LoRA adapter.
+"""Fine-tuning of a LoRA adapter by TRL's SFTTrainer.
 
 rows         chats -> token rows
 batches      which rows are in which step
-attention    kernels, and batches padded or padding-free
-loss         the loss of a few rows
+attention    kernels, and whether batches need padding
+memory       bytes that a training takes
 fit          parts of a batch that fit into memory
-steps        one step: gradients over parts and processes, the dev loss
-schedule     the learning rate of each step
-stopping     when the dev loss is measured, and when it has stopped falling
-checkpoints  everything that the next step depends on, on disk
-metrics      metrics.jsonl and trackers
-loop         steps, measurements and checkpoints up to the end
+arguments    settings -> SFTConfig
+trainer      SFTTrainer with the loss at response tokens, in parts that fit
+checkpoints  when checkpoints are written, and which are whole
+reporting    progress, metrics.jsonl and trackers
 run          all of it: `finetune`
 """
 
-from engine.local.training.loop import TrainProgress
+from engine.local.training.reporting import TrainProgress
 from engine.local.training.run import FinetuneResult, finetune
 
 __all__ = ["FinetuneResult", "TrainProgress", "finetune"]

@@ -1,4 +1,4 @@
-"""The kernels of a training, and how its batches are put together for them.
+"""The kernels of a training, and whether its batches need padding.
 
 On CUDA, flash attention reads rows behind each other without padding: it is told where each begins. On a processor that
 would be exact too, but slower: attention there takes a mask over all pairs of tokens of the whole batch.
@@ -11,14 +11,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from engine.local.attention import use_grouped_attention
 from engine.local.device import Device
-from engine.local.training.loss import padded, padding_free
 from engine.local.training.rows import TokenRow
-from engine.local.training.steps import Collate
 from engine.settings.local import Attention
 
 FLASH = "flash_attention_2"
@@ -42,21 +40,11 @@ def choose(model: PreTrainedModel, attention: Attention, device: Device) -> None
         use_grouped_attention(model)
 
 
-def add_kernels(model: PeftModel, device: Device) -> None:
-    """Use Liger's kernels for norms, rotary positions and gated layers, on CUDA, where they are installed."""
-    if device.kind == "cuda" and find_spec("liger_kernel") is not None:
-        from transformers.integrations.liger import apply_liger_kernel
-
-        apply_liger_kernel(model, {"fused_linear_cross_entropy": False, "cross_entropy": False})
-
-
-def collate(model: PeftModel, rows: Sequence[TokenRow]) -> Collate:
-    """How rows become a batch: padding-free where attention is flash attention and the model keeps rows apart."""
-    base: Any = model.get_base_model()
-    if base.config.get_text_config()._attn_implementation != FLASH:
-        return padded
-    shortest = sorted(rows, key=lambda row: len(row.tokens))[:2]
-    return padding_free if keeps_rows_apart(base, shortest) else padded
+def needs_no_padding(model: PreTrainedModel, rows: Sequence[TokenRow]) -> bool:
+    """Whether batches may have no padding: attention is flash attention, and the model keeps rows apart."""
+    if model.config.get_text_config()._attn_implementation != FLASH:
+        return False
+    return keeps_rows_apart(model, sorted(rows, key=lambda row: len(row.tokens))[:2])
 
 
 def keeps_rows_apart(model: PreTrainedModel, rows: Sequence[TokenRow]) -> bool:
@@ -66,9 +54,14 @@ def keeps_rows_apart(model: PreTrainedModel, rows: Sequence[TokenRow]) -> bool:
     """
     base: Any = model
     base.eval()
-    with torch.no_grad():
-        beside = base.base_model(**padded(rows, model.device).inputs, use_cache=False).last_hidden_state
-        behind = base.base_model(**padding_free(rows, model.device).inputs, use_cache=False).last_hidden_state
+    states = []
+    for padding_free in (False, True):
+        collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=padding_free)
+        batch = collate([{"input_ids": row.tokens} for row in rows])
+        inputs = {name: value for name, value in batch.items() if name not in ("labels", "attention_mask")}
+        moved = {k: value.to(base.device) if isinstance(value, torch.Tensor) else value for k, value in inputs.items()}
+        with torch.no_grad():
+            states.append(base.base_model(**moved, use_cache=False).last_hidden_state.float())
     length = len(rows[-1].tokens)
-    wanted, found = beside[-1, :length].float(), behind[0, -length:].float()
+    wanted, found = states[0][-1, :length], states[1][0, -length:]
     return bool((found - wanted).norm() <= LARGEST_DIFFERENCE * wanted.norm())

@@ -1,79 +1,55 @@
-"""Which rows are in which step: a function of lengths, batch size, seed and epoch alone, so that it never needs saving.
+"""Which rows are in which step: a function of lengths, batch size, seed and epoch alone.
 
-Nothing here depends on the number of processes or on the memory of a device: these only cut a batch into parts.
+So a training that is resumed, or done by more processes, has the same rows in each step. Trainer's sampler by length
+draws from torch's state in the middle of an epoch, and accelerate's shards repeat rows in an epoch's last batch.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-GROUP = 16
-"""Steps whose rows are sorted by length together: a step's rows are then about equally long, and little is padding."""
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
-class Batches:
-    """The batches of a training on rows of these lengths, in tokens.
+class Batches(Sampler[list[int]]):
+    """A process's rows of each batch of an epoch: about equally long ones, every so many of a batch.
 
-    An epoch has every row once, in `steps` batches whose sizes differ by at most one: a small last batch would weigh
-    its few rows more than all others.
+    An epoch has every row once, in batches whose sizes differ by at most one; the longest row is in the first.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._seed = lengths, seed
-        self.steps = -(-len(lengths) // batch_size)
-        self._kept: tuple[int, list[list[int]]] = (-1, [])
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, rank: int, processes: int) -> None:
+        self._lengths, self._batch_size, self._seed = list(lengths), batch_size, seed
+        self._rank, self._processes = rank, processes
+        self._epoch = 0
 
-    def batch(self, step: int) -> list[int]:
-        """The numbers of the rows of a step, the longest first; steps count from 0 through all epochs."""
-        epoch, place = divmod(step, self.steps)
-        if self._kept[0] != epoch:
-            self._kept = (epoch, self.epoch(epoch))
-        return self._kept[1][place]
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that of an epoch, counted from 0."""
+        self._epoch = epoch
 
-    def epoch(self, number: int) -> list[list[int]]:
-        """The batches of an epoch. The longest row is in the very first one: memory that is short shows at once."""
-        dice = random.Random(f"{self._seed} {number}")
-        order = list(range(len(self._lengths)))
-        dice.shuffle(order)
-        sizes = even(len(order), self.steps)
-        batches: list[list[int]] = []
-        for start in range(0, self.steps, GROUP):
-            group = sizes[start : start + GROUP]
-            rows = sorted(order[: sum(group)], key=lambda row: -self._lengths[row])
-            del order[: sum(group)]
-            for size in group:
-                batches.append(rows[:size])
-                del rows[:size]
-        dice.shuffle(batches)
-        if number == 0:
-            longest = max(range(self.steps), key=lambda place: self._lengths[batches[place][0]])
-            batches[0], batches[longest] = batches[longest], batches[0]
-        return batches
+    def __len__(self) -> int:
+        return -(-len(self._lengths) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        dice = torch.Generator().manual_seed(self._seed * 1_000 + self._epoch)
+        order = get_length_grouped_indices(self._lengths, self._batch_size, generator=dice)
+        batches = np.array_split(order, len(self))
+        for place in [0, *(1 + torch.randperm(len(self) - 1, generator=dice)).tolist()]:
+            yield share(batches[place].tolist(), len(self._lengths), self._rank, self._processes)
 
 
-def share(batch: Sequence[int], rank: int, processes: int) -> list[int]:
-    """A process's rows of a batch: every so many, as they are sorted, so that all have about the same work."""
-    return list(batch[rank::processes])
+def share(rows: Sequence[int], blank: int, rank: int, processes: int) -> list[int]:
+    """A process's rows, every so many, filled up with a blank one: all processes have as many."""
+    filled = [*rows, *[blank] * (-len(rows) % processes)]
+    return filled[rank::processes]
 
 
-def parts(rows: Sequence[int], most: int) -> list[list[int]]:
-    """Rows in parts of at most `most`, for one forward and backward pass each; none where there are no rows."""
-    sizes = even(len(rows), -(-len(rows) // most)) if rows else []
-    cut = []
-    start = 0
-    for size in sizes:
-        cut.append(list(rows[start : start + size]))
-        start += size
-    return cut
+class Loader(DataLoader[Any]):
+    """A data loader whose batches know the epoch, which Trainer tells it."""
 
-
-def aligned(rows: Sequence[int], batch: int, processes: int, most: int) -> list[list[int]]:
-    """A process's rows of a batch of that many in parts, as many in each process: the last ones may be empty."""
-    sizes = even(len(rows), len(parts(range(-(-batch // processes)), most)))
-    return [list(rows[sum(sizes[:place]) :][:size]) for place, size in enumerate(sizes)]
-
-
-def even(count: int, into: int) -> list[int]:
-    """A count as a sum of so many numbers that differ by at most one, the larger first."""
-    return [count // into + (place < count % into) for place in range(into)]
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that of an epoch."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]

@@ -6,14 +6,10 @@ computes again (gradient checkpointing). Both give the same step, as the gradien
 
 from __future__ import annotations
 
-import gc
-import re
 from dataclasses import dataclass
 
 import torch
-
-_NO_MEMORY = re.compile(r"out of memory|not enough memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
-"""How CUDA's libraries, Apple's backend and torch's allocator on a processor word it, as RuntimeErrors."""
+from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +30,8 @@ class Fit:
         return f"{rows}, with gradient checkpointing" if self.recompute else rows
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, also as CUDA's libraries word it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
-
-
-def free_memory() -> None:
-    """Return what a failed pass has left in torch's cache."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    return should_reduce_batch_size(error) or (isinstance(error, RuntimeError) and "ALLOC_FAILED" in str(error))

@@ -19,6 +19,7 @@ short pairs, keeps its weights: a number for each pair of tokens and head.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +31,17 @@ from peft.tuners.lora.layer import LoraLayer
 from engine.local.attention import LONGEST, is_grouped
 from engine.local.device import Device
 from engine.local.training.fit import Fit
-from engine.local.training.loss import LOGIT_BYTES, LOGITS_ROOM
 from engine.settings.local import Finetune
 from engine.settings.schema import Migration
+
+LOGIT_BYTES = 12
+"""Bytes of a logit: in the model's format, in float32, and the gradients of both."""
+
+LOGITS_ROOM = 2**29
+"""Bytes of logits in memory at a time on CUDA, where TRL's fused output layer computes them in pieces, at most."""
+
+RESPONSE_SHARE = 1 / 2
+"""Share of a pair's tokens that have logits elsewhere, at most: a response is seldom longer than its prompt."""
 
 PROCESS = 600 * 2**20
 """Bytes of a process on a processor before it loads a model: torch, transformers and what they load."""
@@ -59,7 +68,7 @@ NF4_SHARE = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingMemory:
     """What training takes: `fixed` always, `token` for each token in a pass, `layer` of that in one layer, and `logits`
-    for each up to a limit.
+    for each up to `logits_room`.
 
     With recomputed activations `kept` is what a token takes instead, and one layer's are there while it is computed
     again. `attention` is what grouped attention keeps for each token and each that it attends to, in all layers.
@@ -70,6 +79,7 @@ class TrainingMemory:
     layer: int
     kept: int
     logits: int
+    logits_room: int = LOGITS_ROOM
     attention: int = 0
 
     def bytes(self, fit: Fit, length: int) -> int:
@@ -77,7 +87,7 @@ class TrainingMemory:
         token, tokens = self.kept + self.layer if fit.recompute else self.token, length * fit.micro_batch
         if length <= LONGEST and not fit.recompute:
             token += self.attention * length
-        return int((self.fixed + token * tokens + min(self.logits * tokens, LOGITS_ROOM)) * SLACK)
+        return int((self.fixed + token * tokens + min(self.logits * tokens, self.logits_room)) * SLACK)
 
     def fit(self, room: int, length: int, pairs: int) -> Fit:
         """The most pairs in a pass, of so many, that fit into so many bytes; recomputed where not even one does."""
@@ -130,7 +140,8 @@ def memory(model: PeftModel, settings: Migration, device: Device) -> TrainingMem
         token=token,
         layer=token // layers,
         kept=layers * config.hidden_size * size,
-        logits=config.vocab_size * LOGIT_BYTES,
+        logits=int(config.vocab_size * LOGIT_BYTES * (1 if device.kind == "cuda" else RESPONSE_SHARE)),
+        logits_room=LOGITS_ROOM if device.kind == "cuda" else sys.maxsize,
         attention=layers * config.num_attention_heads * size if device.kind == "cpu" and is_grouped(base) else 0,
     )
 

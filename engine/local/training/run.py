@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from datasets import disable_progress_bars  # type: ignore[import-untyped]
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, PrinterCallback, TrainerState, set_seed
 
 from engine.local import lengths
 from engine.local.device import Device, find_device, peak_memory
@@ -24,26 +25,20 @@ from engine.local.served_template import save_tokenizer
 from engine.local.sharding import shard
 from engine.local.tokenizer import load_tokenizer
 from engine.local.training import attention
-from engine.local.training.batches import Batches
-from engine.local.training.checkpoints import Checkpoints, Progress, newest, remove
+from engine.local.training.arguments import UNMEASURED_EPOCHS, Plan, arguments
+from engine.local.training.checkpoints import Checkpoints, newest
 from engine.local.training.fit import Fit
-from engine.local.training.loop import Training, TrainProgress
 from engine.local.training.memory import first_fit, memory, overridden
-from engine.local.training.metrics import Metrics, Say, no_words
+from engine.local.training.reporting import Reporter, Say, TrainProgress, no_words, trackers
 from engine.local.training.rows import TokenRow, token_rows
-from engine.local.training.schedule import Schedule
-from engine.local.training.steps import Steps
-from engine.local.training.stopping import Stopping
+from engine.local.training.trainer import ResponseTrainer
 from engine.local.world import barrier, first_process_first, rank, world_size
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Chat
 from engine.settings.schema import Migration
 
-UNMEASURED_EPOCHS = 3
-"""Epochs, at most, where no dev loss tells when to stop."""
-
-_RESULT = "result.json"
+_RESULT, _DECAY, _FIT = "result.json", "decay.json", "fit.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +92,15 @@ def finetune(
     if (done := jsonl.read_json(folder / _RESULT)) is not None:
         return FinetuneResult(**done)
     started = time.monotonic()
-    with first_process_first():
-        last = newest(folder / "checkpoints")
+    disable_progress_bars()
     device = find_device()
     tokenizer = load_tokenizer(resolved, settings.local)
     data = _data(tokenizer, pairs, dev, settings, say)
     # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
     model = _model(resolved, settings, device, start, say)
-    training = _training(model, data, settings, device, folder, last, emit, say)
-    training.run()
-    best = training.progress.best
-    if best is not None and best.step != training.progress.step:
-        training.checkpoints.take_weights(best.name)
-    result = _result(training, data, device, started)
+    training = _Training(model, tokenizer, data, settings, device, folder, emit, say)
+    result = training.run(started)
     if rank() == 0:
         _keep(model, tokenizer, folder, result)
     barrier()
@@ -169,58 +159,131 @@ def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: 
         # Adapters of a 16-bit or quantised base may come in its format, which loses small updates.
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    attention.add_kernels(model, device)
     if sharded:
         shard(model.get_base_model(), device)
     return model
 
 
-def _training(
-    model: PeftModel,
-    data: _Data,
-    settings: Migration,
-    device: Device,
-    folder: Path,
-    last: str | None,
-    emit: Callable[[TrainProgress], None],
-    say: Say,
-) -> Training:
-    chosen, config = settings.finetune, settings.loop
-    batches = Batches([len(row.tokens) for row in data.rows], chosen.batch_size, config.seed)
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        weights, lr=chosen.learning_rate, weight_decay=chosen.weight_decay, fused=device.kind in ("cuda", "cpu")
-    )
-    scaler = torch.amp.GradScaler(device.kind, enabled=device.dtype == "float16")
-    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer, scaler)
-    collate = attention.collate(model, data.rows)
-    steps = Steps(model, data.rows, data.dev, batches, device, collate, optimizer, scaler, say)
-    torch.manual_seed(config.seed + rank())
-    progress = checkpoints.load(last) if last else Progress()
-    steps.fit = _fit(model, data, settings, device, progress)
-    epochs = chosen.epochs if data.dev else min(chosen.epochs, UNMEASURED_EPOCHS)
-    dev_tokens = sum(len(row.tokens) for row in data.dev)
-    return Training(
-        steps,
-        checkpoints,
-        Schedule.of(chosen.scheduler, chosen.warmup, batches.steps, epochs),
-        Stopping.of(chosen.patience, batches.steps, data.tokens, dev_tokens) if data.dev else None,
-        progress,
-        peak=chosen.learning_rate,
-        tokens=data.tokens,
-        checkpoint_s=60 * chosen.checkpoint_minutes,
-        metrics=Metrics(folder, chosen.report_to, progress.updates, say) if rank() == 0 else None,
-        emit=emit if rank() == 0 else lambda _: None,
-        say=say,
-    )
+class _Training:
+    """A training at the peak rate until the dev loss no longer falls, then one with a decaying rate from the best."""
 
+    def __init__(
+        self,
+        model: PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        data: _Data,
+        settings: Migration,
+        device: Device,
+        folder: Path,
+        emit: Callable[[TrainProgress], None],
+        say: Say,
+    ) -> None:
+        self._model, self._tokenizer, self._data, self._settings = model, tokenizer, data, settings
+        self._device, self._say = device, say
+        self._checkpoints = folder / "checkpoints"
+        self._per_epoch = -(-len(data.rows) // settings.finetune.batch_size)
+        self._padding_free = attention.needs_no_padding(model.get_base_model(), data.rows)
+        self._reporter = Reporter(emit, folder, self._per_epoch, data.tokens, device.dtype == "float16")
+        self._trackers = trackers(settings.finetune.report_to if rank() == 0 else [], folder, say)
 
-def _fit(model: PeftModel, data: _Data, settings: Migration, device: Device, progress: Progress) -> Fit:
-    """As it fitted before a resume, else as computed; the settings override either."""
-    if progress.fit is not None:
-        return overridden(progress.fit, settings.finetune, world_size())
-    needed = memory(model, settings, device)
-    return first_fit(needed, settings.finetune, device, data.longest, world_size())
+    def run(self, started: float) -> FinetuneResult:
+        """Train to the end; a decay that had begun goes on."""
+        dev_tokens = sum(len(row.tokens) for row in self._data.dev)
+        plan = Plan.of(self._settings, self._per_epoch, self._data.tokens, dev_tokens)
+        with first_process_first():
+            decay = jsonl.read_json(self._checkpoints / _DECAY)
+            peak = newest(self._checkpoints / "peak")
+        if decay is None:
+            trainer = self._train(plan, "peak", peak, 0)
+            if trainer.state.global_step == plan.total or not plan.patience:
+                return self._result(trainer, 0, started)
+            decay = self._decay(trainer.state, plan)
+            if decay is None:
+                return self._result(trainer, 0, started)
+        with first_process_first():
+            begun = newest(self._checkpoints / "decay")
+        best = self._checkpoints / "peak" / f"checkpoint-{decay['from']}"
+        trainer = self._train(
+            plan.decaying_from(decay["from"]), "decay", begun or best, decay["done"] - decay["from"]
+        )
+        return self._result(trainer, decay["done"] - decay["from"], started)
+
+    def _decay(self, state: TrainerState, plan: Plan) -> dict[str, int] | None:
+        """From where the rate decays, now that the dev loss no longer falls: None where it does not, or did already."""
+        best: int = state.best_global_step
+        place = f"the dev loss has not fallen since epoch {best / self._per_epoch:.3g}"
+        if self._settings.finetune.scheduler != "warmup_stable_decay" or best > plan.total - plan.decay:
+            self._say("info", f"{place}: training stops")
+            return None
+        left = plan.decaying_from(best).total - best
+        self._say("info", f"{place}: back to it, with a decaying rate for {left:,} steps")
+        decay = {"from": best, "done": int(state.global_step)}
+        barrier()
+        if rank() == 0:
+            jsonl.write_json(self._checkpoints / _DECAY, decay)
+        return decay
+
+    def _train(self, plan: Plan, name: str, last: Path | None, taken_back: int) -> ResponseTrainer:
+        """Train on from a checkpoint, with new checkpoints in a folder of this name."""
+        settings, data, dev = self._settings, self._data, bool(self._data.dev)
+        fit = self._fit()
+        args = arguments(settings, self._device, plan, fit, self._checkpoints / name, dev=dev, resumed=last is not None)
+        self._reporter.taken_back = taken_back
+        stop = [EarlyStoppingCallback(plan.patience)] if dev and plan.patience else []
+        trainer = ResponseTrainer(
+            self._model,
+            args,
+            data.rows,
+            data.dev,
+            settings.finetune.batch_size,
+            Checkpoints(settings.finetune.checkpoint_minutes),
+            fit,
+            self._padding_free,
+            self._say,
+            self._remember,
+            processing_class=self._tokenizer,
+            callbacks=[self._reporter, *stop, *self._trackers],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        return trainer
+
+    def _fit(self) -> Fit:
+        """How a step is cut: as it fitted before, else as computed; the settings override either."""
+        if (known := jsonl.read_json(self._checkpoints / _FIT)) is not None:
+            return overridden(Fit(**known), self._settings.finetune, world_size())
+        needed = memory(self._model, self._settings, self._device)
+        return first_fit(needed, self._settings.finetune, self._device, self._data.longest, world_size())
+
+    def _remember(self, fit: Fit) -> None:
+        if rank() == 0:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            jsonl.write_json(self._checkpoints / _FIT, dataclasses.asdict(fit))
+
+    def _result(self, trainer: ResponseTrainer, taken_back: int, started: float) -> FinetuneResult:
+        state, data = trainer.state, self._data
+        dev_losses = {log["step"]: log["eval_loss"] for log in state.log_history if "eval_loss" in log}
+        best = state.best_global_step if data.dev else state.global_step
+        first = (math.ceil(best / self._per_epoch) - 1) * self._per_epoch
+        losses = [log["loss"] for log in state.log_history if "loss" in log and first < log["step"] <= best]
+        return FinetuneResult(
+            steps=state.global_step + taken_back,
+            epochs=round((state.global_step + taken_back) / self._per_epoch, 3),
+            best_epoch=round(best / self._per_epoch, 3),
+            train_loss=sum(losses) / len(losses),
+            dev_loss_untuned=dev_losses.get(0),
+            dev_loss=dev_losses[best] if data.dev else None,
+            pairs=len(data.rows),
+            left_out=data.offered - len(data.rows),
+            dev_pairs=len(data.dev),
+            dev_left_out=data.dev_offered - len(data.dev),
+            micro_batch=trainer.fit.micro_batch,
+            gradient_checkpointing=trainer.fit.recompute,
+            tokens=self._reporter.tokens,
+            tokens_per_second=self._reporter.tokens_per_second,
+            seconds=time.monotonic() - started,
+            peak_memory_bytes=peak_memory(self._device),
+        )
 
 
 def _keep(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, result: FinetuneResult) -> None:
@@ -230,28 +293,4 @@ def _keep(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, re
     model.save_pretrained(str(adapter), safe_serialization=True)
     save_tokenizer(tokenizer, adapter)
     jsonl.write_json(folder / _RESULT, dataclasses.asdict(result))
-    if (folder / "checkpoints").exists():
-        remove(folder / "checkpoints")
-
-
-def _result(training: Training, data: _Data, device: Device, started: float) -> FinetuneResult:
-    progress, per_epoch = training.progress, training.per_epoch
-    best, losses = progress.best, progress.losses
-    return FinetuneResult(
-        steps=progress.updates,
-        epochs=round(progress.updates / per_epoch, 3),
-        best_epoch=round((best.step if best else progress.step) / per_epoch, 3),
-        train_loss=best.train_loss if best else sum(losses) / len(losses),
-        dev_loss_untuned=progress.untuned,
-        dev_loss=best.dev_loss if best else None,
-        pairs=len(data.rows),
-        left_out=data.offered - len(data.rows),
-        dev_pairs=len(data.dev),
-        dev_left_out=data.dev_offered - len(data.dev),
-        micro_batch=training.fit.micro_batch,
-        gradient_checkpointing=training.fit.recompute,
-        tokens=training.reporter.tokens(progress.updates),
-        tokens_per_second=training.reporter.tokens_per_second(progress.updates),
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=peak_memory(device),
-    )
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)

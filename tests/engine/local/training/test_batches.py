@@ -4,47 +4,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.local.training.batches import Batches, aligned, even, parts, share
+from engine.local.training.batches import Batches, share
 
 LENGTHS = [37 * number % 101 + 1 for number in range(300)]
 
 
+def epoch(batches: Batches, number: int) -> list[list[int]]:
+    batches.set_epoch(number)
+    return list(batches)
+
+
 @given(st.lists(st.integers(1, 99), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3))
-def test_an_epoch_has_every_row_once_in_batches_of_about_one_size(lengths: list[int], size: int, epoch: int) -> None:
-    batches = Batches(lengths, size, seed=1)
-    found = batches.epoch(epoch)
+def test_an_epoch_has_every_row_once_in_batches_of_about_one_size(lengths: list[int], size: int, number: int) -> None:
+    batches = Batches(lengths, size, seed=1, rank=0, processes=1)
+    found = epoch(batches, number)
     assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
-    assert len(found) == batches.steps
+    assert len(found) == len(batches)
     assert max(map(len, found)) <= size and max(map(len, found)) - min(map(len, found)) <= 1
-    assert epoch > 0 or lengths[found[0][0]] == max(lengths)
+    assert max(lengths[row] for row in found[0]) == max(lengths)
 
 
-def test_a_batch_depends_on_seed_and_step_alone() -> None:
-    one, other = Batches(LENGTHS, 8, seed=1), Batches(LENGTHS, 8, seed=1)
-    assert [one.batch(step) for step in range(100)] == [other.batch(step) for step in reversed(range(100))][::-1]
-    assert one.epoch(0) != one.epoch(1) and one.epoch(1) != Batches(LENGTHS, 8, seed=2).epoch(1)
+def test_a_batch_depends_on_seed_and_epoch_alone() -> None:
+    one, other = (Batches(LENGTHS, 8, seed=1, rank=0, processes=1) for _ in range(2))
+    assert [epoch(one, number) for number in (0, 1, 2)] == [epoch(other, number) for number in (2, 1, 0)][::-1]
+    assert epoch(one, 0) != epoch(one, 1)
+    assert epoch(one, 1) != epoch(Batches(LENGTHS, 8, seed=2, rank=0, processes=1), 1)
 
 
 def test_rows_of_a_batch_are_about_equally_long() -> None:
-    padded = sum(len(batch) * max(LENGTHS[row] for row in batch) for batch in Batches(LENGTHS, 8, seed=1).epoch(0))
+    batches = epoch(Batches(LENGTHS, 8, seed=1, rank=0, processes=1), 0)
+    padded = sum(len(batch) * max(LENGTHS[row] for row in batch) for batch in batches)
     assert padded < 1.2 * sum(LENGTHS)
 
 
-@pytest.mark.parametrize(("rows", "processes"), [(8, 1), (8, 3), (2, 4)])
-def test_processes_share_a_batch(rows: int, processes: int) -> None:
-    shares = [share(range(rows), rank, processes) for rank in range(processes)]
-    assert sorted(row for mine in shares for row in mine) == list(range(rows))
+@pytest.mark.parametrize("processes", [2, 3, 16])
+def test_processes_share_the_batches_of_one(processes: int) -> None:
+    one = epoch(Batches(LENGTHS[:50], 8, seed=1, rank=0, processes=1), 1)
+    shares = [epoch(Batches(LENGTHS[:50], 8, seed=1, rank=rank, processes=processes), 1) for rank in range(processes)]
+    for place, batch in enumerate(one):
+        rows = [row for mine in shares for row in mine[place]]
+        assert sorted(row for row in rows if row < 50) == sorted(batch)
+        assert len({len(mine[place]) for mine in shares}) == 1
 
 
-def test_parts_are_even_and_none_is_empty() -> None:
-    assert parts([5, 6, 7, 8, 9], 4) == [[5, 6, 7], [8, 9]]
-    assert parts([5], 4) == [[5]] and parts([], 4) == []
-    assert even(10, 3) == [4, 3, 3]
-
-
-@given(rows=st.integers(1, 12), processes=st.integers(1, 4), most=st.integers(1, 4))
-def test_aligned_parts_are_as_many_in_each_process(rows: int, processes: int, most: int) -> None:
-    cuts = [aligned(share(range(rows), rank, processes), rows, processes, most) for rank in range(processes)]
-    assert len({len(cut) for cut in cuts}) == 1
-    assert all(len(part) <= most for cut in cuts for part in cut)
-    assert sorted(row for cut in cuts for part in cut for row in part) == list(range(rows))
+def test_a_share_is_filled_up_with_blank_rows() -> None:
+    assert [share([5, 6, 7], 9, rank, 2) for rank in (0, 1)] == [[5, 7], [6, 9]]
+    assert share([], 9, 1, 2) == []

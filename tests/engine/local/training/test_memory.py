@@ -21,7 +21,6 @@ from transformers import (
 from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.training.fit import Fit
-from engine.local.training.loss import padded
 from engine.local.training.memory import TrainingMemory, first_fit, memory, overridden, room
 from engine.local.training.rows import TokenRow
 from engine.settings.local import Finetune
@@ -67,7 +66,7 @@ def kept_bytes(model: PeftModel, rows: list[TokenRow]) -> int:
 
     base: Any = model.get_base_model()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        base.base_model(**padded(rows, torch.device("cpu")).inputs, use_cache=False)
+        base.base_model(input_ids=torch.tensor([row.tokens for row in rows]), use_cache=False)
     return sum(storage.nbytes() for storage in kept.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from engine.local.resolve import ResolvedModel
 from engine.local.training import FinetuneResult, TrainProgress, finetune
-from engine.local.training.checkpoints import UNFINISHED, Checkpoints
-from engine.local.training.loss import Batch, ResponseLoss
-from engine.local.training.steps import Steps
+from engine.local.training.checkpoints import Checkpoints, newest
+from engine.local.training.trainer import ResponseTrainer
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, StageError
 from engine.protocol.rows import Chat, Message
@@ -127,9 +128,9 @@ class Killed(BaseException):
 
 def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch, tiny: ResolvedModel, folder: Path, **how: Any) -> bool:
     """Train on, and be killed in the step after so many; False where it ended before."""
-    train, taken = Steps.train, 0
+    train, taken = ResponseTrainer.training_step, 0
 
-    def counted(self: Steps, *args: Any) -> Any:
+    def counted(self: ResponseTrainer, *args: Any) -> Any:
         nonlocal taken
         if taken == steps:
             raise Killed
@@ -137,12 +138,17 @@ def killed_after(steps: int, monkeypatch: pytest.MonkeyPatch, tiny: ResolvedMode
         return train(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Steps, "train", counted)
+        patch.setattr(ResponseTrainer, "training_step", counted)
         try:
             run(tiny, folder, migration(**how))
         except Killed:
             return True
     return False
+
+
+def saved(folder: Path) -> list[Path]:
+    """The folders of checkpoints, whole or not."""
+    return list((folder / "checkpoints").glob("*/checkpoint-*"))
 
 
 @pytest.mark.parametrize("minutes", [1e-9, 60], ids=["each step", "the best only"])
@@ -158,7 +164,7 @@ def test_a_training_that_is_killed_many_times_ends_with_the_same_curve_and_weigh
         dice.randint(1, 4) if minutes < 1 else 7, monkeypatch, tiny, tmp_path, checkpoint_minutes=minutes
     ):
         kills += 1
-        assert len(list((tmp_path / "checkpoints").iterdir())) <= 2
+        assert len(saved(tmp_path)) <= 2
     assert kills >= (4 if minutes < 1 else 1)
     unkilled, result, _ = whole
     assert same(unkilled, tmp_path) and curve(unkilled) == curve(tmp_path)
@@ -175,36 +181,56 @@ def test_a_kill_between_two_files_leaves_nothing_half(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def die(path: Any, *_: Any, **__: Any) -> None:
-        if not isinstance(path, Path) or path.exists():
-            raise Killed
+    remove = shutil.rmtree
 
-    place = {
-        "writing": "engine.local.training.checkpoints.torch.save",
-        "removing": "engine.local.training.checkpoints.shutil.rmtree",
-        "at the end": "engine.local.training.run.remove",
-    }[moment]
-    killed_after(3, monkeypatch, tiny, tmp_path)
+    def dies(path: Any, *args: Any, **kwargs: Any) -> None:
+        if Path(path).name == "checkpoints" or (moment == "removing" and Path(path).name.startswith("checkpoint-")):
+            next(Path(path).rglob("*.*")).unlink()
+            raise Killed
+        remove(path, *args, **kwargs)
+
+    def dies_writing(*_: Any) -> None:
+        raise Killed
+
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(place, die)
+        if moment == "writing":
+            patch.setattr(torch, "save", dies_writing)
+        patch.setattr(shutil, "rmtree", dies)
         run(tiny, tmp_path)
     if moment != "at the end":
-        assert list((tmp_path / "checkpoints").glob(f"*{UNFINISHED}"))
+        whole_ones = [path for path in saved(tmp_path) if (path / "complete").exists()]
+        kept = newest(tmp_path / "checkpoints" / "peak")
+        assert len(saved(tmp_path)) < max(2, len(whole_ones)), "a half one is removed"
+        assert (kept is None) == (moment == "writing")
     run(tiny, tmp_path)
     assert same(whole[0], tmp_path) and curve(whole[0]) == curve(tmp_path)
 
 
-def out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: Callable[[ResponseLoss, Batch], bool]) -> list[int]:
+def test_a_kill_in_the_decay_changes_nothing(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = {"epochs": 40, "learning_rate": 5e-2}
+    result, _ = run(tiny, tmp_path / "whole", migration(**how))
+    for minutes in (60, 1e-9):
+        folder = tmp_path / str(minutes)
+        assert killed_after(result.steps - 2, monkeypatch, tiny, folder, checkpoint_minutes=minutes, **how)
+        assert (folder / "checkpoints" / "decay.json").exists()
+        run(tiny, folder, migration(checkpoint_minutes=minutes, **how))
+        assert same(tmp_path / "whole", folder) and curve(tmp_path / "whole") == curve(folder)
+
+
+def out_of_memory(monkeypatch: pytest.MonkeyPatch, fits: Callable[[ResponseTrainer, int], bool]) -> list[int]:
     """Have passes that do not fit run out of memory; the rows of each that was tried."""
-    compute, tried = ResponseLoss.__call__, []
+    compute, tried = ResponseTrainer.compute_loss, []
 
-    def limited(self: ResponseLoss, batch: Batch) -> torch.Tensor:
-        tried.append(len(batch.targets))
-        if not fits(self, batch):
+    def limited(self: ResponseTrainer, model: Any, inputs: dict[str, torch.Tensor], **how: Any) -> torch.Tensor:
+        rows = len(inputs["input_ids"])
+        tried.append(rows)
+        if not fits(self, rows):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return compute(self, batch)
+        return compute(self, model, inputs, **how)
 
-    monkeypatch.setattr(ResponseLoss, "__call__", limited)
+    monkeypatch.setattr(ResponseTrainer, "compute_loss", limited)
     return tried
 
 
@@ -213,12 +239,12 @@ def test_memory_that_runs_out_halves_the_passes_and_is_remembered(
 ) -> None:
     settings = migration(dropout=0, scheduler="cosine", patience=0)
     run(tiny, tmp_path / "roomy", settings)
-    tried = out_of_memory(monkeypatch, lambda _, batch: len(batch.targets) < 3)
+    tried = out_of_memory(monkeypatch, lambda _, rows: rows < 3)
     assert killed_after(4, monkeypatch, tiny, tmp_path / "short", dropout=0, scheduler="cosine", patience=0)
     assert max(tried) > 2
     tried.clear()
     result, told = run(tiny, tmp_path / "short", settings)
-    assert max(tried) == 2 and not told.lines and result.micro_batch == 2
+    assert max(tried) == 2 and told.lines[1:] == [] and result.micro_batch == 2
     rows = list(zip(curve(tmp_path / "roomy"), curve(tmp_path / "short"), strict=True))
     assert all(one.get("loss") == pytest.approx(other.get("loss"), rel=2e-3) for one, other in rows)
 
@@ -226,14 +252,14 @@ def test_memory_that_runs_out_halves_the_passes_and_is_remembered(
 def test_then_activations_are_computed_again_and_then_it_is_an_error(
     tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def recomputes(loss: ResponseLoss, _: Batch) -> bool:
-        return bool(loss._model.is_gradient_checkpointing)
+    def recomputes(trainer: ResponseTrainer, _: int) -> bool:
+        return bool(trainer.model.get_base_model().is_activation_checkpointing)
 
     with monkeypatch.context() as patch:
         out_of_memory(patch, recomputes)
         result, told = run(tiny, tmp_path / "a", migration(epochs=1))
     assert (result.micro_batch, result.gradient_checkpointing) == (1, True)
-    assert [line.partition("now ")[2] for line in told.lines] == [
+    assert [line.partition("now ")[2] for line in told.lines[1:]] == [
         "2 pairs in a pass; the batches stay the same",
         "1 pair in a pass; the batches stay the same",
         "1 pair in a pass, with gradient checkpointing; the batches stay the same",
@@ -247,10 +273,10 @@ def test_then_activations_are_computed_again_and_then_it_is_an_error(
 def test_another_error_is_not_taken_for_short_memory(
     tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(ResponseLoss, "__call__", broken)
+    monkeypatch.setattr(ResponseTrainer, "compute_loss", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         run(tiny, tmp_path)
 
@@ -263,13 +289,13 @@ def test_the_settings_override_what_fits(tiny: ResolvedModel, tmp_path: Path) ->
 def test_a_dev_loss_that_is_no_number_is_an_error(
     tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, measured = Steps.dev_loss, []
+    compute = ResponseTrainer.compute_loss
 
-    def second_is_nan(self: Steps) -> float:
-        measured.append(measure(self))
-        return measured[-1] if len(measured) < 2 else float("nan")
+    def second_is_nan(self: ResponseTrainer, *args: Any, **how: Any) -> torch.Tensor:
+        loss = compute(self, *args, **how)
+        return loss if self.model.training or self.state.global_step == 0 else loss * float("nan")
 
-    monkeypatch.setattr(Steps, "dev_loss", second_is_nan)
+    monkeypatch.setattr(ResponseTrainer, "compute_loss", second_is_nan)
     with pytest.raises(StageError, match="training diverged at step 6: the dev loss is nan"):
         run(tiny, tmp_path)
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
@@ -309,19 +335,19 @@ from pathlib import Path
 import torch
 from engine.local.resolve import ResolvedModel
 from engine.local.training import finetune
-from engine.local.training.loss import ResponseLoss
+from engine.local.training.trainer import ResponseTrainer
 from engine.local.world import rank
 from tests.engine.local.training.test_run import DEV, PAIRS, migration
 
-compute, tried = ResponseLoss.__call__, [0]
+compute, tried = ResponseTrainer.compute_loss, [0]
 
-def limited(self, batch):
+def limited(self, *args, **how):
     tried[0] += 1
     if rank() == 1 and tried[0] == 7:
         raise torch.OutOfMemoryError("CUDA out of memory")
-    return compute(self, batch)
+    return compute(self, *args, **how)
 
-ResponseLoss.__call__ = limited
+ResponseTrainer.compute_loss = limited
 model, folder = sys.argv[1:]
 told = []
 settings = migration(dropout=0, patience=0, checkpoint_minutes=1e-9)
@@ -356,14 +382,50 @@ def test_two_processes_have_the_curve_of_one_and_both_know_that_memory_ran_out(
 def test_no_more_than_the_best_and_the_newest_are_on_the_disk(
     tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, most = Checkpoints.save, 0
+    mark, most = Checkpoints.on_save, 0
 
-    def counted(self: Checkpoints, progress: Any) -> str:
+    def counted(self: Checkpoints, *args: Any, **how: Any) -> None:
         nonlocal most
-        name = save(self, progress)
-        most = max(most, len(list((tmp_path / "checkpoints").iterdir())))
-        return name
+        mark(self, *args, **how)
+        most = max(most, len(saved(tmp_path)))
 
-    monkeypatch.setattr(Checkpoints, "save", counted)
+    monkeypatch.setattr(Checkpoints, "on_save", counted)
     run(tiny, tmp_path, migration(checkpoint_minutes=1e-9))
     assert most == 2
+
+
+def test_a_loss_that_is_no_number_is_an_error(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = ResponseTrainer.compute_loss
+
+    def third_is_nan(self: ResponseTrainer, *args: Any, **how: Any) -> torch.Tensor:
+        loss = compute(self, *args, **how)
+        return loss * float("nan") if self.model.training and self.state.global_step == 2 else loss
+
+    monkeypatch.setattr(ResponseTrainer, "compute_loss", third_is_nan)
+    with pytest.raises(StageError, match="training diverged at step 3: the loss is nan") as caught:
+        run(tiny, tmp_path, migration(checkpoint_minutes=1e-9))
+    assert caught.value.hint == "lower finetune.learning_rate"
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
+
+
+def test_a_tracker_is_told_and_one_that_fails_is_left_out(
+    tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, float]] = []
+
+    class Board(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            told.append(logs)
+
+    def known(names: list[str]) -> list[Any]:
+        if names == ["wandb"]:
+            raise RuntimeError("no key")
+        return [Board]
+
+    monkeypatch.setattr("engine.local.training.reporting.get_reporting_integration_callbacks", known)
+    _, heard = run(tiny, tmp_path, migration(epochs=1, report_to=["wandb", "tensorboard"]))
+    assert heard.lines[1:] == ["warning: wandb is left out: RuntimeError: no key; metrics.jsonl has all figures"]
+    losses = [row["loss"] for row in curve(tmp_path) if "loss" in row]
+    assert [logs["loss"] for logs in told if "loss" in logs] == losses
