@@ -79,19 +79,19 @@ def make(case: Case, folder: Path) -> None:
 def measure(case: Case, folder: Path) -> dict[str, float]:
     """Train two steps in this process: estimated and measured bytes."""
     import torch
-    from engine.local.training.loss import padded
-    from engine.local.training.metrics import no_words
-    from engine.local.training.steps import Steps
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from engine.local.device import find_device, peak_memory
     from engine.local.load import load_base
     from engine.local.lora import add_adapter
     from engine.local.resolve import ResolvedModel
-    from engine.local.training.batches import Batches
+    from engine.local.training.arguments import Plan, arguments
+    from engine.local.training.checkpoints import Checkpoints
     from engine.local.training.fit import Fit
     from engine.local.training.memory import memory
+    from engine.local.training.reporting import no_words
     from engine.local.training.rows import TokenRow
+    from engine.local.training.trainer import ResponseTrainer
     from engine.settings.schema import Migration
 
     settings = Migration.model_validate(
@@ -113,16 +113,25 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
         load_base(ResolvedModel(case.name, folder, None, ""), settings.local, device), settings.local.adapter
     )
     rows = [TokenRow([token % 1000 for token in range(case.tokens)], case.tokens // 2) for _ in range(case.pairs)]
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    steps = Steps(
-        model, rows, [], Batches([case.tokens] * case.pairs, case.pairs, 1), device, padded,
-        torch.optim.AdamW(weights), torch.amp.GradScaler(device.kind, enabled=False), no_words,
+    plan = Plan(total=2, warmup=0, decay=1, between=2, patience=0)
+    args = arguments(settings, device, plan, fit, folder / "checkpoints", dev=False, resumed=False)
+    trainer = ResponseTrainer(
+        model, args, rows, [], case.pairs, Checkpoints(60), fit, False, no_words, lambda _: None,
+        processing_class=_tokenizer(), callbacks=[],
     )  # fmt: skip
-    steps.fit = fit
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    for step in range(2):
-        steps.train(step, 1e-4, save=False)
+    trainer.train()
     return {"estimated": needed.bytes(fit, case.tokens), "measured": peak_memory(device), "loaded": loaded}
+
+
+def _tokenizer() -> Any:
+    """One that pads, which is all that a training on tokens asks of it."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    pad = "<pad>"
+    words = Tokenizer(models.WordLevel({pad: 0}, unk_token=pad))
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token=pad, eos_token=pad)
 
 
 def main() -> int:

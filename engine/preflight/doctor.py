@@ -30,6 +30,7 @@ from engine.service.providers import PROVIDERS
 TESTED = {
     "torch": "2.13.0",
     "transformers": "5.23.0",
+    "trl": "1.16.0",
     "peft": "0.21.2",
     "accelerate": "1.15.0",
     "datasets": "5.2.0",

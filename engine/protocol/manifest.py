@@ -15,6 +15,7 @@ LIBRARIES = (
     "llamaduo-tui",
     "torch",
     "transformers",
+    "trl",
     "peft",
     "accelerate",
     "datasets",

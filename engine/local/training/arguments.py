@@ -76,6 +76,14 @@ class Plan:
         return Plan(total=step + decay, warmup=min(self.warmup, step), decay=decay, between=self.between, patience=0)
 
 
+class PlacedConfig(SFTConfig):
+    """Arguments for a model that was loaded to its device, or is shared between processes, and stays there."""
+
+    @property
+    def place_model_on_device(self) -> bool:
+        return False
+
+
 def arguments(
     settings: Migration, device: Device, plan: Plan, fit: Fit, folder: Path, *, dev: bool, resumed: bool
 ) -> SFTConfig:
@@ -84,7 +92,7 @@ def arguments(
     liger = device.kind == "cuda" and find_spec("liger_kernel") is not None
     stable = chosen.scheduler == "warmup_stable_decay"
     decay: dict[str, Any] = {"num_decay_steps": plan.decay, "decay_type": "1-sqrt"} if stable else {}
-    return SFTConfig(
+    return PlacedConfig(
         output_dir=str(folder),
         project=PROJECT,
         # 1. Optimisation.
@@ -108,7 +116,6 @@ def arguments(
         fp16=device.dtype == "float16",
         use_liger_kernel=liger,
         liger_kernel_config={"fused_linear_cross_entropy": False, "cross_entropy": False} if liger else None,
-        ddp_find_unused_parameters=False,
         # 3. Checkpoints: where the dev loss is lower than before, and the best at the end.
         eval_strategy="steps" if dev else "no",
         eval_steps=plan.between if dev else None,

@@ -203,9 +203,7 @@ class _Training:
         with first_process_first():
             begun = newest(self._checkpoints / "decay")
         best = self._checkpoints / "peak" / f"checkpoint-{decay['from']}"
-        trainer = self._train(
-            plan.decaying_from(decay["from"]), "decay", begun or best, decay["done"] - decay["from"]
-        )
+        trainer = self._train(plan.decaying_from(decay["from"]), "decay", begun or best, decay["done"] - decay["from"])
         return self._result(trainer, decay["done"] - decay["from"], started)
 
     def _decay(self, state: TrainerState, plan: Plan) -> dict[str, int] | None:

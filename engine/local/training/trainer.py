@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from accelerate.utils.memory import clear_device_cache  # type: ignore[import-untyped]
@@ -50,11 +51,12 @@ class ResponseTrainer(SFTTrainer):
         remember: Callable[[Fit], None],
         **kwargs: Any,
     ) -> None:
-        self._base: Any = model.get_base_model()
-        known = inspect.signature(self._base.forward).parameters
+        self._base = base = cast(Any, model.get_base_model())
+        known = inspect.signature(base.forward).parameters
         self._keeps_logits = "logits_to_keep" in known
         # Models that see images, such as Gemma 3, want to be told in training that all tokens are text.
-        self._typed = "token_type_ids" in known and self._base.config.get_text_config() is not self._base.config
+        config = base.config
+        self._typed = "token_type_ids" in known and config.get_text_config() is not config
         # TRL rounds the adapter of a quantised model to bfloat16, which loses small updates.
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         exact = [weight.data.float() for weight in trained]
@@ -68,7 +70,11 @@ class ResponseTrainer(SFTTrainer):
         )
         for weight, value in zip(trained, exact, strict=True):
             weight.data = value.to(weight.device)
-        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = True
+        # Trainer counts the tokens of a step, and leaves it to `compute_loss` to divide by them.
+        self.model_accepts_loss_kwargs = True  # type: ignore[has-type]
+        self.loss_is_scaled_for_ga: Any = True
+        # Not wrapped in DDP, which adds gradients up in the middle of a pass that may fail in one process.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self._rows, self._dev, self._batch_size = rows, dev, batch_size
         self._trained, self._sharded = trained, is_sharded(model)
         self._checkpoints, self._say, self._remember = checkpoints, say, remember
@@ -97,19 +103,17 @@ class ResponseTrainer(SFTTrainer):
         Raises StageError where not even one row fits into memory.
         """
 
+        step: Callable[..., torch.Tensor] = super().training_step
+
         def passes() -> torch.Tensor:
             model.zero_grad()
-            losses = [super(ResponseTrainer, self).training_step(model, part, num_items_in_batch) for part in parts()]
-            return torch.stack(losses).sum()
+            return torch.stack([step(model, part, num_items_in_batch) for part in self._parts(inputs)]).sum()
 
-        def parts() -> Iterator[dict[str, torch.Tensor]]:
-            return self._parts(inputs)
-
-        with self.accelerator.no_sync(model):
-            return self._fitting(passes, gradients=True)
+        return self._fitting(passes, gradients=True)
 
     def evaluation_loop(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> EvalLoopOutput:
         """The mean loss of the dev rows. Raises StageError where it is not finite, or as `training_step` does."""
+        learned = sum(row.learned for row in self._dev)
         self.model.eval()
 
         def passes() -> torch.Tensor:
@@ -120,7 +124,6 @@ class ResponseTrainer(SFTTrainer):
                         total += self.compute_loss(self.model, self._prepare_inputs(part), num_items_in_batch=learned)
             return total
 
-        learned = sum(row.learned for row in self._dev)
         loss = self._fitting(passes, gradients=False)
         mean = add_up(loss.clone()).item() / world_size()
         if not math.isfinite(mean):
@@ -159,7 +162,8 @@ class ResponseTrainer(SFTTrainer):
             logits, labels = logits if kept else logits[:, columns], labels[:, columns]
             wanted = labels != IGNORED
             total = cross_entropy(logits[wanted].float(), labels[wanted], reduction="sum")
-        return total / num_items_in_batch * world_size()
+        loss: torch.Tensor = total / num_items_in_batch * world_size()
+        return loss
 
     def _parts(self, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """A batch in passes, without columns that are padding in all rows of one.
