@@ -60,8 +60,13 @@ def keeps_rows_apart(model: PreTrainedModel, rows: Sequence[TokenRow]) -> bool:
         batch = collate([{"input_ids": row.tokens} for row in rows])
         inputs = {name: value for name, value in batch.items() if name not in ("labels", "attention_mask")}
         moved = {k: value.to(base.device) if isinstance(value, torch.Tensor) else value for k, value in inputs.items()}
-        with torch.no_grad():
-            states.append(base.base_model(**moved, use_cache=False).last_hidden_state.float())
+        try:
+            with torch.no_grad():
+                states.append(base.base_model(**moved, use_cache=False).last_hidden_state.float())
+        except ValueError:
+            if padding_free:  # transformers refuses it where a layer's kernels cannot do it
+                return False
+            raise
     length = len(rows[-1].tokens)
     wanted, found = states[0][-1, :length], states[1][0, -length:]
     return bool((found - wanted).norm() <= LARGEST_DIFFERENCE * wanted.norm())
