@@ -298,7 +298,7 @@ def resume(folder: Path, quantization: str, plan: Plan) -> dict[str, Any]:
         whole, cut = Path(place) / "whole", Path(place) / "cut"
 
         def stop(progress: Any) -> None:
-            if progress.step >= 3 and any((cut / "checkpoints").glob("*[0-9]")):
+            if progress.step >= 3 and any((cut / "checkpoints").rglob("*-[0-9]*")):
                 raise _Stopped
 
         first = run(whole, lambda _: None)

@@ -15,6 +15,10 @@ from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
+GROUP = 16
+"""Steps whose rows are sorted by length together: a step's rows are then about equally long, and little is padding."""
+
+
 class Batches(Sampler[list[int]]):
     """A process's rows of each batch of an epoch: about equally long ones, every so many of a batch.
 
@@ -35,7 +39,7 @@ class Batches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         dice = torch.Generator().manual_seed(self._seed * 1_000 + self._epoch)
-        order = get_length_grouped_indices(self._lengths, self._batch_size, generator=dice)
+        order = get_length_grouped_indices(self._lengths, self._batch_size, GROUP, generator=dice)
         batches = np.array_split(order, len(self))
         for place in [0, *(1 + torch.randperm(len(self) - 1, generator=dice)).tolist()]:
             yield share(batches[place].tolist(), len(self._lengths), self._rank, self._processes)
