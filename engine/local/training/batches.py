@@ -14,7 +14,6 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-
 GROUP = 16
 """Steps whose rows are sorted by length together: a step's rows are then about equally long, and little is padding."""
 
