@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.local import thinking
 from engine.local.adaptation import adaptations
 from engine.local.control_tokens import Quotes, quote
+from engine.local.frame import Completion
 from engine.local.rendering import rendering
-from engine.local.template import template_errors, template_turns
+from engine.local.template import CHOOSE, template_errors, template_turns
+from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair, Tool
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tool
     """A chat whose last message is the assistant's target; its prompt is the same as that of `encode_prompt`.
 
     The completion is what the template writes after the prompt, headers included, up to the token that ends the turn;
-    only a thinking block in front is left out. Raises InputError where the template cannot show the chat.
+    only a thinking block in front is left out. Raises InputError where the template cannot show the chat, or leaves out
+    a part of the target.
     """
-    turns = _adapted(tokenizer, messages[:-1], tools, target=messages[-1])
-    chat = _quoted(tokenizer, turns, tools)
-    prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
+    chat = _quoted(tokenizer, _adapted(tokenizer, messages[:-1], tools, target=messages[-1]), tools)
+    prompt, completion = _whole(tokenizer, chat)
     ids = _continued(tokenizer, prompt, completion.text, chat.quotes)
     return Encoded(_tokenise(tokenizer, prompt, chat.quotes), [*ids, completion.end])
 
@@ -67,7 +69,8 @@ def adapted_prompt(
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     """The text that the model is given, control tokens included. Raises InputError as `encode` does."""
-    return rendering(tokenizer).text(_adapted(tokenizer, prompt, tools), tools, generate=True)
+    chat = _quoted(tokenizer, _adapted(tokenizer, prompt, tools), tools)
+    return chat.quotes.restored(rendering(tokenizer).text(chat.turns, chat.tools, generate=True))
 
 
 def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
@@ -82,7 +85,7 @@ def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answe
     """
     frame = rendering(tokenizer).frame(False)
     shown = _decode(tokenizer, ids)
-    thought = thinking.length(shown, frame.blocks, unopened=frame.thinks)
+    thought = thinking.written(shown, frame.blocks, unopened=frame.thinks)
     space = len(shown[thought:]) - len(shown[thought:].lstrip()) if thought else 0
     places = (thought, thought + space)
     leads = (at + len(frame.lead) for at in places if frame.lead and shown.startswith(frame.lead, at))
@@ -107,7 +110,7 @@ def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
     """
     turns = _adapted(tokenizer, pair.prompt, pair.tools, target=pair.messages[-1])
     chat = _quoted(tokenizer, turns, pair.tools)
-    prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
+    prompt, completion = _whole(tokenizer, chat)
     return chat.quotes.restored(prompt + completion.text) + str(tokenizer.convert_ids_to_tokens(completion.end))
 
 
@@ -140,19 +143,41 @@ def _adapted(
     *,
     target: Message | None = None,
 ) -> list[dict[str, Any]]:
-    """The prompt as the template is given it, then the target; only the prompt decides how it is changed."""
+    """The prompt as the template is given it, then the target; only the prompt decides how it is changed.
+
+    The thought that a target begins with is cut here: no two templates have it alike.
+    """
     adapted = adapted_prompt(tokenizer, prompt, tools)
-    return template_turns(adapted if target is None else [*adapted, target])
+    if target is None:
+        return template_turns(adapted)
+    said = target["content"]
+    # A call counts as words behind the thought.
+    cut = thinking.head(said + ("." if "tool_calls" in target else ""), rendering(tokenizer).frame(bool(tools)).blocks)
+    return template_turns([*adapted, {**target, "content": said[cut:].lstrip()} if cut else target])
 
 
 def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], tools: Sequence[Tool]) -> _Chat:
-    """Put marks for control tokens that users wrote, so that they stay text.
+    """Put marks for control tokens and thinking tags that users wrote, so that they stay text and no template acts on
+    them; only a thought in front of an earlier response is left to the template.
 
-    Only chats that hold such text are tokenised in pieces; all others give the tokens that any server would.
+    Only chats that hold control tokens are tokenised in pieces; all others give the tokens that any server would.
     """
+    shown = rendering(tokenizer)
+    blocks = shown.frame(bool(tools)).blocks
+    tags = {tag for block in blocks for text in block if (tag := text.strip())}
     with template_errors():
-        (turns, tools), quotes = quote(rendering(tokenizer).control, [turns, list(tools)])
+        (turns, tools), quotes = quote(
+            shown.control, [turns, list(tools)], tags, lambda text: thinking.head(text, blocks)
+        )
     return _Chat(turns, list(tools), quotes)
+
+
+def _whole(tokenizer: PreTrainedTokenizerBase, chat: _Chat) -> tuple[str, Completion]:
+    """The prompt, and the target as the model is to write it. Raises InputError where that is not all of the target."""
+    prompt, completion = adaptations(tokenizer).texts(chat.turns, chat.tools)
+    if str(chat.turns[-1]["content"]).strip() not in completion.text:
+        raise InputError("the local model's chat template leaves out a part of this response", CHOOSE)
+    return prompt, completion
 
 
 def _tokenise(tokenizer: PreTrainedTokenizerBase, text: str, quotes: Quotes) -> list[int]:

@@ -1,9 +1,13 @@
-"""The control tokens of a tokenizer, and marks for those that users wrote, which stay text."""
+"""The control tokens of a tokenizer, and marks for what users wrote of them, which stays text.
+
+Templates act by the thinking tags that they find in texts, too, such as `content.split('</think>')`: these are marked
+while a template renders, and are tokenised as the text around them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -48,37 +52,62 @@ class ControlTokens:
 
 @dataclass(frozen=True)
 class Quotes:
-    """A mark, and the control tokens that it stands for, by number; nothing is marked where there are none."""
+    """A mark, and the texts that it stands for, by number; nothing is marked where there are none.
+
+    Those that are `plain` are no control tokens.
+    """
 
     mark: str = ""
     tokens: tuple[str, ...] = ()
+    plain: frozenset[str] = frozenset()
 
     def pieces(self, text: str) -> Iterator[tuple[str, bool]]:
         """The parts of a rendered text, in order, with whether a user wrote them as a control token."""
         if not self.tokens:
             yield text, False
             return
+        around = ""
         for index, piece in enumerate(re.split(f"{self.mark}(\\d+){self.mark}", text)):
-            literal = index % 2 == 1
-            yield (self.tokens[int(piece)] if literal else piece), literal
+            found = self.tokens[int(piece)] if index % 2 else piece
+            if index % 2 and found not in self.plain:
+                yield around, False
+                yield found, True
+                around = ""
+            else:
+                around += found
+        yield around, False
 
     def restored(self, text: str) -> str:
         """A rendered text with what the user wrote in the place of the marks."""
         return "".join(piece for piece, _ in self.pieces(text))
 
 
-def quote(control: ControlTokens, value: Any) -> tuple[Any, Quotes]:
-    """A JSON value in which marks stand for the control tokens that its texts hold, and these marks."""
+def quote(
+    control: ControlTokens, value: Any, tags: Iterable[str] = (), head: Callable[[str], int] = lambda _: 0
+) -> tuple[Any, Quotes]:
+    """A JSON value in which marks stand for the control tokens and the `tags` that its texts hold, and these marks.
+
+    Tags in the first `head` characters of a text are left to the template.
+    """
     everything = "\n".join(_strings(value))
-    found = {token for _, token in control.places(everything, control.special)}
-    if not found:
+    special = {token for _, token in control.places(everything, control.special)}
+    plain = frozenset(tag for tag in tags if tag in everything and not control.places(tag, control.special))
+    if not special and not plain:
         return value, Quotes()
-    tokens = tuple(sorted(found, key=len, reverse=True))
+    tokens = tuple(sorted(special | plain, key=len, reverse=True))
     mark = next(mark for mark in _marks() if mark not in everything)
-    pattern = re.compile("|".join(map(re.escape, tokens)))
-    return _mapped(value, lambda text: pattern.sub(lambda m: f"{mark}{tokens.index(m[0])}{mark}", text)), Quotes(
-        mark, tokens
-    )
+    in_head, behind = _any_of(special), _any_of(tokens)
+
+    def marked(text: str) -> str:
+        start = head(text) if plain else 0
+        parts = (in_head, text[:start]), (behind, text[start:])
+        return "".join(pattern.sub(lambda m: f"{mark}{tokens.index(m[0])}{mark}", part) for pattern, part in parts)
+
+    return _mapped(value, marked), Quotes(mark, tokens, plain)
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or "(?!)")
 
 
 def _marks() -> Iterator[str]:

@@ -316,8 +316,10 @@ def _closed(probed: _Probed, known: Sequence[Block], literals: str) -> tuple[str
         if written := re.search(re.escape(marker) + r"\s*" + re.escape(twin), literals):
             return opened, written[0]
         if twin in literals:
-            space = opened[len(marker) :]
-            return opened, opened + space + twin + 2 * space
+            behind = opened[len(marker) :]
+            space = behind[: len(behind) - len(behind.lstrip())]
+            before = opened.rstrip() if behind.strip() else opened
+            return opened, before + space + twin + 2 * space
     return opened, None
 
 

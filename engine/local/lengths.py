@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.local.chat import encode
+from engine.protocol.errors import InputError
 from engine.protocol.rows import Pair
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Lengths:
     """Tokens of pairs, prompt and response, as training counts them.
 
     `longest` is that of the pair with the most characters or of another in the sample, `too_long` the number of pairs
-    above the limit. Where not `exact`, `tokens` and `too_long` are estimates.
+    above the limit. Where not `exact`, `tokens` and `too_long` are estimates. Of the pairs that were tokenised the
+    template shows `refused` not whole, for a `reason` that names the first.
     """
 
     pairs: int
@@ -30,21 +32,33 @@ class Lengths:
     longest: int
     too_long: int
     exact: bool
+    refused: int = 0
+    reason: str = ""
 
 
 def measure(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_length: int) -> Lengths:
     """The lengths of pairs that the template supports, and how many have more than `max_length` tokens.
 
     The sample is taken evenly from the pairs in the order of their characters, the longest included; the tokens of all
-    others are their characters times the tokens a character of the sampled pair that is next longer. Raises InputError
-    where the template does not support a pair.
+    others are their characters times the tokens a character of the sampled pair that is next longer. Pairs that the
+    template does not show whole count nothing. Raises InputError where that is all of them.
     """
     if not pairs:
         return Lengths(pairs=0, tokens=0, longest=0, too_long=0, exact=True)
     characters = [_characters(pair) for pair in pairs]
     order = sorted(range(len(pairs)), key=characters.__getitem__)
     places = _evenly(len(pairs), SAMPLE)
-    counted = [count_tokens(tokenizer, pairs[order[place]]) for place in places]
+    counted: list[int] = []
+    reasons: list[str] = []
+    for place in places:
+        pair = pairs[order[place]]
+        try:
+            counted.append(count_tokens(tokenizer, pair))
+        except InputError as error:
+            if len(reasons) == len(places) - 1:
+                raise
+            reasons.append(f"{pair.id}: {error.message}")
+            counted.append(0)
     tokens = []
     for place, number in enumerate(order):
         index = bisect_left(places, place)
@@ -56,6 +70,8 @@ def measure(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], max_lengt
         longest=max(counted),
         too_long=sum(count > max_length for count in tokens),
         exact=len(places) == len(pairs),
+        refused=len(reasons),
+        reason=next(iter(reasons), ""),
     )
 
 

@@ -46,6 +46,12 @@ def unclosed(text: str) -> int | None:
     return last.start()
 
 
+def head(text: str, known: Sequence[Block]) -> int:
+    """The characters of the thinking blocks that a text begins with, 0 where nothing but them is in it."""
+    cut = length(text, known)
+    return cut if cut < len(text.rstrip()) else 0
+
+
 def length(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
     """The characters of the thinking blocks that a text begins with; all of it where one is never closed.
 
@@ -56,21 +62,36 @@ def length(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
         position += found
     if position or not unopened:
         return position
-    return min(_closed(text, known), default=0)
+    return min((end for _, end in _closed(text, known)), default=0)
+
+
+def written(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
+    """The characters of the thinking that a model's answer begins with.
+
+    With `unopened` a closing tag counts alone, too, where it has a line for itself: answers may speak of tags.
+    """
+    if (found := length(text, known)) or not unopened:
+        return found
+    return min((end for start, end in _closed(text, known) if _alone(text, start, end)), default=0)
 
 
 def without(text: str, known: Sequence[Block] = (THINK,), *, unopened: bool = False) -> tuple[str, bool]:
-    """An answer without the thinking that it begins with, and whether there was any."""
-    cut = length(text, known, unopened=unopened)
+    """An answer without the thinking that it begins with, as `written` finds it, and whether there was any."""
+    cut = written(text, known, unopened=unopened)
     return (text[cut:].lstrip(), True) if cut else (text, False)
 
 
-def _closed(text: str, known: Sequence[Block]) -> Iterator[int]:
-    """Where blocks end whose tags only close in a text."""
+def _closed(text: str, known: Sequence[Block]) -> Iterator[tuple[int, int]]:
+    """Where closing tags start and end whose blocks are not opened in a text."""
     for block in known:
         start = text.find(block.closing)
         if TAG.fullmatch(block.opening) and start >= 0 and block.opening not in text[:start]:
-            yield start + len(block.closing)
+            yield start, start + len(block.closing)
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """Whether what is there has its line for itself."""
+    return not text[:start].rpartition("\n")[2].strip() and not text[end:].partition("\n")[0].strip()
 
 
 def _length(text: str, block: Block) -> int:

@@ -53,6 +53,9 @@ class SplitLengths:
 
     def notes(self, max_length: int) -> Iterator[str]:
         """How many pairs of each split are left out, and what follows."""
+        for name, found in (("train", self.train), ("dev", self.dev)):
+            if found.refused:
+                yield f"{name}: {found.refused:,} pairs are left out of training, the first is {found.reason}"
         splits = [(name, found.too_long, found.pairs) for name, found in (("train", self.train), ("dev", self.dev))]
         if dropped := too_long(splits, max_length, exact=self.train.exact and self.dev.exact):
             yield f"{dropped} and left out; the longest has {self.longest:,}: see finetune.max_length"

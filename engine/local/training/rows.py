@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.local.chat import encode
-from engine.protocol.rows import Chat
+from engine.protocol.errors import InputError
+from engine.protocol.rows import Chat, prompt_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,12 +28,30 @@ class TokenRow:
 
 
 def token_rows(
-    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[Chat],
+    max_length: int,
+    say: Callable[[str, str], None] = lambda _level, _message: None,
 ) -> tuple[list[TokenRow], int]:
-    """The rows of at most `max_length` tokens, in the order of the chats, and how many chats are longer."""
+    """The rows of at most `max_length` tokens, in the order of the chats, and how many chats are longer.
+
+    `say` is told of the chats that the template does not show whole, which are left out, too. Raises InputError where
+    that is all of them.
+    """
     rows = []
+    refused: list[tuple[Chat, InputError]] = []
     for chat in chats:
-        encoded = encode(tokenizer, chat.messages, chat.tools)
+        try:
+            encoded = encode(tokenizer, chat.messages, chat.tools)
+        except InputError as error:
+            refused.append((chat, error))
+            continue
         if len(encoded.prompt_ids) + len(encoded.completion_ids) <= max_length:
             rows.append(TokenRow([*encoded.prompt_ids, *encoded.completion_ids], len(encoded.prompt_ids)))
-    return rows, len(chats) - len(rows)
+    if refused:
+        chat, first = refused[0]
+        if len(refused) == len(chats):
+            raise first
+        name = prompt_id(chat.messages[:-1], chat.tools)
+        say("warning", f"{len(refused):,} of {len(chats):,} pairs are left out, the first is {name}: {first.message}")
+    return rows, len(chats) - len(rows) - len(refused)

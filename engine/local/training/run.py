@@ -130,8 +130,8 @@ def _data(
 ) -> _Data:
     """The rows that fit; says which do not, since they are missed without a word else."""
     most = settings.finetune.max_length
-    rows, too_long = token_rows(tokenizer, pairs, most)
-    dev_rows, dev_too_long = token_rows(tokenizer, dev, most)
+    rows, too_long = token_rows(tokenizer, pairs, most, say)
+    dev_rows, dev_too_long = token_rows(tokenizer, dev, most, say)
     if not rows:
         raise InputError(
             f"no pair to train on: all {len(pairs):,} are longer than {most:,} tokens", "raise finetune.max_length"

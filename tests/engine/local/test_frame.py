@@ -15,12 +15,14 @@ from engine.local.chat import (
     render_prompt,
     sample_text,
 )
+from engine.local.lengths import measure
 from engine.local.rendering import rendering
 from engine.local.template_support import TemplateSupport
 from engine.local.thinking import unclosed
+from engine.local.training.rows import token_rows
 from engine.protocol.errors import InputError
-from engine.protocol.rows import Message, Pair, Tool
-from tests.engine.local.families import DAY, FAMILIES, Family, family_tokenizer
+from engine.protocol.rows import Chat, Message, Pair, Tool
+from tests.engine.local.families import DAY, FAMILIES, HEAD, OPEN, TURN, Family, family_tokenizer
 
 USABLE = {name: family for name, family in FAMILIES.items() if not family.problem}
 CALLING = {name: family for name, family in USABLE.items() if family.call}
@@ -192,3 +194,63 @@ def test_trimmed_targets_are_learned_as_they_are_shown() -> None:
     tokenizer = family_tokenizer(FAMILIES["no system role, strict turns, trimmed"])
     encoded = encode(tokenizer, [*ASKED, {"role": "assistant", "content": "\n Yes. "}])
     assert tokenizer.decode(encoded.completion_ids) == "Yes.<end_of_turn>"
+
+
+TAGGED = ["Close with </think> tag.", "<think> opens, </think> closes.", "a\n</think>\nb <think>", "<think>x</think>"]
+QWEN = (
+    HEAD + "{% if m.role == 'assistant' %}{% if '</think>' in m.content %}"
+    "{{ '<think>\n' + m.content.split('</think>')[0].split('<think>')[1] + '\n</think>\n\n' }}"
+    "{{ m.content.split('</think>')[1] }}{% else %}{{ '<think>\n\n</think>\n\n' + m.content }}{% endif %}"
+    "{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}" + OPEN
+)
+SPLITTING = {
+    "qwen": Family(QWEN),
+    "r1": FAMILIES["an open thinking block, cut from history"],
+    "no thinking": FAMILIES["two end tokens"],
+}
+
+
+@pytest.mark.parametrize("target", TAGGED[:1] + TAGGED[2:])
+@families(SPLITTING)
+def test_an_answer_that_speaks_of_thinking_tags_is_learned_whole(family: Family, target: str) -> None:
+    tokenizer = family_tokenizer(family)
+    asked: list[Message] = [{"role": "user", "content": "What does </think> do?"}]
+    messages: list[Message] = [*asked, {"role": "assistant", "content": target}]
+    encoded = encode(tokenizer, messages)
+    assert tokenizer.decode(encoded.completion_ids[:-1]).startswith(target)
+    assert encoded.prompt_ids == encode_prompt(tokenizer, asked)
+    assert "What does </think> do?" in tokenizer.decode(encoded.prompt_ids)
+    later: list[Message] = [*messages, {"role": "user", "content": "Sure?"}]
+    assert target in render_prompt(tokenizer, later)
+
+
+@pytest.mark.parametrize("family", SPLITTING.values(), ids=SPLITTING)
+def test_a_recorded_thought_is_cut_before_any_template_sees_it(family: Family) -> None:
+    tokenizer = family_tokenizer(family)
+    target: Message = {"role": "assistant", "content": "<think>Hm.</think>\n\nEnd with </think>."}
+    ids = encode(tokenizer, [*ASKED, target]).completion_ids[:-1]
+    assert tokenizer.decode(ids).startswith("End with </think>.")
+    assert read_answer(tokenizer, ids).text.startswith("End with </think>.")
+
+
+def test_a_response_that_the_template_cuts_is_refused() -> None:
+    tokenizer = family_tokenizer(Family(HEAD + TURN.replace("m.content", "m.content.split('|')[0]") + OPEN))
+    with pytest.raises(InputError, match="leaves out a part of this response"):
+        encode(tokenizer, [*ASKED, {"role": "assistant", "content": "Yes | no."}])
+    told: list[str] = []
+    chats = [Chat([*ASKED, {"role": "assistant", "content": text}], []) for text in ("Yes.", "Yes | no.", "No.")]
+    rows, longer = token_rows(tokenizer, chats, 500, lambda _, message: told.append(message))
+    assert (len(rows), longer) == (2, 0)
+    assert "1 of 3 pairs are left out" in told[0]
+    pairs = [Pair(id=str(number), messages=chat.messages) for number, chat in enumerate(chats)]
+    found = measure(tokenizer, pairs, 500)
+    assert found.refused == 1
+    assert found.reason.startswith("1: ")
+
+
+def test_a_thinking_block_that_begins_with_words_is_closed_behind_them() -> None:
+    family = Family(
+        HEAD + "{{ m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\nOkay, ' }}{% endif %}"
+    )
+    assert render_prompt(family_tokenizer(family), ASKED).endswith("<think>\nOkay,\n</think>\n\n")

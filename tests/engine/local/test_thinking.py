@@ -48,7 +48,8 @@ def test_only_a_leading_block_is_cut(text: str, answer: tuple[str, bool]) -> Non
 
 
 def test_a_model_that_thinks_may_have_had_the_block_opened_for_it() -> None:
-    assert without("Hm.</think>\n\nYes.", unopened=True) == ("Yes.", True)
+    assert without("Hm.\n</think>\n\nYes.", unopened=True) == ("Yes.", True)
+    assert without("End with </think>\n\nYes.", unopened=True) == ("End with </think>\n\nYes.", False)
 
 
 def test_a_closing_alone_counts_only_where_a_prompt_may_have_opened_the_block() -> None:
