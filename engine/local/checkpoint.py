@@ -53,6 +53,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         found = read_header(file)
         if lacking := sorted(expected - found.keys()):
             raise InputError(f"{file}: the tensor {lacking[0]} of {INDEX} is missing from it", AGAIN)
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise InputError(f"{file}: the tensor {twice[0]} is in another file of the weights, too", AGAIN)
         tensors |= found
     return Checkpoint(config, tensors)
 
@@ -76,20 +78,36 @@ def read_header(file: Path) -> dict[str, Tensor]:
     try:
         rows = json.loads(header)
         rows.pop("__metadata__", None)
-        tensors = {str(name): Tensor(str(row["dtype"]), tuple(map(int, row["shape"]))) for name, row in rows.items()}
-        spans = {str(name): (int(row["data_offsets"][0]), int(row["data_offsets"][1])) for name, row in rows.items()}
+        tensors = {name: Tensor(_text(row["dtype"]), _sizes(row["shape"])) for name, row in rows.items()}
+        spans = {name: _sizes(row["data_offsets"]) for name, row in rows.items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{file}: not a safetensors file: its header is damaged", AGAIN) from None
     _check_spans(file, tensors, spans, size - _LENGTH_BYTES - length)
     return tensors
 
 
-def _check_spans(file: Path, tensors: dict[str, Tensor], spans: dict[str, tuple[int, int]], data: int) -> None:
-    for name, (start, end) in spans.items():
-        bits = _BITS.get(tensors[name].dtype)
-        if start < 0 or (bits is not None and (end - start) * 8 != tensors[name].elements * bits):
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    """Numbers as the format has them, from 0 to 64 bits. Raises ValueError where one is none, or no list is given."""
+    if not isinstance(values, list) or not all(type(value) is int and 0 <= value < 2**64 for value in values):
+        raise ValueError
+    return tuple(values)
+
+
+def _check_spans(file: Path, tensors: dict[str, Tensor], spans: dict[str, tuple[int, ...]], data: int) -> None:
+    """Raise InputError unless the tensors lie one behind the other from the first byte to the last."""
+    needed = 0
+    for name, span in sorted(spans.items(), key=lambda item: item[1]):
+        if len(span) != 2 or span[0] != needed or span[1] < needed:
+            raise InputError(f"{file}: damaged: the bytes of {name} are not behind those of the tensor before", AGAIN)
+        bits, needed = _BITS.get(tensors[name].dtype), span[1]
+        if bits is not None and (span[1] - span[0]) * 8 != tensors[name].elements * bits:
             raise InputError(f"{file}: damaged: the bytes of {name} don't fit its size", AGAIN)
-    needed = max((end for _, end in spans.values()), default=0)
     if data != needed:
         state = "incomplete" if data < needed else "damaged"
         raise InputError(f"{file}: {state}: {data:,} bytes of weights, and its header names {needed:,}", AGAIN)

@@ -50,6 +50,11 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
         )
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
+    if found := next((name for name, _ in model.named_parameters() if "lora_" in name), None):
+        raise InputError(
+            f"{resolved.name}: has an adapter in its weights: {found}",
+            "merge it, or take the model without it",
+        )
     refuse_differences(resolved.name, model.config, info)
     for module in model.modules():
         if isinstance(module, Linear4bit) and not _packs(module):

@@ -48,8 +48,14 @@ _COUNTERS = re.compile(r"(position_ids|num_batches_tracked|attn\.bias|attention\
 
 
 def usable_checkpoint(resolved: ResolvedModel, local: Local) -> Checkpoint:
-    """The tensors of a model on disk. Raises InputError where its files are incomplete, or quantised in another way."""
+    """The tensors of a model on disk. Raises InputError where its files are incomplete, quantised in another way, or
+    have an adapter among them."""
     checkpoint = read_checkpoint(resolved.path)
+    if (resolved.path / "adapter_config.json").exists():
+        raise InputError(
+            f"{resolved.name}: has a LoRA adapter beside its weights (adapter_config.json), which would be loaded too",
+            f"remove the adapter's files from {resolved.path}, or merge the adapter into the weights",
+        )
     refuse_quantised(resolved.name, checkpoint, local.quantization)
     return checkpoint
 
