@@ -8,6 +8,10 @@ float32 is 0.4 % for both (measured).
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +24,8 @@ NAME = "grouped_sdpa"
 
 LONGEST = 384
 """Tokens up to which it is used: the weights that it keeps grow with the square of the length."""
+
+_COMPARED = re.compile(r"""_attn_implementation["']?\)?\s*(==|!=|in\b|not in\b)""")
 
 _SPECIAL = ("softcap", "position_bias", "s_aux")
 """Arguments of models whose attention is another one."""
@@ -35,8 +41,23 @@ def use_grouped_attention(model: PreTrainedModel) -> None:
 
 
 def is_grouped(model: PreTrainedModel) -> bool:
-    """Whether a model's attention may be grouped, or is."""
-    return model.config.get_text_config()._attn_implementation in ("sdpa", NAME)
+    """Whether a model's attention may be grouped, or is.
+
+    Not where its own code asks for the name of the attention, as DeepSeek-V3.2's does: it would take another way.
+    """
+    usual = model.config.get_text_config()._attn_implementation in ("sdpa", NAME)
+    return usual and not any(map(_asks_for_name, {type(module).__module__ for module in model.modules()}))
+
+
+@cache
+def _asks_for_name(module: str) -> bool:
+    """Whether a module of Python compares the name of the attention with others."""
+    if module.startswith("torch."):
+        return False
+    try:
+        return _COMPARED.search(inspect.getsource(sys.modules[module])) is not None
+    except (OSError, TypeError, KeyError):
+        return False
 
 
 def _forward(
@@ -52,7 +73,8 @@ def _forward(
     """Attention as transformers calls it: `query` has shape (batch, heads, length, size), `key` and `value` may have
     fewer heads; the result has shape (batch, length, heads, size)."""
     usual = not dropout and all(kwargs.get(name) is None for name in _SPECIAL)
-    if not usual or attention_mask is None or max(query.shape[2], key.shape[2]) > LONGEST:
+    plain = attention_mask is not None and attention_mask.is_floating_point() and attention_mask.shape[1] == 1
+    if attention_mask is None or not usual or not plain or max(query.shape[2], key.shape[2]) > LONGEST:
         result: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

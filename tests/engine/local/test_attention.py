@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,3 +91,27 @@ def test_a_model_with_another_attention_keeps_it() -> None:
     model = tiny("eager")
     use_grouped_attention(model)
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("mask", [torch.ones(1, 1, 4, 4, dtype=torch.bool), torch.zeros(1, 6, 4, 4).double()])
+def test_a_mask_of_another_form_goes_to_torch(mask: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *given, **_: seen.append(given[4]))
+    attention._forward(module(2), *inputs(4), mask)
+    assert seen == [mask]
+
+
+@pytest.mark.parametrize("code", ['x._attn_implementation == "sdpa"', 'c._attn_implementation in ("eager", "sdpa")'])
+def test_a_model_that_asks_for_the_name_keeps_its_attention(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "asking.py").write_text(f"def f(x, c):\n    return {code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "asking", raising=False)
+    model = tiny("sdpa")
+    assert attention.is_grouped(model)
+    attention._asks_for_name.cache_clear()
+    kind = type("Asking", (torch.nn.Identity,), {"__module__": importlib.import_module("asking").__name__})
+    model.add_module("other", kind())
+    assert not attention.is_grouped(model)
+    attention._asks_for_name.cache_clear()
