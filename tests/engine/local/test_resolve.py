@@ -223,3 +223,22 @@ def test_each_refusal_of_the_hub_has_its_words(
     with pytest.raises(InputError, match=message) as caught:
         resolve("owner/name", "v1", tmp_path, quiet)
     assert caught.value.hint
+
+
+def test_of_a_hub_model_only_weights_and_texts_are_fetched() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    from engine.local.resolve import _HUB_COPIES, _HUB_FILES
+
+    wanted = ["config.json", "model.safetensors", "additional_chat_templates/tool_use.jinja", "chat_template.jinja"]
+    wanted += ["tokenizer.model", "tiktoken.model", "spiece.model", "qwen.tiktoken"]
+    others = [
+        "original/model.safetensors",
+        "onnx/config.json",
+        "add/config.json",
+        "a/b.json",
+        "consolidated.safetensors",
+    ]
+    others += ["additional/x.json", "pytorch_model.bin", "additional_chat_templates/a/b.jinja"]
+    found = filter_repo_objects(wanted + others, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
+    assert list(found) == wanted
