@@ -20,7 +20,12 @@ def served_template(tokenizer: PreTrainedTokenizerBase) -> str | dict[str, str]:
     """
     shown = rendering(tokenizer)
     if not isinstance(tokenizer.chat_template, dict):
-        return _settled(shown, tools=False)
+        plain, offering = _settled(shown, tools=False), _settled(shown, tools=True)
+        if plain == offering or not shown.frame(True).shown:
+            return plain
+        # As at the end of a template: see `_settled`.
+        with_tools, without = (f"\n{text.removesuffix(chr(10))}{{{{ '' }}}}" for text in (offering, plain))
+        return f"{{% if tools %}}{with_tools}{{% else %}}{without}{{% endif %}}"
     tools = {"tool_use": _settled(shown, tools=True)} if "tool_use" in tokenizer.chat_template else {}
     return {"default": _settled(shown, tools=False)} | tools
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from engine.local.chat import render_prompt
+from engine.local.chat_shape import PROBE_TOOL
 from engine.local.served_template import served_template
+from engine.local.thinking import unclosed
 from engine.protocol.rows import Message
-from tests.engine.local.families import FAMILIES, Family, family_tokenizer
+from tests.engine.local.families import FAMILIES, HEAD, TURN, Family, family_tokenizer
 from tests.tiny import CHATML, TOOLS, make_tokenizer
 
 USABLE = {name: family for name, family in FAMILIES.items() if not family.problem}
@@ -31,3 +33,21 @@ def test_each_of_several_templates_is_kept() -> None:
     tokenizer = make_tokenizer(CHATML)
     tokenizer.chat_template = {"default": CHATML, "tool_use": TOOLS, "rag": "no chat"}
     assert served_template(tokenizer) == {"default": CHATML, "tool_use": TOOLS}
+
+
+def test_chats_with_tools_keep_arguments_and_a_block_of_their_own() -> None:
+    family = Family(
+        "{% if tools %}{{ '<tools>' + (tools | tojson) + '</tools>\n' }}{% endif %}" + HEAD + TURN
+        + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if tools %}{{ '<think>\n' }}{% else %}"
+        "{{ '<reason>' }}{% endif %}{% endif %}{# </think> #}{% if false %}</think></reason>{% endif %}"
+    )  # fmt: skip
+    tokenizer = family_tokenizer(family)
+    served = served_template(tokenizer)
+    assert isinstance(served, str)
+    question: list[Message] = [{"role": "user", "content": "Hi."}]
+    for tools in ([], [PROBE_TOOL]):
+        shown = tokenizer.apply_chat_template(
+            question, tools or None, chat_template=served, tokenize=False, add_generation_prompt=True
+        )
+        assert shown == render_prompt(tokenizer, question, tools)
+        assert unclosed(str(shown)) is None
