@@ -36,7 +36,10 @@ OTHER_TOOLS = re.compile("(^|_)(tools|functions)$")
 RESULT_ROLES = ("tool_response", "tool_result", "tool_results", "observation", "function", "ipython")
 """The roles of tools' results in templates that do not know `tool`."""
 
-_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_FAILURES = (
+    *(TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
 """The errors of templates: of Jinja, those that they raise on purpose, and those of the expressions in them."""
 
 
@@ -160,7 +163,9 @@ def clock(day: date, source: str) -> str:
     told = {}
     for directive in sorted(set(_DIRECTIVE.findall(source)), reverse=True):
         value = midnight.strftime(directive.replace("-", ""))
-        told[directive] = str(int(value)) if "-" in directive and value.isdigit() else value
+        told[directive] = str(int(value)) if "-" in directive and value.strip().isdigit() else value
+    if "%%" in source:
+        told = {"%%": "\0", **told, "\0": "%"}
     return (
         "{% macro strftime_now(format) %}{% set told = namespace(text=format) %}"
         f"{{% for directive, value in {json.dumps(told)}.items() %}}"
@@ -169,7 +174,7 @@ def clock(day: date, source: str) -> str:
     )
 
 
-_DIRECTIVE = re.compile("%-?[aAbBcdDeFGhHIjmMpSTuUVwWxXyY]")
+_DIRECTIVE = re.compile("%-?[aAbBcdDeFfGhHIjklmMpPsSTuUVwWxXyYz]")
 _TOOL = {"type": "function", "function": {"name": "probetool", "description": "", "parameters": {}}}
 _ARGUMENTS = {"probekey": "probevalue"}
 _CALL = {"id": "call00001", "type": "function", "function": {"name": "probename", "arguments": _ARGUMENTS}}

@@ -82,3 +82,17 @@ def test_several_templates_need_a_default() -> None:
     tool = {"type": "function", "function": {"name": "track", "description": "", "parameters": {}}}
     assert '"name": "track"' in render_prompt(tokenizer, ASKED, [tool])  # type: ignore[list-item]
     assert "track" not in render_prompt(tokenizer, ASKED)
+
+
+@pytest.mark.parametrize("form", ["%d %%d %z|%P %-k %l %f", "100%%", "%Y-%m-%d"])
+def test_the_clock_of_a_template_knows_all_usual_directives(form: str) -> None:
+    from datetime import date, datetime
+
+    from jinja2 import Environment
+
+    from engine.local.template import clock
+
+    source = f"{{{{ strftime_now('{form}') }}}}"
+    day = date(2026, 1, 31)
+    shown = Environment(trim_blocks=True).from_string(clock(day, source) + source).render()
+    assert shown == datetime(2026, 1, 31).strftime(form)
