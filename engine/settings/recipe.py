@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -143,9 +143,12 @@ class _Reader:
     def set(self, path: str, value: Any, origin: str) -> None:
         """Set a setting, unless there is no such setting or its value is invalid: then say so."""
         names = path.split(".")
-        value = _number(value) if not isinstance(value, str) or path != "task.topic" else value
         if not _exists(names):
             self._left[origin] = None
+            return
+        value = value if isinstance(value, str) and _takes_text(names) else _number(value)
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            self.notes.append(f"not taken over: {origin}: a number of more than 64 bits")
             return
         if problem := _problem(names, value):
             self.notes.append(f"not taken over: {origin} = {value!r}: {problem}")
@@ -248,6 +251,17 @@ def _exists(names: list[str]) -> bool:
         if table is None:
             return names[:2] == ["service", "params"]
     return names[-1] in table.model_fields
+
+
+def _takes_text(names: list[str]) -> bool:
+    """Whether a setting may be any text, such as a revision of digits."""
+    table: Any = Migration
+    for name in names[:-1]:
+        table = table_of(table.model_fields[name]) if is_table(table.model_fields.get(name)) else None
+        if table is None:
+            return False
+    kind = table.model_fields[names[-1]].annotation
+    return kind is str or str in get_args(kind)
 
 
 def _problem(names: list[str], value: Any) -> str:

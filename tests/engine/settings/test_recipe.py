@@ -152,3 +152,11 @@ def test_settings_are_merged_by_table() -> None:
     base = {"local": {"model": "a", "adapter": {"r": 1}}, "finetune": {"epochs": 3}}
     assert recipe.merged(base, {"local": {"model": "b"}}) == {**base, "local": {"model": "b", "adapter": {"r": 1}}}
     assert base["local"]["model"] == "a"
+
+
+def test_texts_of_digits_stay_texts_and_numbers_have_64_bits(tmp_path: Path) -> None:
+    text = "model_revision: '12345678'\nlora_r: 123456789012345678901234567890\nseed: 1e30\nnum_train_epochs: '3'\n"
+    found = recipe.read(written(tmp_path, text))
+    assert found.values["local"] == {"revision": "12345678"}
+    assert found.values["finetune"]["epochs"] == 3
+    assert sum("more than 64 bits" in note for note in found.notes) == 2
