@@ -12,7 +12,7 @@ from engine.dataset.load import Loaded
 from engine.dataset.split import TINY, Splits, unsealable
 from engine.dataset.summary import summary
 from engine.preflight.report import DataReport, SplitSize
-from engine.protocol.rows import Pair, prompt_text
+from engine.protocol.rows import Pair, about_tokens, prompt_text
 from engine.settings.schema import Coverage, Split
 
 SAMPLE = 4_000
@@ -55,8 +55,8 @@ def unit_name(pairs: Sequence[Pair]) -> str:
 
 
 def tokens(pair: Pair) -> float:
-    """The tokens of a pair, estimated: characters over four."""
-    return len(prompt_text(pair.messages, pair.tools)) / 4
+    """The tokens of a pair, estimated: bytes over four."""
+    return about_tokens(prompt_text(pair.messages, pair.tools))
 
 
 def split_notes(report: DataReport, splits: Splits, shares: Split) -> Iterator[str]:

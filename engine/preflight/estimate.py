@@ -1,4 +1,4 @@
-"""Estimates what a run takes: tokens, money, time and memory. Tokens are characters over four."""
+"""Estimates what a run takes: tokens, money, time and memory. Tokens are bytes over four."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.local.resolve import ResolvedModel
 from engine.local.skeleton import skeleton
 from engine.preflight.machine import inference_seconds, measure, training_memory, training_seconds
 from engine.preflight.report import Estimate, PhaseEstimate
-from engine.protocol.rows import Pair, prompt_text
+from engine.protocol.rows import Pair, about_tokens, prompt_text
 from engine.service.models import price
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
@@ -130,7 +130,7 @@ def _sum(phases: Sequence[PhaseEstimate]) -> PhaseEstimate:
 def _judging(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
     """Judging the samples of every pair; assumes that a response is as long as its reference."""
     frame = len(prompts.judge(instruction="", reference="", response="")) / 4
-    text = frame * len(pairs) + sum(_tokens(pair) + len(pair.target) / 4 for pair in pairs)
+    text = frame * len(pairs) + sum(_tokens(pair) + about_tokens(pair.target) for pair in pairs)
     judges = [_calls(settings, judge, len(pairs), text, VERDICT_TOKENS * len(pairs)) for judge in settings.judge_models]
     return sum(judges, _Calls()) * (settings.inference.samples * settings.judge.repeats)
 
@@ -144,7 +144,7 @@ def _judging_again(settings: Migration, judging: _Calls, dev: int) -> _Calls:
 
 def _teacher(settings: Migration, prompts: Prompts, pairs: Sequence[Pair]) -> _Calls:
     """The service's own response to every prompt, as long as the recorded one, and its judging."""
-    responses = sum(len(pair.target) for pair in pairs) / 4
+    responses = sum(about_tokens(pair.target) for pair in pairs)
     calls = _calls(settings, settings.service.model, len(pairs), sum(map(_tokens, pairs)) - responses, responses)
     return calls + _judging(settings, prompts, pairs) * (1 / settings.inference.samples)
 
@@ -189,4 +189,4 @@ def _skeleton(resolved: ResolvedModel, settings: Migration) -> PeftModel:
 
 
 def _tokens(pair: Pair) -> float:
-    return len(prompt_text(pair.messages, pair.tools)) / 4
+    return about_tokens(prompt_text(pair.messages, pair.tools))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.evaluation.contract import language_of
-from engine.protocol.rows import Pair, message_text, prompt_text
+from engine.protocol.rows import Pair, about_tokens, message_text, prompt_text
 
 SAMPLE = 100
 """Pairs whose languages are detected, drawn at random."""
@@ -22,7 +22,7 @@ CUT = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """`longest` and `mean` are tokens of a pair, estimated as characters over four.
+    """`longest` and `mean` are tokens of a pair, estimated as bytes over four.
 
     `tools` pairs offer tools, and in `calls` of them the assistant calls one. `languages` has the share of the texts
     by code, as in ISO 639-1; empty where no text is long enough to tell.
@@ -59,7 +59,7 @@ class NeedsReader:
 
     def add(self, pair: Pair) -> None:
         """Take one more pair into account."""
-        tokens = len(prompt_text(pair.messages, pair.tools)) / 4
+        tokens = about_tokens(prompt_text(pair.messages, pair.tools))
         self._pairs += 1
         self._tokens += tokens
         self._longest = max(self._longest, tokens)

@@ -210,6 +210,11 @@ def prompt_text(messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
     return "\n\n".join([f"[tools]\n{defined}", *turns] if tools else turns)
 
 
+def about_tokens(text: str) -> float:
+    """The tokens of a text, estimated for any script: its bytes in UTF-8 over four."""
+    return len(text.encode("utf-8", "surrogatepass")) / 4
+
+
 def normalise(text: str) -> str:
     """Text with differences that don't matter taken away: Unicode form, case, white space, and what nobody sees."""
     seen = text if text.isascii() else _INVISIBLE.sub("", text)

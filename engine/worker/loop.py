@@ -39,7 +39,7 @@ from engine.protocol.errors import StageError, damaged_as
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import manifest
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
-from engine.protocol.rows import VERDICTS_FILE, Verdict, prompt_text
+from engine.protocol.rows import VERDICTS_FILE, Verdict, about_tokens, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
 from engine.protocol.status import State
 from engine.service.models import price
@@ -339,6 +339,6 @@ def _writing_cost(context: Context, pairs: int) -> float | None:
     train = read_train(context.run.coverage)
     if prices is None:
         return None
-    tokens = sum(len(prompt_text(pair.messages, pair.tools)) for pair in train) / len(train) / 4
+    tokens = sum(about_tokens(prompt_text(pair.messages, pair.tools)) for pair in train) / len(train)
     calls = pairs / context.settings.synthesis.pairs_per_call
     return calls * (tokens + 400) * prices[0] + pairs * tokens * prices[1]

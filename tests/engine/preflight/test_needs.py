@@ -50,3 +50,11 @@ def test_texts_too_short_to_tell_have_no_language_and_a_named_one_counts() -> No
     unknown, named = needs_of(pairs), needs_of(pairs, "ja")
     assert unknown is not None and unknown.languages == {}
     assert named is not None and named.languages == {"ja": 1.0}
+
+
+def test_a_text_in_another_script_has_more_tokens_than_its_characters_tell() -> None:
+    from engine.protocol.rows import about_tokens
+
+    assert about_tokens("abcd") == 1
+    assert about_tokens("日本語です") == 15 / 4
+    assert about_tokens("\ud800") > 0
