@@ -32,13 +32,14 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One preset, looked at: the least memory in bytes, and the seconds of a first round."""
+    """One preset, looked at: the least memory in bytes, the seconds of a first round, the `most` tokens of a pair."""
 
     preset: Preset
     training: int
     nf4: int
     answering: int
     seconds: float
+    most: int
 
 
 def choose(needs: Needs | None, split: Split | None = None) -> ModelChoice:
@@ -90,6 +91,7 @@ def _look(preset: Preset, device: Device, speed: Speed, needs: Needs, split: Spl
         answering=weight_bytes(plain, device, parameters) + answer,
         seconds=training_seconds(plain, parameters, speed, trained_on)
         + inference_seconds(plain, parameters, device, speed, answered),
+        most=plain.finetune.max_length,
     )
 
 
@@ -111,8 +113,18 @@ def _advice(look: _Look, device: Device, needs: Needs) -> ModelAdvice:
         nf4_bytes=look.nf4,
         answering_bytes=look.answering,
         advice="unsuited" if lacks else "large" if not fits else "slow" if look.seconds > ROUND_S else "fits",
-        reason="; ".join(lacks or [memory, *([f"a round takes about {duration(look.seconds)}"] if fits else [])]),
+        reason="; ".join(lacks or [memory, *(_of_use(look, needs) if fits else [])]),
     )
+
+
+def _of_use(look: _Look, needs: Needs) -> Iterator[str]:
+    """The time of a round, and the pairs that training leaves out."""
+    yield f"a round takes about {duration(look.seconds)}"
+    if needs.longest > look.most:
+        yield (
+            f"its finetune.max_length leaves out pairs of over {look.most:,} tokens, and the longest has about "
+            f"{needs.longest:,}: raise it, which takes more memory"
+        )
 
 
 def _memory(look: _Look, device: Device) -> tuple[str, bool]:
