@@ -41,12 +41,14 @@ class AdapterSize:
     @property
     def sentence(self) -> str:
         """For the log, in a line."""
-        share = (
-            f"{self.trained / 1e6:,.2f} of {self.total / 1e6:,.0f} million weights ({self.trained / self.total:.2%})"
-        )
+        share = f"{_about(self.trained)} of {_about(self.total)} weights ({self.trained / self.total:.2%})"
         layers = ", ".join(f"{count} {name}" for name, count in self.layers.items())
         frozen = ", ".join(f"{count} {reason}" for reason, count in self.frozen.items())
         return f"training {share}: {layers}" + (f"; frozen: {frozen}" if frozen else "")
+
+
+def _about(weights: int) -> str:
+    return f"{weights:,}" if weights < 1e6 else f"{weights / 1e6:,.{1 if weights < 1e8 else 0}f} million"
 
 
 def add_adapter(model: PreTrainedModel, adapter: Adapter) -> PeftModel:

@@ -16,7 +16,7 @@ from peft.tuners.lora.layer import Linear
 from engine.local import lora
 from engine.local.device import Device
 from engine.local.load import load_base
-from engine.local.lora import add_adapter
+from engine.local.lora import AdapterSize, add_adapter
 from engine.local.resolve import ResolvedModel
 from engine.settings.local import Adapter, Local
 from tests.engine.local.architectures import make
@@ -124,3 +124,15 @@ def test_4_bit_layers_with_biases_train_after_an_evaluation(tmp_path: Path) -> N
     assert all(
         weight.grad is not None and weight.grad.any() for name, weight in model.named_parameters() if "lora_A" in name
     )
+
+
+@pytest.mark.parametrize(
+    ("trained", "total", "words"),
+    [
+        (4_608, 98_304, "4,608 of 98,304 weights (4.69%)"),
+        (921_600, 135_436_608, "921,600 of 135 million weights (0.68%)"),
+        (20_500_000, 8_050_000_000, "20.5 million of 8,050 million weights (0.25%)"),
+    ],
+)
+def test_sizes_are_told_well_at_every_size(trained: int, total: int, words: str) -> None:
+    assert words in AdapterSize(trained=trained, total=total, layers={"q_proj": 2}, frozen={}).sentence
