@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,7 @@ from engine.settings.schema import Migration
 from engine.stages.base import Job, Result, named
 from engine.stages.local_model import local_model, refuse_limits
 from engine.stages.progress import Progress
-from engine.stages.shares import Shares
+from engine.stages.shares import Key, Shares
 
 DECISIVE = ("coverage", "local", "inference", "loop")
 """The tables of settings that half-done answers depend on."""
@@ -68,9 +69,10 @@ def run(job: Job) -> Result:
     rows = list(records.read(job.folder / RESPONSES_FILE, Response))
     count, cut = len(rows), sum(row.finish_reason == "length" for row in rows)
     thought = sum(row.thought for row in rows)
-    if count != len(pairs) * samples:
+    if [(row.id, row.sample) for row in rows] != list(chain(*keys(plan.batches))):
         raise StageError(
-            f"{job.folder / RESPONSES_FILE} has {count} rows, not {len(pairs) * samples}", "resume to answer the rest"
+            f"{job.folder / RESPONSES_FILE} has {count} rows, which are not the {len(pairs) * samples} responses",
+            "resume to answer the rest",
         )
     if thought:
         told = f"{thought:,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
@@ -84,6 +86,11 @@ def run(job: Job) -> Result:
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def keys(batches: list[list[Sample]]) -> list[list[Key]]:
+    """What the rows of each batch answer."""
+    return [[(sample.prompt.id, sample.number) for sample in batch] for batch in batches]
 
 
 def _decisive(settings: Migration) -> str:
@@ -119,7 +126,7 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
     """Answer this process's share of the batches that are missing; `adapter` is the hash of its weights."""
     by_id = {pair.id: pair for pair in pairs}
     calls = {pair.id: backend.reference(Chat(pair.messages, pair.tools)) for pair in pairs if pair.target_calls}
-    shares = Shares(job.folder / RESPONSES_FILE, [len(batch) for batch in batches])
+    shares = Shares(job.folder / RESPONSES_FILE, keys(batches))
     progress = Progress(job.emit, sum(map(len, batches)), "answers", done=shares.answered())
 
     def response(sample: Sample, completion: Completion) -> Response:

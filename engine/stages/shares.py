@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.local.world import from_first, rank, world_size
@@ -17,16 +17,23 @@ from engine.protocol import jsonl
 
 POLL_S = 0.2
 
+Key = tuple[str, int]
+"""What a row answers: the id of a prompt, and the number of its sample."""
+
 
 class Shares:
-    """The rows of batches: `sizes` are their numbers of rows, `result` is the file with all of them in the end."""
+    """The rows of batches: `keys` are those of their rows, `result` is the file with all of them in the end."""
 
-    def __init__(self, result: Path, sizes: Sequence[int]) -> None:
-        """Cut `result` to its whole batches, in the first process; a torn one is answered again. All processes meet."""
-        self._result, self._sizes = result, list(sizes)
+    def __init__(self, result: Path, keys: Sequence[Sequence[Key]]) -> None:
+        """Keep whole batches alone, in the first process; a torn one is answered again. All processes meet.
+
+        Files of other batches, as another batch size forms them, are removed: their numbers mean nothing here.
+        """
+        self._result, self._keys = result, [list(batch) for batch in keys]
+        self._sizes = [len(batch) for batch in self._keys]
         self._parts = result.with_name(f"{result.stem}-batches")
-        self._merged = from_first(self._whole_batches)
-        self.merge()
+        self._merged = 0
+        self._merged = from_first(self._begin)
 
     def mine(self) -> Iterator[int]:
         """The batches that are this process's to answer, by number, without those that are answered."""
@@ -67,15 +74,32 @@ class Shares:
     def _part(self, number: int) -> Path:
         return self._parts / f"{number:06}.jsonl"
 
+    def _begin(self) -> int:
+        """Take over what an earlier process left; the number of merged batches."""
+        self._merged = self._whole_batches()
+        waiting = self._waiting()
+        for part in self._parts.glob("[0-9]*.jsonl"):
+            if part not in waiting:
+                part.unlink()
+        self.merge()
+        return self._merged
+
     def _whole_batches(self) -> int:
-        """How many batches are in the result, which loses the rows of a torn one; files of these are left-overs."""
+        """How many batches are in the result, which loses all rows behind them."""
         rows = list(jsonl.read(self._result))
         done, kept = 0, 0
-        while done < len(self._sizes) and kept + self._sizes[done] <= len(rows):
+        while done < len(self._keys) and self._keys[done] == _keys(rows[kept : kept + self._sizes[done]]):
             kept += self._sizes[done]
             done += 1
         if self._result.exists():
             jsonl.write(self._result, rows[:kept])
-        for number in range(done):
-            self._part(number).unlink(missing_ok=True)
         return done
+
+    def _waiting(self) -> set[Path]:
+        """The files that have exactly the rows of a batch that is not merged."""
+        numbered = ((number, self._part(number)) for number in range(self._merged, len(self._keys)))
+        return {part for number, part in numbered if part.exists() and _keys(jsonl.read(part)) == self._keys[number]}
+
+
+def _keys(rows: Iterable[jsonl.Row]) -> list[Key]:
+    return [(row.get("id", ""), row.get("sample", -1)) for row in rows]

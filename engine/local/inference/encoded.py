@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.local.chat import encode_prompt, reference
 from engine.local.inference.base import Plan, Prompt, Sample
+from engine.local.world import rank
 from engine.protocol import jsonl
 from engine.protocol.rows import Chat
 
@@ -75,7 +76,9 @@ class BatchSizes:
         return size
 
     def fit(self, at_once: int | None) -> None:
-        """Keep how many sequences fit at once."""
+        """Keep how many sequences fit at once; of several processes only the first writes it down for a later one."""
         self._at_once = at_once
+        if rank() != 0:
+            return
         self._file.parent.mkdir(parents=True, exist_ok=True)
         jsonl.write_json(self._file, {"size": self.size, "at_once": at_once})

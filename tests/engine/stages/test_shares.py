@@ -9,11 +9,22 @@ import pytest
 
 from engine.protocol import jsonl
 from engine.stages import shares
-from engine.stages.shares import Shares
+from engine.stages.shares import Key, Shares
 
 SIZES = [2, 2, 2, 1]
-BATCHES = [[{"row": f"{number}-{place}"} for place in range(size)] for number, size in enumerate(SIZES)]
-ROWS = [row for batch in BATCHES for row in batch]
+ROWS: list[jsonl.Row] = [{"id": f"p{number // 2}", "sample": number % 2} for number in range(sum(SIZES))]
+
+
+def batched(sizes: list[int]) -> list[list[jsonl.Row]]:
+    rows = iter(ROWS)
+    return [list(islice(rows, size)) for size in sizes]
+
+
+def keys(batches: list[list[jsonl.Row]]) -> list[list[Key]]:
+    return [[(row["id"], row["sample"]) for row in batch] for batch in batches]
+
+
+BATCHES = batched(SIZES)
 
 
 class World:
@@ -32,15 +43,15 @@ class World:
             self.told = make()
         return self.told
 
-    def process(self, rank: int, result: Path) -> Shares:
+    def process(self, rank: int, result: Path, batches: list[list[jsonl.Row]] = BATCHES) -> Shares:
         self.rank = rank
-        return Shares(result, SIZES)
+        return Shares(result, keys(batches))
 
 
-def answer(process: Shares, most: int = 9) -> list[int]:
+def answer(process: Shares, most: int = 9, batches: list[list[jsonl.Row]] = BATCHES) -> list[int]:
     numbers = list(islice(process.mine(), most))
     for number in numbers:
-        process.put(number, BATCHES[number])
+        process.put(number, batches[number])
     return numbers
 
 
@@ -90,3 +101,27 @@ def test_a_batch_that_was_appended_and_not_yet_removed_counts_once(
     process = world.process(0, result)
     assert process.answered() == 2 and answer(process) == [1, 2, 3] and list(process.wait()) == [None]
     assert list(jsonl.read(result)) == ROWS and [path.name for path in tmp_path.iterdir()] == [result.name]
+
+
+@pytest.mark.parametrize("sizes", [[1] * 7, [2, 1, 2, 2], [3, 3, 1], [4, 3], [7], SIZES])
+def test_files_of_other_batches_are_not_taken_for_these(
+    sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, result = World(monkeypatch, 2), tmp_path / "responses.jsonl"
+    world.process(0, result)
+    assert answer(world.process(1, result)) == [1, 3]
+    world.size, batches = 1, batched(sizes)
+    alone = world.process(0, result, batches)
+    assert alone.answered() == (3 if sizes == SIZES else 0)
+    answer(alone, batches=batches)
+    assert list(alone.wait()) == [None] and list(jsonl.read(result)) == ROWS
+
+
+def test_rows_of_the_result_that_answer_something_else_are_answered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, result = World(monkeypatch, 1), tmp_path / "responses.jsonl"
+    jsonl.write(result, [*ROWS[:2], *ROWS[1:3], *ROWS[4:]])
+    process = world.process(0, result)
+    assert process.answered() == 2 and answer(process) == [1, 2, 3] and list(process.wait()) == [None]
+    assert list(jsonl.read(result)) == ROWS
