@@ -34,12 +34,26 @@ class Device:
         return dtype
 
 
+def number_format() -> DtypeName:
+    """The `dtype` of `find_device`, which takes no memory of a GPU."""
+    if torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return find_device().dtype
+
+
+def processor() -> Device:
+    """The processor, with the number format of the device that `find_device` finds."""
+    memory, dtype = psutil.virtual_memory(), number_format()
+    name = platform.processor() or platform.machine()
+    return Device("cpu", name, dtype, dtype == "bfloat16", memory.total, memory.available)
+
+
 def find_device() -> Device:
     """The first CUDA GPU, else Apple's, else the processor."""
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Device("cuda", torch.cuda.get_device_name(), "bfloat16" if bf16 else "float16", bf16, total, free)
+        dtype = number_format()
+        return Device("cuda", torch.cuda.get_device_name(), dtype, dtype == "bfloat16", total, free)
     memory = psutil.virtual_memory()
     if torch.backends.mps.is_available():
         bf16 = torch.backends.mps.is_macos_or_newer(14, 0)
@@ -78,12 +92,14 @@ def generation_bytes(
     return cache + cache // 8 + 12 * hidden * itemsize * prompt_tokens + 4 * 4 * vocabulary
 
 
-def generation_batch(device: Device, weight_bytes: int, sequence_bytes: int) -> int:
+def generation_batch(device: Device, weight_bytes: int, sequence_bytes: int, processes: int = 1) -> int:
     """Sequences to generate at once: a power of two up to 256 on a GPU, 32 on a processor, which is then fully used.
 
-    They get 80 % of the memory that was free before the weights were loaded, less the weights.
+    They get 80 % of the memory that was free before the weights were loaded, less the weights. Main memory is divided
+    by the `processes` of this machine; each has a GPU of its own.
     """
-    room = device.memory_free * 4 // 5 - weight_bytes
+    share = 1 if device.kind == "cuda" else processes
+    room = device.memory_free * 4 // 5 // share - weight_bytes
     most = 32 if device.kind == "cpu" else 256
     return _power_of_two(room // max(1, sequence_bytes), most)
 

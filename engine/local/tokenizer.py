@@ -13,9 +13,9 @@ from engine.local.rendering import settle
 from engine.local.resolve import ResolvedModel
 from engine.local.template import ensure_chat_template
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.memory import no_memory
 from engine.settings.local import Local
 
-_NO_MEMORY = re.compile(r"OutOfMemoryError|out of memory|allocate memory|ALLOC_FAILED", re.IGNORECASE)
 _PACKAGE = re.compile(r"pip install (?:-\w+ )*[`'\"]?([A-Za-z0-9][\w.\-]*)")
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "*.tiktoken")
 """The files that hold a tokenizer's vocabulary."""
@@ -54,7 +54,7 @@ def loading_errors(resolved: ResolvedModel, what: str) -> Iterator[None]:
     except (LlamaDuoError, MemoryError):
         raise
     except Exception as error:
-        if _NO_MEMORY.search(f"{type(error).__name__} {error}"):
+        if no_memory(error):
             raise
         reason = _reason(error)
         raise InputError(f"{resolved.name}: cannot load {what}: {reason[:200]}", _hint(resolved, error)) from error

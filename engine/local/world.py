@@ -32,6 +32,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def local_world_size() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def take_own_device() -> None:
     """Where processes work alone, show this one only the GPU of its number on this machine; before torch is loaded."""
     if OWN_DEVICE not in os.environ or "LOCAL_RANK" not in os.environ:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.secrets import key_of
 from engine.settings.local import Inference
 
 
@@ -26,15 +27,21 @@ def inference_problems(inference: Inference) -> Iterator[LlamaDuoError]:
 
 
 def _missing(program: str, key: str, hint: str) -> Iterator[LlamaDuoError]:
-    if shutil.which(os.path.expanduser(program)) is None:  # noqa: PTH111 - a name on PATH is no path
+    if shutil.which(program) is None:
         yield InputError(f"{key}: no such executable: {program}", hint)
 
 
 def _endpoint_problems(inference: Inference) -> Iterator[LlamaDuoError]:
     key = inference.api_key_env
-    if key is not None and not os.environ.get(key):
+    if key is not None and not os.environ.get(key, "").strip():
         yield InputError(f"inference.api_key_env: {key} is not in the environment", f"export {key}=...")
-    elif inference.api_base is not None:
+        return
+    try:
+        key_of(key, "inference.api_key_env")
+    except InputError as error:
+        yield error
+        return
+    if inference.api_base is not None:
         try:
             yield from _unlisted(inference, inference.api_base)
         except LlamaDuoError as error:
@@ -48,10 +55,10 @@ def _unlisted(inference: Inference, base: str) -> Iterator[LlamaDuoError]:
     requests = Requests(
         name="the endpoint of inference.api_base",
         base=base,
-        key=os.environ.get(inference.api_key_env or "", ""),
+        key=key_of(inference.api_key_env, "inference.api_key_env"),
         hint="start that server, or correct inference.api_base",
     )
-    listed = [str(model.get("id")) for model in requests.models()]
+    listed = [model.id for model in requests.models()]
     wanted = inference.untuned_model
     if wanted is not None and not {wanted, f"{wanted}:latest"} & set(listed):
         yield InputError(

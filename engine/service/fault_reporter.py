@@ -9,9 +9,9 @@ from collections.abc import Callable
 from openai import OpenAIError
 
 from engine.protocol.errors import ServiceError
+from engine.protocol.secrets import without_keys
 from engine.service.faults import Fault, Kind, fault_of, of_account
 from engine.service.models import key_variable
-from engine.service.secrets import without_keys
 from engine.settings.schema import Service
 
 REPORT_EVERY_S = 30.0

@@ -331,7 +331,15 @@ class Migration(Table):
                 f'inference.backend = "{self.inference.backend}" needs local.quantization = "none": it would serve '
                 "other weights than those that the adapter is trained on"
             )
+        if self.local.adapter.dora and self.inference.backend == "vllm":
+            raise ValueError('inference.backend = "vllm" needs local.adapter.dora = false: vLLM cannot apply DoRA')
         return self
+
+    @property
+    def key_names(self) -> set[str]:
+        """The environment variables that are named for keys, of the service and of the local LLM's endpoint."""
+        own = self.inference.api_key_env
+        return self.service.key_names | ({own} if own else set())
 
     @property
     def judge_models(self) -> list[str]:

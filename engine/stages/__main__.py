@@ -21,6 +21,7 @@ from engine.local.world import rank, take_own_device
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import Emit
 from engine.protocol.run_dir import Run
+from engine.protocol.secrets import Redacted
 from engine.protocol.stages import BY_NAME, STAGES, Place, Stage
 from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, Job, Recorder
@@ -72,6 +73,7 @@ def _work(stage: Stage, run: Run, round_: int | None, emit: Emit) -> None:
         folder=stage.folder(run, round_),
         emit=emit if first else lambda _: None,
     )
+    sys.stdout, sys.stderr = (Redacted(stream, job.settings.key_names) for stream in (sys.stdout, sys.stderr))
     recorder = Recorder(stage, job)
     result = importlib.import_module(f"engine.stages.{stage.name}").run(job)
     if first:

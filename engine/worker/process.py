@@ -40,6 +40,7 @@ from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.secrets import Redacted
 from engine.protocol.stages import Stage
 from engine.protocol.status import Process, State, Stopping
 from engine.protocol.version import version
@@ -50,7 +51,6 @@ from engine.service.cache import open_cache
 from engine.service.client import Client
 from engine.service.full_price import FullPrice
 from engine.service.ledger import Ledger
-from engine.service.secrets import Redacted
 from engine.service.usage import Usage
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
@@ -417,9 +417,7 @@ def main(folder: Path, *, yes: bool) -> int:
             EventLog(run.events_file).append(explain(error, run.settings_file))
             write_failed(run)
             return error.exit_status
-        sys.stdout, sys.stderr = (
-            Redacted(stream, worker.settings.service.key_names) for stream in (sys.stdout, sys.stderr)
-        )
+        sys.stdout, sys.stderr = (Redacted(stream, worker.settings.key_names) for stream in (sys.stdout, sys.stderr))
         return asyncio.run(_until_signalled(worker))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from math import isfinite
 from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
@@ -37,7 +38,7 @@ def completion(
 
 
 def summary(logprobs: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """The mean and the least of an answer's log-probabilities; None where there are none."""
-    if not logprobs:
+    """The mean and the least of an answer's log-probabilities; None where there are none, or not all are numbers."""
+    if not logprobs or not all(map(isfinite, logprobs)):
         return None, None
     return round(fmean(logprobs), DECIMALS), round(min(logprobs), DECIMALS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from engine.local.device import find_device
+from engine.local.device import processor
 from engine.local.load import load_model
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer, served_template
@@ -19,13 +19,15 @@ def write_merged(model: ResolvedModel, local: Local, adapter: Path | None, folde
     """The folder with the adapter merged into the weights; that of the untuned model where there is no adapter.
 
     All but the weights is copied from the base model as it is; the chat template gets the arguments and the day of
-    training. Raises InputError where either cannot be used.
+    training. It is done in main memory. Raises InputError where either cannot be used.
     """
     if adapter is None:
         return model.path
     shutil.rmtree(folder, ignore_errors=True)
-    merged = load_model(model, local, find_device(), adapter)
+    # A server needs the GPU's memory, and 16-bit weights, since 4-bit ones take no adapter in.
+    merged = load_model(model, local.model_copy(update={"quantization": "none"}), processor(), adapter)
     merged.save_pretrained(str(folder))
+    del merged
     weights = {file for pattern in WEIGHTS for file in model.path.glob(pattern)}
     for file in model.path.iterdir():
         if file.is_file() and file not in weights and file.name != "config.json":

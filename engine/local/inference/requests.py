@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 
+from engine.protocol import jsonl
 from engine.protocol.errors import InputError, StageError
 
 Json = dict[str, Any]
@@ -19,6 +22,30 @@ CONNECT_S = 10.0
 RETRIED = frozenset({429, 502, 503, 504})
 LONGEST_WAIT_S = 10.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+MOST_BYTES = 2**26
+"""Of a response: more comes from a server that doesn't end."""
+
+HIDDEN = "$KEY"
+"""Stands for the API key in a server's words: some repeat it."""
+
+LEAST_KEY = 4
+"""Characters of a key that is hidden: shorter ones are no secrets, but parts of words."""
+
+
+class Model(msgspec.Struct):
+    """One of a server's models; `root` is the folder of its weights, where the server tells."""
+
+    id: str
+    root: str | None = None
+
+
+class Reply(NamedTuple):
+    """What a server sends back to a request."""
+
+    status: int
+    body: bytes
 
 
 class UnsupportedError(Exception):
@@ -58,16 +85,29 @@ class Requests:
         """
         return asyncio.run(self._post_all(path, bodies, progress))
 
-    def models(self) -> list[Json]:
+    def models(self) -> list[Model]:
         """What the server lists as its models. Raises StageError."""
         with self._client(httpx.Client) as client:
             try:
-                listed = self._read(client.get("models", timeout=CONNECT_S)).get("data")
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+                with client.stream("GET", "models", timeout=CONNECT_S) as response:
+                    body = bytearray()
+                    for chunk in response.iter_bytes():
+                        self._take(body, chunk)
+                listed = self._read(Reply(response.status_code, bytes(body))).get("data")
+            except httpx.LocalProtocolError:
+                raise self._unsent() from None
+            except (httpx.RequestError, httpx.InvalidURL) as error:
                 raise self._unreachable(error) from None
             except UnsupportedError as error:
                 raise StageError(f"{self.name} lists no models: {error}", self.hint) from None
-        return [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        return [*map(self._model, listed)] if isinstance(listed, list) else []
+
+    def _model(self, listed: object) -> Model:
+        try:
+            model = msgspec.convert(listed, Model)
+        except (msgspec.ValidationError, RecursionError):
+            return Model(id="")
+        return Model(id=self._plain(model.id), root=model.root)
 
     async def _post_all(
         self, path: str, bodies: Sequence[Mapping[str, Any]], progress: Callable[[int], None]
@@ -101,18 +141,34 @@ class Requests:
         waited, wait = 0.0, 0.5
         while True:
             try:
-                response = await client.post(path, json=body)
+                reply = await self._received(client, path, body)
+            except httpx.LocalProtocolError:
+                raise self._unsent() from None
             except httpx.TransportError as error:
                 trouble = self._unreachable(error)
+            except (httpx.RequestError, httpx.InvalidURL) as error:
+                raise self._unreachable(error) from None
             else:
-                if response.status_code not in RETRIED:
-                    return self._read(response)
-                trouble = StageError(f"{self.name} is busy: {_reason(response)}", self.hint)
+                if reply.status not in RETRIED:
+                    return self._read(reply)
+                trouble = StageError(f"{self.name} is busy: {self._reason(reply)}", self.hint)
             if waited >= self.patience_s:
                 raise trouble
             # Waits are added up, not read from the clock: a paused run has not been patient.
             await asyncio.sleep(wait)
             waited, wait = waited + wait, min(2 * wait, LONGEST_WAIT_S)
+
+    async def _received(self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any]) -> Reply:
+        async with client.stream("POST", path, json=body) as response:
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                self._take(content, chunk)
+        return Reply(response.status_code, bytes(content))
+
+    def _take(self, body: bytearray, chunk: bytes) -> None:
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise StageError(f"{self.name} sent a response of more than {MOST_BYTES >> 20} MiB", self.hint)
 
     def _client(self, kind: type[Any]) -> Any:
         return kind(
@@ -124,37 +180,59 @@ class Requests:
             trust_env=urlsplit(self.base).hostname not in LOOPBACK,
         )
 
-    def _read(self, response: httpx.Response) -> Json:
-        if response.is_success:
+    def _read(self, reply: Reply) -> Json:
+        if 200 <= reply.status < 300:
             try:
-                value = response.json()
-            except (json.JSONDecodeError, UnicodeDecodeError):
+                value = jsonl.loads(reply.body)
+            except ValueError:
                 value = None
             if isinstance(value, dict):
                 return value
             raise StageError(f"{self.name} answered with something else than JSON", "check inference.api_base")
-        reason = _reason(response)
-        if response.status_code in (400, 422):
+        reason = self._reason(reply)
+        if reply.status in (400, 422):
             raise UnsupportedError(reason)
-        if response.status_code in (401, 403):
+        if reply.status in (401, 403):
             raise InputError(f"{self.name} refuses the API key: {reason}", "check inference.api_key_env")
-        if response.status_code == 404:
+        if reply.status == 404:
             raise StageError(f"{self.name} doesn't know that model or path: {reason}", "check inference.api_base")
         raise StageError(f"{self.name} failed: {reason}", self.hint)
 
-    def _unreachable(self, error: httpx.TransportError | httpx.InvalidURL) -> StageError:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    def _unsent(self) -> StageError:
+        """The error of a request that HTTP cannot carry; its cause would show the headers, with the key."""
+        return StageError(
+            f"{self.name} cannot be asked: HTTP doesn't carry the request",
+            "check inference.api_base, and the key in the variable that inference.api_key_env names",
+        )
+
+    def _unreachable(self, error: httpx.RequestError | httpx.InvalidURL) -> StageError:
+        reason = self._plain(str(error)) or type(error).__name__
         return StageError(f"{self.name} cannot be reached at {self.base}: {reason}", self.hint)
 
+    def _reason(self, reply: Reply) -> str:
+        """The status and the message of a refusal, in a line."""
+        value: Any
+        try:
+            value = jsonl.loads(reply.body)
+        except ValueError:
+            value = reply.body.decode(errors="replace")
+        for key in ("error", "message", "detail"):
+            if isinstance(value, dict) and key in value:
+                value = value[key]
+        try:
+            text = self._plain(value if isinstance(value, str) else jsonl.dumps(value))
+        except RecursionError:
+            text = ""
+        return f"{_status(reply.status)}{f': {text}' if text else ''}"
 
-def _reason(response: httpx.Response) -> str:
-    """The status and the message of a refusal, in a line."""
-    try:
-        value = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        value = response.text
-    for key in ("error", "message", "detail"):
-        if isinstance(value, dict) and key in value:
-            value = value[key]
-    text = " ".join(str(value).split())[:300]
-    return f"{response.status_code} {response.reason_phrase}{f': {text}' if text else ''}"
+    def _plain(self, text: str) -> str:
+        """A server's words in a line that can be shown: without the key, and cut."""
+        shown = text.replace(self.key, HIDDEN) if len(self.key) >= LEAST_KEY else text
+        return " ".join(shown.encode(errors="replace").decode().split())[:300]
+
+
+def _status(status: int) -> str:
+    """A status with its name, as "404 Not Found"; a server's own words for it may be anything."""
+    with suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)

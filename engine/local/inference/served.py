@@ -10,8 +10,8 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from engine.local.world import rank
 from engine.protocol.errors import StageError
+from engine.protocol.parent_death import resume_after_parent
 
 LAST_LINES = 3
 """Of a server's log, in the error of one that failed."""
@@ -40,8 +40,12 @@ class ServedProcess:
         *,
         extra: Mapping[str, str] | None = None,
         without: Collection[str] = (),
+        secrets: Collection[str] = (),
     ) -> None:
-        """`extra` are environment variables for it; those in `without` stay here, as do those of this Python."""
+        """`extra` are environment variables for it; those in `without` stay here, as do those of this Python.
+
+        Its log shows the names of its secrets, those in `secrets` among them, instead of their values.
+        """
         self.name, self._log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         hidden = {*OWN_VARIABLES, *without}
@@ -50,11 +54,12 @@ class ServedProcess:
         with log.open("ab") as output:
             self._began = output.tell()
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", str(guard), *command],
+                [sys.executable, "-I", str(guard), ",".join(secrets), *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 env=environment,
+                preexec_fn=resume_after_parent,
             )
 
     @property
@@ -94,8 +99,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def own_path(folder: Path, stem: str, suffix: str = "") -> Path:
-    """A path in a stage's folder that is this process's alone where several share the stage."""
-    return folder / f"{stem}{f'-{rank()}' if rank() else ''}{suffix}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import time
@@ -17,10 +18,11 @@ from engine.local.inference.base import Place
 from engine.local.inference.merged import write_merged
 from engine.local.inference.requests import Json, Requests
 from engine.local.inference.seeds import adapter_name
-from engine.local.inference.served import ServedProcess, free_port, own_path
+from engine.local.inference.served import ServedProcess, free_port
 from engine.local.resolve import ResolvedModel
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
+from engine.protocol.secrets import key_of, secret_names
 from engine.settings.schema import Migration
 
 AT_ONCE = 16
@@ -40,6 +42,8 @@ SILENT_POLLS = 3600
 PATIENCE_S = 300.0
 """How long a server may be busy or away: some load a model at the first request."""
 
+PLACEHOLDER = re.compile(r"\{(model|adapter|merged|name|port|folder)\}")
+
 CHECK_COMMAND = "check inference.serve"
 
 
@@ -54,13 +58,13 @@ class Serving:
         """Start the command; it takes time until `wait` returns."""
         self._settings, self._inference, self._model, self._place = settings, settings.inference, model, place
         self._own_port = free_port()
-        self._files = own_path(place.folder, "serve")
+        self._files = place.folder / "serve"
         untuned = self._inference.untuned_model if place.adapter is None else None
         self.name = self._filled(untuned or self._inference.model)
         self._requests = Requests(
             name="the endpoint",
             base=self._inference.api_base or f"http://127.0.0.1:{self._own_port}/v1",
-            key=os.environ.get(self._inference.api_key_env or "", ""),
+            key=key_of(self._inference.api_key_env, "inference.api_key_env"),
             hint="start it, then resume",
             at_once=self._inference.batch_size or AT_ONCE,
             patience_s=PATIENCE_S,
@@ -69,28 +73,29 @@ class Serving:
         self._process = None if untuned else self._start()
 
     def wait(self) -> None:
-        """Wait until the endpoint lists the model. Raises StageError where it doesn't."""
-        began, unlisted, listed = time.monotonic(), 0, list[str]()
+        """Wait until the endpoint lists the model. Raises StageError where it doesn't, with its last trouble."""
+        began, unlisted, trouble = time.monotonic(), 0, ""
         for _ in range(START_POLLS):
             if self._prepared():
                 try:
-                    listed = [str(model.get("id")) for model in self._requests.models()]
-                except StageError:
+                    listed = [model.id for model in self._requests.models()]
+                except StageError as error:
                     # A server of the stage's own takes its time to open its port.
                     if self._process is None or (self._inference.api_base and unlisted >= LISTED_POLLS):
                         raise
                     unlisted += self._inference.api_base is not None
+                    trouble = error.message
                 else:
                     if self.name in listed or f"{self.name}:latest" in listed:
                         self._place.tell(f"the endpoint has {self.name} after {duration(time.monotonic() - began)}")
                         return
                     unlisted += 1
+                    trouble = f"it has {', '.join(listed[:5]) or 'no model'}"
                     if self._process is None or unlisted >= LISTED_POLLS:
                         break
             time.sleep(POLL_S)
-        has = ", ".join(listed[:5]) or "no model"
         raise StageError(
-            f"the endpoint doesn't list {self.name}: it has {has}",
+            f"the endpoint doesn't list {self.name}: {trouble or 'the command did not end'}",
             "let inference.serve give the model that name, or set inference.model; then resume",
         )
 
@@ -105,31 +110,49 @@ class Serving:
         shutil.rmtree(self._files, ignore_errors=True)
 
     def _start(self) -> ServedProcess:
-        command = [self._filled(part) for part in shlex.split(self._inference.serve)]
+        command = self._command()
         self._files.mkdir(parents=True, exist_ok=True)
         self._place.tell(f"starting {Path(command[0]).name} for {self.name}")
+        own = {self._inference.api_key_env} - {None}
         return ServedProcess(
             Path(command[0]).name,
             command,
-            own_path(self._place.folder, "serve", ".log"),
-            without=self._settings.service.key_names,
+            self._place.folder / "serve.log",
+            extra={f"LLAMADUO_{name.upper()}": value for name, value in self._values.items()},
+            without=secret_names(os.environ, self._settings.key_names) - own,
+            secrets=self._settings.key_names,
         )
 
+    def _command(self) -> list[str]:
+        """The words of the command; without an adapter those that name it are left out, and the option before one.
+
+        Words with spaces are programs of a shell, which can ask for it themselves.
+        """
+        command: list[str] = []
+        for word in shlex.split(self._inference.serve):
+            if self._place.adapter is not None or "{adapter}" not in word or " " in word:
+                command.append(self._filled(word))
+            elif len(command) > 1 and command[-1].startswith("-") and not word.startswith("-"):
+                command.pop()
+        return command
+
     def _filled(self, text: str) -> str:
-        """A part of the command with its placeholders filled in; other braces stay."""
-        if "{merged}" in text:
-            text = text.replace("{merged}", str(self._merged))
-        adapter = self._place.adapter
-        values = {
-            "{model}": str(self._model.path),
-            "{adapter}": str(adapter or ""),
-            "{name}": adapter_name(adapter) if adapter else f"untuned-{self._model.digest[:8]}",
-            "{port}": str(self._own_port),
-            "{folder}": str(self._files),
+        """A word of the command with its placeholders filled in, in one pass; other braces stay."""
+        return PLACEHOLDER.sub(lambda found: self._values[found[1]], text)
+
+    @cached_property
+    def _values(self) -> dict[str, str]:
+        """What placeholders stand for; weights are merged where the command asks for them."""
+        adapter, asking = self._place.adapter, f"{self._inference.serve} {self._inference.model}"
+        merged = any(form in asking for form in ("{merged}", "LLAMADUO_MERGED"))
+        return {
+            "model": str(self._model.path),
+            "adapter": str(adapter or ""),
+            "merged": str(self._merged) if merged else "",
+            "name": adapter_name(adapter) if adapter else f"untuned-{self._model.digest[:8]}",
+            "port": str(self._own_port),
+            "folder": str(self._files),
         }
-        for placeholder, value in values.items():
-            text = text.replace(placeholder, value)
-        return text
 
     @cached_property
     def _merged(self) -> Path:

@@ -17,6 +17,7 @@ from engine.local.load import load_model
 from engine.local.resolve import ResolvedModel
 from engine.local.shape import Shape
 from engine.local.tokenizer import load_tokenizer
+from engine.local.world import local_world_size
 from engine.protocol.errors import StageError
 from engine.protocol.memory import no_memory
 from engine.protocol.rows import Chat
@@ -108,4 +109,4 @@ def batch_size(model: PreTrainedModel | PeftModel, device: Device, prompt_tokens
         prompt_tokens=prompt_tokens,
         max_new_tokens=max_new_tokens,
     )
-    return generation_batch(device, weights, sequence)
+    return generation_batch(device, weights, sequence, local_world_size())

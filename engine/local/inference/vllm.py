@@ -7,28 +7,31 @@ of its own: this program only starts its executable.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import httpx
+import msgspec
 
-from engine.local.device import find_device
+from engine.local.device import number_format
 from engine.local.inference.base import Completion, Place, Plan, Prompt, Sample
 from engine.local.inference.completions import completion
 from engine.local.inference.encoded import BatchSizes, Encoded
 from engine.local.inference.ends import end_tokens, named_ends
 from engine.local.inference.requests import Json, Requests, UnsupportedError
 from engine.local.inference.seeds import WEIGHTS, adapter_name, sample_seed
-from engine.local.inference.served import ServedProcess, free_port, own_path
+from engine.local.inference.served import ServedProcess, free_port
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer, trusts_remote_code
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
 from engine.protocol.rows import Chat
+from engine.protocol.secrets import secret_names
 from engine.settings.schema import Migration
 
 AT_ONCE = 256
@@ -140,9 +143,9 @@ class _Server:
         self._process = ServedProcess(
             "vLLM",
             [settings.inference.vllm, *self._arguments(settings, model, longest)],
-            own_path(place.folder, "vllm", ".log"),
+            place.folder / "vllm.log",
             extra={"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"},
-            without=settings.service.key_names,
+            without=secret_names(os.environ, settings.key_names),
         )
         self._requests = Requests(
             name="vLLM",
@@ -161,7 +164,7 @@ class _Server:
         return [
             *("serve", str(model.path), "--host", "127.0.0.1", "--port", str(self._port)),
             *("--served-model-name", BASE, "--generation-config", "vllm", "--max-model-len", str(longest)),
-            *("--dtype", find_device().dtype, "--seed", str(settings.loop.seed % 2**31)),
+            *("--dtype", number_format(), "--seed", str(settings.loop.seed % 2**31)),
             *([*lora, "--lora-modules", f"{self.name}={adapter}"] if adapter else []),
             *(["--trust-remote-code"] if trusts_remote_code(settings.local) else []),
             *shlex.split(settings.inference.vllm_args),
@@ -179,7 +182,7 @@ class _Server:
                     if client.get(url).is_success:
                         self._place.tell(f"vLLM answers after {duration(time.monotonic() - began)}")
                         return
-                except httpx.TransportError:
+                except httpx.RequestError:
                     pass
                 time.sleep(POLL_S)
         raise self._process.failed("was not up in time", "try a smaller model, or backend transformers")
@@ -190,18 +193,18 @@ class _Server:
         `probe` is a request for the base model. Raises StageError where both give the same probabilities.
         """
         adapter = self._place.adapter
-        listed = {model.get("id"): model for model in self._requests.models()}
+        listed = {model.id: model for model in self._requests.models()}
         if self.name not in listed or BASE not in listed:
             raise StageError(f"vLLM doesn't list {self.name}", ANOTHER_VERSION)
         if adapter is None:
             return
-        root = listed[self.name].get("root")
+        root = listed[self.name].root
         if root not in (None, str(adapter)):
             raise StageError(f"vLLM serves another adapter, {root}", ANOTHER_VERSION)
         probe = probe | {"max_tokens": PROBE_TOKENS, "temperature": 0.0}
         # One after the other: some versions mix up base and adapter within a batch, which no later request does.
         base, tuned = (self.complete([probe | {"model": name}], lambda _: None)[0] for name in (BASE, self.name))
-        if _generated(base) == _generated(tuned) and _changes_something(adapter):
+        if _choice(base) == _choice(tuned) and _changes_something(adapter):
             raise StageError("vLLM answers as the untuned model does: it doesn't apply the adapter", ANOTHER_VERSION)
 
     def complete(self, bodies: Sequence[Json], progress: Callable[[int], None]) -> list[Json]:
@@ -215,7 +218,7 @@ class _Server:
 
     async def _watch(self, client: httpx.AsyncClient, done: Callable[[], int]) -> None:
         """Raise StageError where the server has ended, doesn't answer, or generates nothing."""
-        ill, silent, before = 0, 0, ""
+        ill, silent, before, tokens = 0, 0, "", ""
         root = f"http://127.0.0.1:{self._port}"
         while True:
             await asyncio.sleep(POLL_S)
@@ -224,33 +227,49 @@ class _Server:
             try:
                 healthy = (await client.get(f"{root}/health", timeout=HEALTH_S)).is_success
                 tokens = _token_counts((await client.get(f"{root}/metrics", timeout=HEALTH_S)).text)
-            except httpx.TransportError:
-                healthy, tokens = False, before
-            now = f"{done()} {tokens}"
-            ill, silent, before = (0 if healthy else ill + 1), (silent + 1 if now == before else 0), now
+            except httpx.RequestError:
+                healthy = False
+            progress = f"{done()} {tokens}"
+            ill, silent, before = (0 if healthy else ill + 1), (silent + 1 if progress == before else 0), progress
             if ill >= DEAD_POLLS or silent >= SILENT_POLLS:
                 raise self._process.failed("hangs", "check the GPU")
 
 
+class _Logprobs(msgspec.Struct):
+    token_logprobs: list[float]
+
+
+class _Choice(msgspec.Struct):
+    token_ids: list[Annotated[int, msgspec.Meta(ge=0, lt=2**31)]]
+    logprobs: _Logprobs
+    finish_reason: str | None = None
+
+
+class _Reply(msgspec.Struct):
+    """A completion with one choice, as far as it is kept."""
+
+    choices: list[_Choice]
+
+
+def _choice(reply: Json) -> _Choice:
+    """The one choice of a reply. Raises StageError where it lacks tokens or log-probabilities."""
+    try:
+        (choice,) = msgspec.convert(reply, _Reply).choices
+    except (ValueError, RecursionError, OverflowError):
+        raise StageError("vLLM's reply lacks tokens or log-probabilities", "use vLLM 0.10.2 or newer") from None
+    return choice
+
+
 def tokens_of(reply: Json, most: int, ends: set[int]) -> tuple[list[int], list[float]]:
     """The tokens of a reply, end token included, and their log-probabilities. Raises StageError without them."""
-    try:
-        (choice,) = reply["choices"]
-        tokens, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
-        known = [float(value) for value in logprobs]
-    except (KeyError, TypeError, ValueError):
-        raise StageError("vLLM's reply lacks tokens or log-probabilities", "use vLLM 0.10.2 or newer") from None
-    if len(tokens) != len(known) or not (len(tokens) == most or (tokens and tokens[-1] in ends)):
+    choice = _choice(reply)
+    tokens, logprobs = choice.token_ids, choice.logprobs.token_logprobs
+    if len(tokens) != len(logprobs) or not (len(tokens) == most or (tokens and tokens[-1] in ends)):
         raise StageError(
-            f"vLLM's reply of {len(tokens)} tokens ends in the middle ({choice.get('finish_reason')})",
+            f"vLLM's reply of {len(tokens)} tokens ends in the middle ({choice.finish_reason})",
             "see vllm.log in the stage's folder, then resume",
         )
-    return tokens, known
-
-
-def _generated(reply: Json) -> Any:
-    choice = reply["choices"][0]
-    return choice.get("token_ids"), choice.get("logprobs")
+    return tokens, logprobs
 
 
 def _changes_something(adapter: Path) -> bool:

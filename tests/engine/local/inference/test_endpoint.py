@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -208,3 +209,33 @@ def test_a_merged_model_is_the_tuned_one(tiny: ResolvedModel, tmp_path: Path) ->
     tokens = Encoded(load_tokenizer(tiny, Local())).tokens(PROMPTS[0])
     kept = ResolvedModel("kept", tmp_path / "kept", None, "0" * 16)
     assert Encoded(load_tokenizer(kept, Local())).tokens(PROMPTS[0]) == tokens
+
+
+def test_the_command_gets_values_as_variables_and_no_secrets(
+    executable: str, tiny: ResolvedModel, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-service")
+    monkeypatch.setenv("HF_TOKEN", "hf-of-the-hub")
+    monkeypatch.setenv("BOX_KEY", "sk-of-the-box")
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "started.jsonl"))
+    place = Place(folder=tmp_path / "in {port} $(fer)", adapter=adapter)
+    command = f'sh -c \'exec {executable} --port "$LLAMADUO_PORT" --name {{name}} "$LLAMADUO_FOLDER"\' {{port}}'
+    with closing(backend(tiny, place, serve=command, api_key_env="BOX_KEY")) as model:
+        assert len(answers(model)) == 10
+    row = json.loads((tmp_path / "started.jsonl").read_text())
+    assert row["arguments"][-1] == str(place.folder / "serve")
+    shown = row["environment"]
+    assert shown["BOX_KEY"] == "sk-of-the-box" and not {"OPENAI_API_KEY", "HF_TOKEN"} & shown.keys()
+    assert shown["LLAMADUO_ADAPTER"] == str(adapter) and shown["LLAMADUO_MERGED"] == ""
+
+
+@pytest.mark.parametrize("naming", ["--lora {adapter}", "--lora={adapter}", "--lora-modules {name}={adapter}"])
+def test_without_an_adapter_its_words_are_left_out(
+    naming: str, executable: str, tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "started.jsonl"))
+    place = Place(folder=tmp_path / "infer", adapter=None)
+    with closing(backend(tiny, place, serve=f"{executable} --port {{port}} {naming} --name {{name}}")) as model:
+        answers(model)
+    arguments = json.loads((tmp_path / "started.jsonl").read_text())["arguments"]
+    assert arguments[0] == "--port" and arguments[2] == "--name" and len(arguments) == 4

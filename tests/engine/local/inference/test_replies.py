@@ -60,9 +60,73 @@ def test_a_server_that_counts_nothing_is_counted_for(encoded: Encoded) -> None:
     assert done.prompt_tokens == len(encoded.tokens(SAMPLE.prompt)) and done.completion_tokens == 2
 
 
+CHOICE = reply({"content": "x"})["choices"][0]
+
+
 @pytest.mark.parametrize(
-    "broken", [{}, {"choices": []}, {"choices": [{}]}, reply({"content": "x"}, None), reply({"content": "x"}, "filter")]
+    "broken",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{}]},
+        {"choices": [CHOICE, CHOICE]},
+        {"choices": {"a": CHOICE}},
+        {"choices": [None]},
+        {"choices": "x"},
+        reply({"content": "x"}, None),
+        reply({"content": "x"}, "filter"),
+        reply({"content": "x"}, ["stop"]),
+        reply({"content": "x"}, {}),
+        reply({"content": 3}),
+        reply({"content": [[]]}),
+        reply({"content": {"text": "x"}}),
+        reply("x"),  # type: ignore[arg-type]
+        reply({"content": "x", "tool_calls": [3]}),
+        reply({"content": "x", "tool_calls": {"function": {}}}),
+        reply({"tool_calls": [{"function": {"name": None, "arguments": "{}"}}]}),
+        reply({"tool_calls": [{"function": {"name": "look", "arguments": 3}}]}),
+    ],
 )
 def test_what_is_no_completion_is_refused(broken: dict[str, Any], encoded: Encoded) -> None:
     with pytest.raises(StageError):
         completion_of(encoded, SAMPLE, broken)
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        [],
+        "x",
+        {"content": "x"},
+        {"content": [3]},
+        {"content": [{"logprob": None}]},
+        {"content": [{"logprob": "-1"}]},
+        {"content": [{"logprob": -1.0}, {"logprob": float("nan")}]},
+        {"content": [{"logprob": float("-inf")}]},
+        {"content": [{"logprob": -(10**400)}]},
+    ],
+)
+@pytest.mark.parametrize("usage", [None, [], {"prompt_tokens": True}, {"prompt_tokens": -3}, {"prompt_tokens": 10**30}])
+def test_figures_that_cannot_be_used_are_unknown(logprobs: Any, usage: Any, encoded: Encoded) -> None:
+    done = completion_of(encoded, SAMPLE, {**reply({"content": "hi"}, logprobs=logprobs), "usage": usage})
+    assert (done.mean_logprob, done.least_logprob) == (None, None)
+    assert done.prompt_tokens == len(encoded.tokens(SAMPLE.prompt)) and done.completion_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "h"}, {"type": "text", "text": "i"}, {"type": "image"}], "hi"),
+        (["h", "i"], "hi"),
+        ("h\ud800i", "h?i"),
+    ],
+)
+def test_a_text_comes_whole_or_in_parts(content: Any, text: str, encoded: Encoded) -> None:
+    assert completion_of(encoded, SAMPLE, reply({"content": content})).text == text
+
+
+@pytest.mark.parametrize("arguments", [{"at": "Oslo"}, {}, None])
+def test_arguments_may_be_objects(arguments: Any, encoded: Encoded) -> None:
+    call = {"function": {"name": "look", "arguments": arguments}}
+    text = completion_of(encoded, SAMPLE, reply({"tool_calls": [call]}, "tool_calls")).text
+    assert "<tool_call>" in text and ("Oslo" in text) == bool(arguments)

@@ -12,13 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.local.inference.served import ServedProcess, own_path
+from engine.local.inference.served import ServedProcess
+from engine.protocol.processes import signal_tree
 
 PARENT = """
 import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from engine.local.inference.served import ServedProcess
+from engine.protocol.processes import signal_tree
 ServedProcess("server", [sys.executable, "-S", "-c", {server!r}], Path({log!r}))
 sys.stdin.read()
 """
@@ -79,7 +81,39 @@ def test_the_log_grows_and_errors_show_the_lines_of_this_start_that_tell(tmp_pat
     served.end()
 
 
-def test_processes_that_share_a_stage_keep_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm.log"
-    monkeypatch.setenv("RANK", "2")
-    assert own_path(tmp_path, "vllm", ".log") == tmp_path / "vllm-2.log"
+def test_the_log_shows_names_instead_of_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOX_TOKEN", "sk-of-the-box")
+    monkeypatch.setenv("BOX_WORD", "another-secret")
+    said = "import os; print('got', os.environ['BOX_TOKEN']); print(os.environ['BOX_WORD'], 'SVC_KEY' in os.environ)"
+    monkeypatch.setenv("SVC_KEY", "sk-of-the-service")
+    log = tmp_path / "log"
+    command = [sys.executable, "-S", "-c", said]
+    served = ServedProcess("server", command, log, without={"SVC_KEY"}, secrets={"BOX_WORD"})
+    while served.status is None:
+        time.sleep(0.02)
+    served.end()
+    assert log.read_text() == "got $BOX_TOKEN\n$BOX_WORD False\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_signals_to_its_guard_end_it_even_when_they_come_again(number: signal.Signals, tmp_path: Path) -> None:
+    slow = f"import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), exit()))\n{SERVER}"
+    served = ServedProcess("server", [sys.executable, "-S", "-c", slow], tmp_path / "log")
+    server = pids(tmp_path / "log")
+    for _ in range(3):
+        served._guard.send_signal(number)
+        time.sleep(0.03)
+    assert gone(*server)
+    served.end()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a signal for this")
+def test_a_paused_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    log, root = tmp_path / "log", str(Path(__file__).parents[4])
+    program = PARENT.format(root=root, server=SERVER, log=str(log))
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
+    server = pids(log)
+    signal_tree(parent.pid, signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    assert gone(*server)

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from engine.service.secrets import Redacted, without_keys
+from engine.protocol.secrets import Redacted, without_keys
 
 
 def test_values_of_secrets_become_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,33 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TextIO
+
+from engine.protocol.errors import InputError
 
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 """Anywhere in the name: AWS_BEARER_TOKEN_BEDROCK."""
 
 LEAST_CHARS = 8
+
+
+def secret_names(environment: Mapping[str, str], names: Collection[str] = ()) -> set[str]:
+    """The variables of an environment that look like secrets, and those in `names`."""
+    return {name for name in environment if name in names or SECRET_NAME.search(name)}
+
+
+def key_of(variable: str | None, setting: str) -> str:
+    """The API key in a variable of the environment, without spaces and line ends around it; "" without a variable.
+
+    Raises InputError, which doesn't show the key, where HTTP cannot carry it.
+    """
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if key and not all("!" <= character <= "~" for character in key):
+        raise InputError(
+            f"{setting}: {variable} holds characters that no API key has", f"export {variable}=... again, with the key"
+        )
+    return key
 
 
 def without_keys(text: str, names: Collection[str] = ()) -> str:
