@@ -40,7 +40,7 @@ async def ask(client: Client, text: str = "hello", repeat: int = 0, max_tokens: 
 
 
 async def until(happens: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not happens():  # noqa: ASYNC110 - what happens elsewhere sets no event
             await asyncio.sleep(0.01)
 

@@ -91,7 +91,7 @@ def app(root: Path, at: Run | None = None) -> LlamaDuoApp:
 
 async def until(pilot: Pilot[Any], what: Callable[[], bool]) -> None:
     """Let the app go on until it is so."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not what():
         assert time.monotonic() < end, "it did not happen"
         await pilot.pause()

@@ -53,7 +53,7 @@ async def test_the_ledger_of_a_run_says_who_answered(tmp_path: Path) -> None:
         name, fingerprint = next(names)
         return completion("yes", model=name, system_fingerprint=fingerprint)
 
-    async with asking(answer, tmp_path) as (_, client), asyncio.timeout(20):
+    async with asking(answer, tmp_path) as (_, client), asyncio.timeout(60):
         for question in ("one", "two", "three", "two"):
             said = await client.ask(
                 [{"role": "user", "content": question}],

@@ -65,7 +65,7 @@ def responses(run: Run, count: int) -> None:
 
 async def found(reader: EventReader, kind: type[Event]) -> Event:
     """The first new event of a kind."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if event := next((event for event in reader.read_new() if isinstance(event, kind)), None):
                 return event
@@ -93,7 +93,7 @@ async def test_at_half_of_what_a_round_needs_the_run_waits_and_goes_on_after_the
             asked = len(server.bodies)
             module.write(run, usd=50.0)
             await working
-            async with asyncio.timeout(20):  # the question is closed a moment after the calls go on
+            async with asyncio.timeout(60):  # the question is closed a moment after the calls go on
                 while run.status().question is not None:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
@@ -110,13 +110,13 @@ async def test_changes_of_the_caps_are_seen_and_mistakes_are_told(tmp_path: Path
     first = asyncio.create_task(anext(watching))
     await asyncio.sleep(0)
     change(run, "budget_usd = 5.0", "budget_usd = lots")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         warning = await told.get()
     assert isinstance(warning, Log) and warning.level == "warning" and "cannot be read" in warning.message
     change(run, "budget_usd = lots", "budget_usd = 7.5\nbudget_calls = 40")
     text = run.settings_file.read_text()
     jsonl.replace(run.settings_file, text.replace("#budget_calls =", "#"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await first == Caps(7.5, 40)
 
     assert told.empty()

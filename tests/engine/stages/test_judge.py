@@ -265,7 +265,7 @@ async def test_a_failure_leaves_no_call_behind(tmp_path: Path) -> None:
             ended.set()
         return verdict()
 
-    async with judging(handler, tmp_path, repeats=1) as (_, stage), asyncio.timeout(20):
+    async with judging(handler, tmp_path, repeats=1) as (_, stage), asyncio.timeout(60):
         service = stage.settings.service.model_copy(update={"timeout_s": 0.5})  # it waits so long for the other call
         stage.settings = stage.settings.model_copy(update={"service": service})
         with pytest.raises(ServiceError):

@@ -63,7 +63,7 @@ async def test_a_failure_is_told_by_its_reason(tmp_path: Path, program: str, err
 async def test_a_cancelled_stage_leaves_no_process(tmp_path: Path) -> None:
     pids: list[int] = []
     working = asyncio.create_task(run(tmp_path, "import time; time.sleep(60)", [], pids))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not pids:  # noqa: ASYNC110 - the pid comes with a call, not an event
             await asyncio.sleep(0.01)
     working.cancel()

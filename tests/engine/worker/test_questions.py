@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Run:
 
 async def first(reader: EventReader, kind: type[Event]) -> Event:
     """The next event of this kind; of decisions, round 1's."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             for event in reader.read_new():
                 if isinstance(event, kind) and (not isinstance(event, RoundScored) or event.round == 1):
