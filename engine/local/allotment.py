@@ -53,8 +53,14 @@ def allot(settings: Migration, stage: Stage, environment: Mapping[str, str]) -> 
     if not shared:
         # A server that the stage starts is one process to us, and spreads its work over the GPUs that it sees.
         several = compute.launcher == "torchrun" and stage is INFER and settings.inference.backend != "transformers"
-        chosen = _freest(candidates, len(candidates) if several else 1)
+        chosen = _several(compute, candidates, seen) if several else _freest(candidates, 1)
         return Allotment(1, chosen, _explained(chosen, seen, reason))
+    chosen = _several(compute, candidates, seen)
+    return Allotment(len(chosen), chosen, _explained(chosen, seen, reason))
+
+
+def _several(compute: Compute, candidates: Sequence[Gpu], seen: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """All GPUs that may be used, or as many as processes are asked for."""
     if compute.processes is None:
         chosen = _freest(candidates, len(candidates))
     else:  # asked for by number, so those that others use count too
@@ -64,7 +70,7 @@ def allot(settings: Migration, stage: Stage, environment: Mapping[str, str]) -> 
             f"compute.processes: {compute.processes} processes need as many GPUs, and {len(chosen)} can be used",
             "lower compute.processes, or list more GPUs in compute.devices",
         )
-    return Allotment(len(chosen), chosen, _explained(chosen, seen, reason))
+    return chosen
 
 
 def _blind(compute: Compute, shared: bool, environment: Mapping[str, str]) -> Allotment:
@@ -102,7 +108,10 @@ def is_shared(settings: Migration, stage: Stage) -> bool:
 def _candidates(devices: Sequence[str] | None, seen: list[Gpu]) -> tuple[list[Gpu], str]:
     """The GPUs that may be used, and why these."""
     if devices is not None:
-        return [_device(device, seen) for device in devices], "named in compute.devices"
+        found = [_device(device, seen) for device in devices]
+        if len(set(found)) < len(found):
+            raise InputError(f"compute.devices: {', '.join(devices)} name a GPU twice", "list each GPU once")
+        return found, "named in compute.devices"
     free = [gpu for gpu in seen if is_free(gpu)]
     if free:
         known = all(gpu.free is not None for gpu in free)
@@ -111,10 +120,9 @@ def _candidates(devices: Sequence[str] | None, seen: list[Gpu]) -> tuple[list[Gp
 
 
 def _device(device: str, seen: list[Gpu]) -> Gpu:
-    places = {str(place): gpu for place, gpu in enumerate(seen)}
-    found = places.get(device) or named(device, seen)
+    found = next((gpu for gpu in seen if gpu.index == device), None) or named(device, seen)
     if found is None:
-        known = ", ".join(f"{place}: {gpu}" for place, gpu in enumerate(seen))
+        known = ", ".join(map(str, seen))
         raise InputError(f"compute.devices: no GPU {device}; there are {known}", "list other ones in compute.devices")
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -15,7 +15,7 @@ class Gpu:
     """A GPU, or an instance of one that MIG splits.
 
     `name` is what CUDA_VISIBLE_DEVICES calls it, `index` what people and nvidia-smi do ("0", or "0:1" for an instance).
-    `model` and memory in bytes are None where the driver can't tell which GPU a name means.
+    `model`, memory in bytes and the `uuid` are None where the driver can't tell which GPU a name means.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Gpu:
     model: str | None = None
     free: int | None = None
     total: int | None = None
+    uuid: str | None = None
 
     @property
     def is_instance(self) -> bool:
@@ -69,12 +70,13 @@ def visible(environment: Mapping[str, str]) -> list[Gpu]:
         if gpu is None:
             break
         found.append(gpu)
-    return found
+    # One that is listed twice hides all from CUDA.
+    return found if len({gpu.uuid or gpu.name for gpu in found}) == len(found) else []
 
 
 def named(name: str, gpus: list[Gpu]) -> Gpu | None:
     """The GPU of a UUID, or of the beginning of one, as CUDA accepts it."""
-    found = [gpu for gpu in gpus if gpu.name.startswith(name)]
+    found = [gpu for gpu in gpus if gpu.uuid is not None and gpu.uuid.startswith(name)]
     return found[0] if len(found) == 1 else None
 
 
@@ -90,7 +92,7 @@ def _listed(name: str, gpus: list[Gpu], environment: Mapping[str, str]) -> Gpu |
         ordered = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({gpu.model for gpu in gpus}) == 1
         if found is not None and not ordered:
             return Gpu(name, name)
-    return None if found is None else Gpu(name, found.index, found.model, found.free, found.total)
+    return None if found is None else replace(found, name=name)
 
 
 def _unknown(name: str) -> Gpu | None:
@@ -101,31 +103,33 @@ def _unknown(name: str) -> Gpu | None:
 def _gpu(nvml: Any, index: int) -> list[Gpu]:
     device = nvml.nvmlDeviceGetHandleByIndex(index)
     instances = _instances(nvml, device)
-    if instances:
+    if instances is not None:  # without an instance CUDA can't use a GPU that is to be split
         return [_described(nvml, instance, f"{index}:{number}") for number, instance in enumerate(instances)]
     return [_described(nvml, device, str(index))]
 
 
-def _instances(nvml: Any, device: Any) -> list[Any]:
-    """The instances that MIG splits a GPU into; none where it is off or unknown to the GPU."""
+def _instances(nvml: Any, device: Any) -> list[Any] | None:
+    """The instances that MIG splits a GPU into; None where it is off or unknown to the GPU."""
     instances = []
     try:
         current, _ = nvml.nvmlDeviceGetMigMode(device)
-        count = nvml.nvmlDeviceGetMaxMigDeviceCount(device) if current else 0
+        if not current:
+            return None
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(device)
     except nvml.NVMLError:
-        return []
+        return None
     for number in range(count):
         try:
             instances.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(device, number))
-        except nvml.NVMLError:  # there are fewer than there may be
-            break
+        except nvml.NVMLError:  # there are fewer than there may be, and gaps between them
+            continue
     return instances
 
 
 def _described(nvml: Any, device: Any, index: str) -> Gpu:
     memory = nvml.nvmlDeviceGetMemoryInfo(device)
     name, uuid = nvml.nvmlDeviceGetName(device), nvml.nvmlDeviceGetUUID(device)
-    return Gpu(_text(uuid), index, _text(name), int(memory.free), int(memory.total))
+    return Gpu(_text(uuid), index, _text(name), int(memory.free), int(memory.total), _text(uuid))
 
 
 def _text(value: str | bytes) -> str:

@@ -57,6 +57,9 @@ class Resources:
     def notes(self) -> Iterator[str]:
         """Which GPUs training and answering would use now, and why these."""
         if self.settings.compute.launcher == "ray":
+            backend = self.settings.inference.backend
+            if backend != "transformers":
+                yield f'answering runs on this machine, not on the cluster: inference.backend is "{backend}"'
             return
         with suppress(InputError):  # one of the problems
             training, answers = (allot(self.settings, stage, self.environment).reason for stage in (FINETUNE, INFER))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,8 @@ PATHS = (
     ("local", "model"),
     ("task", "contract", "json_schema"),
     ("inference", "vllm"),
+    ("inference", "serve"),
+    ("inference", "vllm_args"),
 )
 """Keys whose value may be a path."""
 
@@ -83,15 +86,50 @@ def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     return tables
 
 
+def _absolute_words(line: str, folder: Path, *, program: bool) -> str:
+    """A command line whose words are absolute paths where a shell would read them as paths; its first is a `program`.
+
+    What doesn't change stays as it is written.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:  # the schema says so
+        return line
+    absolute = [
+        _program(word, folder) if program and place == 0 else _path(word, folder) for place, word in enumerate(words)
+    ]
+    return line if absolute == words else shlex.join(absolute)
+
+
+def _program(value: str, folder: Path) -> str:
+    """A program by its absolute path, where it is none to be found on PATH."""
+    if "/" in value or (folder / value).is_file():
+        with suppress(OSError, ValueError, RuntimeError):
+            return str(folder / Path(value).expanduser())
+    return value
+
+
+def _path(word: str, folder: Path) -> str:
+    if not word.startswith(("./", "../", "~/")):
+        return word
+    with suppress(RuntimeError):
+        return str((folder / Path(word).expanduser()).resolve())
+    return word
+
+
 def _absolute(value: str, key: str, folder: Path) -> str:
     """A value as an absolute path where it is a relative one; ids, addresses and invalid paths stay as they are."""
+    if key in ("serve", "vllm_args"):
+        return _absolute_words(value, folder, program=key == "serve")
+    if key == "vllm":
+        return _program(value, folder) if value.strip() else value
     if value == STDIN or is_address(value):
         return value
     with suppress(OSError, ValueError, RuntimeError):
         path = Path(value)
         named = key in ALWAYS_PATHS or value.startswith(("./", "../", "~")) or path.suffix.casefold() in FILES
         pattern = key == "source" and is_pattern(value)
-        found = (folder / value).is_file() if key == "vllm" else (folder / value).exists()
+        found = (folder / value).exists()
         if not path.is_absolute() and (named or pattern or found):
             return str((folder / path.expanduser()).resolve())
     return value

@@ -119,6 +119,12 @@ def _splits(line: str) -> str:
     return line
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
 CommandLine = Annotated[str, AfterValidator(_splits)]
 """Words as a shell splits them, quotes included; nothing else of a shell's is understood."""
 
@@ -142,7 +148,9 @@ class Inference(Table):
         "transformers",
         description="What runs the local LLM: this program, a vLLM that it starts, or any server with OpenAI's API.",
     )
-    vllm: str = Field("vllm", min_length=1, description="The vllm executable, in a virtual environment of its own.")
+    vllm: Annotated[str, AfterValidator(_not_blank)] = Field(
+        "vllm", description="The vllm executable, in a virtual environment of its own."
+    )
     vllm_args: CommandLine = Field(
         "", description="Further arguments of `vllm serve`, such as --gpu-memory-utilization 0.8."
     )
@@ -168,7 +176,7 @@ class Inference(Table):
     def _serves_each_round(self) -> Inference:
         if self.backend != "endpoint":
             return self
-        if not self.serve:
+        if not "".join(shlex.split(self.serve)[:1]).strip():
             raise ValueError("an endpoint needs serve: each round has new weights, and this command gets them there")
         if self.api_base is None and "{port}" not in self.serve:
             raise ValueError("serve must contain {port}, or api_base must be set")
@@ -182,8 +190,8 @@ def _text(device: object) -> object:
     return str(device) if isinstance(device, int) and not isinstance(device, bool) else device
 
 
-Device = Annotated[str, BeforeValidator(_text), Field(pattern=r"^([0-9]+|(GPU|MIG)-\S+)$")]
-"""A GPU: its index, or its UUID."""
+Device = Annotated[str, BeforeValidator(_text), Field(pattern=r"^([0-9]+(:[0-9]+)?|(GPU|MIG)-\S+)$")]
+"""A GPU: its index, as 0 or as 0:1 for an instance of MIG, or its UUID."""
 
 
 class Compute(Table):
@@ -199,7 +207,8 @@ class Compute(Table):
     devices: list[Device] | None = Field(
         None,
         min_length=1,
-        description="GPUs of this machine, by index or UUID (GPU-..., MIG-...); not set: those that nobody uses.",
+        description="GPUs of this machine, by UUID (GPU-..., MIG-...) or by the index that nvidia-smi and "
+        "`check` show; not set: those that nobody uses.",
     )
     strategy: Literal["ddp", "fsdp"] = Field(
         "ddp", description="How processes share a training: each with all weights (ddp), or with a part (fsdp)."
@@ -216,6 +225,8 @@ class Compute(Table):
             raise ValueError('strategy = "fsdp" needs launcher = "torchrun" or "ray"')
         if self.launcher == "ray" and self.devices is not None:
             raise ValueError('devices are GPUs of this machine; with launcher = "ray" the cluster chooses them')
+        if len(set(self.devices or ())) < len(self.devices or ()):
+            raise ValueError("devices names a GPU twice")
         if self.launcher != "ray" and self.ray_address is not None:
             raise ValueError('ray_address needs launcher = "ray"')
         return self

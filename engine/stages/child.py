@@ -8,6 +8,7 @@ import threading
 
 from engine.protocol import jsonl
 from engine.protocol.events import Emit, Event, to_row
+from engine.protocol.parent_death import die_with_parent
 
 PARENT_POLL_S = 1.0
 
@@ -26,6 +27,7 @@ def take_standard_output() -> Emit:
 
 def exit_with_parent() -> None:
     """From now on, end this process when its standard input is closed, and when its parent is gone."""
+    die_with_parent()
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

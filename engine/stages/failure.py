@@ -15,13 +15,16 @@ from engine.protocol.stages import FINETUNE, INFER
 FULL_DISK = re.compile(r"No space left|disk is full")
 LESS_MEMORY = {
     INFER.name: "lower inference.batch_size or max_new_tokens",
-    FINETUNE.name: "lower finetune.max_length or batch_size, or set local.quantization to nf4",
+    FINETUNE.name: "lower finetune.max_length or batch_size",
 }
 """What makes a stage take less memory."""
 
 LOST = "a process that shared the work has ended"
 
-LOST_PROCESS = re.compile(r"gloo/transport|ncclRemoteError|ncclSystemError")
+LOST_PROCESS = re.compile(
+    r"gloo/transport|nccl(Remote|System)Error|NCCL communicator was aborted|remote process exited"
+    r"|Dist(Network|Store)Error|TCPStore|[Cc]onnection (reset|closed) by (remote )?peer|Broken pipe"
+)
 """What torch.distributed raises in one process where another one has ended."""
 
 
@@ -58,7 +61,7 @@ def _explain(error: BaseException, stage: str) -> RunFailed:
         )
     if no_memory(error):
         return RunFailed(error="out of memory", hint=f"{less_memory(stage)}; then resume", exit_status=1)
-    if LOST_PROCESS.search(str(error)):
+    if LOST_PROCESS.search(f"{type(error).__name__} {error}"):
         return RunFailed(
             error=LOST,
             hint=f"see the run's worker.log; if memory ran out, {less_memory(stage)}; then resume",

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.protocol.errors import InputError, StageError
 from engine.protocol.events import Emit, RunFailed, from_row
 from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.parent_death import die_with_parent
 from engine.protocol.processes import kill_tree
 from engine.protocol.stages import Stage
 from engine.stages.failure import less_memory
@@ -31,6 +32,7 @@ async def run_stage_process(
         stdout=asyncio.subprocess.PIPE,
         limit=LONGEST_LINE,
         env=command.environment,
+        preexec_fn=die_with_parent,
     )
     try:
         started(process.pid)

@@ -60,9 +60,11 @@ class Cluster:
             raise InputError(
                 "Ray is not installed", "run: pip install 'llamaduo-tui[ray]', with the cluster's version of Ray"
             ) from None
+        from engine.protocol import parent_death
         from engine.worker import ray_rank
 
-        ray.cloudpickle.register_pickle_by_value(ray_rank)
+        for module in (ray_rank, parent_death):
+            ray.cloudpickle.register_pickle_by_value(module)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -55,6 +55,8 @@ class Job:
                     self._start(gang)
                     return self._relay(gang)
             except Lost as lost:
+                if number == TRIES:
+                    break
                 self._say("warning", f"{lost}; going on with the nodes that are left (start {number + 1} of {TRIES})")
         raise StageError(f"nodes of the cluster died {TRIES} times during this stage", "see its logs, then resume")
 
@@ -78,7 +80,7 @@ class Job:
     def _relay(self, gang: list[Process]) -> int:
         """Pass on what the processes say until all have ended well, or one has failed.
 
-        Where one fails since another one is gone, its node may have died: Ray tells, a little later.
+        Where one fails since another one is gone, or without a word, a node may have died: Ray tells, a little later.
         """
         failure: RunFailed | None = None
         ended, deadline = 0, float("inf")
@@ -87,12 +89,11 @@ class Job:
                 failure = failed if failure is None or failure.error == LOST else failure
             if status:
                 ended, deadline = ended or status, min(deadline, time.monotonic() + GRACE_S)
-            own = failure is None or failure.error != LOST
+            own = failure is not None and failure.error != LOST
             if ended and (own or time.monotonic() > deadline):
                 break
         if failure is not None:
             self._emit(failure)
-        if failure is not None:
             return failure.exit_status
         return ended if ended >= 0 else 128 - ended  # as shells tell a signal
 

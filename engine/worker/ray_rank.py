@@ -1,6 +1,7 @@
 """One process of a stage on a node of a Ray cluster, held by an actor there.
 
-The class travels to the node by value, so it uses nothing of this package: what the node has installed may be older.
+The class travels to the node by value, as does `engine.protocol.parent_death`, so it uses nothing else of this package:
+what the node has installed may be older.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from engine.protocol.parent_death import die_with_parent
 
 SILENCE_S = 5.0
 """After so long without a poll the process stands still: the job that polls is paused, or has lost its network."""
@@ -64,7 +67,7 @@ class Rank:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         for number, stream in ((1, self._process.stdout), (2, self._process.stderr)):
             reader = threading.Thread(target=self._read, args=(number, stream), daemon=True)
@@ -99,15 +102,6 @@ class Rank:
             time.sleep(SILENCE_S / 10)
             if time.monotonic() - self._polled > SILENCE_S:
                 self._process.send_signal(signal.SIGSTOP)
-
-
-def _die_with_parent() -> None:
-    """Have Linux kill this process with its parent, even one that stands still and reads no closed pipe."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def _interface(address: str) -> str:

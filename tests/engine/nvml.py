@@ -11,11 +11,15 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU of 80 GiB, of which `free` GiB are free; `instances` are the free GiB of its MIG instances of 20 GiB."""
+    """A GPU of 80 GiB, of which `free` GiB are free; `instances` are the free GiB of its MIG instances of 20 GiB.
+
+    None among them is a gap; `mig` is on where there is one, and may be on without any.
+    """
 
     free: float = 79.0
     model: str = "NVIDIA H100"
-    instances: tuple[float, ...] = ()
+    instances: tuple[float | None, ...] = ()
+    mig: bool = False
 
 
 class Nvml(ModuleType):
@@ -39,21 +43,22 @@ class Nvml(ModuleType):
         return (index, None)
 
     def nvmlDeviceGetMigMode(self, device: Any) -> tuple[int, int]:  # noqa: N802
-        on = bool(self.cards[device[0]].instances)
+        on = self.cards[device[0]].mig or bool(self.cards[device[0]].instances)
         return on, on
 
     def nvmlDeviceGetMaxMigDeviceCount(self, device: Any) -> int:  # noqa: N802
         return 7
 
     def nvmlDeviceGetMigDeviceHandleByIndex(self, device: Any, number: int) -> Any:  # noqa: N802
-        if number >= len(self.cards[device[0]].instances):
+        instances = self.cards[device[0]].instances
+        if number >= len(instances) or instances[number] is None:
             raise self.NVMLError("Not Found")
         return (device[0], number)
 
     def nvmlDeviceGetMemoryInfo(self, device: Any) -> Any:  # noqa: N802
         index, number = device
         card = self.cards[index]
-        free, total = (card.free, 80) if number is None else (card.instances[number], 20)
+        free, total = (card.free, 80) if number is None else (card.instances[number] or 0, 20)
         return SimpleNamespace(free=int(free * GIB), total=total * GIB, used=int((total - free) * GIB))
 
     def nvmlDeviceGetName(self, device: Any) -> bytes:  # noqa: N802

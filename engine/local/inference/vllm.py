@@ -19,6 +19,7 @@ import httpx
 import msgspec
 
 from engine.local.device import number_format
+from engine.local.gpus import VISIBLE, visible
 from engine.local.inference.base import Completion, Place, Plan, Prompt, Sample
 from engine.local.inference.completions import completion
 from engine.local.inference.encoded import BatchSizes, Encoded
@@ -59,6 +60,11 @@ HEALTH_S = 5.0
 LESS_MEMORY = "if memory is short, lower it in inference.vllm_args (--gpu-memory-utilization, --max-num-seqs)"
 
 ANOTHER_VERSION = 'try another version of vLLM, or set inference.backend to "transformers"; then resume'
+
+PARALLEL = {
+    *("--data-parallel-size", "-dp", "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),
+}
+"""Arguments that say how vLLM uses several GPUs."""
 
 PROBE_TOKENS = 8
 
@@ -167,7 +173,8 @@ class _Server:
             *("--dtype", number_format(), "--seed", str(settings.loop.seed % 2**31)),
             *([*lora, "--lora-modules", f"{self.name}={adapter}"] if adapter else []),
             *(["--trust-remote-code"] if trusts_remote_code(settings.local) else []),
-            *shlex.split(settings.inference.vllm_args),
+            *_parallel(own := shlex.split(settings.inference.vllm_args)),
+            *own,
         ]
 
     def wait(self) -> None:
@@ -249,6 +256,13 @@ class _Reply(msgspec.Struct):
     """A completion with one choice, as far as it is kept."""
 
     choices: list[_Choice]
+
+
+def _parallel(own: Sequence[str]) -> list[str]:
+    """A copy of the model on each GPU that this process was given, unless the user's arguments spread it over them."""
+    gpus = len(visible(os.environ)) if VISIBLE in os.environ else 1
+    spread = any(word.partition("=")[0].replace("_", "-") in PARALLEL for word in own)
+    return [] if spread or gpus < 2 else ["--data-parallel-size", str(gpus)]
 
 
 def _choice(reply: Json) -> _Choice:

@@ -42,7 +42,8 @@ def settings(**compute: Any) -> Migration:
         ((BUSY, Card(), Card(30)), TORCHRUN | {"processes": 2}, {}, 2, "GPU-b0,GPU-c0"),
         ((Card(), Card(), Card()), TORCHRUN, {}, 3, "GPU-a0,GPU-b0,GPU-c0"),
         ((Card(),) * 3, TORCHRUN, {"CUDA_VISIBLE_DEVICES": "2,1"}, 2, "2,1"),
-        ((Card(),) * 3, {"devices": [0]}, {"CUDA_VISIBLE_DEVICES": "2,1"}, 1, "2"),
+        ((Card(),) * 3, {"devices": [2]}, {"CUDA_VISIBLE_DEVICES": "1,2"}, 1, "2"),
+        ((Card(),) * 3, {"devices": ["GPU-c0"]}, {"CUDA_VISIBLE_DEVICES": "1,2"}, 1, "2"),
         ((Card(), Card(30, "NVIDIA A100")), {}, {"CUDA_VISIBLE_DEVICES": "1,0"}, 1, "1"),
         ((SPLIT,), TORCHRUN, {}, 1, "MIG-a0"),
         ((Card(),), {}, {"CUDA_VISIBLE_DEVICES": ""}, 1, None),
@@ -90,8 +91,8 @@ def test_the_reason_names_the_gpus_that_are_left(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("cards", "compute", "message"),
     [
-        ((Card(),), {"devices": [1]}, "compute.devices: no GPU 1; there are 0: GPU 0"),
-        ((Card(),), {"devices": ["GPU-b"]}, "compute.devices: no GPU GPU-b; there are 0: GPU 0"),
+        ((Card(),), {"devices": [1]}, "compute.devices: no GPU 1; there are GPU 0"),
+        ((Card(),), {"devices": ["GPU-b"]}, "compute.devices: no GPU GPU-b; there are GPU 0"),
         ((), {"devices": [0]}, "no NVIDIA GPU can be seen: the driver reports none"),
         ((Card(),), TORCHRUN | {"processes": 2}, "2 processes need as many GPUs, and 1 can be used"),
         (

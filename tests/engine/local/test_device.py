@@ -34,3 +34,9 @@ def test_a_batch_is_as_large_as_the_memory_that_others_leave() -> None:
 
 def test_a_processor_is_busy_with_32_sequences() -> None:
     assert generation_batch(Device("cpu", "", "float32", False, 64 * GB, 64 * GB), GB, 1000) == 32
+
+
+def test_processes_of_a_machine_share_its_memory_but_have_gpus_of_their_own() -> None:
+    memory = Device("cpu", "", "float32", False, 80 * GB, 80 * GB)
+    assert generation_batch(memory, GB, 8 * GB) == 4 and generation_batch(memory, GB, 8 * GB, 4) == 1
+    assert generation_batch(gpu(80 * GB), GB, GB, 4) == generation_batch(gpu(80 * GB), GB, GB)

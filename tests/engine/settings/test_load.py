@@ -46,3 +46,26 @@ def test_a_run_cannot_read_the_standard_input(source: str, tmp_path: Path) -> No
     with pytest.raises(InputError, match="cannot read the terminal's input") as caught:
         load_settings(file)
     assert "convert - --to" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("serve", "./publish.sh '{adapter}' a  b", "{folder}/publish.sh '{{adapter}}' a b"),
+        ("serve", "bin/publish {name}", "{folder}/bin/publish '{{name}}'"),
+        ("serve", "~/publish --to ../out", "{home}/publish --to {above}/out"),
+        ("serve", "sh -c 'cat ./x  {port}'", "sh -c 'cat ./x  {{port}}'"),
+        ("serve", "'", "'"),
+        ("vllm_args", "--chat-template ./x.jinja --n 4", "--chat-template {folder}/x.jinja --n 4"),
+        ("vllm", "~/env/bin/vllm", "{home}/env/bin/vllm"),
+        ("vllm", "env/bin/vllm", "{folder}/env/bin/vllm"),
+        ("vllm", "vllm", "vllm"),
+    ],
+)
+def test_commands_are_the_same_for_the_check_and_the_run(
+    key: str, value: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    found = absolute({"inference": {key: value}}, tmp_path)["inference"][key]
+    assert found == expected.format(folder=tmp_path, above=tmp_path.parent, home="/home/ada")
+    assert absolute({"inference": {key: found}}, tmp_path)["inference"][key] == found

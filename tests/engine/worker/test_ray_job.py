@@ -78,9 +78,19 @@ def test_a_node_that_dies_is_survived_and_its_neighbours_error_is_not_told() -> 
     assert warning.message == "node b is gone; going on with the nodes that are left (start 2 of 5)"
 
 
+@pytest.mark.parametrize("status", [-6, 1])
+def test_a_survivor_that_ends_without_a_word_may_have_lost_its_neighbour(status: int) -> None:
+    cluster = Nodes([(0, [], status), (1, [], None), Lost("node b is gone")], [(0, [], 0), (1, [], 0)])
+    assert run(cluster)[0] == 0 and len(cluster.started) == 4
+
+
 def test_nodes_that_die_again_and_again_end_the_stage() -> None:
+    told: list[Event] = []
+    cluster: Any = Nodes(*[[Lost("node a is gone")] for _ in range(5)])
     with pytest.raises(StageError, match="died 5 times"):
-        run(Nodes(*[[Lost("node a is gone")] for _ in range(5)]))
+        Job(cluster, "engine.stages", ["finetune"], {}, told.append).run(2)
+    starts = [event.message.partition("(")[2] for event in told if isinstance(event, Log)]
+    assert starts == [f"start {number} of 5)" for number in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -126,3 +127,38 @@ def test_a_reply_without_all_tokens_is_refused(tokens: Any, logprobs: Any, reaso
     choice = {"token_ids": tokens, "logprobs": {"token_logprobs": logprobs}, "finish_reason": reason}
     with pytest.raises(StageError):
         tokens_of({"choices": [choice]}, 4, {2})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "own", "added"),
+    [
+        ("0", [], []),
+        ("0,1", [], ["--data-parallel-size", "2"]),
+        ("GPU-a,GPU-b,GPU-c", ["--max-num-seqs", "4"], ["--data-parallel-size", "3"]),
+        ("0,1", ["--tensor-parallel-size=2"], []),
+        ("0,1", ["-tp", "2"], []),
+        ("", [], []),
+    ],
+)
+def test_each_gpu_has_a_copy_of_the_model(
+    gpus: str, own: list[str], added: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert vllm._parallel(own) == added
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"choices": [3]},
+        {"choices": "x"},
+        {"choices": [{"token_ids": [5, "2"], "logprobs": {"token_logprobs": [-1.0, -1.0]}}]},
+        {"choices": [{"token_ids": [-5, 2], "logprobs": {"token_logprobs": [-1.0, -1.0]}}]},
+        {"choices": [{"token_ids": [10**30, 2], "logprobs": {"token_logprobs": [-1.0, -1.0]}}]},
+        {"choices": [{"token_ids": [5, 2], "logprobs": []}]},
+    ],
+)
+def test_a_reply_of_another_form_is_refused(reply: Any) -> None:
+    with pytest.raises(StageError):
+        tokens_of(reply, 4, {2})
