@@ -21,10 +21,14 @@ from engine.protocol.records import Score
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """Tells the worker with this pid to pause, to go on or to stop; `now` stops it without the calls in flight."""
+    """Tells a worker to pause, to go on or to stop; `now` stops it without the calls in flight.
+
+    `to` is the worker's name, and `worker` its pid, which repeats: older versions know no more.
+    """
 
     kind: Literal["pause", "resume", "stop"]
     worker: int
+    to: str = ""
     now: bool = False
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))

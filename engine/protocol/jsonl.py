@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.protocol import file_lock
 from engine.protocol.errors import DamagedError
 
 Row = dict[str, Any]
@@ -60,7 +60,7 @@ def append(path: Path, rows: Iterable[Row]) -> None:
     """Append rows in one write, mending a line that a crash tore before; writers take turns."""
     data = "".join(dumps(row) + "\n" for row in rows).encode()
     with path.open("ab+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        file_lock.wait_for(file.fileno())
         file.seek(0, os.SEEK_END)
         if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
             _cut_torn_line(file.fileno(), file.tell())
@@ -100,8 +100,10 @@ def _object(text: bytes, path: Path, otherwise: str) -> Row:
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file atomically: readers see the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text file atomically: readers see the old one or the whole new one.
+
+    Raises FileNotFoundError where its folder is gone: a run that was moved away is not begun again in its old place.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

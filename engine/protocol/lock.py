@@ -1,18 +1,32 @@
-"""Who works on a run: one worker at a time, and none on a run that has ended."""
+"""The right to work on a run: one worker at a time, and none on a run that has ended.
+
+The kernel's lock on RUN/lock decides, since it ends with its holder. Where the file system has none, or may not share
+it with other hosts, the heartbeat in status.json is a lease: a run is taken up once no heartbeat came for `LEASE_S` by
+the watcher's own clock, and a worker whose status another one has written ends.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
 
+from engine.protocol import file_lock
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.processes import kill_tree
+from engine.protocol.file_lock import Locked
+from engine.protocol.processes import end_orphan
 from engine.protocol.run_dir import Run, writable
-from engine.protocol.status import STALE_AFTER_S, Process, State, Status
+from engine.protocol.status import Process, State, Status
+
+LEASE_S = 15.0
+"""Without a heartbeat for so long, a worker that can't be checked from here is gone: they come every other second."""
+
+CLAIM_S = 1.0
+"""How long a worker waits for another one that claims the run at the same time; the later of the two gets it."""
+
+WAIT_S = 1.0
+POLL_S = 0.2
 
 
 def may_start(run: Run, state: State) -> None:
@@ -25,43 +39,68 @@ def may_start(run: Run, state: State) -> None:
 
 
 @contextmanager
-def lock(run: Run) -> Iterator[None]:
-    """Be the one worker of a run; raises LlamaDuoError where another one is at work, InputError where it has ended.
+def lock(run: Run) -> Iterator[Locked]:
+    """Be the one worker of a run; gives `Locked.UNSUPPORTED` where it must `claim` the run with its first status.
 
-    The kernel frees the lock with the process; the status tells readers and other hosts which process holds it.
+    Raises LlamaDuoError where another one is at work, InputError where the run has ended.
     """
     may_start(run, run.status().state)  # before the first file is touched
     with writable(run.folder):
-        file = (run.folder / "lock").open("a")
+        run.check_is_run()
+        file = os.fdopen(os.open(run.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     with file:
-        locked = _try_lock(file)
+        locked = file_lock.take(file, WAIT_S)
         holder = run.status()
-        if not locked or _works_elsewhere(holder):
-            pid = holder.process.pid if holder.process else "unknown"
-            raise LlamaDuoError(
-                f"{run.name} already has a worker (pid {pid})", f"follow it: llamaduo-tui logs {run.name} -f"
-            )
+        if locked is Locked.HELD or _works(run, holder, locked):
+            raise _has_worker(run, holder)
         may_start(run, holder.state)
-        _end_orphan(holder.child)
-        yield
+        end_orphan(run, holder.child)
+        yield locked
 
 
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def claim(run: Run, worker: str) -> None:
+    """Make sure, where no lock does, that the status written as this worker was not overwritten by another one.
+
+    Raises LlamaDuoError where it was.
+    """
+    time.sleep(CLAIM_S)
+    holder = run.status()
+    if holder.worker != worker:
+        raise _has_worker(run, holder)
 
 
-def _works_elsewhere(holder: Status) -> bool:
+def shows_life(run: Run, seconds: float = LEASE_S) -> bool:
+    """Whether a worker's heartbeat is seen within so many seconds, whatever its clock says."""
+    before = run.status()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        now = run.status()
+        if (now.worker, now.heartbeat) != (before.worker, before.heartbeat):
+            return now.state.working
+        time.sleep(POLL_S)
+    return False
+
+
+def where(process: Process | None) -> str:
+    """A worker for people: its pid here, and its host where that is another one."""
+    if process is None:
+        return "pid unknown"
+    return f"pid {process.pid}" if process.here else f"pid {process.pid} on {process.host}"
+
+
+def _works(run: Run, holder: Status, locked: Locked) -> bool:
+    """Whether the worker of a status is at work, though the lock was free; waits where only its heartbeat can tell."""
     process = holder.process
-    if not holder.state.working or process is None or (process.here and process.pid == os.getpid()):
+    if not holder.state.working or process is None:
         return False
-    return process.alive and time.time() - holder.heartbeat < STALE_AFTER_S
+    if process.here:
+        return process.alive and process.pid != os.getpid()
+    if process.same_boot and locked is Locked.MINE:
+        return False
+    return shows_life(run)
 
 
-def _end_orphan(child: Process | None) -> None:
-    """A stage whose worker was killed must not write next to its successor."""
-    if child is not None and child.here and child.alive:
-        kill_tree(child.pid, wait_s=10)
+def _has_worker(run: Run, holder: Status) -> LlamaDuoError:
+    return LlamaDuoError(
+        f"{run.name} already has a worker ({where(holder.process)})", f"follow it: llamaduo-tui logs {run.name} -f"
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import format_1, jsonl, records
+from engine.protocol import file_lock, format_1, jsonl, records
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.status import State, Status
@@ -67,6 +68,15 @@ class Run:
     @property
     def model_file(self) -> Path:
         return self.folder / "model.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def work(self) -> Path:
+        """The working folder of the run's processes: what libraries leave in theirs goes there."""
+        return self.folder / "work"
 
     @property
     def ledger_file(self) -> Path:
@@ -140,6 +150,38 @@ class Run:
             if status.state in (State.STOPPING, State.STALE, State.CRASHED, State.UNREADABLE):
                 raise ValueError(f"invalid state {status.state}")
             return status
+
+    def seen(self, status: Status, now: float | None = None) -> State:
+        """The state that a status means for a reader at this time, by default now; see `Status.seen`."""
+        return status.seen(time.time() if now is None else now, lambda: file_lock.is_held(self.lock_file))
+
+    def state(self) -> State:
+        """The state for a reader now. Raises as `status` does."""
+        return self.seen(self.status())
+
+    @property
+    def is_run(self) -> bool:
+        """Whether `create` made this folder: its format, or in older ones its status, is that of a run.
+
+        A folder that has no more than a migration.toml may be anybody's project.
+        """
+        try:
+            return self.format_file.read_text(encoding="utf-8").strip().isdecimal()
+        except FileNotFoundError:
+            return self.status_file.is_file()
+        except (OSError, ValueError):
+            return False
+
+    def check_is_run(self) -> None:
+        """Raise InputError where the folder is there and `create` didn't make it."""
+        if self.folder.is_dir() and not self.is_run:
+            raise InputError(f"{self.folder}: not a run: it has no file `format`", "list runs: llamaduo-tui runs")
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder in the run; never the run's own, which somebody may just have moved or removed."""
+        missing = [folder, *folder.parents]
+        for one in reversed(missing[: missing.index(self.folder)]):
+            one.mkdir(exist_ok=True)
 
     def write_status(self, status: Status) -> None:
         jsonl.write_json(self.status_file, records.to_row(status), mode=0o600)

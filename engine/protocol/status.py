@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from engine.protocol.boot import boot_id, pid_space, start_of
 from engine.protocol.durations import duration
 from engine.protocol.questions import Question
 
@@ -49,34 +52,47 @@ STALE_AFTER_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process that can be told from a later one with the same pid, on this host."""
+    """A process that can be told from a later one with the same pid.
+
+    `boot`, `space` and `start` do that, as `engine.protocol.boot` gives them. `host` and `started`, in seconds since
+    the epoch, are for people: a host is renamed, and clocks are set.
+    """
 
     pid: int
     started: float
     host: str
+    boot: str = ""
+    space: str = ""
+    start: int | None = None
 
     @classmethod
     def of(cls, pid: int) -> Process:
+        """The process of this machine with a pid. Raises psutil.NoSuchProcess."""
         import psutil  # it takes longer to import than a list of runs to read
 
-        return cls(pid=pid, started=psutil.Process(pid).create_time(), host=socket.gethostname())
+        return cls(
+            pid=pid,
+            started=psutil.Process(pid).create_time(),
+            host=socket.gethostname(),
+            boot=boot_id(),
+            space=pid_space(),
+            start=start_of(pid),
+        )
+
+    @property
+    def same_boot(self) -> bool:
+        """Whether it belongs to this boot of this machine, if to another container: locks are shared with it."""
+        return bool(self.boot) and self.boot == boot_id()
 
     @property
     def here(self) -> bool:
-        return self.host == socket.gethostname()
+        """Whether its pid means the same process here as where it was written down."""
+        return self.same_boot and self.space == pid_space()
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; a process of another host counts as alive, since it can't be checked from here."""
-        if not self.here:
-            return True
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        """Whether it still runs; one that cannot be checked from here counts as alive."""
+        return not self.here or (self.start is not None and start_of(self.pid) == self.start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +106,7 @@ class Stopping:
     until: float
 
     def said(self, now: float) -> str:
-        """What completes "the run ...": "waits for 8 calls in flight, at most 45 s"."""
+        """What completes "the run ...": "waits for 8 calls in flight, at most 45 s"; `now` is by the worker's clock."""
         calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
         return f"waits for {calls} in flight, at most {duration(self.until - now)}"
 
@@ -115,6 +131,9 @@ class Dropped:
 class Status:
     """What a reader needs without reading the events; `question` is the open one, for which the run waits.
 
+    `worker` names the worker that wrote it: each has a new name. `heartbeat` is when, in seconds since the epoch by its
+    host's clock, and `beat` the same on a clock of its boot that is never set.
+
     `interrupted_calls` are those that were sent and whose responses are lost; they may have cost `interrupted_usd`
     besides `cost_usd`. `silent_since`, in seconds since the epoch, is when a service that does not answer had its first
     fault. `stopping` is set while a worker that is about to end waits for calls in flight, `dropped` after an end that
@@ -124,7 +143,9 @@ class Status:
     state: State = State.NEW
     process: Process | None = None
     child: Process | None = None
+    worker: str = ""
     heartbeat: float = 0.0
+    beat: float | None = None
     round: int | None = None
     stage: str | None = None
     question: Question | None = None
@@ -144,12 +165,30 @@ class Status:
         """What counts against the budget, in USD: the cost, and the most that interrupted calls may have cost."""
         return self.cost_usd + self.interrupted_usd
 
-    def seen(self, now: float) -> State:
-        """The state for a reader, who also tells `crashed` (the pid is gone), `stale` (no heartbeat) and `stopping`."""
+    def seen(self, now: float, held: Callable[[], bool | None] = lambda: None) -> State:
+        """The state for a reader, who also tells `crashed` (no worker), `stale` (no heartbeat) and `stopping`.
+
+        A worker that can't be checked from here, on another host or before a reboot, is gone where its lock is free
+        (`held` gives whether the run's lock is held, None where nobody can tell) and its heart has stopped. What this
+        says of it is for show: before a worker takes such a run up, it watches for a heartbeat.
+        """
         if not self.state.working or self.process is None:
             return self.state
-        if not self.process.alive:
+        process, silent = self.process, self._silent(now)
+        if process.here:
+            if not process.alive:
+                return State.CRASHED
+        elif not (taken := held()) and (silent or (taken is False and process.same_boot)):
             return State.CRASHED
-        if now - self.heartbeat > STALE_AFTER_S:
+        if silent:
             return State.STALE
         return self.state if self.stopping is None else State.STOPPING
+
+    def _silent(self, now: float) -> bool:
+        """Whether no heartbeat came for a while: here by a clock that is never set, else by that of both hosts.
+
+        Hosts' clocks may differ by more than that in either direction.
+        """
+        if self.beat is not None and self.process is not None and self.process.here:
+            return time.monotonic() - self.beat > STALE_AFTER_S
+        return abs(now - self.heartbeat) > STALE_AFTER_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 
 from engine.protocol import jsonl
@@ -28,6 +29,7 @@ def take_standard_output() -> Emit:
 def exit_with_parent() -> None:
     """From now on, end this process when its standard input is closed, and when its parent is gone."""
     die_with_parent()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it goes to the worker as well, which decides
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

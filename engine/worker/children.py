@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from engine.stages.failure import less_memory
 from engine.worker.launchers import Command
 
 LONGEST_LINE = 2**24
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SAME_SIGNAL_S = 1.0
+"""A signal for the worker and all its processes, as at the end of a session, stops the run: none of them has failed."""
 
 
 async def run_stage_process(
@@ -38,6 +43,8 @@ async def run_stage_process(
         started(process.pid)
         failure = await _pass_on(process, emit)
         status = await process.wait()
+        if -status in ENDING:
+            await asyncio.sleep(SAME_SIGNAL_S)
     finally:
         if process.returncode is None:
             kill_tree(process.pid)

@@ -35,7 +35,8 @@ from engine.protocol.events import (
     StageFinished,
     StageStarted,
 )
-from engine.protocol.lock import lock
+from engine.protocol.file_lock import Locked
+from engine.protocol.lock import claim, lock
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
@@ -60,6 +61,7 @@ from engine.worker import loop
 from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.launchers import launcher
+from engine.worker.presence import Presence
 from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
 from engine.worker.stopping import Stop
@@ -77,10 +79,10 @@ EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: 130}
 class Worker:
     """What the loop works with: settings, service, stages as children, events, people's answers."""
 
-    def __init__(self, run: Run, *, yes: bool, written_in: int = FORMAT) -> None:
-        """`written_in` is the format of the run's files so far."""
+    def __init__(self, run: Run, *, yes: bool, written_in: int = FORMAT, locked: bool = True) -> None:
+        """`written_in` is the format of the run's files so far; not `locked` where the file system has no locks."""
         self.run = run
-        self._written_in = written_in
+        self._written_in, self._locked = written_in, locked
         self.settings = settings_of(run)
         self.prompts = prompts.load(self.settings.judge.prompts)
         self.client: Client
@@ -93,7 +95,8 @@ class Worker:
         )
         self._events = EventLog(run.events_file)
         self._status = StatusWriter(run)
-        self._started = time.time()
+        self._presence = Presence(run, self._status.status.worker)
+        self._told_before = len(commands.controls(run.commands_file))
         self._question: Question | None = None
         self._budget_question: asyncio.Task[Answer | None] | None = None
         self._work: asyncio.Task[Any] | None = None
@@ -149,7 +152,7 @@ class Worker:
         await self._going.wait()
         self._status.write(stage=stage.name, round=round_)
         self.emit(StageStarted())
-        folder.mkdir(parents=True, exist_ok=True)
+        self.run.make_folder(folder)
         if work is None:
             done = await self.child(stage, round_, folder)
         else:
@@ -193,9 +196,12 @@ class Worker:
     async def work(self) -> int:
         """Carry the run to its end; the exit status is the command's."""
         self._status.write()
+        if not self._locked:
+            claim(self.run, self._status.status.worker)
         self._tell_start()
         self._work = asyncio.current_task()
-        tasks = [self._beside(self._status.beat()), self._beside(self._listen(self._work))]
+        beside = (self._status.beat(), self._listen(self._work), self._presence.watch())
+        tasks = [self._beside(task) for task in beside]
         try:
             raise_problems(self.settings)
             async with self._service():
@@ -318,6 +324,8 @@ class Worker:
         if self._written_in < FORMAT:
             older = f"the run was begun in format {self._written_in}, an older one; it goes on in format {FORMAT}"
             self._events.append(Log(level="info", message=older))
+        if not self._locked:
+            self._warn(f"the file system of {self.run.folder} has no locks: heartbeats keep other workers away instead")
 
     def _tell_stopping(self, stopping: Stopping) -> None:
         """Show what the end waits for; the log says it once."""
@@ -335,8 +343,10 @@ class Worker:
     def _end(self, ending: RunFinished) -> int:
         """Record the end: the event first, since a run whose status has ended is never taken up again.
 
-        The reserve makes room for that on a full disk.
+        The reserve makes room for that on a full disk. A run that was taken away is left as it is.
         """
+        if (lost := self._presence.lost()) is not None:
+            return self._leave(lost)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self._accounts.close()
         self._events.append(ending)
@@ -345,10 +355,17 @@ class Worker:
 
     def _failed(self, error: BaseException) -> int:
         """Record what the run failed of; raises it where it is none of ours."""
+        if (lost := self._presence.lost()) is not None:
+            return self._leave(lost)
         self._fail(explain(error, self.run.settings_file))
         if not isinstance(error, LlamaDuoError):
             raise error
         return error.exit_status
+
+    def _leave(self, lost: LlamaDuoError) -> int:
+        """End without a file: the log, which is open, gets a line wherever it is now."""
+        print(f"{lost.message}; {lost.hint}", file=sys.stderr, flush=True)
+        return lost.exit_status
 
     def _fail(self, failure: RunFailed) -> None:
         """Record a failure; the reserve makes room for that on a full disk."""
@@ -371,8 +388,9 @@ class Worker:
             if (size := commands.size(self.run.commands_file)) == read:
                 continue
             read = size
-            sent = commands.controls(self.run.commands_file)
-            mine = [c for c in sent if c.worker == os.getpid() and c.time >= self._started]
+            sent = commands.controls(self.run.commands_file)[self._told_before :]
+            me = self._status.status.worker
+            mine = [c for c in sent if (c.to == me if c.to else c.worker == os.getpid())]
             asked = [c for c in mine if c.kind == "stop"]
             if work is not None and len(asked) > stops:
                 self.stop(work, now=any(c.now for c in asked[stops:]))
@@ -406,13 +424,15 @@ class Worker:
 def main(folder: Path, *, yes: bool) -> int:
     """Work on a run until it ends; raises LlamaDuoError where another worker is at it already, or it has ended."""
     run = Run(folder)
-    with lock(run):
+    with lock(run) as locked:
         written_in = run.format
         if written_in < FORMAT:
             run.write_format()
+        run.work.mkdir(exist_ok=True)
+        os.chdir(run.work)
         (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
         try:
-            worker = Worker(run, yes=yes, written_in=written_in)
+            worker = Worker(run, yes=yes, written_in=written_in, locked=locked is Locked.MINE)
         except LlamaDuoError as error:
             EventLog(run.events_file).append(explain(error, run.settings_file))
             write_failed(run)
@@ -423,6 +443,12 @@ def main(folder: Path, *, yes: bool) -> int:
 
 async def _until_signalled(worker: Worker) -> int:
     work = asyncio.create_task(worker.work())
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ending():
         asyncio.get_running_loop().add_signal_handler(number, worker.stop, work)
     return await work
+
+
+def _ending() -> list[signal.Signals]:
+    """The signals that stop a run; a hang-up doesn't where it is ignored, as under nohup."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]

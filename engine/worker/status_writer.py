@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+import uuid
 from dataclasses import replace
 
 from engine.protocol.questions import Question
@@ -33,6 +34,7 @@ class StatusWriter:
             state=State.RUNNING,
             question=None,
             process=Process.of(os.getpid()),
+            worker=uuid.uuid4().hex,
             child=None,
             silent_since=None,
             stopping=None,
@@ -54,7 +56,13 @@ class StatusWriter:
         worked = now - self._written if self.status.state is State.RUNNING else 0.0
         self._written = now
         self.status = _changed(
-            self.status, {"heartbeat": time.time(), "worked_s": round(self.status.worked_s + worked, 3), **changes}
+            self.status,
+            {
+                "heartbeat": time.time(),
+                "beat": round(now, 3),
+                "worked_s": round(self.status.worked_s + worked, 3),
+                **changes,
+            },
         )
         self._run.write_status(self.status)
 

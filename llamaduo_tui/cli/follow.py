@@ -44,7 +44,7 @@ def print_output(run: Run, following: bool) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with run.log_file.open("rb") as file:
         while True:
-            at_work = following and run.status().seen(time.time()).working
+            at_work = following and run.state().working
             while data := file.read(CHUNK):
                 print(clean(decoder.decode(data)), end="", flush=True)
             if not at_work:
@@ -60,7 +60,7 @@ def follow(run: Run) -> int:
     try:
         view = _watch(run)
     except KeyboardInterrupt:
-        if run.status().seen(time.time()) is State.STOPPING:
+        if run.state() is State.STOPPING:
             print(f"{run.name} still stops. To drop its calls in flight: llamaduo-tui stop {called(run)} --now")
             return LEFT
         print(f"{run.name} keeps running. Follow it: llamaduo-tui attach {called(run)}")
@@ -95,7 +95,7 @@ def _watch(run: Run) -> RunView:
     """The view at the end of the run."""
     reader, lines, view, gone = EventReader(run.events_file), log_lines.Lines(), RunView(), 0
     while True:
-        state = run.status().seen(time.time())
+        state = run.state()
         new = reader.read_new()
         for event in new:
             view = reduce(view, event)

@@ -179,7 +179,6 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
     \b
     Example:  llamaduo-tui resume demo
     """
-    import time
 
     from engine.protocol.lock import may_start
     from engine.protocol.status import State
@@ -187,7 +186,7 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
     from llamaduo_tui.control import actions
 
     found = overview.find(root, run_name)
-    state = found.status().seen(time.time())
+    state = found.state()
     may_start(found, state)
     if state is State.STOPPING:
         raise InputError(

@@ -10,6 +10,7 @@ from engine.protocol import records
 from engine.protocol import run_dir as runs
 from engine.protocol.decision import Decision
 from engine.protocol.errors import InputError, LlamaDuoError, UnreadableError
+from engine.protocol.processes import works_on
 from engine.protocol.questions import ROUND
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.status import State, Status
@@ -85,7 +86,7 @@ def details(run: Run) -> list[str]:
         return [f"{one_line(run.name, 100)}: {state}", *filter(str.strip, reason), f"  folder {run.folder}"]
     lines = [f"{one_line(run.name, 100)}: {_described(status, state)}, {_place(status)}"]
     if state is State.STOPPING and status.stopping is not None:
-        lines.append(f"  stopping: {status.stopping.said(time.time())}; they are paid for")
+        lines.append(f"  stopping: {status.stopping.said(status.heartbeat)}; they are paid for")
         lines.append(f"  to stop without them: llamaduo-tui stop {called(run)} --now")
     for decision in decisions:
         means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
@@ -107,7 +108,12 @@ def details(run: Run) -> list[str]:
             lines.append(f"  it asks: {one_line(status.question.reason, 600)}")
         lines.append(f"  it waits: {wording(status.question.kind).command(run, status.question)}")
     elif state is State.CRASHED:
-        lines.append(f"  its worker is gone: llamaduo-tui resume {called(run)}")
+        lines.append(f"  {phrases.gone(status)}: llamaduo-tui resume {called(run)}")
+        if works_on(run, status.child):
+            orphan = status.child.pid if status.child else "-"
+            lines.append(
+                f"  its {status.stage or 'stage'} is still there (pid {orphan}): resume ends it, as does delete"
+            )
     return lines
 
 
@@ -131,7 +137,7 @@ class _Overview(NamedTuple):
 def _read(run: Run) -> _Overview:
     try:
         status = run.status()
-        return _Overview(status, status.seen(time.time()), run.decisions())
+        return _Overview(status, run.seen(status), run.decisions())
     except UnreadableError as error:
         problem: LlamaDuoError = error
     except OSError as error:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import shutil
-import signal
+import shlex
 import time
 from collections.abc import Callable
+from typing import Literal
 
-from engine.protocol import commands
+from engine.protocol import commands, run_files
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.lock import lock
+from engine.protocol.lock import lock, shows_life
+from engine.protocol.processes import terminate
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, ROUND, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.status import Process, State, Status
@@ -26,6 +26,8 @@ POLL_S = 0.1
 PAUSE_S = 5.0
 STOP_S = 20.0
 TERMINATE_S = 10.0
+WATCH_S = 5.0
+"""Two heartbeats, and a little more."""
 
 
 def answer(run: Run, choice: str, pairs: int | None = None) -> str:
@@ -63,7 +65,7 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
     that would not let it go on.
     """
     status = run.status()
-    state = status.seen(time.time())
+    state = run.seen(status)
     if state.ended:
         raise InputError(f"{run.name} has ended and makes no more calls", f"see: llamaduo-tui status {called(run)}")
     question = status.question if state.working else None
@@ -96,14 +98,14 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
     """Stop a run's worker and wait until it is gone; what it has done so far is kept.
 
     It finishes the calls in flight first, which `tell` hears of; `now`, or a second stop, drops them. Raises
-    LlamaDuoError where the worker is of another host, or does not end.
+    LlamaDuoError where the worker is of another host, does not end, or is not provably this run's.
     """
-    status = run.status()
-    state, worker = status.seen(time.time()), status.process
+    status, state = _observed(run)
+    worker = status.process
     if worker is None or not state.working:
-        gone = ": its worker is gone" if state is State.CRASHED else ""
+        gone = f": {phrases.gone(status)}" if state is State.CRASHED else ""
         return f"{run.name} isn't running: it is {state}{gone}"
-    commands.send(run.commands_file, Control(kind="stop", worker=worker.pid, now=now))
+    commands.send(run.commands_file, _control(status, "stop", now=now))
     drops = now or state is State.STOPPING
     if _stops(run, worker, (lambda _: None) if drops else tell):
         return _stopped(run)
@@ -111,8 +113,7 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
         raise LlamaDuoError(
             f"{run.name} was asked to stop but still runs on {worker.host}", f"see: llamaduo-tui status {called(run)}"
         )
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(worker.pid, signal.SIGTERM)
+    terminate(run, worker)
     if _ends(run, worker, TERMINATE_S):
         return f"{run.name} is stopped (needed SIGTERM); resume it: llamaduo-tui resume {called(run)}"
     raise LlamaDuoError(
@@ -123,18 +124,18 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
 def drop_calls(run: Run) -> str:
     """Let a run that is about to stop drop its calls in flight, without waiting for it."""
     status = run.status()
-    if status.process is not None and status.seen(time.time()) is State.STOPPING:
-        commands.send(run.commands_file, Control(kind="stop", worker=status.process.pid, now=True))
+    if status.process is not None and run.seen(status) is State.STOPPING:
+        commands.send(run.commands_file, _control(status, "stop", now=True))
         return f"{run.name} drops its calls in flight"
     return f"{run.name} waits for no calls"
 
 
 def waits(run: Run) -> str:
     """What a run that is about to stop waits for, in a sentence; "" for any other run."""
-    now, status = time.time(), run.status()
-    if status.seen(now) is not State.STOPPING or status.stopping is None:
+    status = run.status()
+    if run.seen(status) is not State.STOPPING or status.stopping is None:
         return ""
-    return f"{run.name} {status.stopping.said(now)}: they are paid for."
+    return f"{run.name} {status.stopping.said(status.heartbeat)}: they are paid for."
 
 
 def pause(run: Run, on: bool) -> str:
@@ -142,14 +143,14 @@ def pause(run: Run, on: bool) -> str:
 
     Raises InputError for a run that isn't running, LlamaDuoError where the worker does not respond.
     """
-    status = run.status()
-    state, worker = status.seen(time.time()), status.process
+    status, state = _observed(run)
+    worker = status.process
     if worker is None or not state.working:
         raise InputError(f"{run.name} isn't running: it is {state}", _resume_hint(run, state))
     if state is State.STOPPING:
         raise InputError(f"{run.name} is stopping", _drop_hint(run))
     if (state is State.PAUSED) is not on:
-        commands.send(run.commands_file, Control(kind="pause" if on else "resume", worker=worker.pid))
+        commands.send(run.commands_file, _control(status, "pause" if on else "resume"))
         end = time.monotonic() + PAUSE_S
         while (run.status().state is State.PAUSED) is not on:
             if time.monotonic() > end:
@@ -162,23 +163,34 @@ def pause(run: Run, on: bool) -> str:
 
 
 def delete(run: Run) -> str:
-    """Delete a run's folder with everything in it.
+    """Delete a run's own files, and its folder unless something else is in it, which is kept and listed.
 
-    Raises LlamaDuoError for a run that has a worker, or that cannot be deleted.
+    Raises LlamaDuoError for a folder that is no run, for a run that has a worker, and for one that cannot be deleted.
     """
-    state = run.status().seen(time.time())
+    if run.folder.is_symlink():
+        raise InputError(
+            f"{run.folder} is a link to {run.folder.resolve()}: a link is not deleted",
+            f"remove the link: rm {shlex.quote(str(run.folder))}; or delete the run in its own folder",
+        )
+    run.check_is_run()
+    state = run.state()
     if state.working:
         raise InputError(f"{run.name} cannot be deleted while it is {state}", "stop it first")
     with contextlib.nullcontext() if state.ended else lock(run):
         try:
-            shutil.rmtree(run.folder)
+            kept = run_files.remove(run)
         except OSError as error:
-            raise LlamaDuoError(f"{run.folder}: cannot be deleted: {error.strerror}") from None
-    return f"{run.name} is deleted"
+            what = error.filename or run.folder
+            raise LlamaDuoError(f"{what}: cannot be deleted: {error.strerror or error}") from None
+    if not kept:
+        return f"{run.name} is deleted"
+    return (
+        f"{run.name} is deleted; kept, since they are not the run's: {phrases.paths(kept, run.folder)} in {run.folder}"
+    )
 
 
 def _open_question(run: Run, status: Status) -> Question:
-    state = status.seen(time.time())
+    state = run.seen(status)
     if state.working and run.format < FORMAT:
         raise InputError(
             f"the worker of {run.name} was started by an older version",
@@ -187,6 +199,21 @@ def _open_question(run: Run, status: Status) -> Question:
     if status.question is None or not state.working:
         raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", _resume_hint(run, state))
     return status.question
+
+
+def _observed(run: Run) -> tuple[Status, State]:
+    """Status and state of a run. A worker that can't be checked from here is watched before it counts as gone."""
+    status = run.status()
+    state = run.seen(status)
+    if state is State.CRASHED and status.process is not None and not status.process.same_boot:
+        return (run.status(), State.RUNNING) if shows_life(run, WATCH_S) else (status, state)
+    return status, state
+
+
+def _control(status: Status, kind: Literal["pause", "resume", "stop"], *, now: bool = False) -> Control:
+    """A command for the worker of a status."""
+    assert status.process is not None
+    return Control(kind=kind, worker=status.process.pid, to=status.worker, now=now)
 
 
 def _resume_hint(run: Run, state: State) -> str:
@@ -200,15 +227,15 @@ def _drop_hint(run: Run) -> str:
 def _stops(run: Run, worker: Process, tell: Callable[[str], None]) -> bool:
     """Whether the worker ends, in the time that it needs for its calls in flight; `tell` hears of them once."""
     told = False
-    deadline = time.time() + STOP_S
-    while time.time() < deadline:
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
         if _ends(run, worker, POLL_S):
             return True
-        stopping = run.status().stopping
-        if stopping is not None:
-            deadline = max(deadline, stopping.until + STOP_S)
+        status = run.status()
+        if (stopping := status.stopping) is not None:
             if not told:
-                tell(f"{run.name} {stopping.said(time.time())}: they are paid for")
+                deadline = time.monotonic() + max(0.0, stopping.until - status.heartbeat) + STOP_S
+                tell(f"{run.name} {stopping.said(status.heartbeat)}: they are paid for")
                 tell(_drop_hint(run))
             told = True
     return False
@@ -217,7 +244,7 @@ def _stops(run: Run, worker: Process, tell: Callable[[str], None]) -> bool:
 def _stopped(run: Run) -> str:
     """How a run ended that was stopped: its work may have ended by itself meanwhile."""
     status = run.status()
-    state = status.seen(time.time())
+    state = run.seen(status)
     if state.ended:
         return f"{run.name} ended meanwhile: {state}; see: llamaduo-tui status {called(run)}"
     dropped = f"{status.dropped}; " if status.dropped is not None else ""

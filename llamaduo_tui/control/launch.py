@@ -86,4 +86,4 @@ def start(run: Run, yes: bool) -> int:
 
 def worker_command(run: Run, yes: bool) -> list[str]:
     """The command line of a run's worker."""
-    return [sys.executable, "-m", "engine.worker", str(run.folder), *(["--yes"] if yes else [])]
+    return [sys.executable, "-P", "-m", "engine.worker", str(run.folder), *(["--yes"] if yes else [])]

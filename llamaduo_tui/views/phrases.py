@@ -10,7 +10,10 @@ from engine.protocol.stages import BY_NAME, Phase
 from llamaduo_tui.views.text import one_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.protocol.events import ServiceUsage
+    from engine.protocol.status import Status
     from llamaduo_tui.views.run_view import Part, RunView
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
@@ -49,6 +52,19 @@ def brief(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def gone(status: Status) -> str:
+    """Which worker is gone: "its worker on gpu-7 is gone"; the host is left out where it is this one."""
+    process = status.process
+    away = process is not None and not process.here and process.host
+    return f"its worker on {one_line(process.host, 60)} is gone" if process and away else "its worker is gone"
+
+
+def paths(found: Sequence[Path], folder: Path) -> str:
+    """A few paths in a folder: "notes.txt, data", "a.txt, b.txt, c.txt and 9 more"."""
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return ", ".join(one_line(str(path.relative_to(folder)), 80) for path in found[:3]) + more
 
 
 def age(seconds: float) -> str:

@@ -59,7 +59,7 @@ class RunList:
             status = run.status()
             known = (changed, status, _read(run, status))
             self._known[run.folder] = known
-        return replace(known[2], state=known[1].seen(self._clock()))
+        return replace(known[2], state=run.seen(known[1], self._clock()))
 
 
 def _read(run: Run, status: Status) -> Entry:

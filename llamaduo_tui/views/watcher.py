@@ -72,7 +72,7 @@ class RunWatcher:
             self._settings = _settings(self._run)
         events = [line for event in self._reader.read_new() for line in self._take(event)]
         status = self._run.status()
-        self._state, self._stopping = status.seen(self._clock()), status.stopping
+        self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
         output = self._output.read_new()
         if before == (self._state, self._stopping, self._view) and not output:
             return None
