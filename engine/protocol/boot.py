@@ -1,4 +1,4 @@
-"""This boot of this machine, and when its processes were started: neither a clock step nor a new host name changes them.
+"""This boot of this machine, and when its processes started: neither a clock step nor a new host name changes them.
 
 Linux tells both in /proc. macOS has a boot session, and keeps a process's start as it was first written. Elsewhere the
 boot is "": processes cannot be told apart there, and locks alone decide.
@@ -30,27 +30,27 @@ def boot_id() -> str:
 def pid_space() -> str:
     """Names the space that process ids count in: each container has its own."""
     try:
-        return os.readlink("/proc/self/ns/pid") if sys.platform == "linux" else ""
+        return str(Path("/proc/self/ns/pid").readlink()) if sys.platform == "linux" else ""
     except OSError:
         return ""
 
 
-def start_of(pid: int) -> int | None:
-    """When a process of this machine was started, on a clock that is never set; None where it runs no longer.
+def start_of(pid: int) -> float | None:
+    """When a process of this machine started, in seconds on a clock that is never set; None where it runs no longer.
 
-    Clock ticks since the boot on Linux, microseconds elsewhere. A zombie runs no longer.
+    They count from the boot on Linux, from the epoch elsewhere. A zombie runs no longer.
     """
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         except OSError:
             return None
-        return None if fields[_STATE_FIELD] in (b"Z", b"X") else int(fields[_START_FIELD])
+        return None if fields[_STATE_FIELD] in (b"Z", b"X") else int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
     import psutil  # it takes longer to import than a list of runs to read
 
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else int(process.create_time() * 1e6)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -13,6 +14,8 @@ from engine.protocol import file_lock
 from engine.protocol.errors import DamagedError
 
 Row = dict[str, Any]
+
+_kept: set[Path] = set()
 
 
 def dumps(row: Any) -> str:
@@ -100,10 +103,11 @@ def _object(text: bytes, path: Path, otherwise: str) -> Row:
 
 
 def replace(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file atomically: readers see the old one or the whole new one.
+    """Write a text file atomically, in a folder that is made if need be: readers see the old one or the whole new one.
 
-    Raises FileNotFoundError where its folder is gone: a run that was moved away is not begun again in its old place.
+    Raises FileNotFoundError where that would make a folder of `never_make` again.
     """
+    _make(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
@@ -115,6 +119,22 @@ def replace(path: Path, text: str, mode: int = 0o644) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def never_make(folder: Path) -> None:
+    """From now on, let this process make nothing in a folder that is gone: a run is not begun again where it was."""
+    _kept.add(folder)
+
+
+def _make(folder: Path) -> None:
+    missing = []
+    while not folder.exists():
+        if folder in _kept:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):  # one by one: no parent of them is made, not even one that was just taken away
+        one.mkdir(exist_ok=True)
 
 
 def _finite(value: Any) -> Any:

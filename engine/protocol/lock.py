@@ -69,7 +69,7 @@ def claim(run: Run, worker: str) -> None:
         raise _has_worker(run, holder)
 
 
-def shows_life(run: Run, seconds: float = LEASE_S) -> bool:
+def shows_life(run: Run, seconds: float) -> bool:
     """Whether a worker's heartbeat is seen within so many seconds, whatever its clock says."""
     before = run.status()
     end = time.monotonic() + seconds
@@ -97,7 +97,7 @@ def _works(run: Run, holder: Status, locked: Locked) -> bool:
         return process.alive and process.pid != os.getpid()
     if process.same_boot and locked is Locked.MINE:
         return False
-    return shows_life(run)
+    return shows_life(run, LEASE_S)
 
 
 def _has_worker(run: Run, holder: Status) -> LlamaDuoError:

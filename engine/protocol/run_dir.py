@@ -179,8 +179,8 @@ class Run:
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder in the run; never the run's own, which somebody may just have moved or removed."""
-        missing = [folder, *folder.parents]
-        for one in reversed(missing[: missing.index(self.folder)]):
+        levels = [folder, *folder.parents]
+        for one in reversed(levels[: levels.index(self.folder)]):
             one.mkdir(exist_ok=True)
 
     def write_status(self, status: Status) -> None:

@@ -54,8 +54,8 @@ STALE_AFTER_S = 30.0
 class Process:
     """A process that can be told from a later one with the same pid.
 
-    `boot`, `space` and `start` do that, as `engine.protocol.boot` gives them. `host` and `started`, in seconds since
-    the epoch, are for people: a host is renamed, and clocks are set.
+    `started`, `boot` and `space` do that, as `engine.protocol.boot` gives them; older versions wrote `started` in
+    seconds since the epoch, and no boot. `host` is for people: it may be renamed, and several may share a name.
     """
 
     pid: int
@@ -63,20 +63,17 @@ class Process:
     host: str
     boot: str = ""
     space: str = ""
-    start: int | None = None
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """The process of this machine with a pid. Raises psutil.NoSuchProcess."""
-        import psutil  # it takes longer to import than a list of runs to read
-
+        """The process of this machine with a pid; one that is gone already is never alive."""
+        started = start_of(pid)
         return cls(
             pid=pid,
-            started=psutil.Process(pid).create_time(),
+            started=-1.0 if started is None else started,
             host=socket.gethostname(),
             boot=boot_id(),
             space=pid_space(),
-            start=start_of(pid),
         )
 
     @property
@@ -92,7 +89,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it still runs; one that cannot be checked from here counts as alive."""
-        return not self.here or (self.start is not None and start_of(self.pid) == self.start)
+        return not self.here or start_of(self.pid) == self.started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

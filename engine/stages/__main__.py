@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.local.world import rank, take_own_device
+from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import Emit
 from engine.protocol.run_dir import Run
@@ -65,6 +66,7 @@ def _round(text: str) -> int | None:
 def _work(stage: Stage, run: Run, round_: int | None, emit: Emit) -> None:
     if not run.settings_file.is_file():
         raise InputError(f"{run.folder}: not a run directory: it has no {run.settings_file.name}", "check the path")
+    jsonl.never_make(run.folder)
     first = rank() == 0
     job = Job(
         run=run,

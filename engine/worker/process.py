@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from engine.dataset.prepare import family_names, read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups
 from engine.preflight.problems import raise_problems
-from engine.protocol import commands
+from engine.protocol import commands, jsonl
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import (
     BudgetChanged,
@@ -428,6 +428,7 @@ def main(folder: Path, *, yes: bool) -> int:
         written_in = run.format
         if written_in < FORMAT:
             run.write_format()
+        jsonl.never_make(folder)
         run.work.mkdir(exist_ok=True)
         os.chdir(run.work)
         (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)

@@ -80,5 +80,4 @@ class BatchSizes:
         self._at_once = at_once
         if rank() != 0:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         jsonl.write_json(self._file, {"size": self.size, "at_once": at_once})

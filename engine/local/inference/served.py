@@ -47,7 +47,7 @@ class ServedProcess:
         Its log shows the names of its secrets, those in `secrets` among them, instead of their values.
         """
         self.name, self._log = name, log
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(exist_ok=True)
         hidden = {*OWN_VARIABLES, *without}
         environment = {key: value for key, value in os.environ.items() if key not in hidden} | dict(extra or {})
         guard = Path(__file__).with_name("guard.py")

@@ -111,7 +111,7 @@ class Serving:
 
     def _start(self) -> ServedProcess:
         command = self._command()
-        self._files.mkdir(parents=True, exist_ok=True)
+        self._files.mkdir(exist_ok=True)
         self._place.tell(f"starting {Path(command[0]).name} for {self.name}")
         own = {self._inference.api_key_env} - {None}
         return ServedProcess(

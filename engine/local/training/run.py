@@ -255,7 +255,7 @@ class _Training:
 
     def _remember(self, fit: Fit) -> None:
         if rank() == 0:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
+            self._checkpoints.mkdir(exist_ok=True)
             jsonl.write_json(self._checkpoints / _FIT, dataclasses.asdict(fit))
 
     def _result(self, trainer: ResponseTrainer, taken_back: int, started: float) -> FinetuneResult:

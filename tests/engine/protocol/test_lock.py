@@ -1,18 +1,25 @@
+import errno
+import fcntl
 import os
 import signal
-import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.protocol.errors import LlamaDuoError
-from engine.protocol.lock import lock
+from engine.protocol import commands
+from engine.protocol import lock as locks
+from engine.protocol.commands import Control
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.file_lock import Locked
+from engine.protocol.lock import claim, lock
 from engine.protocol.run_dir import Run, create
-from engine.protocol.status import STALE_AFTER_S, Process, State, Status
+from engine.protocol.status import Process, State, Status
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -30,6 +37,23 @@ with lock(run):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+@contextmanager
+def beating(run: Run, status: Status) -> Iterator[None]:
+    """A worker elsewhere, whose clock stands still but for its heartbeats."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        number = 0
+        while not ended.wait(0.05):
+            run.write_status(replace(status, heartbeat=status.heartbeat + (number := number + 1)))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
 
 
 @pytest.fixture
@@ -59,29 +83,67 @@ def test_a_lock_is_free_when_its_holder_was_killed(run: Run, start: Start) -> No
         pass
 
 
-def test_a_worker_of_another_host_counts_while_its_heart_beats(run: Run) -> None:
+def test_a_worker_of_another_host_counts_while_its_heart_beats(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel's lock does not reach over every network file system, and pids repeat between containers."""
-    other = Process(pid=os.getpid(), started=1.0, host="another-box")
-    run.write_status(Status(state=State.RUNNING, process=other, heartbeat=time.time()))
-    with pytest.raises(LlamaDuoError, match="already has a worker"), lock(run):
+    monkeypatch.setattr(locks, "LEASE_S", 0.3)
+    other = Process(pid=os.getpid(), started=1.0, host="another-box", boot="of another box")
+    status = Status(state=State.RUNNING, process=other, heartbeat=time.time() - 3600)
+    run.write_status(status)
+    with beating(run, status), pytest.raises(LlamaDuoError) as caught, lock(run):
         pass
+    assert caught.value.message == f"demo already has a worker (pid {os.getpid()} on another-box)"
 
-    run.write_status(Status(state=State.RUNNING, process=other, heartbeat=time.time() - STALE_AFTER_S - 1))
-    with lock(run):
+    with lock(run) as locked:
+        assert locked is Locked.MINE
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_the_heartbeat_is_a_lease(run: Run, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(locks, "LEASE_S", 0.3)
+    monkeypatch.setattr(locks, "CLAIM_S", 0.0)
+    mine = Status(state=State.RUNNING, process=Process.of(os.getpid()), worker="me", heartbeat=time.time())
+    with lock(run) as locked:
+        assert locked is Locked.UNSUPPORTED
+        run.write_status(mine)
+        claim(run, "me")
+        run.write_status(replace(mine, worker="another"))
+        with pytest.raises(LlamaDuoError, match="already has a worker"):
+            claim(run, "me")
+
+    away = replace(mine, process=Process(pid=1, started=1.0, host="another-box"))
+    run.write_status(away)
+    assert run.state() is State.RUNNING
+    with beating(run, away), pytest.raises(LlamaDuoError, match="already has a worker"), lock(run):
         pass
+    commands.send(run.commands_file, Control(kind="stop", worker=1))
+    assert len(commands.read(run.commands_file)) == 1
+
+
+def test_a_folder_that_is_no_run_is_not_worked_on(tmp_path: Path) -> None:
+    project = Run(tmp_path / "project")
+    project.folder.mkdir()
+    project.settings_file.write_text(SETTINGS)
+    with pytest.raises(InputError, match="not a run"), lock(project):
+        pass
+    assert [path.name for path in project.folder.iterdir()] == ["migration.toml"]
 
 
 def test_an_orphan_is_ended_and_a_stranger_is_not(run: Run, start: Start) -> None:
-    orphan, stranger = (start("print(flush=True); input()") for _ in range(2))
-    gone = Process(pid=1, started=1.0, host=socket.gethostname())
+    waits = "print(flush=True); input()"
+    orphan, stranger = start(waits, "engine.stages", run.folder), start(waits)
+    gone = replace(Process.of(1), started=1.0)
     child = Process.of(orphan.pid)
+    for named in (replace(child, started=1.0), replace(child, boot="of another box"), Process.of(stranger.pid)):
+        run.write_status(Status(state=State.RUNNING, process=gone, child=named))
+        with lock(run):
+            assert child.alive and stranger.poll() is None
     run.write_status(Status(state=State.RUNNING, process=gone, child=child))
     with lock(run):
         assert not child.alive
-
-    run.write_status(Status(state=State.RUNNING, process=gone, child=replace(Process.of(stranger.pid), started=1.0)))
-    with lock(run):
-        assert stranger.poll() is None
 
 
 def test_a_run_that_is_gone_is_no_traceback(tmp_path: Path) -> None:

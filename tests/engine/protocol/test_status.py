@@ -1,5 +1,6 @@
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_a_zombie_is_not_alive(start: Start) -> None:
 def test_what_readers_see() -> None:
     me = Process.of(os.getpid())
     gone = replace(me, started=1.0)
-    elsewhere = replace(gone, host="another-box")
+    elsewhere = replace(me, boot="of another box", host="another-box")
     late = 1000.0 + STALE_AFTER_S + 1
 
     for state in (State.RUNNING, State.WAITING, State.PAUSED):
@@ -68,7 +69,18 @@ def test_what_readers_see() -> None:
         assert Status(state=state, process=me, heartbeat=1000).seen(late) == "stale"
         assert Status(state=state, process=gone, heartbeat=1000).seen(1001) == "crashed"
         assert Status(state=state, process=elsewhere, heartbeat=1000).seen(1001) == state
-        assert Status(state=state, process=elsewhere, heartbeat=1000).seen(late) == "stale"
+        for now in (late, 1000 - STALE_AFTER_S - 1):
+            unknown = Status(state=state, process=elsewhere, heartbeat=1000)
+            assert [unknown.seen(now, lambda held=held: held) for held in (True, False, None)] == [
+                "stale",
+                "crashed",
+                "crashed",
+            ]
+        contained = Status(state=state, process=replace(me, space="pid:[1]"), heartbeat=1000)
+        assert [contained.seen(1001, lambda held=held: held) for held in (True, False)] == [state, "crashed"]
+        beating = Status(state=state, process=me, heartbeat=1000, beat=time.monotonic())
+        assert beating.seen(late) == beating.seen(0) == state, "the clock was set"
+        assert replace(beating, beat=time.monotonic() - STALE_AFTER_S - 1).seen(1000) == "stale"
     for state in (State.NEW, State.REACHED, State.MISSED, State.STOPPED, State.FAILED):
         assert Status(state=state, process=gone, heartbeat=1000).seen(late) == state
 

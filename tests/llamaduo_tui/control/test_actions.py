@@ -15,7 +15,7 @@ import pytest
 import story
 
 from engine.protocol import commands
-from engine.protocol.errors import InputError
+from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.questions import APPROVE, REJECT, Answer, Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
@@ -113,7 +113,14 @@ def test_stop_waits_for_the_worker(make_run: MakeRun, fake_worker: FakeWorker) -
 def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions, "STOP_S", 0.2)
     run = make_run()
-    deaf = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    sleeps = [sys.executable, "-c", "import signal; signal.pause()"]
+    deaf, stranger = subprocess.Popen([*sleeps, "engine.worker", str(run.folder)]), subprocess.Popen(sleeps)
+    run.write_status(Status(state=State.RUNNING, process=Process.of(stranger.pid), heartbeat=time.time()))
+    with pytest.raises(LlamaDuoError, match="works on something else: it gets no signal"):
+        actions.stop(run)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
     run.write_status(Status(state=State.RUNNING, process=Process.of(deaf.pid), heartbeat=time.time()))
     assert "needed SIGTERM" in actions.stop(run)
     assert deaf.wait(10) == -signal.SIGTERM
