@@ -10,8 +10,11 @@ from typing import TextIO
 
 from engine.protocol.errors import InputError
 
-SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL", re.IGNORECASE)
 """Anywhere in the name: AWS_BEARER_TOKEN_BEDROCK."""
+
+NO_SECRETS = frozenset({"TOKENIZERS_PARALLELISM", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_TOKEN_PATH"})
+"""Their names look like secrets': they say how libraries behave."""
 
 LEAST_CHARS = 8
 
@@ -19,6 +22,17 @@ LEAST_CHARS = 8
 def secret_names(environment: Mapping[str, str], names: Collection[str] = ()) -> set[str]:
     """The variables of an environment that look like secrets, and those in `names`."""
     return {name for name in environment if name in names or SECRET_NAME.search(name)}
+
+
+def without_secrets(
+    environment: Mapping[str, str], names: Collection[str] = (), keep: Collection[str] = ()
+) -> dict[str, str]:
+    """An environment for a process that needs no secrets but those in `keep`; `names` are secrets whatever they hold.
+
+    Python there looks for modules in no current folder.
+    """
+    hidden = secret_names(environment, names) - {*keep} - NO_SECRETS
+    return {name: value for name, value in environment.items() if name not in hidden} | {"PYTHONSAFEPATH": "1"}
 
 
 def key_of(variable: str | None, setting: str) -> str:

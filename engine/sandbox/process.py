@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from engine.protocol import jsonl
 from engine.protocol.errors import StageError
+from engine.protocol.parent_death import die_with_parent
+from engine.protocol.secrets import without_secrets
 
 
 @asynccontextmanager
@@ -19,6 +22,7 @@ async def sandbox_server(folder: Path) -> AsyncIterator[str]:
     announced.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",
         "-m",
         "engine.sandbox",
         "--port",
@@ -29,6 +33,8 @@ async def sandbox_server(folder: Path) -> AsyncIterator[str]:
         "--log",
         str(folder / "sandbox.jsonl"),
         stdin=asyncio.subprocess.PIPE,
+        env=without_secrets(os.environ),
+        preexec_fn=die_with_parent,
     )
     try:
         while (address := jsonl.read_json(announced)) is None:

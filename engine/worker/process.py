@@ -60,6 +60,7 @@ from engine.stages.failure import explain
 from engine.worker import loop
 from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
+from engine.worker.environment import needed
 from engine.worker.launchers import launcher
 from engine.worker.presence import Presence
 from engine.worker.questions import Questions
@@ -180,6 +181,7 @@ class Worker:
         command = launcher(self.settings, stage).command(
             "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
         )
+        command = command._replace(environment=needed(self.settings, stage, command.environment))
         if command.note:
             self.emit(Log(level="info", message=command.note))
         try:

@@ -21,7 +21,7 @@ LOG_TAIL_BYTES = 16_384
 END_S = 30.0
 """How long the guard may take to end a server: twice its patience and a little more."""
 
-OWN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
+OWN_VARIABLES = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 """Of this program's Python: a server has its own."""
 
 TROUBLE = re.compile(r"error|exception|failed|cannot|out of memory|no such|not found|usage:", re.IGNORECASE)

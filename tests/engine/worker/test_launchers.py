@@ -72,7 +72,7 @@ def test_settings_that_contradict_each_other(compute: dict[str, Any], message: s
 def test_the_commands(no_gpu: None) -> None:
     arguments = ["finetune", "RUN", "1"]
     line, environment, note = Direct().command("engine.stages", arguments)
-    assert line == [sys.executable, "-m", "engine.stages", *arguments] and "PATH" in environment and not note
+    assert line == [sys.executable, "-P", "-m", "engine.stages", *arguments] and "PATH" in environment and not note
     for processes, named in ((2, "2"), (None, "gpu")):
         line, _, _ = Torchrun(Allotment(processes)).command("engine.stages", arguments)
         assert line[-8:] == ["--standalone", "--nproc-per-node", named, "-m", "engine.stages", *arguments]
@@ -91,7 +91,7 @@ def test_the_command_for_a_cluster() -> None:
     cluster = settings(launcher="ray", processes=3, ray_address="10.0.0.1:6379")
     line = launcher(cluster, INFER).command("engine.stages", ["infer", "RUN", "1"]).line
     options = ["--address", "10.0.0.1:6379", "--processes", "3", "--set=LLAMADUO_OWN_DEVICE=1", "--"]
-    assert line == [sys.executable, "-m", "engine.worker.ray_job", *options, "engine.stages", "infer", "RUN", "1"]
+    assert line == [sys.executable, "-P", "-m", "engine.worker.ray_job", *options, "engine.stages", "infer", "RUN", "1"]
     assert launcher(settings(launcher="ray"), FINETUNE).command("m", []).line[3:] == ["--", "m"]
 
 
