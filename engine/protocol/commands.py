@@ -83,7 +83,7 @@ Kind = TypeVar("Kind", Answer, Control, Label, PairChoice)
 
 def send(path: Path, command: Command) -> None:
     """Append a command; safe against other writers, since a line is one write."""
-    jsonl.append(path, [records.to_row(command)])
+    jsonl.append(path, [records.to_row(command)], mode=0o600)
 
 
 def size(path: Path) -> int:

@@ -59,10 +59,13 @@ def read(path: Path) -> Iterator[Row]:
         yield _object(line, path, f"line {number}: not a JSON object")
 
 
-def append(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows in one write, mending a line that a crash tore before; writers take turns."""
+def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> None:
+    """Append rows in one write, mending a line that a crash tore before; writers take turns.
+
+    `mode` is that of a new file, as far as the umask allows.
+    """
     data = "".join(dumps(row) + "\n" for row in rows).encode()
-    with path.open("ab+") as file:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode), "ab+") as file:
         file_lock.wait_for(file.fileno())
         file.seek(0, os.SEEK_END)
         if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
@@ -75,8 +78,8 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     replace(path, "".join(dumps(row) + "\n" for row in rows))
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    """Replace a JSON file atomically."""
+def write_json(path: Path, value: Any, mode: int | None = None) -> None:
+    """Replace a JSON file atomically; `mode` as in `replace`."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)
     except ValueError:
@@ -102,16 +105,18 @@ def _object(text: bytes, path: Path, otherwise: str) -> Row:
     return value
 
 
-def replace(path: Path, text: str, mode: int = 0o644) -> None:
+def replace(path: Path, text: str, mode: int | None = None) -> None:
     """Write a text file atomically, in a folder that is made if need be: readers see the old one or the whole new one.
 
-    Raises FileNotFoundError where that would make a folder of `never_make` again.
+    `mode` holds whatever the umask; without one, the umask says who may read the file. Raises FileNotFoundError where that would make a folder of `never_make` again.
     """
     _make(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if mode is not None else 0o644)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
             file.write(text.encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from engine.protocol.status import State, Status
 
 FORMAT = 2
 """How this version writes the files of a run; it reads format 1, too."""
+
+
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Run:
 
     def write_format(self) -> None:
         """Say that the files are from now on in this version's format."""
-        jsonl.replace(self.format_file, f"{FORMAT}\n")
+        jsonl.replace(self.format_file, f"{FORMAT}\n", self._state_mode)
 
     def status(self) -> Status:
         """The status as last written. Raises DamagedError where it can't be read, FormatError for a newer format."""
@@ -147,7 +151,7 @@ class Run:
             if number == 1:
                 row = format_1.status(row, (self.final / "manifest.json").exists())
             status = records.build(Status, row)
-            if status.state in (State.STOPPING, State.STALE, State.CRASHED, State.UNREADABLE):
+            if status.state in (State.STOPPING, State.STALE, State.CRASHED, State.UNREADABLE, State.PRIVATE):
                 raise ValueError(f"invalid state {status.state}")
             return status
 
@@ -182,9 +186,22 @@ class Run:
         levels = [folder, *folder.parents]
         for one in reversed(levels[: levels.index(self.folder)]):
             one.mkdir(exist_ok=True)
+            if one.parent == self.folder:
+                one.chmod(0o700 | self.folder.stat().st_mode & 0o050)
 
     def write_status(self, status: Status) -> None:
-        jsonl.write_json(self.status_file, records.to_row(status), mode=0o600)
+        jsonl.write_json(self.status_file, records.to_row(status), self._state_mode)
+
+    def write_decision(self, number: int, decision: Decision) -> None:
+        jsonl.write_json(self.decision_file(number), records.to_row(decision), self._state_mode)
+
+    def write_final_decision(self, final: FinalDecision) -> None:
+        jsonl.write_json(self.final_decision_file, records.to_row(final), self._state_mode)
+
+    @property
+    def _state_mode(self) -> int:
+        """The mode of files that show the state: whoever may open the run's folder may read them."""
+        return 0o600 | self.folder.stat().st_mode & 0o040
 
     def decision(self, number: int) -> Decision | None:
         """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""
@@ -208,16 +225,17 @@ class Run:
 
 
 def create(root: Path, name: str, settings_text: str) -> Run:
-    """A new run directory with its frozen settings; a name in use gets a number behind it.
+    """A new run directory with its frozen settings, for its owner alone; a name in use gets a number behind it.
 
     Raises InputError for a name that is no plain file name, or a folder that cannot be made.
     """
-    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+    if not _NAME.fullmatch(name):
         raise InputError(f"invalid run name {name!r}", "use letters, digits, '-', '_' and '.'")
     for number in range(1, 1000):
         run = Run(root / (name if number == 1 else f"{name}-{number}"))
         try:
-            run.folder.mkdir(parents=True)
+            root.mkdir(parents=True, exist_ok=True)
+            run.folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
         except OSError as error:
@@ -225,7 +243,7 @@ def create(root: Path, name: str, settings_text: str) -> Run:
         with writable(run.folder):
             run.write_format()
             run.write_status(Status())
-            jsonl.replace(run.settings_file, settings_text)
+            jsonl.replace(run.settings_file, settings_text, 0o600)
         return run
     raise InputError(f"there are 999 runs named {name!r}", "choose another with --name")
 
@@ -241,9 +259,22 @@ def find(root: Path, name: str) -> Run:
 
 
 def all_runs(root: Path) -> list[Run]:
-    """The runs, newest first."""
-    runs = [Run(path.parent) for path in root.glob("*/migration.toml")]
-    return sorted(runs, key=lambda run: run.settings_file.stat().st_mtime, reverse=True)
+    """The runs, newest first; folders of other users that nobody else may open are among them."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+        for entry in entries:
+            run = Run(Path(entry))
+            try:
+                made = run.settings_file.stat().st_mtime
+                if run.is_run:
+                    found.append((made, run))
+            except PermissionError:
+                with suppress(OSError):
+                    theirs = entry.stat().st_uid != os.geteuid() and _NAME.fullmatch(entry.name)
+                    found += [(entry.stat().st_mtime, run)] if theirs else []
+            except OSError:
+                continue
+    return [run for _, run in sorted(found, key=lambda each: each[0], reverse=True)]
 
 
 @contextmanager

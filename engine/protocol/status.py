@@ -30,6 +30,7 @@ class State(StrEnum):
     STALE = "stale"
     CRASHED = "crashed"
     UNREADABLE = "unreadable"
+    PRIVATE = "private"
 
     @property
     def ended(self) -> bool:

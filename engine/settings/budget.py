@@ -45,7 +45,7 @@ def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
     for key, value in (("budget_usd", usd), ("budget_calls", calls)):
         if value is not None:
             document["service"][key] = value
-    jsonl.replace(run.settings_file, tomlkit.dumps(document))
+    jsonl.replace(run.settings_file, tomlkit.dumps(document), run.settings_file.stat().st_mode & 0o777)
     return Caps.of(settings_of(run).service)
 
 

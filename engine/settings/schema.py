@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.protocol.sharing import Readers
 from engine.settings.local import Compute, Finetune, Inference, Local
 from engine.settings.table import SECRET, Address, Table, Variable, no_secret_address
 
@@ -298,6 +299,16 @@ class Loop(Table):
     seed: int = Field(42, ge=0, description="Random seed of the run.")
 
 
+class RunFolder(Table):
+    """The run's folder."""
+
+    share: Readers = Field(
+        "none",
+        description="What the group of its folder may read: nothing, state and scores (group), or prompts, responses "
+        "and logs as well (all).",
+    )
+
+
 class Migration(Table):
     """A whole migration.toml."""
 
@@ -312,6 +323,7 @@ class Migration(Table):
     synthesis: Synthesis = Synthesis()
     loop: Loop = Loop()
     compute: Compute = Compute()
+    run: RunFolder = RunFolder()
 
     @model_validator(mode="after")
     def _has_whole_endpoints(self) -> Migration:

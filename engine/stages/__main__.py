@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.local.world import rank, take_own_device
-from engine.protocol import jsonl
+from engine.protocol import jsonl, sharing
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import Emit
 from engine.protocol.run_dir import Run
@@ -75,6 +75,7 @@ def _work(stage: Stage, run: Run, round_: int | None, emit: Emit) -> None:
         folder=stage.folder(run, round_),
         emit=emit if first else lambda _: None,
     )
+    os.umask(sharing.umask(job.settings.run.share))  # on another machine it is not the worker's
     sys.stdout, sys.stderr = (Redacted(stream, job.settings.key_names) for stream in (sys.stdout, sys.stderr))
     recorder = Recorder(stage, job)
     result = importlib.import_module(f"engine.stages.{stage.name}").run(job)

@@ -170,7 +170,7 @@ def _record(context: Context, decision: Decision) -> Decision:
     """Write and announce a decision, unless it is known."""
     if context.run.decision(decision.round) != decision:
         context.emit(RoundScored(round=decision.round, stage="decide", decision=decision))
-        jsonl.write_json(context.run.decision_file(decision.round), records.to_row(decision))
+        context.run.write_decision(decision.round, decision)
     return decision
 
 
@@ -269,7 +269,7 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
         flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
         may_move = await asyncio.to_thread(part, run, target, decision.best_round, flagged)
         final = replace(final, part=may_move)
-    jsonl.write_json(run.final_decision_file, records.to_row(final))
+    run.write_final_decision(final)
     return final
 
 

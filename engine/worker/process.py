@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from engine.dataset.prepare import family_names, read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups
 from engine.preflight.problems import raise_problems
-from engine.protocol import commands, jsonl
+from engine.protocol import commands, jsonl, sharing
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import (
     BudgetChanged,
@@ -85,6 +85,7 @@ class Worker:
         self.run = run
         self._written_in, self._locked = written_in, locked
         self.settings = settings_of(run)
+        sharing.apply(run, self.settings.run.share)
         self.prompts = prompts.load(self.settings.judge.prompts)
         self.client: Client
         self.questions = Questions(
@@ -430,6 +431,7 @@ def main(folder: Path, *, yes: bool) -> int:
         written_in = run.format
         if written_in < FORMAT:
             run.write_format()
+        os.umask(sharing.umask("none"))
         jsonl.never_make(folder)
         run.work.mkdir(exist_ok=True)
         os.chdir(run.work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from engine.protocol.errors import InputError, LlamaDuoError, UnreadableError
 from engine.protocol.processes import works_on
 from engine.protocol.questions import ROUND
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.sharing import is_private, may_change, owner
 from engine.protocol.status import State, Status
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
@@ -60,8 +62,9 @@ def row(run: Run) -> dict[str, Any]:
         "heartbeat": status.heartbeat or None,
         "format": run.format if problem is None else None,
         "problem": problem.message if problem is not None else None,
+        "owner": owner(run) or None,
         "folder": str(run.folder),
-        "report": str(run.report_file) if run.report_file.exists() else None,
+        "report": str(run.report_file) if _is_readable(run.report_file) else None,
     }
 
 
@@ -73,7 +76,8 @@ def table(runs: list[Run]) -> list[str]:
         best = best_decision(decisions)
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
         place, cost = _place(status), phrases.money(status.cost_usd)
-        cells.append((one_line(run.name, 60), _described(status, state), place, scores[0], scores[1], cost))
+        name = f"{run.name} ({owner(run)})" if owner(run) else run.name
+        cells.append((one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
@@ -99,10 +103,12 @@ def details(run: Run) -> list[str]:
     if status.silent_since is not None and state.working:
         since = time.strftime("%H:%M:%S", time.localtime(status.silent_since))
         lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
+    if theirs := owner(run):
+        lines.append(f"  a run of {one_line(theirs, 60)}" + ("" if may_change(run) else ", to read only"))
     lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {run.folder}")
     if run.format < FORMAT:
         lines.append(f"  written by an older version, in format {run.format}")
-    lines += [f"  report: {run.report_file}"] if run.report_file.exists() else []
+    lines += [f"  report: {run.report_file}"] if _is_readable(run.report_file) else []
     if state is State.WAITING and status.question is not None:
         if status.question.kind != ROUND:  # the decision above tells why another round is asked about
             lines.append(f"  it asks: {one_line(status.question.reason, 600)}")
@@ -138,11 +144,20 @@ def _read(run: Run) -> _Overview:
     try:
         status = run.status()
         return _Overview(status, run.seen(status), run.decisions())
+    except PermissionError as error:
+        if is_private(run):
+            private = LlamaDuoError(f"{run.name} is private, and its owner is {owner(run) or 'this user'}")
+            return _Overview(Status(), State.PRIVATE, [], private)
+        problem: LlamaDuoError = LlamaDuoError(f"{error.filename}: cannot be read: {error.strerror}")
     except UnreadableError as error:
-        problem: LlamaDuoError = error
+        problem = error
     except OSError as error:
         problem = LlamaDuoError(f"{error.filename}: cannot be read: {error.strerror}")
     return _Overview(Status(), State.UNREADABLE, [], problem)
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
 
 
 def _described(status: Status, state: State) -> str:

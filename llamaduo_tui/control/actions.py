@@ -16,6 +16,7 @@ from engine.protocol.lock import lock, shows_life
 from engine.protocol.processes import terminate
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, ROUND, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.sharing import check_mine
 from engine.protocol.status import Process, State, Status
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
@@ -35,6 +36,7 @@ def answer(run: Run, choice: str, pairs: int | None = None) -> str:
 
     Raises InputError for a run that doesn't wait, that doesn't take this answer, or that was answered otherwise.
     """
+    check_mine(run)
     status = run.status()
     question = _open_question(run, status)
     if question.cap:
@@ -64,6 +66,7 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
     A worker takes them at once, a later one from its start. Raises InputError for a run that has ended, and for a cap
     that would not let it go on.
     """
+    check_mine(run)
     status = run.status()
     state = run.seen(status)
     if state.ended:
@@ -100,6 +103,7 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
     It finishes the calls in flight first, which `tell` hears of; `now`, or a second stop, drops them. Raises
     LlamaDuoError where the worker is of another host, does not end, or is not provably this run's.
     """
+    check_mine(run)
     status, state = _observed(run)
     worker = status.process
     if worker is None or not state.working:
@@ -123,6 +127,7 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
 
 def drop_calls(run: Run) -> str:
     """Let a run that is about to stop drop its calls in flight, without waiting for it."""
+    check_mine(run)
     status = run.status()
     if status.process is not None and run.seen(status) is State.STOPPING:
         commands.send(run.commands_file, _control(status, "stop", now=True))
@@ -143,6 +148,7 @@ def pause(run: Run, on: bool) -> str:
 
     Raises InputError for a run that isn't running, LlamaDuoError where the worker does not respond.
     """
+    check_mine(run)
     status, state = _observed(run)
     worker = status.process
     if worker is None or not state.working:
@@ -172,6 +178,7 @@ def delete(run: Run) -> str:
             f"{run.folder} is a link to {run.folder.resolve()}: a link is not deleted",
             f"remove the link: rm {shlex.quote(str(run.folder))}; or delete the run in its own folder",
         )
+    check_mine(run)
     run.check_is_run()
     state = run.state()
     if state.working:

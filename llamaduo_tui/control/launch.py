@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
 from engine.protocol.lock import may_start
 from engine.protocol.run_dir import Run
+from engine.protocol.sharing import check_mine
 from engine.settings import template
 from engine.settings.schema import Migration
 from llamaduo_tui.views.log_lines import last_line
@@ -28,7 +30,7 @@ def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
     run = runs.create(root, name, template.render(settings))
     frozen = _freeze(run, settings)
     if frozen != settings:
-        jsonl.replace(run.settings_file, template.render(frozen))
+        jsonl.replace(run.settings_file, template.render(frozen), 0o600)
     return run
 
 
@@ -49,7 +51,7 @@ def _copied(name: str, copy: Path) -> str:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return name
-    jsonl.replace(copy, text)
+    jsonl.replace(copy, text, 0o600)
     return str(copy)
 
 
@@ -58,10 +60,11 @@ def start(run: Run, yes: bool) -> int:
 
     Raises InputError for a run that has ended, LlamaDuoError with the last log line of a worker that ends before that.
     """
+    check_mine(run)
     may_start(run, run.status().state)
     reader = EventReader(run.events_file)
     reader.read_new()
-    with run.log_file.open("ab") as log:
+    with os.fdopen(os.open(run.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         worker = subprocess.Popen(
             worker_command(run, yes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
         )

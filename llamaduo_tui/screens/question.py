@@ -75,6 +75,11 @@ class QuestionScreen(Screen[None]):
         return self.latest.state if self.latest is not None else State.NEW
 
     @property
+    def mine(self) -> bool:
+        """Whether the user may answer and control the run; one of another user is read only."""
+        return self.latest is None or self.latest.mine
+
+    @property
     def stopping(self) -> Stopping | None:
         """What the run waits for before it stops."""
         return self.latest.stopping if self.latest is not None else None
@@ -100,7 +105,7 @@ class QuestionScreen(Screen[None]):
     def take(self, update: RunUpdate) -> None:
         """Show a run as it is now."""
         before, self.latest = self.view.asked, update
-        asked = update.view.asked
+        asked = update.view.asked if update.mine else None
         kind = asked.question.kind if asked is not None else ""
         own = kind if any(card.kind == kind for card in CARDS) else ""
         for card in self.query(Card):

@@ -5,6 +5,7 @@ It is the same while the run works, attached later, or after the end: it replays
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ from llamaduo_tui.widgets.usage import Usage
 POLL_S = 0.25
 MACHINE_S = 3.0
 TICK_S = 1.0
+
+CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data")
+"""What only the run's owner may do; reviews and pairs are shown with the prompts that others may not read."""
 
 
 @dataclass
@@ -194,6 +198,8 @@ class RunScreen(QuestionScreen):
         box.put(said)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if not self.mine and action in CHANGING:
+            return False
         match action:
             case "pause":
                 return self.state in (State.RUNNING, State.STALE)
@@ -202,7 +208,7 @@ class RunScreen(QuestionScreen):
             case "resume":
                 return self.state.resumable and self.state is not State.NEW
             case "report":
-                return self.state.ended
+                return self.state.ended and os.access(self.run.report_file, os.R_OK)
             case "stop":
                 return self.state.working and self.state is not State.STOPPING
             case "drop":

@@ -95,7 +95,9 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         match action:
             case "open":
                 listed = isinstance(self.focused, OptionList)
-                return listed and state not in (None, State.UNREADABLE)
+                return listed and state not in (None, State.UNREADABLE, State.PRIVATE)
+            case "resume" | "stop" | "duplicate" | "delete" if entry is not None and not entry.mine:
+                return False
             case "resume":
                 return state is State.PAUSED or (state is not None and state.resumable)
             case "stop":
@@ -126,7 +128,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
             self._welcome()
         width = self.query_one(OptionList).scrollable_content_region.width or self.app.size.width - 2  # as it will be
         now = self.app.clock()  # type: ignore[attr-defined]
-        names = max((cell_len(one_line(e.run.name, 60)) for e in found), default=0)
+        names = max((cell_len(_name(e)) for e in found), default=0)
         self.query_one("#head", DiffedStatic).put(_head(entries, found))
         self.query_one("#columns", DiffedStatic).put(_columns(width, names))
         self._fill(found, [_row(entry, now, width, names) for entry in found])
@@ -140,7 +142,11 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
 
     def _offer(self) -> None:
         """The footer's keys, where what the chosen run allows has changed."""
-        offered = (self._chosen and self._chosen.state, bool(self._entries), self.query_one(Input).display)
+        offered = (
+            self._chosen and (self._chosen.state, self._chosen.mine),
+            bool(self._entries),
+            self.query_one(Input).display,
+        )
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -179,7 +185,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         self.query_one(OptionList).focus()
 
     def action_open(self) -> None:
-        if (entry := self._chosen) is not None and entry.state is not State.UNREADABLE:
+        if (entry := self._chosen) is not None and entry.state not in (State.UNREADABLE, State.PRIVATE):
             self.post_message(messages.OpenRun(entry.run))
 
     def action_search(self) -> None:
@@ -235,6 +241,11 @@ def _columns(width: int, names: int) -> Content:
     return _line("STATE", "RUN", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", width, names)
 
 
+def _name(entry: Entry) -> str:
+    """The run's name, and whose it is where that is another user."""
+    return one_line(f"{entry.run.name} ({entry.owner})" if entry.owner else entry.run.name, 60)
+
+
 def _row(entry: Entry, now: float, width: int, names: int) -> Content:
     mark = state_styles.of(entry.state)
     best = entry.best if entry.best is not None and entry.best < len(entry.precisions) else len(entry.precisions) - 1
@@ -244,7 +255,7 @@ def _row(entry: Entry, now: float, width: int, names: int) -> Content:
     )
     cost = phrases.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
     age = phrases.age(now - entry.created)
-    name = one_line(entry.run.name, 60)
+    name = _name(entry)
     return _line(mark.content, name, _place(entry), precision, similarity, cost, age, width, names)
 
 

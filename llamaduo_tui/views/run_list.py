@@ -9,12 +9,16 @@ from pathlib import Path
 
 from engine.protocol.errors import UnreadableError
 from engine.protocol.run_dir import Run, all_runs
+from engine.protocol.sharing import is_private, may_change, owner
 from engine.protocol.status import State, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run in the list: `precisions` and `similarities` are the dev means by round, `created` epoch seconds."""
+    """One run in the list: `precisions` and `similarities` are the dev means by round, `created` epoch seconds.
+
+    `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled.
+    """
 
     run: Run
     state: State
@@ -25,6 +29,8 @@ class Entry:
     similarities: tuple[float, ...] = ()
     best: int | None = None
     cost_usd: float = 0.0
+    owner: str = ""
+    mine: bool = True
 
     @property
     def waits(self) -> bool:
@@ -48,7 +54,8 @@ class RunList:
             except FileNotFoundError:  # deleted meanwhile
                 continue
             except (OSError, UnreadableError):
-                entries.append(Entry(run, State.UNREADABLE, run.folder.stat().st_mtime))
+                state = State.PRIVATE if is_private(run) else State.UNREADABLE
+                entries.append(_shared(Entry(run, state, run.folder.stat().st_mtime)))
         return sorted(entries, key=lambda entry: not entry.waits)
 
     def _entry(self, run: Run) -> Entry:
@@ -57,9 +64,13 @@ class RunList:
         known = self._known.get(run.folder)
         if known is None or known[0] != changed:
             status = run.status()
-            known = (changed, status, _read(run, status))
+            known = (changed, status, _shared(_read(run, status)))
             self._known[run.folder] = known
         return replace(known[2], state=run.seen(known[1], self._clock()))
+
+
+def _shared(entry: Entry) -> Entry:
+    return replace(entry, owner=owner(entry.run), mine=may_change(entry.run))
 
 
 def _read(run: Run, status: Status) -> Entry:

@@ -6,6 +6,7 @@ The app calls `poll` in a thread; attaching to a run is the first poll.
 from __future__ import annotations
 
 import codecs
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from pathlib import Path
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.run_dir import Run
+from engine.protocol.sharing import may_change
 from engine.protocol.status import State, Stopping
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views import log_lines
 from llamaduo_tui.views.run_view import RunView, reduce
+from llamaduo_tui.views.shared_run import SharedRun, hides_events
 from llamaduo_tui.views.text import clean
 
 KEPT_LINES = 20_000
@@ -46,6 +49,7 @@ class RunUpdate:
     events: list[Line]
     output: list[Line]
     stopping: Stopping | None = None
+    mine: bool = True
 
 
 class RunWatcher:
@@ -61,6 +65,8 @@ class RunWatcher:
         self._state: State | None = None
         self._stopping: Stopping | None = None
         self._settings: Migration | None = None
+        self._mine = may_change(run)
+        self._shared = SharedRun(run) if hides_events(run) else None
 
     def poll(self) -> RunUpdate | None:
         """The run as it is now, None where nothing is new.
@@ -70,13 +76,16 @@ class RunWatcher:
         first, before = self._state is None, (self._state, self._stopping, self._view)
         if first:
             self._settings = _settings(self._run)
-        events = [line for event in self._reader.read_new() for line in self._take(event)]
         status = self._run.status()
+        new = self._reader.read_new() if self._shared is None else self._shared.read_new(status)
+        events = [line for event in new for line in self._take(event)]
         self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
         output = self._output.read_new()
         if before == (self._state, self._stopping, self._view) and not output:
             return None
-        return RunUpdate(self._view, self._state, self._settings, events[-KEPT_LINES:], output, self._stopping)
+        return RunUpdate(
+            self._view, self._state, self._settings, events[-KEPT_LINES:], output, self._stopping, self._mine
+        )
 
     def _take(self, event: Event) -> Iterator[Line]:
         self._view = reduce(self._view, event)
@@ -96,7 +105,7 @@ class Tail:
 
     def read_new(self) -> list[Line]:
         """The new lines: of a long file its last 2 MiB at first, then at most 1 MiB a poll."""
-        if not self._path.exists():
+        if not os.access(self._path, os.R_OK):
             return []
         lines: list[Line] = []
         with self._path.open("rb") as file:
@@ -119,5 +128,5 @@ def _settings(run: Run) -> Migration | None:
     """The run's settings; None where this version cannot read them: the run is shown without."""
     try:
         return settings_of(run)
-    except LlamaDuoError:
+    except (LlamaDuoError, PermissionError):
         return None

@@ -36,6 +36,7 @@ _STATES = {
     State.STOPPED: Mark("■", "stopped", ""),
     State.FAILED: Mark("✗", "failed", "bold $text-error"),
     State.CRASHED: Mark("✗", "crashed", "bold $text-error"),
+    State.PRIVATE: Mark("·", "private", "$foreground-muted"),
     State.UNREADABLE: Mark("!", "unreadable", "bold $text-error"),
 }
 

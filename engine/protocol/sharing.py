@@ -1,0 +1,85 @@
+"""Who may read a run: its owner alone, its group the state and scores, or its group all but the sealed prompts.
+
+The modes of files say it, so that readers need no more than the file system. The run's folder and those in it are open
+to the group where anything is; the umask of the run's processes closes or opens what they write from then on.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from engine.protocol.errors import InputError
+from engine.protocol.run_dir import Run
+
+Readers = Literal["none", "group", "all"]
+
+STATE = ("format", "status.json", "decision.json")
+"""State, scores and decisions; all other files may hold prompts, responses, answers of people or errors about them."""
+SEALED = ("test.sealed", "test.jsonl")
+"""For nobody but the owner, whatever is shared."""
+
+
+def apply(run: Run, share: Readers) -> None:
+    """Give a run's files the modes of a share, and let this process and its children write new ones so.
+
+    Files of somebody else, and those with a name elsewhere, are left as they are.
+    """
+    os.umask(umask(share))
+    for path, folders, files in os.walk(run.folder):
+        folder = Path(path)
+        depth = len(folder.relative_to(run.folder).parts)
+        _set(folder, 0o750 if share == "all" or (share == "group" and depth <= 1) else 0o700)
+        for name in files:
+            shared = share == "all" or (share == "group" and depth <= 1 and name in STATE)
+            _set(folder / name, 0o640 if shared and name not in SEALED else 0o600)
+        folders[:] = [name for name in folders if not (folder / name).is_symlink()]
+
+
+def umask(share: Readers) -> int:
+    """The umask of a run's processes."""
+    return 0o027 if share == "all" else 0o077
+
+
+def owner(run: Run) -> str:
+    """The name of the user whose run it is; "" where it is this user's. Raises OSError where the folder is gone."""
+    uid = run.folder.stat().st_uid
+    if uid == os.geteuid():
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def may_change(run: Run) -> bool:
+    """Whether this user may answer, control and delete a run."""
+    return os.access(run.folder, os.R_OK | os.W_OK | os.X_OK)
+
+
+def check_mine(run: Run) -> None:
+    """Raise InputError where this user may only read a run that is there."""
+    if run.folder.is_dir() and not may_change(run):
+        theirs = owner(run) or "this user, who may not write it"
+        raise InputError(
+            f"{run.name} is a run of {theirs}: it can't be changed", "ask its owner, or start your own run"
+        )
+
+
+def is_private(run: Run) -> bool:
+    """Whether this user may not even see that run's state."""
+    return not os.access(run.folder, os.R_OK | os.X_OK) or (
+        run.status_file.exists() and not os.access(run.status_file, os.R_OK)
+    )
+
+
+def _set(path: Path, mode: int) -> None:
+    with suppress(OSError):
+        found = path.lstat()
+        own = found.st_uid == os.geteuid() and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1)
+        if own and not stat.S_ISLNK(found.st_mode) and stat.S_IMODE(found.st_mode) & 0o777 != mode:
+            path.chmod(mode | (found.st_mode & stat.S_ISGID))
