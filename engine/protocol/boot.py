@@ -21,7 +21,7 @@ _STATE_FIELD = 3 - 3
 def boot_id() -> str:
     """Names this boot of this machine; "" where the system doesn't."""
     try:
-        return BOOT_ID.read_text(encoding="ascii").strip() if sys.platform == "linux" else _boot_session()
+        return BOOT_ID.read_text(encoding="utf-8").strip() if sys.platform == "linux" else _boot_session()
     except OSError:
         return ""
 

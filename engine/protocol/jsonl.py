@@ -108,7 +108,9 @@ def _object(text: bytes, path: Path, otherwise: str) -> Row:
 def replace(path: Path, text: str, mode: int | None = None) -> None:
     """Write a text file atomically, in a folder that is made if need be: readers see the old one or the whole new one.
 
-    `mode` holds whatever the umask; without one, the umask says who may read the file. Raises FileNotFoundError where that would make a folder of `never_make` again.
+    `mode` holds whatever the umask; without one, the umask says who may read the file.
+
+    Raises FileNotFoundError where that would make a folder of `never_make` again.
     """
     _make(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -66,7 +66,7 @@ def check_mine(run: Run) -> None:
     if run.folder.is_dir() and not may_change(run):
         theirs = owner(run) or "this user, who may not write it"
         raise InputError(
-            f"{run.name} is a run of {theirs}: it can't be changed", "ask its owner, or start your own run"
+            f"{run.name} is a run of {theirs}: you can't change it", "ask its owner, or start your own run"
         )
 
 
