@@ -2,7 +2,7 @@
 
 The file is also the record: the first answer to a question counts, so one sent twice, or by two people, counts once,
 and a worker that comes back finds the answer that was given before. Of the reviews and the choices of pairs, which may
-change, the newest counts.
+change, the newest counts. `by` says whose command it is: the account and its host.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Control:
     worker: int
     to: str = ""
     now: bool = False
+    by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
@@ -50,6 +51,7 @@ class Label:
     similarity: Score | None = None
     flagged: bool = False
     note: str = ""
+    by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
@@ -67,6 +69,7 @@ class PairChoice:
     round: int
     pairs: list[str]
     keep: bool
+    by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 

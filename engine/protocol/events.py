@@ -130,13 +130,14 @@ class QuestionAsked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAnswered(Event):
-    """The answer that counts, with the id of its command; `pairs` is the number that it settles on."""
+    """The answer that counts, with the id of its command and its giver; `pairs` is the number that it settles on."""
 
     kind: ClassVar[str] = "question.answered"
     question: Question
     choice: str
     answer: str
     pairs: int | None = None
+    by: str = ""
 
     @property
     def approved(self) -> bool:

@@ -58,7 +58,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A person's answer to the question with this key; `pairs` overrides its number, `usd` and `calls` raise a cap."""
+    """A person's answer to the question with this key; `pairs` overrides its number, `usd` and `calls` raise a cap.
+
+    `by` is the account that gave it, and its host.
+    """
 
     kind: Literal["answer"] = "answer"
     question: str
@@ -66,5 +69,6 @@ class Answer:
     pairs: Positive | None = None
     usd: float | None = None
     calls: int | None = None
+    by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))

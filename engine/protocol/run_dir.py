@@ -235,9 +235,10 @@ def create(root: Path, name: str, settings_text: str) -> Run:
         run = Run(root / (name if number == 1 else f"{name}-{number}"))
         try:
             root.mkdir(parents=True, exist_ok=True)
-            run.folder.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
+            try:
+                run.folder.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
         except OSError as error:
             raise InputError(f"{run.folder}: cannot be created: {error.strerror}", "choose --runs-dir") from None
         with writable(run.folder):

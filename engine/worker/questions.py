@@ -58,13 +58,13 @@ class Questions:
                 answer = await self._wait(question, revise, moot)
                 self._wait_for(None)
         if answer is not None:
-            self._tell(question, answer.choice, answer.id, answer.pairs or question.pairs)
+            self._tell(question, answer.choice, answer.id, answer.pairs or question.pairs, answer.by)
         elif moot():
             self._tell(question, WITHDRAWN, "", None)
         return answer
 
-    def _tell(self, question: Question, choice: str, id_: str, pairs: int | None) -> None:
-        event = QuestionAnswered(round=question.round, question=question, choice=choice, answer=id_, pairs=pairs)
+    def _tell(self, question: Question, choice: str, id_: str, pairs: int | None, by: str = "") -> None:
+        event = QuestionAnswered(round=question.round, question=question, choice=choice, answer=id_, pairs=pairs, by=by)
         self._emit(event)
 
     async def _wait(

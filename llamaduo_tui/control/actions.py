@@ -13,6 +13,7 @@ from engine.protocol import commands, run_files
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.lock import lock, shows_life
+from engine.protocol.person import person
 from engine.protocol.processes import terminate
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, ROUND, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
@@ -49,12 +50,13 @@ def answer(run: Run, choice: str, pairs: int | None = None) -> str:
         )
     given = commands.answer(run.commands_file, question)
     if given is None:
-        mine = Answer(question=question.key, choice=choice, pairs=pairs or question.pairs)
+        mine = Answer(question=question.key, choice=choice, pairs=pairs or question.pairs, by=person())
         commands.send(run.commands_file, mine)
         given = commands.answer(run.commands_file, question) or mine
         if given.id == mine.id:
             return f"{_about(question)}: {_described(question, given)}"
-    described = f"{_about(question)} was already {_described(question, given)}"
+    by = f" by {one_line(given.by, 80)}" if given.by not in ("", person()) else ""
+    described = f"{_about(question)} was already {_described(question, given)}{by}"
     if given.choice != choice:
         raise InputError(described, "the first answer counts")
     return described
@@ -90,7 +92,8 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
     if short is not None:
         settled = (usd if short.cap == "usd" else calls) is not None
         if settled:
-            commands.send(run.commands_file, Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls))
+            given = Answer(question=short.key, choice=APPROVE, usd=usd, calls=calls, by=person())
+            commands.send(run.commands_file, given)
         if state is State.WAITING:
             follows = "; the run continues" if settled else f"; the run still waits: {one_line(short.reason)}"
     spent = f"spent ${status.spent_usd:.2f} and {phrases.count(used, 'call')} so far"
@@ -220,7 +223,7 @@ def _observed(run: Run) -> tuple[Status, State]:
 def _control(status: Status, kind: Literal["pause", "resume", "stop"], *, now: bool = False) -> Control:
     """A command for the worker of a status."""
     assert status.process is not None
-    return Control(kind=kind, worker=status.process.pid, to=status.worker, now=now)
+    return Control(kind=kind, worker=status.process.pid, to=status.worker, now=now, by=person())
 
 
 def _resume_hint(run: Run, state: State) -> str:

@@ -15,6 +15,7 @@ from textual.worker import get_current_worker
 from engine.protocol import commands
 from engine.protocol.commands import PairChoice, PairChoices
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.person import person
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
 from llamaduo_tui.views import pairs
@@ -139,5 +140,5 @@ class PairsLoader:
             if entry.file.round is not None:
                 rounds.setdefault(entry.file.round, []).append(entry.id)
         for round_, ids in rounds.items():
-            commands.send(self._run.commands_file, PairChoice(round=round_, pairs=ids, keep=keep))
+            commands.send(self._run.commands_file, PairChoice(round=round_, pairs=ids, keep=keep, by=person()))
         self._screen.post_message(ChoicesSaved(commands.pair_choices(self._run.commands_file)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from engine.protocol.commands import Label, ResponseKey
+from engine.protocol.person import person
 from llamaduo_tui.views.review import reviewed
 
 
@@ -25,7 +26,7 @@ class Annotations:
     def change(self, key: ResponseKey, **values: Any) -> Label:
         """Give a response a new label, which the caller saves; fields that are not named stay as they are."""
         fresh = Label(round=key[0], prompt=key[1], sample=key[2])
-        label = replace(self.labels.get(key) or fresh, id=fresh.id, time=fresh.time, **values)
+        label = replace(self.labels.get(key) or fresh, id=fresh.id, time=fresh.time, by=person(), **values)
         self.labels[key] = label
         return label
 

@@ -61,7 +61,8 @@ class Lines:
             case events.QuestionAsked():
                 return [wording(event.question.kind).asked(event.question)]
             case events.QuestionAnswered():
-                return [wording(event.question.kind).answered(event)]
+                by = f" by {one_line(event.by, 80)}" if event.by else ""
+                return [wording(event.question.kind).answered(event) + by]
             case events.RunFinished():
                 return [f"{one_line(event.state, 20)}: {one_line(event.reason)}"]
             case events.RunFailed():
