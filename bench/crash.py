@@ -5,6 +5,9 @@
 FILE is a migration.toml with the sandbox as its service (default: the demo's). Bars: decisions, answers, verdicts and
 sealed test are the same with and without kills; no request that the ledger holds is asked again; one that a kill met on
 its way home is asked once more, in vain the first time.
+
+Some kills come with what else happens in weeks: the run was paused, its host gets another name and boot, the clock of
+the next worker is an hour behind, its file system has no locks, or the run's folder gets another name at work.
 """
 
 from __future__ import annotations
@@ -29,12 +32,14 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.protocol import jsonl, records
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, RunFinished, StageProgress, TrainMetrics
 from engine.protocol.manifest import file_hash
 from engine.protocol.run_dir import Run, create
 from engine.sandbox.server import read_chat
 from engine.settings.load import load_settings
 from engine.settings.template import render
+from llamaduo_tui.control import actions
 
 SPEED = "tokens_per_second"
 
@@ -47,22 +52,40 @@ class Moment:
     round: int | None
     share: float
     victim: str
+    twist: str = ""
 
     def __str__(self) -> str:
         where = "sealed test" if self.round is None else f"round {self.round}"
-        return f"{where} {self.stage} at {self.share:.0%}: kill -9 the {self.victim}"
+        twist = f"; {self.twist}" if self.twist else ""
+        return f"{where} {self.stage} at {self.share:.0%}: kill -9 the {self.victim}{twist}"
+
+
+PAUSED, ELSEWHERE, CLOCK = "it was paused", "it was on another host", "the next clock is an hour behind"
+NO_LOCKS, RENAMED = "the next file system has no locks", "its folder was renamed first"
+
+SITE = """
+import errno, fcntl, os, time
+if os.environ.get("BENCH_CLOCK"):
+    of_the_system, step = time.time, float(os.environ["BENCH_CLOCK"])
+    time.time = lambda: of_the_system() + step
+if os.environ.get("BENCH_NO_LOCKS"):
+    def flock(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+    fcntl.flock = flock
+"""
+"""Python runs it at its start as sitecustomize.py; clocks that are never set stay as they are."""
 
 
 MOMENTS = [
     Moment("infer", 0, 0.0, "worker"),
-    Moment("infer", 0, 0.4, "stage"),
-    Moment("judge", 0, 0.3, "worker"),
+    Moment("infer", 0, 0.4, "stage", NO_LOCKS),
+    Moment("judge", 0, 0.3, "worker", ELSEWHERE),
     Moment("finetune", 1, 0.6, "stage"),
-    Moment("judge", 1, 0.5, "worker"),
+    Moment("judge", 1, 0.5, "worker", CLOCK),
     Moment("synthesize", 1, 0.2, "worker"),
-    Moment("finetune", 2, 0.3, "worker"),
+    Moment("finetune", 2, 0.3, "worker", PAUSED),
     Moment("finetune", 2, 0.8, "stage"),
-    Moment("infer", 2, 0.3, "worker"),
+    Moment("infer", 2, 0.3, "worker", RENAMED),
     Moment("judge", None, 0.5, "worker"),
 ]
 
@@ -79,8 +102,7 @@ def main() -> int:
         file = args.file or Path(str(resources.files("engine") / "demo" / "migration.toml"))
         left_alone = _new(root, file, "left-alone")
         _finish(left_alone, [])
-        killed = _new(root, file, "killed")
-        done, paid_twice = _finish(killed, MOMENTS)
+        done, paid_twice, killed = _finish(_new(root, file, "killed"), MOMENTS)
         differing = [name for name in _results(left_alone) if _results(left_alone)[name] != _results(killed).get(name)]
         asked, paid = Counter(_asked(killed)), _paid(killed)
         if not paid <= asked:
@@ -105,8 +127,8 @@ def _new(root: Path, file: Path, name: str) -> Run:
     return create(root, name, render(load_settings(file)))
 
 
-def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
-    """Work on a run until it ends, killing on the way: the kills that took place, and the requests paid twice."""
+def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int, Run]:
+    """Work on a run until it ends, killing on the way: the kills that took place, the requests paid twice, the run."""
     reader, left, done = EventReader(run.events_file), list(moments), []
     worker, lives = _start(run), [_Life(Counter(), 0)]
     while worker.poll() is None:
@@ -114,14 +136,42 @@ def _finish(run: Run, moments: list[Moment]) -> tuple[list[Moment], int]:
         if moment is None:
             time.sleep(0.02)
             continue
+        run = _twisted(run, worker, moment.twist)
+        if moment.twist == RENAMED:
+            reader = EventReader(run.events_file)  # again from the start: moments that are over are left out
         _kill(run, worker, moment.victim)
+        if moment.twist == ELSEWHERE:
+            _move_elsewhere(run)
         left.remove(moment)
         done.append(moment)
         lives.append(_Life(_paid(run), len(_asked(run))))
-        worker = _start(run)
+        worker = _start(run, moment.twist)
     if not any(isinstance(event, RunFinished) for event in EventReader(run.events_file).read_new()):
         raise SystemExit(f"the worker ended by itself:\n{run.log_file.read_text()[-2000:]}")
-    return done, _paid_twice(run, lives)
+    return done, _paid_twice(run, lives), run
+
+
+def _twisted(run: Run, worker: subprocess.Popen[bytes], twist: str) -> Run:
+    """What happens to a run before the kill; the run where it is then."""
+    if twist == PAUSED:
+        with suppress(LlamaDuoError):  # a busy worker may take longer than people are asked to wait
+            actions.pause(run, on=True)
+    if twist == RENAMED:
+        moved = Run(run.folder.with_name(f"{run.name}-renamed"))
+        run.folder.rename(moved.folder)
+        worker.wait(timeout=60)  # it ends by itself
+        if run.folder.exists():
+            raise SystemExit(f"the worker made {run.folder} again")
+        return moved
+    return run
+
+
+def _move_elsewhere(run: Run) -> None:
+    """As if the worker that was killed had worked on a host that is gone."""
+    status = run.status()
+    if status.process is not None:
+        away = replace(status.process, host="container-3f2a", boot="of container-3f2a")
+        run.write_status(replace(status, process=away, child=None))
 
 
 class _Life(NamedTuple):
@@ -143,13 +193,19 @@ def _paid_twice(run: Run, lives: list[_Life]) -> int:
     )
 
 
-def _start(run: Run) -> subprocess.Popen[bytes]:
+def _start(run: Run, twist: str = "") -> subprocess.Popen[bytes]:
+    site = run.folder.parent / ".site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(SITE)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))}
+    environment |= {"BENCH_CLOCK": "-3600"} if twist == CLOCK else {"BENCH_NO_LOCKS": "1"} if twist == NO_LOCKS else {}
     with run.log_file.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "engine.worker", str(run.folder), "--yes"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            env=environment,
             start_new_session=True,
         )
 
