@@ -108,6 +108,10 @@ class RunActions(App[None]):
 
         folder = one_line(str(message.run.folder), 200)
         details = f"This deletes {folder} with its models, responses, verdicts and record of costs. It can't be undone."
+        kept = await asyncio.to_thread(self.attempt, partial(actions.foreign, message.run))
+        if kept is None:
+            return
+        details += f" Files that a run doesn't make are kept: {kept}." if kept else ""
         if await self.confirm(f"Delete {one_line(message.run.name, 40)}?", details, "Delete it"):
             self._act(partial(actions.delete, message.run))
 

@@ -187,6 +187,6 @@ class Status:
 
         Hosts' clocks may differ by more than that in either direction.
         """
-        if self.beat is not None and self.process is not None and self.process.here:
-            return time.monotonic() - self.beat > STALE_AFTER_S
-        return abs(now - self.heartbeat) > STALE_AFTER_S
+        if self.process is None or not self.process.here:
+            return abs(now - self.heartbeat) > STALE_AFTER_S
+        return (now - self.heartbeat if self.beat is None else time.monotonic() - self.beat) > STALE_AFTER_S

@@ -171,6 +171,15 @@ def pause(run: Run, on: bool) -> str:
     return f"{run.name} is paused; continue: llamaduo-tui resume {called(run)}" if on else f"{run.name} continues"
 
 
+def foreign(run: Run) -> str:
+    """The files in a run's folder that the run didn't make, the first few of them; "" where there are none.
+
+    Raises InputError for a folder that is no run.
+    """
+    run.check_is_run()
+    return phrases.paths(run_files.foreign(run), run.folder)
+
+
 def delete(run: Run) -> str:
     """Delete a run's own files, and its folder unless something else is in it, which is kept and listed.
 
