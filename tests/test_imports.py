@@ -29,6 +29,7 @@ print("LOADED", *[name for name in {names!r} if name in sys.modules])
 def test_the_command_line_stays_light(command: str, tmp_path: Path) -> None:
     run = tmp_path / "demo"
     run.mkdir()
+    (run / "format").write_text("2\n")
     (run / "migration.toml").write_text('[coverage]\nsource = "x"\n[service]\nmodel = "sandbox"\n')
     args = ["--runs-dir", str(tmp_path), *command.split()]
     looked = subprocess.run(
