@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -105,6 +106,8 @@ async def test_an_old_run_that_was_stopped_by_hand_may_be_resumed(root: Path, mo
 
 async def test_a_worker_of_an_older_version_is_not_sent_answers_that_it_cannot_read(root: Path) -> None:
     run = old_run.waiting(root)
+    held = (run.folder / "lock").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)  # as its worker does; an older version wrote no boot
     before = run.commands_file.read_bytes()
     question = view_of(run).question
     assert question is not None and (question.kind, question.pairs) == (ROUND, 120)
@@ -116,6 +119,7 @@ async def test_a_worker_of_an_older_version_is_not_sent_answers_that_it_cannot_r
         await pilot.press("a")
         await until(pilot, lambda: any("stop and resume the run" in note.message for note in shown._notifications))
     assert run.commands_file.read_bytes() == before
+    held.close()
 
 
 def test_a_run_of_a_newer_version_is_listed_and_says_to_upgrade(root: Path) -> None:
