@@ -3,9 +3,10 @@
     python bench/canary.py [--check] [--canaries N]
 
 Each canary gets up to 10,000 compared answers, whose differences are as a judge's scores are, and moves as
-`engine.takeover.canary` says: the share rises with the bound, and a verdict of harm rolls back. Bars, of 2,000 canaries:
-a local model that is 5 points worse is rolled back before its share passes a third in at least 95 %, and an equal one
-reaches all of the traffic in at least 80 %. Also shown: what a canary costs the traffic, in points over all requests.
+`engine.takeover.canary` says: the share rises with the bound, and a verdict of harm rolls back. Bars, of 2,000 of
+them: a local model that is 5 points worse is rolled back before its share passes a third in at least 95 %, and an
+equal one reaches all of the traffic in at least 80 %. Also shown: the loss that a canary causes, in points over all
+requests.
 """
 
 from __future__ import annotations

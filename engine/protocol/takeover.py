@@ -89,7 +89,7 @@ class DoorSettings:
     """How a door is set up: what `[takeover]` says, with the options of the command.
 
     `local` is the address of the local model's server, such as http://127.0.0.1:8000/v1; `local_model` is its name
-    there, "" for the first that it lists. `service_base` replaces the address of the service, as a drill does.
+    there. `input_usd` and `output_usd` are the service's prices of a token, 0 where they are unknown. `service_base` replaces the address of the service, as a drill does.
     """
 
     host: str
@@ -103,6 +103,8 @@ class DoorSettings:
     margin: float
     budget_usd: float | None
     contents: bool
+    input_usd: float = 0.0
+    output_usd: float = 0.0
     service_base: str = ""
 
     @property

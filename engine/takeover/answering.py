@@ -43,7 +43,7 @@ class UnsureError(OutError):
 
 
 def order(state: DoorState, lot: float, only_service: str) -> Order:
-    """The order for a request: `lot`, 0 to 1, draws the canary's share; `only_service` is why the local model cannot."""
+    """The order for a request: `lot`, 0 to 1, draws the canary's share; `only_service` says why not the local model."""
     mode = state.mode
     if mode is Mode.LOCAL_ONLY:
         return Order(Side.LOCAL, None, "local-only")
@@ -118,7 +118,7 @@ class Answerer:
                 entry.local_s = took
 
     async def _ask_local(self, asked: Asked, request: Chat, entry: Entry, last: bool) -> Reply:
-        """The local model's reply; where it must be checked first, the whole of it is there before any of it is sent."""
+        """The local model's reply; where it must be checked, all of it is there before any of it is sent."""
         asked = replace(asked, timeout_s=self._timeout_s)
         if not self._checks.any:
             body = chat.for_local(request, self._local_model, whole=False)

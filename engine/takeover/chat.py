@@ -103,13 +103,13 @@ def without_stream(request: Mapping[str, Any]) -> bytes:
 
 def prompt_of(request: Mapping[str, Any]) -> str:
     """The prompt as a judge reads it."""
-    tools = [one for one in request.get("tools") or () if isinstance(one, dict) and isinstance(one.get("function"), dict)]
-    return prompt_text([_message(one) for one in request["messages"]], tools_of(tools))
-
-
-def tools_of(tools: list[Any]) -> list[Tool]:
-    """The definitions of functions among a request's tools."""
-    return [one for one in tools if one.get("type", "function") == "function"]
+    given = request.get("tools")
+    tools: list[Tool] = [
+        one
+        for one in (given if isinstance(given, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("function"), dict)
+    ]
+    return prompt_text([_message(one) for one in request["messages"]], tools)
 
 
 def read_reply(body: bytes) -> ChatReply | None:
@@ -162,7 +162,7 @@ def as_stream(body: bytes, *, usage: bool) -> bytes:
     if isinstance(delta.get("tool_calls"), list):
         delta["tool_calls"] = [{"index": n, **call} for n, call in enumerate(delta["tool_calls"])]
     first = {"index": 0, "delta": delta, "logprobs": choice.get("logprobs"), "finish_reason": None}
-    last = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": choice.get("finish_reason") or "stop"}
+    last: Json = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": choice.get("finish_reason") or "stop"}
     chunks = [{**head, "choices": [first]}, {**head, "choices": [last]}]
     if usage:
         chunks.append({**head, "choices": [], "usage": value.get("usage")})
@@ -235,7 +235,8 @@ def _add_calls(calls: dict[int, Json], deltas: Any) -> None:
             continue
         call = calls.setdefault(piece.get("index", 0), {"id": "", "function": {"name": "", "arguments": ""}})
         call["id"] = piece.get("id") or call["id"]
-        function = piece.get("function") if isinstance(piece.get("function"), dict) else {}
+        given = piece.get("function")
+        function = given if isinstance(given, dict) else {}
         for name in ("name", "arguments"):
             call["function"][name] += str(function.get(name) or "")
 

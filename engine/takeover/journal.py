@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS requests (
     mode TEXT NOT NULL,
     path TEXT NOT NULL,
     client_id TEXT NOT NULL,
-    stream INTEGER NOT NULL,
+    stream INTEGER,
     outcome TEXT,
     answered_by TEXT,
     reason TEXT,
@@ -67,17 +67,18 @@ CREATE TABLE IF NOT EXISTS changes (
     why TEXT NOT NULL
 );
 """
-"""`opened` and `time` are in seconds since the epoch; `door` is the pid and the start of the process. `first_s` is until
-the reply began, `service_s` and `local_s` are what each side took, where it was asked. `cost_usd` is what the service
-took for this request, comparisons included, `saved_usd` what it would have taken for what the local model answered;
-tokens that no side counts are estimated. `request` and `reply` are NULL unless contents are kept."""
+"""`opened` and `time` are in seconds since the epoch; `door` is the pid and the start of the process. `first_s` is
+until the reply began, `service_s` and `local_s` are what each side took, where it was asked. `cost_usd` is what the
+service took for this request, with the calls of comparisons, `saved_usd` what it would have taken for what the local
+model answered; tokens that no side counts are estimated. `request` and `reply` are NULL unless contents are kept."""
 
 OPEN = """
-INSERT INTO requests (key, door, opened, mode, path, client_id, stream, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO requests (key, door, opened, mode, path, client_id) VALUES (?, ?, ?, ?, ?, ?)
 """
 CLOSE = """
 UPDATE requests SET outcome = ?, answered_by = ?, reason = ?, status = ?, first_s = ?, total_s = ?, service_s = ?,
-local_s = ?, prompt_tokens = ?, completion_tokens = ?, cost_usd = ?, saved_usd = ?, confidence = ?, reply = ?
+local_s = ?, prompt_tokens = ?, completion_tokens = ?, cost_usd = ?, saved_usd = ?, confidence = ?, stream = ?,
+request = ?, reply = ?
 WHERE key = ?
 """
 LOST = "UPDATE requests SET outcome = 'lost', reason = 'the door ended' WHERE outcome IS NULL AND door = ?"
@@ -146,7 +147,7 @@ class Journal:
         """Record a request that has come in; the result is there once that is committed."""
         values = (
             *(entry.key, self.door, entry.opened, entry.mode.value, one_line(entry.path)[:MOST_NAME]),
-            *(one_line(entry.client_id)[:MOST_NAME], int(entry.stream), entry.request),
+            one_line(entry.client_id)[:MOST_NAME],
         )
         return self._database.later((OPEN, values))
 
@@ -158,7 +159,15 @@ class Journal:
         values = (
             *(outcome.value, entry.answered_by.value, one_line(entry.reason)[:300], entry.status, entry.first_s),
             *(round(entry.elapsed, 6), entry.service_s, entry.local_s, entry.prompt_tokens, entry.completion_tokens),
-            *(entry.cost_usd, entry.saved_usd, entry.confidence, entry.reply, entry.key),
+            *(
+                entry.cost_usd,
+                entry.saved_usd,
+                entry.confidence,
+                int(entry.stream),
+                entry.request,
+                entry.reply,
+                entry.key,
+            ),
         )
         await self._database.write(CLOSE, values)
 
@@ -196,9 +205,7 @@ class Journal:
         for (door,) in doors:
             if not _alive(door):
                 (row,) = await wrap_future(
-                    self._database.all_rows(
-                        "SELECT COUNT(*) FROM requests WHERE outcome IS NULL AND door = ?", (door,)
-                    )
+                    self._database.all_rows("SELECT COUNT(*) FROM requests WHERE outcome IS NULL AND door = ?", (door,))
                 )
                 lost += row[0]
                 await self._database.write(LOST, (door,))

@@ -18,7 +18,7 @@ from engine.takeover.pricing import Prices
 from engine.takeover.sides import Asked, OutError, Reply
 
 MOST_SHADOWS = 64
-"""Requests that the second side is asked at once; while there are more, further ones are answered by the first alone."""
+"""Requests that the second side is asked at once; beyond that the first alone answers."""
 
 UNREACHED = ("out:", "no connection", "its name", "its certificate")
 """How a failure begins that says nothing of the quality of answers."""

@@ -15,9 +15,10 @@ from engine.takeover.journal import Entry
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """USD for one input and one output token of the service; None where they are unknown."""
+    """USD for one input and one output token of the service; 0 where they are unknown."""
 
-    tokens: tuple[float, float] | None
+    input_usd: float
+    output_usd: float
 
     def account(self, entry: Entry, request: Mapping[str, Any], reply: ChatReply | None) -> None:
         """Write tokens, cost and savings into an entry; tokens that the reply does not count are estimated."""
@@ -36,9 +37,8 @@ class Prices:
             entry.saved_usd += usd
 
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """USD of so many tokens; 0 where the prices are unknown."""
-        prompt, completion = self.tokens or (0.0, 0.0)
-        return prompt * prompt_tokens + completion * completion_tokens
+        """USD of so many tokens."""
+        return self.input_usd * prompt_tokens + self.output_usd * completion_tokens
 
 
 def _prompt(request: Mapping[str, Any]) -> str:

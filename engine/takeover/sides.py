@@ -1,7 +1,8 @@
 """The two sides behind the door: whoever speaks OpenAI's API gets the client's bytes, and the client gets theirs.
 
-`PassThrough` is for the local model's server and for a service with OpenAI's API: unchanged code gets unchanged replies,
-unknown fields, headers and errors included. Any other service goes through litellm's Router (`engine.takeover.routed`).
+`PassThrough` is for the local model's server and for a service with OpenAI's API: unchanged code gets unchanged
+replies, unknown fields, headers and errors included. Any other service goes through litellm's Router
+(`engine.takeover.routed`).
 """
 
 from __future__ import annotations

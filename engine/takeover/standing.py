@@ -75,9 +75,9 @@ class Standing:
             case "share" if command.share is None:
                 self._by_hand, self.state = None, replace(state, share=self._canary.share)
                 what = "share by itself"
-            case "share" if 0 <= command.share <= 1:
-                self._by_hand, self.state = command.share, replace(state, share=command.share)
-                what = f"share {100 * command.share:g} %"
+            case "share" if (share := command.share) is not None and 0 <= share <= 1:
+                self._by_hand, self.state = share, replace(state, share=share)
+                what = f"share {100 * share:g} %"
             case "pause" | "resume":
                 self.state = replace(state, paused=command.kind == "pause")
             case "roll-back":
