@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine.protocol import jsonl, records
-from engine.protocol.decision import Interval
+from engine.protocol.decision import FinalDecision, Interval
 from engine.protocol.errors import damaged_as
 from engine.protocol.status import Process
 
@@ -89,7 +89,8 @@ class DoorSettings:
     """How a door is set up: what `[takeover]` says, with the options of the command.
 
     `local` is the address of the local model's server, such as http://127.0.0.1:8000/v1; `local_model` is its name
-    there. `input_usd` and `output_usd` are the service's prices of a token, 0 where they are unknown. `service_base` replaces the address of the service, as a drill does.
+    there. `input_usd` and `output_usd` are the service's prices of a token, 0 where they are unknown. `service_base`
+    replaces the address of the service, as a drill does.
     """
 
     host: str
@@ -162,6 +163,11 @@ class DoorCommand:
     who: str = field(default_factory=lambda: f"{getpass.getuser()}@{socket.gethostname()}")
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
+
+
+def may_answer(final: FinalDecision | None) -> bool:
+    """Whether a run shows that the local model may answer: its target is reached, or a part is certified."""
+    return final is not None and (final.reached or (final.part is not None and final.part.certified))
 
 
 def files(run_folder: Path) -> TakeoverFiles:

@@ -32,7 +32,7 @@ def main() -> int:
                 _begin(args)
                 return 0
             case "keep":
-                from engine.takeover.process import main_keeper
+                from engine.takeover.keeper import main_keeper
 
                 return main_keeper(args.run.resolve())
             case _:
@@ -54,13 +54,14 @@ def _begin(args: argparse.Namespace) -> None:
     from engine.protocol.takeover import Mode
     from engine.settings.load import settings_of
     from engine.takeover import setup
+    from engine.takeover.access import door_key
 
     run = Run(args.run.resolve())
     mode = Mode(args.mode)
     setup.check_mode(mode, run.final_decision(), args.anyway)
     options = {name: getattr(args, name) for name in ("host", "port", "key_env", "local", "local_model")}
     settings = setup.door_settings(run, settings_of(run), **options)
-    setup.door_key(settings)
+    door_key(settings)
     if not settings.local_model:
         settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
     setup.begin(run, settings, mode)

@@ -13,7 +13,7 @@ from engine.protocol.decision import FinalDecision
 from engine.protocol.errors import InputError, ServiceError
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import key_of
-from engine.protocol.takeover import DoorSettings, DoorState, Mode, TakeoverFiles, files
+from engine.protocol.takeover import DoorSettings, DoorState, Mode, TakeoverFiles, files, may_answer
 from engine.sandbox.process import sandbox_server
 from engine.service import prompts
 from engine.service.client import Client
@@ -21,6 +21,7 @@ from engine.service.ledger import Ledger
 from engine.service.models import litellm_name, missing_keys, price
 from engine.settings.load import settings_of
 from engine.settings.schema import SANDBOX_MODEL, Migration
+from engine.takeover.access import check_bind, door_key
 from engine.takeover.answering import Answerer
 from engine.takeover.checks import checks_of
 from engine.takeover.comparing import Comparer
@@ -44,36 +45,12 @@ LIST_S = 5.0
 
 def check_mode(mode: Mode, final: FinalDecision | None, anyway: bool) -> None:
     """Raise InputError where the local model would answer although nothing shows that it may."""
-    shown = final is not None and (final.reached or (final.part is not None and final.part.certified))
-    if mode in PROVEN_MODES and not shown and not anyway:
+    if mode in PROVEN_MODES and not may_answer(final) and not anyway:
         why = "it has not ended" if final is None else "neither the task nor a part of it may move"
         raise InputError(
             f"--mode {mode.value}: the run does not show that the local model may answer: {why}",
             "use --mode shadow or canary, which find out; or --anyway",
         )
-
-
-def check_bind(settings: DoorSettings) -> None:
-    """Raise InputError where a door would be open to others without a key."""
-    if settings.loopback:
-        return
-    if not settings.key_env:
-        raise InputError(
-            f"--host {settings.host}: other machines could use the service's account without a key",
-            "name the environment variable with the door's key: --key-env NAME",
-        )
-
-
-def door_key(settings: DoorSettings) -> str:
-    """The key that clients must show, "" where none is asked for. Raises InputError where its variable is empty."""
-    check_bind(settings)
-    key = key_of(settings.key_env, "takeover.key_env")
-    if settings.key_env and len(key) < 8:
-        raise InputError(
-            f"takeover.key_env: {settings.key_env} holds no key of at least 8 characters",
-            f"export {settings.key_env}=...",
-        )
-    return key
 
 
 @asynccontextmanager

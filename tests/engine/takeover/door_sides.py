@@ -169,6 +169,24 @@ def made_run(folder: Path, base: str, contract: str = "") -> Run:
     return create(folder, "demo", SETTINGS.format(base=base, contract=contract))
 
 
+def door_settings(local: str, **changes: Any) -> DoorSettings:
+    settings = DoorSettings(
+        host="127.0.0.1",
+        port=0,
+        key_env=None,
+        local=local,
+        local_model="small",
+        timeout_s=2.0,
+        compare=0.0,
+        margin=2.0,
+        budget_usd=None,
+        contents=False,
+        input_usd=1e-6,
+        output_usd=2e-6,
+    )
+    return replace(settings, **changes)
+
+
 @asynccontextmanager
 async def door(
     folder: Path,
@@ -185,21 +203,7 @@ async def door(
         await servers[side.name].start_server()
         side.base = str(servers[side.name].make_url("/v1"))
     run = made_run(folder, service.base, contract)
-    settings = DoorSettings(
-        host="127.0.0.1",
-        port=0,
-        key_env=None,
-        local=local.base,
-        local_model="small",
-        timeout_s=2.0,
-        compare=0.0,
-        margin=2.0,
-        budget_usd=None,
-        contents=False,
-        input_usd=1e-6,
-        output_usd=2e-6,
-    )
-    settings = replace(settings, **changes)
+    settings = door_settings(local.base, **changes)
     at = begin(run, settings, mode)
     async with parts_of(run, at, settings, mode) as parts:
         await parts.standing.resume()

@@ -12,9 +12,9 @@ import pytest
 from door_sides import door
 
 from engine.protocol.errors import InputError
-from engine.protocol.takeover import Mode
+from engine.protocol.takeover import DoorSettings, Mode
+from engine.takeover import access
 from engine.takeover import door as doors
-from engine.takeover import setup
 
 DOOR_KEY = "door-key-0123456789"
 
@@ -59,12 +59,12 @@ async def test_no_door_is_open_to_others_without_a_key(tmp_path: Path, host: str
 
 def test_an_empty_key_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOOR_KEY", " ")
-    settings = setup.DoorSettings(
+    settings = DoorSettings(
         host="0.0.0.0", port=0, key_env="DOOR_KEY", local="http://x", timeout_s=1, compare=0, margin=2,
         budget_usd=None, contents=False,
     )  # fmt: skip
     with pytest.raises(InputError, match="holds no key"):
-        setup.door_key(settings)
+        access.door_key(settings)
 
 
 @pytest.mark.parametrize(
