@@ -18,6 +18,12 @@ def main() -> int:
         begin.add_argument(f"--{name}", type=kind)
     keep = tasks.add_parser("keep", help="hold the port and keep a door at work")
     keep.add_argument("run", type=Path)
+    keep.add_argument("--folder", type=Path, help="the take-over's folder, if not RUN/takeover")
+    drill = tasks.add_parser("drill", help="rehearse the day on which the service is gone")
+    drill.add_argument("run", type=Path)
+    drill.add_argument("--local")
+    drill.add_argument("--requests", type=int, default=200)
+    drill.add_argument("--rate", type=float, default=5.0)
     door = tasks.add_parser("door", help="be the door")
     door.add_argument("run", type=Path)
     door.add_argument("folder", type=Path)
@@ -25,6 +31,7 @@ def main() -> int:
     args = parser.parse_args()
 
     from engine.protocol.errors import LlamaDuoError
+    from engine.protocol.takeover import TakeoverFiles
 
     try:
         match args.task:
@@ -34,7 +41,10 @@ def main() -> int:
             case "keep":
                 from engine.takeover.keeper import main_keeper
 
-                return main_keeper(args.run.resolve())
+                run = args.run.resolve()
+                return main_keeper(run, TakeoverFiles((args.folder or run / "takeover").resolve()))
+            case "drill":
+                return _drill(args)
             case _:
                 from engine.takeover.process import main_door
 
@@ -65,6 +75,20 @@ def _begin(args: argparse.Namespace) -> None:
     if not settings.local_model:
         settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
     setup.begin(run, settings, mode)
+
+
+def _drill(args: argparse.Namespace) -> int:
+    import asyncio
+    from dataclasses import replace
+
+    from engine.protocol.run_dir import Run
+    from engine.settings.load import settings_of
+    from engine.takeover import drill, setup
+
+    run = Run(args.run.resolve())
+    settings = setup.door_settings(run, settings_of(run), local=args.local, host="127.0.0.1")
+    settings = replace(settings, local_model=settings.local_model or asyncio.run(setup.local_model(settings)))
+    return int(bool(asyncio.run(drill.rehearse(run, settings, args.requests, args.rate))))
 
 
 if __name__ == "__main__":

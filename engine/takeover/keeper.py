@@ -153,10 +153,9 @@ async def _pass_on(output: asyncio.StreamReader) -> None:
         sys.stdout.flush()
 
 
-def main_keeper(folder: Path) -> int:
+def main_keeper(folder: Path, at: TakeoverFiles) -> int:
     """Run the keeper of a run's door. Raises LlamaDuoError."""
     run = Run(folder)
-    at = TakeoverFiles(folder / "takeover")
     settings = read_settings(at)
     if settings is None:
         raise InputError(f"{at.folder}: no take-over", "llamaduo-tui takeover RUN --mode shadow")

@@ -61,8 +61,8 @@ async def parts_of(run: Run, at: TakeoverFiles, settings: DoorSettings, mode: Mo
     checks = checks_of(migration, final)
     async with AsyncExitStack() as stack:
         sandbox = None
-        if migration.uses_sandbox and migration.service.api_base is None:
-            sandbox = settings.service_base or await stack.enter_async_context(sandbox_server(at.folder))
+        if migration.uses_sandbox and migration.service.api_base is None and not settings.service_base:
+            sandbox = await stack.enter_async_context(sandbox_server(at.folder))
         service = service_of(migration, settings, guard, sandbox)
         local = PassThrough(settings.local, key_of(settings.local_key_env, "takeover.local_key_env"))
         for side in (service, local):
@@ -135,8 +135,10 @@ def service_of(migration: Migration, settings: DoorSettings, guard: Guard, sandb
     Raises InputError where the door needs a key of its own for the service and has none.
     """
     terms, model = migration.service, migration.service.model
+    if settings.service_base:  # the sandbox of a drill, which gets no key
+        return PassThrough(settings.service_base, SANDBOX_MODEL)
     if model == SANDBOX_MODEL:
-        return PassThrough(settings.service_base or sandbox or terms.api_base or "", "sandbox")
+        return PassThrough(sandbox or terms.api_base or "", SANDBOX_MODEL)
     named = litellm_name(model).partition("/")[0]
     if named != OPENAI and not (named == model and model.startswith(("gpt-", "o1", "o3", "o4", "chatgpt-"))):
         from engine.takeover.routed import Routed
@@ -145,7 +147,7 @@ def service_of(migration: Migration, settings: DoorSettings, guard: Guard, sandb
             raise InputError(f"{' and '.join(missing)} is not in the environment", "export the service's key")
         return Routed(terms)
     key = key_of(terms.api_key_env or OPENAI_KEY, "service.api_key_env")
-    base = settings.service_base or terms.api_base or os.environ.get("OPENAI_BASE_URL") or OPENAI_BASE
+    base = terms.api_base or os.environ.get("OPENAI_BASE_URL") or OPENAI_BASE
     if not key and guard.key:
         raise InputError("the door needs the service's key: its clients show the door's", "set service.api_key_env")
     return PassThrough(base, key, lends=not guard.key)

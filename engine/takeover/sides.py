@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
@@ -34,7 +34,7 @@ NOT_SENT = HOP_BY_HOP | {"authorization", "x-api-key", "api-key", "cookie", "for
 OUT = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Statuses that speak of the service or of our account there, not of this request; so does every one from 500 on."""
 
-FAILURES, REST_S = 3, 5.0
+FAILURES, REST_S = 3, 2.0
 """Requests in a row that cannot reach a side, after which it counts as out, and for how long before it is tried."""
 
 
@@ -88,12 +88,18 @@ class Health:
     """Whether a side can be reached, so that not every request waits for one that is out."""
 
     failures: int = 0
-    rests_until: float = field(default=0.0)
+    rests_until: float = 0.0
     last: str = ""
 
-    @property
-    def out(self) -> bool:
-        return time.monotonic() < self.rests_until
+    def admits(self) -> bool:
+        """Whether to ask the side: while it is out, one request tries it now and then, and the others don't wait."""
+        now = time.monotonic()
+        if self.failures < FAILURES:
+            return True
+        if now < self.rests_until:
+            return False
+        self.rests_until = now + CONNECT_S
+        return True
 
     def failed(self, why: str) -> None:
         """Count a request that could not reach the side."""
@@ -119,7 +125,7 @@ class PassThrough:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, asked: Asked) -> Reply:
-        if self.health.out:
+        if not self.health.admits():
             raise OutError(f"out: {self.health.last}")
         try:
             async with asyncio.timeout(asked.timeout_s):

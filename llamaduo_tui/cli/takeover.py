@@ -33,9 +33,7 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.option("--anyway", is_flag=True, help="Take over although the run does not show that the local model may.")
 @click.option("--share", type=click.FloatRange(0, 100), metavar="PERCENT", help="Set the canary's share by hand.")
 @click.option("--auto-share", is_flag=True, help="Let the canary's share move by itself again.")
-@click.option(
-    "--pause/--resume", "paused", default=None, help="Let the service answer everything for a while, or end that."
-)
+@click.option("--pause/--resume", "paused", default=None, help="Let the service answer, for a while.")
 @click.option("--roll-back", is_flag=True, help="Let the service answer everything, until --mode begins again.")
 @click.option("--restart", is_flag=True, help="Start the door again; no request fails.")
 @click.option("--stop", is_flag=True, help="End the door; answers in flight are finished.")
@@ -109,8 +107,8 @@ def takeover(
         told.append(DoorCommand(kind="roll-back"))
     for command in told:
         control.tell(run, command)
-    at, working = control.at_work(run)
-    state = control.read_state(at)
+    _, working = control.at_work(run)
+    state = control.state_of(run)
     if as_json:
         print_json({"working": working is not None, "address": working and working.address, "state": _row(state)})
     else:

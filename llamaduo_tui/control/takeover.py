@@ -31,6 +31,11 @@ STOP_S = 200.0
 """A door that ends waits for its answers in flight."""
 
 
+def state_of(run: Run) -> DoorState | None:
+    """Where a run's take-over stands, None before its start."""
+    return read_state(files(run.folder))
+
+
 def at_work(run: Run) -> tuple[TakeoverFiles, DoorStatus | None]:
     """The take-over's files, and the status of its door where one is at work."""
     at = files(run.folder)
