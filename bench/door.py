@@ -5,8 +5,8 @@
 A service on loopback answers after 50 ms. Requests come at 50 a second, by turns through the door and directly; added
 is what a request through the door takes beyond the median of the direct ones. In `local-first` a local server answers,
 and the contract is checked. Then 20,000 requests come as fast as 16 clients can, and the door's memory after the first
-5,000 is compared with that at the end. Bars: 5 ms added at the 95th percentile, 10 % more memory, no request failed, and
-each in the journal once. Run nothing else meanwhile: the door, both servers and the clients share the processor.
+5,000 is compared with that at the end. Bars: 5 ms added at the 95th percentile, 10 % more memory, no request failed,
+and each in the journal once. Run nothing else meanwhile: the door, both servers and the clients share the processor.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ async def opened(folder: Path) -> AsyncIterator[tuple[str, str, TakeoverFiles]]:
     """The service's address, the door's, and the take-over's files."""
     port_file = folder / "port"
     service = await asyncio.create_subprocess_exec(sys.executable, __file__, "--serve", str(port_file))
-    while not port_file.exists() or not port_file.read_text():
+    while not port_file.exists() or not port_file.read_text():  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     base = f"http://127.0.0.1:{port_file.read_text()}/v1"
     run = create(folder, "bench", SETTINGS.format(base=base))
@@ -93,7 +93,7 @@ async def opened(folder: Path) -> AsyncIterator[tuple[str, str, TakeoverFiles]]:
     at = begin(run, settings, Mode.SHADOW)
     command = (sys.executable, "-m", "engine.takeover", "keep", str(run.folder))
     keeper = await asyncio.create_subprocess_exec(*command)
-    while (status := read_status(at)) is None or status.door is None:
+    while (status := read_status(at)) is None or status.door is None:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     try:
         yield base, status.address, at
@@ -115,7 +115,7 @@ async def ask(session: aiohttp.ClientSession, base: str) -> float:
 
 async def change(at: TakeoverFiles, mode: Mode) -> None:
     send(at, DoorCommand(kind="mode", mode=mode))
-    while (state := read_state(at)) is None or state.mode is not mode or not state.time:
+    while (state := read_state(at)) is None or state.mode is not mode or not state.time:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 

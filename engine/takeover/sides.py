@@ -109,7 +109,7 @@ class Health:
 
     def answered(self) -> None:
         """Count a request that reached it."""
-        self.failures, self.rests_until = 0, 0.0
+        self.failures = 0
 
 
 class PassThrough:
