@@ -37,6 +37,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/scale.py --check
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/sequence.py --check
+	$(BIN)/python bench/canary.py --check
+	$(BIN)/python bench/door.py --check
 	$(BIN)/python bench/selective.py --check
 	$(BIN)/python bench/power.py --check
 	$(BIN)/python bench/reviews.py --check
