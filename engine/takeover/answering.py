@@ -17,6 +17,10 @@ from engine.takeover.sides import Answering, Asked, OutError, Reply
 Chat = Mapping[str, Any]
 
 
+ASKED_FOR = "asked for"
+"""Why a side answers that the client names."""
+
+
 class Order(NamedTuple):
     """The side that is asked first, the one that is asked where that fails, and why."""
 
@@ -42,9 +46,14 @@ class UnsureError(OutError):
         self.reply = reply
 
 
-def order(state: DoorState, lot: float, only_service: str) -> Order:
-    """The order for a request: `lot`, 0 to 1, draws the canary's share; `only_service` says why not the local model."""
+def order(state: DoorState, lot: float, only_service: str, wanted: Side | None = None) -> Order:
+    """The order for a request: `lot`, 0 to 1, draws the canary's share; `only_service` says why not the local model.
+
+    A client that tries both sides says which one is `wanted`.
+    """
     mode = state.mode
+    if wanted is not None:
+        return Order(wanted, None, ASKED_FOR)
     if mode is Mode.LOCAL_ONLY:
         return Order(Side.LOCAL, None, "local-only")
     backed = Side.LOCAL if mode in (Mode.LOCAL_FIRST, Mode.FALLBACK) and not only_service else None

@@ -126,7 +126,7 @@ class Door:
             entry.stream = given.get("stream") is True
             asked = self._asked(request, body, entry.stream)
             only_service = chat.needs_service(given)
-            how = order(state, self._dice.random(), only_service)
+            how = order(state, self._dice.random(), only_service, _wanted(request))
             paired = parts.pairing.begin(how, asked, given, state, bool(only_service), self._dice.random())
             if parts.settings.contents:
                 entry.request = body.decode(errors="replace")
@@ -285,6 +285,11 @@ def _chat(body: bytes) -> Json:
         return chat.read_request(body)
     except ValueError as error:
         raise Refused(400, str(error)) from None
+
+
+def _wanted(request: web.Request) -> Side | None:
+    """The side that a client asks for, as the app does to try both."""
+    return {side.value: side for side in (Side.SERVICE, Side.LOCAL)}.get(request.headers.get("x-llamaduo-side", ""))
 
 
 def _headers(reply: Reply, side: Side) -> CIMultiDict[str]:

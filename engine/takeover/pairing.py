@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.protocol.takeover import DoorState, Mode, Side
 from engine.takeover import chat
-from engine.takeover.answering import Answer, Answerer, Order
+from engine.takeover.answering import ASKED_FOR, Answer, Answerer, Order
 from engine.takeover.chat import ChatReply
 from engine.takeover.comparing import Comparer, Pair
 from engine.takeover.journal import Entry, Journal, Outcome
@@ -58,7 +58,14 @@ class Pairing:
         comparer = self._comparer
         drawn = comparer is not None and comparer.ready and lot < self._compare
         wanted = drawn or state.mode is Mode.SHADOW
-        if not state.mode.compares or state.paused or state.rolled_back or only_service or not wanted:
+        if (
+            how.reason == ASKED_FOR
+            or not state.mode.compares
+            or state.paused
+            or state.rolled_back
+            or only_service
+            or not wanted
+        ):
             return Paired()
         if len(self._tasks) >= MOST_SHADOWS:
             return Paired()

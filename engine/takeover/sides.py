@@ -31,6 +31,9 @@ HOP_BY_HOP = frozenset(
 NOT_SENT = HOP_BY_HOP | {"authorization", "x-api-key", "api-key", "cookie", "forwarded", "x-forwarded-for", "origin"}
 """Headers of a client that no side gets; the key is the door's own where it has one."""
 
+OWN = "x-llamaduo-"
+"""Begins the headers between clients and the door."""
+
 OUT = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Statuses that speak of the service or of our account there, not of this request; so does every one from 500 on."""
 
@@ -183,13 +186,20 @@ class PassThrough:
         )
 
     def _headers(self, given: Mapping[str, str]) -> CIMultiDict[str]:
-        headers = CIMultiDict((k, v) for k, v in given.items() if k.lower() not in NOT_SENT)
+        headers = CIMultiDict(
+            (k, v) for k, v in given.items() if k.lower() not in NOT_SENT and not k.lower().startswith(OWN)
+        )
         headers["Accept-Encoding"] = "identity"
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         elif self._lends and "Authorization" in given:
             headers["Authorization"] = given["Authorization"]
         return headers
+
+
+def _is_ours(header: str) -> bool:
+    """Whether a client's header is for the door, and no side gets it."""
+    return header in NOT_SENT or header.startswith(OWN)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
