@@ -61,7 +61,7 @@ def _begin(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from engine.protocol.run_dir import Run
-    from engine.protocol.takeover import Mode
+    from engine.protocol.takeover import DoorCommand, Mode, send
     from engine.settings.load import settings_of
     from engine.takeover import setup
     from engine.takeover.access import door_key
@@ -74,7 +74,7 @@ def _begin(args: argparse.Namespace) -> None:
     door_key(settings)
     if not settings.local_model:
         settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
-    setup.begin(run, settings, mode)
+    send(setup.begin(run, settings, mode), DoorCommand(kind="mode", mode=mode))
 
 
 def _drill(args: argparse.Namespace) -> int:

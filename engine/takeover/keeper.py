@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
@@ -55,11 +57,23 @@ def listen(settings: DoorSettings) -> socket.socket:
     return opened
 
 
+def _lock(at: TakeoverFiles) -> IO[str]:
+    """Be the one keeper of a take-over, until this process ends. Raises LlamaDuoError where there is another."""
+    file = (at.folder / "lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LlamaDuoError(f"{at.folder}: a door is at work already", "llamaduo-tui takeover RUN shows it") from None
+    return file
+
+
 class Keeper:
     """Holds the port, keeps a door at work."""
 
     def __init__(self, run: Run, at: TakeoverFiles, settings: DoorSettings) -> None:
         self._run, self._at, self._settings = run, at, settings
+        self._lock = _lock(at)
         self._socket = listen(settings)
         host, port = self._socket.getsockname()[:2]
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - shown, not bound

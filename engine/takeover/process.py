@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
-from engine.protocol.takeover import Mode, TakeoverFiles, read_settings, read_state
+from engine.protocol.takeover import Mode, TakeoverFiles, read_settings, read_state, read_status
 from engine.takeover.door import Door
 from engine.takeover.keeper import BACKLOG, READY
 from engine.takeover.setup import parts_of
@@ -43,6 +44,7 @@ async def serve(run: Run, at: TakeoverFiles, listening: socket.socket) -> None:
         if lost := await parts.journal.close_lost():
             print(f"{lost} requests were open when an earlier door ended: they are in the journal as lost", flush=True)
         await parts.standing.resume()
+        parts.standing.obey()
         runner = web.AppRunner(
             door.app(), access_log=None, keepalive_timeout=IDLE_S, handler_cancellation=True, shutdown_timeout=FINISH_S
         )
@@ -57,11 +59,18 @@ async def serve(run: Run, at: TakeoverFiles, listening: socket.socket) -> None:
                 parts.standing.hold(parts.comparer.held)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), TICK_S)
-        parts.standing.write()
+        if not _succeeded(at):  # a successor's state is newer
+            parts.standing.write()
         await _leave(door, site, runner)
         await parts.pairing.drain(5.0)
         if parts.comparer is not None:
             await parts.comparer.drain(5.0)
+
+
+def _succeeded(at: TakeoverFiles) -> bool:
+    """Whether another door has taken over from this one."""
+    status = read_status(at)
+    return status is not None and status.door is not None and status.door.pid != os.getpid()
 
 
 async def _leave(door: Door, site: web.SockSite, runner: web.AppRunner) -> None:

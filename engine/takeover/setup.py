@@ -199,7 +199,7 @@ def door_settings(run: Run, migration: Migration, **options: object) -> DoorSett
 
 
 def begin(run: Run, settings: DoorSettings, mode: Mode) -> TakeoverFiles:
-    """Write a take-over's folder, for its owner alone; a state that is there stays, but for the mode."""
+    """Write a take-over's folder, for its owner alone; a state that is there stays."""
     at = files(run.folder)
     at.folder.mkdir(mode=0o700, exist_ok=True)
     jsonl.write_json(at.settings, records.to_row(settings), mode=0o600)
