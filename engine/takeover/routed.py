@@ -3,7 +3,8 @@
 litellm's proxy was tried first and is not enough as the door (1.106.2). Its fallbacks act on errors alone: an answer
 that breaks the contract, or that the local model is not sure of, is no error. Its `silent_model`, which asks a second
 model in the background, compares nothing, and does nothing on /v1/responses (litellm issue 31888). It writes each reply
-anew, so ids, unknown fields and headers are not the service's. And it journals into PostgreSQL, or not at all. For a
+anew: `model` is the proxy's name, unknown fields lie in `provider_specific_fields`, `logprobs: null` is gone, and the
+service's headers are renamed. And it journals into PostgreSQL, or not at all. For a
 service that speaks OpenAI's API even the Router is left out: a request takes it 5 ms of processor time.
 """
 

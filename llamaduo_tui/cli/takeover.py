@@ -158,6 +158,8 @@ def _row(state: DoorState | None) -> object:
 
 def _told(run: Run, status: DoorStatus | None, state: DoorState | None) -> list[str]:
     """Where a take-over stands, in lines."""
+    from engine.protocol.takeover import Mode
+
     if state is None:
         return [f"{run.name}: no take-over yet; begin: llamaduo-tui takeover {called(run)} --mode shadow"]
     lines = [f"mode      {state.mode.value}{', paused' if state.paused else ''}"]
@@ -165,7 +167,7 @@ def _told(run: Run, status: DoorStatus | None, state: DoorState | None) -> list[
         lines.append(f"door      not at work; start it: llamaduo-tui takeover {called(run)} --mode {state.mode.value}")
     else:
         lines.append(f"door      {status.address} (start {status.starts})")
-    if state.mode.compares or state.rolled_back:
+    if state.mode is Mode.CANARY or state.rolled_back:
         lines.append(f"share     {100 * state.share:g} % to the local model")
     if state.difference is not None:
         found = state.difference

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.protocol.run_dir import Run
-from engine.protocol.takeover import CHAT_PATH, DoorSettings, DoorState, DoorStatus, files, read_settings, read_state
+from engine.protocol.takeover import (
+    CHAT_PATH,
+    DoorSettings,
+    DoorState,
+    DoorStatus,
+    Mode,
+    files,
+    read_settings,
+    read_state,
+)
 from engine.protocol.takeover import read_status as read_door_status
 
 MINUTES = 60
@@ -146,7 +155,7 @@ def lines(view: TakeoverView) -> list[tuple[str, str]]:
         ("door", status.address if working and status is not None else "not at work"),
     ]
     margin = f"{view.settings.margin:g}" if view.settings else "?"
-    if state.mode.compares:
+    if state.mode is Mode.CANARY:
         found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {margin} points worse"))
     found.append(("compared", _compared(state)))
     if state.held:
