@@ -26,7 +26,7 @@ SETTINGS = """
 [coverage]
 source = "rows.jsonl"
 [service]
-model = "openai/gpt-big"
+model = "{model}"
 api_base = "{base}"
 api_key_env = "SERVICE_TEST_KEY"
 input_price = 1.0
@@ -165,8 +165,8 @@ class Opened:
         return journal.rows(self.at.journal, f"SELECT {columns} FROM requests ORDER BY id")
 
 
-def made_run(folder: Path, base: str, contract: str = "") -> Run:
-    return create(folder, "demo", SETTINGS.format(base=base, contract=contract))
+def made_run(folder: Path, base: str, contract: str = "", model: str = "openai/gpt-big") -> Run:
+    return create(folder, "demo", SETTINGS.format(base=base, contract=contract, model=model))
 
 
 def door_settings(local: str, **changes: Any) -> DoorSettings:
@@ -193,6 +193,7 @@ async def door(
     mode: Mode,
     *,
     contract: str = "",
+    model: str = "openai/gpt-big",
     service: Side | None = None,
     local: Side | None = None,
     **changes: Any,
@@ -202,7 +203,7 @@ async def door(
     for side in (service, local):
         await servers[side.name].start_server()
         side.base = str(servers[side.name].make_url("/v1"))
-    run = made_run(folder, service.base, contract)
+    run = made_run(folder, service.base, contract, model)
     settings = door_settings(local.base, **changes)
     at = begin(run, settings, mode)
     async with parts_of(run, at, settings, mode) as parts:
