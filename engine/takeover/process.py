@@ -59,9 +59,14 @@ async def serve(run: Run, at: TakeoverFiles, listening: socket.socket) -> None:
                 parts.standing.hold(parts.comparer.held)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), TICK_S)
-        if not _succeeded(at):  # a successor's state is newer
+        succeeded = _succeeded(at)  # a successor's state is newer
+        if not succeeded:
             parts.standing.write()
-        await _leave(door, site, runner)
+        await _leave(door, site)
+        for _ in range(round(LINGER_S / TICK_S)):
+            parts.standing.obey(writes=not succeeded)
+            await asyncio.sleep(TICK_S)
+        await runner.cleanup()
         await parts.pairing.drain(5.0)
         if parts.comparer is not None:
             await parts.comparer.drain(5.0)
@@ -73,12 +78,10 @@ def _succeeded(at: TakeoverFiles) -> bool:
     return status is not None and status.door is not None and status.door.pid != os.getpid()
 
 
-async def _leave(door: Door, site: web.SockSite, runner: web.AppRunner) -> None:
-    """Accept no more; answer what still comes on open connections, as the last on each; finish what is in flight."""
+async def _leave(door: Door, site: web.SockSite) -> None:
+    """Accept no more, and let each answer that still goes out be the last on its connection."""
     door.draining = True
     await site.stop()
-    await asyncio.sleep(LINGER_S)
-    await runner.cleanup()
 
 
 def main_door(folder: Path, at: Path, number: int) -> int:

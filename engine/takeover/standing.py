@@ -46,12 +46,12 @@ class Standing:
                 self._by_hand = command.share
         self.write()
 
-    def obey(self) -> None:
+    def obey(self, *, writes: bool = True) -> None:
         """Do what people have asked for since the last look; each command once, also across doors.
 
-        Comparisons since then are written down, too.
+        Comparisons since then are written down, too, unless a successor `writes` the files already.
         """
-        if self._changed:
+        if self._changed and writes:
             self.write()
         size = self._at.commands.stat().st_size if self._at.commands.exists() else 0
         if size == self._seen:
@@ -61,7 +61,8 @@ class Standing:
             if command.id not in self._done:
                 self._done.add(command.id)
                 self._obey(command)
-        self.write()
+        if writes:
+            self.write()
 
     def _obey(self, command: DoorCommand) -> None:
         state, what = self.state, str(command.kind)
