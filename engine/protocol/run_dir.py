@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import format_1, jsonl, records
+from engine.protocol import checksums, format_1, jsonl, records
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.status import State, Status
 
-FORMAT = 2
-"""How this version writes the files of a run; it reads format 1, too."""
+FORMAT = 3
+"""How this version writes the files of a run; it reads earlier formats, too. Before 3 there were no checksums."""
+
+MADE_FROM = "made_from"
+"""The key in a decision's file for the files that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Run:
 
         It is drawn at the opening: a copy of the folder from before that is another run, a renamed one is the same.
         """
-        opened = jsonl.read_json(self.opened_file)
+        opened = checksums.read_json(self.opened_file)
         if opened is None:
             return ""
         if not isinstance(name := opened.get("run"), str):
@@ -147,16 +150,23 @@ class Run:
     def decision(self, number: int) -> Decision | None:
         """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""
         path = self.decision_file(number)
-        row = jsonl.read_json(path)
+        row = checksums.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(Decision, row)
 
     def final_decision(self) -> FinalDecision | None:
         """What the sealed prompts decided, None before they did. Raises DamagedError where it can't be read."""
         path = self.final_decision_file
-        row = jsonl.read_json(path)
+        row = checksums.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(FinalDecision, row)
+
+    def made_from(self, decision_file: Path) -> dict[str, str]:
+        """The files that a decision was made from: paths in the run, with their SHA-256; {} before format 3."""
+        sources = (checksums.read_json(decision_file) or {}).get(MADE_FROM, {})
+        if not isinstance(sources, dict) or not all(isinstance(value, str) for value in sources.values()):
+            raise DamagedError(decision_file, f"{MADE_FROM} is not a table of checksums")
+        return sources
 
     def decisions(self) -> list[Decision]:
         """The decisions so far, by round. Raises DamagedError where one can't be read."""

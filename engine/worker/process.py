@@ -36,7 +36,7 @@ from engine.protocol.events import (
     StageStarted,
 )
 from engine.protocol.lock import lock
-from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.manifest import Manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
@@ -63,6 +63,7 @@ from engine.worker.launchers import launcher
 from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
 from engine.worker.stopping import Stop
+from engine.worker.vouching import Vouching
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ class Worker:
             wait_for=self._wait_for,
             circumstances=lambda: (self._caps, self.client.spent),
         )
+        self._vouching = Vouching(run, self.questions.ask, self.emit)
         self._events = EventLog(run.events_file)
         self._status = StatusWriter(run)
         self._started = time.time()
@@ -143,7 +145,7 @@ class Worker:
         `work` runs in this process; without it the stage gets a process of its own.
         """
         folder = stage.folder(self.run, round_)
-        done = manifest(folder)
+        done = await self.complete(stage, round_)
         if done is not None:
             return done
         await self._going.wait()
@@ -167,6 +169,10 @@ class Worker:
         self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
         self._status.write(stage=None)
         return done
+
+    async def complete(self, stage: Stage, round_: int | None) -> Manifest | None:
+        """The manifest of a stage that is complete, with its files as it wrote them; None where it has to be done."""
+        return await self._vouching.complete(stage, round_)
 
     async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
         """Run a stage as a process of its own, passing its events on.
