@@ -145,7 +145,8 @@ class Run:
             return status
 
     def write_status(self, status: Status) -> None:
-        jsonl.write_json(self.status_file, records.to_row(status), mode=0o600)
+        write = checksums.write_json if status.state.ended else jsonl.write_json  # a heartbeat is soon replaced
+        write(self.status_file, records.to_row(status), 0o600)
 
     def decision(self, number: int) -> Decision | None:
         """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -385,7 +386,11 @@ class Migration(Table):
 
     def digest(self, *tables: str) -> str:
         """16 hex digits that change with the settings in these tables, or in all of them."""
-        canonical = json.dumps(self.model_dump(mode="json", include=set(tables) or None), sort_keys=True)
+        values = self.model_dump(mode="json", include=set(tables) or None)
+        for table, key in ((values.get("judge"), "prompts"), (values.get("task", {}).get("contract"), "json_schema")):
+            if table is not None and isinstance(table[key], str):
+                table[key] = Path(table[key]).name  # a run has its own copy, and may move
+        canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

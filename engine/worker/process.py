@@ -40,6 +40,7 @@ from engine.protocol.manifest import Manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.run_record import write_record
 from engine.protocol.secrets import Redacted
 from engine.protocol.stages import Stage
 from engine.protocol.status import Process, State, Stopping
@@ -56,7 +57,7 @@ from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
-from engine.worker import loop
+from engine.worker import loop, paid
 from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.launchers import launcher
@@ -90,7 +91,7 @@ class Worker:
             approved=yes or self.settings.loop.approval == "auto",
             emit=self.emit,
             wait_for=self._wait_for,
-            circumstances=lambda: (self._caps, self.client.spent),
+            circumstances=lambda: (self._caps, self._accounts.spent),
         )
         self._vouching = Vouching(run, self.questions.ask, self.emit)
         self._events = EventLog(run.events_file)
@@ -233,6 +234,10 @@ class Worker:
     async def _service(self) -> AsyncIterator[None]:
         """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
         ledger = Ledger(self.run.ledger_file)
+        if (lost := paid.shortfall(self.run, self._status.before, ledger)) is not None:
+            self._warn(lost.question.reason)
+            await self.questions.ask(lost.question, beforehand=False)
+            ledger.make_up(lost.calls, lost.usd)
         settings = self.settings
         cache = open_cache(settings, self._warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
@@ -366,7 +371,13 @@ class Worker:
 
     def _write_end(self, state: State) -> None:
         self._status.write(
-            state=state, stage=None, question=None, silent_since=None, stopping=None, dropped=self._accounts.dropped
+            state=state,
+            stage=None,
+            question=None,
+            silent_since=None,
+            stopping=None,
+            dropped=self._accounts.dropped,
+            record=write_record(self.run) if state.ended else "",
         )
 
     async def _listen(self, work: asyncio.Task[Any] | None) -> None:

@@ -264,6 +264,7 @@ main.add_section("Take over", takeover.takeover, takeover.drill)
 main.add_section(
     "More",
     runs.export,
+    tools.verify,
     tools.doctor,
     tools.cache,
     tools.locate,
