@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
@@ -34,7 +34,7 @@ def archive(run: Run, file: Path) -> int:
     count = 0
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as raw, tarfile.open(fileobj=raw, mode=_mode(file)) as tar:
+        with os.fdopen(descriptor, "wb") as raw, _open(raw, file) as tar:
             for path in _files(run):
                 _refuse_keys(run, path, keys)
                 tar.add(path, f"{run.name}/{path.relative_to(run.folder).as_posix()}", filter=_anonymous)
@@ -56,8 +56,9 @@ def _files(run: Run) -> Iterator[Path]:
             yield path
 
 
-def _mode(file: Path) -> str:
-    return "w:gz" if file.suffix in COMPRESSED else "w"
+def _open(raw: IO[bytes], file: Path) -> tarfile.TarFile:
+    compressed = file.suffix in COMPRESSED
+    return tarfile.open(fileobj=raw, mode="w:gz") if compressed else tarfile.open(fileobj=raw, mode="w")
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -87,7 +88,7 @@ def _refuse_keys(run: Run, path: Path, keys: list[bytes]) -> None:
             )
 
 
-def _contains(file: io.BufferedReader, keys: list[bytes]) -> bool:
+def _contains(file: IO[bytes], keys: list[bytes]) -> bool:
     tail = b""
     longest = max(map(len, keys))
     while block := file.read(BLOCK):

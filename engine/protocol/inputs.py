@@ -37,7 +37,7 @@ def _place(run: Run, folder: Path, name: str, *, older: bool) -> Path | None:
         return None
     if not older:
         return run.folder / name
-    places = [run.folder / name, folder.parent / name, folder / name] if "/" in name else []
+    places = [run.folder / name, folder / name, folder.parent / name] if "/" in name else []
     return next((place for place in places if place.is_file()), None)
 
 

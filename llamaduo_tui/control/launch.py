@@ -45,7 +45,7 @@ def _freeze(run: Run, settings: Migration) -> Migration:
 
 
 def _copied(name: str, copy: Path) -> str:
-    """The copy's path in the run, which may be moved; that of the file itself where it cannot be read: the worker's check says what is wrong."""
+    """The copy's path in the run, which may be moved; the file's own where it cannot be read, as the worker says."""
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
