@@ -20,8 +20,11 @@ from engine.protocol.run_dir import Run
 from engine.protocol.stages import JUDGE, TEACHER
 from engine.protocol.version import version
 from engine.settings.schema import Migration, Target
-from engine.verify.checks import Problem
+from engine.verify.checks import DATA, DECISION, SEAL, SETTINGS, VERDICTS, Problem, claim_of
 from engine.verify.files import Files
+
+GROUNDS = (SETTINGS, DATA, SEAL, VERDICTS, DECISION)
+"""The claims that decisions rest on."""
 
 CLOSE = 0.01
 """Points by which scores may differ between versions, which may round otherwise."""
@@ -33,6 +36,8 @@ def decision_problems(run: Run, settings: Migration, files: Files) -> Iterator[P
     Without reviews, flags and changed settings a round's outcome is compared in full, else its scores alone: what
     people said at that moment is not recorded. Sentences are compared where this version wrote them.
     """
+    if rests_on(files):
+        return
     try:
         made = run.decisions()
         families = family_names(read_dev(run.coverage))
@@ -46,12 +51,16 @@ def decision_problems(run: Run, settings: Migration, files: Files) -> Iterator[P
             break
         flagged = _known(decision.flagged, _verdicts(run.folder / judged))
         rounds.append(score(_verdicts(run.folder / judged), GATE_RISK, families, flagged))
-        if not _same(plain(rounds[-1]), plain(decision)):
-            yield Problem(file=file, what="has other scores than its verdicts give")
-        elif what := _outcome(run, settings, rounds, made, files):
-            yield Problem(file=file, what=what)
+        what = "" if _same(plain(rounds[-1]), plain(decision)) else "has other scores than its verdicts give"
+        what = what or _outcome(run, settings, rounds, made, files)
+        yield from _problem(run, file, what, files)
     if len(rounds) == len(made) > 0:
         yield from _final(run, made, files)
+
+
+def rests_on(files: Files) -> str:
+    """A file that is not right and that decisions rest on, so that none is made again; "" where all are right."""
+    return next((file for file in sorted(files.wrong) if claim_of(file) in GROUNDS), "")
 
 
 def _outcome(run: Run, settings: Migration, rounds: list[SplitScores], made: list[Decision], files: Files) -> str:
@@ -104,14 +113,23 @@ def _final(run: Run, made: list[Decision], files: Files) -> Iterator[Problem]:
         by_service=_by_service(run, TEACHER.folder(run, None), files),
         regressed=made[made[-1].best_round],
     )
-    if what := _differs(again, final, files):
+    yield from _problem(run, file, _differs(again, final, files), files)
+
+
+def _problem(run: Run, file: str, what: str, files: Files) -> Iterator[Problem]:
+    """A decision that differs; an earlier version, which named no files, may have decided by other rules."""
+    if what and run.made_from(run.folder / file):
         yield Problem(file=file, what=what)
+    elif what:
+        files.older.append(file)
 
 
 def _differs(again: FinalDecision, final: FinalDecision, files: Files) -> str:
-    if (again.reached, again.best_round, again.bounds_pass) != (final.reached, final.best_round, final.bounds_pass):
+    if again.reached is not final.reached or again.bounds_pass is not final.bounds_pass:
         given = "reached" if again.reached else "not reached"
         return f"says {'reached' if final.reached else 'not reached'}, and the sealed verdicts give {given}"
+    if again.best_round != final.best_round:
+        return f"names round {final.best_round} as the best, and the last decision names round {again.best_round}"
     numbers = ("sealed", "service", "needed", "risk")
     left, right = records.to_row(again), records.to_row(final)
     if not all(_same(left[name], right[name]) for name in numbers):

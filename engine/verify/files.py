@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.protocol import checksums, jsonl
+from engine.protocol import checksums, jsonl, records
 from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
-from engine.protocol.errors import DamagedError, UnreadableError
+from engine.protocol.errors import DamagedError, damaged_as
 from engine.protocol.inputs import changed_inputs, sources_changed
 from engine.protocol.manifest import NAME, Manifest, changes, manifest
 from engine.protocol.run_dir import Run
@@ -60,17 +60,19 @@ def look(run: Run) -> Files:
 
 def _read_status(run: Run, files: Files) -> None:
     try:
-        files.status = run.status()
         row = jsonl.read_json(run.status_file)
         if row is None:
             files.add("status.json", "is missing")
-        elif files.status.state.ended and checksums.OWN in row:
+            return
+        with damaged_as(run.status_file):
+            files.status = records.build(Status, row)
+        if files.status.state.ended and checksums.OWN in row:
             checksums.verified(run.status_file, row)
         elif files.status.state.ended and files.status.record:
             files.add("status.json", "has lost its checksum")
-    except UnreadableError as error:
+    except DamagedError as error:
         files.status = None
-        files.add("status.json", f"is damaged: {error.problem if isinstance(error, DamagedError) else error.message}")
+        files.add("status.json", f"is damaged: {error.problem}")
 
 
 def _compare_with_record(run: Run, files: Files) -> None:
@@ -114,17 +116,18 @@ def _grown(path: Path, known: FileSum, files: Files) -> str:
             left -= len(block)
     if digest.hexdigest() != known.sha256:
         return "has other content than at the end of the run"
-    if not known.bytes or path.name != "commands.jsonl" or _complete_rows(path, known.bytes):
-        files.grown.append(path.name)
-        return ""
-    return "has more lines than at the end of the run, which are not commands"
+    if known.bytes and _repeats(path, known.bytes):
+        return "has its own lines twice"
+    files.grown.append(path.name)
+    return ""
 
 
-def _complete_rows(path: Path, start: int) -> bool:
-    """Whether what was appended is new commands, none of them a copy of an earlier line."""
+def _repeats(path: Path, start: int) -> bool:
+    """Whether what was appended begins like the file itself: a copy went wrong, and nobody wrote that."""
     with path.open("rb") as file:
-        before = set(file.read(start).splitlines())
-        return all(line not in before for line in file.read().splitlines())
+        first = file.readline()
+        file.seek(start)
+        return file.readline() == first
 
 
 def _compare_with_manifest(run: Run, folder: Path, files: Files) -> None:

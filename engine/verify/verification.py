@@ -7,8 +7,6 @@ from contextlib import suppress
 
 from engine.dataset.prepare import SEALED
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.manifest import NAME
-from engine.protocol.rows import VERDICTS_FILE
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE
 from engine.settings.load import settings_of
@@ -16,7 +14,7 @@ from engine.settings.schema import Migration
 from engine.verify import checks
 from engine.verify.by_hand import by_hand
 from engine.verify.checks import Check, Finding, Problem, Verification, of_claim
-from engine.verify.decisions import decision_problems
+from engine.verify.decisions import decision_problems, rests_on
 from engine.verify.files import Files, look, stages
 from engine.verify.ledger import ledger_problems
 from engine.verify.release import release_problems, released
@@ -124,13 +122,11 @@ def _doubt(name: str, files: Files) -> str:
     older = [one for one in files.older if one == folder or (name in kinds and one.endswith(kinds[name]))]
     if older:
         return f"{older[0]}: {OLDER}"
-    # What a decision rests on is wrong: it was not decided again.
-    rests = [file for file in files.wrong if file.endswith(VERDICTS_FILE) or file.startswith("coverage/")]
-    if name == checks.DECISION and rests:
-        return f"not decided again, since {rests[0]} is not right"
-    damaged = [file for file in files.wrong if file.endswith(NAME)]
-    if name == checks.DECISION and damaged:
-        return f"not decided again, since {damaged[0]} is not right"
+    other = [one for one in files.older if one.endswith("decision.json")]
+    if name == checks.DECISION and other:
+        return f"{other[0]}: made by an earlier version, and this one decides otherwise"
+    if name == checks.DECISION and (wrong := rests_on(files)):
+        return f"not decided again, since {wrong} is not right"
     return ""
 
 
