@@ -54,6 +54,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_sections.reviews(decision),
             "## The sealed test",
             _sealed(final) + report_sections.by_prompt(sealed),
+            *report_sections.seal(run),
             *report_sections.part(final),
             "## Best and worst answers",
             *_examples(run, sealed),
