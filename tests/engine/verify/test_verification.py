@@ -29,6 +29,18 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
 
 
+def cut(content: bytes) -> bytes:
+    return content[: len(content) * 6 // 10]
+
+
+def empty(_: bytes) -> bytes:
+    return b""
+
+
+def double(content: bytes) -> bytes:
+    return content * 2
+
+
 def found(run: Run) -> dict[str, Finding]:
     return {check.name: check.finding for check in verify(run).checks}
 
@@ -45,26 +57,25 @@ def test_a_run_may_be_renamed_and_moved(finished: Run, tmp_path: Path) -> None:
     assert verify(Run(finished.folder.rename(tmp_path / "elsewhere"))).holds
 
 
-@pytest.mark.parametrize("damage", [lambda _: b"", flip, lambda content: content * 2, lambda content: content[:-9]])
 @pytest.mark.parametrize(
-    ("file", "claim"),
+    ("file", "claim", "damage"),
     [
-        ("coverage/train.jsonl", checks.DATA),
-        ("coverage/test.sealed", checks.SEAL),
-        ("coverage/test.jsonl", checks.SEAL),
-        ("round-01/finetune/adapter/adapter_model.safetensors", checks.ADAPTERS),
-        ("round-01/infer/responses.jsonl", checks.ANSWERS),
-        ("round-01/infer/manifest.json", checks.ANSWERS),
-        (SUMMED, checks.VERDICTS),
-        ("round-00/decision.json", checks.DECISION),
-        ("final/decision.json", checks.DECISION),
-        ("final/report.md", checks.REPORT),
-        ("ledger.sqlite", checks.LEDGER),
-        ("events.jsonl", checks.LOG),
-        ("status.json", checks.LOG),
-        ("record.json", checks.LOG),
-        ("migration.toml", checks.SETTINGS),
-        ("format", checks.SETTINGS),
+        ("coverage/train.jsonl", checks.DATA, cut),
+        ("coverage/test.sealed", checks.SEAL, flip),
+        ("coverage/test.jsonl", checks.SEAL, flip),
+        ("round-01/finetune/adapter/adapter_model.safetensors", checks.ADAPTERS, flip),
+        ("round-01/infer/responses.jsonl", checks.ANSWERS, empty),
+        ("round-01/infer/manifest.json", checks.ANSWERS, flip),
+        (SUMMED, checks.VERDICTS, cut),
+        (SUMMED, checks.VERDICTS, double),
+        ("round-00/decision.json", checks.DECISION, flip),
+        ("final/decision.json", checks.DECISION, empty),
+        ("final/report.md", checks.REPORT, double),
+        ("ledger.sqlite", checks.LEDGER, empty),
+        ("events.jsonl", checks.LOG, cut),
+        ("status.json", checks.LOG, flip),
+        ("record.json", checks.LOG, flip),
+        ("format", checks.SETTINGS, empty),
     ],
 )
 def test_damage_is_noticed_and_named(finished: Run, file: str, claim: str, damage: Callable[[bytes], bytes]) -> None:
@@ -133,10 +144,12 @@ def test_files_that_came_later_are_told(finished: Run) -> None:
 def test_an_earlier_version_is_never_guessed_at(finished: Run) -> None:
     """Manifests, decisions and status as format 2 had them."""
     record_file(finished).unlink()
+    added = {"sha256", "outputs", "made_from", "record"}
     for path in [*finished.folder.rglob("*.json")]:
-        row = json.loads(path.read_text())
-        added = {"sha256", "outputs", "made_from", "record"}
-        jsonl.write_json(path, {key: value for key, value in row.items() if key not in added})
+        row = {key: value for key, value in json.loads(path.read_text()).items() if key not in added}
+        if "inputs" in row:
+            row["inputs"] = {name: given[:16] for name, given in row["inputs"].items() if "decision" not in name}
+        jsonl.write_json(path, row)
     finished.format_file.write_text("2\n")
     verified = verify(finished)
     assert not verified.holds and verified.problems == [] and verified.format == 2
