@@ -83,7 +83,7 @@ async def test_a_damaged_ledger_says_what_is_lost_without_it(tmp_path: Path, kee
     path.write_bytes(path.read_bytes()[:keep] + b"?" * 4096)
     with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: damaged ledger") as caught:
         Ledger(path)
-    assert "the budget starts at zero" in caught.value.hint
+    assert "asks before it pays for anything again" in caught.value.hint
 
 
 async def test_a_ledger_that_kept_one_call_a_request_is_read_on(tmp_path: Path) -> None:
