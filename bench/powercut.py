@@ -227,7 +227,7 @@ def _report(run: Run, first: dict[str, bytes], ops: list[Op], points: int, keep:
         committed = _committed(first, ops[:cut])
         subprocess.run([sys.executable, mini_run.__file__, str(run.folder)], check=False, capture_output=True)
         after = _keys(run.ledger_file)
-        lost += bool(committed - before) or bool(before.keys() - after.keys())
+        lost += bool(committed - set(before)) or bool(set(before) - set(after))
         again += any(after[key] > count for key, count in before.items() if count)
         ended, holds = _kept(run) == expected, verify(run).holds
         same, verified = same + ended, verified + holds

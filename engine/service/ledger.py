@@ -214,6 +214,11 @@ class Ledger:
         self._database.later(*rows).result()
         self._interrupted[LOST] += [cost] * calls
 
+    @property
+    def made_up_usd(self) -> float:
+        """USD of the calls whose records are lost, as `make_up` counted them."""
+        return sum(self._interrupted[LOST])
+
     def _damage(self) -> str:
         """What SQLite finds wrong with the file as a whole; "" for nothing."""
         try:

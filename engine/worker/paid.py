@@ -40,13 +40,14 @@ class Shortfall(NamedTuple):
 
 def shortfall(run: Run, before: Status, ledger: Ledger) -> Shortfall | None:
     """What the last status and the manifests count as paid and the ledger does not have; None where it has all."""
-    cost, interrupted = ledger.totals().cost_usd, ledger.interrupted_costs
+    cost, interrupted = ledger.totals().cost_usd + ledger.made_up_usd, ledger.interrupted_costs
     known = max(before.cost_usd, _by_manifests(run))  # without interrupted calls, whose cost may turn out lower
     paid, recorded = before.calls + before.interrupted_calls, ledger.replies + len(interrupted)
     if paid <= recorded and known - cost < CENT:
         return None
     calls = max(1, paid - recorded)
-    usd = max(known - cost, known + before.interrupted_usd - cost - sum(interrupted))
+    others = sum(interrupted) - ledger.made_up_usd
+    usd = max(known - cost, known + before.interrupted_usd - cost - others)
     return Shortfall(calls, round(max(0.0, usd), 6), recorded + calls, recorded)
 
 
