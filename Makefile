@@ -27,6 +27,8 @@ test: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
+	$(BIN)/python bench/verify.py --check --cases 200
+	$(BIN)/python bench/powercut.py --check --points 50
 	$(BIN)/python bench/local.py --check
 	$(BIN)/python bench/memory.py --check
 	$(BIN)/python bench/service.py --check
