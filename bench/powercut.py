@@ -12,6 +12,7 @@ the ledger before the cut is in it afterwards, and is not paid again; the run ve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -45,6 +46,9 @@ FD = re.compile(r"^(?P<number>\d+)<(?P<path>[^>]*)>")
 TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 LOST = (1.0, 0.5, 0.0)
 """Shares of the bytes since a file's last fsync that a cut loses."""
+
+LONGEST_S = 300.0
+"""Seconds after which a resumed run counts as stuck."""
 
 ROWS = {"responses.jsonl", "verdicts.jsonl", "pairs.jsonl", "train.jsonl", "dev.jsonl", "test.sealed"}
 
@@ -225,7 +229,9 @@ def _report(run: Run, first: dict[str, bytes], ops: list[Op], points: int, keep:
         _build(run, disk, LOST[number % len(LOST)])
         before = _keys(run.ledger_file)
         committed = _committed(first, ops[:cut])
-        subprocess.run([sys.executable, mini_run.__file__, str(run.folder)], check=False, capture_output=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it then waits for a person, and has no end
+            command = [sys.executable, mini_run.__file__, str(run.folder)]
+            subprocess.run(command, check=False, capture_output=True, timeout=LONGEST_S)
         after = _keys(run.ledger_file)
         lost += bool(committed - set(before)) or bool(set(before) - set(after))
         again += any(after[key] > count for key, count in before.items() if count)
