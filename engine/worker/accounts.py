@@ -34,11 +34,6 @@ class Accounts:
         return self._books[0] if self._books is not None else None
 
     @property
-    def spent(self) -> float:
-        """USD that count against the budget; 0 before there is a client."""
-        return self.client.spent if self.client is not None else 0.0
-
-    @property
     def dropped(self) -> Dropped | None:
         """The calls that were in flight when the work ended."""
         costs = self.client.dropped if self.client is not None else []

@@ -91,7 +91,7 @@ class Worker:
             approved=yes or self.settings.loop.approval == "auto",
             emit=self.emit,
             wait_for=self._wait_for,
-            circumstances=lambda: (self._caps, self._accounts.spent),
+            circumstances=self._circumstances,
         )
         self._vouching = Vouching(run, self.questions.ask, self.emit)
         self._events = EventLog(run.events_file)
@@ -413,6 +413,11 @@ class Worker:
             self._going.set()
         self._status.show(self._question, held=held)
         self.emit(Log(level="info", message="paused" if held else "resumed"))
+
+    def _circumstances(self) -> object:
+        """What questions depend on besides commands; a ledger that lacks calls is asked about before the client."""
+        client: Client | None = vars(self).get("client")
+        return self._caps, client.spent if client is not None else None
 
     def _wait_for(self, question: Question | None) -> None:
         """Show which question the work waits for, or that it waits no longer."""
