@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,9 @@ def training(file: Path | None, folder: Path) -> Iterator[Row]:
         f"{ours['speed']:.0f} / {stock['speed']:.0f} = {faster:.1f}",
         faster >= FASTER,
     )
-    yield Row("mean loss of that epoch against TRL's on the same batches", f"within {SAME_LOSS:.0%}", f"{off:+.1%}", abs(off) <= SAME_LOSS)
+    yield Row(
+        "mean loss on the same batches over TRL's", f"within {SAME_LOSS:.0%}", f"{off:+.1%}", abs(off) <= SAME_LOSS
+    )
     yield Row("share of the processor's matrix rate", "", f"{ours['share']:.0%}", True)
 
 
@@ -196,7 +199,7 @@ def _stock(file: Path | None, folder: Path, ordered: bool = False) -> dict[str, 
     )
     lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
     if ordered:
-        trainer.train_dataset = trainer.train_dataset.select(sum(Batches(lengths, BATCH, SEED, 0, 1), []))
+        trainer.train_dataset = trainer.train_dataset.select(chain.from_iterable(Batches(lengths, BATCH, SEED, 0, 1)))
     began = time.monotonic()
     trainer.train()
     seconds = time.monotonic() - began
