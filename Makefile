@@ -27,6 +27,8 @@ test: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
+	$(BIN)/python bench/verify.py --check --cases 200
+	$(BIN)/python bench/powercut.py --check --points 50
 	$(BIN)/python bench/local.py --check
 	$(BIN)/python bench/memory.py --check
 	$(BIN)/python bench/service.py --check
@@ -37,6 +39,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/scale.py --check
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/sequence.py --check
+	$(BIN)/python bench/canary.py --check
+	$(BIN)/python bench/door.py --check
 	$(BIN)/python bench/selective.py --check
 	$(BIN)/python bench/power.py --check
 	$(BIN)/python bench/reviews.py --check

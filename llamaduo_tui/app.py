@@ -252,6 +252,12 @@ class LlamaDuoApp(RunActions):
 
         self.push_screen(ReportScreen(message.run))
 
+    @on(messages.ShowTakeover)
+    def _show_takeover(self, message: messages.ShowTakeover) -> None:
+        from llamaduo_tui.screens.takeover import TakeoverScreen
+
+        self.push_screen(TakeoverScreen(message.run))
+
     @on(messages.Configure)
     @work
     async def _configure(self, message: messages.Configure) -> None:

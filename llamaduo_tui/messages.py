@@ -44,6 +44,13 @@ class ShowReport(Message):
 
 
 @dataclass
+class ShowTakeover(Message):
+    """Show the take-over of a run."""
+
+    run: Run
+
+
+@dataclass
 class ReviewRun(Message):
     """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 

@@ -93,15 +93,21 @@ def read_fingerprints(folder: Path) -> list[Fingerprint]:
 def open_sealed(folder: Path) -> list[Pair]:
     """The test pairs, to be read once, after the loop: no code that trains or chooses may call this.
 
-    It breaks the seal for good: from now on the pairs are readable in test.jsonl. Raises InputError where the stage
-    has not run.
+    It breaks the seal for good: from now on the pairs are readable in test.jsonl, which is made again from the seal
+    where it differs. Raises InputError where the stage has not run.
     """
-    if (folder / SEALED).is_file() and not (folder / TEST).is_file():
-        jsonl.replace(folder / TEST, _unsealed(folder / SEALED), mode=0o600)
+    if (folder / SEALED).is_file():
+        text = unsealed(folder / SEALED)
+        if not (folder / TEST).is_file() or (folder / TEST).read_bytes() != text.encode():
+            jsonl.replace(folder / TEST, text, mode=0o600)
     return _read(folder / TEST)
 
 
-def _unsealed(path: Path) -> str:
+def unsealed(path: Path) -> str:
+    """The rows in a sealed file, as the text of test.jsonl. Raises DamagedError where it cannot be decoded.
+
+    For those who may call `open_sealed`, and for a check of the opened rows against their seal.
+    """
     try:
         return zlib.decompress(b64decode(path.read_text())).decode()
     except (ValueError, zlib.error) as error:

@@ -39,6 +39,7 @@ class DamagedError(UnreadableError):
     """A file of a run directory is not as it was written."""
 
     def __init__(self, path: Path, problem: str) -> None:
+        self.path, self.problem = path, problem
         removed = "the folder it is in" if path.suffix == ".jsonl" else "it"
         super().__init__(
             f"{path}: damaged: {problem}",

@@ -1,15 +1,26 @@
-"""manifest.json, the last file of a stage's folder: the folder is complete and is never redone."""
+"""manifest.json, the last file of a stage's folder: it is complete, and these are its files.
+
+The manifest has the checksum of each file that the stage wrote, and of each that it read. A stage within another, as in
+teacher/, stands in the outer manifest by its own.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from engine.protocol import jsonl, records
-from engine.protocol.errors import damaged_as
+from engine.protocol import checksums, jsonl, records
+from engine.protocol.checksums import FileSum, difference, file_sum, files_of
+from engine.protocol.errors import DamagedError, StageError, damaged_as
+
+NAME = "manifest.json"
+
+UNVOUCHED = ("settings",)
+"""Files of a folder that say under what a half-done stage was begun, and are of no use once it is complete."""
 
 LIBRARIES = (
     "llamaduo-tui",
@@ -26,7 +37,11 @@ LIBRARIES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a stage made: from which inputs and settings, with which versions, and what it took."""
+    """What a stage made: from which inputs and settings, with which versions, and what it took.
+
+    `inputs` maps the path of a file in the run, or another name, to its SHA-256; versions before format 3 kept the
+    first 16 hex digits. `outputs` are the files that it wrote, by their path in its folder; None before format 3.
+    """
 
     stage: str
     inputs: dict[str, str]
@@ -39,14 +54,32 @@ class Manifest:
     model: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     finished: float = 0.0
+    outputs: dict[str, FileSum] | None = None
+
+
+class Change(NamedTuple):
+    """A file that is not as its stage wrote it, and how it differs, in words that follow its path."""
+
+    path: Path
+    how: str
 
 
 def manifest(folder: Path) -> Manifest | None:
     """The manifest of a stage's folder, None while it isn't complete. Raises DamagedError where it can't be read."""
-    path = folder / "manifest.json"
-    row = jsonl.read_json(path)
+    path = folder / NAME
+    if (row := jsonl.read_json(path)) is None:
+        return None
+    row, has_own = checksums.verified(path, row)
     with damaged_as(path):
-        return None if row is None else records.build(Manifest, row)
+        known = records.build(Manifest, row)
+    if has_own is (known.outputs is None):
+        raise DamagedError(path, "its list of files or its checksum is gone")
+    return known
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a stage's folder has a manifest; `changes` says whether it is still what the manifest says."""
+    return (folder / NAME).exists()
 
 
 def begin(folder: Path, settings: str) -> None:
@@ -58,18 +91,56 @@ def begin(folder: Path, settings: str) -> None:
 
 
 def finish(folder: Path, complete: Manifest) -> Manifest:
-    """Make a stage's folder complete, with the versions that made it."""
-    complete = replace(complete, versions=_versions(), finished=round(time.time(), 3))
-    jsonl.write_json(folder / "manifest.json", records.to_row(complete))
+    """Make a stage's folder complete, with the versions that made it and the checksums of its files.
+
+    The disk keeps the files before there is a manifest that says so.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [path for path in files_of(folder, ends=NAME) if _vouched(path.relative_to(folder))]
+    checksums.flush([*written, *{path.parent for path in written}, folder])
+    outputs = {path.relative_to(folder).as_posix(): file_sum(path) for path in written}
+    complete = replace(complete, versions=_versions(), finished=round(time.time(), 3), outputs=outputs)
+    checksums.write_json(folder / NAME, records.to_row(complete))
+    checksums.flush(folder.parents[:2])
     return complete
+
+
+def _vouched(path: Path) -> bool:
+    """Whether a file is part of what a stage made, by its path in the folder."""
+    return path.as_posix() != NAME and path.as_posix() not in UNVOUCHED and not path.name.startswith(".")
+
+
+def changes(folder: Path, known: Manifest) -> Iterator[Change]:
+    """The files of a complete folder that are not as its stage wrote them, with those of the stages within it.
+
+    None for a manifest of an earlier format, which has no checksums: nobody can tell.
+    """
+    for name, was in (known.outputs or {}).items():
+        path = folder / name
+        if how := difference(path, was):
+            yield Change(path, how)
+        elif path.name == NAME:
+            try:
+                within = manifest(path.parent)
+            except DamagedError as error:
+                yield Change(path, error.problem)
+            else:
+                yield from changes(path.parent, within) if within is not None else ()
+
+
+def unchanged(folder: Path) -> None:
+    """Raise StageError where a complete folder's files are not as its stage wrote them, so that nobody uses them."""
+    known = manifest(folder)
+    for change in changes(folder, known) if known is not None else ():
+        raise StageError(
+            f"{change.path} {change.how}: it is not as its stage wrote it",
+            "restore it from a copy; or resume, which makes it again",
+        )
 
 
 def file_hash(path: Path) -> str:
     """16 hex digits of a file's SHA-256."""
-    import hashlib
-
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sum(path).sha256[:16]
 
 
 def _versions() -> dict[str, str]:

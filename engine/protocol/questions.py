@@ -21,6 +21,12 @@ BUDGET = "budget"
 BATCH = "batch"
 """No batch job answers these calls: may they be sent directly, at the full price?"""
 
+REDO = "redo"
+"""A stage's files are not as it wrote them: may it be done again, which costs money or long work?"""
+
+LEDGER = "ledger"
+"""The ledger has fewer calls than were paid: may the run go on, and pay for some of them again?"""
+
 APPROVE, REJECT = "approve", "reject"
 
 WITHDRAWN = "withdrawn"

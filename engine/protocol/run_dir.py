@@ -10,13 +10,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import file_lock, format_1, jsonl, records
+from engine.protocol import checksums, file_lock, format_1, jsonl, records
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.status import State, Status
 
-FORMAT = 2
-"""How this version writes the files of a run; it reads format 1, too."""
+FORMAT = 3
+"""How this version writes the files of a run; it reads earlier formats, too. Before 3 there were no checksums."""
+
+MADE_FROM = "made_from"
+"""The key in a decision's file for the files that it was made from."""
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}")
@@ -38,7 +41,7 @@ class Run:
 
         It is drawn at the opening: a copy of the folder from before that is another run, a renamed one is the same.
         """
-        opened = jsonl.read_json(self.opened_file)
+        opened = checksums.read_json(self.opened_file)
         if opened is None:
             return ""
         if not isinstance(name := opened.get("run"), str):
@@ -141,7 +144,7 @@ class Run:
 
     def write_format(self) -> None:
         """Say that the files are from now on in this version's format."""
-        jsonl.replace(self.format_file, f"{FORMAT}\n", self._state_mode)
+        jsonl.replace(self.format_file, f"{FORMAT}\n", self.state_mode)
 
     def status(self) -> Status:
         """The status as last written. Raises DamagedError where it can't be read, FormatError for a newer format."""
@@ -190,32 +193,34 @@ class Run:
                 one.chmod(0o700 | self.folder.stat().st_mode & 0o050)
 
     def write_status(self, status: Status) -> None:
-        jsonl.write_json(self.status_file, records.to_row(status), self._state_mode)
-
-    def write_decision(self, number: int, decision: Decision) -> None:
-        jsonl.write_json(self.decision_file(number), records.to_row(decision), self._state_mode)
-
-    def write_final_decision(self, final: FinalDecision) -> None:
-        jsonl.write_json(self.final_decision_file, records.to_row(final), self._state_mode)
+        write = checksums.write_json if status.state.ended else jsonl.write_json  # a heartbeat is soon replaced
+        write(self.status_file, records.to_row(status), self.state_mode)
 
     @property
-    def _state_mode(self) -> int:
+    def state_mode(self) -> int:
         """The mode of files that show the state: whoever may open the run's folder may read them."""
         return 0o600 | self.folder.stat().st_mode & 0o040
 
     def decision(self, number: int) -> Decision | None:
         """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""
         path = self.decision_file(number)
-        row = jsonl.read_json(path)
+        row = checksums.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(Decision, row)
 
     def final_decision(self) -> FinalDecision | None:
         """What the sealed prompts decided, None before they did. Raises DamagedError where it can't be read."""
         path = self.final_decision_file
-        row = jsonl.read_json(path)
+        row = checksums.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(FinalDecision, row)
+
+    def made_from(self, decision_file: Path) -> dict[str, str]:
+        """The files that a decision was made from: paths in the run, with their SHA-256; {} before format 3."""
+        sources = (checksums.read_json(decision_file) or {}).get(MADE_FROM, {})
+        if not isinstance(sources, dict) or not all(isinstance(value, str) for value in sources.values()):
+            raise DamagedError(decision_file, f"{MADE_FROM} is not a table of checksums")
+        return sources
 
     def decisions(self) -> list[Decision]:
         """The decisions so far, by round. Raises DamagedError where one can't be read."""

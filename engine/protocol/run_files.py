@@ -22,6 +22,8 @@ _IN_RUN = (
     "model.json",
     "ledger.sqlite*",
     "lock",
+    "record.json",
+    "notified*.json*",
     "sandbox.json*",
     "prompts.toml",
     "schema.json",

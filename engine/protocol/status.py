@@ -135,7 +135,7 @@ class Status:
     `interrupted_calls` are those that were sent and whose responses are lost; they may have cost `interrupted_usd`
     besides `cost_usd`. `silent_since`, in seconds since the epoch, is when a service that does not answer had its first
     fault. `stopping` is set while a worker that is about to end waits for calls in flight, `dropped` after an end that
-    did not.
+    did not. `record` is the SHA-256 of record.json, once the run has ended.
     """
 
     state: State = State.NEW
@@ -157,6 +157,7 @@ class Status:
     silent_since: float | None = None
     stopping: Stopping | None = None
     dropped: Dropped | None = None
+    record: str = ""
 
     @property
     def spent_usd(self) -> float:

@@ -28,8 +28,16 @@ Statement = tuple[str, Sequence[Any]]
 class Database:
     """One connection; statements run one after the other, in the order of the calls."""
 
-    def __init__(self, path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: str,
+        upgrade: Callable[[sqlite3.Connection], None] = lambda _: None,
+        *,
+        gather_s: float = GATHER_S,
+    ) -> None:
         """`upgrade` changes the tables of an older version before the schema adds what is missing."""
+        self._gather_s = gather_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._pending: deque[tuple[tuple[Statement, ...], Future[None]]] = deque()
         self._connection = self._thread.submit(_open, path, schema, upgrade).result()
@@ -41,6 +49,10 @@ class Database:
     def rows(self, query: str) -> list[Any]:
         """All rows of a query's result, for callers without an event loop."""
         return self._thread.submit(self._rows, query).result()
+
+    def all_rows(self, query: str, values: Sequence[Any] = ()) -> Future[list[Any]]:
+        """All rows of a query's result, once it has been run."""
+        return self._thread.submit(lambda: self._connection.execute(query, values).fetchall())
 
     async def write(self, statement: str, values: Sequence[Any]) -> None:
         """Returns once the statement is committed; it is carried out even where the caller is cancelled."""
@@ -74,7 +86,8 @@ class Database:
         """Commit all that is pending; nothing is, where an earlier caller's commit included it."""
         if not self._pending:
             return
-        time.sleep(GATHER_S)
+        if self._gather_s:
+            time.sleep(self._gather_s)
         batch = [self._pending.popleft() for _ in range(len(self._pending))]
         try:
             self._execute(chain.from_iterable(statements for statements, _ in batch))

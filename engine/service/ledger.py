@@ -70,6 +70,13 @@ WHERE key = ? AND answered IS NOT NULL AND usable IS NOT 0 ORDER BY answered DES
 DELETE_IN_FLIGHT = "DELETE FROM flights WHERE key = ? AND began = ?"
 
 
+LOST = "lost"
+"""The key of the calls whose records are lost: no request has it."""
+
+RESTORE = "restore it from a copy, or remove it and resume: the run then asks before it pays for anything again"
+"""What to do about a damaged ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over all paid calls."""
@@ -104,10 +111,10 @@ class Ledger:
         except sqlite3.OperationalError:  # a full disk, or a lock: the file itself may be whole
             raise
         except sqlite3.DatabaseError as error:
-            raise LlamaDuoError(
-                f"{path}: damaged ledger: {error}",
-                "restore it from a copy; without it, finished calls are paid for again and the budget starts at zero",
-            ) from None
+            raise LlamaDuoError(f"{path}: damaged ledger: {error}", RESTORE) from None
+        if problem := self._damage():
+            self._database.close()
+            raise LlamaDuoError(f"{path}: damaged ledger: {problem}", RESTORE)
         self.jobs = Jobs(self._database)
         self._interrupted: defaultdict[str, list[float]] = defaultdict(list)
         for key, cost in self._database.rows("SELECT key, cost_usd FROM flights"):
@@ -194,6 +201,33 @@ class Ledger:
         await self._database.write(*_insertion(request.digest, request.to_row(), completion, sent, True))
         self._keys.add(request.digest)
         self.readable.add(request.model)
+
+    @property
+    def replies(self) -> int:
+        """How many replies it has, with those that an earlier run paid for."""
+        return int(self._database.rows("SELECT COUNT(*) FROM calls WHERE answered IS NOT NULL")[0][0])
+
+    def make_up(self, calls: int, usd: float) -> None:
+        """Count calls whose records are lost as interrupted ones, which together have cost so much."""
+        began, cost = time.time(), usd / calls
+        rows = [("INSERT INTO flights VALUES (?, ?, ?)", (LOST, began + n / 1e3, cost)) for n in range(calls)]
+        self._database.later(*rows).result()
+        self._interrupted[LOST] += [cost] * calls
+
+    @property
+    def made_up_usd(self) -> float:
+        """USD of the calls whose records are lost, as `make_up` counted them."""
+        return sum(self._interrupted[LOST])
+
+    def _damage(self) -> str:
+        """What SQLite finds wrong with the file as a whole; "" for nothing."""
+        try:
+            (found,) = self._database.rows("PRAGMA quick_check(1)")[0]
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return "" if found == "ok" else " ".join(str(found).split())
 
     def totals(self) -> Totals:
         """What was paid so far; a completion that an earlier run paid for took no tokens and is no call."""

@@ -31,6 +31,9 @@ PATHS = (
 )
 """Keys whose value may be a path."""
 
+PROMPTS_FILE, SCHEMA_FILE = "prompts.toml", "schema.json"
+"""The run's own copies of the judge's prompts and of the contract's schema."""
+
 ALWAYS_PATHS = ("prompts", "json_schema")
 """Those of them whose value, if a string, is always a path."""
 
@@ -68,7 +71,18 @@ def settings_of(run: Run) -> Migration:
     """The settings in a run's own migration.toml. Raises InputError as `load_settings` does."""
     if not run.settings_file.exists():
         raise InputError(f"{run.folder}: not a run: it has no migration.toml", "to list the runs: llamaduo-tui runs")
-    return load_settings(run.settings_file)
+    return _with_own_files(load_settings(run.settings_file), run.folder)
+
+
+def _with_own_files(settings: Migration, folder: Path) -> Migration:
+    """Settings that name the run's own copies: earlier versions wrote absolute paths, and the run may have moved."""
+    task, judge = settings.task, settings.judge
+    if judge.prompts and Path(judge.prompts).name == PROMPTS_FILE and (own := folder / PROMPTS_FILE).is_file():
+        judge = judge.model_copy(update={"prompts": str(own)})
+    schema = task.contract.json_schema
+    if isinstance(schema, str) and Path(schema).name == SCHEMA_FILE and (own := folder / SCHEMA_FILE).is_file():
+        task = task.model_copy(update={"contract": task.contract.model_copy(update={"json_schema": str(own)})})
+    return settings.model_copy(update={"task": task, "judge": judge})
 
 
 def absolute(tables: dict[str, Any], folder: Path) -> dict[str, Any]:

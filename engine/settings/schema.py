@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -309,6 +310,34 @@ class RunFolder(Table):
     )
 
 
+class Takeover(Table):
+    """The door through which the local model takes over: `llamaduo-tui takeover RUN`."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; anything but this machine's own needs key_env.")
+    port: int = Field(8790, ge=0, le=65535, description="Port of the door; 0: any free one.")
+    key_env: Variable = Field(
+        None, description="Name of the environment variable with the key that clients of the door must show."
+    )
+    local: Address = Field(
+        None, description="Address of the local model's server, if another one than `serve` starts (http://.../v1)."
+    )
+    timeout_s: float = Field(
+        60.0, gt=0, le=3600, description="Seconds until an answer begins, before the other side is asked."
+    )
+    compare: float = Field(
+        0.2, ge=0, le=1, description="Share of requests whose two answers are compared, in shadow and canary."
+    )
+    margin: float = Field(
+        2.0, ge=0.1, le=50, description="Points that the local model's answers may be worse, before a roll-back."
+    )
+    budget_usd: float | None = Field(
+        10.0, ge=0, description="Maximum cost of the judge in the comparisons, in USD; not set: no cap."
+    )
+    contents: bool = Field(
+        False, description="Keep requests and answers in the journal, for collect; they stay on this machine."
+    )
+
+
 class Migration(Table):
     """A whole migration.toml."""
 
@@ -324,6 +353,7 @@ class Migration(Table):
     loop: Loop = Loop()
     compute: Compute = Compute()
     run: RunFolder = RunFolder()
+    takeover: Takeover = Takeover()
 
     @model_validator(mode="after")
     def _has_whole_endpoints(self) -> Migration:
@@ -368,7 +398,11 @@ class Migration(Table):
 
     def digest(self, *tables: str) -> str:
         """16 hex digits that change with the settings in these tables, or in all of them."""
-        canonical = json.dumps(self.model_dump(mode="json", include=set(tables) or None), sort_keys=True)
+        values = self.model_dump(mode="json", include=set(tables) or None)
+        for table, key in ((values.get("judge"), "prompts"), (values.get("task", {}).get("contract"), "json_schema")):
+            if table is not None and isinstance(table[key], str):
+                table[key] = Path(table[key]).name  # a run has its own copy, and may move
+        canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

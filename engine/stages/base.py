@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.protocol.checksums import file_sum
 from engine.protocol.events import Emit
-from engine.protocol.manifest import Manifest, file_hash, finish
+from engine.protocol.manifest import Manifest, finish
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import Stage
 from engine.settings.schema import Migration
@@ -55,8 +56,9 @@ class ServiceJob(Job):
 class Result:
     """What goes into the manifest: counts, and what they come from.
 
-    `inputs` maps a name to a file, which is hashed, or to a hash. `model` is the LLM that did the work, and
-    `peak_memory_bytes` the most memory that a process of its own used.
+    `inputs` maps a name to a file, which is hashed, or to a hash; a file of the run gets its path in it as
+    its name. `model` is the LLM that did the work, and `peak_memory_bytes` the most memory that a process of its own
+    used.
     """
 
     counts: Mapping[str, Any]
@@ -86,10 +88,7 @@ class Recorder:
             job.folder,
             Manifest(
                 stage=self._stage.name,
-                inputs={
-                    name: file_hash(given) if isinstance(given, Path) else given
-                    for name, given in result.inputs.items()
-                },
+                inputs=dict(_input(name, given, job.run) for name, given in result.inputs.items()),
                 settings=job.settings.digest(),
                 seed=job.settings.loop.seed,
                 counts=dict(result.counts),
@@ -99,6 +98,14 @@ class Recorder:
                 model=result.model,
             ),
         )
+
+
+def _input(name: str, given: Path | str, run: Run) -> tuple[str, str]:
+    """The name and the hash of an input."""
+    if isinstance(given, str):
+        return name, given
+    inside = given.is_relative_to(run.folder)
+    return given.relative_to(run.folder).as_posix() if inside else name, file_sum(given).sha256
 
 
 async def record(stage: Stage, job: ServiceJob, work: Work) -> Manifest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def _explain(error: BaseException, stage: str) -> RunFailed:
         return RunFailed(
             error=f"the disk is full{f': {where}' if where else ''}",
             hint="free some space, then resume: complete stages are kept",
+            exit_status=1,
+        )
+    if isinstance(error, sqlite3.DatabaseError):
+        damaged = not isinstance(error, sqlite3.OperationalError)
+        return RunFailed(
+            error=f"ledger.sqlite {'is damaged' if damaged else 'cannot be used'}: {error}",
+            hint="restore it from a copy, then resume" if damaged else "check the disk, then resume",
             exit_status=1,
         )
     if no_memory(error):

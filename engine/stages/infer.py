@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from engine.dataset import openings
-from engine.dataset.prepare import DEV, TEST, open_sealed, read_dev, read_train
+from engine.dataset.prepare import DEV, SEALED, TEST, open_sealed, read_dev, read_train
 from engine.local.inference import load_inference
 from engine.local.inference.base import Completion, Inference, Place, Prompt, Sample
 from engine.local.resolve import ResolvedModel
 from engine.local.world import first_process_first, from_first, rank
-from engine.protocol import jsonl, records
+from engine.protocol import checksums, records
 from engine.protocol.errors import StageError
 from engine.protocol.events import Log
 from engine.protocol.manifest import begin, file_hash
@@ -79,7 +79,7 @@ def run(job: Job) -> Result:
         _say(job, "info", told)
     if cut:
         _say(job, "warning", f"{cut:,} of {count:,} responses were cut at their limit: {RAISE_LIMIT}")
-    files = [coverage / source, *([adapter / WEIGHTS] if adapter else [])]
+    files = [coverage / source, *([adapter / WEIGHTS] if adapter else []), *_sealed_by(job)]
     return Result(
         counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut, "thought": thought},
         inputs=named(files, job.run.folder),
@@ -116,7 +116,7 @@ def _refuse_model(job: Job, resolved: ResolvedModel, dev: list[Pair]) -> None:
 def _record_opening(job: Job, pairs: list[Pair]) -> None:
     """Record that the sealed prompts are open, before there is a result to see; say what is known of earlier runs."""
     if not job.run.identity:
-        jsonl.write_json(job.run.opened_file, {"run": secrets.token_hex(8)})
+        checksums.write_json(job.run.opened_file, {"run": secrets.token_hex(8)})
     opened = openings.record(job.run.identity, [pair.id for pair in pairs])
     if opened.sentence:
         job.emit(Log(level="warning", message=opened.sentence))
@@ -161,6 +161,14 @@ def _answer(job: Job, backend: Inference, batches: list[list[Sample]], pairs: li
 def _reach(progress: Progress, before: int, count: int) -> None:
     """Show `count` answers of a batch, beyond those before it."""
     progress.reach(before + count)
+
+
+def _sealed_by(job: Job) -> list[Path]:
+    """What the sealed test depends on besides its prompts and the adapter: the seal, and the choice of the round."""
+    if job.round is not None:
+        return []
+    files = [job.run.coverage / SEALED, job.run.decision_file(job.run.decisions()[-1].round)]
+    return [file for file in files if file.is_file()]  # version 0.1 had no seal
 
 
 def _adapter(run: Run, round_: int | None) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import sqrt
+from pathlib import Path
 from statistics import stdev
 
 from engine.evaluation import contract
@@ -16,7 +17,7 @@ from engine.service.client import Client
 from engine.service.concurrently import concurrently
 from engine.service.faults import RefusedError
 from engine.service.prompts import Prompts
-from engine.stages.base import Result, ServiceJob, named
+from engine.stages.base import Result, ServiceJob
 from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
 
@@ -100,8 +101,15 @@ async def run(job: ServiceJob) -> Result:
     jsonl.write(job.folder / VERDICTS_FILE, (verdict.to_row() for verdict in verdicts))
     return Result(
         counts={**counts, "spared": spared, "order": job.prompts.order},
-        inputs=named([responses_file], job.folder.parent),
+        inputs={str(file): file for file in [responses_file, *_rules_files(job)]},
     )
+
+
+def _rules_files(job: ServiceJob) -> list[Path]:
+    """The files that verdicts depend on besides the responses: the judge's prompts, and the schema of the contract."""
+    schema = job.settings.task.contract.json_schema
+    named = [job.settings.judge.prompts, schema if isinstance(schema, str) else None]
+    return [Path(name) for name in named if name]
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from engine.protocol.rows import DRIFT_FILE, RESPONSES_FILE, VERDICTS_FILE, Resp
 from engine.protocol.stages import INFER, JUDGE, TEACHER
 from engine.service.concurrently import both, concurrently
 from engine.stages import judge
-from engine.stages.base import Result, ServiceJob
+from engine.stages.base import Result, ServiceJob, named
 from engine.stages.judge import Case
 
 
@@ -50,7 +50,11 @@ async def run(job: ServiceJob) -> Result:
         if drift.shifted:
             job.emit(Log(level="warning", message=warning(drift)))
     missing = sum(drift.missing for drift in found)
-    return replace(result, counts={**result.counts, "judged_again": len(seconds), "judged_again_errors": missing})
+    return replace(
+        result,
+        counts={**result.counts, "judged_again": len(seconds), "judged_again_errors": missing},
+        inputs={**result.inputs, **named(_first_files(job), job.run.folder)},
+    )
 
 
 def warning(drift: Drift) -> str:
@@ -93,6 +97,14 @@ def _drawn(job: ServiceJob) -> Iterator[tuple[str, _Answer]]:
         pools = [[answer for answer in pool if model in answer.verdicts] for pool in (local, service)]
         mixed = (answer for several in zip_longest(*pools) for answer in several if answer is not None)
         yield from ((model, answer) for answer in islice(mixed, job.settings.judge.drift))
+
+
+def _first_files(job: ServiceJob) -> list[Path]:
+    """The answers and verdicts of round 0, and the service's own, as far as there are any."""
+    teacher = TEACHER.folder(job.run, 0)
+    folders = [(INFER.folder(job.run, 0), JUDGE.folder(job.run, 0)), (teacher / INFER.name, teacher / JUDGE.name)]
+    files = [file for answers, verdicts in folders for file in (answers / RESPONSES_FILE, verdicts / VERDICTS_FILE)]
+    return [file for file in files if file.is_file()]
 
 
 def _shuffled(job: ServiceJob, answered: Path, judged: Path) -> list[_Answer]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel, resolve
-from engine.protocol import jsonl
+from engine.protocol import checksums
 from engine.protocol.errors import StageError
 from engine.protocol.events import Emit, Log
 from engine.protocol.paths import cache_dir
@@ -31,7 +31,7 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     It records the run's first day too, which chat templates with a date in them are told on all later days.
     Raises InputError where its files cannot be used, StageError where the weights have changed since the run began.
     """
-    pinned = jsonl.read_json(run.model_file)
+    pinned = checksums.read_json(run.model_file)
     local = settings.local
     revision = pinned["revision"] if pinned else local.revision
     resolved = resolve(local.model, revision, cache_dir(), lambda line: emit(Log(level="info", message=line)))
@@ -45,7 +45,7 @@ def local_model(run: Run, settings: Migration, emit: Emit) -> ResolvedModel:
     day = _first_day(run, pinned)
     record = {"revision": resolved.revision, "digest": resolved.digest, "day": day.isoformat()}
     if record != pinned:
-        jsonl.write_json(run.model_file, record)
+        checksums.write_json(run.model_file, record)
     return replace(resolved, day=day)
 
 

@@ -15,7 +15,7 @@ from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
-from engine.protocol.status import State
+from engine.protocol.status import State, Status
 from engine.protocol.version import version
 from engine.service.answerers import Answerer, answerers
 from engine.service.usage import Usage
@@ -54,12 +54,13 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_sections.reviews(decision),
             "## The sealed test",
             _sealed(final) + report_sections.by_prompt(sealed),
+            *report_sections.seal(run),
             *report_sections.part(final),
             "## Best and worst answers",
             *_examples(run, sealed),
             *report_judges.which_answered(answered),
             "## What it took",
-            _cost(usage, _manifests(run)),
+            _cost(usage, _manifests(run), run.status()),
         ]
     )
     jsonl.replace(run.report_file, text + "\n")
@@ -231,7 +232,7 @@ def _examples(run: Run, sealed: SplitScores) -> list[str]:
     return parts
 
 
-def _cost(usage: Usage, stages: list[Manifest]) -> str:
+def _cost(usage: Usage, stages: list[Manifest], status: Status) -> str:
     seconds: dict[str, float] = defaultdict(float)
     for stage in stages:
         seconds[stage.stage] += stage.seconds
@@ -243,11 +244,17 @@ def _cost(usage: Usage, stages: list[Manifest]) -> str:
     planned = spared + sum(counts["verdicts"] + counts["errors"] for counts in judged)
     saving = f" {spared / planned:.0%} of the planned verdicts were saved: the first ones agreed." if spared else ""
     calls = f"{usage.calls:,} service calls were paid, {usage.cached_calls:,} more were answered from the ledger, free"
+    lost = (
+        f" {status.interrupted_calls:,} more calls have no reply on record, after a crash or with a lost ledger; they "
+        f"may have cost ${status.interrupted_usd:.2f}."
+        if status.interrupted_calls
+        else ""
+    )
     tokens = f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
     peak = max((stage.peak_memory_bytes for stage in stages), default=0)
     return (
-        f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{saving} The stages took {duration(sum(seconds.values()))}; the "
-        f"largest process used {peak / 2**30:.1f} GiB of memory. Written {time.strftime('%Y-%m-%d %H:%M')} by "
+        f"{calls}; {tokens}; ${usage.cost_usd:.2f}.{lost}{saving} The stages took {duration(sum(seconds.values()))}; "
+        f"the largest process used {peak / 2**30:.1f} GiB of memory. Written {time.strftime('%Y-%m-%d %H:%M')} by "
         f"llamaduo-tui {version()}, in run format {FORMAT}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from math import ceil
 from statistics import fmean
 from typing import Any
 
+from engine.dataset.prepare import SEALED
 from engine.evaluation.comparison import MARGIN
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
@@ -60,6 +62,20 @@ def not_sealed(run: Run) -> list[str]:
     return [
         f"The result is not about {never:,} of the {counts['train'] + counts['dev'] + counts['test']:,} coverage rows, "
         "which could never be sealed: their families are too large or their categories too small for the test split."
+    ]
+
+
+def seal(run: Run) -> list[str]:
+    """The hash of the sealed prompts, which was written when they were sealed; nothing for an earlier version."""
+    prepared = manifest(run.coverage)
+    sealed = (prepared.outputs or {}).get(SEALED) if prepared else None
+    if prepared is None or sealed is None:
+        return []
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(prepared.finished))
+    return [
+        f"The prompts were sealed on {when}, before the first round; the SHA-256 of the sealed file is "
+        f"`{sealed.sha256}`. `llamaduo-tui verify` compares the opened prompts with it, and the rest of the run with "
+        "its record."
     ]
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from engine.local.world import from_first, rank, world_size
 from engine.protocol import jsonl
+from engine.protocol.errors import DamagedError
 
 POLL_S = 0.2
 
@@ -86,7 +88,7 @@ class Shares:
 
     def _whole_batches(self) -> int:
         """How many batches are in the result, which loses all rows behind them."""
-        rows = list(jsonl.read(self._result))
+        rows = list(_whole_rows(self._result))
         done, kept = 0, 0
         while done < len(self._keys) and self._keys[done] == _keys(rows[kept : kept + self._sizes[done]]):
             kept += self._sizes[done]
@@ -98,7 +100,13 @@ class Shares:
     def _waiting(self) -> set[Path]:
         """The files that have exactly the rows of a batch that is not merged."""
         numbered = ((number, self._part(number)) for number in range(self._merged, len(self._keys)))
-        return {part for number, part in numbered if part.exists() and _keys(jsonl.read(part)) == self._keys[number]}
+        return {part for number, part in numbered if part.exists() and _keys(_whole_rows(part)) == self._keys[number]}
+
+
+def _whole_rows(path: Path) -> Iterator[jsonl.Row]:
+    """The rows before the first that a power cut damaged."""
+    with suppress(DamagedError):
+        yield from jsonl.read(path)
 
 
 def _keys(rows: Iterable[jsonl.Row]) -> list[Key]:

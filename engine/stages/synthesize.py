@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -55,12 +56,13 @@ class SynthesisRequest:
     """How many pairs a round is to bring, and what its model got wrong.
 
     `weak` are the dev scores, and `breaches` what dev prompts broke of the contract: seeds are drawn by them, but dev
-    text never enters a prompt.
+    text never enters a prompt. `sources` are the files that both come from.
     """
 
     pairs: int
     weak: list[PromptScore]
     breaches: dict[str, str] = field(default_factory=dict)
+    sources: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,7 +186,7 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     jsonl.write(job.folder / REJECTED_FILE, batch.rejected)
     return Result(
         counts={"accepted": len(batch.accepted), "rejected": len(batch.rejected), "calls": batch.calls},
-        inputs=named([coverage / TRAIN, *earlier], job.run.folder),
+        inputs=named([coverage / TRAIN, *earlier, *request.sources], job.run.folder),
     )
 
 

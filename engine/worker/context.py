@@ -49,5 +49,8 @@ class Context(Protocol):
     def dev_families(self) -> dict[str, str]:
         """The family of each dev prompt, by id."""
 
+    async def complete(self, stage: Stage, round_: int | None) -> Manifest | None:
+        """The manifest of a stage that is complete, with its files as it wrote them; None where it has to be done."""
+
     async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
         """The manifest of a stage's folder, by `work` or a process of its own unless it is complete already."""

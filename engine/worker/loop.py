@@ -23,7 +23,7 @@ from engine.evaluation.drawn import drawn
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import SplitScores, plain, score
 from engine.evaluation.sealed import settle
-from engine.protocol import commands, jsonl, records
+from engine.protocol import checksums, commands, records
 from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.decision import (
     Decision,
@@ -37,7 +37,7 @@ from engine.protocol.decision import (
 )
 from engine.protocol.errors import StageError, damaged_as
 from engine.protocol.events import RoundScored, RunFinished
-from engine.protocol.manifest import manifest
+from engine.protocol.manifest import is_complete, manifest, unchanged
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import VERDICTS_FILE, Verdict, about_tokens, prompt_text
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
@@ -47,6 +47,7 @@ from engine.settings.schema import Target
 from engine.stages import judge_drift, probe, report, synthesize, teacher
 from engine.stages.part import part
 from engine.stages.synthesize import SynthesisRequest
+from engine.worker import decisions
 from engine.worker.context import Context
 
 
@@ -57,7 +58,7 @@ async def migrate(context: Context) -> RunFinished:
     decision = await _evaluate(context, 0)
     while decision.outcome == "continue":
         number = decision.round
-        if number > 0 and manifest(SYNTHESIZE.folder(context.run, number)) is None:
+        if number > 0 and await context.complete(SYNTHESIZE, number) is None:
             decision, answer = await _ask_for_another_round(context, decision)
             if answer is None:
                 continue
@@ -75,7 +76,7 @@ async def migrate(context: Context) -> RunFinished:
 
 async def _probe(context: Context) -> None:
     """Ask each model once before the first stage that takes long; a run that is past it has been answered already."""
-    if probe.models(context.settings) and manifest(INFER.folder(context.run, 0)) is None:
+    if probe.models(context.settings) and not is_complete(INFER.folder(context.run, 0)):
         await context.stage(PROBE, None, probe.run)
 
 
@@ -106,20 +107,22 @@ async def _ask_for_another_round(context: Context, decision: Decision) -> tuple[
 async def _ask_for_review(context: Context, number: int) -> None:
     """Where the settings ask for it, a person reviews a round's new pairs before they are trained on."""
     written = manifest(SYNTHESIZE.folder(context.run, number))
-    trained = manifest(FINETUNE.folder(context.run, number + 1))
-    if context.settings.synthesis.review and written is not None and trained is None:
+    trained = is_complete(FINETUNE.folder(context.run, number + 1))
+    if context.settings.synthesis.review and written is not None and not trained:
         reason = "The new pairs wait for a person's review before they are trained on."
         await context.questions.ask(Question(kind=PAIRS, round=number, reason=reason, pairs=written.counts["accepted"]))
 
 
 async def _evaluate(context: Context, number: int) -> Decision:
-    """Let the model of a round answer the dev prompts, have it judged, and decide."""
-    if (known := context.run.decision(number)) is not None:
-        return known
+    """Let the model of a round answer the dev prompts, have it judged, and decide; what was decided on them stays."""
     await context.stage(INFER, number)
     await context.stage(JUDGE, number, judge_drift.run)
-    if number == 0 and context.settings.target.teacher:
+    decided = context.run.decision_file(number).exists()
+    if number == 0 and context.settings.target.teacher and (not decided or is_complete(TEACHER.folder(context.run, 0))):
         await context.stage(TEACHER, number, teacher.run)
+    if (known := decisions.decision(context.run, number, context.emit)) is not None:
+        return known
+    decisions.forget_later(context.run, number)
     return _decide(context, number)
 
 
@@ -168,9 +171,8 @@ def _judged(scores: SplitScores) -> list[PromptScore]:
 
 def _record(context: Context, decision: Decision) -> Decision:
     """Write and announce a decision, unless it is known."""
-    if context.run.decision(decision.round) != decision:
+    if decisions.write(context.run, decision):
         context.emit(RoundScored(round=decision.round, stage="decide", decision=decision))
-        context.run.write_decision(decision.round, decision)
     return decision
 
 
@@ -243,7 +245,7 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
     run, risk = context.run, 1 - _target_when_opened(context).confidence
     await context.stage(INFER, None)
     await context.stage(JUDGE, None, judge_drift.run)
-    if manifest(TEACHER.folder(run, 0)) is not None:
+    if is_complete(TEACHER.folder(run, 0)):
         await context.stage(TEACHER, None, teacher.run)
     return _score(_verdicts(run.final), risk, family_names(read_test(run.coverage)), ())
 
@@ -251,7 +253,7 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
 async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
     """Decide by the sealed prompts, once, and write it down; other runs that opened them before are told."""
     run = context.run
-    if (known := run.final_decision()) is not None:
+    if (known := decisions.final_decision(run, context.emit)) is not None:
         return known
     ids = [prompt.id for prompt in sealed.by_prompt]
     opened = await asyncio.to_thread(openings.record, run.identity, ids)
@@ -269,16 +271,16 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
         flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
         may_move = await asyncio.to_thread(part, run, target, decision.best_round, flagged)
         final = replace(final, part=may_move)
-    run.write_final_decision(final)
+    decisions.write_final(run, decision.round, final)
     return final
 
 
 def _target_when_opened(context: Context) -> Target:
     """The target that stood when the sealed prompts were opened: it cannot be chosen by what they showed."""
     run, now = context.run, context.settings.target
-    row = jsonl.read_json(run.sealed_target_file)
+    row = checksums.read_json(run.sealed_target_file)
     if row is None:
-        jsonl.write_json(run.sealed_target_file, now.model_dump())
+        checksums.write_json(run.sealed_target_file, now.model_dump())
         return now
     with damaged_as(run.sealed_target_file):
         return Target.model_validate(row)
@@ -286,11 +288,12 @@ def _target_when_opened(context: Context) -> Target:
 
 def _by_service(folder: Path) -> list[PromptScore] | None:
     """The service's own scores; None where it did not answer the prompts."""
-    return by_prompt(_verdicts(folder)) if manifest(folder) is not None else None
+    return by_prompt(_verdicts(folder)) if is_complete(folder) else None
 
 
 def _verdicts(folder: Path) -> list[Verdict]:
-    """The judges' verdicts in a round, or in the sealed test."""
+    """The judges' verdicts in a round, or in the sealed test. Raises StageError where the judging wrote others."""
+    unchanged(folder / JUDGE.name)
     return list(records.read(folder / JUDGE.name / VERDICTS_FILE, Verdict))
 
 
@@ -299,7 +302,12 @@ async def _synthesize(context: Context, number: int, pairs: int) -> None:
     judged = _verdicts(run.round(number))
     flagged = _flagged(commands.labels(run.commands_file), judged)
     weak = [score for score in by_prompt(judged) if score.id not in flagged and not score.missing]
-    request = SynthesisRequest(pairs=pairs, weak=weak, breaches=contract.breaches(judged))
+    request = SynthesisRequest(
+        pairs=pairs,
+        weak=weak,
+        breaches=contract.breaches(judged),
+        sources=(JUDGE.folder(run, number) / VERDICTS_FILE,),
+    )
     await context.stage(SYNTHESIZE, number, partial(synthesize.run, request=request))
 
 

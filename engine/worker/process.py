@@ -37,10 +37,11 @@ from engine.protocol.events import (
 )
 from engine.protocol.file_lock import Locked
 from engine.protocol.lock import claim, lock
-from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.manifest import Manifest
 from engine.protocol.processes import signal_tree
 from engine.protocol.questions import APPROVE, BATCH, BUDGET, REJECT, Answer, Question
 from engine.protocol.run_dir import FORMAT, Run
+from engine.protocol.run_record import write_record
 from engine.protocol.secrets import Redacted
 from engine.protocol.stages import Stage
 from engine.protocol.status import Process, State, Stopping
@@ -57,7 +58,7 @@ from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
 from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
-from engine.worker import loop
+from engine.worker import loop, paid
 from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.environment import needed
@@ -66,6 +67,7 @@ from engine.worker.presence import Presence
 from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
 from engine.worker.stopping import Stop
+from engine.worker.vouching import Vouching
 
 T = TypeVar("T")
 
@@ -93,8 +95,9 @@ class Worker:
             approved=yes or self.settings.loop.approval == "auto",
             emit=self.emit,
             wait_for=self._wait_for,
-            circumstances=lambda: (self._caps, self.client.spent),
+            circumstances=self._circumstances,
         )
+        self._vouching = Vouching(run, self.questions.ask, self.emit)
         self._events = EventLog(run.events_file)
         self._status = StatusWriter(run)
         self._presence = Presence(run, self._status.status.worker)
@@ -148,7 +151,7 @@ class Worker:
         `work` runs in this process; without it the stage gets a process of its own.
         """
         folder = stage.folder(self.run, round_)
-        done = manifest(folder)
+        done = await self.complete(stage, round_)
         if done is not None:
             return done
         await self._going.wait()
@@ -172,6 +175,10 @@ class Worker:
         self.emit(StageFinished(seconds=done.seconds, counts=done.counts))
         self._status.write(stage=None)
         return done
+
+    async def complete(self, stage: Stage, round_: int | None) -> Manifest | None:
+        """The manifest of a stage that is complete, with its files as it wrote them; None where it has to be done."""
+        return await self._vouching.complete(stage, round_)
 
     async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
         """Run a stage as a process of its own, passing its events on.
@@ -236,6 +243,10 @@ class Worker:
     async def _service(self) -> AsyncIterator[None]:
         """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
         ledger = Ledger(self.run.ledger_file)
+        if (lost := paid.shortfall(self.run, self._status.before, ledger)) is not None:
+            self._warn(lost.question.reason)
+            await self.questions.ask(lost.question, beforehand=False)
+            ledger.make_up(lost.calls, lost.usd)
         settings = self.settings
         cache = open_cache(settings, self._warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
@@ -380,7 +391,13 @@ class Worker:
 
     def _write_end(self, state: State) -> None:
         self._status.write(
-            state=state, stage=None, question=None, silent_since=None, stopping=None, dropped=self._accounts.dropped
+            state=state,
+            stage=None,
+            question=None,
+            silent_since=None,
+            stopping=None,
+            dropped=self._accounts.dropped,
+            record=write_record(self.run) if state.ended else "",
         )
 
     async def _listen(self, work: asyncio.Task[Any] | None) -> None:
@@ -417,6 +434,11 @@ class Worker:
             self._going.set()
         self._status.show(self._question, held=held)
         self.emit(Log(level="info", message="paused" if held else "resumed"))
+
+    def _circumstances(self) -> object:
+        """What questions depend on besides commands; a ledger that lacks calls is asked about before the client."""
+        client: Client | None = vars(self).get("client")
+        return self._caps, client.spent if client is not None else None
 
     def _wait_for(self, question: Question | None) -> None:
         """Show which question the work waits for, or that it waits no longer."""

@@ -77,22 +77,39 @@ def logs(root: Path, run_name: str, following: bool, raw: bool) -> None:
 
 @click.command()
 @options.run
+@click.option("--to", "folder", metavar="FOLDER", type=click.Path(path_type=Path), help="A new folder to write.")
 @click.option(
-    "--to", "folder", metavar="FOLDER", required=True, type=click.Path(path_type=Path), help="A new folder to write."
+    "--archive", metavar="FILE.tar", type=click.Path(path_type=Path), help="Write the whole run into one new file."
 )
 @click.pass_obj
-def export(root: Path, run_name: str, folder: Path) -> None:
-    """Write a run's rows as datasets.
+def export(root: Path, run_name: str, folder: Path | None, archive: Path | None) -> None:
+    """Write a run's rows as datasets, or the whole run as one file.
 
     JSONL files in LlamaDuo's columns: the coverage splits, and each round's new pairs, responses and evaluations, as
     far as their stages are complete. The sealed test is included once its prompts have been answered. The coverage
     files and the new pairs can serve as the coverage dataset of another migration.
 
+    --archive writes a tar file (.tar.gz: compressed) with all that `llamaduo-tui verify` needs elsewhere. It contains
+    your data and all replies, and never an API key.
+
     \b
-    Example:  llamaduo-tui export demo --to demo-rows
+    Examples:  llamaduo-tui export demo --to demo-rows
+               llamaduo-tui export demo --archive demo.tar
     """
-    from engine.export import export
     from llamaduo_tui.cli import overview
+
+    if (folder is None) == (archive is None):
+        raise click.UsageError("give --to FOLDER for the rows, or --archive FILE for the whole run")
+    if archive is not None:
+        from engine.archive import archive as write_archive
+
+        run = overview.find(root, run_name)
+        count = write_archive(run, archive)
+        click.echo(f"{count:,} files in {archive}")
+        click.echo(f"check it elsewhere: tar xf {archive.name} && llamaduo-tui verify ./{run.name}")
+        return
+    assert folder is not None
+    from engine.export import export
 
     for file in export(overview.find(root, run_name), folder):
         click.echo(f"{file.rows:>9,}  {folder / file.name}")

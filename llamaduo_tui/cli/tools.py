@@ -201,6 +201,27 @@ def cache(prune: bool, days: float | None) -> None:
 
 
 @click.command()
+@options.run
+@options.as_json
+@click.pass_obj
+def verify(root: Path, run_name: str, as_json: bool) -> None:
+    """Check that a run is what it says.
+
+    It reads every file of the run, offline: data, the sealed prompts, adapters, answers and verdicts are compared with
+    their checksums, decisions are made again from the verdicts, and what people changed is listed. Exit status 1:
+    something does not hold, or cannot be shown.
+
+    \b
+    Examples:  llamaduo-tui verify demo
+               llamaduo-tui verify demo --json
+    """
+    from llamaduo_tui.cli import overview
+
+    folder = overview.find(root, run_name).folder
+    _module("engine.verify", str(folder), *(["--json"] if as_json else []))
+
+
+@click.command()
 @options.as_json
 @click.pass_obj
 def doctor(root: Path, as_json: bool) -> None:

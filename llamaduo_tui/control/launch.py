@@ -16,6 +16,7 @@ from engine.protocol.lock import may_start
 from engine.protocol.run_dir import Run
 from engine.protocol.sharing import check_mine
 from engine.settings import template
+from engine.settings.load import PROMPTS_FILE, SCHEMA_FILE
 from engine.settings.schema import Migration
 from llamaduo_tui.views.log_lines import last_line
 
@@ -38,21 +39,21 @@ def _freeze(run: Run, settings: Migration) -> Migration:
     """Copy the files that the settings name into the run, so that changing them later changes no run."""
     task, judge = settings.task, settings.judge
     if judge.prompts:
-        judge = judge.model_copy(update={"prompts": _copied(judge.prompts, run.folder / "prompts.toml")})
+        judge = judge.model_copy(update={"prompts": _copied(judge.prompts, run.folder / PROMPTS_FILE)})
     if isinstance(task.contract.json_schema, str):
-        schema = _copied(task.contract.json_schema, run.folder / "schema.json")
+        schema = _copied(task.contract.json_schema, run.folder / SCHEMA_FILE)
         task = task.model_copy(update={"contract": task.contract.model_copy(update={"json_schema": schema})})
     return settings.model_copy(update={"task": task, "judge": judge})
 
 
 def _copied(name: str, copy: Path) -> str:
-    """The path of the copy; that of the file itself where it cannot be read: the worker's check says what is wrong."""
+    """The copy's path in the run, which may be moved; the file's own where it cannot be read, as the worker says."""
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return name
     jsonl.replace(copy, text, 0o600)
-    return str(copy)
+    return copy.name
 
 
 def start(run: Run, yes: bool) -> int:

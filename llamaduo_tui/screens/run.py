@@ -25,7 +25,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
 from llamaduo_tui import messages
 from llamaduo_tui.screens.question import QuestionScreen, answering
-from llamaduo_tui.views import machine, phrases
+from llamaduo_tui.views import machine, phrases, takeover
 from llamaduo_tui.views.guide import Step, step
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.machine import Machine
@@ -71,6 +71,7 @@ class RunScreen(QuestionScreen):
         Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
         Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
+        Binding("t", "takeover", "Take-over", id="run.takeover", tooltip="See which side answers, and change it"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),
         Binding(
             "x", "drop", "Drop calls", id="run.drop", tooltip="Stop without the calls in flight; they may be billed"
@@ -209,6 +210,8 @@ class RunScreen(QuestionScreen):
                 return self.state.resumable and self.state is not State.NEW
             case "report":
                 return self.state.ended and os.access(self.run.report_file, os.R_OK)
+            case "takeover":
+                return takeover.exists(self.run)
             case "stop":
                 return self.state.working and self.state is not State.STOPPING
             case "drop":
@@ -242,6 +245,9 @@ class RunScreen(QuestionScreen):
 
     def action_report(self) -> None:
         self.post_message(messages.ShowReport(self.run))
+
+    def action_takeover(self) -> None:
+        self.post_message(messages.ShowTakeover(self.run))
 
     def action_data(self) -> None:
         self.post_message(messages.ShowData(self.run))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from engine.protocol.durations import duration
 from engine.protocol.events import QuestionAnswered
-from engine.protocol.questions import APPROVE, BATCH, BUDGET, PAIRS, REJECT, ROUND, WITHDRAWN, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, LEDGER, PAIRS, REDO, REJECT, ROUND, WITHDRAWN, Question
 from engine.protocol.run_dir import Run
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
@@ -75,6 +75,10 @@ def _full_price(event: QuestionAnswered) -> str:
     }.get(event.choice, f"answered: {one_line(event.choice, 20)}")
 
 
+def _redone(event: QuestionAnswered) -> str:
+    return "no longer asked: the files are back" if event.choice == WITHDRAWN else "approved: done again"
+
+
 def _command(run: Run, question: Question) -> str:
     or_reject = "reject, " if REJECT in question.choices else ""
     return f"llamaduo-tui approve {called(run)}   (or: {or_reject}stop)"
@@ -125,6 +129,26 @@ _WORDINGS = {
             f"llamaduo-tui approve {called(run)}   (or: reject for another batch job at half the price, stop)"
         ),
         guide=lambda question: (one_line(question.reason), "a to pay the full price, f for another batch job"),
+    ),
+    REDO: Wording(
+        waits_for="approval to do a stage again",
+        explain="A file of a complete stage is not as the stage wrote it. Restore it, and the run goes on; or "
+        "approve to do the stage again.",
+        asked=lambda question: (
+            f"waits for approval to do a stage again ({takes(question)}): {one_line(question.reason)}"
+        ),
+        answered=_redone,
+        command=_command,
+        guide=lambda question: (one_line(question.reason), "a to do it again"),
+    ),
+    LEDGER: Wording(
+        waits_for="its ledger",
+        explain="The ledger has fewer calls than were paid. Stop, restore ledger.sqlite from a copy and resume; or "
+        "approve to go on without it: calls may then be paid again.",
+        asked=lambda question: f"waits for its ledger: {one_line(question.reason)}",
+        answered=lambda _: "approved: goes on without the missing calls",
+        command=_command,
+        guide=lambda question: (one_line(question.reason), "x to stop and restore it, a to go on without it"),
     ),
 }
 

@@ -17,7 +17,7 @@ from engine.protocol.events import (
     StageStarted,
     TrainMetrics,
 )
-from engine.protocol.questions import APPROVE, BATCH, BUDGET, PAIRS, REJECT, ROUND, Question
+from engine.protocol.questions import APPROVE, BATCH, BUDGET, LEDGER, PAIRS, REDO, REJECT, ROUND, Question
 from engine.protocol.status import State
 
 
@@ -94,6 +94,19 @@ def full_price(calls: int = 40, cost_usd: float | None = 0.34) -> QuestionAsked:
         kind=BATCH, round=1, reason=reason, choices=(APPROVE, REJECT), cost_usd=cost_usd, name="6f1e2d3c4b5a"
     )
     return QuestionAsked(round=1, question=question)
+
+
+def done_again() -> QuestionAsked:
+    """The question whether a stage whose files changed may be done again."""
+    reason = "round-01/judge/verdicts.jsonl has 58 of 64 lines. Judging of round 1 is to be done again"
+    question = Question(kind=REDO, round=1, reason=reason, cost_usd=0.21, seconds=40.0, name="judge/0a1b2c3d")
+    return QuestionAsked(round=1, question=question)
+
+
+def lost_ledger() -> QuestionAsked:
+    """The question whether a run may go on whose ledger lacks calls."""
+    question = Question(kind=LEDGER, round=None, reason="ledger.sqlite has 0 calls, and 379 were made", name="379-0")
+    return QuestionAsked(question=question)
 
 
 def answered(asked: QuestionAsked, choice: str = APPROVE, pairs: int | None = None) -> QuestionAnswered:

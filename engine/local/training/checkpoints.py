@@ -2,7 +2,7 @@
 
 Trainer saves each state with a lower dev loss, and removes all but the best and the newest; here it also saves when
 enough time has passed. A checkpoint is marked once all of its files are there: the mark has their sizes, so one that a
-kill left half written or half removed is never read.
+kill or a power cut left half written or half removed is never read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from engine.local.world import barrier, rank
-from engine.protocol import jsonl
+from engine.protocol import checksums, jsonl
 
 _COMPLETE = "complete"
 
@@ -44,6 +44,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         barrier()
         if rank() == 0:
             checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            checksums.flush_tree(checkpoint)
             jsonl.write_json(checkpoint / _COMPLETE, _sizes(checkpoint))
         barrier()
         self._saved = time.monotonic()

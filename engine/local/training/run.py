@@ -33,7 +33,7 @@ from engine.local.training.reporting import Reporter, Say, TrainProgress, no_wor
 from engine.local.training.rows import TokenRow, token_rows
 from engine.local.training.trainer import ResponseTrainer
 from engine.local.world import barrier, first_process_first, rank, world_size
-from engine.protocol import jsonl
+from engine.protocol import checksums, jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Chat
 from engine.settings.schema import Migration
@@ -290,5 +290,6 @@ def _keep(model: PeftModel, tokenizer: PreTrainedTokenizerBase, folder: Path, re
     shutil.rmtree(adapter, ignore_errors=True)
     model.save_pretrained(str(adapter), safe_serialization=True)
     save_tokenizer(tokenizer, adapter)
+    checksums.flush_tree(adapter)
     jsonl.write_json(folder / _RESULT, dataclasses.asdict(result))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

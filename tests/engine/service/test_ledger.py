@@ -83,7 +83,7 @@ async def test_a_damaged_ledger_says_what_is_lost_without_it(tmp_path: Path, kee
     path.write_bytes(path.read_bytes()[:keep] + b"?" * 4096)
     with pytest.raises(LlamaDuoError, match=r"ledger\.sqlite: damaged ledger") as caught:
         Ledger(path)
-    assert "the budget starts at zero" in caught.value.hint
+    assert "asks before it pays for anything again" in caught.value.hint
 
 
 async def test_a_ledger_that_kept_one_call_a_request_is_read_on(tmp_path: Path) -> None:
@@ -110,3 +110,17 @@ async def test_a_ledger_that_kept_one_call_a_request_is_read_on(tmp_path: Path) 
     again = Ledger(path)
     assert await again.completion(REQUEST) is None and again.totals() == Totals(1, 10, 5, 0.25)
     again.close()
+
+
+async def test_a_page_that_is_damaged_is_noticed_at_opening(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = Ledger(path)
+    for number in range(40):
+        request = Request(model="m", messages=[{"role": "user", "content": f"{number} " * 500}], max_tokens=9)
+        await ledger.record(request, REPLY, 1.5)
+    ledger.close()
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2 : len(whole) // 2 + 4096] = bytes(4096)
+    path.write_bytes(whole)
+    with pytest.raises(LlamaDuoError, match="damaged ledger"):
+        Ledger(path)

@@ -109,7 +109,7 @@ async def test_every_response_repeat_and_judge(tmp_path: Path) -> None:
     assert all("Say $x." in prompt and "\nx\n</reference_response" in prompt for prompt in service.prompts)
     done = manifest(stage.out)
     assert done is not None and done.counts == {**COUNTS, "verdicts": 6}
-    assert list(done.inputs) == ["infer/responses.jsonl"]
+    assert list(done.inputs) == ["round-00/infer/responses.jsonl"]
     last = stage.events[-1]
     assert isinstance(last, StageProgress) and (last.done, last.total) == (6, 6)
 

@@ -39,6 +39,15 @@ def test_the_files_that_settings_name_are_frozen_into_the_run(tmp_path: Path) ->
     assert found.task.contract.json_schema == str(run.folder / "schema.json")
     assert (run.folder / "schema.json").read_text() == '{"type": "object"}'
 
+    digest = found.digest()
+    text = run.settings_file.read_text()
+    assert str(run.folder) not in text
+    # Version 0.2 wrote absolute paths at first: a run that was renamed finds its own copies, not those of its old name.
+    run.settings_file.write_text(text.replace('"prompts.toml"', f'"{run.folder}/prompts.toml"'))
+    moved = Run(run.folder.rename(run.folder.with_name("other")))
+    assert settings_of(moved).judge.prompts == str(moved.folder / "prompts.toml")
+    assert settings_of(moved).digest() == digest
+
 
 def test_a_file_that_cannot_be_read_stays_named(tmp_path: Path) -> None:
     file = tmp_path / "migration.toml"

@@ -24,6 +24,8 @@ EVERY = [
     story.review_pairs().question,
     story.used_up().question,
     story.full_price().question,
+    story.done_again().question,
+    story.lost_ledger().question,
     OTHER,
 ]
 

@@ -1,0 +1,251 @@
+"""The drill: the day on which the service is gone, rehearsed with a door of its own, and a page of what happened.
+
+The offline sandbox plays the service, so nothing is paid and no key is used. Gates stand in front of both sides: a cut
+one refuses connections and breaks those that are open, as a dead network and a killed process do. Requests go through
+OpenAI's own client, with its own retries, at a steady rate whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from statistics import quantiles
+from typing import Any
+
+import httpx
+import openai
+
+from engine.dataset.prepare import read_dev
+from engine.protocol import jsonl, records
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.run_dir import Run
+from engine.protocol.takeover import (
+    DoorCommand,
+    DoorSettings,
+    DoorState,
+    DoorStatus,
+    Mode,
+    TakeoverFiles,
+    files,
+    read_state,
+    read_status,
+    send,
+)
+from engine.sandbox.process import sandbox_server
+from engine.takeover import journal
+from engine.takeover.gate import Gate
+
+MODES = (Mode.LOCAL_FIRST, Mode.FALLBACK)
+START_S, PATIENCE_S = 120.0, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request of the drill: the phase in which it began, what answered ("" where nothing did), and how long."""
+
+    name: str
+    mode: Mode
+    phase: str
+    answered_by: str
+    seconds: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of a drill, from its share of the requests on, and what happens at its beginning."""
+
+    name: str
+    begins: float
+    act: Callable[[Stage], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a drill acts on."""
+
+    service: Gate
+    local: Gate
+    at: TakeoverFiles
+    keeper: int
+
+
+async def _nothing(_: Stage) -> None:
+    return
+
+
+PHASES = (
+    Phase("both sides work", 0.0, _nothing),
+    Phase("the service is cut", 0.2, lambda stage: stage.service.cut()),
+    Phase("the service is back", 0.4, lambda stage: stage.service.open()),
+    Phase("the local model is killed", 0.5, lambda stage: stage.local.cut()),
+    Phase("the local model is back", 0.7, lambda stage: stage.local.open()),
+    Phase("the door is started again", 0.8, lambda stage: _restart(stage)),
+)
+
+
+async def _restart(stage: Stage) -> None:
+    os.kill(stage.keeper, signal.SIGHUP)
+
+
+async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float) -> list[str]:
+    """Run the drill and write RUN/takeover/drill.md; returns what failed, which is nothing where all is well.
+
+    Raises LlamaDuoError where it cannot begin.
+    """
+    folder = files(run.folder).folder
+    folder.mkdir(mode=0o700, exist_ok=True)
+    at = TakeoverFiles(folder / "drill")
+    shutil.rmtree(at.folder, ignore_errors=True)
+    at.folder.mkdir(mode=0o700)
+    prompts = [pair.prompt for pair in read_dev(run.coverage)]
+    async with sandbox_server(at.folder) as base:
+        service, local = Gate(base), Gate(settings.local)
+        await service.open()
+        await local.open()
+        settings = replace(settings, host="127.0.0.1", port=0, key_env=None, local=local.base, compare=0.0)
+        settings = replace(settings, service_base=service.base, contents=False, budget_usd=0.0)
+        jsonl.write_json(at.settings, records.to_row(settings), mode=0o600)
+        jsonl.write_json(at.state, records.to_row(DoorState(mode=MODES[0])), mode=0o600)
+        async with _keeper(run, at) as status:
+            stage = Stage(service, local, at, status.keeper.pid)
+            asked, retries = await _traffic(stage, status.address, prompts, requests, rate)
+        await service.cut()
+        await local.cut()
+    failures = _failures(asked, at)
+    page = _page(run, asked, retries, failures, rate)
+    jsonl.replace(folder / "drill.md", page, mode=0o600)
+    print(page)
+    return failures
+
+
+@asynccontextmanager
+async def _keeper(run: Run, at: TakeoverFiles) -> AsyncIterator[DoorStatus]:
+    """A door at work, which ends with the drill."""
+    with at.log.open("ab") as log:
+        keeper = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.takeover", "keep", str(run.folder), "--folder", str(at.folder)),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        end = time.monotonic() + START_S
+        while (status := read_status(at)) is None or status.door is None:
+            if keeper.returncode is not None or time.monotonic() > end:
+                raise LlamaDuoError("the door of the drill did not start", f"see its log: {at.log}")
+            await asyncio.sleep(0.05)
+        yield status
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            keeper.terminate()
+        await keeper.wait()
+
+
+async def _traffic(
+    stage: Stage, address: str, prompts: Sequence[Any], requests: int, rate: float
+) -> tuple[list[Asked], int]:
+    """All requests of all modes, and how many tries the client's library added by itself."""
+    retries = 0
+
+    async def count(request: httpx.Request) -> None:
+        nonlocal retries
+        retries += request.headers.get("x-stainless-retry-count", "0") != "0"
+
+    transport = httpx.AsyncClient(event_hooks={"request": [count]}, timeout=PATIENCE_S, trust_env=False)
+    client = openai.AsyncOpenAI(base_url=address, api_key="drill", http_client=transport)
+    messages, found = itertools.cycle(prompts), list[Asked]()
+    async with client:
+        for mode in MODES:
+            await _change(stage.at, mode)
+            tasks, left, phase = [], list(PHASES), PHASES[0]
+            for number in range(requests):
+                while left and number >= left[0].begins * requests:
+                    phase = left.pop(0)
+                    await phase.act(stage)
+                name = f"{mode.value}-{number}"
+                tasks.append(asyncio.create_task(_ask(client, name, mode, phase.name, next(messages))))
+                await asyncio.sleep(1 / rate)
+            found += await asyncio.gather(*tasks)
+            await _settled(stage.at)
+    return found, retries
+
+
+async def _change(at: TakeoverFiles, mode: Mode) -> None:
+    send(at, DoorCommand(kind="mode", mode=mode, who="drill"))
+    async with asyncio.timeout(START_S):
+        while (state := read_state(at)) is None or state.mode is not mode or not state.time:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def _settled(at: TakeoverFiles) -> None:
+    """Wait until the door that was started again is the only one."""
+    async with asyncio.timeout(START_S):
+        while (status := read_status(at)) is None or status.starts < 2 or status.door is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def _ask(client: openai.AsyncOpenAI, name: str, mode: Mode, phase: str, messages: Any) -> Asked:
+    began = time.monotonic()
+    answered_by, error = "", ""
+    try:
+        reply = await client.chat.completions.with_raw_response.create(
+            model="drill", messages=messages, max_tokens=64, extra_headers={"X-Client-Request-Id": name}
+        )
+        answered_by = reply.headers.get("x-llamaduo-answered-by", "")
+        if not reply.parse().choices:
+            error = "a reply without an answer"
+    except openai.APIError as failed:
+        error = f"{type(failed).__name__}: {failed.message[:200]}"
+    return Asked(name, mode, phase, answered_by, time.monotonic() - began, error)
+
+
+def _failures(asked: Sequence[Asked], at: TakeoverFiles) -> list[str]:
+    """What was not as it must be: requests that failed, and those that are not in the journal exactly once."""
+    found = [f"{one.name} ({one.phase}): {one.error}" for one in asked if one.error]
+    rows = journal.rows(at.journal, "SELECT client_id FROM requests WHERE outcome = 'answered'")
+    times = Counter(str(row[0]) for row in rows)
+    found += [f"{one.name}: {times[one.name]} times in the journal" for one in asked if times[one.name] != 1]
+    open_ = journal.rows(at.journal, "SELECT COUNT(*) FROM requests WHERE outcome IS NULL")
+    return found + ([f"{open_[0][0]} rows of the journal are open"] if open_ and open_[0][0] else [])
+
+
+def _page(run: Run, asked: Sequence[Asked], retries: int, failures: Sequence[str], rate: float) -> str:
+    """The page in Markdown."""
+    lines = [
+        f"# Drill of {run.name}",
+        "",
+        f"{len(asked):,} requests at {rate:g} a second, by OpenAI's client, which tried {retries} again by itself.",
+        "",
+        "| mode | what happens | requests | service | local | failed | p50 | p95 | longest |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for mode in MODES:
+        for phase in PHASES:
+            of = [one for one in asked if one.mode is mode and one.phase == phase.name]
+            by = Counter(one.answered_by for one in of if not one.error)
+            failed = sum(bool(one.error) for one in of)
+            times = sorted(one.seconds for one in of) or [0.0]
+            cuts = quantiles(times, n=20) if len(times) > 1 else times * 19
+            lines.append(
+                f"| {mode.value} | {phase.name} | {len(of)} | {by['service']} | {by['local']} | {failed} "
+                f"| {_ms(cuts[9])} | {_ms(min(cuts[18], times[-1]))} | {_ms(times[-1])} |"
+            )
+    lines += ["", "Nothing failed; each request is in the journal once." if not failures else "Failed:"]
+    lines += [f"- {failure}" for failure in failures[:20]]
+    if len(failures) > 20:
+        lines.append(f"- and {len(failures) - 20:,} more")
+    return "\n".join(lines) + "\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms"

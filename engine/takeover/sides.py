@@ -1,0 +1,235 @@
+"""The two sides behind the door: whoever speaks OpenAI's API gets the client's bytes, and the client gets theirs.
+
+`PassThrough` is for the local model's server and for a service with OpenAI's API: unchanged code gets unchanged
+replies, unknown fields, headers and errors included. Any other service goes through litellm's Router
+(`engine.takeover.routed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+CONNECT_S = 5.0
+MOST_BYTES = 64 * 2**20
+"""Of a whole reply: more comes from a server that does not end."""
+
+HOP_BY_HOP = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
+    }
+)
+NOT_SENT = HOP_BY_HOP | {"authorization", "x-api-key", "api-key", "cookie", "forwarded", "x-forwarded-for", "origin"}
+"""Headers of a client that no side gets; the key is the door's own where it has one."""
+
+OWN = "x-llamaduo-"
+"""Begins the headers between clients and the door."""
+
+OUT = frozenset({401, 403, 404, 408, 409, 425, 429})
+"""Statuses that speak of the service or of our account there, not of this request; so does every one from 500 on."""
+
+FAILURES, REST_S = 3, 2.0
+"""Requests in a row that cannot reach a side, after which it counts as out, and for how long before it is tried."""
+
+
+class OutError(Exception):
+    """A side cannot answer; the text says why, in words for the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to a side; `path` begins after /v1 and has the query. A `stream` is passed on piece by piece."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: bool = False
+    timeout_s: float = 60.0
+
+
+@dataclass(slots=True)
+class Reply:
+    """A side's reply whose first bytes are there: all of them, or those of a stream with the `rest` to come."""
+
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+    rest: AsyncIterator[bytes] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the side is out, rather than the request wrong."""
+        return self.status >= 500 or self.status in OUT
+
+    async def close(self) -> None:
+        """Leave a stream that nobody reads on."""
+        if self.rest is not None:
+            with suppress(Exception):
+                await self.rest.aclose()  # type: ignore[attr-defined]
+
+
+class Answering(Protocol):
+    """A side: `ask` returns once the first bytes are there, and raises OutError where none come."""
+
+    async def ask(self, asked: Asked) -> Reply: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Health:
+    """Whether a side can be reached, so that not every request waits for one that is out."""
+
+    failures: int = 0
+    rests_until: float = 0.0
+    last: str = ""
+
+    def admits(self) -> bool:
+        """Whether to ask the side: while it is out, one request tries it now and then, and the others don't wait."""
+        now = time.monotonic()
+        if self.failures < FAILURES:
+            return True
+        if now < self.rests_until:
+            return False
+        self.rests_until = now + CONNECT_S
+        return True
+
+    def failed(self, why: str) -> None:
+        """Count a request that could not reach the side."""
+        self.failures, self.last = self.failures + 1, why
+        if self.failures >= FAILURES:
+            self.rests_until = time.monotonic() + REST_S
+
+    def answered(self) -> None:
+        """Count a request that reached it."""
+        self.failures = 0
+
+
+class PassThrough:
+    """A server with OpenAI's API at `base`, such as https://api.openai.com/v1.
+
+    `key` replaces the client's; without one the client's own is passed on where `lends` allows it.
+    """
+
+    def __init__(self, base: str, key: str = "", *, lends: bool = False) -> None:
+        self.base = base.rstrip("/")
+        self.health = Health()
+        self._key, self._lends = key, lends
+        self._session: aiohttp.ClientSession | None = None
+
+    async def ask(self, asked: Asked) -> Reply:
+        if not self.health.admits():
+            raise OutError(f"out: {self.health.last}")
+        try:
+            async with asyncio.timeout(asked.timeout_s):
+                reply = await self._first_bytes(asked)
+        except TimeoutError:
+            why = f"no answer within {asked.timeout_s:g} s"
+            self.health.failed(why)
+            raise OutError(why) from None
+        except (aiohttp.ClientError, OSError) as error:
+            why = _why(error)
+            self.health.failed(why)
+            raise OutError(why) from None
+        self.health.answered()
+        return reply
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _first_bytes(self, asked: Asked) -> Reply:
+        response = await self._open(asked)
+        headers = CIMultiDict((k, v) for k, v in response.headers.items() if k.lower() not in HOP_BY_HOP)
+        streams = asked.stream and response.status == 200 and not response.content_type.startswith("application/json")
+        try:
+            if streams:
+                chunks = response.content.iter_any()
+                first = await anext(chunks, b"")
+                return Reply(response.status, headers, first, _rest(response, chunks))
+            body = await _whole(response)
+        except BaseException:
+            response.close()
+            raise
+        response.release()
+        return Reply(response.status, headers, body)
+
+    async def _open(self, asked: Asked) -> aiohttp.ClientResponse:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=20)
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        url = URL(self.base + asked.path, encoded=True)
+        headers = self._headers(asked.headers)
+        try:
+            return await self._request(asked, url, headers)
+        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            # A kept connection that the server closed as the request went out: nothing of it was answered.
+            return await self._request(asked, url, headers)
+
+    async def _request(self, asked: Asked, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
+        assert self._session is not None
+        return await self._session.request(
+            asked.method, url, headers=headers, data=asked.body or None, allow_redirects=False
+        )
+
+    def _headers(self, given: Mapping[str, str]) -> CIMultiDict[str]:
+        headers = CIMultiDict(
+            (k, v) for k, v in given.items() if k.lower() not in NOT_SENT and not k.lower().startswith(OWN)
+        )
+        headers["Accept-Encoding"] = "identity"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        elif self._lends and "Authorization" in given:
+            headers["Authorization"] = given["Authorization"]
+        return headers
+
+
+def _is_ours(header: str) -> bool:
+    """Whether a client's header is for the door, and no side gets it."""
+    return header in NOT_SENT or header.startswith(OWN)
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise aiohttp.ClientPayloadError(f"more than {MOST_BYTES // 2**20} MB")
+    return bytes(body)
+
+
+async def _rest(response: aiohttp.ClientResponse, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The rest of a stream. Raises OutError where it breaks; the connection ends with it."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise OutError(_why(error)) from None
+    finally:
+        response.close()
+
+
+def _why(error: BaseException) -> str:
+    """Why a side cannot be reached, without its address, which may hold a name of the user's."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "its certificate is refused"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection: {(error.os_error.strerror or 'failed').lower()}"
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
+        return "it broke off its answer"
+    return type(error).__name__

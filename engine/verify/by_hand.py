@@ -1,0 +1,46 @@
+"""What people changed in a run: shown as that, and no problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from engine.protocol import commands
+from engine.protocol.questions import REJECT, Answer
+from engine.protocol.run_dir import Run
+from engine.settings.schema import Migration
+from engine.verify.files import Files
+
+
+def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]:
+    """A sentence for each kind of change that people made."""
+    labels = commands.labels(run.commands_file).values()
+    said = sum(label.agrees is not None or label.precision is not None for label in labels)
+    flagged = len({label.prompt for label in labels if label.flagged})
+    choices = commands.pair_choices(run.commands_file)
+    refused, kept = sum(not keep for keep in choices.values()), sum(choices.values())
+    answers = Counter(
+        f"{given.choice} ({given.question})" for given in commands.read(run.commands_file) if isinstance(given, Answer)
+    )
+    if said:
+        yield f"by hand: {_count(said, 'answer')} reviewed"
+    if flagged:
+        yield f"by hand: {_count(flagged, 'reference')} flagged as bad, left out of the dev scores"
+    if refused or kept:
+        yield f"by hand: {_count(refused, 'pair')} refused, {kept:,} kept"
+    for answer, count in answers.items():
+        verb = "rejected" if answer.startswith(REJECT) else "approved" if answer.startswith("approve") else "answered"
+        yield f"by hand: {verb} {answer.partition(' ')[2]}" + (f", {count} times" if count > 1 else "")
+    other = {known.settings for known in files.manifests.values()} - {settings.digest()} if settings else set()
+    if other:
+        yield "by hand: settings were changed during the run, such as its budget; each stage names those that it had"
+    grown = [name for name in files.grown if name == "commands.jsonl"]
+    if grown:
+        yield "by hand: reviews or choices came after the end; the report does not have them"
+    if files.added:
+        shown = ", ".join(files.added[:5]) + (f" and {len(files.added) - 5} more" if len(files.added) > 5 else "")
+        yield f"added since the end, and no part of the record: {shown}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,166 @@
+"""Decides again from the verdicts in a run, and compares: with each round's decision, and with the final one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.dataset.prepare import family_names, read_dev, read_test
+from engine.evaluation.decision import GATE_RISK, decide
+from engine.evaluation.prompt_scores import by_prompt
+from engine.evaluation.scores import SplitScores, plain, score
+from engine.evaluation.sealed import settle
+from engine.protocol import checksums, records
+from engine.protocol.decision import Decision, FinalDecision, PromptScore
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.rows import VERDICTS_FILE, Verdict
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import JUDGE, TEACHER
+from engine.protocol.version import version
+from engine.settings.schema import Migration, Target
+from engine.verify.checks import DATA, DECISION, SEAL, SETTINGS, VERDICTS, Problem, claim_of
+from engine.verify.files import Files
+
+GROUNDS = (SETTINGS, DATA, SEAL, VERDICTS, DECISION)
+"""The claims that decisions rest on."""
+
+CLOSE = 0.01
+"""Points by which scores may differ between versions, which may round otherwise."""
+
+
+def decision_problems(run: Run, settings: Migration, files: Files) -> Iterator[Problem]:
+    """Decisions that the verdicts do not give. What rests on a file that is not right is left out.
+
+    Without reviews, flags and changed settings a round's outcome is compared in full, else its scores alone: what
+    people said at that moment is not recorded. Sentences are compared where this version wrote them.
+    """
+    if rests_on(files):
+        return
+    try:
+        made = run.decisions()
+        families = family_names(read_dev(run.coverage))
+    except LlamaDuoError:
+        return  # the file itself is named elsewhere
+    rounds: list[SplitScores] = []
+    for number, decision in enumerate(made):
+        file = f"round-{number:02d}/decision.json"
+        judged = f"round-{number:02d}/{JUDGE.name}"
+        if decision.round != number or not files.sound(file, f"{judged}/{VERDICTS_FILE}", "coverage/dev.jsonl"):
+            break
+        flagged = _known(decision.flagged, _verdicts(run.folder / judged))
+        rounds.append(score(_verdicts(run.folder / judged), GATE_RISK, families, flagged))
+        what = "" if _same(plain(rounds[-1]), plain(decision)) else "has other scores than its verdicts give"
+        what = what or _outcome(run, settings, rounds, made, files)
+        yield from _problem(run, file, what, files)
+    if len(rounds) == len(made) > 0:
+        yield from _final(run, made, files)
+
+
+def rests_on(files: Files) -> str:
+    """A file that is not right and that decisions rest on, so that none is made again; "" where all are right."""
+    return next((file for file in sorted(files.wrong) if claim_of(file) in GROUNDS), "")
+
+
+def _outcome(run: Run, settings: Migration, rounds: list[SplitScores], made: list[Decision], files: Files) -> str:
+    decision = made[len(rounds) - 1]
+    known = files.manifests.get(f"round-{decision.round:02d}/{JUDGE.name}")
+    flagged = any(one.flagged for one in made)
+    if known is None or known.settings != settings.digest() or flagged:
+        return ""
+    again = decide(
+        rounds,
+        settings.target,
+        settings.loop,
+        hours=math.inf if decision.outcome == "time" else 0.0,
+        by_service=_by_service(run, TEACHER.folder(run, 0), files),
+        reviews=decision.reviews,
+    )
+    outcome = "continue" if decision.outcome == "budget" else decision.outcome
+    if again.outcome != outcome or again.best_round != decision.best_round:
+        return f"says {decision.outcome}, and its verdicts give {again.outcome}"
+    spoken = again.reason.removesuffix(".")
+    if known.versions.get("llamaduo-tui") == version() and not decision.reason.startswith(spoken):
+        return "gives another reason than its verdicts"
+    return (
+        ""
+        if _same(records.to_row(again)["changes"], records.to_row(decision)["changes"])
+        else ("lists other prompts that got better and worse than its verdicts give")
+    )
+
+
+def _final(run: Run, made: list[Decision], files: Files) -> Iterator[Problem]:
+    """The final decision, from the sealed verdicts and the target that stood when the prompts were opened."""
+    file, judged = "final/decision.json", f"final/{JUDGE.name}/{VERDICTS_FILE}"
+    sealed_files = (file, judged, "coverage/test.sealed", "coverage/test.jsonl", "final/target.json")
+    try:
+        final = run.final_decision()
+        if final is None or not files.sound(*sealed_files):
+            return
+        target = Target.model_validate(checksums.read_json(run.sealed_target_file) or {})
+        sealed = score(
+            _verdicts(run.folder / f"final/{JUDGE.name}"),
+            1 - target.confidence,
+            family_names(read_test(run.coverage)),
+        )
+    except (LlamaDuoError, ValueError):
+        return
+    again = settle(
+        made[-1],
+        sealed,
+        target,
+        by_service=_by_service(run, TEACHER.folder(run, None), files),
+        regressed=made[made[-1].best_round],
+    )
+    yield from _problem(run, file, _differs(again, final, files), files)
+
+
+def _problem(run: Run, file: str, what: str, files: Files) -> Iterator[Problem]:
+    """A decision that differs; an earlier version, which named no files, may have decided by other rules."""
+    if what and run.made_from(run.folder / file):
+        yield Problem(file=file, what=what)
+    elif what:
+        files.older.append(file)
+
+
+def _differs(again: FinalDecision, final: FinalDecision, files: Files) -> str:
+    if again.reached is not final.reached or again.bounds_pass is not final.bounds_pass:
+        given = "reached" if again.reached else "not reached"
+        return f"says {'reached' if final.reached else 'not reached'}, and the sealed verdicts give {given}"
+    if again.best_round != final.best_round:
+        return f"names round {final.best_round} as the best, and the last decision names round {again.best_round}"
+    numbers = ("sealed", "service", "needed", "risk")
+    left, right = records.to_row(again), records.to_row(final)
+    if not all(_same(left[name], right[name]) for name in numbers):
+        return "has other scores than the sealed verdicts give"
+    known = files.manifests.get(f"final/{JUDGE.name}")
+    written_here = known is not None and known.versions.get("llamaduo-tui") == version()
+    return "gives another reason than the sealed verdicts" if written_here and again.reason != final.reason else ""
+
+
+def _by_service(run: Run, folder: Path, files: Files) -> list[PromptScore] | None:
+    name = folder.relative_to(run.folder).as_posix()
+    return by_prompt(_verdicts(folder / JUDGE.name)) if name in files.manifests else None
+
+
+def _verdicts(folder: Path) -> list[Verdict]:
+    return list(records.read(folder / VERDICTS_FILE, Verdict))
+
+
+def _known(flagged: tuple[str, ...], verdicts: list[Verdict]) -> list[str]:
+    ids = {verdict.id for verdict in verdicts}
+    return [id_ for id_ in flagged if id_ in ids]
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether two JSON values are the same, numbers to a hundredth of a point."""
+    if isinstance(left, float | int) and isinstance(right, float | int):
+        return math.isclose(left, right, abs_tol=CLOSE)
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if hasattr(left, "__dataclass_fields__") and hasattr(right, "__dataclass_fields__"):
+        return _same(records.to_row(left), records.to_row(right))
+    return bool(left == right)

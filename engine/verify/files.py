@@ -1,0 +1,172 @@
+"""Which files of a run are not as they were written: by its record, and by the manifests of its stages."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.protocol import checksums, jsonl, records
+from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
+from engine.protocol.errors import DamagedError, damaged_as
+from engine.protocol.inputs import changed_inputs, sources_changed
+from engine.protocol.manifest import NAME, Manifest, changes, manifest
+from engine.protocol.run_dir import Run
+from engine.protocol.run_record import GROWING, RunRecord, read_record, record_file, recorded
+from engine.protocol.status import Status
+from engine.verify.checks import Problem
+
+
+@dataclass(slots=True)
+class Files:
+    """What the files of a run say of themselves.
+
+    `wrong` maps a path to what is wrong with it; `older` are folders of stages without checksums, `added` are files
+    that came after the end, `grown` those that people or libraries have appended to since.
+    """
+
+    status: Status | None = None
+    record: RunRecord | None = None
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    wrong: dict[str, str] = field(default_factory=dict)
+    older: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
+    grown: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [Problem(file=file, what=what) for file, what in sorted(self.wrong.items())]
+
+    def sound(self, *files: str) -> bool:
+        """Whether nothing is wrong with these files."""
+        return not any(file in self.wrong for file in files)
+
+    def add(self, file: str, what: str) -> None:
+        """Note what is wrong with a file; the first word on it stays."""
+        self.wrong.setdefault(file, what)
+
+
+def look(run: Run) -> Files:
+    """Read all checksums of a run and compare its files with them."""
+    files = Files()
+    _read_status(run, files)
+    _compare_with_record(run, files)
+    for folder in sorted(path.parent for path in run.folder.rglob(NAME)):
+        _compare_with_manifest(run, folder, files)
+    _compare_decisions(run, files)
+    return files
+
+
+def _read_status(run: Run, files: Files) -> None:
+    try:
+        row = jsonl.read_json(run.status_file)
+        if row is None:
+            files.add("status.json", "is missing")
+            return
+        with damaged_as(run.status_file):
+            files.status = records.build(Status, row)
+        if files.status.state.ended and checksums.OWN in row:
+            checksums.verified(run.status_file, row)
+        elif files.status.state.ended and files.status.record:
+            files.add("status.json", "has lost its checksum")
+    except DamagedError as error:
+        files.status = None
+        files.add("status.json", f"is damaged: {error.problem}")
+
+
+def _compare_with_record(run: Run, files: Files) -> None:
+    path = record_file(run)
+    try:
+        record = read_record(run)
+    except DamagedError as error:
+        files.add(path.name, f"is damaged: {error.problem}")
+        return
+    status = files.status if "status.json" not in files.wrong else None
+    if record is None:
+        if status is not None and status.record:
+            files.add(path.name, "is missing")
+        return
+    if status is not None and not status.state.ended:
+        if status.process is None or status.heartbeat <= record.ended:
+            files.add("status.json", "is older than the run's record")
+    elif status is not None and status.record != file_sum(path).sha256:
+        files.add(path.name, "is not the record that the status names")
+        return
+    files.record = record
+    for name, known in record.files.items():
+        how = _grown(run.folder / name, known, files) if name in GROWING else difference(run.folder / name, known)
+        if how:
+            files.add(name, how)
+    files.added += [name for name, _ in recorded(run) if name not in record.files]
+
+
+def _grown(path: Path, known: FileSum, files: Files) -> str:
+    """How a file that may grow differs in what it had at the end."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return "is missing"
+    if size <= known.bytes:
+        return difference(path, known)
+    digest, left = hashlib.sha256(), known.bytes
+    with path.open("rb") as file:
+        while left and (block := file.read(min(BLOCK, left))):
+            digest.update(block)
+            left -= len(block)
+    if digest.hexdigest() != known.sha256:
+        return "has other content than at the end of the run"
+    if known.bytes and _repeats(path, known.bytes):
+        return "has its own lines twice"
+    files.grown.append(path.name)
+    return ""
+
+
+def _repeats(path: Path, start: int) -> bool:
+    """Whether what was appended begins like the file itself: a copy went wrong, and nobody wrote that."""
+    with path.open("rb") as file:
+        first = file.readline()
+        file.seek(start)
+        return file.readline() == first
+
+
+def _compare_with_manifest(run: Run, folder: Path, files: Files) -> None:
+    name = folder.relative_to(run.folder).as_posix()
+    own = f"{name}/{NAME}"
+    try:
+        known = manifest(folder)
+    except DamagedError as error:
+        files.add(own, f"is damaged: {error.problem}")
+        return
+    if known is None or own in files.wrong:
+        return
+    files.manifests[name] = known
+    if known.outputs is None:
+        files.older.append(name)
+    for change in (*changes(folder, known), *changed_inputs(run, folder, known)):
+        files.add(change.path.relative_to(run.folder).as_posix(), _since(change.how, name))
+
+
+def _since(how: str, name: str) -> str:
+    return f"{how} since {name} used it" if how == "has changed" else how
+
+
+def _compare_decisions(run: Run, files: Files) -> None:
+    """Decisions have checksums of their own, and name the verdicts that they were made from."""
+    for path in sorted([*run.folder.glob("round-*/decision.json"), *run.folder.glob("final/*.json"), run.model_file]):
+        if not path.is_file() or path.name == NAME:
+            continue
+        name = path.relative_to(run.folder).as_posix()
+        try:
+            checksums.read_json(path)
+            sources = run.made_from(path) if path.name == "decision.json" else {}
+        except DamagedError as error:
+            files.add(name, f"is damaged: {error.problem}")
+            continue
+        for change in sources_changed(run, sources) if name not in files.wrong else ():
+            files.add(change.path.relative_to(run.folder).as_posix(), _since(change.how, name))
+
+
+def stages(files: Files, kind: str) -> Iterator[str]:
+    """The folders of complete stages of a kind, by path in the run; a stage within teacher/ counts, too."""
+    return (name for name in sorted(files.manifests) if name.split("/")[-1] == kind)

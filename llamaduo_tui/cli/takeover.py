@@ -1,0 +1,184 @@
+"""The commands of a take-over: its door, and the rehearsal of the day."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llamaduo_tui.cli import options as options
+from llamaduo_tui.cli.options import print_json
+from llamaduo_tui.paths import called
+
+if TYPE_CHECKING:
+    from engine.protocol.run_dir import Run
+    from engine.protocol.takeover import DoorState, DoorStatus
+
+MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
+
+
+@click.command()
+@options.run
+@click.option("--mode", type=click.Choice(MODES), help="Which side answers; a door at work changes its mode at once.")
+@click.option("--local", metavar="URL", help="Address of the local model's server (http://127.0.0.1:8000/v1).")
+@click.option("--local-model", metavar="NAME", help="Its name there, if not the first one that the server lists.")
+@click.option("--host", help="Address to listen on; anything but 127.0.0.1 needs --key-env.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--key-env", metavar="NAME", help="Environment variable with the key that clients must show.")
+@click.option("--anyway", is_flag=True, help="Take over although the run does not show that the local model may.")
+@click.option("--share", type=click.FloatRange(0, 100), metavar="PERCENT", help="Set the canary's share by hand.")
+@click.option("--auto-share", is_flag=True, help="Let the canary's share move by itself again.")
+@click.option("--pause/--resume", "paused", default=None, help="Let the service answer, for a while.")
+@click.option("--roll-back", is_flag=True, help="Let the service answer everything, until --mode begins again.")
+@click.option("--restart", is_flag=True, help="Start the door again; no request fails.")
+@click.option("--stop", is_flag=True, help="End the door; answers in flight are finished.")
+@options.as_json
+@click.pass_obj
+def takeover(
+    root: Path,
+    run_name: str,
+    mode: str | None,
+    local: str | None,
+    local_model: str | None,
+    host: str | None,
+    port: int | None,
+    key_env: str | None,
+    anyway: bool,
+    share: float | None,
+    auto_share: bool,
+    paused: bool | None,
+    roll_back: bool,
+    restart: bool,
+    stop: bool,
+    as_json: bool,
+) -> None:
+    """Let the local model take over, behind the service's own API.
+
+    It starts a door: a server with the service's API, to which your code changes its base URL and nothing else. The
+    door outlives the terminal. Without further options it shows where the take-over stands.
+
+    \b
+    shadow       the service answers; the local model is asked too, and a share of both answers is compared
+    canary       a share goes to the local model; it rises, or is rolled back, by the comparisons
+    local-first  the local model answers; the service where that fails, breaks the contract or is not sure enough
+    fallback     the service answers; the local model where that is out
+    local-only   the local model answers
+
+    \b
+    Examples:  llamaduo-tui takeover demo --mode shadow --local http://127.0.0.1:8000/v1
+               llamaduo-tui takeover demo --mode canary
+               llamaduo-tui takeover demo --share 10
+               llamaduo-tui takeover demo --stop
+    """
+    from engine.protocol.takeover import DoorCommand, Mode
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import takeover as control
+
+    run = overview.find(root, run_name)
+    _, working = control.at_work(run)
+    if stop:
+        control.stop(run)
+        click.echo(f"the door of {run.name} has ended")
+        return
+    if restart:
+        control.restart(run)
+    told = []
+    if mode is not None and working is None:
+        given = {"local": local, "local-model": local_model, "host": host, "port": port, "key-env": key_env}
+        words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        if sys.stdout.isatty():
+            click.echo("the door is starting; this takes a few seconds …", err=True)
+        control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])])
+    elif mode is not None:
+        _may_change(run, mode, anyway)
+        told.append(DoorCommand(kind="mode", mode=Mode(mode)))
+    if share is not None:
+        told.append(DoorCommand(kind="share", share=share / 100))
+    if auto_share:
+        told.append(DoorCommand(kind="share"))
+    if paused is not None:
+        told.append(DoorCommand(kind="pause" if paused else "resume"))
+    if roll_back:
+        told.append(DoorCommand(kind="roll-back"))
+    for command in told:
+        control.tell(run, command)
+    _, working = control.at_work(run)
+    state = control.state_of(run)
+    if as_json:
+        print_json({"working": working is not None, "address": working and working.address, "state": _row(state)})
+    else:
+        click.echo("\n".join(_told(run, working, state)))
+
+
+@click.command()
+@options.run
+@click.option("--local", metavar="URL", help="Address of the local model's server, which the drill cuts off.")
+@click.option("--requests", type=click.IntRange(20, 10_000), default=200, show_default=True, help="For each mode.")
+@click.option("--rate", type=click.FloatRange(0.5, 50), default=5.0, show_default=True, help="Requests a second.")
+@click.pass_obj
+def drill(root: Path, run_name: str, local: str | None, requests: int, rate: float) -> None:
+    """Rehearse the day on which the service is gone.
+
+    A door of its own answers prompts of the run. The service is cut, then the local model is killed instead, then the
+    door is started again; nothing of that may fail a request. The offline sandbox plays the service, so nothing is
+    paid. It prints a page of what answered, how fast, and what failed, and keeps it in RUN/takeover/drill.md. Exit
+    status 1: a request failed, or is not in the journal exactly once.
+
+    \b
+    Example:  llamaduo-tui drill demo --local http://127.0.0.1:8000/v1
+    """
+    from llamaduo_tui.cli import overview
+
+    run = overview.find(root, run_name)
+    words = [f"--local={local}"] if local else []
+    command = [sys.executable, "-m", "engine.takeover", "drill", str(run.folder), *words]
+    sys.exit(subprocess.run([*command, f"--requests={requests}", f"--rate={rate}"], check=False).returncode)
+
+
+def _may_change(run: Run, mode: str, anyway: bool) -> None:
+    """A door at work follows the same rule as one that starts."""
+    from engine.protocol.errors import InputError
+    from engine.protocol.takeover import may_answer
+
+    if mode in ("local-first", "local-only") and not anyway and not may_answer(run.final_decision()):
+        raise InputError(
+            f"--mode {mode}: the run does not show that the local model may answer",
+            "use --mode shadow or canary, which find out; or --anyway",
+        )
+
+
+def _row(state: DoorState | None) -> object:
+    return None if state is None else asdict(state)
+
+
+def _told(run: Run, status: DoorStatus | None, state: DoorState | None) -> list[str]:
+    """Where a take-over stands, in lines."""
+    from engine.protocol.takeover import Mode
+
+    if state is None:
+        return [f"{run.name}: no take-over yet; begin: llamaduo-tui takeover {called(run)} --mode shadow"]
+    lines = [f"mode      {state.mode.value}{', paused' if state.paused else ''}"]
+    if status is None:
+        lines.append(f"door      not at work; start it: llamaduo-tui takeover {called(run)} --mode {state.mode.value}")
+    else:
+        lines.append(f"door      {status.address} (start {status.starts})")
+    if state.mode is Mode.CANARY or state.rolled_back:
+        lines.append(f"share     {100 * state.share:g} % to the local model")
+    if state.difference is not None:
+        found = state.difference
+        lines.append(
+            f"compared  {state.compared:,} answers, {state.agreed:,} the same; local minus service "
+            f"{found.mean:+.1f} points ({found.low:+.1f} to {found.high:+.1f})"
+        )
+    if state.rolled_back:
+        lines.append(f"rolled back: {state.rolled_back}")
+    if state.held:
+        lines.append(f"nothing is compared: {state.held}")
+    if state.time:
+        lines.append(f"as of     {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(state.time))}")
+    return lines

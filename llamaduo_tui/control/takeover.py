@@ -1,0 +1,146 @@
+"""Starting, telling and ending the door of a take-over: a process of its own that outlives the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.run_dir import Run
+from engine.protocol.takeover import (
+    DoorCommand,
+    DoorState,
+    DoorStatus,
+    TakeoverFiles,
+    files,
+    read_state,
+    read_status,
+    send,
+)
+from llamaduo_tui.paths import called
+from llamaduo_tui.views.text import clean
+
+POLL_S = 0.05
+START_S = 120.0
+OBEY_S = 10.0
+STOP_S = 200.0
+"""A door that ends waits for its answers in flight."""
+
+
+def state_of(run: Run) -> DoorState | None:
+    """Where a run's take-over stands, None before its start."""
+    return read_state(files(run.folder))
+
+
+def at_work(run: Run) -> tuple[TakeoverFiles, DoorStatus | None]:
+    """The take-over's files, and the status of its door where one is at work."""
+    at = files(run.folder)
+    status = read_status(at)
+    return at, status if status is not None and status.alive else None
+
+
+def start(run: Run, options: Sequence[str]) -> DoorStatus:
+    """Start a door and wait until it answers. Raises LlamaDuoError with what it said where it does not start."""
+    begun = subprocess.run(
+        [sys.executable, "-m", "engine.takeover", "begin", str(run.folder), *options],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if begun.returncode:
+        raise _said(begun.stderr, begun.returncode)
+    at = files(run.folder)
+    before = at.log.stat().st_size if at.log.exists() else 0
+    descriptor = os.open(at.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "ab") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "engine.takeover", "keep", str(run.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        ended = keeper.poll()
+        status = read_status(at)
+        if status is not None and status.keeper.pid == keeper.pid and status.door is not None and not status.stopped:
+            return status
+        if ended is not None:
+            with at.log.open("rb") as log:
+                log.seek(before)
+                raise _said(log.read().decode(errors="replace"), ended)
+        time.sleep(POLL_S)
+    raise LlamaDuoError("the door does not answer yet", f"see its log: {at.log}")
+
+
+def tell(run: Run, command: DoorCommand) -> DoorState:
+    """Tell the door at work to change, and wait until it has. Raises InputError where there is none."""
+    at, status = at_work(run)
+    if status is None:
+        raise _no_door(run)
+    before = read_state(at)
+    send(at, command)
+    end = time.monotonic() + OBEY_S
+    while time.monotonic() < end:
+        state = read_state(at)
+        if state is not None and (before is None or state.time > before.time) and state.time >= command.time:
+            return state
+        time.sleep(POLL_S)
+    raise LlamaDuoError("the door has not obeyed yet", f"see its log: {at.log}")
+
+
+def restart(run: Run) -> DoorStatus:
+    """Let another door take over from the one at work; no request fails. Raises InputError where there is none."""
+    at, status = at_work(run)
+    if status is None or not status.keeper.alive:
+        raise _no_door(run)
+    os.kill(status.keeper.pid, signal.SIGHUP)
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        now = read_status(at)
+        if now is not None and now.starts > status.starts:
+            return now
+        time.sleep(POLL_S)
+    raise LlamaDuoError("the other door does not answer yet", f"see its log: {at.log}")
+
+
+def stop(run: Run) -> None:
+    """End the door at work; its answers in flight are finished. Raises InputError where there is none."""
+    _, status = at_work(run)
+    if status is None:
+        raise _no_door(run)
+    processes = [one for one in (status.keeper, status.door) if one is not None and one.here and one.alive]
+    if status.keeper.alive:
+        os.kill(status.keeper.pid, signal.SIGTERM)
+    elif processes:  # a door whose keeper was killed
+        os.kill(processes[0].pid, signal.SIGTERM)
+    end = time.monotonic() + STOP_S
+    while any(one.alive for one in processes):
+        if time.monotonic() > end:
+            pids = " ".join(str(one.pid) for one in processes)
+            raise LlamaDuoError("the door was asked to stop but still works", f"as a last resort: kill -9 {pids}")
+        time.sleep(POLL_S)
+
+
+def _no_door(run: Run) -> InputError:
+    return InputError(
+        f"{run.name}: no door is at work", f"start one: llamaduo-tui takeover {called(run)} --mode shadow"
+    )
+
+
+def _said(output: str, exit_status: int) -> LlamaDuoError:
+    """The error that a process printed before it ended."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    hints = [line.removeprefix("hint: ") for line in lines if line.startswith("hint: ")]
+    message = errors[-1] if errors else (lines[-1] if lines else f"exit status {exit_status}")
+    error = LlamaDuoError(clean(message), clean(hints[-1]) if hints else "")
+    error.exit_status = exit_status
+    return error

@@ -1,0 +1,195 @@
+"""The take-over of a run: who answers, how well, how fast, for how much; and the keys that change it."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Input, Sparkline, Static
+from textual.worker import Worker, WorkerState
+
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.run_dir import Run
+from engine.protocol.takeover import DoorCommand, Mode
+from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.views import takeover
+from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets.key_bar import KeyBar
+
+REFRESH_S = 1.0
+STEPS = (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
+
+
+class TakeoverScreen(Screen[None]):
+    """What the door's journal says, once a second."""
+
+    CSS_PATH = "takeover.tcss"
+    AUTO_FOCUS = "VerticalScroll"
+    HELP = """
+## Take-over
+
+The door answers with the service or with the local model, by its mode. **share** is what the canary gives to the local
+model: it rises as the comparisons show more, and ends where they show harm. **compared** is the mean difference, local
+minus service in points, with bounds that hold at all times. The money is by the service's prices.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Back", id="takeover.back", tooltip="Back to the run; the door continues"),
+        Binding("space", "pause", "Pause", id="takeover.pause", tooltip="The service answers everything, for a while"),
+        Binding("plus", "share(1)", "More", id="takeover.more", key_display="+", tooltip="Raise the canary's share"),
+        Binding("minus", "share(-1)", "Less", id="takeover.less", key_display="-", tooltip="Lower the canary's share"),
+        Binding("b", "back_out", "Roll back", id="takeover.roll_back", tooltip="The service answers, at once"),
+        Binding("t", "try", "Try", id="takeover.try", tooltip="Ask one prompt of both sides; the service is paid"),
+    ]
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self.view = takeover.TakeoverView()
+        self._failed = ""
+
+    def compose(self) -> ComposeResult:
+        title = Content.assemble(("Take-over", "bold"), f"  {one_line(self.run.name, 40)}")
+        yield Static(title, id="takeover-title")
+        with VerticalScroll():
+            yield Static(id="figures", markup=False)
+            for side in ("service", "local"):
+                yield Static(id=f"{side}-label", classes="label", markup=False)
+                yield Sparkline([0], id=f"{side}-chart", classes="chart")
+            yield Static(id="agreement-label", classes="label", markup=False)
+            yield Sparkline([0], id="agreement-chart", classes="chart")
+            yield Static(id="events", markup=False)
+            with Horizontal(id="answers"):
+                yield Static(id="service-answer", markup=False)
+                yield Static(id="local-answer", markup=False)
+        yield Input(placeholder="A prompt for both sides; Enter asks, Escape leaves", id="prompt")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self._read()
+        self.set_interval(REFRESH_S, self._read)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        state = self.view.state
+        working = self.view.status is not None and self.view.status.alive and state is not None
+        match action:
+            case "pause":
+                return working
+            case "share":
+                return working and state is not None and state.mode is Mode.CANARY and not state.rolled_back
+            case "back_out":
+                return working and state is not None and not state.rolled_back
+            case "try":
+                return working
+        return super().check_action(action, parameters)
+
+    @work(thread=True, group="takeover-read", exclusive=True, exit_on_error=False)
+    def _read(self) -> takeover.TakeoverView:
+        return takeover.read(self.run)
+
+    @work(thread=True, group="takeover-tell", exit_on_error=False)
+    def _tell(self, command: DoorCommand) -> None:
+        from llamaduo_tui.control import takeover as control
+
+        control.tell(self.run, command)
+
+    @work(thread=True, group="takeover-try", exit_on_error=False)
+    def _ask(self, prompt: str, side: str) -> tuple[str, str]:
+        return side, takeover.try_prompt(self.view, prompt, side)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR:
+            error = event.worker.error
+            said = error.message if isinstance(error, LlamaDuoError) else str(error)
+            if said != self._failed:
+                self._failed = said
+                self.notify(clean(said), title="Take-over", severity="error", markup=False)
+        elif event.state is WorkerState.SUCCESS:
+            result = event.worker.result
+            if isinstance(result, takeover.TakeoverView):
+                self._show(result)
+            elif isinstance(result, tuple):
+                side, answer = result
+                self.query_one(f"#{side}-answer", Static).update(clean(answer))
+
+    def _show(self, view: takeover.TakeoverView) -> None:
+        """Draw what has changed."""
+        self.view, self._failed = view, ""
+        figures = [
+            Content.assemble((f"{name:<10}", "$foreground-muted"), clean(value)) for name, value in takeover.lines(view)
+        ]
+        self.query_one("#figures", Static).update(Content("\n").join(figures))
+        for side in ("service", "local"):
+            counts = view.minutes[side]
+            self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
+            self.query_one(f"#{side}-chart", Sparkline).data = list(counts)
+        label = "difference, local minus service, over all comparisons"
+        self.query_one("#agreement-label", Static).update(label if view.agreement else "no comparisons yet")
+        self.query_one("#agreement-chart", Sparkline).data = list(view.agreement) or [0]
+        self.query_one("#events", Static).update(_events(view))
+        self.refresh_bindings()
+
+    def action_back(self) -> None:
+        if self.has_class("-trying"):
+            self.remove_class("-trying")
+            self.query_one(VerticalScroll).focus()
+        else:
+            self.dismiss()
+
+    def action_pause(self) -> None:
+        state = self.view.state
+        self._tell(DoorCommand(kind="resume" if state is not None and state.paused else "pause"))
+
+    def action_back_out(self) -> None:
+        self._tell(DoorCommand(kind="roll-back"))
+
+    @work
+    async def action_share(self, steps: int) -> None:
+        """Change the share by a step, after a question: it moves traffic of real users."""
+        state = self.view.state
+        if state is None:
+            return
+        higher = [step for step in STEPS if step > state.share]
+        lower = [step for step in STEPS if step < state.share]
+        share = (min(higher, default=1.0)) if steps > 0 else (max(lower, default=0.0))
+        details = f"The local model answers {100 * share:g} % instead of {100 * state.share:g} %, until you change it."
+        if await self.app.push_screen_wait(ConfirmScreen("Change the share?", details, "Change it")):
+            self._tell(DoorCommand(kind="share", share=share))
+
+    def action_try(self) -> None:
+        self.add_class("-trying")
+        self.query_one("#prompt", Input).focus()
+
+    @on(Input.Submitted, "#prompt")
+    def _submitted(self, event: Input.Submitted) -> None:
+        if not event.value.strip():
+            return
+        self.add_class("-tried")
+        for side in ("service", "local"):
+            box = self.query_one(f"#{side}-answer", Static)
+            box.border_title = side
+            box.update("…")
+            self._ask(event.value, side)
+
+
+def _events(view: takeover.TakeoverView) -> Content:
+    """The last fallbacks and changes."""
+    parts = [Content.styled("last fallbacks" if view.fallbacks else "no fallbacks", "$foreground-muted")]
+    parts += [
+        Content(f"{_clock(one.time)}  {one.answered_by:<8} {one_line(one.reason, 200)}") for one in view.fallbacks
+    ]
+    if view.changes:
+        parts.append(Content.styled("last changes", "$foreground-muted"))
+    for change in view.changes:
+        why = f": {change.why}" if change.why else ""
+        parts.append(Content(f"{_clock(change.time)}  {one_line(change.who, 30)}  {one_line(change.what + why, 200)}"))
+    return Content("\n").join(parts)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

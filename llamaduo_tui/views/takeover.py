@@ -1,0 +1,205 @@
+"""A take-over as its screen shows it: what the journal says of the last hour, and where the canary stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.protocol.run_dir import Run
+from engine.protocol.takeover import (
+    CHAT_PATH,
+    DoorSettings,
+    DoorState,
+    DoorStatus,
+    Mode,
+    files,
+    read_settings,
+    read_state,
+)
+from engine.protocol.takeover import read_status as read_door_status
+
+MINUTES = 60
+LAST = 8
+"""Fallbacks that are shown."""
+
+TRY_S = 120.0
+SIDES = ("service", "local", "nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """A request that the side in front did not answer, and why."""
+
+    time: float
+    answered_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of mode or share: `who` is a person, or the door itself."""
+
+    time: float
+    who: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverView:
+    """All that the screen shows.
+
+    `minutes` are the requests of each of the last MINUTES by side, oldest first. `seconds` are p50 and p95 of each side
+    over the last hour, None where it was not asked. `agreement` is the running mean difference after each of some
+    comparisons, in points.
+    """
+
+    settings: DoorSettings | None = None
+    state: DoorState | None = None
+    status: DoorStatus | None = None
+    requests: int = 0
+    minutes: dict[str, list[int]] = field(default_factory=lambda: {side: [0] * MINUTES for side in SIDES})
+    seconds: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    cost_usd: float = 0.0
+    saved_usd: float = 0.0
+    failed: int = 0
+    fallbacks: tuple[Fallback, ...] = ()
+    changes: tuple[Change, ...] = ()
+    agreement: tuple[float, ...] = ()
+
+
+def read(run: Run, now: float | None = None) -> TakeoverView:
+    """A run's take-over, as far as there is one. Raises DamagedError for a file that cannot be read."""
+    at, now = files(run.folder), time.time() if now is None else now
+    settings, state, status = read_settings(at), read_state(at), read_door_status(at)
+    if not at.journal.exists():
+        return TakeoverView(settings, state, status)
+    with closing(sqlite3.connect(f"{at.journal.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as journal:
+        requests, cost, saved, failed = journal.execute(
+            "SELECT COUNT(*), COALESCE(SUM(cost_usd), 0), COALESCE(SUM(saved_usd), 0), "
+            "COALESCE(SUM(outcome IN ('failed', 'broken off', 'lost')), 0) FROM requests"
+        ).fetchone()
+        return TakeoverView(
+            settings=settings,
+            state=state,
+            status=status,
+            requests=requests,
+            minutes=_minutes(journal, now),
+            seconds={side: _seconds(journal, side, now) for side in ("service", "local")},
+            cost_usd=cost,
+            saved_usd=saved,
+            failed=failed,
+            fallbacks=_fallbacks(journal),
+            changes=_changes(journal),
+            agreement=_agreement(journal),
+        )
+
+
+def _minutes(journal: sqlite3.Connection, now: float) -> dict[str, list[int]]:
+    counts = {side: [0] * MINUTES for side in SIDES}
+    begin = now - 60 * MINUTES
+    query = (
+        "SELECT CAST((opened - ?) / 60 AS INTEGER), answered_by, COUNT(*) FROM requests WHERE opened > ? GROUP BY 1, 2"
+    )
+    for place, side, count in journal.execute(query, (begin, begin)):
+        if side in counts and 0 <= place < MINUTES:
+            counts[side][place] += count
+    return counts
+
+
+def _seconds(journal: sqlite3.Connection, side: str, now: float) -> tuple[float, float] | None:
+    column = {"service": "service_s", "local": "local_s"}[side]
+    query = f"SELECT {column} FROM requests WHERE opened > ? AND {column} IS NOT NULL ORDER BY id DESC LIMIT 2000"  # noqa: S608
+    found = sorted(row[0] for row in journal.execute(query, (now - 60 * MINUTES,)))
+    return (found[len(found) // 2], found[int(0.95 * (len(found) - 1))]) if found else None
+
+
+def _fallbacks(journal: sqlite3.Connection) -> tuple[Fallback, ...]:
+    query = (
+        "SELECT opened, answered_by, reason FROM requests WHERE outcome IN ('failed', 'broken off', 'lost') "
+        "OR reason LIKE 'local: %' OR reason LIKE 'service %' ORDER BY id DESC LIMIT ?"
+    )
+    return tuple(Fallback(at, side or "nobody", reason or "") for at, side, reason in journal.execute(query, (LAST,)))
+
+
+def _changes(journal: sqlite3.Connection) -> tuple[Change, ...]:
+    query = "SELECT time, who, what, why FROM changes ORDER BY rowid DESC LIMIT ?"
+    return tuple(Change(*row) for row in journal.execute(query, (LAST,)))
+
+
+def _agreement(journal: sqlite3.Connection) -> tuple[float, ...]:
+    """The running mean difference, at up to 120 comparisons of all."""
+    total, means = 0.0, list[float]()
+    for number, (difference,) in enumerate(journal.execute("SELECT difference FROM compared ORDER BY rowid"), start=1):
+        total += difference
+        means.append(total / number)
+    return tuple(means[:: -max(1, -(-len(means) // 120))][::-1]) if means else ()
+
+
+def lines(view: TakeoverView) -> list[tuple[str, str]]:
+    """The head of the screen: names and values."""
+    state, status = view.state, view.status
+    if state is None:
+        return [("take-over", "not begun: llamaduo-tui takeover RUN --mode shadow")]
+    working = status is not None and status.alive
+    mode = state.mode.value + (", paused: the service answers" if state.paused else "")
+    found = [
+        ("mode", mode if not state.rolled_back else f"{mode}, rolled back: {state.rolled_back}"),
+        ("door", status.address if working and status is not None else "not at work"),
+    ]
+    margin = f"{view.settings.margin:g}" if view.settings else "?"
+    if state.mode is Mode.CANARY:
+        found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {margin} points worse"))
+    found.append(("compared", _compared(state)))
+    if state.held:
+        found.append(("held", state.held))
+    for side in ("service", "local"):
+        times = view.seconds.get(side)
+        found.append((side, "not asked" if times is None else f"p50 {times[0]:.2f} s, p95 {times[1]:.2f} s"))
+    found.append(("requests", f"{view.requests:,}, {view.failed:,} failed"))
+    found.append(("money", f"${view.saved_usd:,.4f} saved, ${view.cost_usd:,.4f} paid to the service"))
+    return found
+
+
+def _compared(state: DoorState) -> str:
+    if state.difference is None:
+        return "nothing yet"
+    found = state.difference
+    return (
+        f"{state.compared:,} answers, {state.agreed:,} the same; local {found.mean:+.1f} points "
+        f"({found.low:+.1f} to {found.high:+.1f})"
+    )
+
+
+def try_prompt(view: TakeoverView, prompt: str, side: str) -> str:
+    """What a side answers to a prompt, through the door; what went wrong, in words, where it does not."""
+    if view.status is None or not view.status.alive:
+        return "The door is not at work."
+    body = json.dumps({"model": "try", "messages": [{"role": "user", "content": prompt}]}).encode()
+    headers = {"Content-Type": "application/json", "x-llamaduo-side": side}
+    if view.settings is not None and view.settings.key_env:
+        headers["Authorization"] = f"Bearer {os.environ.get(view.settings.key_env, '').strip()}"
+    address = view.status.address.removesuffix("/v1") + CHAT_PATH
+    request = urllib.request.Request(address, body, headers)  # noqa: S310 - the door's own address
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TRY_S) as response:
+            reply = json.loads(response.read())
+        return str(reply["choices"][0]["message"].get("content") or reply["choices"][0]["message"])
+    except urllib.error.HTTPError as error:
+        return f"Status {error.code}: {error.read(2000).decode(errors='replace')}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"No answer: {error}"
+
+
+def exists(run: Run) -> bool:
+    """Whether a take-over of the run has begun."""
+    folder: Path = files(run.folder).folder
+    return (folder / "settings.json").exists()

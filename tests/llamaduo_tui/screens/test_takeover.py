@@ -1,0 +1,68 @@
+"""The take-over's screen by its keys, against a door whose commands a test answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from engine.protocol import jsonl, records
+from engine.protocol.run_dir import Run, create
+from engine.protocol.status import Process
+from engine.protocol.takeover import DoorCommand, DoorState, DoorStatus, Mode, commands, files
+from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.control import takeover as control
+from llamaduo_tui.screens.takeover import TakeoverScreen
+
+STATE = DoorState(mode=Mode.CANARY, share=0.1, time=1.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run whose door obeys: each command changes the state as the door would."""
+    import os
+
+    made = create(tmp_path, "demo", '[coverage]\nsource = "x"\n[service]\nmodel = "sandbox"\n')
+    at = files(made.folder)
+    at.folder.mkdir()
+    jsonl.write_json(at.state, records.to_row(STATE))
+    own = Process.of(os.getpid())
+    jsonl.write_json(at.status, records.to_row(DoorStatus(keeper=own, address="http://127.0.0.1:1/v1", door=own)))
+
+    def obey(path: object, command: DoorCommand) -> None:
+        jsonl.append(at.commands, [records.to_row(command)])
+        state = replace(STATE, time=command.time + 1, paused=command.kind == "pause")
+        state = replace(state, share=command.share or STATE.share, rolled_back="x" * (command.kind == "roll-back"))
+        jsonl.write_json(at.state, records.to_row(state))
+
+    monkeypatch.setattr(control, "send", obey)
+    return made
+
+
+async def test_keys_pause_change_the_share_and_roll_back(run: Run, tmp_path: Path) -> None:
+    app, at = LlamaDuoApp(tmp_path), files(run.folder)
+    async with app.run_test(size=(100, 40)) as pilot:
+        screen = TakeoverScreen(run)
+        await app.push_screen(screen)
+        while screen.view.state is None:
+            await pilot.pause(0.02)
+        assert "canary" in str(screen.query_one("#figures", Static).render())
+
+        await pilot.press("plus")
+        await pilot.press("n")
+        await pilot.press("space")
+        while not any(True for _ in commands(at)):
+            await pilot.pause(0.02)
+        await pilot.press("plus")
+        await pilot.pause()
+        await pilot.press("y")
+        while len(list(commands(at))) < 2:
+            await pilot.pause(0.02)
+        await pilot.press("b")
+        while len(list(commands(at))) < 3:
+            await pilot.pause(0.02)
+        told = [(command.kind, command.share) for command in commands(at)]
+        assert told == [("pause", None), ("share", 0.2), ("roll-back", None)]
+        assert all(command.who for command in commands(at))

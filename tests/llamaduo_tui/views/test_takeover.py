@@ -1,0 +1,74 @@
+"""What the take-over's screen reads: the door's files and its journal, also while there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from engine.protocol import jsonl, records
+from engine.protocol.decision import Interval
+from engine.protocol.run_dir import Run, create
+from engine.protocol.takeover import DoorState, Mode, Side, files
+from engine.takeover.journal import Entry, Journal, Outcome
+from llamaduo_tui.views import takeover
+
+STATE = DoorState(
+    mode=Mode.CANARY, share=0.1, compared=4, agreed=2, difference=Interval(mean=-1.5, low=-20.0, high=3.0), time=1.0
+)
+
+
+def made(folder: Path) -> Run:
+    """A run with a journal of four requests, two of which the local model answered."""
+    run = create(folder, "demo", '[coverage]\nsource = "x"\n[service]\nmodel = "sandbox"\n')
+    at = files(run.folder)
+    at.folder.mkdir()
+    jsonl.write_json(at.state, records.to_row(STATE))
+
+    async def write() -> None:
+        journal = Journal(at.journal)
+        for number, (side, outcome, reason) in enumerate(
+            (
+                (Side.SERVICE, Outcome.ANSWERED, "canary"),
+                (Side.LOCAL, Outcome.ANSWERED, "canary"),
+                (Side.SERVICE, Outcome.ANSWERED, "local: no answer within 2 s"),
+                (Side.NOBODY, Outcome.FAILED, "No side can answer."),
+            )
+        ):
+            entry = Entry(mode=Mode.CANARY, path="/v1/chat/completions", answered_by=side, reason=reason)
+            entry.cost_usd, entry.saved_usd = (0.5, 0.0) if side is Side.SERVICE else (0.0, 0.25)
+            entry.service_s, entry.local_s = (0.1 * number, None) if side is Side.SERVICE else (None, 0.05)
+            journal.open(entry)
+            await journal.close_entry(entry, outcome)
+        for value in (0.0, 0.0, -4.0, -2.0):
+            journal.compared("x", value, value == 0, "judged", None)
+        journal.changed("anna", "share 10 %")
+        journal.close()
+
+    asyncio.run(write())
+    return run
+
+
+def test_a_run_without_a_take_over(tmp_path: Path) -> None:
+    run = create(tmp_path, "demo", "")
+    assert not takeover.exists(run)
+    assert takeover.lines(takeover.read(run))[0][0] == "take-over"
+    assert takeover.try_prompt(takeover.read(run), "hello", "local") == "The door is not at work."
+
+
+def test_the_journal_in_figures(tmp_path: Path) -> None:
+    view = takeover.read(made(tmp_path), time.time() + 1)
+    assert (view.requests, view.failed) == (4, 1)
+    assert (view.minutes["service"][-1], view.minutes["local"][-1]) == (2, 1)
+    assert view.seconds == {"service": (0.2, 0.0), "local": (0.05, 0.05)}
+    assert (view.cost_usd, view.saved_usd) == (1.0, 0.5)
+    assert [(one.answered_by, one.reason) for one in view.fallbacks] == [
+        ("nobody", "No side can answer."),
+        ("service", "local: no answer within 2 s"),
+    ]
+    assert [(one.who, one.what) for one in view.changes] == [("anna", "share 10 %")]
+    assert view.agreement == (0.0, 0.0, -4 / 3, -1.5)
+    shown = dict(takeover.lines(view))
+    assert shown["compared"] == "4 answers, 2 the same; local -1.5 points (-20.0 to +3.0)"
+    assert shown["share"].startswith("10 % local")
+    assert shown["requests"] == "4, 1 failed"
