@@ -1,0 +1,70 @@
+"""A released artefact: one folder of RUN/release that a server can take, described by its artefact.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.protocol import jsonl, records
+from engine.protocol.errors import InputError, damaged_as
+from engine.protocol.rows import RowMixin
+
+ARTEFACT_FILE = "artefact.json"
+GATE_FILE = "gate.json"
+SUMS_FILE = "SHA256SUMS"
+
+GGUF_FILE = "model.gguf"
+
+FormatName = Literal["safetensors", "lora", "gguf"]
+Quantization = Literal["", "f16", "q8_0", "q4_k_m"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact(RowMixin):
+    """What a server has to know of an artefact; its weights lie next to artefact.json.
+
+    `model` is the name that it is served by. `context` is the number of tokens, prompt and response together, that a
+    server must have room for; `temperature` and `max_new_tokens` are those of the sealed test. `base` is the model that
+    was tuned, at `base_path` on the machine of the run: a LoRA adapter alone needs it, the other formats don't.
+    """
+
+    format: FormatName
+    quantization: Quantization = ""
+    model: str
+    context: int
+    temperature: float
+    max_new_tokens: int
+    base: str
+    base_revision: str = ""
+    base_digest: str = ""
+    base_path: str = ""
+    lora_rank: int = 0
+    trust_remote_code: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its folder in the release: safetensors, lora, gguf-q8_0."""
+        return artefact_name(self.format, self.quantization)
+
+
+def artefact_name(format_: FormatName, quantization: Quantization) -> str:
+    """The folder of an artefact in a release."""
+    return f"{format_}-{quantization}" if quantization else format_
+
+
+def artefact_names(release: Path) -> list[str]:
+    """The artefacts of a release folder, by name."""
+    return sorted(path.parent.name for path in release.glob(f"*/{ARTEFACT_FILE}"))
+
+
+def read_artefact(release: Path, name: str) -> Artefact:
+    """An artefact of a release folder. Raises InputError where there is none of that name, DamagedError."""
+    path = release / name / ARTEFACT_FILE
+    row = jsonl.read_json(path) if name in artefact_names(release) else None
+    if row is None:
+        known = ", ".join(artefact_names(release))
+        hint = f"it has: {known}" if known else "write one: llamaduo-tui release RUN"
+        raise InputError(f"{release}: no artefact {name!r}", hint)
+    with damaged_as(path):
+        return records.build(Artefact, row)

@@ -1,0 +1,130 @@
+"""Which program serves an artefact, and with which arguments."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from engine.protocol.errors import InputError
+from engine.release.artefact import GGUF_FILE, Artefact
+
+KEY_VARIABLE = "LLAMADUO_SERVE_KEY"
+"""The environment variable in which a server gets its key."""
+
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM has for the largest rank."""
+
+GGUF_HINT = "pip install 'llamaduo-tui[gguf]'"
+
+
+class Engine(Protocol):
+    """A program that serves artefacts."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables that it needs, other than its key."""
+
+    def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
+        """The command line of the server for the artefact in `folder`."""
+
+
+def _own(module: str, *arguments: str) -> list[str]:
+    """A module of this program in a process of its own; -P, since the current folder may hold anything."""
+    return [sys.executable, "-P", "-m", f"engine.release.servers.{module}", *arguments]
+
+
+def _own_environment() -> dict[str, str]:
+    """This program's path, which other servers do not get, without the network, and not spinning for threads."""
+    path = os.environ.get("PYTHONPATH")
+    offline = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
+    return {**offline, **({"PYTHONPATH": path} if path else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCpp:
+    """llama.cpp's own server, from the wheel xllamacpp."""
+
+    name: str = "llama.cpp"
+    environment: Mapping[str, str] = field(default_factory=_own_environment)
+
+    def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
+        place = ["--host", host, "--port", str(port), "--slots", str(slots)]
+        return _own("llama_cpp", str(folder / GGUF_FILE), *place)
+
+
+@dataclass(frozen=True, slots=True)
+class Transformers:
+    """The library that trained the model, behind a small server of this program."""
+
+    name: str = "transformers"
+    environment: Mapping[str, str] = field(default_factory=_own_environment)
+
+    def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
+        return _own("transformers", str(folder), "--host", host, "--port", str(port), "--slots", str(slots))
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    """vLLM, an executable in a virtual environment of its own."""
+
+    executable: str
+    name: str = "vLLM"
+    environment: Mapping[str, str] = field(default_factory=lambda: {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
+
+    def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
+        """`--generation-config vllm`: the artefact's own sampling defaults are those of the API, 1.0 and no top-k."""
+        model = artefact.base_path if artefact.format == "lora" else str(folder)
+        rank = next((rank for rank in LORA_RANKS if rank >= artefact.lora_rank), LORA_RANKS[-1])
+        named = "base" if artefact.format == "lora" else artefact.model
+        lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{artefact.model}={folder}"]
+        return [
+            *(self.executable, "serve", model, "--host", host, "--port", str(port), "--served-model-name", named),
+            *("--max-model-len", str(artefact.context), "--chat-template", str(folder / "chat_template.jinja")),
+            *(lora if artefact.format == "lora" else []),
+            *(["--trust-remote-code"] if artefact.trust_remote_code else []),
+        ]
+
+
+def choose(artefact: Artefact, wanted: str, vllm: str) -> Engine:
+    """The engine for an artefact. Raises InputError where the wanted one can't serve it, or isn't installed."""
+    if artefact.format == "gguf":
+        if wanted not in ("auto", "llama.cpp"):
+            raise InputError(f"{wanted} serves no GGUF files here", "serve the artefact safetensors with it")
+        if not has_llama_cpp():
+            raise InputError("llama.cpp is not installed: it serves GGUF files", GGUF_HINT)
+        return LlamaCpp()
+    if wanted == "llama.cpp":
+        raise InputError(f"llama.cpp serves GGUF files, not {artefact.format}", "serve an artefact gguf-... with it")
+    if artefact.format == "lora" and not Path(artefact.base_path).is_dir():
+        raise InputError(
+            f"the base model of this adapter is not at {artefact.base_path or 'any known place'}",
+            f"write the folder of {artefact.base} into base_path of artefact.json, or serve another format",
+        )
+    if wanted == "vllm" or (wanted == "auto" and _has_gpu()):
+        if executable := shutil.which(Path(vllm).expanduser()):
+            return Vllm(executable)
+        if wanted == "vllm":
+            raise InputError(
+                f"vLLM is not installed: {vllm} is no executable", "install it in an environment of its own"
+            )
+    return Transformers()
+
+
+def has_llama_cpp() -> bool:
+    """Whether llama.cpp's wheel is installed."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+def _has_gpu() -> bool:
+    from engine.local.gpus import visible
+
+    return bool(visible(os.environ))

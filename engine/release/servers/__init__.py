@@ -1,0 +1,1 @@
+"""The servers that answer for a released artefact, each a process of its own with OpenAI's API."""
