@@ -64,14 +64,14 @@ def _move(second: SecondVerdict) -> tuple[float, float] | None:
     return new.precision - old.precision, new.similarity - old.similarity
 
 
-def difference(points: Sequence[float]) -> Interval:
-    """The mean of at least one difference, with its bounds as above."""
+def difference(points: Sequence[float], tail: float = RISK / 4) -> Interval:
+    """The mean of at least one difference, with its bounds as above, each passed with a chance of `tail`."""
     count, mean = len(points), fmean(points)
     squares, freedom = sum((one - mean) ** 2 for one in points), count - 1
     if squares < freedom * STEP**2 or not freedom:
         squares, freedom = squares + STEP**2, count
     error = sqrt(squares / freedom / count)
-    reach = min(DIFFERENCES.high, float(stdtrit(freedom, 1 - RISK / 4)) * error)
+    reach = min(DIFFERENCES.high, float(stdtrit(freedom, 1 - tail)) * error)
     return Interval(mean=round(mean, 2), low=round(mean - reach, 2), high=round(mean + reach, 2))
 
 

@@ -102,6 +102,16 @@ class Run:
         return self.folder / "final"
 
     @property
+    def release(self) -> Path:
+        """The released model: complete in itself, works wherever it is copied."""
+        return self.folder / "release"
+
+    @property
+    def releasing(self) -> Path:
+        """What a release is made with: its log, the served answers and their verdicts."""
+        return self.folder / "releasing"
+
+    @property
     def report_file(self) -> Path:
         return self.final / "report.md"
 

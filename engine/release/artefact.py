@@ -11,7 +11,6 @@ from engine.protocol.errors import InputError, damaged_as
 from engine.protocol.rows import RowMixin
 
 ARTEFACT_FILE = "artefact.json"
-GATE_FILE = "gate.json"
 SUMS_FILE = "SHA256SUMS"
 
 GGUF_FILE = "model.gguf"

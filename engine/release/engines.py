@@ -81,9 +81,8 @@ class Vllm:
     environment: Mapping[str, str] = field(default_factory=lambda: {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
 
     def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
-        """`--generation-config vllm`: the artefact's own sampling defaults are those of the API, 1.0 and no top-k."""
         model = artefact.base_path if artefact.format == "lora" else str(folder)
-        rank = next((rank for rank in LORA_RANKS if rank >= artefact.lora_rank), LORA_RANKS[-1])
+        rank = vllm_rank(artefact.lora_rank)
         named = "base" if artefact.format == "lora" else artefact.model
         lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{artefact.model}={folder}"]
         return [
@@ -117,6 +116,11 @@ def choose(artefact: Artefact, wanted: str, vllm: str) -> Engine:
                 f"vLLM is not installed: {vllm} is no executable", "install it in an environment of its own"
             )
     return Transformers()
+
+
+def vllm_rank(rank: int) -> int:
+    """The least of vLLM's largest ranks that an adapter of this rank fits into."""
+    return next((one for one in LORA_RANKS if one >= rank), LORA_RANKS[-1])
 
 
 def has_llama_cpp() -> bool:

@@ -14,6 +14,7 @@ import httpx
 from engine.local.inference.served import ServedProcess, free_port
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
+from engine.protocol.paths import cache_dir
 from engine.protocol.secrets import secret_names
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE, Engine, choose
@@ -109,7 +110,7 @@ def start(
     described = read_artefact(release, artefact)
     chosen = choose(described, engine, vllm)
     port, key = port or free_port(), secrets.token_hex(16) if key is None else key
-    log = log or release / artefact / "serve.log"
+    log = log or cache_dir() / "serve" / f"{described.model}-{port}.log"
     process = ServedProcess(
         chosen.name,
         chosen.command(release / artefact, described, LOOPBACK, port, slots),

@@ -1,0 +1,113 @@
+"""What became of a release: the checks of each artefact, and how it answers as served. gate.json, one per artefact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from engine.protocol import jsonl, records
+from engine.protocol.decision import Interval
+from engine.protocol.errors import damaged_as
+from engine.protocol.records import Points
+from engine.protocol.rows import RowMixin
+
+GATE_FILE = "gate.json"
+
+MARGIN = 1.0
+"""Points by which an artefact may be worse than the judged adapter, unless told otherwise."""
+
+
+class Cause(StrEnum):
+    """What people report when a model is good in training and bad when served; each is checked by this name."""
+
+    TEMPLATE = "chat template"
+    BOS = "one BOS token"
+    END = "end of turn"
+    MERGE = "merged in 16 bits"
+    WEIGHTS = "weights as judged"
+    TIED = "tied embeddings"
+    ADAPTER = "adapter applied"
+    SAVED_MODULES = "no modules to save"
+    KERNELS = "log-probabilities"
+    SAMPLING = "sampling defaults"
+    CONTEXT = "context length"
+    PATHS = "paths"
+    TOKENS = "token ids"
+    TOKENIZER = "tokenizer class"
+    MODELFILE = "Modelfile"
+
+
+class Result(StrEnum):
+    """What a check found; it does not apply where a format has nothing of the kind."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    DOES_NOT_APPLY = "does not apply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One cause, and what was found, in words."""
+
+    cause: Cause
+    result: Result
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A prompt that the artefact answers otherwise than the adapter, with both mean scores where both were judged."""
+
+    id: str
+    adapter: str
+    served: str
+    adapter_score: Points | None = None
+    served_score: Points | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate(RowMixin):
+    """gate.json: whether an artefact, as served by `engine`, answers like the judged adapter.
+
+    `identical` of the `prompts`, which are of so many `families`, have the same answer, word by word; the others were
+    judged. `precision` and `similarity` are served minus adapter, in points, their bounds passed with a chance of
+    `risk` each; None where the checks failed before anything was asked. `identical_low` is the least share of identical
+    answers, 0 to 1, at the same risk. `differences` are the worst first.
+    """
+
+    artefact: str
+    engine: str
+    passed: bool
+    reason: str
+    checks: tuple[Check, ...]
+    margin: Points
+    risk: float
+    prompts: int = 0
+    families: int = 0
+    identical: int = 0
+    identical_low: float = 0.0
+    precision: Interval | None = None
+    similarity: Interval | None = None
+    differences: tuple[Difference, ...] = ()
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that failed."""
+        return [check for check in self.checks if check.result is Result.FAILED]
+
+
+def read_gate(folder: Path) -> Gate | None:
+    """The gate of an artefact's folder, None before it was there. Raises DamagedError where it can't be read."""
+    path = folder / GATE_FILE
+    row = jsonl.read_json(path)
+    with damaged_as(path):
+        return None if row is None else records.build(Gate, row)
+
+
+def read_gates(release: Path) -> list[Gate]:
+    """The gates of a release folder, by artefact."""
+    found = (read_gate(path.parent) for path in sorted(release.glob(f"*/{GATE_FILE}")))
+    return [gate for gate in found if gate is not None]

@@ -1,0 +1,274 @@
+"""What can be checked of an artefact's files before it is served: ten of the causes in `engine.protocol.release`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.local.checkpoint import read_checkpoint, read_header
+from engine.protocol import jsonl
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.manifest import file_hash
+from engine.protocol.release import Cause, Check, Result
+from engine.release.artefact import GGUF_FILE, Artefact
+from engine.release.formats.files import GENERATION_FILE, MODELFILE, NEW_CLASS, TEMPLATE_FILE, TOKENIZER_CONFIG
+from engine.release.formats.lora import ADAPTER_CONFIG
+from engine.release.gguf_reading import Gguf
+from engine.release.source import Source
+from engine.release.weights import adapter_share, tied_problem
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+FLOATS = ("BF16", "F16", "F32")
+
+LEAST_SHARE, MOST_SHARE = 0.5, 1.5
+"""Of the adapter's change that must be in a weight: rounding moves it a little, a lost adapter leaves none."""
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "top_k": (0, None, 50),
+    "top_p": (1.0, None),
+    "min_p": (0.0, None),
+    "typical_p": (1.0, None),
+    "repetition_penalty": (1.0, None),
+    "no_repeat_ngram_size": (0, None),
+}
+"""Sampling settings, and the values with which nothing but the temperature decides; 50 is what no sampling ignores."""
+
+Found = tuple[Result, str]
+
+
+def passed(detail: str) -> Found:
+    return Result.PASSED, detail
+
+
+def failed(detail: str) -> Found:
+    return Result.FAILED, detail
+
+
+def does_not_apply(detail: str) -> Found:
+    return Result.DOES_NOT_APPLY, detail
+
+
+class Files:
+    """An artefact's folder, with what it should be."""
+
+    def __init__(self, folder: Path, artefact: Artefact, source: Source) -> None:
+        self.folder, self.artefact, self.source = folder, artefact, source
+        self.format = artefact.format
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; nothing where it is missing."""
+        return jsonl.read_json(self.folder / name) or {}
+
+    def gguf(self) -> Gguf:
+        return Gguf(self.folder / GGUF_FILE)
+
+    def text(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def check_files(folder: Path, artefact: Artefact, source: Source) -> list[Check]:
+    """Each check of the files, in the order of the causes; one that cannot read its file has failed."""
+    return list(_checks(Files(folder, artefact, source)))
+
+
+def _checks(files: Files) -> Iterator[Check]:
+    for cause, look in CHECKS.items():
+        try:
+            result, detail = look(files)
+        except LlamaDuoError as error:
+            result, detail = failed(error.message)
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            result, detail = failed(f"its files cannot be read: {str(error)[:200] or type(error).__name__}")
+        yield Check(cause=cause, result=result, detail=detail)
+
+
+def template(files: Files) -> Found:
+    """Whether the chat template is that of training."""
+    gguf = files.format == "gguf"
+    own = files.gguf().text("tokenizer.chat_template") if gguf else files.text(TEMPLATE_FILE)
+    where = "the GGUF file" if gguf else TEMPLATE_FILE
+    if own.rstrip("\n") != files.source.template.rstrip("\n"):
+        return failed(f"the template in {where} is not that of training" if own else f"{where} has no chat template")
+    if not gguf and "chat_template" in files.json(TOKENIZER_CONFIG):
+        return failed(f"{TOKENIZER_CONFIG} has another chat template than {TEMPLATE_FILE}")
+    return passed(f"{where} has the template of training")
+
+
+def end(files: Files) -> Found:
+    """Whether servers end an answer where training does: at the template's own end token."""
+    names = {str(files.source.tokenizer.convert_ids_to_tokens(token)): token for token in files.source.ends}
+    needed = files.source.turn_ends
+    if files.format == "gguf":
+        known = files.gguf().ends
+    else:
+        named = files.json(GENERATION_FILE).get("eos_token_id")
+        known = set(named) if isinstance(named, list) else {named}
+    if lacking := [name for name, token in names.items() if token in needed and token not in known]:
+        return failed(f"{lacking[0]} ends an answer in training, and is not among the end tokens")
+    return passed(f"answers end at {', '.join(names)}")
+
+
+def merge(files: Files) -> Found:
+    """Whether merged weights are whole numbers of 16 bits: merging into 4 bits rounds the tuning away."""
+    if files.format == "lora":
+        return does_not_apply("nothing is merged")
+    if files.format == "gguf":
+        return passed(f"converted from the 16-bit merge; stored as {files.artefact.quantization}")
+    checkpoint = read_checkpoint(files.folder)
+    if "quantization_config" in checkpoint.config:
+        return failed("config.json names a quantization: the adapter was merged into rounded weights")
+    if other := sorted(name for name, tensor in checkpoint.tensors.items() if tensor.dtype not in FLOATS):
+        return failed(f"{other[0]} is stored as {checkpoint.tensors[other[0]].dtype}: the tuning is rounded away")
+    return passed(f"{len(checkpoint.tensors):,} tensors of 16 bits")
+
+
+def weights(files: Files) -> Found:
+    """Whether the weights that answer are those that were judged."""
+    nf4 = files.source.settings.local.quantization != "none"
+    if nf4:
+        told = "the adapter was judged on a 4-bit base and is served on 16-bit weights"
+    elif files.artefact.quantization not in ("", "f16"):
+        told = f"the weights are rounded to {files.artefact.quantization}"
+    else:
+        return passed("16-bit weights, as judged")
+    return passed(f"{told}: the comparison of the answers decides")
+
+
+def tied(files: Files) -> Found:
+    """Whether the output layer is there: where it is the embedding, it must not be a tensor of its own."""
+    if files.format == "lora":
+        return does_not_apply("the base model has the embeddings")
+    if files.format == "gguf":
+        shared = bool(files.source.config_value("tie_word_embeddings"))
+        own = "output.weight" in files.gguf().tensor_names
+        if not shared and not own:
+            return failed("the output layer (output.weight) is missing")
+        return passed("the output layer is the embedding" if not own else "the output layer is there")
+    problem = tied_problem(files.folder, files.source.base.path)
+    return failed(problem) if problem else passed("the output layer is as in the base model")
+
+
+def adapter(files: Files) -> Found:
+    """Whether the adapter is in the weights: the artefact must not be the base model under another name."""
+    own = files.source.adapter / ADAPTER_WEIGHTS
+    if files.format == "lora":
+        weights = files.folder / ADAPTER_WEIGHTS
+        if not weights.is_file():
+            return failed(f"{ADAPTER_WEIGHTS} is missing")
+        if file_hash(weights) != file_hash(own):
+            return failed(f"{ADAPTER_WEIGHTS} is not the adapter that was judged")
+        return passed(f"{len(read_header(weights)):,} tensors, as judged")
+    share = adapter_share(files.folder, files.artefact, files.source)
+    if share is None:
+        return failed("the adapter changes nothing: all its weights are as at the start of training")
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        return failed(f"{share:.0%} of the adapter's change is in the weights: the base model answers")
+    return passed(f"{share:.0%} of the adapter's change is in the weights")
+
+
+def saved_modules(files: Files) -> Found:
+    """Whether an adapter is LoRA alone: servers leave out or refuse whole modules that it brings."""
+    if files.format != "lora":
+        return does_not_apply("all is merged")
+    config = files.json(ADAPTER_CONFIG)
+    for name in ("modules_to_save", "trainable_token_indices"):
+        if config.get(name):
+            return failed(f"{ADAPTER_CONFIG} has {name}, which vLLM does not take")
+    other = [name for name in read_header(files.folder / ADAPTER_WEIGHTS) if "lora_" not in name]
+    return failed(f"{other[0]} is no LoRA weight") if other else passed("LoRA weights alone")
+
+
+def sampling(files: Files) -> Found:
+    """Whether a request that names no sampling is answered as in the sealed test."""
+    judged = files.source.settings.inference.temperature
+    if files.format == "gguf":
+        found = {key.rpartition(".")[2]: value for key, value in files.gguf().sampling.items()}
+        found = {"temperature" if name == "temp" else name: value for name, value in found.items()}
+        parameters = dict(re.findall(r"^PARAMETER (\S+) (\S+)$", files.text(MODELFILE), re.MULTILINE))
+        asked = float(parameters.get("temperature", judged))
+    else:
+        found = files.json(GENERATION_FILE)
+        asked = found.get("temperature", 1.0) if found.get("do_sample", judged > 0) else 0.0
+    if abs(asked - judged) > 1e-6:
+        return failed(f"the default temperature is {asked:g}; the sealed test was at {judged:g}")
+    for name, allowed in NEUTRAL.items():
+        if name in found and found[name] not in allowed:
+            return failed(f"{name} is {found[name]}; the sealed test drew by temperature alone")
+    return passed(f"temperature {judged:g} and nothing else")
+
+
+def context(files: Files) -> Found:
+    """Whether the longest prompt with the longest answer fits: some servers cut silently."""
+    needed, room, most = files.source.needed_context, files.artefact.context, files.source.most_positions
+    if files.format == "gguf":
+        named = re.search(r"^PARAMETER num_ctx (\d+)$", files.text(MODELFILE), re.MULTILINE)
+        room = min(room, int(named[1])) if named else room
+    if most is not None and room > most:
+        return failed(f"a context of {room:,} tokens is asked for; the model has {most:,} positions")
+    longest = max(files.source.lengths.values(), default=0)
+    if room <= longest:
+        return failed(f"the longest sealed prompt has {longest:,} tokens; the context is {room:,}")
+    if room < min(needed, most or needed):
+        return failed(f"the longest prompt and answer need {needed:,} tokens; the context is {room:,}")
+    return passed(f"{room:,} tokens; the longest prompt and answer need {needed:,}")
+
+
+def paths(files: Files) -> Found:
+    """Whether the folder works elsewhere: no file may name a folder of this machine."""
+    if files.format == "gguf":
+        names = re.findall(r"^(?:FROM|ADAPTER) (.+)$", files.text(MODELFILE), re.MULTILINE)
+        if other := next((name for name in names if not (files.folder / name).is_file() or name[0] in "/~"), None):
+            return failed(f"the Modelfile names {other}, which is not a file of this folder")
+    elif files.format == "lora":
+        base = files.json(ADAPTER_CONFIG).get("base_model_name_or_path")
+        if not isinstance(base, str) or not base or base.startswith(("/", "~")):
+            return failed(f"{ADAPTER_CONFIG} names its base by a folder of this machine: {base}")
+    if link := next((path for path in files.folder.rglob("*") if path.is_symlink()), None):
+        return failed(f"{link.name} is a link, which a copy of the folder loses")
+    return passed("nothing points out of the folder")
+
+
+def tokenizer(files: Files) -> Found:
+    """Whether older libraries know the tokenizer's class: servers built on transformers 4 refuse that of 5."""
+    if files.format == "gguf":
+        pre = files.gguf().text("tokenizer.ggml.pre")
+        return passed(f"pre-tokenizer {pre or 'of its own kind'}, which llama.cpp knows")
+    config = files.json(TOKENIZER_CONFIG)
+    if config.get("tokenizer_class") in (None, NEW_CLASS):
+        return failed(f"tokenizer_class is {config.get('tokenizer_class')}, which transformers 4 refuses")
+    if isinstance(config.get("extra_special_tokens"), list):
+        return failed("extra_special_tokens is a list, which transformers 4 refuses")
+    return passed(f"tokenizer_class is {config['tokenizer_class']}")
+
+
+def ollama(files: Files) -> Found:
+    """Whether Ollama finds all that it needs in a Modelfile."""
+    if files.format != "gguf":
+        return does_not_apply("Ollama takes the GGUF files")
+    text = files.text(MODELFILE)
+    for word in ("FROM ", "PARAMETER stop ", "PARAMETER num_ctx "):
+        if word not in text:
+            return failed(f"the Modelfile lacks {word.strip()}" if text else "there is no Modelfile")
+    if "TEMPLATE " not in text:
+        return passed("FROM, stop and num_ctx; the template is left to Ollama, as the file says")
+    return passed("FROM, TEMPLATE, stop and num_ctx")
+
+
+CHECKS: dict[Cause, Callable[[Files], Found]] = {
+    Cause.TEMPLATE: template,
+    Cause.END: end,
+    Cause.MERGE: merge,
+    Cause.WEIGHTS: weights,
+    Cause.TIED: tied,
+    Cause.ADAPTER: adapter,
+    Cause.SAVED_MODULES: saved_modules,
+    Cause.SAMPLING: sampling,
+    Cause.CONTEXT: context,
+    Cause.PATHS: paths,
+    Cause.TOKENIZER: tokenizer,
+    Cause.MODELFILE: ollama,
+}

@@ -1,0 +1,35 @@
+"""The small files next to weights: tokenizer, chat template, generation settings, as every server reads them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.protocol import jsonl
+from engine.release.source import Source
+
+TEMPLATE_FILE = "chat_template.jinja"
+GENERATION_FILE = "generation_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+MODELFILE = "Modelfile"
+
+NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
+"""What transformers 5 calls a tokenizer without a class of its own, and what every version knows it as."""
+
+
+def write_small_files(source: Source, folder: Path) -> None:
+    """Write generation settings and template, and name the tokenizer's class so that older libraries know it."""
+    jsonl.write_json(folder / GENERATION_FILE, source.generation_config())
+    (folder / TEMPLATE_FILE).write_text(source.template, encoding="utf-8")
+    path = folder / TOKENIZER_CONFIG
+    config = jsonl.read_json(path) or {}
+    # The template has a file of its own; with another one here, libraries disagree which counts.
+    config.pop("chat_template", None)
+    if config.get("tokenizer_class") == NEW_CLASS:
+        config["tokenizer_class"] = OLD_CLASS
+    if isinstance(tokens := config.get("extra_special_tokens"), list):
+        del config["extra_special_tokens"]
+        config["additional_special_tokens"] = tokens
+    jsonl.write_json(path, config)
+    shutil.rmtree(folder / "additional_chat_templates", ignore_errors=True)
+    (folder / "chat_template.json").unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""The adapter alone, for servers that have its base model and swap adapters."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.protocol import jsonl
+from engine.release.artefact import FormatName, Quantization
+from engine.release.engines import vllm_rank
+from engine.release.formats.files import write_small_files
+from engine.release.source import Source
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+class Lora:
+    """A `Format`."""
+
+    format: FormatName = "lora"
+    quantization: Quantization = ""
+
+    def refuse(self, source: Source) -> None:
+        """Nothing is needed but the template."""
+        _ = source.template
+
+    def write(self, source: Source, folder: Path) -> None:
+        """Copy the adapter; its base is named as people know it, not by a folder of this machine."""
+        for file in source.adapter.iterdir():
+            if file.is_file() and file.name != "README.md":
+                shutil.copyfile(file, folder / file.name)
+        config = jsonl.read_json(folder / ADAPTER_CONFIG) or {}
+        config |= {"base_model_name_or_path": source.base.name, "revision": source.base.revision}
+        jsonl.write_json(folder / ADAPTER_CONFIG, config)
+        write_small_files(source, folder)
+
+    def commands(self, source: Source) -> dict[str, str]:
+        name, rank = source.artefact(self.format).model, vllm_rank(source.settings.local.adapter.r)
+        lora = f"--enable-lora --max-lora-rank {rank} --lora-modules {name}=."
+        template = f"--chat-template chat_template.jinja --max-model-len {source.context}"
+        return {"vLLM": f"vllm serve {source.base.name} {lora} {template}"}

@@ -1,0 +1,34 @@
+"""The model with the adapter in its weights, as transformers, vLLM and most other servers take it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.release.artefact import FormatName, Quantization
+from engine.release.formats.files import write_small_files
+from engine.release.source import Source
+
+
+class Safetensors:
+    """A `Format`."""
+
+    format: FormatName = "safetensors"
+    quantization: Quantization = ""
+
+    def refuse(self, source: Source) -> None:
+        """Nothing is needed but the template."""
+        _ = source.template
+
+    def write(self, source: Source, folder: Path) -> None:
+        for file in source.merged().iterdir():
+            if file.name not in ("complete", "README.md"):
+                shutil.copyfile(file, folder / file.name)
+        write_small_files(source, folder)
+
+    def commands(self, source: Source) -> dict[str, str]:
+        name = source.artefact(self.format).model
+        return {
+            "vLLM": f"vllm serve . --served-model-name {name} --max-model-len {source.context}",
+            "transformers": "transformers serve . --port 8000",
+        }

@@ -1,0 +1,32 @@
+"""Uploads released artefacts to the Hub, as private repositories, only when asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.protocol.errors import InputError, LlamaDuoError
+
+
+def push(release: Path, names: Sequence[str], repo: str, tell: Callable[[str], None]) -> None:
+    """Upload the artefacts: one into the repository's root, several each into a folder of its name.
+
+    Raises InputError where the id or the token is wrong, or nothing was released, LlamaDuoError where the Hub fails.
+    """
+    import httpx
+    from huggingface_hub import HfApi, errors
+
+    if not names:
+        raise InputError("nothing was released, so nothing is uploaded", "see gate.json of each artefact")
+    api = HfApi()
+    try:
+        api.create_repo(repo, private=True, exist_ok=True)
+        for name in names:
+            tell(f"{name}: uploading to https://huggingface.co/{repo}")
+            place = name if len(names) > 1 else None
+            api.upload_folder(repo_id=repo, folder_path=release / name, path_in_repo=place)
+    except errors.HFValidationError:
+        raise InputError(f"{repo}: not a Hub id", "write it as owner/name") from None
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise LlamaDuoError(f"{repo}: the Hub refuses: {reason}", "set HF_TOKEN to a token that may write") from None

@@ -1,0 +1,181 @@
+"""What a release is made from: the best round's adapter, its base, and how the sealed prompts were asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from engine.dataset.prepare import read_dev, read_test, read_train
+from engine.local.chat import encode_prompt, end_token_ids
+from engine.local.inference.ends import named_ends
+from engine.local.inference.merged import write_merged
+from engine.local.quantised import usable_checkpoint
+from engine.local.resolve import ResolvedModel
+from engine.local.served_template import served_template
+from engine.local.shape import Shape
+from engine.local.skeleton import load_config
+from engine.local.tokenizer import load_tokenizer, trusts_remote_code
+from engine.protocol.decision import FinalDecision
+from engine.protocol.errors import InputError
+from engine.protocol.events import Log
+from engine.protocol.rows import Pair
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import FINETUNE
+from engine.release.artefact import Artefact, FormatName, Quantization, artefact_name
+from engine.settings.load import settings_of
+from engine.settings.schema import Migration
+from engine.stages.local_model import local_model
+
+STEP = 1024
+"""Contexts are multiples of so many tokens."""
+
+LEAST_CONTEXT = 4096
+"""As much as servers have by default on small cards; longer chats than those of the data shall fit, too."""
+
+
+@dataclass(kw_only=True)
+class Source:
+    """A run's best model. `tell` gets a line for each slow step, `work` is a folder for what is not released."""
+
+    run: Run
+    settings: Migration
+    decision: FinalDecision
+    base: ResolvedModel
+    adapter: Path
+    work: Path
+    tell: Callable[[str], None]
+    prompts: list[Pair] = field(default_factory=list)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer as the model was trained with it."""
+        return load_tokenizer(self.base, self.settings.local)
+
+    @cached_property
+    def template(self) -> str:
+        """The chat template to serve. Raises InputError where the model has several, of which servers take one."""
+        template = served_template(self.tokenizer)
+        if not isinstance(template, str):
+            raise InputError(
+                f"{self.base.name} has several chat templates, and servers take one",
+                "choose a model with one, or write the one to serve into chat_template.jinja of its folder",
+            )
+        return template
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """The tokens at which answers were ended in the sealed test."""
+        named = named_ends(self.base.path)
+        listed = named if isinstance(named, list) else [named]
+        own = [*listed, self.tokenizer.eos_token_id, *end_token_ids(self.tokenizer)]
+        return sorted({token for token in own if token is not None})
+
+    @cached_property
+    def turn_ends(self) -> frozenset[int]:
+        """The tokens with which the template ends an answer."""
+        return end_token_ids(self.tokenizer)
+
+    def config_value(self, name: str) -> Any:
+        """A value of the base's config.json."""
+        return usable_checkpoint(self.base, self.settings.local).config.get(name)
+
+    @cached_property
+    def lengths(self) -> dict[str, int]:
+        """The tokens of each sealed prompt, by id."""
+        return {pair.id: len(encode_prompt(self.tokenizer, pair.prompt, pair.tools)) for pair in self.prompts}
+
+    @cached_property
+    def most_positions(self) -> int | None:
+        """The tokens that the model can take; None where its config doesn't say."""
+        local = self.settings.local
+        return Shape.of(load_config(self.base, local, usable_checkpoint(self.base, local))).max_positions
+
+    @cached_property
+    def needed_context(self) -> int:
+        """The tokens of the longest prompt of the data with the longest answer to it."""
+        coverage = self.run.coverage
+        seen = [*read_train(coverage), *read_dev(coverage)]
+        longest = max(len(encode_prompt(self.tokenizer, pair.prompt, pair.tools)) for pair in seen)
+        return max(longest, *self.lengths.values()) + self.settings.inference.max_new_tokens
+
+    @property
+    def context(self) -> int:
+        """The context to serve: what the data needs and more, as far as the model has positions."""
+        wanted = max(LEAST_CONTEXT, -(-self.needed_context // STEP) * STEP)
+        return min(wanted, self.most_positions or wanted)
+
+    @property
+    def scratch(self) -> Path:
+        return self.work / "merged"
+
+    def merged(self) -> Path:
+        """The model with the adapter in its weights, 16 bits each, made once."""
+        done = self.scratch / "complete"
+        if not done.exists():
+            self.tell("merging the adapter into the base model's 16-bit weights")
+            if self.settings.local.quantization != "none":
+                self.tell("it was judged on a 4-bit base: the merged weights are near to those, not the same")
+            write_merged(self.base, self.settings.local, self.adapter, self.scratch)
+            done.touch()
+        return self.scratch
+
+    def artefact(self, format_: FormatName, quantization: Quantization = "") -> Artefact:
+        """The description of an artefact of this model."""
+        local, inference = self.settings.local, self.settings.inference
+        name = "-".join(self.settings.task.name.lower().split())
+        return Artefact(
+            format=format_,
+            quantization=quantization,
+            model=f"{name}-{artefact_name(format_, quantization)}",
+            context=self.context,
+            temperature=inference.temperature,
+            max_new_tokens=inference.max_new_tokens,
+            base=self.base.name,
+            base_revision=self.base.revision or "",
+            base_digest=self.base.digest,
+            base_path=str(self.base.path) if format_ == "lora" else "",
+            lora_rank=local.adapter.r if format_ == "lora" else 0,
+            trust_remote_code=trusts_remote_code(local),
+        )
+
+    def generation_config(self) -> dict[str, Any]:
+        """generation_config.json: the sampling of the sealed test, and every token that ended an answer there."""
+        temperature = self.settings.inference.temperature
+        drawn: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            drawn = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
+        tokenizer = self.tokenizer
+        tokens = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        return {**drawn, "eos_token_id": self.ends, **{name: id_ for name, id_ in tokens.items() if id_ is not None}}
+
+
+def source_of(run: Run, tell: Callable[[str], None]) -> Source:
+    """The best model of a run that has ended. Raises InputError where there is nothing to release."""
+    decision = run.final_decision()
+    if decision is None:
+        raise InputError(
+            f"{run.name} has no sealed test yet, so there is no model to release",
+            f"let it end first: llamaduo-tui status {run.name}",
+        )
+    settings = settings_of(run)
+    if decision.best_round == 0:
+        raise InputError(
+            f"the best round of {run.name} is the untuned model: there is nothing to release",
+            f"serve {settings.local.model} as it is",
+        )
+    base = local_model(run, settings, lambda event: tell(event.message) if isinstance(event, Log) else None)
+    return Source(
+        run=run,
+        settings=settings,
+        decision=decision,
+        base=base,
+        adapter=FINETUNE.folder(run, decision.best_round) / "adapter",
+        work=run.releasing,
+        tell=tell,
+        prompts=read_test(run.coverage),
+    )
