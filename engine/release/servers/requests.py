@@ -15,7 +15,7 @@ UNDERSTOOD = frozenset(
         *("model", "messages", "tools", "tool_choice", "max_tokens", "max_completion_tokens", "temperature", "top_p"),
         *("n", "stream", "stream_options", "logprobs", "top_logprobs", "seed", "stop", "user", "metadata", "store"),
         *("chat_template_kwargs", "parallel_tool_calls", "presence_penalty", "frequency_penalty", "response_format"),
-        *("service_tier", "safety_identifier", "prompt_cache_key"),
+        *("service_tier", "safety_identifier", "prompt_cache_key", "add_generation_prompt"),
     }
 )
 
@@ -26,6 +26,7 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "response_format": ({"type": "text"},),
     "tool_choice": ("auto", "none"),
+    "add_generation_prompt": (True,),
 }
 """Fields that only these values may have: others would change the answer, which this server cannot."""
 

@@ -1,0 +1,198 @@
+"""A release from start to end, and artefacts that were damaged: each is refused by the right name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine.local.served_template import served_template
+from engine.protocol import jsonl
+from engine.protocol.errors import InputError
+from engine.protocol.release import Cause, Result, read_gate
+from engine.release import gate as gates
+from engine.release import release as releases
+from engine.release.checks import check_files
+from engine.release.formats import chosen_formats
+from engine.release.gate import GateKeeper
+from engine.release.release import HEADING, lines_of, release
+from engine.release.source import Source
+from tests.engine.release.serving_here import ServerHere
+
+
+@pytest.fixture(scope="session")
+def released(source: Source) -> Path:
+    """The release folder, with safetensors and the adapter alone, held against the adapter by a real server."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(gates, "start", ServerHere)
+    patch.setattr(releases, "source_of", lambda *_: source)
+    source.run.report_file.write_text("# tiny: target reached\n")
+    found = release(source.run, chosen_formats(["safetensors", "lora"], []), margin=1.0, tell=lambda _: None)
+    patch.undo()
+    assert [(gate.artefact, gate.passed, gate.reason) for gate in found if not gate.passed] == []
+    return source.run.release
+
+
+def test_both_answer_like_the_adapter(released: Path) -> None:
+    for name in ("safetensors", "lora"):
+        gate = read_gate(released / name)
+        assert gate is not None
+        assert gate.passed
+        assert (gate.identical, gate.prompts, gate.cost_usd) == (12, 12, 0.0)
+        assert {check.cause for check in gate.checks} == set(Cause)
+        assert not gate.failed
+        assert lines_of(gate) == [f"{name}: released"]
+
+
+def test_the_sums_are_those_of_all_files(released: Path) -> None:
+    for name in ("safetensors", "lora"):
+        done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=released / name, capture_output=True)
+        assert done.returncode == 0
+        named = {line.split("  ")[1] for line in (released / name / "SHA256SUMS").read_text().splitlines()}
+        assert named == {path.name for path in (released / name).iterdir()} - {"SHA256SUMS"}
+
+
+def test_the_card_tells_scores_data_and_commands(released: Path) -> None:
+    card = (released / "safetensors" / "README.md").read_text()
+    assert "97.0 (92.0 to 99.0)" in card
+    assert "6 recorded pairs for training" in card
+    assert "vllm serve . --served-model-name tiny-task-safetensors" in card
+    assert "| token ids | passed |" in card
+    assert "The service was the sandbox" in card
+
+
+def test_the_report_has_one_section_however_often_it_is_released(released: Path, source: Source) -> None:
+    releases.write_section(source.run)
+    text = source.run.report_file.read_text()
+    assert text.startswith("# tiny: target reached\n")
+    assert text.count(HEADING) == 1
+    assert "### safetensors: released" in text
+
+
+def test_no_folder_of_this_machine_is_named_where_others_read(released: Path, source: Source) -> None:
+    config = jsonl.read_json(released / "lora" / "adapter_config.json")
+    assert config is not None
+    assert config["base_model_name_or_path"] == "tiny"
+    assert not (released / "safetensors" / "complete").exists()
+    assert not source.scratch.exists()
+
+
+Damage = Callable[[Path], None]
+
+
+def _json(folder: Path, name: str, **values: object) -> None:
+    jsonl.write_json(folder / name, (jsonl.read_json(folder / name) or {}) | values)
+
+
+def _tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _other_template(folder: Path) -> None:
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().replace("<|im_start|>", "<|endoftext|>", 1))
+
+
+def _base_weights(folder: Path) -> None:
+    shutil.copyfile(folder.parents[3] / "base" / "model.safetensors", folder / "model.safetensors")
+
+
+def _no_head(folder: Path) -> None:
+    _tensors(folder, lambda tensors: tensors.pop("lm_head.weight"))
+
+
+def _four_bits(folder: Path) -> None:
+    _json(folder, "config.json", quantization_config={"load_in_4bit": True})
+
+
+def _bytes(folder: Path) -> None:
+    def rounded(tensors: dict[str, torch.Tensor]) -> None:
+        name = "model.layers.0.mlp.down_proj.weight"
+        tensors[name] = tensors[name].to(torch.int8)
+
+    _tensors(folder, rounded)
+
+
+def _small_context(folder: Path) -> None:
+    _json(folder, "artefact.json", context=40)
+
+
+DAMAGED: list[tuple[str, Cause, Damage]] = [
+    ("safetensors", Cause.TEMPLATE, _other_template),
+    ("safetensors", Cause.TEMPLATE, lambda folder: (folder / "chat_template.jinja").unlink()),
+    ("safetensors", Cause.END, lambda folder: _json(folder, "generation_config.json", eos_token_id=0)),
+    ("safetensors", Cause.MERGE, _four_bits),
+    ("safetensors", Cause.MERGE, _bytes),
+    ("safetensors", Cause.TIED, _no_head),
+    ("safetensors", Cause.ADAPTER, _base_weights),
+    ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", do_sample=True)),
+    ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", repetition_penalty=1.1)),
+    ("safetensors", Cause.CONTEXT, _small_context),
+    ("safetensors", Cause.TOKENIZER, lambda folder: _json(folder, "tokenizer_config.json", tokenizer_class="TokenizersBackend")),
+    ("lora", Cause.SAVED_MODULES, lambda folder: _json(folder, "adapter_config.json", modules_to_save=["lm_head"])),
+    ("lora", Cause.PATHS, lambda folder: _json(folder, "adapter_config.json", base_model_name_or_path="/home/me/base")),
+    ("lora", Cause.ADAPTER, lambda folder: (folder / "adapter_model.safetensors").unlink()),
+]
+
+
+@pytest.mark.parametrize(("name", "cause", "damage"), DAMAGED, ids=[f"{cause}-{at}" for at, (_, cause, _) in enumerate(DAMAGED)])
+def test_a_damaged_artefact_is_refused_by_its_name(
+    name: str, cause: Cause, damage: Damage, released: Path, source: Source, tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "tiny" / "release" / name
+    shutil.copytree(released / name, folder)
+    (tmp_path / "base").symlink_to(source.base.path)
+    damage(folder)
+    found = GateKeeper(release=folder.parent, source=source, margin=1.0, vllm="vllm").hold(name)
+    assert not found.passed
+    assert found.failed[0].cause is cause
+    assert found.reason.startswith(f"{cause}: ")
+    assert [check.cause for check in found.failed if check.cause is not cause] in ([], [Cause.ADAPTER], [Cause.SAVED_MODULES])
+    assert any(line.startswith(f"  {cause}: failed") for line in lines_of(found))
+
+
+def test_a_second_bos_token_shows_once_it_is_served(released: Path, source: Source, tmp_path: Path) -> None:
+    """The template of training is changed as well here, as if the check of the file could not see it."""
+    folder = tmp_path / "safetensors"
+    shutil.copytree(released / "safetensors", folder)
+    text = served_template(source.tokenizer)
+    assert isinstance(text, str)
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}" + text)
+    keeper = GateKeeper(release=tmp_path, source=source, margin=1.0, vllm="vllm")
+    checks = [check for check in check_files(folder, *_described(folder), source) if check.cause is not Cause.TEMPLATE]
+    with ServerHere(tmp_path, "safetensors") as server:
+        found = keeper._served(server, "safetensors", checks)  # type: ignore[arg-type]
+    assert [check.cause for check in found.failed] == [Cause.BOS, Cause.TOKENS]
+
+
+def test_answers_that_never_end_are_refused(released: Path, source: Source, tmp_path: Path) -> None:
+    folder = tmp_path / "safetensors"
+    shutil.copytree(released / "safetensors", folder)
+    checks = check_files(folder, *_described(folder), source)
+    keeper = GateKeeper(release=tmp_path, source=source, margin=1.0, vllm="vllm")
+    judged = [row for row in keeper.adapter if row.finish_reason == "stop"]
+    assert all(check.result is not Result.FAILED for check in checks)
+    assert len(keeper.adapter) == 12
+    assert len(judged) <= 12
+
+
+def test_what_cannot_be_released_says_so() -> None:
+    with pytest.raises(InputError, match="'onnx': unknown to a release"):
+        chosen_formats(["onnx"], [])
+    with pytest.raises(InputError, match="--quantize is for GGUF files"):
+        chosen_formats(["lora"], ["q8_0"])
+    assert [one.quantization for one in chosen_formats(["gguf"], ["q8_0", "f16"])] == ["f16", "q8_0"]
+
+
+def _described(folder: Path) -> tuple:  # type: ignore[type-arg]
+    from engine.release.artefact import read_artefact
+
+    return (read_artefact(folder.parent, folder.name),)
