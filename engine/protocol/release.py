@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Interval
 from engine.protocol.errors import damaged_as
+from engine.protocol.paths import cache_dir
 from engine.protocol.records import Points
 from engine.protocol.rows import RowMixin
 
@@ -111,3 +113,41 @@ def read_gates(release: Path) -> list[Gate]:
     """The gates of a release folder, by artefact."""
     found = (read_gate(path.parent) for path in sorted(release.glob(f"*/{GATE_FILE}")))
     return [gate for gate in found if gate is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served of a release folder, while it is; `up` where the server answers."""
+
+    artefact: str
+    pid: int
+    host: str
+    port: int
+    model: str
+    engine: str
+    log: str
+    up: bool
+    restarts: int
+    since: float
+
+    @property
+    def base_url(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - where it listens
+        return f"http://{host}:{self.port}/v1"
+
+
+def serving_file(release: Path) -> Path:
+    """Where the server of a release folder says what it is: not in the folder, which may be read-only or a copy."""
+    name = hashlib.sha256(str(release.resolve()).encode()).hexdigest()[:16]
+    return cache_dir() / "serve" / f"{name}.json"
+
+
+def read_served(release: Path) -> Served | None:
+    """What is served of a release folder; None where nothing is."""
+    import psutil  # it takes longer to import than this file to read
+
+    path = serving_file(release)
+    row = jsonl.read_json(path)
+    with damaged_as(path):
+        served = None if row is None else records.build(Served, row)
+    return served if served is not None and psutil.pid_exists(served.pid) else None

@@ -13,13 +13,14 @@ import httpx
 
 from engine.local.inference.served import ServedProcess, free_port
 from engine.protocol.durations import duration
-from engine.protocol.errors import StageError
+from engine.protocol.errors import InputError, StageError
 from engine.protocol.paths import cache_dir
 from engine.protocol.secrets import secret_names
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE, Engine, choose
 
 LOOPBACK = "127.0.0.1"
+LOOPBACKS = (LOOPBACK, "localhost", "::1")
 
 SLOTS = 4
 """Requests that a server answers at once, unless told otherwise: each takes memory for a whole context."""
@@ -92,6 +93,7 @@ def start(
     artefact: str,
     port: int | None = None,
     *,
+    host: str = LOOPBACK,
     key: str | None = None,
     log: Path | None = None,
     engine: EngineName = "auto",
@@ -99,21 +101,23 @@ def start(
     slots: int = SLOTS,
     wait: bool = True,
 ) -> Server:
-    """Start the server of an artefact of a release folder on loopback, and wait until it answers.
+    """Start the server of an artefact of a release folder, by default on loopback, and wait until it answers.
 
-    `key` is made up where it is None; `port` is a free one; `log` gets what the server prints, no contents of requests.
+    `key` is made up where it is None, and needed where `host` is not loopback; `port` is a free one; `log` gets what the server prints, no contents of requests.
     `engine` "auto" takes llama.cpp for GGUF; for the others vLLM where there is a GPU and the executable `vllm`, else
     transformers. The server ends with `stop`, and with this process whatever ends it.
 
     Raises InputError where there is no such artefact or the engine isn't installed, StageError where it doesn't start.
     """
     described = read_artefact(release, artefact)
+    if not key and key is not None and host not in LOOPBACKS:
+        raise InputError(f"a server at {host} needs a key: anyone on the network could ask it", "give it one")
     chosen = choose(described, engine, vllm)
     port, key = port or free_port(), secrets.token_hex(16) if key is None else key
     log = log or cache_dir() / "serve" / f"{described.model}-{port}.log"
     process = ServedProcess(
         chosen.name,
-        chosen.command(release / artefact, described, LOOPBACK, port, slots),
+        chosen.command(release / artefact, described, host, port, slots),
         log,
         extra={**chosen.environment, KEY_VARIABLE: key, "VLLM_API_KEY": key},
         without=secret_names(os.environ),

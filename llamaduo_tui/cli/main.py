@@ -15,7 +15,7 @@ import click
 
 from engine.protocol.errors import InputError
 from llamaduo_tui import paths
-from llamaduo_tui.cli import options, runs, takeover, tools
+from llamaduo_tui.cli import options, release, runs, takeover, tools
 from llamaduo_tui.cli.errors import Commands
 from llamaduo_tui.paths import called
 
@@ -259,6 +259,7 @@ def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> No
 main.add_section("Begin", demo, tools.presets, tools.new, edit, tools.convert, tools.check, run)
 main.add_section("Follow", attach, runs.runs, runs.status, runs.logs)
 main.add_section("Answer and control", runs.approve, runs.reject, runs.pause, resume, runs.stop)
+main.add_section("Release", release.release, release.serve)
 main.add_section("Take over", takeover.takeover, takeover.drill)
 main.add_section(
     "More",

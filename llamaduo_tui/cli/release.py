@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from engine.protocol.release import MARGIN
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.release import MARGIN, Gate, Served
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called
+
+if TYPE_CHECKING:
+    import subprocess
 
 POLL_S = 0.2
 
@@ -70,3 +75,129 @@ def release(
     elif status not in (2, 3):
         click.echo(f"see {run.releasing / control.OUTPUT}", err=True)
     sys.exit(status)
+
+
+@click.command()
+@click.argument("place", metavar="RUN|FOLDER")
+@click.option("--artefact", metavar="NAME", help="Which of those released, such as gguf-q8_0; not given: the first.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Where it listens.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in, who need the key.")
+@click.option("--key-env", metavar="NAME", help="Variable of the environment with the key that requests need.")
+@click.option("--vllm", metavar="PATH", default="vllm", help="The executable of vLLM, used where there is a GPU.")
+@click.option("--status", "wanted", flag_value="status", help="Say what is served.")
+@click.option("--stop", "wanted", flag_value="stop", help="End the server.")
+@click.pass_obj
+def serve(
+    root: Path,
+    place: str,
+    artefact: str | None,
+    port: int,
+    host: str,
+    key_env: str | None,
+    vllm: str,
+    wanted: str | None,
+) -> None:
+    """Serve a released model with OpenAI's API.
+
+    RUN is a run with a release, FOLDER a release folder, also one that was copied elsewhere. The server outlives the
+    terminal, and is started again if it fails. It logs no contents of requests.
+
+    \b
+    Examples:  llamaduo-tui serve demo
+               llamaduo-tui serve demo --status
+               llamaduo-tui serve demo --stop
+    """
+    import os
+
+    from engine.protocol.release import read_served, serving_file
+
+    folder = _release_folder(root, place)
+    served = read_served(folder)
+    if wanted == "status":
+        click.echo(_told(served))
+        return
+    if wanted == "stop":
+        click.echo(_stop(folder, served))
+        return
+    if served is not None:
+        raise LlamaDuoError(
+            f"{folder} is served already: {_told(served)}", f"end it: llamaduo-tui serve {place} --stop"
+        )
+    if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(key_env or "", "").strip():
+        raise InputError(
+            f"--host {host} lets others in: it needs a key", "name a variable that holds one with --key-env"
+        )
+    from llamaduo_tui.control import release as control
+
+    log = serving_file(folder).with_suffix(".log")
+    arguments = ["--host", host, "--port", str(port), "--vllm", vllm, *(["--key-env", key_env] if key_env else [])]
+    gate = _chosen(folder, artefact)
+    click.echo(f"starting {gate.artefact}; this takes from seconds to minutes …", err=True)
+    _wait(control.serve(folder, gate.artefact, arguments, log), folder, log)
+
+
+def _release_folder(root: Path, place: str) -> Path:
+    from llamaduo_tui.cli import overview
+
+    folder = Path(place)
+    if any(folder.glob("*/artefact.json")):
+        return folder
+    run = overview.find(root, place)
+    if not run.release.is_dir():
+        raise InputError(f"{run.name} has no release", f"write one: llamaduo-tui release {called(run)}")
+    return run.release
+
+
+def _chosen(folder: Path, artefact: str | None) -> Gate:
+    """The gate of the artefact to serve. Raises InputError where that was refused, or there is none."""
+    from engine.protocol.release import read_gates
+
+    gates = read_gates(folder)
+    found = [gate for gate in gates if gate.artefact == artefact or (artefact is None and gate.passed)]
+    if not found:
+        names = ", ".join(gate.artefact for gate in gates if gate.passed) or "nothing"
+        raise InputError(
+            f"{folder}: no released artefact{f' {artefact!r}' if artefact else ''}", f"released is: {names}"
+        )
+    if not found[0].passed:
+        raise InputError(f"{artefact} was refused: {found[0].reason}", "serve another one, or release it again")
+    return found[0]
+
+
+def _told(served: Served | None) -> str:
+    if served is None:
+        return "nothing is served"
+    state = "serving" if served.up else "starting"
+    again = f", started again {served.restarts} times" if served.restarts else ""
+    return f"{state} {served.artefact} at {served.base_url} by {served.engine or '…'} (pid {served.pid}{again})"
+
+
+def _stop(folder: Path, served: Served | None) -> str:
+    import os
+    import signal
+    import time
+
+    from engine.protocol.release import read_served
+
+    if served is None:
+        return "nothing is served"
+    os.kill(served.pid, signal.SIGTERM)
+    while read_served(folder) is not None:
+        time.sleep(POLL_S)
+    return f"{served.artefact} is no longer served"
+
+
+def _wait(process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
+    """Wait until the server answers. Raises LlamaDuoError where it ends before."""
+    import time
+
+    from engine.protocol.release import read_served
+
+    while process.poll() is None:
+        served = read_served(folder)
+        if served is not None and served.up:
+            click.echo(f"{_told(served)}\nmodel: {served.model}\nlog:   {served.log}")
+            return
+        time.sleep(POLL_S)
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("Error: ")]
+    raise LlamaDuoError(lines[-1].removeprefix("Error: ") if lines else "the server did not start", f"see {log}")

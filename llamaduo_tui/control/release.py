@@ -33,6 +33,20 @@ def start(run: Run, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
             )
 
 
+def serve(release: Path, artefact: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a server of an artefact in a session of its own; it writes what happens to it into `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine.release.serve", str(release.resolve()), artefact, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
+
+
 def size(run: Run) -> int:
     """The bytes of the log so far, 0 before there is one."""
     try:

@@ -40,7 +40,13 @@ def settings(base: Path, **tables: dict[str, object]) -> Migration:
 def decision() -> FinalDecision:
     interval, shares = Interval(mean=97.0, low=92.0, high=99.0), Shares(precision=1.0, similarity=1.0)
     sealed = Scores(
-        precision=interval, similarity=interval, coverage_50=shares, coverage_70=shares, prompts=PROMPTS, verdicts=12, errors=0
+        precision=interval,
+        similarity=interval,
+        coverage_50=shares,
+        coverage_70=shares,
+        prompts=PROMPTS,
+        verdicts=12,
+        errors=0,
     )
     return FinalDecision(reached=True, reason="Good.", best_round=1, outcome="gate", risk=0.05, sealed=sealed)
 
@@ -49,7 +55,10 @@ def pairs(start: int, count: int) -> list[Pair]:
     return [
         Pair(
             id=f"p{number}",
-            messages=[{"role": "user", "content": f"Ticket {number}: it is broken"}, {"role": "assistant", "content": "ok"}],
+            messages=[
+                {"role": "user", "content": f"Ticket {number}: it is broken"},
+                {"role": "assistant", "content": "ok"},
+            ],
         )
         for number in range(start, start + count)
     ]

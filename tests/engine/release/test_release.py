@@ -5,21 +5,26 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.local.inference.base import Completion
 from engine.local.served_template import served_template
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.release import Cause, Result, read_gate
 from engine.release import gate as gates
 from engine.release import release as releases
+from engine.release.artefact import read_artefact
 from engine.release.checks import check_files
 from engine.release.formats import chosen_formats
 from engine.release.gate import GateKeeper
+from engine.release.live_checks import check_answers
 from engine.release.release import HEADING, lines_of, release
 from engine.release.source import Source
 from tests.engine.release.serving_here import ServerHere
@@ -136,14 +141,20 @@ DAMAGED: list[tuple[str, Cause, Damage]] = [
     ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", do_sample=True)),
     ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", repetition_penalty=1.1)),
     ("safetensors", Cause.CONTEXT, _small_context),
-    ("safetensors", Cause.TOKENIZER, lambda folder: _json(folder, "tokenizer_config.json", tokenizer_class="TokenizersBackend")),
+    (
+        "safetensors",
+        Cause.TOKENIZER,
+        lambda folder: _json(folder, "tokenizer_config.json", tokenizer_class="TokenizersBackend"),
+    ),
     ("lora", Cause.SAVED_MODULES, lambda folder: _json(folder, "adapter_config.json", modules_to_save=["lm_head"])),
     ("lora", Cause.PATHS, lambda folder: _json(folder, "adapter_config.json", base_model_name_or_path="/home/me/base")),
     ("lora", Cause.ADAPTER, lambda folder: (folder / "adapter_model.safetensors").unlink()),
 ]
 
 
-@pytest.mark.parametrize(("name", "cause", "damage"), DAMAGED, ids=[f"{cause}-{at}" for at, (_, cause, _) in enumerate(DAMAGED)])
+@pytest.mark.parametrize(
+    ("name", "cause", "damage"), DAMAGED, ids=[f"{cause}-{at}" for at, (_, cause, _) in enumerate(DAMAGED)]
+)
 def test_a_damaged_artefact_is_refused_by_its_name(
     name: str, cause: Cause, damage: Damage, released: Path, source: Source, tmp_path: Path
 ) -> None:
@@ -155,7 +166,11 @@ def test_a_damaged_artefact_is_refused_by_its_name(
     assert not found.passed
     assert found.failed[0].cause is cause
     assert found.reason.startswith(f"{cause}: ")
-    assert [check.cause for check in found.failed if check.cause is not cause] in ([], [Cause.ADAPTER], [Cause.SAVED_MODULES])
+    assert [check.cause for check in found.failed if check.cause is not cause] in (
+        [],
+        [Cause.ADAPTER],
+        [Cause.SAVED_MODULES],
+    )
     assert any(line.startswith(f"  {cause}: failed") for line in lines_of(found))
 
 
@@ -167,21 +182,37 @@ def test_a_second_bos_token_shows_once_it_is_served(released: Path, source: Sour
     assert isinstance(text, str)
     (folder / "chat_template.jinja").write_text("{{ bos_token }}" + text)
     keeper = GateKeeper(release=tmp_path, source=source, margin=1.0, vllm="vllm")
-    checks = [check for check in check_files(folder, *_described(folder), source) if check.cause is not Cause.TEMPLATE]
+    found_in_files = check_files(folder, read_artefact(tmp_path, "safetensors"), source)
+    checks = [check for check in found_in_files if check.cause is not Cause.TEMPLATE]
     with ServerHere(tmp_path, "safetensors") as server:
         found = keeper._served(server, "safetensors", checks)  # type: ignore[arg-type]
     assert [check.cause for check in found.failed] == [Cause.BOS, Cause.TOKENS]
 
 
-def test_answers_that_never_end_are_refused(released: Path, source: Source, tmp_path: Path) -> None:
-    folder = tmp_path / "safetensors"
-    shutil.copytree(released / "safetensors", folder)
-    checks = check_files(folder, *_described(folder), source)
-    keeper = GateKeeper(release=tmp_path, source=source, margin=1.0, vllm="vllm")
-    judged = [row for row in keeper.adapter if row.finish_reason == "stop"]
-    assert all(check.result is not Result.FAILED for check in checks)
-    assert len(keeper.adapter) == 12
-    assert len(judged) <= 12
+def test_answers_that_do_not_end_or_go_on_are_refused(source: Source) -> None:
+    judged = [replace(row, finish_reason="stop", mean_logprob=-0.1) for row in _keeper(source).adapter]
+    same = [_completion(row.response, "stop", -0.1) for row in judged]
+    fine, endless = (
+        check_answers(source, judged, same),
+        check_answers(source, judged, [_completion("", "length"), *same[1:]]),
+    )
+    marked = check_answers(source, judged, [_completion("ok<|im_end|>", "stop"), *same[1:]])
+    unlike = check_answers(source, judged, [_completion(row.response, "stop", -0.6) for row in judged])
+    assert [check.result for check in fine] == [Result.PASSED, Result.PASSED]
+    assert (endless[0].cause, endless[0].result) == (Cause.END, Result.FAILED)
+    assert endless[0].detail == "1 of 12 answers do not end, first p100"
+    assert marked[0].detail == "the answer to p100 goes on behind the end of its turn"
+    assert (unlike[1].cause, unlike[1].result) == (Cause.KERNELS, Result.FAILED)
+
+
+def _keeper(source: Source) -> GateKeeper:
+    return GateKeeper(release=source.run.release, source=source, margin=1.0, vllm="vllm")
+
+
+def _completion(text: str, finish_reason: Literal["stop", "length"], logprob: float = -0.1) -> Completion:
+    return Completion(
+        text=text, finish_reason=finish_reason, prompt_tokens=1, completion_tokens=1, mean_logprob=logprob
+    )
 
 
 def test_what_cannot_be_released_says_so() -> None:
@@ -190,9 +221,3 @@ def test_what_cannot_be_released_says_so() -> None:
     with pytest.raises(InputError, match="--quantize is for GGUF files"):
         chosen_formats(["lora"], ["q8_0"])
     assert [one.quantization for one in chosen_formats(["gguf"], ["q8_0", "f16"])] == ["f16", "q8_0"]
-
-
-def _described(folder: Path) -> tuple:  # type: ignore[type-arg]
-    from engine.release.artefact import read_artefact
-
-    return (read_artefact(folder.parent, folder.name),)
