@@ -258,6 +258,12 @@ class LlamaDuoApp(RunActions):
 
         self.push_screen(TakeoverScreen(message.run))
 
+    @on(messages.ShowRelease)
+    def _show_release(self, message: messages.ShowRelease) -> None:
+        from llamaduo_tui.screens.release import ReleaseScreen
+
+        self.push_screen(ReleaseScreen(message.run))
+
     @on(messages.Configure)
     @work
     async def _configure(self, message: messages.Configure) -> None:

@@ -51,6 +51,20 @@ class ShowTakeover(Message):
 
 
 @dataclass
+class ShowRelease(Message):
+    """Show the release of a run that has ended, or offer one."""
+
+    run: Run
+
+
+@dataclass
+class ReleaseRun(Message):
+    """Release the best model of a run that has ended."""
+
+    run: Run
+
+
+@dataclass
 class ReviewRun(Message):
     """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 

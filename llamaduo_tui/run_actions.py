@@ -77,7 +77,14 @@ class RunActions(App[None]):
         self._act(partial(actions.pause, message.run, message.on))
 
     @on(messages.ResumeRun)
-    def _resume(self, message: messages.ResumeRun) -> None:
+    def _begin_release(run: Run) -> str:
+    from llamaduo_tui.control import release
+
+    release.start(run)
+    return f"releasing the model of {run.name}; it goes on if you leave"
+
+
+def _resume(self, message: messages.ResumeRun) -> None:
         self._act(partial(_resume, message.run))
 
     @on(messages.StopRun)
@@ -100,6 +107,16 @@ class RunActions(App[None]):
             self.notify(f"stopping {name}: calls in flight are finished first", markup=False)
             self.stopping.add(run)
             self._act(partial(actions.stop, run))
+
+    @on(messages.ReleaseRun)
+    @work
+    async def _release(self, message: messages.ReleaseRun) -> None:
+        details = (
+            "It writes safetensors, and a GGUF file where llama.cpp is installed, starts each and asks it the sealed "
+            "prompts. Answers that differ from the adapter's are judged by the service, within the run's budget."
+        )
+        if await self.confirm(f"Release the model of {one_line(message.run.name, 40)}?", details, "Release it"):
+            self._act(partial(_begin_release, message.run))
 
     @on(messages.DeleteRun)
     @work

@@ -106,7 +106,7 @@ def served(gate: Gate) -> str:
     if gate.precision is not None and gate.similarity is not None:
         compared = (
             f"Served by {gate.engine}, it answered {gate.identical:,} of {evidence(gate.prompts, gate.families)} "
-            f"exactly as the judged adapter did (at least {percent(round(gate.identical_low, 3))} of such prompts, risk "
+            f"exactly as the adapter did (at least {percent(round(gate.identical_low, 3))} of such prompts, risk "
             f"{percent(gate.risk)}). Served minus adapter: precision {interval(gate.precision)}, similarity "
             f"{interval(gate.similarity)}; at most {gate.margin:g} points worse are allowed.\n\n"
         )
@@ -132,8 +132,8 @@ def _data(run: Run) -> str:
 def _limits(source: Source, artefact: Artefact) -> Iterator[str]:
     yield (
         "- It is for prompts like those of the task above. Elsewhere it was not tried, and may be worse than its base."
-        f"\n- The scores are those of {', '.join(map(inline, source.settings.judge_models))}, which compared answers with "
-        "recorded responses."
+        f"\n- The scores are those of {', '.join(map(inline, source.settings.judge_models))}, which compared answers "
+        "with recorded responses."
     )
     if source.settings.uses_sandbox:
         yield "- **The service was the sandbox**, an offline stand-in: the scores only show that the loop works."

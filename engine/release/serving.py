@@ -103,9 +103,10 @@ def start(
 ) -> Server:
     """Start the server of an artefact of a release folder, by default on loopback, and wait until it answers.
 
-    `key` is made up where it is None, and needed where `host` is not loopback; `port` is a free one; `log` gets what the server prints, no contents of requests.
-    `engine` "auto" takes llama.cpp for GGUF; for the others vLLM where there is a GPU and the executable `vllm`, else
-    transformers. The server ends with `stop`, and with this process whatever ends it.
+    `key` is made up where it is None, and needed where `host` is not loopback; `port` is a free one; `log` gets what
+    the server prints, no contents of requests. `engine` "auto" takes llama.cpp for GGUF; for the others vLLM where
+    there is a GPU and the executable `vllm`, else transformers. The server ends with `stop`, and with this process
+    whatever ends it.
 
     Raises InputError where there is no such artefact or the engine isn't installed, StageError where it doesn't start.
     """

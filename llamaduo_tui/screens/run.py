@@ -71,6 +71,8 @@ class RunScreen(QuestionScreen):
         Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
         Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
+        # It comes before the log's own key, which shows the output of a worker: here there is none any more.
+        Binding("o", "release", "Release", id="run.release", tooltip="Write the model for servers", priority=True),
         Binding("t", "takeover", "Take-over", id="run.takeover", tooltip="See which side answers, and change it"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),
         Binding(
@@ -210,6 +212,8 @@ class RunScreen(QuestionScreen):
                 return self.state.resumable and self.state is not State.NEW
             case "report":
                 return self.state.ended and os.access(self.run.report_file, os.R_OK)
+            case "release":
+                return self.state.ended
             case "takeover":
                 return takeover.exists(self.run)
             case "stop":
@@ -246,6 +250,8 @@ class RunScreen(QuestionScreen):
     def action_report(self) -> None:
         self.post_message(messages.ShowReport(self.run))
 
+    def action_release(self) -> None:
+        self.post_message(messages.ShowRelease(self.run))
     def action_takeover(self) -> None:
         self.post_message(messages.ShowTakeover(self.run))
 
@@ -300,7 +306,7 @@ def happening(view: RunView, state: State, stopping: Stopping | None, now: float
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
     if view.outcome is not None and not state.working:
         outcome = view.outcome
-        report = f"r for the report, {outcome.report}"
+        report = f"o to release the model; r for the report, {outcome.report}"
         mark = state_styles.of(outcome.state)
         then = " The small model can take over." if outcome.state is State.REACHED else ""
         ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{then}"

@@ -1,0 +1,98 @@
+"""The release of a run that has ended: what was written, whether it passed, and what a release at work does."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Log
+
+from engine.protocol.run_dir import Run
+from llamaduo_tui import messages
+from llamaduo_tui.views.release import ReleaseView, release_view
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.key_bar import KeyBar
+
+POLL_S = 0.5
+
+NOTHING = "Nothing is released yet. Press s to write the model for servers; each is asked the sealed prompts first."
+
+
+@dataclass
+class ReleaseRead(Message):
+    """The release, as just read."""
+
+    view: ReleaseView
+
+
+class ReleaseScreen(Screen[None]):
+    """The artefacts above, the log below."""
+
+    CSS_PATH = "release.tcss"
+    AUTO_FOCUS = "Log"
+    HELP = """
+## Release
+
+Each artefact of the best model, and whether it answers, as served, like the adapter that was judged. A refused one
+stays in its folder, and `gate.json` there says why. The release goes on if you leave.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "Back", id="release.back", tooltip="Back to the run"),
+        Binding("s", "start", "Release", id="release.start", tooltip="Write the model for servers, and prove it"),
+    ]
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+        self._left = threading.Event()
+        self._shown: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield DiffedStatic(id="release-title", markup=False)
+        yield DiffedStatic(id="release-artefacts", markup=False)
+        yield Log(highlight=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        title = Content.assemble(("Release", "bold"), f"  {one_line(self.run.name, 40)}  ")
+        place = Content.styled(one_line(str(self.run.release), 300), "$foreground-muted")
+        self.query_one("#release-title", DiffedStatic).put(title + place)
+        self._watch()
+
+    def on_unmount(self) -> None:
+        self._left.set()
+
+    @work(thread=True, group="release", exit_on_error=False)
+    def _watch(self) -> None:
+        while not self._left.is_set():
+            try:
+                self.post_message(ReleaseRead(release_view(self.run)))
+            except (OSError, ValueError) as error:
+                self.post_message(messages.ReadFailed(str(error)))
+                return
+            self._left.wait(POLL_S)
+
+    @on(ReleaseRead)
+    def _read(self, message: ReleaseRead) -> None:
+        view = message.view
+        self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(view.artefacts) or NOTHING))
+        if view.log == self._shown:
+            return
+        log = self.query_one(Log)
+        if self._shown and view.log[: len(self._shown)] == self._shown:
+            log.write_lines(view.log[len(self._shown) :])
+        else:
+            log.clear()
+            log.write_lines(view.log)
+        self._shown = view.log
+
+    def action_start(self) -> None:
+        self.post_message(messages.ReleaseRun(self.run))
