@@ -77,14 +77,7 @@ class RunActions(App[None]):
         self._act(partial(actions.pause, message.run, message.on))
 
     @on(messages.ResumeRun)
-    def _begin_release(run: Run) -> str:
-    from llamaduo_tui.control import release
-
-    release.start(run)
-    return f"releasing the model of {run.name}; it goes on if you leave"
-
-
-def _resume(self, message: messages.ResumeRun) -> None:
+    def _resume(self, message: messages.ResumeRun) -> None:
         self._act(partial(_resume, message.run))
 
     @on(messages.StopRun)
@@ -161,6 +154,13 @@ def _resume(self, message: messages.ResumeRun) -> None:
         for screen in self.screen_stack:
             for card in screen.query(Card):
                 card.reopen()
+
+
+def _begin_release(run: Run) -> str:
+    from llamaduo_tui.control import release
+
+    release.start(run)
+    return f"releasing the model of {run.name}; it goes on if you leave"
 
 
 def _resume(run: Run) -> str:

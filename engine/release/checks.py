@@ -102,6 +102,7 @@ def end(files: Files) -> Found:
     """Whether servers end an answer where training does: at the template's own end token."""
     names = {str(files.source.tokenizer.convert_ids_to_tokens(token)): token for token in files.source.ends}
     needed = files.source.turn_ends
+    known: set[Any]
     if files.format == "gguf":
         known = files.gguf().ends
     else:
