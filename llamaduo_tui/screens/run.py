@@ -71,7 +71,7 @@ class RunScreen(QuestionScreen):
         Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
         Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
-        # It comes before the log's own key, which shows the output of a worker: here there is none any more.
+        # Before the log's own `o`, which is `O` too.
         Binding("o", "release", "Release", id="run.release", tooltip="Write the model for servers", priority=True),
         Binding("t", "takeover", "Take-over", id="run.takeover", tooltip="See which side answers, and change it"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),

@@ -43,7 +43,7 @@ and the search; `Y` copies the visible lines. `w` and `W` save them to a file, i
         Binding("N", "next(-1)", "Previous", id="log.previous", tooltip="Go to the previous match", show=False),
         Binding("escape", "close_search", "End search", id="log.close", tooltip="End the search"),
         # The title of the border shows these, and a click on them works, too.
-        Binding("o", "output", "Output", False, id="log.output", tooltip="Switch between events and output"),
+        Binding("o,O", "output", "Output", False, id="log.output", tooltip="Switch between events and output"),
         Binding("e", "level", "Level", False, id="log.level", tooltip="All, warnings and errors, or errors only"),
         Binding("g", "stage", "Stage", False, id="log.stage", tooltip="Show the lines of one stage, or all"),
         Binding("w", "save('all')", "Save", False, id="log.save", tooltip="Save the selection or all matches"),

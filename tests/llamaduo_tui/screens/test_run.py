@@ -277,7 +277,7 @@ async def test_search_level_stage_output_and_save(root: Path, tmp_path: Path, mo
         assert "busy (429)" in (tmp_path / "done-events.txt").read_text()
         await pilot.press("e", "e", "g")
         assert "coverage" in log.lines[0]
-        await pilot.press("o")
+        await pilot.press("O")
         assert log.lines == ["loading weights", "␛[31mstep [bold]1[/nope]"]
 
 
