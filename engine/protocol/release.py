@@ -16,6 +16,9 @@ from engine.protocol.rows import RowMixin
 
 GATE_FILE = "gate.json"
 
+HEADING = "## The released model"
+"""Of the section in a run's report, which is its last."""
+
 MARGIN = 1.0
 """Points by which an artefact may be worse than the judged adapter, unless told otherwise."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.release import GATE_FILE, Gate, Result, read_gates
+from engine.protocol.release import GATE_FILE, HEADING, Gate, Result, read_gates
 from engine.protocol.run_dir import Run, writable
 from engine.release.artefact import ARTEFACT_FILE, Artefact, artefact_name
 from engine.release.card import CARD_FILE, card, served
@@ -19,9 +19,6 @@ from engine.release.gate import GateKeeper
 from engine.release.push import push
 from engine.release.source import Source, source_of
 from engine.release.sums import write_sums
-
-HEADING = "## The released model"
-"""Of the section in the report, which is its last."""
 
 
 def release(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
-from engine.protocol import jsonl, records
+from engine.protocol import jsonl, records, release
 from engine.protocol.decision import Decision, Drift, FinalDecision, percent
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
@@ -61,6 +61,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
             *report_judges.which_answered(answered),
             "## What it took",
             _cost(usage, _manifests(run), run.status()),
+            *_next_step(run, decision.best_round),
         ]
     )
     jsonl.replace(run.report_file, text + "\n")
@@ -258,6 +259,18 @@ def _cost(usage: Usage, stages: list[Manifest], status: Status) -> str:
         f"llamaduo-tui {version()}, in run format {FORMAT}.\n\n"
         f"| stage | time |\n|---|---|\n{rows}"
     )
+
+
+def _next_step(run: Run, best_round: int) -> list[str]:
+    """Where the model is, and how it becomes one that servers take; the release writes its own section here."""
+    if best_round == 0:
+        return []
+    adapter = (FINETUNE.folder(run, best_round) / "adapter").relative_to(run.folder)
+    return [
+        release.HEADING,
+        f"Nothing is released yet. The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model for "
+        "servers (safetensors, GGUF), and releases what answers, as served, like this adapter.",
+    ]
 
 
 def _manifests(run: Run) -> list[Manifest]:

@@ -252,6 +252,7 @@ class RunScreen(QuestionScreen):
 
     def action_release(self) -> None:
         self.post_message(messages.ShowRelease(self.run))
+
     def action_takeover(self) -> None:
         self.post_message(messages.ShowTakeover(self.run))
 

@@ -17,7 +17,7 @@ from engine.local.inference.base import Completion
 from engine.local.served_template import served_template
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
-from engine.protocol.release import Cause, Result, read_gate
+from engine.protocol.release import HEADING, Cause, Result, read_gate
 from engine.release import gate as gates
 from engine.release import release as releases
 from engine.release.artefact import read_artefact
@@ -25,7 +25,7 @@ from engine.release.checks import check_files
 from engine.release.formats import chosen_formats
 from engine.release.gate import GateKeeper
 from engine.release.live_checks import check_answers
-from engine.release.release import HEADING, lines_of, release
+from engine.release.release import lines_of, release
 from engine.release.source import Source
 from tests.engine.release.serving_here import ServerHere
 

@@ -48,4 +48,4 @@ def test_nothing_is_served_yet(folder: Path) -> None:
 
 def test_a_run_without_a_release_says_how_to_make_one(tmp_path: Path) -> None:
     assert "no run" in refused("--runs-dir", str(tmp_path), "serve", "demo")
-    assert "Invalid value for '--format'" in refused("release", "demo", "--format", "onnx")
+    assert "invalid value for '--format'" in refused("release", "demo", "--format", "onnx")
