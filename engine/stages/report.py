@@ -268,8 +268,8 @@ def _next_step(run: Run, best_round: int) -> list[str]:
     adapter = (FINETUNE.folder(run, best_round) / "adapter").relative_to(run.folder)
     return [
         release.HEADING,
-        f"Nothing is released yet. The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model for "
-        "servers (safetensors, GGUF), and releases what answers, as served, like this adapter.",
+        f"Nothing is released yet. The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model "
+        "for servers (safetensors, GGUF), and releases what answers, as served, like this adapter.",
     ]
 
 
