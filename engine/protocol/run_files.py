@@ -25,6 +25,7 @@ _IN_RUN = (
     "record.json",
     "notified*.json*",
     "sandbox.json*",
+    "estimate.json",
     "prompts.toml",
     "schema.json",
     ".reserve",
@@ -54,7 +55,7 @@ _IN_STAGE = (
 _TEMPORARY = ".*.tmp"
 _PHASES = ("round-[0-9]*", "final")
 _STAGES = tuple(stage.name for stage in STAGES)
-_WHOLE = ("work", "release", "takeover", "adapter", "checkpoints", "serve", "vllm", "*-batches")
+_WHOLE = ("work", "release", "releasing", "takeover", "adapter", "checkpoints", "serve", "vllm", "*-batches")
 """Folders that are the run's with all that is in them."""
 
 

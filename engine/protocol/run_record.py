@@ -20,7 +20,7 @@ from engine.protocol.run_dir import Run
 GROWING = ("commands.jsonl", "worker.log")
 """Files that may grow after the end: reviews are welcome, and the last words of libraries come late."""
 
-LATER = ("release", "takeover", "review")
+LATER = ("release", "releasing", "takeover", "review")
 """Folders that people's later steps fill; a release has checksums of its own."""
 
 OUTSIDE = ("record.json", "status.json", "lock")

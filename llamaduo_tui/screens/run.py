@@ -46,7 +46,7 @@ POLL_S = 0.25
 MACHINE_S = 3.0
 TICK_S = 1.0
 
-CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data")
+CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data", "release", "takeover")
 """What only the run's owner may do; reviews and pairs are shown with the prompts that others may not read."""
 
 
