@@ -108,9 +108,9 @@ def estimate(folder: Path, quantization: str, plan: Plan) -> int:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from engine.estimate.machine import training_memory
     from engine.local.device import find_device
     from engine.local.lora import add_adapter
-    from engine.preflight.machine import training_memory
 
     chosen = settings(quantization, plan)
     with torch.device("meta"):

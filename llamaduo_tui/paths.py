@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.protocol.paths import DIRS
-
-if TYPE_CHECKING:
-    from engine.protocol.run_dir import Run
-
-
-def runs_dir(chosen: Path | None = None) -> Path:
-    """The folder of all runs: the chosen one, else $LLAMADUO_RUNS, else `runs` in the user's state folder.
-
-    The state folder is $XDG_STATE_HOME/llamaduo or ~/.local/state/llamaduo.
-    """
-    folder = chosen or os.environ.get("LLAMADUO_RUNS") or DIRS.user_state_path / "runs"
-    return Path(folder).expanduser().absolute()
-
-
-def called(run: Run) -> str:
-    """The argument that names a run in commands: its name, or its folder if that is not in the usual place."""
-    return run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder))
+from engine.protocol.paths import called as called
+from engine.protocol.paths import runs_dir as runs_dir
 
 
 def config_dir() -> Path:

@@ -36,13 +36,14 @@ def prepare(
     unsupported: Callable[[Pair], str] = lambda _: "",
     progress: Callable[[ReadProgress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
+    written: Callable[[Splits], None] = lambda _: None,
 ) -> dict[str, int]:
     """Load, split and write the coverage dataset; returns the counts of its rows.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
     `train`, `dev` and `test` are the pairs of the rest, and `never_sealed` those that no draw would put into test.
     `unsupported` and `progress` are passed to `load`; `note` gets a sentence for whatever is worth knowing about the
-    data.
+    data, and `written` the splits once they are on disk.
     Raises InputError where the data cannot be used or a split stays empty.
     """
     loaded = load(settings.coverage, unsupported, progress)
@@ -57,6 +58,7 @@ def prepare(
     jsonl.replace(folder / SEALED, b64encode(zlib.compress(sealed.encode())).decode() + "\n", mode=0o600)
     jsonl.write(folder / DROPPED, (row.to_row() for row in dropped))
     jsonl.write(folder / FINGERPRINTS, (dict(row) for row in fingerprints([*splits.dev, *splits.test])))
+    written(splits)
     return {
         "rows": loaded.rows,
         "dropped": len(dropped),

@@ -7,6 +7,7 @@ process. A single process sees a single GPU, since transformers would spread its
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,3 +139,16 @@ def _explained(chosen: Sequence[Gpu], seen: Sequence[Gpu], reason: str) -> str:
     said = f"uses {', '.join(map(str, chosen))}: {reason}"
     left = [gpu for gpu in seen if gpu not in chosen]
     return f"{said}; not used: {', '.join(map(str, left))}" if left else said
+
+
+def see_training_gpu(settings: Migration, environment: Mapping[str, str]) -> None:
+    """Let this process see only the first GPU that training will use, so that its memory and speed are measured.
+
+    `environment` is the one that the run starts in. That of this process is changed, so call it before CUDA starts.
+    Raises InputError where training can use no GPU that it needs.
+    """
+    if settings.compute.launcher == "ray":
+        return
+    gpus = allot(settings, FINETUNE, environment).gpus
+    if gpus and gpus[0].total is not None:
+        os.environ[VISIBLE] = gpus[0].name

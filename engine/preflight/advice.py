@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.estimate.machine import Speed, inference_seconds, measure, training_seconds, weight_bytes
 from engine.local.device import Device, find_device
-from engine.preflight.machine import Speed, inference_seconds, measure, training_seconds, weight_bytes
 from engine.preflight.needs import Needs
 from engine.preflight.report import ModelAdvice, ModelChoice
 from engine.preflight.skeletons import skeleton

@@ -1,6 +1,6 @@
 """The pre-flight check of a settings file: what would fail, what is worth knowing, and what a run would take.
 
-`python -m engine.preflight.check FILE [--json] [--probe]` is the program behind `llamaduo-tui check`.
+`python -m engine.preflight.check FILE [--json] [--probe] [--notify]` is the program behind `llamaduo-tui check`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check(
     estimate: Estimate | None = None
     try:
         settings = load_settings(file)
-        findings.notes += [*judge_note(settings), *base_note(settings)]
+        findings.notes += [*judge_note(settings), *base_note(settings), *notify_note(settings)]
         resources = Resources(settings, dict(os.environ))
         resources.use()
         model = _resolver(settings, progress)
@@ -251,6 +251,32 @@ def judge_note(settings: Migration) -> Iterator[str]:
             )
 
 
+def notify_note(settings: Migration) -> Iterator[str]:
+    """That messages about the run cannot be sent from this environment."""
+    if missing := settings.notify.missing(os.environ):
+        absent = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not in the environment"
+        yield f"[notify]: {absent}: no message is sent there"
+
+
+def send_test(file: Path) -> int:
+    """Send a test message to all targets, print what became of it, and return the exit status: 1 where one failed."""
+    from engine.notify.notice import trial
+    from engine.notify.send import send
+
+    try:
+        settings = load_settings(file)
+    except LlamaDuoError:  # the report has it
+        return 0
+    deliveries = send(settings.notify, trial(settings.task.name))
+    if not deliveries:
+        print("no targets in [notify]: no message was sent")
+    for delivery in deliveries:
+        print(
+            f"message   {delivery.target}: {delivery.problem or 'sent'}", file=sys.stderr if delivery.problem else None
+        )
+    return 1 if any(delivery.problem for delivery in deliveries) else 0
+
+
 def base_note(settings: Migration) -> Iterator[str]:
     """That the local model is known as a base model, which a few hundred pairs hardly teach to chat."""
     known = next((found for found in load_all() if found.model == settings.local.model), None)
@@ -297,6 +323,7 @@ def main() -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.add_argument("--probe", action="store_true", help="ask each service model once, for a fraction of a cent")
+    parser.add_argument("--notify", action="store_true", help="send a test message to the targets in [notify]")
     args = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -309,7 +336,7 @@ def main() -> int:
     finally:
         reading.end()
     console.print_report(report, as_json=args.json)
-    return report.exit_status
+    return report.exit_status or (send_test(args.file) if args.notify else 0)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from engine.local.allotment import allot
-from engine.local.gpus import GIB, VISIBLE
+from engine.local.allotment import allot, see_training_gpu
+from engine.local.gpus import GIB
 from engine.preflight.report import Estimate
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.stages import FINETUNE, INFER
@@ -74,12 +73,8 @@ class Resources:
 
         It changes the environment of this process, so call it before CUDA starts.
         """
-        if self.settings.compute.launcher == "ray":
-            return
         with suppress(InputError):  # one of the problems
-            gpus = allot(self.settings, FINETUNE, self.environment).gpus
-            if gpus and gpus[0].total is not None:
-                os.environ[VISIBLE] = gpus[0].name
+            see_training_gpu(self.settings, self.environment)
 
     def memory_problems(self, estimate: Estimate) -> Iterator[LlamaDuoError]:
         """The problem that training does not fit into the memory of one GPU, or of this machine, if so."""

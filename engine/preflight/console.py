@@ -6,9 +6,10 @@ import json
 import sys
 from collections.abc import Iterator
 
-from engine.preflight.report import DataReport, Estimate, Finding, ModelAdvice, ModelChoice, PhaseEstimate, Report
+from engine.preflight.report import DataReport, Estimate, Finding, ModelAdvice, ModelChoice, Report
 from engine.protocol import data_summary, records
 from engine.protocol.durations import duration
+from engine.protocol.estimate import PhaseEstimate
 from engine.protocol.terminal import clean
 from engine.settings.preset import in_short
 

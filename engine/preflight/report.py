@@ -7,6 +7,7 @@ from typing import Literal
 
 from engine.protocol.data_summary import Summary
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.estimate import PhaseEstimate
 from engine.protocol.power import Power, plural
 from engine.protocol.probe import ModelProbe
 
@@ -25,17 +26,6 @@ class Problem:
     @classmethod
     def of(cls, error: LlamaDuoError) -> Problem:
         return cls(error=error.message, hint=error.hint, exit_status=error.exit_status)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseEstimate:
-    """What one phase of a run takes; "round 0" is the baseline, with the service's own responses for comparison."""
-
-    name: str
-    calls: int
-    tokens: int
-    usd: float | None
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
+from engine.estimate.machine import training_memory
 from engine.local.device import Device
 from engine.local.lora import add_adapter
-from engine.preflight.machine import training_memory
 from engine.settings.preset import Preset, load
 from engine.settings.schema import Migration
 

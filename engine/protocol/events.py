@@ -163,6 +163,16 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notified(Event):
+    """The worker sends a message outside: `about` names what it tells, once a run, `targets` where it goes."""
+
+    kind: ClassVar[str] = "run.notified"
+    about: str
+    title: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
     """The run reached its target, missed it, or was stopped and may go on.
 
@@ -206,6 +216,7 @@ KINDS: dict[str, type[Event]] = {
         QuestionAnswered,
         BudgetChanged,
         StageFinished,
+        Notified,
         RunFinished,
         RunFailed,
     )

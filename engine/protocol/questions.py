@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -78,3 +79,14 @@ class Answer:
     by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
+
+
+def answer_command(run: str, question: Question) -> str:
+    """The command that answers a question of a run, which is named as commands take it."""
+    if question.cap == "calls":
+        return f"llamaduo-tui approve {run} --budget-calls N   (N at least {math.ceil(question.least):,})"
+    if question.cap:
+        least = math.ceil(question.least * 100) / 100
+        return f"llamaduo-tui approve {run} --budget USD   (USD at least {least:.2f})"
+    or_reject = "reject, " if REJECT in question.choices else ""
+    return f"llamaduo-tui approve {run}   (or: {or_reject}stop)"

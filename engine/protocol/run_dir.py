@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.protocol import checksums, file_lock, format_1, jsonl, records
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
+from engine.protocol.estimate import RunEstimate
 from engine.protocol.status import State, Status
 
 FORMAT = 3
@@ -84,6 +85,10 @@ class Run:
     def work(self) -> Path:
         """The working folder of the run's processes: what libraries leave in theirs goes there."""
         return self.folder / "work"
+
+    @property
+    def estimate_file(self) -> Path:
+        return self.folder / "estimate.json"
 
     @property
     def ledger_file(self) -> Path:
@@ -217,6 +222,14 @@ class Run:
         row = checksums.read_json(path)
         with damaged_as(path):
             return None if row is None else records.build(Decision, row)
+
+    def estimate(self) -> RunEstimate | None:
+        """What the run was expected to take when it began; None where nobody estimated it, or it can't be read."""
+        try:
+            row = jsonl.read_json(self.estimate_file)
+            return None if row is None else records.build(RunEstimate, row)
+        except (ValueError, DamagedError):
+            return None
 
     def final_decision(self) -> FinalDecision | None:
         """What the sealed prompts decided, None before they did. Raises DamagedError where it can't be read."""

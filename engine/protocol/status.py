@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from engine.protocol.boot import boot_id, pid_space, start_of
 from engine.protocol.durations import duration
+from engine.protocol.outlook import Outlook
 from engine.protocol.questions import Question
 
 
@@ -136,6 +137,7 @@ class Status:
     besides `cost_usd`. `silent_since`, in seconds since the epoch, is when a service that does not answer had its first
     fault. `stopping` is set while a worker that is about to end waits for calls in flight, `dropped` after an end that
     did not. `record` is the SHA-256 of record.json, once the run has ended.
+    `outlook` is what is left of the run, as its worker last knew it.
     """
 
     state: State = State.NEW
@@ -158,6 +160,7 @@ class Status:
     stopping: Stopping | None = None
     dropped: Dropped | None = None
     record: str = ""
+    outlook: Outlook | None = None
 
     @property
     def spent_usd(self) -> float:

@@ -188,6 +188,7 @@ def explain(problem: Any) -> str:
     # A user may write the API key itself instead of its variable's name.
     secret = problem["type"] == "secret" or isinstance(problem["input"], dict)
     secret = secret or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
+    secret = secret or problem["loc"][:1] == ("notify",)
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message
 

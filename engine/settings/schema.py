@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.protocol.sharing import Readers
 from engine.settings.local import Compute, Finetune, Inference, Local
+from engine.settings.notify import Notify
 from engine.settings.table import SECRET, Address, Table, Variable, no_secret_address
 
 ContainerName = Literal["json", "csv", "parquet", "arrow"]
@@ -354,6 +355,7 @@ class Migration(Table):
     compute: Compute = Compute()
     run: RunFolder = RunFolder()
     takeover: Takeover = Takeover()
+    notify: Notify = Notify()
 
     @model_validator(mode="after")
     def _has_whole_endpoints(self) -> Migration:
@@ -379,9 +381,10 @@ class Migration(Table):
 
     @property
     def key_names(self) -> set[str]:
-        """The environment variables that are named for keys, of the service and of the local LLM's endpoint."""
+        """The environment variables that are named for secrets: keys of the service and of the local LLM's endpoint,
+        and parts of the addresses of messages."""
         own = self.inference.api_key_env
-        return self.service.key_names | ({own} if own else set())
+        return self.service.key_names | self.notify.variables | ({own} if own else set())
 
     @property
     def judge_models(self) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+
 from engine.dataset.load import ReadProgress
 from engine.dataset.prepare import prepare
 from engine.dataset.sources import files
+from engine.dataset.split import Splits
+from engine.protocol import jsonl, records
 from engine.protocol.events import Log
 from engine.stages.base import Job, Result
 from engine.stages.local_model import local_model, misfits
@@ -24,7 +28,19 @@ def run(job: Job) -> Result:
     def note(message: str) -> None:
         job.emit(Log(level="info", message=message))
 
-    counts = prepare(settings, job.folder, unsupported, progress, note)
+    counts = prepare(settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits))
     for change, pairs in unsupported.notes.items():
         note(f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})")
     return Result(counts=counts, inputs={str(file): file for file in files(settings.coverage.sources)})
+
+
+def _estimate(job: Job, splits: Splits) -> None:
+    """Keep what the run is expected to take. A run goes on without it: only the time left is then told later."""
+    try:
+        from engine.estimate.start import estimate_run  # loads the model's library
+
+        estimate = estimate_run(job.settings, splits, local_model(job.run, job.settings, job.emit))
+        jsonl.write_json(job.run.estimate_file, records.to_row(estimate))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stages that need it will say so
+        traceback.print_exc()
+        job.emit(Log(level="warning", message=f"the run could not be estimated ({type(error).__name__})"))

@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 
 from engine.dataset.prepare import family_names, read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups
+from engine.estimate.outlook import Progress, outlook, plan_of
 from engine.preflight.problems import raise_problems
 from engine.protocol import commands, jsonl, sharing
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.estimate import RunEstimate
 from engine.protocol.events import (
     BudgetChanged,
     Event,
@@ -63,6 +65,7 @@ from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.environment import needed
 from engine.worker.launchers import launcher
+from engine.worker.notifier import Notifier
 from engine.worker.presence import Presence
 from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
@@ -111,6 +114,9 @@ class Worker:
         self._going.set()
         self._stop = Stop(self._going)
         self._accounts = Accounts(self._status, self.emit)
+        self._progress = Progress.of(run)
+        self._estimate: RunEstimate | None = None
+        self._notifier = Notifier(run, self.settings, self._record, lambda: self._status.status)
 
     @property
     def hours(self) -> float:
@@ -143,7 +149,19 @@ class Worker:
         at_work = self._status.status
         if event.stage is None and at_work.stage is not None:
             event = replace(event, stage=at_work.stage, round=at_work.round)
-        self._events.append(event)
+        self._record(event)
+
+    def _record(self, event: Event) -> None:
+        """Append an event as it is, and let those hear of it who watch the run from here."""
+        written = self._events.append(event)
+        if self._progress.take(written):
+            self._look_ahead(written.time)
+        self._notifier.hear(written)
+
+    def _look_ahead(self, now: float) -> None:
+        """Note what is left of the run; the next heartbeat writes it."""
+        self._estimate = self._estimate or self.run.estimate()
+        self._status.note(outlook=outlook(self._progress, plan_of(self.settings, self._caps), self._estimate, now))
 
     async def stage(self, stage: Stage, round_: int | None, work: Work | None = None) -> Manifest:
         """The manifest of a stage's folder; unless it is complete already, the stage runs first.
@@ -210,7 +228,7 @@ class Worker:
             claim(self.run, self._status.status.worker)
         self._tell_start()
         self._work = asyncio.current_task()
-        beside = (self._status.beat(), self._listen(self._work), self._presence.watch())
+        beside = (self._status.beat(), self._listen(self._work), self._presence.watch(), self._notifier.watch())
         tasks = [self._beside(task) for task in beside]
         try:
             raise_problems(self.settings)
@@ -363,7 +381,7 @@ class Worker:
             return self._leave(lost)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self._accounts.close()
-        self._events.append(ending)
+        self._record(ending)
         self._write_end(ending.state)
         return EXIT_STATUS[ending.state]
 

@@ -90,7 +90,8 @@ def presets(file: Path | None, as_json: bool) -> None:
 @options.settings_file
 @options.as_json
 @click.option("--probe", is_flag=True, help="Also ask each service model once, for a fraction of a cent.")
-def check(file: Path, as_json: bool, probe: bool) -> None:
+@click.option("--notify", is_flag=True, help="Also send a test message to the targets in [notify].")
+def check(file: Path, as_json: bool, probe: bool, notify: bool) -> None:
     """Check settings and data, and estimate a run.
 
     It shows what your data was recognised as, which rows would be dropped and why, how it is split, one pair as the
@@ -101,11 +102,13 @@ def check(file: Path, as_json: bool, probe: bool) -> None:
     a run. It shows a wrong key, model name, parameter, address or proxy within seconds, and costs a fraction of a cent.
     A run reuses these replies; with the cache off it asks again. Exit status 1: a model cannot be used.
 
+    --notify sends a message, as a run does when it waits, fails or ends. Exit status 1: a target did not take it.
+
     \b
     Examples:  llamaduo-tui check migration.toml
                llamaduo-tui check migration.toml --probe
     """
-    wanted = [option for option, on in (("--json", as_json), ("--probe", probe)) if on]
+    wanted = [option for option, on in (("--json", as_json), ("--probe", probe), ("--notify", notify)) if on]
     _module("engine.preflight.check", str(file), *wanted)
 
 

@@ -63,6 +63,8 @@ class Lines:
             case events.QuestionAnswered():
                 by = f" by {one_line(event.by, 80)}" if event.by else ""
                 return [wording(event.question.kind).answered(event) + by]
+            case events.Notified():
+                return [f"message sent by {', '.join(one_line(name, 20) for name in event.targets)}"]
             case events.RunFinished():
                 return [f"{one_line(event.state, 20)}: {one_line(event.reason)}"]
             case events.RunFailed():

@@ -5,13 +5,24 @@ A new kind of question is a row of the table; one without a row is described by 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.protocol.durations import duration
 from engine.protocol.events import QuestionAnswered
-from engine.protocol.questions import APPROVE, BATCH, BUDGET, LEDGER, PAIRS, REDO, REJECT, ROUND, WITHDRAWN, Question
+from engine.protocol.questions import (
+    APPROVE,
+    BATCH,
+    BUDGET,
+    LEDGER,
+    PAIRS,
+    REDO,
+    REJECT,
+    ROUND,
+    WITHDRAWN,
+    Question,
+    answer_command,
+)
 from engine.protocol.run_dir import Run
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
@@ -53,10 +64,7 @@ def takes(question: Question) -> str:
 
 def budget_command(run: Run, question: Question) -> str:
     """The command that raises a used-up cap, with the least that is enough."""
-    if question.cap == "calls":
-        return f"llamaduo-tui approve {called(run)} --budget-calls N   (N at least {math.ceil(question.least):,})"
-    least = math.ceil(question.least * 100) / 100
-    return f"llamaduo-tui approve {called(run)} --budget USD   (USD at least {least:.2f})"
+    return answer_command(called(run), question)
 
 
 def _approved(event: QuestionAnswered) -> str:
@@ -80,8 +88,7 @@ def _redone(event: QuestionAnswered) -> str:
 
 
 def _command(run: Run, question: Question) -> str:
-    or_reject = "reject, " if REJECT in question.choices else ""
-    return f"llamaduo-tui approve {called(run)}   (or: {or_reject}stop)"
+    return answer_command(called(run), question)
 
 
 _WORDINGS = {

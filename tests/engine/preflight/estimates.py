@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from engine.preflight.report import Estimate, PhaseEstimate
+from engine.preflight.report import Estimate
+from engine.protocol.estimate import PhaseEstimate
 
 NAMES = ("round 0", *(f"round {number}" for number in range(1, 10)), "sealed test")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from engine.estimate.machine import Speed
 from engine.local.device import Device
 from engine.preflight.advice import advise
-from engine.preflight.machine import Speed
 from engine.preflight.needs import Needs
 from engine.preflight.report import ModelAdvice, ModelChoice
 from engine.settings import preset

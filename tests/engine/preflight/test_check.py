@@ -11,6 +11,7 @@ from engine.preflight import check
 from engine.preflight.report import SplitSize
 from engine.protocol.rows import Pair
 from engine.sandbox import tickets
+from engine.settings.load import load_settings
 from engine.settings.schema import Migration
 from tests.engine.preflight.test_console import data_report
 from tests.tiny import make_model
@@ -141,3 +142,18 @@ def test_ctrl_c_is_one_line(
     monkeypatch.setattr("sys.argv", ["check", "m.toml"])
     assert check.main() == 130
     assert capsys.readouterr() == ("", "stopped: nothing was started\n")
+
+
+def test_a_test_message_is_sent_and_its_failure_is_the_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, said = file_of(tmp_path, "a.jsonl"), tmp_path / "said"
+    assert check.send_test(file) == 0 and "no targets" in capsys.readouterr().out
+    plain = file.read_text()
+    file.write_text(f"{plain}[notify]\ncommand = \"sh -c 'cat > {said}'\"\n")
+    assert check.send_test(file) == 0
+    assert said.read_text().startswith("migration: a test message") and "command: sent" in capsys.readouterr().out
+    file.write_text(f'{plain}[notify]\nwebhook = "http://127.0.0.1:1/$ABSENT_HOOK"\n')
+    assert check.send_test(file) == 1 and "ABSENT_HOOK is not in the environment" in capsys.readouterr().err
+    (note,) = check.notify_note(load_settings(file))
+    assert note == "[notify]: ABSENT_HOOK is not in the environment: no message is sent there"

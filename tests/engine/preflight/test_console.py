@@ -60,7 +60,7 @@ def test_a_report_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert row["problems"] == [{"error": "no key", "hint": "", "exit_status": 2}] and row["notes"] == ["a"]
     assert row["estimate"]["phases"][0] == {
-        "name": "round 0", "calls": 40, "tokens": 9000, "usd": 1.5, "seconds": 185,
+        "name": "round 0", "calls": 40, "tokens": 9000, "usd": 1.5, "seconds": 185, "stages": [],
     }  # fmt: skip
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from engine.estimate.machine import training_memory
 from engine.local.device import Device
 from engine.local.lora import add_adapter
-from engine.preflight.machine import training_memory
 from engine.preflight.skeletons import skeleton
 from engine.settings import preset
 
