@@ -143,6 +143,13 @@ class SaveText(Message):
 
 
 @dataclass
+class CompareRuns(Message):
+    """Show runs side by side."""
+
+    runs: list[Run]
+
+
+@dataclass
 class StartDemo(Message):
     """Start the demo and show it."""
 

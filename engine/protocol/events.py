@@ -32,7 +32,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """A worker took the run up, for the first time or again; `version` is that of llamaduo-tui."""
+    """A worker took the run up, for the first time or again; `version` is that of llamaduo-tui.
+
+    The targets are None where the goal is relative to the service, and in runs of an older version.
+    """
 
     kind: ClassVar[str] = "run.started"
     name: str
@@ -43,6 +46,8 @@ class RunStarted(Event):
     service: str
     max_rounds: int
     version: str = ""
+    target_precision: float | None = None
+    target_similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +270,12 @@ class EventLog:
             jsonl.append(self._path, [to_row(numbered)])
             self._seq = numbered.seq
         return numbered
+
+
+def first_event(path: Path) -> Event | None:
+    """The first event of a run, read alone; None before there is one, and where it is damaged."""
+    line = next(jsonl.lines(path), None)
+    return None if line is None else _event(line)
 
 
 class EventReader:

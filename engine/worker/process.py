@@ -340,8 +340,8 @@ class Worker:
             await self.client.cap(*caps)
 
     def _tell_start(self) -> None:
-        settings = self.settings
-        self._events.append(
+        settings, plan = self.settings, plan_of(self.settings)
+        self._record(
             RunStarted(
                 name=self.run.name,
                 pid=os.getpid(),
@@ -351,6 +351,8 @@ class Worker:
                 service=settings.service.model,
                 max_rounds=settings.loop.max_rounds,
                 version=version(),
+                target_precision=plan.precision,
+                target_similarity=plan.similarity,
             )
         )
         if self._written_in < FORMAT:

@@ -11,6 +11,7 @@ from engine.protocol import records
 from engine.protocol import run_dir as runs
 from engine.protocol.decision import Decision
 from engine.protocol.errors import InputError, LlamaDuoError, UnreadableError
+from engine.protocol.outlook import Outlook
 from engine.protocol.processes import works_on
 from engine.protocol.questions import ROUND
 from engine.protocol.run_dir import FORMAT, Run
@@ -56,6 +57,7 @@ def row(run: Run) -> dict[str, Any]:
         "cost_usd": status.cost_usd,
         "interrupted_calls": status.interrupted_calls,
         "interrupted_usd": status.interrupted_usd,
+        "outlook": records.to_row(status.outlook) if status.outlook and state.working else None,
         "silent_since": status.silent_since if state.working else None,
         "stopping": records.to_row(status.stopping) if status.stopping and state is State.STOPPING else None,
         "pid": status.process.pid if status.process else None,
@@ -98,6 +100,11 @@ def details(run: Run) -> list[str]:
     usage = f"{status.calls:,} calls, {status.cached_calls:,} cached, {status.tokens:,} tokens"
     spent = phrases.spent(status.cost_usd, status.interrupted_calls, status.interrupted_usd)
     lines.append(f"  service: {usage}, {spent}")
+    if status.outlook is not None and state.working:
+        at_work = state is State.RUNNING
+        left = status.outlook.time_at(time.time() if at_work else status.outlook.at)
+        lines.append(f"  left: {left}{_finish(status.outlook) if at_work else ''}")
+        lines.append(f"  whole run: {status.outlook.money}")
     if status.dropped is not None:
         lines.append(f"  {status.dropped}")
     if status.silent_since is not None and state.working:
@@ -169,3 +176,10 @@ def _described(status: Status, state: State) -> str:
 def _place(status: Status) -> str:
     place = [f"round {status.round}" if status.round is not None else "", status.stage or ""]
     return " ".join(filter(None, place)) or "-"
+
+
+def _finish(outlook: Outlook) -> str:
+    """When a run that is at work and need not wait for people ends, as far as that is known."""
+    if outlook.unknown:
+        return ""
+    return f", which would end it at {time.strftime('%a %H:%M', time.localtime(outlook.at + outlook.left_s.expected))}"

@@ -143,7 +143,8 @@ class RunScreen(QuestionScreen):
         self.take(update)
         self.query_one(LogView).add(update.events, update.output)
         self.query_one(Charts).show(update.view)
-        self.query_one(Usage).show(update.view.usage, self.budget)
+        ahead = update.outlook if self.state.working else None
+        self.query_one(Usage).show(update.view.usage, self.budget, ahead)
         self._draw()
         offered = (self.state, len(self.view.sections))
         if offered != self._offered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from textual import on
@@ -14,14 +14,16 @@ from textual.screen import Screen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import messages
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_list import Entry
+from llamaduo_tui.views.run_list import FILTERS, ORDERS, Entry, ordered
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.keyed_list import KeyedList
 
 
 class RunsScreen(Screen[None]):
@@ -39,6 +41,9 @@ A run moves one task from a cloud LLM to a small local model. Its worker continu
 - **■ stopping**: it waits for calls in flight, which are paid for; `x` again drops them
 - **■ stopped**, **✗ failed** or **✗ crashed**: `r` resumes it
 - **? no heartbeat**: its worker has not reported for a while
+
+**space** marks runs, and **=** compares the marked ones: settings, scores, losses and answers side by side. `s` changes
+the order, `f` which states are listed.
 
 The scores are those of the best round, from 1 to 100, with the trend over all rounds.
 """
@@ -59,6 +64,10 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         ),
         Binding("d", "demo", "Demo", id="runs.demo", tooltip="See the whole loop: no key, no GPU, no downloads"),
         Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
+        Binding("space", "mark", "Mark", id="runs.mark", tooltip="Mark the run, to compare it with others"),
+        Binding("equals_sign,C", "compare", "Compare", id="runs.compare", tooltip="Compare the marked runs"),
+        Binding("s", "order", "Order", False, id="runs.order", tooltip="Order by age, score, cost or pairs"),
+        Binding("f", "filter", "Filter", False, id="runs.filter", tooltip="List all runs, or those in some states"),
         Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
     ]
 
@@ -68,6 +77,9 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         self._shown: list[Entry] = []
         self._drawn: list[Content] = []
         self._offered: object = None
+        self._order = ORDERS[0]
+        self._filter = "all"
+        self._marked: list[Run] = []
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
@@ -75,7 +87,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         search.display = False
         yield search
         yield DiffedStatic(id="columns", markup=False)
-        yield OptionList(markup=False)
+        yield KeyedList(markup=False)
         yield KeyBar()
 
     def show(self, entries: list[Entry]) -> None:
@@ -106,8 +118,12 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
                 return entry is not None
             case "delete":
                 return state is not None and not state.working
-            case "search":
+            case "search" | "order" | "filter":
                 return bool(self._entries)
+            case "mark":
+                return isinstance(self.focused, OptionList) and state not in (None, State.UNREADABLE)
+            case "compare":
+                return len(self._marked) > 1
             case "close_search":
                 return any(search.display for search in self.query(Input))
         return True
@@ -122,16 +138,23 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         if entries is None or not self.is_active or not self.query(OptionList):  # hidden, not composed, or going
             return
         wanted = self.query_one(Input).value.casefold()
-        found = [e for e in entries if wanted in f"{e.run.name} {state_styles.of(e.state).word}".casefold()]
+        self._marked = [run for run in self._marked if any(entry.run == run for entry in entries)]
+        listed = [e for e in entries if e.state in FILTERS[self._filter]]
+        found = [e for e in listed if wanted in _sought(e).casefold()]
+        found = ordered(found, self._order) if self._order is not ORDERS[0] else found
         self.set_class(not entries, "-empty")
         if not entries and not self.query("#welcome"):
             self._welcome()
         width = self.query_one(OptionList).scrollable_content_region.width or self.app.size.width - 2  # as it will be
         now = self.app.clock()  # type: ignore[attr-defined]
         names = max((cell_len(_name(e)) for e in found), default=0)
-        self.query_one("#head", DiffedStatic).put(_head(entries, found))
-        self.query_one("#columns", DiffedStatic).put(_columns(width, names))
-        self._fill(found, [_row(entry, now, width, names) for entry in found])
+        self.query_one("#head", DiffedStatic).put(
+            _head(entries, found, self._order.name, self._filter, len(self._marked))
+        )
+        self.query_one("#columns", DiffedStatic).put(_columns(width, names, bool(self._marked)))
+        marks = dict.fromkeys(self._marked, "● ")
+        blank = "  " if marks else ""
+        self._fill(found, [_row(entry, now, width, names, marks.get(entry.run, blank)) for entry in found])
         self._offer()
 
     def _welcome(self) -> None:
@@ -143,6 +166,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
     def _offer(self) -> None:
         """The footer's keys, where what the chosen run allows has changed."""
         offered = (
+            len(self._marked) > 1,
             self._chosen and (self._chosen.state, self._chosen.mine),
             bool(self._entries),
             self.query_one(Input).display,
@@ -199,6 +223,30 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         self.query_one(OptionList).focus()
         self._offer()
 
+    def action_mark(self) -> None:
+        """Mark the chosen run, or take its mark away, and go on to the next one."""
+        if (entry := self._chosen) is None:
+            return
+        if entry.run in self._marked:
+            self._marked.remove(entry.run)
+        else:
+            self._marked.append(entry.run)
+        self._draw()
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_compare(self) -> None:
+        if len(self._marked) > 1:
+            self.post_message(messages.CompareRuns(list(self._marked)))
+
+    def action_order(self) -> None:
+        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self._draw()
+
+    def action_filter(self) -> None:
+        names = list(FILTERS)
+        self._filter = names[(names.index(self._filter) + 1) % len(names)]
+        self._draw()
+
     def action_new(self) -> None:
         self.post_message(messages.Configure())
 
@@ -225,20 +273,31 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
             self.post_message(message(entry.run))
 
 
-def _head(entries: list[Entry], found: list[Entry]) -> Content:
+def _sought(entry: Entry) -> str:
+    """What the search looks through."""
+    return f"{entry.run.name} {state_styles.of(entry.state).word} {entry.model} {entry.service}"
+
+
+def _head(entries: list[Entry], found: list[Entry], order: str, states: str, marked: int) -> Content:
     waiting = sum(entry.waits for entry in entries)
     working = sum(entry.state is State.RUNNING for entry in entries)
     runs = phrases.count(len(entries), "run")
     said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
     said += [f"{working} running"] if working else []
+    said += [f"only {states}"] if states != "all" else []
+    said += [f"by {order}"] if order != ORDERS[0].name else []
+    said += [f"{marked} marked"] if marked else []
     asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
     return Content.assemble(
         (" llamaduo ", "bold reverse"), "  ", " · ".join(said) if entries else "", (asks, "bold $text-warning")
     )
 
 
-def _columns(width: int, names: int) -> Content:
-    return _line("STATE", "RUN", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", width, names)
+class _Cell(NamedTuple):
+    """A cell of a row: its text, and its width."""
+
+    content: str | Content
+    width: int
 
 
 def _name(entry: Entry) -> str:
@@ -246,17 +305,51 @@ def _name(entry: Entry) -> str:
     return one_line(f"{entry.run.name} ({entry.owner})" if entry.owner else entry.run.name, 60)
 
 
-def _row(entry: Entry, now: float, width: int, names: int) -> Content:
-    mark = state_styles.of(entry.state)
+_USUAL = 18 + 18 + 11 + 9 + 7
+"""Cells of the columns that are always there, besides the name."""
+
+_MORE = {"SIMILARITY": 12, "MODEL": 20, "LEFT": 10, "PAIRS": 8, "TARGET": 9, "SERVICE": 16}
+"""Columns that come as there is room, the most telling first, and their widths."""
+
+
+def _columns(width: int, names: int, marks: bool) -> Content:
+    heads = {name: name for name in _MORE} | {"LEFT": "     LEFT", "PAIRS": "  PAIRS"}
+    return _line(("  " if marks else "") + "STATE", "RUN", "AT", "PRECISION", "    COST", "   AGE", heads, width, names)
+
+
+def _row(entry: Entry, now: float, width: int, names: int, mark: str = "") -> Content:
+    state = state_styles.of(entry.state)
     best = entry.best if entry.best is not None and entry.best < len(entry.precisions) else len(entry.precisions) - 1
     precision, similarity = (
         f"{means[best]:4.0f} {state_styles.trend(means, 5)}" if means and best < len(means) else "   –"
         for means in (entry.precisions, entry.similarities)
     )
+    more = {
+        "SIMILARITY": similarity,
+        "MODEL": one_line(entry.model.rsplit("/", 1)[-1], 40) or "–",
+        "LEFT": f"{_left(entry, now):>9}",
+        "PAIRS": f"{entry.pairs:>7,}" if entry.pairs else "      –",
+        "TARGET": _target(entry),
+        "SERVICE": one_line(entry.service, 40) or "–",
+    }
     cost = phrases.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
-    age = phrases.age(now - entry.created)
-    name = _name(entry)
-    return _line(mark.content, name, _place(entry), precision, similarity, cost, age, width, names)
+    cost, age = f"{cost:>8}", f"{phrases.age(now - entry.created):>6}"
+    first = Content.assemble((mark, "bold $text-accent"), state.content) if mark else state.content
+    return _line(first, _name(entry), _place(entry), precision, cost, age, more, width, names)
+
+
+def _left(entry: Entry, now: float) -> str:
+    """The work that is left, where that is known: "~2.1 h", while it is not known in full ">12 min"."""
+    ahead = entry.outlook
+    if ahead is None:
+        return "–"
+    gone = max(0.0, now - ahead.at) if entry.state is State.RUNNING else 0.0
+    return f"{'>' if ahead.unknown else '~'}{phrases.brief(max(0.0, ahead.left_s.expected - gone))}"
+
+
+def _target(entry: Entry) -> str:
+    precision, similarity = entry.targets
+    return "–" if precision is None or similarity is None else f"{precision:g}, {similarity:g}"
 
 
 def _line(
@@ -264,23 +357,30 @@ def _line(
     name: str,
     place: str,
     precision: str,
-    similarity: str,
     cost: str,
     age: str,
+    more: dict[str, str],
     width: int,
     names: int,
 ) -> Content:
-    """The columns: the name as wide as the longest, the similarity only where there is room."""
-    wide = width >= 92
-    taken = 18 + 18 + 11 + 9 + 7 + (12 if wide else 0)
-    room = max(12, min(names + 2, width - taken))
-    cells: list[tuple[str | Content, int]] = [(state, 18), (name, room), (place, 18)]
-    cells += [(precision, 11), *([(similarity, 12)] if wide else []), (f"{cost:>8}", 9), (f"{age:>6}", 7)]
-    parts = [cell if isinstance(cell, Content) else Content(cell) for cell, _ in cells]
+    """The columns: the name as wide as the longest, further ones as there is room."""
+    room = max(12, min(names + 2, width - _USUAL - (_MORE["SIMILARITY"] if width >= 92 else 0)))
+    left = width - _USUAL - room
+    shown: list[str] = []
+    for column, size in _MORE.items():
+        if left < size:
+            break
+        left -= size
+        shown.append(column)
+    cells = [_Cell(state, 18), _Cell(name, room), _Cell(place, 18), _Cell(precision, 11)]
+    cells += [_Cell(more[column], _MORE[column]) for column in shown if column == "SIMILARITY"]
+    cells += [_Cell(cost, 9), _Cell(age, 7)]
+    cells += [_Cell(more[column], _MORE[column]) for column in shown if column != "SIMILARITY"]
+    parts = [cell.content if isinstance(cell.content, Content) else Content(cell.content) for cell in cells]
     return Content.assemble(
         *(
-            part.truncate(size - 1, ellipsis=True).pad_right(size - min(part.cell_length, size - 1))
-            for part, (_, size) in zip(parts, cells, strict=True)
+            part.truncate(cell.width - 1, ellipsis=True).pad_right(cell.width - min(part.cell_length, cell.width - 1))
+            for part, cell in zip(parts, cells, strict=True)
         )
     )
 

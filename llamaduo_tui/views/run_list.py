@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.protocol.errors import UnreadableError
+from engine.protocol.events import RunStarted, first_event
+from engine.protocol.manifest import manifest
+from engine.protocol.outlook import Outlook
 from engine.protocol.run_dir import Run, all_runs
 from engine.protocol.sharing import is_private, may_change, owner
+from engine.protocol.stages import FINETUNE
 from engine.protocol.status import State, Status
 
 
@@ -18,6 +22,8 @@ class Entry:
     """One run in the list: `precisions` and `similarities` are the dev means by round, `created` epoch seconds.
 
     `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled.
+    `targets` are the precision and the similarity to reach, None where unknown or relative; `pairs` how many the last
+    training had, 0 before one.
     """
 
     run: Run
@@ -31,6 +37,11 @@ class Entry:
     cost_usd: float = 0.0
     owner: str = ""
     mine: bool = True
+    model: str = ""
+    service: str = ""
+    targets: tuple[float | None, float | None] = (None, None)
+    pairs: int = 0
+    outlook: Outlook | None = None
 
     @property
     def waits(self) -> bool:
@@ -74,7 +85,8 @@ def _shared(entry: Entry) -> Entry:
 
 
 def _read(run: Run, status: Status) -> Entry:
-    decisions = run.decisions()
+    decisions, started = run.decisions(), first_event(run.events_file)
+    known = started if isinstance(started, RunStarted) else None
     return Entry(
         run=run,
         state=status.state,
@@ -85,4 +97,50 @@ def _read(run: Run, status: Status) -> Entry:
         similarities=tuple(decision.similarity.mean for decision in decisions),
         best=decisions[-1].best_round if decisions else None,
         cost_usd=status.cost_usd,
+        model=known.model if known else "",
+        service=known.service if known else "",
+        targets=(known.target_precision, known.target_similarity) if known else (None, None),
+        pairs=_pairs(run, status.round or 0),
+        outlook=status.outlook if status.state.working else None,
     )
+
+
+def _pairs(run: Run, last: int) -> int:
+    """The pairs of the last training that is complete."""
+    for number in range(last or len(list(run.folder.glob("round-*"))), 0, -1):
+        done = manifest(FINETUNE.folder(run, number))
+        if done is not None:
+            pairs = done.counts.get("pairs", 0)
+            return pairs if isinstance(pairs, int) else 0
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of the list: its name, and what it sorts by; the greatest comes first."""
+
+    name: str
+    key: Callable[[Entry], tuple[float, ...]]
+
+
+ORDERS = (
+    Order("newest", lambda entry: (entry.created,)),
+    Order("precision", lambda entry: (entry.precisions[-1] if entry.precisions else -1.0,)),
+    Order("similarity", lambda entry: (entry.similarities[-1] if entry.similarities else -1.0,)),
+    Order("cost", lambda entry: (entry.cost_usd,)),
+    Order("pairs", lambda entry: (float(entry.pairs),)),
+)
+
+FILTERS: dict[str, frozenset[State]] = {
+    "all": frozenset(State),
+    "working": frozenset(state for state in State if state.working and state is not State.WAITING),
+    "waiting": frozenset({State.WAITING, State.PAUSED}),
+    "to resume": frozenset(state for state in State if state.resumable),
+    "ended": frozenset({State.REACHED, State.MISSED}),
+}
+
+
+def ordered(entries: list[Entry], order: Order) -> list[Entry]:
+    """Runs in an order; those that wait for an answer stand first in the usual one."""
+    found = sorted(entries, key=order.key, reverse=True)
+    return found if order is not ORDERS[0] else sorted(found, key=lambda entry: not entry.waits)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
+from engine.protocol.outlook import Outlook
 from engine.protocol.run_dir import Run
 from engine.protocol.sharing import may_change
 from engine.protocol.status import State, Stopping
@@ -50,6 +51,7 @@ class RunUpdate:
     output: list[Line]
     stopping: Stopping | None = None
     mine: bool = True
+    outlook: Outlook | None = None
 
 
 class RunWatcher:
@@ -84,7 +86,14 @@ class RunWatcher:
         if before == (self._state, self._stopping, self._view) and not output:
             return None
         return RunUpdate(
-            self._view, self._state, self._settings, events[-KEPT_LINES:], output, self._stopping, self._mine
+            self._view,
+            self._state,
+            self._settings,
+            events[-KEPT_LINES:],
+            output,
+            self._stopping,
+            self._mine,
+            status.outlook,
         )
 
     def _take(self, event: Event) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from engine.protocol.events import ServiceUsage
+from engine.protocol.outlook import Outlook
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.widgets import state_styles
@@ -22,7 +23,9 @@ class Usage(DiffedStatic, can_focus=True):
 
 Calls to the service LLM: **cached** responses come from the run's ledger and cost nothing. Money is the amount paid so
 far, against the run's budget if it has one. **Up to ... more** is what interrupted calls may have cost: they were sent,
-and their responses are lost. It counts against the budget. Below is the load of this machine.
+and their responses are lost. It counts against the budget. **left** is the work until the
+end of the run, as expected, and from its least to its most: rounds to come depend on the scores. Below is the load of
+this machine.
 """
 
     def __init__(self) -> None:
@@ -30,9 +33,10 @@ and their responses are lost. It counts against the budget. Below is the load of
         self._usage: ServiceUsage | None = None
         self._budget: float | None = None
         self._machine: Machine | None = None
+        self._outlook: Outlook | None = None
 
-    def show(self, usage: ServiceUsage | None, budget: float | None) -> None:
-        self._usage, self._budget = usage, budget
+    def show(self, usage: ServiceUsage | None, budget: float | None, outlook: Outlook | None = None) -> None:
+        self._usage, self._budget, self._outlook = usage, budget, outlook
         self._draw()
 
     def show_machine(self, machine: Machine) -> None:
@@ -44,11 +48,27 @@ and their responses are lost. It counts against the budget. Below is the load of
 
     def _draw(self) -> None:
         width = self.content_size.width
-        lines = table(self._usage, self._budget, self._machine)
-        if width >= 60:
-            lines = brief(self._usage, self._budget, self._machine)
+        lines = [*ahead(self._outlook), *table(self._usage, self._budget, self._machine)]
+        if width >= 60 or self.screen.has_class("-narrow"):
+            lines = [*ahead(self._outlook, whole=True), *brief(self._usage, self._budget, self._machine)]
         if width:
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
+
+
+def ahead(outlook: Outlook | None, whole: bool = False) -> list[Content]:
+    """What is left of the run: the work and the money of the whole run, in a line where there is room."""
+    if outlook is None:
+        return []
+    if whole:
+        return [_row("left", Content(f"{outlook.time}; {outlook.money}"), 13)]
+    money = "price unknown" if outlook.usd is None else f"about {phrases.money(outlook.usd.expected)} in all"
+    span = f"{phrases.brief(outlook.left_s.least)} to {phrases.brief(outlook.left_s.most)}"
+    least = "at least " if outlook.unknown else "about "
+    return [
+        _row("left", Content(f"{least}{phrases.brief(outlook.left_s.expected)}")),
+        *([] if outlook.unknown else [_row("", Content.styled(span, "$foreground-muted"))]),
+        *([] if outlook.usd is not None and not outlook.usd.most else [_row("", Content(money))]),
+    ]
 
 
 def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | None) -> list[Content]:
