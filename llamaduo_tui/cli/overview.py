@@ -40,6 +40,12 @@ def find(root: Path, name: str) -> Run:
     return begin[0]
 
 
+def find_round(root: Path, name: str) -> tuple[Run, int | None]:
+    """The run and the round in RUN@N, None for no round. Raises InputError."""
+    before, at, number = name.rpartition("@")
+    return (find(root, before), int(number)) if at and number.isdecimal() else (find(root, name), None)
+
+
 def row(run: Run) -> dict[str, Any]:
     """A run's status as a JSON object; where its files cannot be read, the state is `unreadable`, `problem` why."""
     status, state, decisions, problem = _read(run)

@@ -53,6 +53,33 @@ def status(root: Path, run_name: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("names", metavar="RUN RUN...", nargs=-1, required=True)
+@click.option("--answers", type=click.IntRange(min=0), metavar="N", default=3, help="Prompts to show; 3 by default.")
+@options.as_json
+@click.pass_obj
+def compare(root: Path, names: tuple[str, ...], answers: int, as_json: bool) -> None:
+    """Compare runs, or rounds of one.
+
+    It shows the settings that differ, the scores with their bounds on one axis, and the answers of all to the dev
+    prompts on which the first two differ most. RUN@N is a run in round N; without it, in its best round.
+
+    \b
+    Examples:  llamaduo-tui compare tickets-1b tickets-3b
+               llamaduo-tui compare demo@1 demo@2 --json
+    """
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.views import compare, compare_lines
+
+    if len(names) < 2:
+        raise click.UsageError("name at least two runs")
+    compared = compare.compare([overview.find_round(root, name) for name in names])
+    if as_json:
+        print_json(compare.as_row(compared, answers))
+    else:
+        click.echo("\n".join(compare_lines.lines(compared, answers)))
+
+
+@click.command()
 @options.run
 @click.option("-f", "--follow", "following", is_flag=True, help="Follow until the run ends.")
 @click.option("--raw", is_flag=True, help="Print the output of the worker and its stages instead: worker.log.")

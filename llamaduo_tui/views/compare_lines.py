@@ -1,0 +1,113 @@
+"""A comparison of runs as lines of plain text: a table of facts, scores with bounds on one axis, settings, answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from engine.protocol.decision import Interval
+from engine.protocol.durations import duration
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.compare import MUCH, Compared, Side
+from llamaduo_tui.views.text import clean, one_line
+
+NAME = 24
+AXIS = 40
+
+
+def lines(compared: Compared, prompts: int = 0) -> list[str]:
+    """All of a comparison, with so many prompts and their answers."""
+    parts = [facts(compared), scores(compared), settings(compared), [shared(compared)] if compared.shared else []]
+    parts += [list(answer(compared, number)) for number in range(min(prompts, len(compared.shared)))]
+    return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
+
+
+def facts(compared: Compared) -> list[str]:
+    """A column for each run."""
+    rows: list[tuple[str, Callable[[Side], str]]] = [
+        ("run", lambda side: one_line(side.name, 40)),
+        ("state", lambda side: side.state),
+        ("model", lambda side: one_line(side.model, 40) or "-"),
+        ("service", lambda side: one_line(side.service, 40) or "-"),
+        ("round", lambda side: f"{side.round} of {len(side.decisions) - 1}" if side.decisions else "-"),
+        ("training pairs", lambda side: f"{side.pairs:,}" if side.pairs else "-"),
+        ("lowest dev loss", _dev_loss),
+        ("cost", lambda side: phrases.money(side.cost_usd)),
+        ("work", lambda side: duration(side.worked_s)),
+    ]
+    return _table([(name, [told(side) for side in compared.sides]) for name, told in rows])
+
+
+def scores(compared: Compared) -> list[str]:
+    """Each score with its bounds, all on one axis from 0 to 100."""
+    width = max(len(one_line(side.name, 40)) for side in compared.sides)
+    found: list[str] = []
+    for title, of in _SCORES:
+        values = [(one_line(side.name, 40), value) for side in compared.sides if (value := of(side)) is not None]
+        if values:
+            found.append(title)
+            found += [f"  {name:<{width}}  {measure(value)}" for name, value in values]
+    return found
+
+
+def measure(value: Interval) -> str:
+    """A mean with its bounds, in figures and on the axis."""
+    low, mean, high = (min(AXIS - 1, max(0, int(place / 100 * AXIS))) for place in (value.low, value.mean, value.high))
+    cells = "".join("●" if at == mean else "━" if low <= at <= high else "·" for at in range(AXIS))
+    return f"{value.mean:5.1f} {f'({value.low:.0f} to {value.high:.0f})':<12} 0 {cells} 100"
+
+
+def settings(compared: Compared) -> list[str]:
+    """The settings that differ."""
+    if not compared.settings:
+        return ["settings: all alike"]
+    rows = [(path, [_value(value) for value in values]) for path, values in compared.settings.items()]
+    return ["settings that differ", *_table(rows)]
+
+
+def shared(compared: Compared) -> str:
+    """How the first two do on the dev prompts that both have."""
+    first, second = (one_line(side.name, 40) for side in compared.sides[:2])
+    alike = len(compared.shared) - compared.better - compared.worse
+    return (
+        f"{phrases.count(len(compared.shared), 'dev prompt')} in both: against {first}, {second} is better by {MUCH:g} "
+        f"points or more on {compared.better:,}, worse on {compared.worse:,}, and about alike on {alike:,}"
+    )
+
+
+def answer(compared: Compared, number: int) -> Iterator[str]:
+    """A prompt that both have, with the answer of each."""
+    one = compared.shared[number]
+    yield f"prompt {one.id}: {one.first:.0f} and {one.second:.0f}"
+    yield f"  {one_line(compared.sides[0].text(one.id)[0], 300)}"
+    for side in compared.sides:
+        yield f"  {one_line(side.name, 40)}: {one_line(clean(side.text(one.id)[1]), 300)}"
+
+
+_SCORES: tuple[tuple[str, Callable[[Side], Interval | None]], ...] = (
+    ("precision, dev prompts", lambda side: side.decision.precision if side.decision else None),
+    ("similarity, dev prompts", lambda side: side.decision.similarity if side.decision else None),
+    ("precision, sealed test", lambda side: side.sealed[0] if side.sealed else None),
+    ("similarity, sealed test", lambda side: side.sealed[1] if side.sealed else None),
+)
+
+
+def _dev_loss(side: Side) -> str:
+    measured = [point.dev_loss for point in side.losses if point.dev_loss is not None]
+    return f"{min(measured):.3f}" if measured else "-"
+
+
+def _value(value: Any) -> str:
+    return "not set" if value is None else one_line(value if isinstance(value, str) else json.dumps(value), 40)
+
+
+def _table(rows: list[tuple[str, list[str]]]) -> list[str]:
+    widths = [max(len(cells[at]) for _, cells in rows) for at in range(len(rows[0][1]))]
+    names = max(NAME, *(len(name) for name, _ in rows))
+    return [
+        "  ".join(
+            [f"{name:<{names}}", *(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))]
+        ).rstrip()
+        for name, cells in rows
+    ]
