@@ -257,6 +257,11 @@ class LlamaDuoApp(RunActions):
         from llamaduo_tui.screens.takeover import TakeoverScreen
 
         self.push_screen(TakeoverScreen(message.run))
+    @on(messages.CompareRuns)
+    def _compare(self, message: messages.CompareRuns) -> None:
+        from llamaduo_tui.screens.compare import CompareScreen
+
+        self.push_screen(CompareScreen(message.runs))
 
     @on(messages.ShowRelease)
     def _show_release(self, message: messages.ShowRelease) -> None:

@@ -174,6 +174,7 @@ def _side(run: Run, number: int | None, losses: bool) -> Side:
         raise InputError(f"{run.name} has no round {number}", f"it has {len(list(run.folder.glob('round-*')))} rounds")
     final, started = run.final_decision(), first_event(run.events_file)
     known = started if isinstance(started, RunStarted) else None
+    sealed = final.sealed if final is not None and final.best_round == best else None
     trained = manifest(FINETUNE.folder(run, best))
     return Side(
         run=run,
@@ -181,7 +182,7 @@ def _side(run: Run, number: int | None, losses: bool) -> Side:
         state=status.state,
         round=best,
         decisions=tuple(decisions),
-        sealed=(final.sealed.precision, final.sealed.similarity) if final is not None and final.best_round == best else None,
+        sealed=(sealed.precision, sealed.similarity) if sealed is not None else None,
         model=known.model if known else "",
         service=known.service if known else "",
         pairs=int(trained.counts.get("pairs", 0)) if trained else 0,

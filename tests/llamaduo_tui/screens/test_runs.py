@@ -14,6 +14,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions, launch
+from llamaduo_tui.screens.compare import CompareScreen
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
@@ -190,3 +191,43 @@ async def test_one_run_is_one_run(root: Path) -> None:
         await until(pilot, lambda: shown.screen.query_one(OptionList).option_count > 0)
         assert "1 run" in str(shown.screen.query_one("#head", Static).content)
         assert "1 runs" not in str(shown.screen.query_one("#head", Static).content)
+
+
+async def test_marked_runs_are_compared(root: Path) -> None:
+    for name in ("one", "two", "three"):
+        make(root, name, "reached", frozen.REACHED)
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: len(rows(shown)) == 3)
+        await pilot.press("space")
+        assert "compare" not in {b.binding.action for b in shown.screen.active_bindings.values() if b.enabled}
+        await pilot.press("space", "equals_sign")
+        await until(pilot, lambda: isinstance(shown.screen, CompareScreen))
+        await until(
+            pilot, lambda: "settings: all alike" in str(shown.screen.query_one("#compare-text", Static).content)
+        )
+        await pilot.press("2", "3")
+        await until(pilot, lambda: isinstance(shown.screen.focused, OptionList))
+        await pilot.press("escape")
+        assert "2 marked" in str(shown.screen.query_one("#head", Static).content)
+
+
+async def test_order_filter_and_the_keys_of_vi(root: Path) -> None:
+    some(root)
+    shown = app(root)
+    async with shown.run_test(size=(200, 40)) as pilot:
+        await until(pilot, lambda: len(rows(shown)) == 5)
+        assert all(
+            head in str(shown.screen.query_one("#columns", Static).content) for head in ("MODEL", "LEFT", "TARGET")
+        )
+        listed = shown.query_one(OptionList)
+        await pilot.press("G")
+        assert listed.highlighted == 4
+        await pilot.press("k", "k", "j")
+        assert listed.highlighted == 3
+        await pilot.press("g")
+        assert listed.highlighted == 0
+        await pilot.press("s")
+        assert "naïve" in rows(shown)[0] and "by precision" in str(shown.screen.query_one("#head", Static).content)
+        await pilot.press("f", "f")
+        assert [row.split("  ")[0] for row in rows(shown)] == ["◆ waits for you"]

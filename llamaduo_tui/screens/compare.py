@@ -1,0 +1,142 @@
+"""Runs side by side: their facts, scores and differing settings, their losses overlaid, and their answers."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import OptionList, Static, TabbedContent, TabPane
+from textual.widgets.option_list import Option
+from textual.worker import Worker, WorkerState
+from textual_plotext import PlotextPlot
+
+from engine.protocol.errors import LlamaDuoError
+from engine.protocol.run_dir import Run
+from llamaduo_tui.views import compare_lines
+from llamaduo_tui.views.compare import Compared, compare
+from llamaduo_tui.views.jsonl_index import gc_paused
+from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.keyed_list import KeyedList
+
+LISTED = 300
+"""Prompts that the list of answers has, those with the greatest difference."""
+
+COLOURS = ("primary", "warning", "success", "error", "accent", "secondary")
+
+
+class CompareScreen(Screen[None]):
+    """Reads the runs once, in a thread; `1`, `2` and `3` choose what is shown."""
+
+    CSS_PATH = "compare.tcss"
+    HELP = """
+## Compare
+
+**1** Each run in the round of its best scores: facts, scores with their bounds on one axis, and settings that differ.
+**2** The losses of these rounds' trainings: dots on dev prompts, lines on training pairs. **3** The dev prompts that
+the first two runs share, those with the greatest difference first, with the answers of all.
+"""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "app.pop_screen", "Back", id="compare.back", tooltip="Back to the runs"),
+        Binding("1", "tab('overview')", "Scores", id="compare.scores", tooltip="Facts, scores and settings"),
+        Binding("2", "tab('losses')", "Losses", id="compare.losses", tooltip="The losses of all, overlaid"),
+        Binding("3", "tab('answers')", "Answers", id="compare.answers", tooltip="The same prompts with all answers"),
+    ]
+
+    def __init__(self, runs: list[Run]) -> None:
+        super().__init__()
+        self._runs = runs
+        self._compared: Compared | None = None
+
+    def compose(self) -> ComposeResult:
+        names = ", ".join(one_line(run.name, 30) for run in self._runs)
+        yield Static(Content.assemble(("Compare", "bold"), f"  {names}"), id="compare-title")
+        with TabbedContent(initial="overview"):
+            with TabPane("1 Scores and settings", id="overview"), VerticalScroll():
+                yield Static("Reading ...", id="compare-text", markup=False)
+            with TabPane("2 Losses", id="losses"):
+                yield PlotextPlot()
+            with TabPane("3 Answers", id="answers"), Horizontal():
+                yield KeyedList(markup=False)
+                with VerticalScroll():
+                    yield Static(id="compare-answers", markup=False)
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        self._read()
+
+    @work(thread=True, group="compare", exit_on_error=False)
+    def _read(self) -> Compared:
+        with gc_paused():
+            return compare([(run, None) for run in self._runs])
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.worker.group != "compare":
+            return
+        if event.state is WorkerState.SUCCESS and isinstance(event.worker.result, Compared):
+            self._show(event.worker.result)
+        elif event.state is WorkerState.ERROR and (error := event.worker.error) is not None:
+            said = f"{error.message}; {error.hint}" if isinstance(error, LlamaDuoError) else str(error)
+            self.query_one("#compare-text", Static).update(clean(said))
+
+    def _show(self, compared: Compared) -> None:
+        self._compared = compared
+        self.query_one("#compare-text", Static).update("\n".join(compare_lines.lines(compared)))
+        rows = [
+            Option(f"{one.first:5.0f} {one.second:5.0f} {one.gain:+5.0f}  {one.id}") for one in compared.shared[:LISTED]
+        ]
+        self.query_one(OptionList).set_options(rows or [Option("No dev prompt is in both.", disabled=True)])
+        if rows:
+            self.query_one(OptionList).highlighted = 0
+        self._plot(compared)
+
+    def _plot(self, compared: Compared) -> None:
+        """All losses on one pair of axes; each run has a colour."""
+        plot = self.query_one(PlotextPlot)
+        plot.plt.clear_data()
+        for side, name in zip(compared.sides, COLOURS, strict=False):
+            colour = Color.parse(self.app.theme_variables[name]).rgb
+            for label, marker, points in (
+                (one_line(side.name, 20), "braille", [(point.step, point.loss) for point in side.losses]),
+                (f"{one_line(side.name, 20)} dev", "◆", [(point.step, point.dev_loss) for point in side.losses]),
+            ):
+                found = [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
+                if found:  # plotext cannot draw a series without points
+                    draw = plot.plt.plot if marker == "braille" else plot.plt.scatter
+                    steps, losses = zip(*found[:: max(1, len(found) // 200)], strict=True)
+                    draw(steps, losses, marker=marker, color=colour, label=label)
+        plot.plt.xlabel("step")
+        plot.plt.ylabel("loss, nats a token")
+        plot.plt.ylim(0, None)
+        plot.refresh()
+
+    @on(OptionList.OptionHighlighted)
+    def _chosen(self, event: OptionList.OptionHighlighted) -> None:
+        if self._compared is not None and event.option_index < len(self._compared.shared):
+            self._answer(self._compared, event.option_index)
+
+    @work(thread=True, group="answer", exclusive=True, exit_on_error=False)
+    def _answer(self, compared: Compared, at: int) -> None:
+        """Read the texts of a prompt, and show them."""
+        one = compared.shared[at]
+        texts = [(side, *side.text(one.id)) for side in compared.sides]
+        parts: list[tuple[str, str] | str] = [("prompt\n", "bold $text-accent"), clean(texts[0][1])]
+        for side, _, response in texts:
+            scored = side.answers[one.id].score if one.id in side.answers else None
+            score = "" if scored is None else f"  {scored:.0f}"
+            parts += ["\n\n", (f"{one_line(side.name, 40)}{score}\n", "bold $text-accent"), clean(response)]
+        self.app.call_from_thread(self.query_one("#compare-answers", Static).update, Content.assemble(*parts))
+
+    def action_tab(self, name: str) -> None:
+        self.query_one(TabbedContent).active = name
+        if name == "answers":
+            self.query_one(OptionList).focus()
+        elif name == "overview":
+            self.query_one("#overview VerticalScroll", VerticalScroll).focus()
