@@ -23,7 +23,7 @@ from textual.screen import Screen
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
-from llamaduo_tui import keymap, messages, paths, preferences, theming
+from llamaduo_tui import keymap, messages, paths, preferences, terminal, theming
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.run_actions import RunActions
 from llamaduo_tui.screens.runs import RunsScreen
@@ -50,6 +50,16 @@ _SEVERITIES: dict[State, SeverityLevel] = {
 }
 
 
+_SAID = {
+    State.WAITING: "waits for you",
+    State.REACHED: "reached its target",
+    State.MISSED: "missed its target",
+    State.STOPPED: "is stopped",
+    State.FAILED: "failed",
+    State.CRASHED: "crashed",
+}
+
+
 class LlamaDuoApp(RunActions):
     """Opens at the list of runs, or above it at one run, or at the settings in a file."""
 
@@ -60,6 +70,10 @@ class LlamaDuoApp(RunActions):
         Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs keep running"),
         Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs keep running", show=False),
         Binding("T", "change_theme", "Theme", False, id="app.theme", tooltip="Try colour themes and choose one"),
+        Binding(
+            "ctrl+z", "suspend_process", "Suspend", False, id="app.suspend", tooltip="Back to the shell; fg returns"
+        ),
+        Binding("M", "mouse", "Mouse", False, id="app.mouse", tooltip="Let go of the mouse, to select as usual"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Explain the focused part and the keys"),
     ]
 
@@ -75,6 +89,7 @@ class LlamaDuoApp(RunActions):
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock
         self.guided = True
+        self._mouse = True
         self._at = at
         self._edit = edit
         self._form: ConfigureScreen | None = None
@@ -197,6 +212,8 @@ class LlamaDuoApp(RunActions):
             return
         if state is State.WAITING and self._preferences.bell:
             self.bell()
+        if self._preferences.desktop and self._driver is not None:
+            self._driver.write(terminal.notification("llamaduo", f"{one_line(run.name, 60)} {_SAID[state]}"))
         if getattr(self.screen, "run", None) != run:
             mark, name = state_styles.of(state), one_line(run.name, 60)
             self.notify(f"{mark.sign} {mark.word}", title=name, severity=_SEVERITIES[state], timeout=10, markup=False)
@@ -324,6 +341,22 @@ class LlamaDuoApp(RunActions):
 
         if not self.screen.query(Help):
             self.screen.mount(Help())
+
+    def action_mouse(self) -> None:
+        """Give the mouse to the terminal, so that it selects and copies as everywhere else, or take it back."""
+        driver = self._driver
+        if driver is None:
+            return
+        self._mouse = not self._mouse
+        driver.write(terminal.mouse(self._mouse))
+        driver.flush()
+        back = f"{self._key_of('app.mouse')} takes it back"
+        self.notify("The app has the mouse." if self._mouse else f"The terminal has the mouse; {back}.", markup=False)
+
+    def _key_of(self, id_: str) -> str:
+        """The key of a binding as it is shown."""
+        found = (bound.binding for bound in self.screen.active_bindings.values() if bound.binding.id == id_)
+        return next((self.get_key_display(binding) for binding in found), "")
 
     @work
     async def action_leave(self) -> None:

@@ -3,6 +3,7 @@
 theme = "paper"    # the app writes this one when a theme is chosen
 bell = false       # ring the terminal's bell when a run waits for you
 title = false      # show in the terminal's title how many runs wait
+desktop = false    # ask the terminal to show a notification when a run waits, fails or ends
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Preferences:
     theme: str = theming.DEFAULT
     bell: bool = True
     title: bool = True
+    desktop: bool = True
 
 
 def load(file: Path) -> Preferences:

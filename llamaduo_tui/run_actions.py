@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
-from llamaduo_tui import messages
+from llamaduo_tui import messages, terminal
 from llamaduo_tui.views.text import one_line
 
 Outcome = TypeVar("Outcome")
@@ -30,6 +30,18 @@ class RunActions(App[None]):
         super().__init__()
         self.root = root
         self.stopping: set[Run] = set()
+
+    def copy_text(self, text: str, what: str, file_key: str = "w") -> None:
+        """Copy a text to the clipboard, by tmux where the app runs in one, and say where it went.
+
+        By default tmux lets no program inside reach the clipboard. `file_key` is the key that saves the text instead.
+        """
+        if not text.strip():
+            self.notify("There is nothing to copy.", markup=False)
+            return
+        by_tmux = terminal.copy_to_tmux(text)
+        self.copy_to_clipboard(text)
+        self.notify(terminal.copy_words(by_tmux, file_key), title=f"{what} copied", markup=False)
 
     def start_run(self, file: Path, name: str | None = None) -> None:
         """Start a run with the settings in a file, named after its task without a name, and open it."""

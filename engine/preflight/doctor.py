@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib.metadata
 import importlib.util
+import locale
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +62,8 @@ def examine(runs: Path) -> list[Finding]:
         _keys,
         _hub,
         _pip,
+        _locale,
+        _terminal,
     ]
     return [finding for examination in examinations for finding in examination()]
 
@@ -173,6 +178,55 @@ def _pip() -> list[Finding]:
     if importlib.util.find_spec("pip") is None:
         return [Finding(name="pip", state="warn", detail="not installed: the demo's model cannot be fetched from PyPI")]
     return [Finding(name="pip", state="ok", detail=importlib.metadata.version("pip"))]
+
+
+def _locale() -> list[Finding]:
+    """Whether text beyond ASCII can be shown."""
+    encoding = locale.getpreferredencoding(False)
+    if codecs.lookup(encoding).name == "utf-8":
+        return [Finding(name="locale", state="ok", detail=encoding)]
+    lacks = f"{encoding}: other letters than ASCII cannot be shown; export LANG=C.UTF-8"
+    return [Finding(name="locale", state="warn", detail=lacks)]
+
+
+def _terminal() -> list[Finding]:
+    """What the terminal takes of the app, as far as the environment tells."""
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        detail = f"TERM is {term!r}: the app does not open; use runs, status and logs"
+        return [Finding(name="terminal", state="warn", detail=detail)]
+    found = [Finding(name="terminal", state="ok", detail=f"{term}{_colours(term)}")]
+    return [*found, *_tmux()] if os.environ.get("TMUX") else found
+
+
+def _colours(term: str) -> str:
+    if os.environ.get("NO_COLOR"):
+        return ", NO_COLOR is set"
+    if os.environ.get("COLORTERM") in ("truecolor", "24bit"):
+        return ", 16 million colours"
+    return ", 256 colours" if "256" in term or term in ("tmux", "screen") else ", 16 colours"
+
+
+def _tmux() -> list[Finding]:
+    """Whether this tmux lets copied text and notifications through."""
+    options = {
+        "set-clipboard": "copying goes through tmux's buffer only; tmux set -s set-clipboard on",
+        "allow-passthrough": "the terminal shows no notifications; tmux set -g allow-passthrough on",
+    }
+    lacks = [said for option, said in options.items() if _tmux_option(option) in ("off", "")]
+    detail = "; ".join(lacks) or "copying and notifications reach the terminal"
+    return [Finding(name="tmux", state="warn" if lacks else "ok", detail=detail)]
+
+
+def _tmux_option(name: str) -> str:
+    """The value of an option of this tmux; "" for one that it does not have."""
+    try:
+        shown = subprocess.run(
+            ["tmux", "show-options", "-gv", name], capture_output=True, text=True, timeout=HUB_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return shown.stdout.strip()
 
 
 def main() -> int:

@@ -100,5 +100,4 @@ class BrowsingScreen(QuestionScreen):
 
     def copy_text(self, text: str, what: str) -> None:
         """Copy a text to the terminal's clipboard."""
-        self.app.copy_to_clipboard(text)
-        self.notify("If your terminal blocks copying, w saves it to a file.", title=f"{what} copied")
+        self.app.copy_text(text, what)  # type: ignore[attr-defined]

@@ -36,6 +36,7 @@ class CompareScreen(Screen[None]):
     """Reads the runs once, in a thread; `1`, `2` and `3` choose what is shown."""
 
     CSS_PATH = "compare.tcss"
+    AUTO_FOCUS = "#overview VerticalScroll"
     HELP = """
 ## Compare
 
@@ -136,6 +137,10 @@ the first two runs share, those with the greatest difference first, with the ans
 
     def action_tab(self, name: str) -> None:
         self.query_one(TabbedContent).active = name
+        self.call_after_refresh(self._focus_tab, name)
+
+    def _focus_tab(self, name: str) -> None:
+        """Focus what scrolls in a tab, once it is shown."""
         if name == "answers":
             self.query_one(OptionList).focus()
         elif name == "overview":

@@ -50,6 +50,11 @@ and the search; `Y` copies the visible lines. `w` and `W` save them to a file, i
         Binding("W", "save('seen')", "Save page", False, id="log.save_page", tooltip="Save the visible lines"),
         Binding("y", "copy('all')", "Copy", False, id="log.copy", tooltip="Copy the selection or all matches"),
         Binding("Y", "copy('seen')", "Copy page", False, id="log.copy_page", tooltip="Copy the visible lines"),
+        Binding("j", "scroll(1)", "Down", False, id="log.down", tooltip="A line down"),
+        Binding("k", "scroll(-1)", "Up", False, id="log.up", tooltip="A line up"),
+        Binding("G", "end", "End", False, id="log.end", tooltip="To the end, and follow it"),
+        Binding("ctrl+d", "half(1)", "Half down", False, id="log.half_down", tooltip="Half a page down"),
+        Binding("ctrl+u", "half(-1)", "Half up", False, id="log.half_up", tooltip="Half a page up"),
         Binding("m", "maximize", "Maximise", False, id="log.maximise", tooltip="Use the whole screen, or go back"),
     ]
 
@@ -145,15 +150,27 @@ and the search; `Y` copies the visible lines. `w` and `W` save them to a file, i
         self._show_border()
 
     def action_save(self, which: str) -> None:
-        self.post_message(self.Save(self._source, "\n".join(self._picked(which)) + "\n"))
+        lines = self._picked(which)
+        if any(line.strip() for line in lines):
+            self.post_message(self.Save(self._source, "\n".join(lines) + "\n"))
+        else:
+            self.notify("There is nothing to save.", markup=False)
 
     def action_copy(self, which: str) -> None:
         lines = self._picked(which)
         text = "\n".join(lines)
-        self.app.copy_to_clipboard(text)
-        cut = " This is more than some terminals accept." if len(text.encode()) > CLIPBOARD_BYTES else ""
-        sent = f"{phrases.count(len(lines), 'line')} sent to your terminal's clipboard."
-        self.notify(f"{sent}{cut} If your terminal blocks copying, w saves them to a file.", markup=False)
+        cut = ", more than some terminals accept," if len(text.encode()) > CLIPBOARD_BYTES else ""
+        self.app.copy_text(text, f"{phrases.count(len(lines), 'line')}{cut}")  # type: ignore[attr-defined]
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(Log).scroll_relative(y=lines, animate=False)
+
+    def action_half(self, direction: int) -> None:
+        log = self.query_one(Log)
+        log.scroll_relative(y=direction * max(1, log.size.height // 2), animate=False)
+
+    def action_end(self) -> None:
+        self.query_one(Log).scroll_end(animate=False)
 
     def _picked(self, which: str) -> list[str]:
         """The text that is selected with the mouse, else the visible lines, else all that pass the filters."""

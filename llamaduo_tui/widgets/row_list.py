@@ -25,10 +25,12 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False, id="prompts.up", tooltip="To the row above"),
         Binding("down,j", "move(1)", "Down", show=False, id="prompts.down", tooltip="To the row below"),
-        Binding("pageup", "page(-1)", "Page up", show=False, id="prompts.page_up", tooltip="A page of rows up"),
-        Binding("pagedown", "page(1)", "Page down", show=False, id="prompts.page_down", tooltip="A page of rows down"),
+        Binding("pageup,ctrl+u", "page(-1)", "Page up", show=False, id="prompts.page_up", tooltip="A page of rows up"),
+        Binding(
+            "pagedown,ctrl+d", "page(1)", "Page down", show=False, id="prompts.page_down", tooltip="A page of rows down"
+        ),
         Binding("home", "jump(0)", "First", show=False, id="prompts.first", tooltip="To the first row"),
-        Binding("end", "jump(-1)", "Last", show=False, id="prompts.last", tooltip="To the last row"),
+        Binding("end,G", "jump(-1)", "Last", show=False, id="prompts.last", tooltip="To the last row"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "row-list--cursor",

@@ -1,0 +1,81 @@
+"""What the app asks of the terminal besides drawing: notifications, and copying that gets through tmux.
+
+OSC 9 is what iTerm2, WezTerm and kitty show as a notification, OSC 777 what Ghostty, foot, urxvt and VTE do. tmux
+passes neither on unless they are wrapped, and only where `allow-passthrough` is on; it takes copied text by
+`load-buffer`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+ESC, BEL = "\x1b", "\x07"
+TMUX_S = 2.0
+MOUSE = ("?1000", "?1003", "?1015", "?1006")
+"""The modes by which a terminal reports the mouse to a program."""
+
+_ONLY_9 = frozenset({"iTerm.app", "WezTerm", "kitty"})
+_ONLY_777 = frozenset({"ghostty", "foot", "vscode"})
+
+
+def notification(title: str, body: str, environment: Mapping[str, str] | None = None) -> str:
+    """The sequences that show a notification, "" for a terminal that knows none; both where it is not known which."""
+    env = os.environ if environment is None else environment
+    term, program = env.get("TERM", ""), env.get("TERM_PROGRAM", "")
+    if term in ("", "dumb", "linux", "unknown"):
+        return ""
+    title, body = _plain(title), _plain(body)
+    nine = f"{ESC}]9;{title}: {body}{BEL}"
+    seven = f"{ESC}]777;notify;{title.replace(';', ',')};{body}{BEL}"
+    found = nine if program in _ONLY_9 else seven if program in _ONLY_777 or "foot" in term else nine + seven
+    return wrapped(found) if env.get("TMUX") else found
+
+
+def mouse(on: bool) -> str:
+    """The sequence that lets the app have the mouse, or the terminal."""
+    return "".join(f"{ESC}[{mode}{'h' if on else 'l'}" for mode in MOUSE)
+
+
+def copy_words(by_tmux: bool, file_key: str, environment: Mapping[str, str] | None = None) -> str:
+    """Where a copied text went, and what to do where it does not arrive."""
+    env = os.environ if environment is None else environment
+    if by_tmux:
+        return "It is in tmux's buffer, and in your terminal's clipboard if that takes it."
+    if env.get("TMUX"):
+        return f"tmux may keep it from your terminal (set -s set-clipboard on). {file_key} saves it to a file."
+    return f"If your terminal blocks copying, {file_key} saves it to a file."
+
+
+def wrapped(sequence: str) -> str:
+    """A sequence as tmux passes it on to the terminal around it."""
+    return f"{ESC}Ptmux;{sequence.replace(ESC, ESC + ESC)}{ESC}\\"
+
+
+def copy_to_tmux(text: str, environment: Mapping[str, str] | None = None) -> bool:
+    """Put a text into a buffer of the tmux that the app runs in, which hands it to the terminal's clipboard.
+
+    False outside of tmux, and where that fails: tmux before 3.2 has no `-w`.
+    """
+    env = os.environ if environment is None else environment
+    if not env.get("TMUX") or shutil.which("tmux", path=env.get("PATH")) is None:
+        return False
+    try:
+        done = subprocess.run(
+            ["tmux", "load-buffer", "-w", "-"],
+            input=text.encode("utf-8", "replace"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=TMUX_S,
+            env=dict(env),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _plain(text: str) -> str:
+    """Text without what could end the sequence, or begin another one."""
+    return "".join(character if character.isprintable() else " " for character in text)
