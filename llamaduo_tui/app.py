@@ -316,7 +316,7 @@ class LlamaDuoApp(RunActions):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands, what the keys do now, the ways to start a run, and all runs."""
-        yield from super().get_system_commands(screen)
+        yield from (one for one in super().get_system_commands(screen) if one.title not in ("Maximize", "Minimize"))
         for bound in screen.active_bindings.values():
             if bound.enabled and bound.binding.id and bound.node is not self:  # the app's own are among Textual's
                 explanation = f"{self.get_key_display(bound.binding)}: {bound.tooltip}"

@@ -78,14 +78,17 @@ def row(run: Run) -> dict[str, Any]:
 
 def table(runs: list[Run]) -> list[str]:
     """All runs, one a line, newest first."""
-    cells = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST")]
+    cells = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", "LEFT")]
     for run in runs:
         status, state, decisions, _ = _read(run)
         best = best_decision(decisions)
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
         place, cost = _place(status), phrases.money(status.cost_usd)
         name = f"{run.name} ({owner(run)})" if owner(run) else run.name
-        cells.append((one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost))
+        age = phrases.age(time.time() - run.settings_file.stat().st_mtime)
+        ahead = status.outlook if state.working else None
+        left = phrases.brief(ahead.left_s.expected) if ahead is not None and not ahead.unknown else "-"
+        cells.append((one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost, age, left))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 

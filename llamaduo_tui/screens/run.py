@@ -194,7 +194,8 @@ class RunScreen(QuestionScreen):
         self.query_one(Timeline).show(self.view, self.target, now, self.state not in (State.CRASHED, State.FAILED))
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", DiffedStatic)
-        shown = self.view.concluded or not self.guided or self.state is State.STOPPING
+        untold = (State.STOPPING, State.CRASHED, State.FAILED, State.STALE)  # the guide does not say why
+        shown = self.view.concluded or not self.guided or self.state in untold
         box.display = shown and not self.has_class("-asks")
         title, said = happening(self.view, self.state, self.stopping, now)
         if box.border_title != title:

@@ -45,9 +45,9 @@ LAST = len(_TITLES)
 def step(view: RunView, state: State) -> Step:
     """Where a newcomer is in the tour."""
     if view.failure is not None or state is State.CRASHED:
-        return _step(LAST, "It stopped early; finished work is kept.", "r to resume")
+        return _step(_at(view), "It stopped early; finished work is kept. The box below says why.", "r to resume")
     if view.outcome is not None:
-        return _ended(view.outcome.state)
+        return _ended(view)
     if state is State.STOPPING:
         return _step(_at(view), "Stopping: it waits for the calls in flight, which are paid for.", "x to drop them")
     if state is State.PAUSED:
@@ -142,9 +142,10 @@ def _between(view: RunView) -> int:
     return 2 if last.part == 0 else 4 if last.part == 1 else 7
 
 
-def _ended(state: State) -> Step:
+def _ended(view: RunView) -> Step:
+    state = view.outcome.state if view.outcome is not None else State.STOPPED
     if not state.ended:
-        return _step(LAST, "Stopped by hand; finished work is kept.", "r to resume")
+        return _step(_at(view), "Stopped by hand; finished work is kept.", "r to resume")
     explained = (
         "The sealed prompts show it: the small model can take over."
         if state is State.REACHED

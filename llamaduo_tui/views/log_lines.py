@@ -29,6 +29,7 @@ class Lines:
 
     _shown: dict[tuple[int | None, str | None], tuple[float, float]] = field(default_factory=dict)
     _loss: str = ""
+    _decisions: dict[int, Decision] = field(default_factory=dict)
 
     def of(self, event: Event) -> list[str]:
         """The lines of one event: none, one, or a few."""
@@ -54,7 +55,7 @@ class Lines:
             case events.StageFinished():
                 return [f"done in {duration(event.seconds)}{_counts(event)}"]
             case events.RoundScored():
-                return [one_line(event.decision.reason)]
+                return self._decided(event.decision)
             case events.Log():
                 level = "" if event.level == "info" else f"{one_line(event.level, 10)}: "
                 return [level + one_line(event.message)]
@@ -70,6 +71,24 @@ class Lines:
             case events.RunFailed():
                 return [f"failed: {one_line(event.error)}"]
         return []
+
+    def _decided(self, decision: Decision) -> list[str]:
+        """The reason of a decision; of one that reviews changed, what changed, and nothing where that is nothing."""
+        before, self._decisions[decision.round] = self._decisions.get(decision.round), decision
+        if before is None:
+            return [one_line(decision.reason)]
+        said = [
+            f"{name} {old.mean:.1f} -> {new.mean:.1f}"
+            for name, old, new in (
+                ("precision", before.precision, decision.precision),
+                ("similarity", before.similarity, decision.similarity),
+            )
+            if old != new
+        ]
+        if before.flagged != decision.flagged:
+            said.insert(0, f"{phrases.count(len(decision.flagged), 'prompt')} left out for a bad reference")
+        changed = [f"after a review: {', '.join(said)}"] if said else []
+        return changed if before.reason == decision.reason else [*changed, one_line(decision.reason)]
 
     def _metrics(self, event: events.TrainMetrics) -> list[str]:
         if event.loss is not None:

@@ -17,6 +17,9 @@ from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
 LABEL = 13
 _BAR = 12
+LEFT_FROM = 0.05
+"""The share from which on the time left is told: that of the first few is off by far."""
+
 BRIEF_ROUNDS = 3
 SHORT_LINES = 9
 BRIEF_LINES = 4
@@ -162,7 +165,8 @@ def _stage(stage: StageView, now: float, alive: bool) -> Content:
 
 def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
-    left = f", {duration(stage.seconds_left)} left" if stage.seconds_left is not None else ""
+    told = stage.seconds_left is not None and stage.done >= LEFT_FROM * stage.total
+    left = f", {duration(stage.seconds_left or 0)} left" if told else ""
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}{_nodes(stage)}"
 
 

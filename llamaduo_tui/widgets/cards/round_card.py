@@ -124,13 +124,16 @@ def _verdict(value: Interval, goal: float | None) -> str:
 
 def _score(name: str, value: Interval, goal: float | None, means: list[float]) -> Fact:
     verdict = _verdict(value, goal)
-    rounds = " → ".join(f"{mean:.0f}" for mean in means[-3:])
+    shown = means[-3:]
+    first, last = len(means) - len(shown), len(means) - 1
+    rounds = f"round{'' if first == last else 's'} {first}{'' if first == last else f'–{last}'}: "
+    rounds += " → ".join(f"{mean:.0f}" for mean in shown)
     return fact(
         name,
         (f"{value.mean:.1f}", "bold $text-success" if verdict[0] == "✓" else "bold $text-warning"),
         f" ({value.low:.0f}–{value.high:.0f})",
         "" if goal is None else f"  target {goal:g} {verdict}",
-        (f"   by round {rounds} {state_styles.trend(means, 8)}", "$foreground-muted"),
+        (f"   {rounds} {state_styles.trend(means, 8)}", "$foreground-muted"),
     )
 
 

@@ -11,7 +11,7 @@ import review_run
 import story
 from frozen import app, make, until
 
-from engine.protocol.events import Event, QuestionAsked, RunFailed, StageStarted
+from engine.protocol.events import Event, QuestionAsked, RunFailed, RunFinished, StageStarted
 from engine.protocol.status import State
 from engine.settings import schema
 from engine.settings.load import load_settings
@@ -116,3 +116,11 @@ async def test_other_runs_have_no_guide(root: Path) -> None:
         await until(pilot, lambda: isinstance(other.screen, QuestionScreen) and other.screen.asking is not None)
         assert not said(other)
         assert other.screen.check_action("guide", ()) is False
+
+
+def test_a_run_that_failed_early_is_not_at_the_end_of_the_tour() -> None:
+    failed = RunFailed(stage="coverage", error="no data", hint="", exit_status=2)
+    assert guide.step(seen([*at("coverage", None), failed]), State.FAILED).number == 1
+    assert guide.step(seen(at("finetune", 1)), State.CRASHED).number == 3
+    stopped = RunFinished(state=State.STOPPED, reason="Stopped by hand.")
+    assert guide.step(seen([*at("judge", 0), stopped]), State.STOPPED).number == 2

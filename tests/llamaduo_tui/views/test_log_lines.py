@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import story
 
-from engine.protocol.events import Event, Log, RunStarted, StagePlaced, StageProgress
+from engine.protocol.events import Event, Log, RoundScored, RunStarted, StagePlaced, StageProgress
 from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
 
@@ -90,3 +90,12 @@ def test_money(usd: float | None, said: str) -> None:
 def test_the_nodes_of_a_stage(nodes: tuple[str, ...], said: str) -> None:
     (line,) = log_lines.Lines().of(StagePlaced(round=1, stage="infer", nodes=nodes))
     assert line.endswith(said)
+
+
+def test_a_review_that_changes_nothing_is_no_line_and_a_flag_says_what_it_did() -> None:
+    lines, first = log_lines.Lines(), story.decision(1, 63.6, 51.2)
+    scored = [RoundScored(round=1, stage="decide", decision=one) for one in (first, replace(first, cut=1))]
+    assert len(lines.of(scored[0])) == 1 and lines.of(scored[1]) == []
+    flagged = replace(first, precision=story.interval(64.1), flagged=("a1",))
+    (line,) = lines.of(RoundScored(round=1, stage="decide", decision=flagged))
+    assert line.endswith("after a review: 1 prompt left out for a bad reference, precision 63.6 -> 64.1")

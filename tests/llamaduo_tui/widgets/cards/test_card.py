@@ -73,7 +73,7 @@ async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
         await until(pilot, lambda: "weakest" in said(shown))
         for wanted in (
             "64.3 (59–69)  target 85 ✗ short",
-            "by round 12 → 64",
+            "rounds 0–1: 12 → 64",
             "▲ 14 better  ▼ 2 worse",
             "120 new pairs, about $0.42, about 3 min",
             "a, another round: The last round gained 52 points",
