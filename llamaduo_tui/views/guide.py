@@ -9,7 +9,7 @@ from engine.protocol.stages import FINETUNE, SYNTHESIZE, Phase
 from engine.protocol.status import State
 from engine.settings.schema import Migration
 from llamaduo_tui.views.questions import wording
-from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.run_view import RunView, Section, StageView
 
 DEMO = "demo"
 
@@ -111,7 +111,7 @@ _WORK = {
 
 def _at(view: RunView) -> int:
     """The number of the step at work."""
-    current = view.current
+    current = view.current or _interrupted(view)
     if view.question is not None and view.question.kind == ROUND:
         return 5
     if current is None:
@@ -127,6 +127,13 @@ def _at(view: RunView) -> int:
     if stage == SYNTHESIZE.name:
         return 6
     return 7 if section.part != 1 else 3 if stage == FINETUNE.name else 4
+
+
+def _interrupted(view: RunView) -> tuple[Section, StageView] | None:
+    """The stage at which the run stopped."""
+    last = view.sections[-1] if view.sections else None
+    stage = last.stages[-1] if last is not None and last.stages else None
+    return (last, stage) if last and stage and stage.state == "interrupted" else None
 
 
 def _between(view: RunView) -> int:

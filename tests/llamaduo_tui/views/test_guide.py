@@ -120,7 +120,8 @@ async def test_other_runs_have_no_guide(root: Path) -> None:
 
 def test_a_run_that_failed_early_is_not_at_the_end_of_the_tour() -> None:
     failed = RunFailed(stage="coverage", error="no data", hint="", exit_status=2)
-    assert guide.step(seen([*at("coverage", None), failed]), State.FAILED).number == 1
+    assert guide.step(seen([story.started(), StageStarted(stage="coverage"), failed]), State.FAILED).number == 1
     assert guide.step(seen(at("finetune", 1)), State.CRASHED).number == 3
+    assert guide.step(seen([*at("finetune", 1), failed]), State.FAILED).number == 3
     stopped = RunFinished(state=State.STOPPED, reason="Stopped by hand.")
     assert guide.step(seen([*at("judge", 0), stopped]), State.STOPPED).number == 2
