@@ -61,3 +61,18 @@ def test_each_gpu_is_listed_with_its_use(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found[2].detail.endswith("12.0 of 80.0 GiB free), GPU-c0; in use by others")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert [finding.detail for finding in doctor._gpus()] == ["CUDA_VISIBLE_DEVICES is '': it hides all GPUs"]
+
+
+def test_locale_and_terminal_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _: "ANSI_X3.4-1968")
+    (locale,) = doctor._locale()
+    assert locale.state == "warn" and "export LANG=C.UTF-8" in locale.detail
+    monkeypatch.delenv("TMUX", raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    (terminal,) = doctor._terminal()
+    assert terminal.state == "warn" and "the app does not open" in terminal.detail
+    monkeypatch.setenv("TERM", "tmux-256color")
+    monkeypatch.setenv("TMUX", "/nowhere,1,0")
+    monkeypatch.setattr(doctor, "_tmux_option", {"set-clipboard": "external", "allow-passthrough": "off"}.get)
+    _, tmux = doctor._terminal()
+    assert tmux.state == "warn" and tmux.detail.endswith("tmux set -g allow-passthrough on")

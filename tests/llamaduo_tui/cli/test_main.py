@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import frozen
 import psutil
 import pytest
 import story
@@ -341,3 +342,12 @@ def test_places(
     assert paths.runs_dir(tmp_path / "mine") == tmp_path / "mine"
     located = json.loads(call("locate", "--json").stdout)
     assert (located["runs"], located["cache"]) == (str(tmp_path / runs), str(tmp_path / cache))
+
+
+def test_runs_and_rounds_are_compared(root: Path) -> None:
+    frozen.make(root, "one", "reached", frozen.REACHED)
+    found = CliRunner().invoke(main, ["--runs-dir", str(root), "compare", "one@1", "one@2"])
+    assert found.exit_code == 0 and re.search(r"^round +1 of 2 +2 of 2$", found.output, re.MULTILINE)
+    assert CliRunner().invoke(main, ["--runs-dir", str(root), "compare", "one"]).exit_code == 2
+    row = json.loads(CliRunner().invoke(main, ["--runs-dir", str(root), "compare", "one", "one@1", "--json"]).output)
+    assert [run["round"] for run in row["runs"]] == [2, 1] and row["settings"] == {}
