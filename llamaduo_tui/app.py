@@ -274,6 +274,7 @@ class LlamaDuoApp(RunActions):
         from llamaduo_tui.screens.takeover import TakeoverScreen
 
         self.push_screen(TakeoverScreen(message.run))
+
     @on(messages.CompareRuns)
     def _compare(self, message: messages.CompareRuns) -> None:
         from llamaduo_tui.screens.compare import CompareScreen
