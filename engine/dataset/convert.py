@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", type=Path)
     parser.add_argument("--column", action="append", default=[])
     parser.add_argument("--turns", choices=TURNS)
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=int)  # the schema of [coverage] checks it
     parser.add_argument("--redact", action="store_true")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # so that a half-written file is removed

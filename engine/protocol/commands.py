@@ -96,13 +96,7 @@ def size(path: Path) -> int:
 
 def read(path: Path) -> list[Command]:
     """All commands, oldest first; lines of another form are passed over."""
-    forms: dict[str, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
-    commands = []
-    for line in jsonl.lines(path):
-        with suppress(ValueError, AttributeError):
-            row = format_1.command(jsonl.loads(line))
-            commands.append(records.build(forms.get(str(row.get("kind")), Control), row))
-    return commands
+    return [command for line in jsonl.lines(path) if (command := _command(line)) is not None]
 
 
 def controls(path: Path) -> list[Control]:
@@ -126,5 +120,26 @@ def pair_choices(path: Path) -> PairChoices:
     return {(choice.round, id_): choice.keep for choice in _read(path, PairChoice) for id_ in choice.pairs}
 
 
+def _command(line: bytes) -> Command | None:
+    """The command of a line, None for a line of another form."""
+    for mark, form in _MARKS.items():
+        if mark in line:
+            with suppress(ValueError):
+                return records.parse(form, line)
+    with suppress(ValueError, AttributeError):
+        row = format_1.command(jsonl.loads(line))
+        return records.build(_FORMS.get(str(row.get("kind")), Control), row)
+    return None
+
+
+_FORMS: dict[str, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
+
+_MARKS: dict[bytes, type[Label | PairChoice]] = {b'"kind":"label"': Label, b'"kind":"choose"': PairChoice}
+"""How lines of reviews and choices are known without reading them: a text holds these quotes escaped."""
+
+
 def _read(path: Path, form: type[Kind]) -> list[Kind]:
-    return [command for command in read(path) if isinstance(command, form)]
+    """The commands of one form: a run may have a hundred thousand reviews, and one answer among them."""
+    others = [mark for mark, marked in _MARKS.items() if marked is not form]
+    lines = (line for line in jsonl.lines(path) if not any(mark in line for mark in others))
+    return [command for line in lines if isinstance(command := _command(line), form)]

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.protocol.records import Positive
+from engine.protocol.records import Calls, PairCount, Usd
 
 ROUND = "round"
 """May another round of synthesis be paid for?"""
@@ -73,9 +73,9 @@ class Answer:
     kind: Literal["answer"] = "answer"
     question: str
     choice: str
-    pairs: Positive | None = None
-    usd: float | None = None
-    calls: int | None = None
+    pairs: PairCount | None = None
+    usd: Usd | None = None
+    calls: Calls | None = None
     by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError
+from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,8 +27,14 @@ Points = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 Score = Annotated[float, msgspec.Meta(ge=1, le=100)]
 """A judge's or a person's score."""
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-"""A count of at least one."""
+PairCount = Annotated[int, msgspec.Meta(ge=1, le=MOST_PAIRS)]
+"""A number of new pairs."""
+
+Usd = Annotated[float, msgspec.Meta(ge=0, le=MOST_USD)]
+"""A cap in USD."""
+
+Calls = Annotated[int, msgspec.Meta(ge=0, le=MOST_CALLS)]
+"""A cap in calls."""
 
 
 def to_row(record: DataclassInstance) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.limits import MOST_A_MINUTE
 from engine.sandbox.faults import KINDS
 from engine.sandbox.server import Settings, create_app
 
@@ -49,8 +50,9 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
         raise InputError(f"--port {options.port}: invalid port", "use 0 to 65535; 0 takes a free port")
     for name in ("rpm", "tpm"):
         limit = getattr(options, name)
-        if limit is not None and limit < 1:
-            raise InputError(f"--{name} {limit}: must be at least 1", "leave it out to set no limit")
+        if limit is not None and not 1 <= limit <= MOST_A_MINUTE:
+            message = f"--{name} {limit}: must be from 1 to {MOST_A_MINUTE:,}"
+            raise InputError(message, "leave it out to set no limit")
     if not 0 <= options.latency <= 3600:
         raise InputError(f"--latency {options.latency}: must be from 0 to 3600 seconds")
     return options

@@ -165,10 +165,10 @@ _RULES = {
     "list_type": "must be a list",
     "dict_type": _TABLE,
     "model_type": _TABLE,
-    "greater_than_equal": "must be at least {ge:g}",
-    "greater_than": "must be above {gt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "less_than": "must be below {lt:g}",
+    "greater_than_equal": "must be at least {ge:,.12g}",
+    "greater_than": "must be above {gt:,.12g}",
+    "less_than_equal": "must be at most {le:,.12g}",
+    "less_than": "must be below {lt:,.12g}",
 }
 """What is allowed, in plain words, by the type of pydantic's error."""
 

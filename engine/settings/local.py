@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from engine.protocol.limits import LONGEST_S, MOST_PROCESSES, MOST_TOKENS
 from engine.settings.table import Address, Table, Variable
 
 THINKING_OFF: dict[str, Any] = {"enable_thinking": False}
@@ -20,7 +21,7 @@ class Adapter(Table):
     """The LoRA adapter that is trained."""
 
     r: int = Field(16, ge=1, le=512, description="Rank.")
-    alpha: int = Field(32, ge=1, description="Scale; the paper uses 2r.")
+    alpha: int = Field(32, ge=1, le=65_536, description="Scale; the paper uses 2r.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout on the adapter's input.")
     target_modules: str | list[str] = Field(
         "all-linear", description="Layers to train: all-linear, names or their ends, or a regular expression."
@@ -70,7 +71,7 @@ class Finetune(Table):
         10, ge=1, le=100, description="Maximum passes over the data; training stops where the dev loss stops falling."
     )
     patience: float = Field(
-        1, ge=0, description="Epochs without a lower dev loss after which training stops; at 0 it never does."
+        1, ge=0, le=100, description="Epochs without a lower dev loss after which training stops; at 0 it never does."
     )
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="Peak learning rate, after the warm-up.")
     scheduler: Scheduler = Field(
@@ -80,13 +81,18 @@ class Finetune(Table):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps, of three epochs at most, for the warm-up.")
     weight_decay: float = Field(0.0, ge=0, lt=1, description="AdamW's weight decay of the adapter.")
-    batch_size: int = Field(8, ge=1, description="Pairs per optimizer step, over all devices.")
-    max_length: int = Field(2048, ge=32, description="Maximum tokens of a pair; longer pairs are left out.")
+    batch_size: int = Field(8, ge=1, le=65_536, description="Pairs per optimizer step, over all devices.")
+    max_length: int = Field(
+        2048, ge=32, le=MOST_TOKENS, description="Maximum tokens of a pair; longer pairs are left out."
+    )
     warm_start: bool = Field(
         False, description="Start from the adapter of the round before, instead of from the base model."
     )
     micro_batch: int | None = Field(
-        None, ge=1, description="Pairs in memory at a time; not set: what fits, halved where memory runs out."
+        None,
+        ge=1,
+        le=65_536,
+        description="Pairs in memory at a time; not set: what fits, halved where memory runs out.",
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = Field(
         "auto", description="Compute activations twice instead of keeping them; auto: where memory is short."
@@ -95,7 +101,7 @@ class Finetune(Table):
         "auto", description="auto: flash attention, without padding, on CUDA where flash-attn is installed."
     )
     checkpoint_minutes: float = Field(
-        10, gt=0, description="Minutes between two checkpoints: a killed run loses no more."
+        10, gt=0, le=LONGEST_S / 60, description="Minutes between two checkpoints: a killed run loses no more."
     )
     report_to: list[Tracker] = Field(
         [], description="Trackers to report to as well; their addresses and keys are in the environment."
@@ -136,7 +142,9 @@ class Inference(Table):
     temperature: float = Field(
         0.8, ge=0, le=2, description="Sampling temperature; at 0 all samples of a prompt are the same."
     )
-    max_new_tokens: int = Field(1024, ge=1, description="Maximum tokens of a response; a longer one is cut.")
+    max_new_tokens: int = Field(
+        1024, ge=1, le=MOST_TOKENS, description="Maximum tokens of a response; a longer one is cut."
+    )
     batch_size: int | None = Field(
         None,
         ge=1,
@@ -202,7 +210,10 @@ class Compute(Table):
         description="direct: one process, one GPU; torchrun: several on this machine; ray: on the nodes of a cluster.",
     )
     processes: int | None = Field(
-        None, ge=1, description="Processes for torchrun and ray; not set: one per free GPU, or per node without GPUs."
+        None,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="Processes for torchrun and ray; not set: one per free GPU, or per node without GPUs.",
     )
     devices: list[Device] | None = Field(
         None,

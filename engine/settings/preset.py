@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tomli
 from pydantic import Field
 
 from engine.protocol.errors import InputError
+from engine.protocol.limits import MOST_TOKENS
 from engine.settings.table import Table
 
 ABOUT = "about"
@@ -28,13 +29,13 @@ class About(Table):
 
     title: str
     kind: Literal["instruct", "base"]
-    parameters: int = Field(ge=1)
+    parameters: int = Field(ge=1, le=10**15)
     licence: str
     gated: bool
-    context: int = Field(ge=1)
+    context: int = Field(ge=1, le=MOST_TOKENS)
     tools: Literal["full", "definitions", "none"]
     thinking: bool
-    languages: list[str] | int
+    languages: list[str] | Annotated[int, Field(ge=1, le=10_000)]
     config: dict[str, Any]
 
     @property

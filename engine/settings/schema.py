@@ -15,6 +15,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from engine.protocol.limits import (
+    LONGEST_CALL_S,
+    LONGEST_S,
+    MOST_A_MINUTE,
+    MOST_CALLS,
+    MOST_PAIRS,
+    MOST_ROWS,
+    MOST_TOKENS,
+    MOST_USD,
+)
 from engine.protocol.sharing import Readers
 from engine.settings.local import Compute, Finetune, Inference, Local
 from engine.settings.notify import Notify
@@ -62,7 +72,7 @@ class Contract(Table):
     pattern: str | None = Field(
         None, description="A regular expression for the whole response; no look-around, no back-references."
     )
-    max_chars: int | None = Field(None, ge=1, description="Maximum characters of the response.")
+    max_chars: int | None = Field(None, ge=1, le=MOST_ROWS, description="Maximum characters of the response.")
     language: str | None = Field(
         None,
         pattern="^[a-z]{2}$",
@@ -123,7 +133,10 @@ class Coverage(Table):
         "last", description="last: learn the last answer of a conversation; all: learn each of its answers."
     )
     limit: int | None = Field(
-        None, ge=3, description="Maximum rows to use: a random sample, in equal shares of every category; not set: all."
+        None,
+        ge=3,
+        le=MOST_ROWS,
+        description="Maximum rows to use: a random sample, in equal shares of every category; not set: all.",
     )
     redact: bool = Field(
         False, description="Mask personal data (e-mail addresses, phone and card numbers ...) in all rows."
@@ -142,10 +155,10 @@ class ModelEndpoint(Table):
 
     api_base: Address = None
     api_key_env: Variable = None
-    rpm: int | None = Field(None, ge=1)
-    tpm: int | None = Field(None, ge=1)
-    input_price: float | None = Field(None, ge=0)
-    output_price: float | None = Field(None, ge=0)
+    rpm: int | None = Field(None, ge=1, le=MOST_A_MINUTE)
+    tpm: int | None = Field(None, ge=1, le=MOST_A_MINUTE)
+    input_price: float | None = Field(None, ge=0, le=MOST_USD)
+    output_price: float | None = Field(None, ge=0, le=MOST_USD)
 
 
 class Service(Table):
@@ -156,21 +169,31 @@ class Service(Table):
     )
     api_base: Address = Field(None, description="Address of an OpenAI-compatible endpoint, if not the provider's.")
     api_key_env: Variable = Field(None, description="Name of the environment variable with the API key.")
-    rpm: int | None = Field(None, ge=1, description="Requests per minute that your account allows.")
-    tpm: int | None = Field(None, ge=1, description="Tokens per minute that your account allows.")
+    rpm: int | None = Field(None, ge=1, le=MOST_A_MINUTE, description="Requests per minute that your account allows.")
+    tpm: int | None = Field(None, ge=1, le=MOST_A_MINUTE, description="Tokens per minute that your account allows.")
     concurrency: int = Field(
         64, ge=1, le=256, description="Maximum calls in flight; fewer while the service is slow or busy."
     )
-    timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for one response; a stop waits as long.")
-    patience_s: float = Field(3600.0, ge=0, description="Seconds to keep retrying while the service is down or busy.")
-    budget_usd: float | None = Field(None, ge=0, description="Maximum cost of the run in USD; not set: no cap.")
-    budget_calls: int | None = Field(None, ge=0, description="Maximum calls that the run pays for; not set: no cap.")
+    timeout_s: float = Field(
+        120.0, gt=0, le=LONGEST_CALL_S, description="Seconds to wait for one response; a stop waits as long."
+    )
+    patience_s: float = Field(
+        3600.0, ge=0, le=LONGEST_S, description="Seconds to keep retrying while the service is down or busy."
+    )
+    budget_usd: float | None = Field(
+        None, ge=0, le=MOST_USD, description="Maximum cost of the run in USD; not set: no cap."
+    )
+    budget_calls: int | None = Field(
+        None, ge=0, le=MOST_CALLS, description="Maximum calls that the run pays for; not set: no cap."
+    )
     batch: bool = Field(
         False, description="Use the batch API (OpenAI, Azure): half the price, but a batch takes up to 24 hours."
     )
     cache: bool = Field(True, description="Reuse responses in your later runs; they are kept in ~/.cache/llamaduo.")
-    input_price: float | None = Field(None, ge=0, description="USD per million input tokens, if litellm has no price.")
-    output_price: float | None = Field(None, ge=0, description="USD per million output tokens, likewise.")
+    input_price: float | None = Field(
+        None, ge=0, le=MOST_USD, description="USD per million input tokens, if litellm has no price."
+    )
+    output_price: float | None = Field(None, ge=0, le=MOST_USD, description="USD per million output tokens, likewise.")
     params: dict[str, Any] = Field({}, description="Further request parameters, such as {temperature = 0.7}.")
     models: dict[str, ModelEndpoint] = Field(
         {},
@@ -191,8 +214,8 @@ class Service(Table):
         if reserved := [key for key in params if key in RESERVED_PARAMS or key.startswith("api_")]:
             raise ValueError(f"{reserved[0]!r} cannot be set here")
         most = params.get("max_tokens", 1)
-        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            raise ValueError("max_tokens must be a whole number above 0")
+        if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MOST_TOKENS:
+            raise ValueError(f"max_tokens must be a whole number from 1 to {MOST_TOKENS:,}")
         return params
 
     @property
@@ -261,7 +284,7 @@ class Target(Table):
 class Synthesis(Table):
     """The new pairs that the service writes after a round that misses the target."""
 
-    pairs_per_round: int = Field(200, ge=1, description="Pairs to add per round.")
+    pairs_per_round: int = Field(200, ge=1, le=MOST_PAIRS, description="Pairs to add per round.")
     pairs_per_call: int = Field(5, ge=1, le=50, description="Pairs to request per call.")
     strategy: Literal["failures", "uniform"] = Field(
         "failures",
@@ -278,7 +301,10 @@ class Synthesis(Table):
         0.9, ge=0.5, le=1, description="Refuse a new pair if its response is this similar to a known one (Jaccard)."
     )
     duplicate_response_words: int = Field(
-        50, ge=1, description="Responses below this length may repeat, as labels, JSON and stock phrases do."
+        50,
+        ge=1,
+        le=MOST_ROWS,
+        description="Responses below this length may repeat, as labels, JSON and stock phrases do.",
     )
     contamination: float = Field(
         0.65,
@@ -292,13 +318,17 @@ class Loop(Table):
     """When the loop continues, and when it stops."""
 
     max_rounds: int = Field(4, ge=1, le=100, description="Maximum rounds of fine-tuning.")
-    patience: int = Field(2, ge=1, description="Rounds without a gain after which the loop stops.")
-    min_gain: float = Field(1.0, ge=0, description="Increase of the mean score, in points, that counts as a gain.")
+    patience: int = Field(2, ge=1, le=100, description="Rounds without a gain after which the loop stops.")
+    min_gain: float = Field(
+        1.0, ge=0, le=100, description="Increase of the mean score, in points, that counts as a gain."
+    )
     approval: Literal["ask", "auto"] = Field(
         "ask", description="ask: a person approves each synthesis; auto: it starts at once."
     )
-    max_hours: float | None = Field(None, gt=0, description="Start no further round after this many hours of work.")
-    seed: int = Field(42, ge=0, description="Random seed of the run.")
+    max_hours: float | None = Field(
+        None, gt=0, le=LONGEST_S / 3600, description="Start no further round after this many hours of work."
+    )
+    seed: int = Field(42, ge=0, lt=2**32, description="Random seed of the run.")
 
 
 class RunFolder(Table):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -13,9 +14,43 @@ SECRET = re.compile(r"key|secret|password|credential|authorization|(^|[-_])token
 
 
 class Table(BaseModel):
-    """A table of migration.toml: unknown keys are errors, values never change."""
+    """A table of migration.toml: unknown keys are errors, values never change, and every number has two limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Raises TypeError for a number without a lower and an upper limit: `engine.protocol.limits` has them."""
+        for name, field in cls.model_fields.items():
+            if is_number(field) and not {"ge", "gt"} & (found := limits(field)).keys():
+                raise TypeError(f"{cls.__name__}.{name} needs ge or gt")
+            if is_number(field) and not {"le", "lt"} & found.keys():
+                raise TypeError(f"{cls.__name__}.{name} needs le or lt")
+
+
+def is_number(field: FieldInfo) -> bool:
+    """Whether a setting may be a number."""
+    return any(part in (int, float) for part in parts(field.annotation))
+
+
+def limits(field: FieldInfo) -> dict[str, float]:
+    """The limits of a number by their names in pydantic: ge, gt, le, lt."""
+    found: dict[str, float] = {}
+    for part in parts(field.annotation):
+        for rule in (*field.metadata, *getattr(part, "__metadata__", ())):
+            for one in (rule, *getattr(rule, "metadata", ())):
+                found |= {
+                    sign: value for sign in ("ge", "gt", "le", "lt") if (value := getattr(one, sign, None)) is not None
+                }
+    return found
+
+
+def parts(annotation: Any) -> Iterator[Any]:
+    """A type and the types that it is made of."""
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from parts(part)
 
 
 def is_table(field: FieldInfo) -> bool:

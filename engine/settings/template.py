@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import tomlkit
@@ -12,7 +11,7 @@ from tomlkit.items import Comment, Item, Trivia
 from tomlkit.items import Table as TomlTable
 
 from engine.settings.schema import Migration
-from engine.settings.table import Table, is_table, table_of
+from engine.settings.table import Table, is_number, is_table, limits, parts, table_of
 
 Values = dict[str, Any]
 
@@ -87,24 +86,12 @@ def toml_value(value: Any) -> Item:
 
 def allowed(field: FieldInfo) -> str:
     """The values that a key may have, in words; "" where the schema sets no bounds."""
-    choices = [choice for part in _parts(field.annotation) if get_origin(part) is Literal for choice in get_args(part)]
+    choices = [choice for part in parts(field.annotation) if get_origin(part) is Literal for choice in get_args(part)]
     if len(choices) > 1:
         return f"One of: {', '.join(map(str, choices))}."
-    bounds: dict[str, float] = {}
-    for part in _parts(field.annotation):
-        for bound in (*field.metadata, *getattr(part, "__metadata__", ())):
-            bounds |= {
-                sign: value for sign in ("ge", "gt", "le", "lt") if (value := getattr(bound, sign, None)) is not None
-            }
+    bounds = limits(field) if is_number(field) else {}
     if "ge" in bounds and "le" in bounds:
-        return f"({bounds['ge']:g} to {bounds['le']:g})"
+        return f"({bounds['ge']:,.12g} to {bounds['le']:,.12g})"
     phrases = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    text = ", ".join(f"{phrase} {bounds[sign]:g}" for sign, phrase in phrases.items() if sign in bounds)
+    text = ", ".join(f"{phrase} {bounds[sign]:,.12g}" for sign, phrase in phrases.items() if sign in bounds)
     return f"({text})" if text else ""
-
-
-def _parts(annotation: Any) -> Iterator[Any]:
-    yield annotation
-    if get_origin(annotation) is not Literal:
-        for part in get_args(annotation):
-            yield from _parts(part)

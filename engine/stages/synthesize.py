@@ -7,7 +7,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -38,6 +38,12 @@ from engine.stages.progress import Progress
 
 MAX_TOKENS = 8192
 TEMPERATURE = 1.0
+MOST_AT_ONCE = 500
+"""Calls in a wave: their prompts are in memory together, whatever number of pairs is asked for."""
+
+MOST_IN_A_BATCH = 10_000
+"""The same where they go into a batch job: each wave may take a day."""
+
 LEAST_YIELD = 0.1
 """Below this share of accepted pairs in a wave of calls, further calls are waste."""
 
@@ -105,6 +111,10 @@ class SynthesisBatch:
                 self._refuse(row, refusal)
         return [row for row, refusal in zip(offered, refusals, strict=True) if not refusal]
 
+    def sift_all(self, seeds: Sequence[Pair], written: Sequence[Written]) -> list[SyntheticPair]:
+        """Those of the pairs of several calls, in their order."""
+        return [row for seed, one in zip(seeds, written, strict=True) for row in self.sift(seed, one)]
+
     def take(self, row: SyntheticPair, flaw: Flaw | None) -> None:
         """Keep a pair that is still needed and in which no judge found a flaw."""
         if flaw is not None:
@@ -167,19 +177,11 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
 
     StageError where no pair at all is accepted.
     """
-    settings, coverage, number = job.settings, job.run.coverage, job.round or 0
-    train = read_train(coverage)
+    coverage, number = job.run.coverage, job.round or 0
     files = (SYNTHESIZE.folder(job.run, before) / PAIRS_FILE for before in range(number))
     earlier = [file for file in files if file.is_file()]
-    known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
-    batch = SynthesisBatch(
-        contract=contract.load(settings.task.contract),
-        cleaner=DataFilter(settings.synthesis, read_fingerprints(coverage), [*train, *known]),
-        generator=settings.service.model,
-        round=number,
-        pairs=request.pairs,
-    )
-    await _fill(batch, Seeds(job, train, request), job)
+    batch, seeds = await asyncio.to_thread(_begin, job, request, earlier)
+    await _fill(batch, seeds, job)
     if not batch.accepted:
         raise StageError(f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}", _hint(job))
     jsonl.write(job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
@@ -190,31 +192,49 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     )
 
 
+def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> tuple[SynthesisBatch, Seeds]:
+    """An empty batch that knows all pairs so far, those in the files `earlier` too, and the seeds for its calls."""
+    settings, coverage = job.settings, job.run.coverage
+    train = read_train(coverage)
+    known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
+    batch = SynthesisBatch(
+        contract=contract.load(settings.task.contract),
+        cleaner=DataFilter(settings.synthesis, read_fingerprints(coverage), [*train, *known]),
+        generator=settings.service.model,
+        round=job.round or 0,
+        pairs=request.pairs,
+    )
+    return batch, Seeds(job, train, request)
+
+
 def _hint(job: ServiceJob) -> str:
     only_tickets = "; the sandbox can only write support tickets" if job.settings.uses_sandbox else ""
     return f"check [task] topic, the synthesis prompt, and max_tokens in [service] params; then resume{only_tickets}"
 
 
 async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
-    """Call in waves: each asks for what is missing, from newly drawn seeds.
+    """Call in waves: each asks for what is missing, as far as a wave goes, from newly drawn seeds.
 
-    While no call brings a usable reply any more, a single one is made now and then, for as long as users have patience.
+    What takes long is done in threads, so that the worker still shows that it lives, and obeys. While no call brings a
+    usable reply any more, a single one is made now and then, for as long as users have patience.
     """
     per_call = job.settings.synthesis.pairs_per_call
     progress = Progress(job.emit, batch.pairs, "pairs")
     left_out = LeftOut(job, "calls for pairs", _hint(job))
     poor, pauses, answered_at = 0, 0, -math.inf
+    most = MOST_IN_A_BATCH if job.settings.service.batch else MOST_AT_ONCE
     while batch.missing:
         before = len(batch.accepted)
-        drawn = seeds.draw(1 if pauses else -(-batch.missing // per_call))
-        texts = [writer_prompt(job.settings, job.prompts, seed, variation, count=per_call) for seed, variation in drawn]
+        drawn = await asyncio.to_thread(seeds.draw, 1 if pauses else min(most, -(-batch.missing // per_call)))
         calls = [
-            _write(job, text, seed, number, left_out)
-            for number, ((seed, _), text) in enumerate(zip(drawn, texts, strict=True), start=batch.calls)
+            _write(
+                job, writer_prompt(job.settings, job.prompts, seed, variation, count=per_call), seed, number, left_out
+            )
+            for number, (seed, variation) in enumerate(drawn, start=batch.calls)
         ]
         batch.calls += len(calls)
         written = await concurrently(calls)
-        offered = [row for (seed, _), found in zip(drawn, written, strict=True) for row in batch.sift(seed, found)]
+        offered = await asyncio.to_thread(batch.sift_all, [seed for seed, _ in drawn], written)
         flaws = await concurrently(_flaw(job, row) for row in offered)
         for row, flaw in zip(offered, flaws, strict=True):
             batch.take(row, flaw)

@@ -123,7 +123,7 @@ async def _evaluate(context: Context, number: int) -> Decision:
     if (known := decisions.decision(context.run, number, context.emit)) is not None:
         return known
     decisions.forget_later(context.run, number)
-    return _decide(context, number)
+    return await asyncio.to_thread(_decide, context, number)
 
 
 def _decide(context: Context, number: int) -> Decision:

@@ -79,7 +79,7 @@ class Questions:
                 if answer is not None and not question.cap:
                     return answer
                 if revise is not None and (seen is not None or question.cap):
-                    revised = revise()
+                    revised = await asyncio.to_thread(revise)  # it may read all verdicts and reviews again
                     if revised is None:
                         return answer
                     question = revised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +32,13 @@ def print_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=1))
+
+
+class Amount(click.FloatRange):
+    """A number between two limits; not-a-number, which no limit stops, is refused too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number

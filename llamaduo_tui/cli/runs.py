@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.paths import called
@@ -146,12 +147,19 @@ def export(root: Path, run_name: str, folder: Path | None, archive: Path | None)
 @options.run
 @click.option(
     "--pairs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_PAIRS),
     metavar="N",
     help="Number of pairs to write, instead of that in the settings.",
 )
-@click.option("--budget", "usd", type=click.FloatRange(min=0), metavar="USD", help="Raise the total budget to USD.")
-@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Raise the total number of calls to N.")
+@click.option(
+    "--budget", "usd", type=options.Amount(min=0, max=MOST_USD), metavar="USD", help="Raise the total budget to USD."
+)
+@click.option(
+    "--budget-calls",
+    type=click.IntRange(min=0, max=MOST_CALLS),
+    metavar="N",
+    help="Raise the total number of calls to N.",
+)
 @click.pass_obj
 def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, budget_calls: int | None) -> None:
     """Answer a waiting run with yes.

@@ -14,6 +14,7 @@ from typing import IO, NoReturn
 import click
 
 from engine.protocol.errors import InputError
+from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import cache_dir
 from engine.protocol.terminal import LIVE, REWRITE
 from llamaduo_tui import paths
@@ -125,7 +126,7 @@ def check(file: Path, as_json: bool, probe: bool, notify: bool) -> None:
     help="Name a column, as in [coverage.columns]; a dot leads into a nested one. May be repeated.",
 )
 @click.option("--turns", type=click.Choice(["last", "all"]), help="Learn the last answer of each chat, or all of them.")
-@click.option("--limit", type=click.IntRange(min=3), metavar="N", help="Maximum rows: a random sample.")
+@click.option("--limit", type=click.IntRange(min=3, max=MOST_ROWS), metavar="N", help="Maximum rows: a random sample.")
 @click.option("--redact", is_flag=True, help="Mask personal data, such as e-mail addresses.")
 @click.option("--settings", metavar="FILE", help="Use the [coverage] table of a migration.toml.")
 def convert(
@@ -186,7 +187,7 @@ def sandbox(options: tuple[str, ...]) -> None:
 @click.command()
 @click.option("--prune", is_flag=True, help="Delete replies.")
 @click.option(
-    "--days", type=click.FloatRange(min=0), metavar="N", help="With --prune: keep replies of the last N days."
+    "--days", type=options.Amount(min=0, max=36_500), metavar="N", help="With --prune: keep replies of the last N days."
 )
 def cache(prune: bool, days: float | None) -> None:
     """Show or prune the cache of service replies.

@@ -12,6 +12,7 @@ from typing import Literal
 from engine.protocol import commands, run_files
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
 from engine.protocol.lock import lock, shows_life
 from engine.protocol.person import person
 from engine.protocol.processes import terminate
@@ -38,6 +39,8 @@ def answer(run: Run, choice: str, pairs: int | None = None) -> str:
     Raises InputError for a run that doesn't wait, that doesn't take this answer, or that was answered otherwise.
     """
     check_mine(run)
+    if pairs is not None and not 1 <= pairs <= MOST_PAIRS:
+        raise InputError(f"{pairs:,} pairs cannot be written in a round", f"give 1 to {MOST_PAIRS:,}")
     status = run.status()
     question = _open_question(run, status)
     if question.cap:
@@ -85,6 +88,8 @@ def raise_budget(run: Run, usd: float | None = None, calls: int | None = None) -
         )
     if calls is not None and calls < least_calls:
         raise InputError(f"{calls:,} calls are too few: {used:,} have been made", f"give at least {least_calls}")
+    if (usd or 0) > MOST_USD or (calls or 0) > MOST_CALLS:
+        raise InputError("the budget is out of range", f"give at most ${MOST_USD:,.0f} and {MOST_CALLS:,} calls")
     from engine.settings import budget  # reads settings, which takes longer to import than a plain approval
 
     caps = budget.write(run, usd, calls)

@@ -1,7 +1,10 @@
-"""Lets the tests of the engine import the scripted service that lies beside them."""
+"""What every test of the engine gets: the scripted service that lies beside them, and a watch on the event loop."""
 
+import asyncio
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,26 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def finished(mini: Run, tmp_path: Path) -> Run:
     """A copy of a finished run, to be changed."""
     return Run(Path(shutil.copytree(mini.folder, tmp_path / "runs" / "mini")))
+
+
+HEARTBEAT_S = 2.0
+"""As `engine.worker.status_writer` has it: a longer step lets a worker look dead, and deaf to a stop."""
+
+
+@pytest.fixture(autouse=True)
+def watchdog(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails a test in which a step on an event loop takes a heartbeat of processor time.
+
+    Time by the clock would count what other programs do on a busy machine.
+    """
+    own, slow = asyncio.Handle._run, []
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        own(handle)
+        if (took := time.thread_time() - began) > HEARTBEAT_S:
+            slow.append(f"{took:.1f} s: {handle!r}")
+
+    monkeypatch.setattr(asyncio.Handle, "_run", timed)
+    yield
+    assert not slow, f"the event loop stood still: {slow}"

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
+from engine.protocol.limits import MOST_CALLS, MOST_USD
 from engine.protocol.questions import BUDGET, Question
 from engine.settings.schema import Target
 from llamaduo_tui.messages import RaiseBudget
@@ -60,9 +61,10 @@ writes the new cap into the run's settings, and the run continues. **Stop** ends
             amount = float(cap.value.strip().removeprefix("$"))
         except ValueError:
             amount = math.nan
-        if not 0 < amount < math.inf or (calls and amount != int(amount)):
+        most = MOST_CALLS if calls else MOST_USD
+        if not 0 < amount <= most or (calls and amount != int(amount)):
             wanted = "a whole number of calls" if calls else "an amount of US dollars"
-            self.notify(f"Enter {wanted}.", severity="error")
+            self.notify(f"Enter {wanted}, up to {most:,.0f}.", severity="error")
             cap.focus()
             return
         order = RaiseBudget(self.run, calls=int(amount)) if calls else RaiseBudget(self.run, usd=amount)

@@ -8,6 +8,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Label
 
 from engine.protocol.decision import Changes, Decision, Drift, GroupScore, Interval
+from engine.protocol.limits import MOST_PAIRS
 from engine.protocol.questions import APPROVE, REJECT, ROUND, Question
 from engine.settings.schema import Target
 from llamaduo_tui.messages import AnswerRun
@@ -66,8 +67,8 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
     def approve(self) -> None:
         """Send the approval, unless the number of pairs is invalid."""
         pairs = self.query_one("#pairs", Input)
-        if not pairs.value.isdecimal() or int(pairs.value) < 1:
-            self.notify("Enter a whole number of pairs above 0.", severity="error")
+        if not pairs.value.isdecimal() or not 1 <= int(pairs.value) <= MOST_PAIRS:
+            self.notify(f"Enter a whole number of pairs, 1 to {MOST_PAIRS:,}.", severity="error")
             pairs.focus()
         elif self.open:
             self.send(AnswerRun(self.run, APPROVE, pairs=int(pairs.value)), "approval sent …")

@@ -37,7 +37,7 @@ migrations = st.builds(
     st.none() | numbers,
     st.floats(0.01, 0.7),
     st.lists(words, max_size=3),
-    st.none() | numbers,
+    st.none() | st.floats(0.01, 8760),
     st.floats(1, 100),
 )
 

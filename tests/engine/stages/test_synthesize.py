@@ -19,6 +19,7 @@ from engine.protocol import jsonl
 from engine.protocol.decision import PromptScore
 from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.events import Event, Log
+from engine.protocol.limits import MOST_PAIRS
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import Message, Pair, SyntheticPair, prompt_id
 from engine.protocol.run_dir import Run
@@ -229,6 +230,17 @@ async def test_a_pair_that_breaks_the_contract_is_refused(tmp_path: Path) -> Non
         stage.settings = stage.settings.model_copy(update={"task": Task(contract=Contract(pattern="yes|no"))})
         with pytest.raises(StageError, match="breaks the contract: does not match the pattern"):
             await stage.run(2)
+
+
+async def test_a_wave_is_small_whatever_number_of_pairs_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthesize, "MOST_AT_ONCE", 3)
+    async with synthesis(always(*[fresh()] * 6, lambda: written(DEV, TEST)), tmp_path) as (service, stage):
+        rows = await stage.run(MOST_PAIRS)
+
+    assert len(rows) == 12 and len(service.bodies) == 9
+    assert stage.warnings[0].startswith("12 of 1000000 pairs: the service writes too few usable ones")
 
 
 async def test_a_low_yield_ends_with_a_warning(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import story
 
 from engine.protocol import commands
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.limits import MOST_PAIRS
 from engine.protocol.questions import APPROVE, REJECT, Answer, Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
@@ -52,6 +53,18 @@ def test_the_first_answer_counts(make_run: MakeRun) -> None:
     with pytest.raises(InputError, match="already approved"):
         actions.answer(run, REJECT)
     assert given(run) == [("round/1", "approve", 120)]
+
+
+@pytest.mark.parametrize("pairs", [0, -1, MOST_PAIRS + 1, 10**20])
+def test_a_slip_of_the_finger_is_not_sent(make_run: MakeRun, pairs: int) -> None:
+    run = make_run()
+    wait_for(run, story.another_round().question)
+    with pytest.raises(InputError, match="pairs cannot be written in a round") as refused:
+        actions.answer(run, APPROVE, pairs)
+    assert refused.value.hint == "give 1 to 1,000,000" and given(run) == []
+    for usd, calls in ((1e12, None), (None, 10**12)):
+        with pytest.raises(InputError, match="out of range"):
+            actions.raise_budget(run, usd, calls)
 
 
 def test_a_review_of_pairs_is_approved_once_and_takes_no_rejection(make_run: MakeRun) -> None:
