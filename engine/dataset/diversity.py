@@ -24,10 +24,10 @@ FORMS = (
     ("with a question in it", re.compile(r"[?？؟]")),
     ("with an exclamation", re.compile(r"[!！]")),
     ("with figures", re.compile(r"\d")),
-    ("with quoted lines", re.compile(r"^\s*>", re.MULTILINE)),
-    ("with a list", re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)),
-    ("with a greeting or a closing on a line of its own", re.compile(r"^[^\n]{1,40}[,!]\s*$", re.MULTILINE)),
-    ("over several lines", re.compile(r"\S\s*\n\s*\S")),
+    ("with quoted lines", re.compile(r"^[^\S\n]*>", re.MULTILINE)),
+    ("with a list", re.compile(r"^[^\S\n]*(?:[-*•]|\d+[.)])\s", re.MULTILINE)),
+    ("with a greeting or a closing on a line of its own", re.compile(r"^[^\n]{1,40}[,!][^\S\n]*$", re.MULTILINE)),
+    ("over several lines", re.compile(r"\S[^\S\n]*\n\s*\S")),
 )
 """Forms that can be detected in any language, by the words that request them."""
 

@@ -105,7 +105,7 @@ def counted(names: Iterable[str]) -> Counter[str]:
 def _named(wanted: str | list[str], able: list[str], experts: list[str]) -> tuple[list[str], list[str]]:
     try:
         tests = [re.compile(wanted)] if isinstance(wanted, str) else [_ending(name) for name in wanted]
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(
             f"local.adapter.target_modules: invalid regular expression {wanted!r}: {error}", "correct it"
         ) from None

@@ -34,17 +34,18 @@ class Obstacle(Enum):
 _QUEUE = re.compile(
     r"enqueued|token_limit_exceeded|\bqueues?\b|\bqueued\b|quota for batch|"
     r"\b(in[_ -]progress|active|running|pending|open|outstanding|concurrent|simultaneous|current|existing)"
-    r" (batch|job)|too many (\w+ ){0,2}(batch|job)|"
-    r"batch\w* (\w+ ){0,2}(limit|quota)|(limit|maximum number|quota) (of|for|on) (\w+ ){0,3}(batch|job)",
+    r" (batch|job)|too many (\w{1,30} ){0,2}(batch|job)|"
+    r"batch\w{0,20} (\w{1,30} ){0,2}(limit|quota)|(limit|maximum number|quota) (of|for|on) (\w{1,30} ){0,3}(batch|job)",
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(
     r"too[ _](large|big|long)|too[ _]many[ _](tasks|lines|requests[ _]in)|(file|payload|entity) size|"
-    r"(maximum|max|limit)\w*( \w+){0,4} (file|lines|requests per (batch|file|job))|size limit|exceeds the size",
+    r"(maximum|max|limit)\w{0,20}( \w{1,30}){0,4} (file|lines|requests per (batch|file|job))|"
+    r"size limit|exceeds the size",
     re.IGNORECASE,
 )
 _UNSUPPORTED = re.compile(
-    r"(not|n't|cannot|never) (be )?(currently |yet )?(support|available|implement|enabled)\w*|unsupported|"
+    r"(not|n't|cannot|never) (be )?(currently |yet )?(support|available|implement|enabled)|unsupported|"
     r"(unknown|invalid|unrecognized) (request )?(url|endpoint|route|path)|no batch",
     re.IGNORECASE,
 )

@@ -59,12 +59,14 @@ NO_MODEL = re.compile(
 )
 """That a model's name is wrong, or that the model has been withdrawn."""
 
-RETRY_IN = re.compile(r"(?:retry|again)\s+(?:in|after)\s+([\d.]+(?:[hms\d.]*|\s?(?:s|ms|m|h))?)\b", re.IGNORECASE)
+RETRY_IN = re.compile(
+    r"(?:retry|again)\s{1,9}(?:in|after)\s{1,9}([\d.]{1,20}(?:[hms\d.]{0,20}|\s?(?:s|ms|m|h))?)\b", re.IGNORECASE
+)
 PREFIX = re.compile(r"^(?:litellm\.\w+:\s*)?(?:\w*(?:Error|Exception)\s*(?::|-)\s*|\w+Exception \w+ - )*")
-TRACEBACK = re.compile(r"\s*Traceback \(most recent call last\).*", re.DOTALL)
+TRACEBACK = re.compile(r"\s{0,9}Traceback \(most recent call last\).*", re.DOTALL)
 TITLE = re.compile(r"<title>([^<]{1,200})</title>", re.IGNORECASE)
-TLS_DETAILS = re.compile(r"\[[^]]*\]|\(_ssl\.c:\d+\)")
-HINT_TO_PROGRAMMERS = re.compile(r"\s*Handle with `[^`]*`\.?")
+TLS_DETAILS = re.compile(r"\[[^][]*\]|\(_ssl\.c:\d+\)")
+HINT_TO_PROGRAMMERS = re.compile(r"\s{0,9}Handle with `[^`]{0,200}`\.?")
 HTML = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 LATE = re.compile(r"EOF|CLOSE_NOTIFY|RECORD_LAYER|shutdown|reset", re.IGNORECASE)
 """TLS errors of a connection that broke; the others are of certificates and versions."""

@@ -43,56 +43,56 @@ SPELLINGS = {
 """How services name our own parameters; all others go by their own names."""
 
 REFUSES = re.compile(
-    r"unsupported|not\s+(?:be\s+)?(?:supported|allowed|permitted|available|compatible|recognized|enabled)"
-    r"|does(?:n't|\s+not)\s+(?:support|accept|allow)|deprecated|unknown|unrecognized|unexpected|invalid|incompatible"
-    r"|extra(?:_forbidden|\s+(?:inputs|fields))|only\s+(?:the\s+)?default|must\s+be|cannot|can't|forbidden|no\s+longer"
-    r"|too\s+(?:large|high|big|many)|range|exceed|maximum|unavailable|enabled\s+only|only\s+(?:be|for|supported)"
-    r"|should\s+be|conversion\s+failed|failed\s+to\s+(?:compile|convert|parse)",
+    r"unsupported|not\s{1,9}(?:be\s{1,9})?(?:supported|allowed|permitted|available|compatible|recognized|enabled)"
+    r"|does(?:n't|\s{1,9}not)\s{1,9}(?:support|accept|allow)|deprecated|unknown|unrecognized|unexpected|invalid|incompatible"
+    r"|extra(?:_forbidden|\s{1,9}(?:inputs|fields))|only\s{1,9}(?:the\s{1,9})?default|must\s{1,9}be|cannot|can't|forbidden|no\s{1,9}longer"
+    r"|too\s{1,9}(?:large|high|big|many)|range|exceed|maximum|unavailable|enabled\s{1,9}only|only\s{1,9}(?:be|for|supported)"
+    r"|should\s{1,9}be|conversion\s{1,9}failed|failed\s{1,9}to\s{1,9}(?:compile|convert|parse)",
     re.IGNORECASE,
 )
 """How a service says that it refuses a parameter."""
 
 NOT_TAKEN = re.compile(
-    r"unsupported|not\s+(?:be\s+)?(?:supported|allowed|permitted|compatible|recognized)|deprecated|unknown|unrecognized"
-    r"|unexpected|does(?:n't|\s+not)\s+(?:support|accept|allow)|extra|forbidden|no\s+longer|use\s+\W?max_",
+    r"unsupported|not\s{1,9}(?:be\s{1,9})?(?:supported|allowed|permitted|compatible|recognized)|deprecated|unknown|unrecognized"
+    r"|unexpected|does(?:n't|\s{1,9}not)\s{1,9}(?:support|accept|allow)|extra|forbidden|no\s{1,9}longer|use\s{1,9}\W?max_",
     re.IGNORECASE,
 )
 """How it says that it does not take the parameter at all, whatever the value."""
 
-N = r"(\d[\d,_]*)"
+N = r"(?<![\d,_])(\d[\d,_]{0,15})"
 CONTEXT = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"context\s+(?:length|window|size|limit)\s*(?:is|of|:|=|\()?\s*(?:only\s+|at\s+most\s+)?{N}\s*tokens?",
-        rf"{N}\s*\+\s*{N}\s*>\s*{N}",
-        rf"model\s+with\s+{N}\s+maximum\s+context",
-        rf"\"?n_ctx\"?\s*[=:]\s*{N}",
-        rf"maximum\s+(?:model|context)\s+(?:len(?:gth)?|window)\D{{0,20}}{N}",
-        rf"context\s+(?:length|window|size)\s*\({N}",
-        rf"model(?:'s)?\s+token\s+limit\s*(?:of|:|is)?\s*{N}",
-        rf"must\s+be\s+<=\s*{N}",
-        rf"while\s+limit\s+is\s+{N}",
+        rf"context\s{{1,9}}(?:length|window|size|limit)\s{{0,9}}(?:is|of|:|=|\()?\s{{0,9}}(?:only\s{{1,9}}|at\s{{1,9}}most\s{{1,9}})?{N}\s{{0,9}}tokens?",
+        rf"{N}\s{{0,9}}\+\s{{0,9}}{N}\s{{0,9}}>\s{{0,9}}{N}",
+        rf"model\s{{1,9}}with\s{{1,9}}{N}\s{{1,9}}maximum\s{{1,9}}context",
+        rf"\"?n_ctx\"?\s{{0,9}}[=:]\s{{0,9}}{N}",
+        rf"maximum\s{{1,9}}(?:model|context)\s{{1,9}}(?:len(?:gth)?|window)\D{{0,20}}{N}",
+        rf"context\s{{1,9}}(?:length|window|size)\s{{0,9}}\({N}",
+        rf"model(?:'s)?\s{{1,9}}token\s{{1,9}}limit\s{{0,9}}(?:of|:|is)?\s{{0,9}}{N}",
+        rf"must\s{{1,9}}be\s{{1,9}}<=\s{{0,9}}{N}",
+        rf"while\s{{1,9}}limit\s{{1,9}}is\s{{1,9}}{N}",
     )
 ]
 PROMPT = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"{N}\s*\+\s*{N}\s*>\s*{N}",
-        rf"{N}\s*(?:tokens?\s*)?(?:in|from|of)\s+(?:the\s+)?(?:messages|prompt|text\s+input|input)",
-        rf"(?:prompt|request|input|passed|messages)\D{{0,40}}?{N}\s+(?:input\s+|prompt\s+)?tokens?",
-        rf"{N}\s+(?:input|prompt)\s+tokens?",
-        rf"\"?n_prompt_tokens\"?\s*[=:]\s*{N}",
+        rf"{N}\s{{0,9}}\+\s{{0,9}}{N}\s{{0,9}}>\s{{0,9}}{N}",
+        rf"{N}\s{{0,9}}(?:tokens?\s{{0,9}})?(?:in|from|of)\s{{1,9}}(?:the\s{{1,9}})?(?:messages|prompt|text\s{{1,9}}input|input)",
+        rf"(?:prompt|request|input|passed|messages)\D{{0,40}}?{N}\s{{1,9}}(?:input\s{{1,9}}|prompt\s{{1,9}})?tokens?",
+        rf"{N}\s{{1,9}}(?:input|prompt)\s{{1,9}}tokens?",
+        rf"\"?n_prompt_tokens\"?\s{{0,9}}[=:]\s{{0,9}}{N}",
     )
 ]
 CEILING = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"at\s+most\s+{N}\s+(?:completion|output)",
-        rf">\s*{N},?\s+(?:which\s+is\s+the\s+maximum|must\s+have\s+stream)",
-        rf"exceeds\s+the\s+(?:model(?:'s)?\s+)?(?:limit|maximum)\s+(?:of\s+)?{N}",
-        rf"(?:less\s+than\s+or\s+equal\s+to|<=|no\s+more\s+than|not\s+exceed|at\s+most|up\s+to)\s*`?{N}",
-        rf"(?:valid\s+)?range\D{{0,60}}?\d+\D{{1,12}}{N}",
-        rf"maximum\s+(?:allowed|value|number\s+of\s+(?:completion|output)\s+tokens)\D{{0,30}}{N}",
+        rf"at\s{{1,9}}most\s{{1,9}}{N}\s{{1,9}}(?:completion|output)",
+        rf">\s{{0,9}}{N},?\s{{1,9}}(?:which\s{{1,9}}is\s{{1,9}}the\s{{1,9}}maximum|must\s{{1,9}}have\s{{1,9}}stream)",
+        rf"exceeds\s{{1,9}}the\s{{1,9}}(?:model(?:'s)?\s{{1,9}})?(?:limit|maximum)\s{{1,9}}(?:of\s{{1,9}})?{N}",
+        rf"(?:less\s{{1,9}}than\s{{1,9}}or\s{{1,9}}equal\s{{1,9}}to|<=|no\s{{1,9}}more\s{{1,9}}than|not\s{{1,9}}exceed|at\s{{1,9}}most|up\s{{1,9}}to)\s{{0,9}}`?{N}",
+        rf"(?:valid\s{{1,9}})?range\D{{0,60}}?\d{{1,15}}\D{{1,12}}{N}",
+        rf"maximum\s{{1,9}}(?:allowed|value|number\s{{1,9}}of\s{{1,9}}(?:completion|output)\s{{1,9}}tokens)\D{{0,30}}{N}",
     )
 ]
 """Patterns for numbers of tokens: of the context window, of the prompt, and the most of a completion."""

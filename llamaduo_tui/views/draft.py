@@ -201,7 +201,7 @@ def _edited(text: str, edits: Edits) -> str:
                 table[path[-1]] = _GONE
         elif path[-1] in table:
             del table[path[-1]]
-    return re.sub(rf'^([ \t]*)([^\n=]*=)[ \t]*"{_GONE}"', r"\1#\2", tomlkit.dumps(document), flags=re.MULTILINE)
+    return re.sub(rf'^([ \t]*)([^\s=][^\n=]*=)[ \t]*"{_GONE}"', r"\1#\2", tomlkit.dumps(document), flags=re.MULTILINE)
 
 
 def _uncommented(text: str, edits: Edits) -> str:

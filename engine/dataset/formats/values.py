@@ -15,7 +15,7 @@ MAX_DEPTH = 64
 """Levels of brackets in a text that is parsed as Python's own notation."""
 
 _JSON = re.compile(r"\s*[\[{]")
-_PYTHON = re.compile(r"\s*\[?\s*\{\s*'")
+_PYTHON = re.compile(r"\s*(?:\[\s*)?\{\s*'")
 _ENCODED = re.compile(r'\s*"\s*[\[{]')
 _BAD_TEXT = re.compile("[\x00\ud800-\udfff]")
 _NOTHING = frozenset({"", "null", "none", "nan", "false", "0", "{}", "[]"})
@@ -55,7 +55,7 @@ def _printed(text: str) -> Any:
     if deepest > MAX_DEPTH:
         return text
     without_nan = re.sub(r"(?<=[:\[,])\s*nan(?=\s*[,\]}])", " None", text.strip())
-    with_commas = re.sub(r"\}\s*\n\s*\{", "},{", without_nan)  # numpy prints none between items
+    with_commas = re.sub(r"\}[^\S\n]*\n\s*\{", "},{", without_nan)  # numpy prints none between items
     for spelling in dict.fromkeys((text.strip(), without_nan, with_commas)):
         try:
             return ast.literal_eval(spelling)
