@@ -16,11 +16,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import tomli
 from textual.app import App
 from textual.binding import Binding
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, key_to_character
 
+from engine.protocol import toml
 from engine.protocol.errors import InputError
 from llamaduo_tui import screens, widgets
 
@@ -32,10 +32,10 @@ _NAMED = frozenset([*(key.value for key in Keys if key.value.isidentifier()), *K
 def load(file: Path, app: AppClass) -> tuple[dict[str, str], list[InputError]]:
     """The keys by binding id, none without a file; and what is wrong with the lines that cannot be used."""
     try:
-        table = tomli.loads(file.read_text(encoding="utf-8"))
+        table = toml.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, []
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, toml.TomlError) as error:
         return {}, [InputError(f"{file.name}: {error}")]
     known = ids(app)
     keys: dict[str, str] = {}

@@ -12,8 +12,7 @@ import difflib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import tomli
-
+from engine.protocol import toml
 from engine.protocol.errors import InputError
 from llamaduo_tui import theming
 
@@ -31,10 +30,10 @@ class Preferences:
 def load(file: Path) -> Preferences:
     """The preferences; the defaults without a file. Raises InputError for an invalid file."""
     try:
-        table = tomli.loads(file.read_text(encoding="utf-8"))
+        table = toml.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Preferences()
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, toml.TomlError) as error:
         raise InputError(f"{file.name}: {error}") from None
     types = {field.name: type(field.default) for field in fields(Preferences)}
     for key, value in table.items():
@@ -57,9 +56,10 @@ def save_theme(file: Path, theme: str) -> None:
 
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
+        toml.loads(text)
         document = tomlkit.parse(text)
         document["theme"] = theme
         file.parent.mkdir(parents=True, exist_ok=True)
         jsonl.replace(file, tomlkit.dumps(document))
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+    except (OSError, UnicodeDecodeError, TOMLKitError, toml.TomlError) as error:
         raise InputError(f"the theme is not saved: {file}: {error}") from None

@@ -12,12 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import tomli
 from textual.color import Color, ColorParseError
 from textual.css.errors import DeclarationError
 from textual.css.parse import parse_declarations
 from textual.theme import Theme
 
+from engine.protocol import toml
 from engine.protocol.errors import InputError
 
 DEFAULT = "dusk"
@@ -63,8 +63,8 @@ def parse(file: Path) -> Theme:
 def _read(file: Path) -> Theme:
     """The theme in a file, its design tokens unchecked: checking each takes as long as all the rest."""
     try:
-        table = tomli.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+        table = toml.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, toml.TomlError) as error:
         raise InputError(f"theme {file.name}: {error}") from None
     table.setdefault("name", file.name.removesuffix(".toml"))
     known = {field.name for field in fields(Theme)}

@@ -14,17 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
-import tomli
 from pydantic import ValidationError
 
 from engine.dataset.load import Loaded, load
 from engine.dataset.reading import ReadingLine
 from engine.dataset.sources import files
 from engine.dataset.summary import summary
-from engine.protocol import data_summary, jsonl
+from engine.protocol import data_summary, jsonl, toml
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.rows import Pair
-from engine.protocol.terminal import clean
+from engine.protocol.terminal import clean, say
 from engine.settings.load import absolute, explain
 from engine.settings.schema import Columns, Coverage
 
@@ -104,10 +103,10 @@ def convert(coverage: Coverage, to: str, *, force: bool = False, dropped: Path |
 
 def _coverage_table(settings: Path) -> dict[str, Any]:
     try:
-        tables = tomli.loads(settings.read_text(encoding="utf-8"))
+        tables = toml.loads(settings.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{settings}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, tomli.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, toml.TomlError) as error:
         raise InputError(f"{settings}: is not valid TOML: {error}") from None
     return _table(absolute(tables, settings.resolve().parent).get("coverage"))
 
@@ -190,14 +189,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         coverage = coverage_of(args.files, args.settings, args.column, args.turns, args.limit, args.redact)
         loaded = convert(coverage, args.to, force=args.force, dropped=args.dropped)
     except LlamaDuoError as error:
-        print(clean(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")), file=sys.stderr)
+        say(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
         return error.exit_status
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        say("stopped", err=True)
         return INTERRUPTED
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
-            print(f"error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+            say(f"error: the output cannot be written: {error.strerror or error}", err=True)
         with suppress(OSError):
             sys.stdout.flush()
         if not isinstance(error, BrokenPipeError):
@@ -206,12 +205,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     found = summary(coverage, loaded)
-    print("\n".join(data_summary.lines(found)), file=sys.stderr)
+    say("\n".join(data_summary.lines(found)), err=True)
     written = f"wrote     {found.used:,} rows to {'standard output' if args.to == STDOUT else clean(args.to)}"
-    print(
-        written + (f", {found.dropped:,} dropped to {clean(str(args.dropped))}" if args.dropped else ""),
-        file=sys.stderr,
-    )
+    say(written + (f", {found.dropped:,} dropped to {args.dropped}" if args.dropped else ""), err=True)
     return 0
 
 

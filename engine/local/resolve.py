@@ -118,7 +118,7 @@ def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel
 def _base_of(folder: Path) -> str:
     try:
         base = json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
     return f" of {base}" if base else ""
 

@@ -17,6 +17,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from engine.local.time_limit import TimeLimitError, time_limit
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 CHOOSE = "choose a model in local.model whose chat template supports this chat"
 REPAIR = "repair chat_template.jinja in the model's folder, or download the model again"
+
+ENDLESS = "the local model's chat template does not come to an end"
+RENDER_S = 20.0
+"""Seconds for a chat; one takes milliseconds."""
 
 DATE_NAMES = ("date_string", "current_date", "currentDate", "datetime", "date", "today")
 """The names under which templates take a date as an argument."""
@@ -51,6 +56,7 @@ class Template:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any], day: date) -> None:
         self.arguments, self.day = arguments, day
+        self._endless = False
         # A strong reference would keep a tokenizer alive for as long as its rendering is remembered.
         self._tokenizer: PreTrainedTokenizerBase = proxy(tokenizer)
         self._result_role = lru_cache(2)(self._role_of_results)
@@ -102,16 +108,23 @@ class Template:
         given = {name: value for name, value in {**self.arguments, **arguments}.items() if name in known}
         if "tools" not in known:
             given |= {name: list(tools) for name in known if tools and OTHER_TOOLS.search(name)}
-        return str(
-            self._tokenizer.apply_chat_template(
-                list(turns),
-                tools=list(tools) or None,
-                chat_template=self.source(bool(tools)),
-                tokenize=False,
-                add_generation_prompt=generate,
-                **given,
-            )
-        )
+        if self._endless:
+            raise InputError(ENDLESS, REPAIR)
+        try:
+            with time_limit(RENDER_S):
+                return str(
+                    self._tokenizer.apply_chat_template(
+                        list(turns),
+                        tools=list(tools) or None,
+                        chat_template=self.source(bool(tools)),
+                        tokenize=False,
+                        add_generation_prompt=generate,
+                        **given,
+                    )
+                )
+        except TimeLimitError:
+            self._endless = True
+            raise InputError(ENDLESS, REPAIR) from None
 
     def _date_arguments(self, tools: bool) -> dict[str, Any]:
         """The day, by the template's names for it, where it refuses to go without one or leaves its place empty.

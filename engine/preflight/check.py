@@ -33,6 +33,7 @@ from engine.preflight.training import SplitLengths, measure_splits
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
 from engine.protocol.power import plural
+from engine.protocol.terminal import say
 from engine.service import prompts
 from engine.settings.load import load_settings
 from engine.settings.preset import load_all
@@ -331,7 +332,7 @@ def main() -> int:
     try:
         report = check(args.file, console.print_progress, reading, args.probe)
     except KeyboardInterrupt:
-        print("stopped: nothing was started", file=sys.stderr)
+        say("stopped: nothing was started", err=True)
         return INTERRUPTED
     finally:
         reading.end()

@@ -10,7 +10,7 @@ from engine.preflight.report import DataReport, Estimate, Finding, ModelAdvice, 
 from engine.protocol import data_summary, records
 from engine.protocol.durations import duration
 from engine.protocol.estimate import PhaseEstimate
-from engine.protocol.terminal import clean
+from engine.protocol.terminal import clean, say
 from engine.settings.preset import in_short
 
 GIB = 2**30
@@ -20,7 +20,7 @@ SAMPLE_LINES, SAMPLE_WIDTH = 12, 100
 
 def print_progress(line: str) -> None:
     """Print what the check is doing, apart from its result."""
-    print(clean(line), file=sys.stderr)
+    say(line, err=True)
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -29,21 +29,21 @@ def print_report(report: Report, *, as_json: bool) -> None:
         print(json.dumps(records.to_row(report), indent=1))
         return
     if report.data:
-        print("\n".join(data_lines(report.data)))
+        say("\n".join(data_lines(report.data)))
         sys.stdout.flush()
     for sentence in report.power.sentences if report.power else ():
-        print(f"power     {clean(sentence)}")
+        say(f"power     {sentence}")
     for note in report.notes:
-        print(f"note      {clean(note)}")
+        say(f"note      {note}")
     if report.estimate:
-        print("\n".join(estimate_lines(report.estimate)))
+        say("\n".join(estimate_lines(report.estimate)))
     for sentence in report.choice.sentences if report.choice else ():
-        print(f"presets   {clean(sentence)}")
+        say(f"presets   {sentence}")
     for probe in report.probes:
-        print(f"{'warning' if probe.refusal else 'probe':<10}{clean(probe.line)}")
+        say(f"{'warning' if probe.refusal else 'probe':<10}{probe.line}")
     sys.stdout.flush()
     for problem in report.problems:
-        print(clean(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else "")), file=sys.stderr)
+        say(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else ""), err=True)
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
@@ -52,7 +52,7 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         print(json.dumps([records.to_row(finding) for finding in findings], indent=1))
         return
     for finding in findings:
-        print(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
+        say(f"{finding.state:<8} {finding.name:<13} {finding.detail}")
 
 
 def print_choice(choice: ModelChoice, *, as_json: bool) -> None:
@@ -60,9 +60,9 @@ def print_choice(choice: ModelChoice, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(records.to_row(choice), indent=1))
         return
-    print(f"machine   {clean(choice.machine)}")
-    print(f"data      {clean(choice.data)}")
-    print("\n".join(choice_lines(choice)))
+    say(f"machine   {choice.machine}")
+    say(f"data      {choice.data}")
+    say("\n".join(choice_lines(choice)))
 
 
 def choice_lines(choice: ModelChoice) -> Iterator[str]:

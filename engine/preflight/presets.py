@@ -21,6 +21,7 @@ from engine.preflight.needs import needs_of
 from engine.preflight.profile import beginning
 from engine.preflight.report import ModelChoice
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.terminal import say
 from engine.settings.load import load_settings
 from engine.settings.schema import Coverage
 
@@ -63,7 +64,7 @@ def main() -> int:
         else:
             choice = choice_for_file(args.file) if args.file else choose(None)
     except LlamaDuoError as error:
-        print(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        say(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
         return error.exit_status
     console.print_choice(choice, as_json=args.json)
     return 0

@@ -6,12 +6,16 @@ The worker is the only writer; readers come and go, and replaying the file is at
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import msgspec
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.decision import Decision, Scores
@@ -227,6 +231,14 @@ KINDS: dict[str, type[Event]] = {
     )
 }
 
+_CHANGED = (RunFinished,)
+"""Kinds that format 1 had, with another meaning."""
+
+_HEAD = re.compile(rb'\{"seq":\d{1,18},"time":[\d.]{1,20},"kind":"([a-z.]{1,40})"')
+"""How the lines of this version begin; they are read ten times as fast as those of others."""
+
+BUFFER_BYTES = 256 * 1024
+
 Emit = Callable[[Event], None]
 """How stages report: they make events, somebody else numbers and writes them."""
 
@@ -257,7 +269,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._seq = max(map(_seq, jsonl.lines(path)), default=0)
+        self._seq = _last_seq(path)
 
     @property
     def last_seq(self) -> int:
@@ -279,27 +291,53 @@ def first_event(path: Path) -> Event | None:
 
 
 class EventReader:
-    """Reads events.jsonl from where it left off; a torn last line waits until it is whole."""
+    """Reads events.jsonl from where it left off; a torn last line waits until it is whole.
 
-    def __init__(self, path: Path) -> None:
+    With `from_end` it passes over what is there already.
+    """
+
+    def __init__(self, path: Path, *, from_end: bool = False) -> None:
         self._path = path
-        self._offset = 0
+        self._offset = path.stat().st_size if from_end and path.exists() else 0
+
+    def new(self) -> Iterator[Event]:
+        """The events that are new, one at a time: a run of weeks has a million."""
+        try:
+            file = self._path.open("rb", BUFFER_BYTES)
+        except FileNotFoundError:
+            return
+        with file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._offset += len(line)
+                if line.strip() and (event := _event(line)) is not None:
+                    yield event
 
     def read_new(self) -> list[Event]:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        parsed = (_event(line) for line in whole.splitlines() if line.strip())
-        return [event for event in parsed if event is not None]
+        """The events that are new; of a run with a long history take `new`."""
+        return list(self.new())
+
+
+def _last_seq(path: Path) -> int:
+    """The highest number in a file: it is near the end, unless that is damaged."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - BUFFER_BYTES))
+            last = max((_seq(line) for line in file if line.endswith(b"\n")), default=0)
+    except FileNotFoundError:
+        return 0
+    return last or max(map(_seq, jsonl.lines(path)), default=0)
 
 
 def _event(line: bytes) -> Event | None:
     """The event of a line; a damaged one is told in its place, for what comes after it still counts."""
+    if (known := _HEAD.match(line)) and (form := KINDS.get(known[1].decode())) and form not in _CHANGED:
+        try:
+            return msgspec.json.decode(line, type=form)
+        except (ValueError, RecursionError):  # another version's, or a damaged one
+            pass
     try:
         return from_row(_row(line))
     except ValueError:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from platformdirs.unix import Unix
 
+from engine.protocol.terminal import visible
+
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
 
@@ -33,4 +35,4 @@ def runs_dir(chosen: Path | None = None) -> Path:
 
 def called(run: Run) -> str:
     """The argument that names a run in commands: its name, or its folder if that is not in the usual place."""
-    return run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder))
+    return visible(run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder)))

@@ -7,6 +7,8 @@ joiners and everything else stay.
 
 from __future__ import annotations
 
+import sys
+
 _REVERSED = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 """Bidirectional embeddings, overrides and isolates: they can make a line read as another one."""
 
@@ -41,3 +43,13 @@ def one_line(text: str, limit: int = 500) -> str:
     """The text on one line of at most `limit` characters, cut with an ellipsis."""
     joined = " ".join(clean(text[: limit * 4]).split())
     return joined if len(joined) <= limit else joined[: limit - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """A name or path on one line, with all of its spaces: line ends are shown, too."""
+    return clean(text).replace("\n", "␊")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines, made safe: all that a command tells people goes through here."""
+    print(clean(text), file=sys.stderr if err else sys.stdout, flush=True)

@@ -18,6 +18,7 @@ PAIR_TAGS = ("instruction", "response")
 
 FENCE = re.compile(r"^[ \t]*```[ \t]*$", re.MULTILINE)
 FENCED_HEADING = re.compile(r"^[^\n]{0,60}\b(?:instruction|response)\b[^\n]{0,20}\n[ \t]*```\w*[ \t]*\n", re.I | re.M)
+MARKED = re.compile(r"\s{0,9}<(\w{1,30}-[0-9a-f]{8})>\n")
 KIND = re.compile(r"^Kind: (\S[^\n]{0,80})\.$", re.MULTILINE)
 COUNT = re.compile(r"\b(\d{1,6}) (?:new |more )?(?:\([^)\n]{0,40}\) )?pairs\b", re.IGNORECASE)
 
@@ -110,7 +111,7 @@ def _fenced(prompt: str, count: int) -> list[str] | None:
         fences = list(FENCE.finditer(inside))
         if not fences:
             return None
-        texts.append(inside[: fences[-1].start()].strip())
+        texts.append(_unmarked(inside[: fences[-1].start()]))
         rest = rest[fences[-1].end() :]
     return texts
 
@@ -118,7 +119,14 @@ def _fenced(prompt: str, count: int) -> list[str] | None:
 def _headed(prompt: str) -> list[str] | None:
     parts = re.split(r"^instruction:", prompt, maxsplit=1, flags=re.IGNORECASE | re.MULTILINE)
     parts[-1:] = re.split(r"^response:", parts[-1], maxsplit=1, flags=re.IGNORECASE | re.MULTILINE)
-    return [text.strip() for text in parts[1:]] if len(parts) == 3 else None
+    return [_unmarked(text) for text in parts[1:]] if len(parts) == 3 else None
+
+
+def _unmarked(text: str) -> str:
+    """A text without the markers that a user's prompt gets around it."""
+    inside = MARKED.match(text)
+    end = text.find(f"\n</{inside[1]}>") if inside else -1
+    return (text[inside.end() : end] if inside and end >= 0 else text).strip()
 
 
 def _count(template: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -22,6 +23,7 @@ from engine.settings.schema import SANDBOX_MODEL
 
 MAX_BODY = 4 * 1024 * 1024
 ERROR_TYPES = {401: "invalid_request_error", 404: "invalid_request_error", 429: "rate_limit_exceeded"}
+LOCAL = ("127.0.0.1", "localhost", "::1")
 MARK = {"Server": "llamaduo-sandbox", "x-sandbox": "llamaduo"}
 
 
@@ -51,7 +53,7 @@ class BadRequestError(Exception):
 def create_app(settings: Settings) -> web.Application:
     """The application; raises InputError for a bad fault spec or a log that is something else."""
     sandbox = Sandbox(settings)
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[errors_as_openai])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[errors_as_openai, only_from_here])
     app.router.add_post("/v1/chat/completions", sandbox.chat)
     app.router.add_get("/v1/models", sandbox.models)
     app.router.add_get("/stats", sandbox.stats)
@@ -237,6 +239,25 @@ async def errors_as_openai(
     except web.HTTPException as error:
         known = "use POST /v1/chat/completions, GET /v1/models or GET /stats"
         return error_response(error.status, f"{error.reason}: {known}" if error.status == 404 else error.reason)
+
+
+@web.middleware
+async def only_from_here(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse what a web page in a browser of this machine may send: a foreign name or origin, a form as a request."""
+    if not _is_local(f"//{request.host}") or not _is_local(request.headers.get("Origin", "//localhost")):
+        raise web.HTTPForbidden(reason="The sandbox only answers programs of this machine")
+    if request.method == "POST" and request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(reason="The body must be application/json")
+    return await handler(request)
+
+
+def _is_local(address: str) -> bool:
+    try:
+        return urlsplit(address).hostname in LOCAL
+    except ValueError:
+        return False
 
 
 async def mark_as_sandbox(_request: web.Request, response: web.StreamResponse) -> None:

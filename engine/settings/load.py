@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
-import tomli
 from pydantic import BaseModel, ValidationError
 
+from engine.protocol import toml
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import COMPRESSED, COVERAGE_FILES, MODEL_FILE, Migration
@@ -44,14 +44,14 @@ def load_settings(path: Path) -> Migration:
     Raises InputError that lists every problem with its key and what is allowed.
     """
     try:
-        tables = tomli.loads(path.read_text(encoding="utf-8"))
+        tables = toml.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", f"write one with: llamaduo-tui new {path}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}", "check its name and its permissions") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text", "save it as UTF-8, or name a migration.toml") from None
-    except tomli.TOMLDecodeError as error:
+    except toml.TomlError as error:
         raise InputError(
             f"{path}: is not valid TOML: {error}", "fix that line, or write a new file: llamaduo-tui new FILE"
         ) from None

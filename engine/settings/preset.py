@@ -7,9 +7,9 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal, NamedTuple
 
-import tomli
 from pydantic import Field
 
+from engine.protocol import toml
 from engine.protocol.errors import InputError
 from engine.protocol.limits import MOST_TOKENS
 from engine.settings.table import Table
@@ -85,7 +85,7 @@ def load(name: str) -> Preset:
         nearest = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise InputError(f"unknown preset {name!r}", f"{hint}to list them: llamaduo-tui presets")
-    tables = tomli.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+    tables = toml.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
     return Preset(name, About.model_validate(tables.pop(ABOUT)), tables)
 
 

@@ -26,7 +26,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         value = yaml.load(data.decode("utf-8-sig"), Loader=_Plain)  # noqa: S506 - a SafeLoader, with fewer rights
     except UnicodeDecodeError:
         raise InputError(f"{file}: is not UTF-8 text", "save it as UTF-8, or name a YAML file") from None
-    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, LookupError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, LookupError, RecursionError, MemoryError) as error:
         raise InputError(f"{file}: cannot be used: {_reason(error)}", "name a recipe of LlamaDuo") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise InputError(f"{file}: is not a list of keys with values", "name a recipe of LlamaDuo")

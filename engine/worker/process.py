@@ -65,11 +65,13 @@ from engine.worker.accounts import Accounts
 from engine.worker.children import run_stage_process
 from engine.worker.environment import needed
 from engine.worker.launchers import launcher
+from engine.worker.log_rotation import rotate_logs
 from engine.worker.notifier import Notifier
 from engine.worker.presence import Presence
 from engine.worker.questions import Questions
 from engine.worker.status_writer import StatusWriter, write_failed
 from engine.worker.stopping import Stop
+from engine.worker.thinning import Thinning
 from engine.worker.vouching import Vouching
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ class Worker:
             circumstances=self._circumstances,
         )
         self._vouching = Vouching(run, self.questions.ask, self.emit)
-        self._events = EventLog(run.events_file)
+        self._events, self._thinning = EventLog(run.events_file), Thinning()
         self._status = StatusWriter(run)
         self._presence = Presence(run, self._status.status.worker)
         self._told_before = len(commands.controls(run.commands_file))
@@ -149,7 +151,8 @@ class Worker:
         at_work = self._status.status
         if event.stage is None and at_work.stage is not None:
             event = replace(event, stage=at_work.stage, round=at_work.round)
-        self._record(event)
+        for one in self._thinning.of(event):
+            self._record(one)
 
     def _record(self, event: Event) -> None:
         """Append an event as it is, and let those hear of it who watch the run from here."""
@@ -228,7 +231,13 @@ class Worker:
             claim(self.run, self._status.status.worker)
         self._tell_start()
         self._work = asyncio.current_task()
-        beside = (self._status.beat(), self._listen(self._work), self._presence.watch(), self._notifier.watch())
+        beside = (
+            self._status.beat(),
+            self._listen(self._work),
+            self._presence.watch(),
+            self._notifier.watch(),
+            rotate_logs(self.run),
+        )
         tasks = [self._beside(task) for task in beside]
         try:
             raise_problems(self.settings)
@@ -383,7 +392,8 @@ class Worker:
             return self._leave(lost)
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self._accounts.close()
-        self._record(ending)
+        for event in self._thinning.of(ending):
+            self._record(event)
         self._write_end(ending.state)
         return EXIT_STATUS[ending.state]
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.terminal import say
 from llamaduo_tui.views.text import clean
 
 INTERRUPTED = 130
@@ -67,7 +68,7 @@ class Commands(click.Group):
             if ctx.params["debug"]:
                 traceback.print_exc()
             said = f"unexpected: {type(error).__name__}: {error}"
-            click.echo(clean(said) + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
+            say(said + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
             ctx.exit(1)
 
     def resolve_command(
@@ -82,9 +83,9 @@ class Commands(click.Group):
 
 
 def _say(message: str, hint: str) -> None:
-    click.echo(clean(f"error: {message}"), err=True)
+    say(f"error: {message}", err=True)
     if hint:
-        click.echo(clean(f"hint: {hint}"), err=True)
+        say(f"hint: {hint}", err=True)
 
 
 def _misuse(error: click.UsageError) -> tuple[str, str]:

@@ -8,12 +8,14 @@ a failed run exits as it failed.
 from __future__ import annotations
 
 import codecs
+import os
 import time
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
+from engine.protocol.terminal import say
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import log_lines
 from llamaduo_tui.views.questions import wording
@@ -31,21 +33,25 @@ _EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: LEFT}
 
 def print_events(run: Run) -> None:
     """Print a run's events so far."""
-    lines = log_lines.Lines()
-    for event in EventReader(run.events_file).read_new():
+    lines = log_lines.Lines(dates=True)
+    for event in EventReader(run.events_file).new():
         for line in lines.of(event):
-            print(line)
+            say(line)
 
 
 def print_output(run: Run, following: bool) -> None:
     """Print the output of a run's processes, worker.log; when `following`, until the worker ends."""
     if not run.log_file.exists():
         return
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder, read = codecs.getincrementaldecoder("utf-8")("replace"), 0
     with run.log_file.open("rb") as file:
         while True:
             at_work = following and run.state().working
+            if file.seek(0, os.SEEK_END) < read:  # it has been rotated
+                read = 0
+            file.seek(read)
             while data := file.read(CHUNK):
+                read += len(data)
                 print(clean(decoder.decode(data)), end="", flush=True)
             if not at_work:
                 return
@@ -61,10 +67,10 @@ def follow(run: Run) -> int:
         view = _watch(run)
     except KeyboardInterrupt:
         if run.state() is State.STOPPING:
-            print(f"{run.name} still stops. To drop its calls in flight: llamaduo-tui stop {called(run)} --now")
+            say(f"{run.name} still stops. To drop its calls in flight: llamaduo-tui stop {called(run)} --now")
             return LEFT
-        print(f"{run.name} keeps running. Follow it: llamaduo-tui attach {called(run)}")
-        print(f"Stop it: llamaduo-tui stop {called(run)}")
+        say(f"{run.name} keeps running. Follow it: llamaduo-tui attach {called(run)}")
+        say(f"Stop it: llamaduo-tui stop {called(run)}")
         return LEFT
     return conclude(run, view)
 
@@ -72,7 +78,7 @@ def follow(run: Run) -> int:
 def conclude(run: Run, view: RunView) -> int:
     """Print how an ended run came out and give its exit status; raises LlamaDuoError for one that failed."""
     for line in log_lines.summary(view, run.folder):
-        print(line)
+        say(line)
     if view.failure is not None:
         failed = LlamaDuoError(one_line(view.failure.error), one_line(view.failure.hint))
         failed.exit_status = view.failure.exit_status
@@ -93,17 +99,17 @@ def worker_gone(run: Run) -> LlamaDuoError:
 
 def _watch(run: Run) -> RunView:
     """The view at the end of the run."""
-    reader, lines, view, gone = EventReader(run.events_file), log_lines.Lines(), RunView(), 0
+    reader, lines, view, gone = EventReader(run.events_file), log_lines.Lines(dates=True), RunView(), 0
     while True:
         state = run.state()
-        new = reader.read_new()
-        for event in new:
+        before = view.asked
+        for event in reader.new():
             view = reduce(view, event)
             for line in lines.of(event):
-                print(line, flush=True)
-        if view.asked is not None and view.asked in new:
+                say(line)
+        if view.asked is not None and view.asked != before:
             question = view.asked.question
-            print(f"         it waits for you: {wording(question.kind).command(run, question)}", flush=True)
+            say(f"         it waits for you: {wording(question.kind).command(run, question)}")
         if view.concluded:
             return view
         gone = 0 if state.working else gone + 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from engine.protocol.errors import InputError
+from engine.protocol.terminal import say
 from llamaduo_tui import paths
 from llamaduo_tui.cli import options, release, runs, takeover, tools
 from llamaduo_tui.cli.errors import Commands
@@ -32,7 +33,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         from engine.protocol.run_dir import FORMAT
         from engine.protocol.version import version
 
-        click.echo(f"llamaduo-tui {version()}, run format {FORMAT}")
+        say(f"llamaduo-tui {version()}, run format {FORMAT}")
         ctx.exit()
 
 
@@ -72,7 +73,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
     ctx.obj = paths.runs_dir(runs_dir)
     if ctx.invoked_subcommand is None:
         if not _is_terminal():
-            click.echo(ctx.get_help())
+            say(ctx.get_help())
         else:
             _open_app(ctx.obj)
 
@@ -97,7 +98,7 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
     if not headless and not detach and not _is_terminal():
         headless = True
     if headless and not yes and not _is_terminal():
-        click.echo("no terminal: continuing as with --headless --yes")
+        say("no terminal: continuing as with --headless --yes")
         yes = True
     settings = load_settings(paths.demo_settings())
     _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
@@ -195,7 +196,7 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
         )
     if state.working:
         going = actions.pause(found, on=False) if state is State.PAUSED else f"{found.name} already has a worker"
-        click.echo(going + ("" if detach else ": following it"))
+        say(going + ("" if detach else ": following it"))
         _follow(root, found, headless=headless, detach=detach)
     _start(root, found, headless=headless, yes=yes, detach=detach)
 
@@ -210,13 +211,13 @@ def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> 
     from llamaduo_tui.control import launch
 
     if _is_terminal():
-        click.echo(f"{run.name} is starting; this takes a few seconds …", err=True)
+        say(f"{run.name} is starting; this takes a few seconds …", err=True)
     try:
         pid = launch.start(run, yes)
     except KeyboardInterrupt:
-        click.echo(f"{run.name} has not started; start it: llamaduo-tui resume {called(run)}")
+        say(f"{run.name} has not started; start it: llamaduo-tui resume {called(run)}")
         raise
-    click.echo(f"{run.name} is running (pid {pid}) in {run.folder}")
+    say(f"{run.name} is running (pid {pid}) in {run.folder}")
     _follow(root, run, headless=headless, detach=detach)
 
 
@@ -225,7 +226,7 @@ def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
     from llamaduo_tui.cli.follow import follow
 
     if detach:
-        click.echo(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
+        say(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
         sys.exit(0)
     if headless or not _is_terminal():
         sys.exit(follow(run))

@@ -17,6 +17,7 @@ from engine.protocol.questions import ROUND
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.sharing import is_private, may_change, owner
 from engine.protocol.status import State, Status
+from engine.protocol.terminal import visible
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.questions import wording
@@ -98,7 +99,8 @@ def details(run: Run) -> list[str]:
     status, state, decisions, problem = _read(run)
     if problem is not None:
         reason = [f"  {one_line(problem.message)}", f"  {one_line(problem.hint)}"]
-        return [f"{one_line(run.name, 100)}: {state}", *filter(str.strip, reason), f"  folder {run.folder}"]
+        folder = f"  folder {visible(str(run.folder))}"
+        return [f"{one_line(run.name, 100)}: {state}", *filter(str.strip, reason), folder]
     lines = [f"{one_line(run.name, 100)}: {_described(status, state)}, {_place(status)}"]
     if state is State.STOPPING and status.stopping is not None:
         lines.append(f"  stopping: {status.stopping.said(status.heartbeat)}; they are paid for")
@@ -117,14 +119,14 @@ def details(run: Run) -> list[str]:
     if status.dropped is not None:
         lines.append(f"  {status.dropped}")
     if status.silent_since is not None and state.working:
-        since = time.strftime("%H:%M:%S", time.localtime(status.silent_since))
+        since = phrases.clock(status.silent_since)
         lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
     if theirs := owner(run):
         lines.append(f"  a run of {one_line(theirs, 60)}" + ("" if may_change(run) else ", to read only"))
-    lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {run.folder}")
+    lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {visible(str(run.folder))}")
     if run.format < FORMAT:
         lines.append(f"  written by an older version, in format {run.format}")
-    lines += [f"  report: {run.report_file}"] if _is_readable(run.report_file) else []
+    lines += [f"  report: {visible(str(run.report_file))}"] if _is_readable(run.report_file) else []
     if state is State.WAITING and status.question is not None:
         if status.question.kind != ROUND:  # the decision above tells why another round is asked about
             lines.append(f"  it asks: {one_line(status.question.reason, 600)}")
@@ -183,7 +185,7 @@ def _described(status: Status, state: State) -> str:
 
 
 def _place(status: Status) -> str:
-    place = [f"round {status.round}" if status.round is not None else "", status.stage or ""]
+    place = [f"round {status.round}" if status.round is not None else "", one_line(status.stage or "", 40)]
     return " ".join(filter(None, place)) or "-"
 
 

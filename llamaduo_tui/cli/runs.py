@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
+from engine.protocol.terminal import say
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.paths import called
@@ -29,9 +30,9 @@ def runs(root: Path, as_json: bool) -> None:
     if as_json:
         print_json([overview.row(run) for run in found])
     elif found:
-        click.echo("\n".join(overview.table(found)))
+        say("\n".join(overview.table(found)))
     else:
-        click.echo(f"no runs yet in {root}; start one: llamaduo-tui demo")
+        say(f"no runs yet in {root}; start one: llamaduo-tui demo")
 
 
 @click.command()
@@ -50,7 +51,7 @@ def status(root: Path, run_name: str, as_json: bool) -> None:
     if as_json:
         print_json(overview.row(found))
     else:
-        click.echo("\n".join(overview.details(found)))
+        say("\n".join(overview.details(found)))
 
 
 @click.command()
@@ -140,7 +141,7 @@ def export(root: Path, run_name: str, folder: Path | None, archive: Path | None)
     from engine.export import export
 
     for file in export(overview.find(root, run_name), folder):
-        click.echo(f"{file.rows:>9,}  {folder / file.name}")
+        say(f"{file.rows:>9,}  {folder / file.name}")
 
 
 @click.command()
@@ -178,11 +179,11 @@ def approve(root: Path, run_name: str, pairs: int | None, usd: float | None, bud
 
     run = overview.find(root, run_name)
     if usd is None and budget_calls is None:
-        click.echo(actions.answer(run, APPROVE, pairs))
+        say(actions.answer(run, APPROVE, pairs))
     elif pairs is not None:
         raise click.UsageError("--pairs is for a round, --budget raises a cap: give one of the two")
     else:
-        click.echo(actions.raise_budget(run, usd, budget_calls))
+        say(actions.raise_budget(run, usd, budget_calls))
 
 
 @click.command()
@@ -200,7 +201,7 @@ def reject(root: Path, run_name: str) -> None:
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import actions
 
-    click.echo(actions.answer(overview.find(root, run_name), REJECT))
+    say(actions.answer(overview.find(root, run_name), REJECT))
 
 
 @click.command()
@@ -222,9 +223,9 @@ def stop(root: Path, run_name: str, now: bool) -> None:
 
     run = overview.find(root, run_name)
     try:
-        click.echo(actions.stop(run, now=now, tell=click.echo))
+        say(actions.stop(run, now=now, tell=say))
     except KeyboardInterrupt:
-        click.echo(f"it still stops; see: llamaduo-tui status {called(run)}")
+        say(f"it still stops; see: llamaduo-tui status {called(run)}")
         raise
 
 
@@ -242,4 +243,4 @@ def pause(root: Path, run_name: str) -> None:
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import actions
 
-    click.echo(actions.pause(overview.find(root, run_name), on=True))
+    say(actions.pause(overview.find(root, run_name), on=True))

@@ -16,7 +16,7 @@ import click
 from engine.protocol.errors import InputError
 from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import cache_dir
-from engine.protocol.terminal import LIVE, REWRITE
+from engine.protocol.terminal import LIVE, REWRITE, say
 from llamaduo_tui import paths
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
@@ -65,10 +65,10 @@ def new(file: Path, name: str | None, recipes: tuple[Path, ...]) -> None:
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
     for note in notes:
-        click.echo(clean(note))
-    click.echo(f"Wrote {file}. Fill in the fields marked FILL IN, then: llamaduo-tui check {file}")
+        say(note)
+    say(f"Wrote {file}. Fill in the fields marked FILL IN, then: llamaduo-tui check {file}")
     if not name and not recipes:
-        click.echo("Presets for local models (--preset NAME), and which fit this machine: llamaduo-tui presets")
+        say("Presets for local models (--preset NAME), and which fit this machine: llamaduo-tui presets")
 
 
 @click.command()
@@ -252,7 +252,7 @@ def locate(root: Path, as_json: bool) -> None:
     if as_json:
         print_json(places)
     else:
-        click.echo("\n".join(f"{name:<8}{place}" for name, place in places.items()))
+        say("\n".join(f"{name:<8}{place}" for name, place in places.items()))
 
 
 @click.command()
@@ -265,7 +265,7 @@ def keys() -> None:
     from llamaduo_tui import keymap
     from llamaduo_tui.app import LlamaDuoApp
 
-    click.echo(keymap.listing(LlamaDuoApp))
+    say(keymap.listing(LlamaDuoApp))
 
 
 def _module(name: str, *args: str, data: bool = False) -> NoReturn:
@@ -286,7 +286,7 @@ def _module(name: str, *args: str, data: bool = False) -> NoReturn:
         process.terminate()  # it may have half a file to remove
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        click.echo("\nstopped", err=True)
+        say("\nstopped", err=True)
         raise
     finally:
         process.kill()

@@ -7,13 +7,12 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import tomli
 import tomlkit
 from pydantic import ValidationError
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable, AoT, InlineTable
 
-from engine.protocol import jsonl
+from engine.protocol import jsonl, toml
 from engine.protocol.errors import InputError
 from engine.settings import template
 from engine.settings.load import absolute, explain
@@ -77,8 +76,8 @@ class Draft:
         """
         text = _read(file) if file is not None else None
         try:
-            return cls(file, text, tomli.loads(text or ""))
-        except tomli.TOMLDecodeError as error:
+            return cls(file, text, toml.loads(text or ""))
+        except toml.TomlError as error:
             raise InputError(f"{file}: is not valid TOML: {error}", "fix it in a text editor first") from None
 
     @classmethod
@@ -173,13 +172,13 @@ def edited(text: str, edits: Edits) -> str:
     A key that the text has as `#key =`, as the template writes it, is set on that line, and a removed key becomes such
     a line. Raises InputError where the layout of the text does not allow this.
     """
-    wanted = _pruned(_applied(tomli.loads(text), edits))
+    wanted = _pruned(_applied(toml.loads(text), edits))
     for start in (_uncommented(text, edits), text):
         try:
             result = _edited(start, edits)
-            if _pruned(tomli.loads(result)) == wanted:
+            if _pruned(toml.loads(result)) == wanted:
                 return result
-        except (TOMLKitError, tomli.TOMLDecodeError):
+        except (TOMLKitError, toml.TomlError):
             continue
     raise InputError("the layout of this file cannot be edited key by key", "change it in a text editor")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-import tomli
 from pydantic.fields import FieldInfo
 
+from engine.protocol import toml
 from engine.settings.schema import Migration
 from engine.settings.table import Table, is_table, table_of
 from engine.settings.template import allowed, toml_value
@@ -113,8 +113,8 @@ def text_of(value: Any) -> str:
 
 def _inline_table(text: str) -> Any:
     try:
-        table = tomli.loads(f"value = {text}")
-    except tomli.TOMLDecodeError:
+        table = toml.loads(f"value = {text}")
+    except toml.TomlError:
         return text
     return table["value"] if len(table) == 1 else text
 

@@ -60,9 +60,10 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause the garbage collector and keep what is made meanwhile from it: each collection would halt the app.
+    """Pause the garbage collector: while many objects are made, each collection would halt the app.
 
-    Several threads may be inside at once; the last one to leave turns it on again.
+    Several threads may be inside at once; the last one to leave turns it on again. Nothing is frozen: that would take
+    in whatever screens were closed just before, and keep them and all that they show for as long as the app runs.
     """
     global _gc_users
     with _gc_lock:
@@ -74,7 +75,6 @@ def gc_paused() -> Iterator[None]:
         with _gc_lock:
             _gc_users -= 1
             if not _gc_users:
-                gc.freeze()
                 gc.enable()
 
 

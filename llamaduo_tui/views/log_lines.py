@@ -24,9 +24,12 @@ EVERY_SHARE = 0.1
 class Lines:
     """Turns events into lines, with few of the lines on progress.
 
-    Progress and losses get a line every 10 s or 10 %, by the events' own clock: a replay reads the same.
+    Progress and losses get a line every 10 s or 10 %, by the events' own clock: a replay reads the same. With `dates`
+    each line has its date; without them a new day has a line.
     """
 
+    dates: bool = False
+    _day: str = ""
     _shown: dict[tuple[int | None, str | None], tuple[float, float]] = field(default_factory=dict)
     _loss: str = ""
     _decisions: dict[int, Decision] = field(default_factory=dict)
@@ -36,8 +39,11 @@ class Lines:
         said = self._said(event)
         if not said:
             return []
-        head = " ".join(filter(None, [phrases.clock(event.time), _where(event)]))
-        return [f"{head}  {line}" for line in said]
+        day, before = phrases.day(event.time), self._day
+        self._day = day
+        head = " ".join(filter(None, [day if self.dates else "", phrases.clock(event.time), _where(event)]))
+        turned = [f"{phrases.clock(event.time)} {day}"] if before not in ("", day) and not self.dates else []
+        return turned + [f"{head}  {line}" for line in said]
 
     def _said(self, event: Event) -> list[str]:
         match event:

@@ -86,7 +86,19 @@ def money(usd: float | None) -> str:
 
 def clock(seconds: float) -> str:
     """The time of day of an event, on this machine's clock."""
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
+    return _told("%H:%M:%S", seconds)
+
+
+def day(seconds: float) -> str:
+    """The date of an event, on this machine's clock."""
+    return _told("%Y-%m-%d", seconds)
+
+
+def _told(form: str, seconds: float) -> str:
+    try:
+        return time.strftime(form, time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # a time that no clock shows
+        return "?"
 
 
 def nodes(names: Sequence[str]) -> str:

@@ -127,7 +127,7 @@ class RunView:
 def view_of(run: Run) -> RunView:
     """All events of a run so far, added up."""
     view = RunView()
-    for event in EventReader(run.events_file).read_new():
+    for event in EventReader(run.events_file).new():
         view = reduce(view, event)
     return view
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,8 @@ class RunWatcher:
         if first:
             self._settings = _settings(self._run)
         status = self._run.status()
-        new = self._reader.read_new() if self._shared is None else self._shared.read_new(status)
-        events = [line for event in new for line in self._take(event)]
+        new = self._reader.new() if self._shared is None else self._shared.read_new(status)
+        events = deque((line for event in new for line in self._take(event)), KEPT_LINES)
         self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
         output = self._output.read_new()
         if before == (self._state, self._stopping, self._view) and not output:
@@ -89,7 +90,7 @@ class RunWatcher:
             self._view,
             self._state,
             self._settings,
-            events[-KEPT_LINES:],
+            list(events),
             output,
             self._stopping,
             self._mine,

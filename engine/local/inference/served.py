@@ -87,7 +87,9 @@ class ServedProcess:
     def _last_lines(self) -> list[str]:
         """The last lines of this start's log that tell of trouble; the last ones of all where none does."""
         with self._log.open("rb") as file:
-            file.seek(max(self._began, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            size = file.seek(0, os.SEEK_END)
+            began = self._began if self._began <= size else 0  # it has been rotated
+            file.seek(max(began, size - LOG_TAIL_BYTES))
             text = COLOURS.sub("", file.read().decode(errors="replace"))
         lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
         trouble = [line for line in lines if TROUBLE.search(line) and not HARMLESS.search(line)]

@@ -4,6 +4,7 @@ from datetime import date
 
 import pytest
 
+from engine.local import template
 from engine.local.chat import encode, render_prompt
 from engine.local.rendering import settle
 from engine.local.template import Template, clock, ensure_chat_template
@@ -96,3 +97,19 @@ def test_the_clock_of_a_template_knows_all_usual_directives(form: str) -> None:
     day = date(2026, 1, 31)
     shown = Environment(trim_blocks=True).from_string(clock(day, source) + source).render()
     assert shown == datetime(2026, 1, 31).strftime(form)
+
+
+@pytest.mark.parametrize("endless", ["{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"])
+def test_a_template_without_end_is_refused(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "RENDER_S", 0.3)
+    tokenizer = make_tokenizer(endless + CHATML)
+    for _ in range(2):  # the second time at once
+        with pytest.raises(InputError, match="does not come to an end"):
+            render_prompt(tokenizer, ASKED)
+
+
+@pytest.mark.parametrize("hostile", ["{{ 1 / 0 }}", "{{ range(10**7) }}", "{{ 10.0 ** 400 }}", "{{ 'a' * 10**18 }}"])
+def test_a_template_that_fails_ends_in_one_line(hostile: str) -> None:
+    with pytest.raises(InputError, match="chat template") as refused:
+        render_prompt(make_tokenizer(hostile + CHATML), ASKED)
+    assert "\n" not in refused.value.message

@@ -35,6 +35,5 @@ def judge_prompt(template: Template, instruction: str, reference: str, response:
 
 
 def writer_prompt(template: Template, instruction: str, response: str, count: int = 5, variation: str = "") -> str:
-    return template.safe_substitute(
-        instruction=instruction, response=response, topic="tickets", count=count, variation=variation, context=""
-    )
+    texts = {"instruction": instruction, "response": response, "variation": variation}
+    return template.safe_substitute(texts, topic="tickets", count=count, context="", mark="0badcafe")

@@ -79,7 +79,15 @@ def test_other_prompts_are_neither(prompt: str) -> None:
 
 def test_own_prompts_have_llamaduo_s_placeholders() -> None:
     assert set(JUDGE.get_identifiers()) == {"instruction", "human_response", "lm_response", "mark"}
-    assert set(WRITER.get_identifiers()) == {"instruction", "response", "topic", "count", "variation", "context"}
+    assert set(WRITER.get_identifiers()) == {
+        "instruction",
+        "response",
+        "topic",
+        "count",
+        "variation",
+        "context",
+        "mark",
+    }
     assert JUDGE.is_valid() and WRITER.is_valid()
 
 

@@ -19,6 +19,7 @@ from .templates import JUDGE, judge_prompt
 
 TICKET, TRIAGED = tickets.write_ticket(random.Random(5))
 CHAT = "/v1/chat/completions"
+JSON = {"Content-Type": "application/json"}
 
 
 @asynccontextmanager
@@ -96,7 +97,7 @@ async def test_models_say_what_it_is() -> None:
 )
 async def test_bad_requests_get_an_error_in_openai_s_shape(data: bytes) -> None:
     async with sandbox() as client:
-        response = await client.post(CHAT, data=data)
+        response = await client.post(CHAT, data=data, headers=JSON)
         error = (await response.json())["error"]
 
     assert response.status == 400
@@ -107,7 +108,7 @@ async def test_bad_requests_get_an_error_in_openai_s_shape(data: bytes) -> None:
 async def test_unknown_paths_and_huge_bodies_too() -> None:
     async with sandbox() as client:
         unknown = await client.post("/v1/embeddings", json={})
-        huge = await client.post(CHAT, data=b" " * 5_000_000)
+        huge = await client.post(CHAT, data=b" " * 5_000_000, headers=JSON)
 
         assert (unknown.status, huge.status) == (404, 413)
         assert "/v1/chat/completions" in (await unknown.json())["error"]["message"]
@@ -116,7 +117,7 @@ async def test_unknown_paths_and_huge_bodies_too() -> None:
 
 async def test_lone_surrogates_are_answered() -> None:
     async with sandbox() as client:
-        response = await client.post(CHAT, data=json.dumps(body("\ud800 " + TICKET)))
+        response = await client.post(CHAT, data=json.dumps(body("\ud800 " + TICKET)), headers=JSON)
         completion = await response.json()
 
     assert completion["choices"][0]["message"]["content"] == TRIAGED
@@ -221,3 +222,29 @@ def test_a_log_that_is_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         create_app(Settings(log=other))
     assert other.read_text() == "my notes\n"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (JSON, 200),
+        ({**JSON, "Host": "localhost:8080", "Origin": "http://localhost:3000"}, 200),
+        ({**JSON, "Host": "[::1]:8080"}, 200),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({**JSON, "Host": "evil.example:8080"}, 403),
+        ({**JSON, "Host": "127.0.0.1.evil.example"}, 403),
+        ({**JSON, "Origin": "https://evil.example"}, 403),
+        ({**JSON, "Origin": "null"}, 403),
+        ({**JSON, "Origin": "http://[evil"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "multipart/form-data"}, 415),
+    ],
+)
+async def test_pages_in_a_browser_are_refused(headers: dict[str, str], status: int, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    async with sandbox(log=log) as client:
+        response = await client.post(CHAT, data=json.dumps(body()), headers=headers)
+        read = await client.get("/v1/models", headers={k: v for k, v in headers.items() if k != "Content-Type"})
+    assert response.status == status and bool(log.read_bytes()) == (status == 200)
+    assert read.status == (403 if status == 403 else 200)

@@ -1,0 +1,53 @@
+"""Keeps the logs of a run small: their writers append for weeks and know nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.protocol.run_dir import Run
+
+MOST_BYTES = 16 * 1024 * 1024
+EVERY_S = 10.0
+
+
+async def rotate_logs(run: Run) -> None:
+    """Rotate the logs of a run and of its stages whenever one is too large, for as long as this is not cancelled."""
+    while True:
+        await asyncio.sleep(EVERY_S)
+        with contextlib.suppress(OSError):  # a full disk: the stage at work will say why
+            await asyncio.to_thread(_rotate_all, run)
+
+
+def _rotate_all(run: Run) -> None:
+    for log in _logs(run):
+        if log.stat().st_size > MOST_BYTES:
+            rotate(log)
+
+
+def _logs(run: Run) -> Iterator[Path]:
+    if run.log_file.exists():
+        yield run.log_file
+    yield from run.folder.glob("*/*/*.log")  # servers' logs in the folders of their stages
+
+
+def rotate(log: Path) -> None:
+    """Move what is in a log to LOG.1 in place of what was there, and let its writers go on in an empty one.
+
+    They have it open, to append: it is copied and cut, for a file of another name would follow them. What they write
+    in between is lost.
+    """
+    kept = log.with_name(f"{log.name}.1")
+    temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")
+    try:
+        shutil.copyfile(log, temporary)
+        temporary.replace(kept)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.truncate(log, 0)
