@@ -93,7 +93,7 @@ class Progress:
     def of(cls, run: Run) -> Progress:
         """That of the events so far, which earlier workers wrote."""
         progress = cls()
-        for event in EventReader(run.events_file).read_new():
+        for event in EventReader(run.events_file).new():
             progress.take(event)
         return progress
 

@@ -119,7 +119,7 @@ class RunScreen(QuestionScreen):
         while not self._left.is_set():
             try:
                 with gc_paused() if first else nullcontext():
-                    update = watcher.poll()
+                    update = watcher.poll(self._left.is_set)
                 first = False
             except (OSError, ValueError, TypeError, KeyError) as error:
                 self.post_message(messages.ReadFailed(_problem(error)))

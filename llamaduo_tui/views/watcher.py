@@ -71,8 +71,8 @@ class RunWatcher:
         self._mine = may_change(run)
         self._shared = SharedRun(run) if hides_events(run) else None
 
-    def poll(self) -> RunUpdate | None:
-        """The run as it is now, None where nothing is new.
+    def poll(self, left: Callable[[], bool] = lambda: False) -> RunUpdate | None:
+        """The run as it is now, None where nothing is new, or where the reader has `left` before all was read.
 
         Raises OSError and ValueError for unreadable files; poll again then.
         """
@@ -81,7 +81,11 @@ class RunWatcher:
             self._settings = _settings(self._run)
         status = self._run.status()
         new = self._reader.new() if self._shared is None else self._shared.read_new(status)
-        events = deque((line for event in new for line in self._take(event)), KEPT_LINES)
+        events: deque[Line] = deque(maxlen=KEPT_LINES)
+        for event in new:
+            if left():
+                return None
+            events.extend(self._take(event))
         self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
         output = self._output.read_new()
         if before == (self._state, self._stopping, self._view) and not output:

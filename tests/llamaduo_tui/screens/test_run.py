@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,7 @@ from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.watcher import Line
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.cards.round_card import RoundCard
@@ -47,6 +50,26 @@ async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
         await until(pilot, lambda: "93.4✓" in str(screen(shown).query_one(Timeline).content))
         assert "round 2" in str(screen(shown).query_one(Timeline).content)
         assert not screen(shown).query_one(RoundCard).display
+
+
+async def test_closed_screens_are_let_go(root: Path) -> None:
+    """In a run of weeks one looks in often; whatever reads a file meanwhile must not keep what was closed before."""
+    run = make(root, "done", "reached", frozen.REACHED)
+    shown = app(root, run)
+    seen: list[weakref.ref[RunScreen]] = []
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        for _ in range(60):
+            with gc_paused():
+                visited = RunScreen(run)
+                await shown.push_screen(visited)
+            await pilot.pause()
+            seen.append(weakref.ref(visited))
+            del visited
+            await shown.pop_screen()
+        await pilot.pause()
+        gc.collect()
+        assert sum(one() is not None for one in seen) <= 2
 
 
 async def test_attaching_again_shows_the_same(root: Path) -> None:
