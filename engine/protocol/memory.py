@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_NO_MEMORY = re.compile(r"OutOfMemoryError|(out of|not enough|allocate) memory|ALLOC_FAILED", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"OutOfMemoryError|(out of|not enough|allocate) memory|ALLOC_FAILED|failed to map segment|bad_alloc", re.IGNORECASE
+)
 """How torch, CUDA and SQLite word it, which have no common error type for it."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,9 +57,10 @@ def _explain(error: BaseException, stage: str) -> RunFailed:
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
     if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
         where = getattr(error, "filename", None)
+        full, free = _full(error)
         return RunFailed(
-            error=f"the disk is full{f': {where}' if where else ''}",
-            hint="free some space, then resume: complete stages are kept",
+            error=f"{full}{f': {where}' if where else ''}",
+            hint=f"{free}, then resume: complete stages are kept",
             exit_status=1,
         )
     if isinstance(error, sqlite3.DatabaseError):
@@ -77,3 +80,15 @@ def _explain(error: BaseException, stage: str) -> RunFailed:
         )
     line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return RunFailed(error=line, hint="see the run's worker.log", exit_status=1)
+
+
+def _full(error: BaseException) -> tuple[str, str]:
+    """What is used up, and what to do: a disk without inodes has room, by `df`."""
+    if getattr(error, "errno", None) == errno.EDQUOT:
+        return "your disk quota is used up", "delete files of yours, or ask for a higher quota"
+    where = getattr(error, "filename", None)
+    with suppress(OSError, TypeError, ValueError):
+        free = os.statvfs(Path(where or ".").parent)
+        if free.f_files and not free.f_favail:
+            return "the disk has no room for more files (inodes)", "delete some files; df -i shows how many there are"
+    return "the disk is full", "free some space"

@@ -19,7 +19,6 @@ def test_known_errors_speak_for_themselves() -> None:
     "error",
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a"),
-        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos: No space left on device"),
         sqlite3.OperationalError("database or disk is full"),
     ],
@@ -79,3 +78,19 @@ def test_the_unknown_is_one_line_that_points_to_the_log() -> None:
 def test_a_hint_to_change_a_setting_names_the_run_s_own_file(hint: str, shown: str) -> None:
     assert explain(StageError("x", hint), Path("RUN/m.toml")).hint == shown
     assert explain(StageError("x", hint)).hint == hint
+
+
+def test_a_disk_without_inodes_has_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "status.json"))
+    assert explain(full).error.startswith("the disk is full: ")
+    own = os.statvfs(tmp_path)
+    none_left = os.statvfs_result([*own[:5], max(1, own.f_files), 0, 0, *own[8:]])
+    monkeypatch.setattr(os, "statvfs", lambda _: none_left)
+    assert explain(full).error.startswith("the disk has no room for more files (inodes): ")
+    assert "df -i" in explain(full).hint
+    assert explain(OSError(errno.EDQUOT, "Disk quota exceeded")).error == "your disk quota is used up"
+
+
+def test_an_address_space_that_is_too_small_is_a_lack_of_memory() -> None:
+    error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    assert explain(error, stage="finetune").error == "out of memory"
