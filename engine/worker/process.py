@@ -55,6 +55,7 @@ from engine.service.cache import open_cache
 from engine.service.client import Client
 from engine.service.full_price import FullPrice
 from engine.service.ledger import Ledger
+from engine.service.models import load_litellm
 from engine.service.usage import Usage
 from engine.settings.budget import Caps, changes
 from engine.settings.load import settings_of
@@ -240,7 +241,8 @@ class Worker:
         )
         tasks = [self._beside(task) for task in beside]
         try:
-            raise_problems(self.settings)
+            await asyncio.to_thread(load_litellm)  # its import takes seconds, in which the worker would look dead
+            await asyncio.to_thread(raise_problems, self.settings)
             async with self._service():
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
