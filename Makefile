@@ -34,7 +34,6 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/service.py --check
 	$(BIN)/python bench/providers.py --check
 	$(BIN)/python bench/weekend.py --check
-	$(BIN)/python bench/weeks.py --check
 	$(BIN)/python bench/exports.py --check
 	$(BIN)/python bench/data.py --check
 	$(BIN)/python bench/scale.py --check

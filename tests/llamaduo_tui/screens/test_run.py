@@ -59,13 +59,13 @@ async def test_closed_screens_are_let_go(root: Path) -> None:
     seen: list[weakref.ref[RunScreen]] = []
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: replayed(shown))
-        for _ in range(60):
+        for _ in range(20):
             with gc_paused():
                 visited = RunScreen(run)
                 await shown.push_screen(visited)
-            await pilot.pause()
             seen.append(weakref.ref(visited))
             del visited
+            await until(pilot, lambda: replayed(shown))
             await shown.pop_screen()
         await pilot.pause()
         gc.collect()
