@@ -362,7 +362,7 @@ class Takeover(Table):
         2.0, ge=0.1, le=50, description="Points that the local model's answers may be worse, before a roll-back."
     )
     budget_usd: float | None = Field(
-        10.0, ge=0, description="Maximum cost of the judge in the comparisons, in USD; not set: no cap."
+        10.0, ge=0, le=MOST_USD, description="Maximum cost of the judge in the comparisons, in USD; not set: no cap."
     )
     contents: bool = Field(
         False, description="Keep requests and answers in the journal, for collect; they stay on this machine."

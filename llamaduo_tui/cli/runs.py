@@ -134,8 +134,8 @@ def export(root: Path, run_name: str, folder: Path | None, archive: Path | None)
 
         run = overview.find(root, run_name)
         count = write_archive(run, archive)
-        click.echo(f"{count:,} files in {archive}")
-        click.echo(f"check it elsewhere: tar xf {archive.name} && llamaduo-tui verify ./{run.name}")
+        say(f"{count:,} files in {archive}")
+        say(f"check it elsewhere: tar xf {archive.name} && llamaduo-tui verify ./{run.name}")
         return
     assert folder is not None
     from engine.export import export

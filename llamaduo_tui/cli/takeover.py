@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.protocol.terminal import say
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.paths import called
@@ -83,7 +84,7 @@ def takeover(
     _, working = control.at_work(run)
     if stop:
         control.stop(run)
-        click.echo(f"the door of {run.name} has ended")
+        say(f"the door of {run.name} has ended")
         return
     if restart:
         control.restart(run)
@@ -92,7 +93,7 @@ def takeover(
         given = {"local": local, "local-model": local_model, "host": host, "port": port, "key-env": key_env}
         words = [f"--{name}={value}" for name, value in given.items() if value is not None]
         if sys.stdout.isatty():
-            click.echo("the door is starting; this takes a few seconds …", err=True)
+            say("the door is starting; this takes a few seconds …", err=True)
         control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])])
     elif mode is not None:
         _may_change(run, mode, anyway)
@@ -112,7 +113,7 @@ def takeover(
     if as_json:
         print_json({"working": working is not None, "address": working and working.address, "state": _row(state)})
     else:
-        click.echo("\n".join(_told(run, working, state)))
+        say("\n".join(_told(run, working, state)))
 
 
 @click.command()
