@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from engine.protocol.errors import InputError
+from engine.protocol.limits import LONGEST_S
 from engine.settings.table import Table
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
@@ -67,7 +68,10 @@ class Notify(Table):
         "Telegram, Discord, Teams, ...",
     )
     silent_minutes: float = Field(
-        30.0, gt=0, description="Minutes without an answer from the service after which a message says so, once."
+        30.0,
+        gt=0,
+        le=LONGEST_S / 60,
+        description="Minutes without an answer from the service after which a message says so, once.",
     )
 
     @property
