@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
@@ -24,15 +24,12 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import keymap, messages, paths, preferences, terminal, theming
+from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.preferences import Preferences
-from llamaduo_tui.run_actions import RunActions
 from llamaduo_tui.screens.runs import RunsScreen
 from llamaduo_tui.views.run_list import Entry, RunList
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
-
-if TYPE_CHECKING:
-    from llamaduo_tui.screens.configure import ConfigureScreen
 
 POLL_S = 2.0
 """Seconds between two reads of the list of runs."""
@@ -60,7 +57,7 @@ _SAID = {
 }
 
 
-class LlamaDuoApp(RunActions):
+class LlamaDuoApp(FormActions):
     """Opens at the list of runs, or above it at one run, or at the settings in a file."""
 
     TITLE = "llamaduo"
@@ -75,6 +72,12 @@ class LlamaDuoApp(RunActions):
         ),
         Binding("M", "mouse", "Mouse", False, id="app.mouse", tooltip="Let go of the mouse, to select as usual"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Explain the focused part and the keys"),
+        Binding(
+            "f1", "help", "Help", id="app.help_anywhere", tooltip="The same, in fields and dialogs too", priority=True
+        ),
+        Binding(
+            "escape", "close_help", "Close help", False, id="app.close_help", tooltip="Close the help", priority=True
+        ),
     ]
 
     def __init__(
@@ -92,7 +95,6 @@ class LlamaDuoApp(RunActions):
         self._mouse = True
         self._at = at
         self._edit = edit
-        self._form: ConfigureScreen | None = None
         self._entries: list[Entry] = []
         self._states: dict[Run, State] | None = None
         self._first_read = asyncio.Event()
@@ -120,10 +122,14 @@ class LlamaDuoApp(RunActions):
             self._open(self._at)
         if self._edit is not None:
             self.post_message(messages.Configure(self._edit))
+        elif self._at is None:
+            self.offer_left()
 
     def _hang_up(self, number: int, _: object) -> None:
         """End at once where the terminal is gone, for nothing can be drawn any more; else give it back first."""
         signal.signal(number, signal.SIG_DFL)
+        if self.form is not None:
+            self.form.keep_now()
         try:
             termios.tcgetattr(0)
         except termios.error:
@@ -287,26 +293,6 @@ class LlamaDuoApp(RunActions):
 
         self.push_screen(ReleaseScreen(message.run))
 
-    @on(messages.Configure)
-    @work
-    async def _configure(self, message: messages.Configure) -> None:
-        """Edit settings; where the user starts a run with them, open it."""
-        from llamaduo_tui.screens.configure import ConfigureScreen
-        from llamaduo_tui.views.draft import Draft
-
-        try:
-            draft = Draft.copy(message.like.settings_file) if message.like is not None else Draft.open(message.file)
-        except InputError as problem:
-            self.show_error(problem)
-            return
-        self._form = ConfigureScreen(draft)
-        try:
-            file = await self.push_screen_wait(self._form)
-        finally:
-            self._form = None
-        if file is not None:
-            self.start_run(file)
-
     @on(messages.StartDemo)
     @work
     async def _start_demo(self) -> None:
@@ -330,11 +316,19 @@ class LlamaDuoApp(RunActions):
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
             yield SystemCommand(title, state_styles.of(entry.state).word, partial(self._open, entry.run))
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "close_help":
+            return bool(self.screen_stack) and bool(self.screen.query("HelpPanel"))
+        return super().check_action(action, parameters)
+
     def action_help(self) -> None:
         if self.screen.query("HelpPanel"):
             self.action_hide_help_panel()
         else:
             self.action_show_help_panel()
+
+    def action_close_help(self) -> None:
+        self.action_hide_help_panel()
 
     def action_show_help_panel(self) -> None:
         """Show our own panel, from the palette too."""
@@ -362,7 +356,7 @@ class LlamaDuoApp(RunActions):
     @work
     async def action_leave(self) -> None:
         """Close the app after a question about unsaved settings; workers keep running."""
-        if self._form is not None and not await self._form.may_leave():
+        if self.form is not None and not await self.form.may_leave():
             return
         going = (State.STOPPING, State.STALE)
         working = [e.run.name for e in self._entries if e.state.working and e.state not in going]

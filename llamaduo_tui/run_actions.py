@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from textual import on, work
-from textual.app import App
 from textual.screen import Screen
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages, terminal
+from llamaduo_tui.key_turns import KeyTurns
 from llamaduo_tui.views.text import one_line
 
 Outcome = TypeVar("Outcome")
 
 
-class RunActions(App[None]):
+class RunActions(KeyTurns[None]):
     """The part of the app that starts, answers, pauses, stops and deletes runs; it asks before it destroys anything.
 
     `root` is the folder of runs, `stopping` the runs that the user has stopped from here.
@@ -98,7 +98,8 @@ class RunActions(App[None]):
         from llamaduo_tui.control import actions
 
         run, name = message.run, one_line(message.run.name, 40)
-        waits = await asyncio.to_thread(self.attempt, partial(actions.waits, run))
+        with self.keys_held():
+            waits = await asyncio.to_thread(self.attempt, partial(actions.waits, run))
         if waits:
             details = f"{waits} Dropped calls may be billed, and resume sends them again."
             if await self.confirm(f"Drop the calls of {name}?", details, "Drop them"):

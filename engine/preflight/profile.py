@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from engine.dataset.summary import summary
 from engine.preflight.report import Preview, Problem, Profile, SamplePair
 from engine.protocol import records
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.rows import Pair, prompt_text
+from engine.protocol.rows import Pair, about_tokens, prompt_text
 from engine.settings.schema import Coverage
 from engine.settings.source import STDIN, is_address
 
@@ -31,6 +32,9 @@ MOST_BYTES = 16 * 2**20
 
 MOST_SPLIT = 2_000
 """With more pairs the split is estimated: it takes seconds to find the related ones, which stay on one side."""
+
+SHOWN_LENGTHS = 101
+"""Lengths of pairs that a profile has: the percentiles of many."""
 
 SAMPLES, SAMPLE = 3, 2_000
 """Pairs that are shown, and characters that are kept of each text."""
@@ -55,7 +59,23 @@ def read_profile(coverage: Coverage) -> Profile:
         samples=tuple(map(_sample, loaded.pairs[:SAMPLES])),
         read_bytes=read_bytes,
         total_bytes=total,
+        **_lengths(loaded.pairs),
     )
+
+
+def _lengths(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The tokens of the pairs' prompts, responses, and of both."""
+    prompts = [about_tokens(prompt_text(pair.prompt, pair.tools)) for pair in pairs]
+    wholes = [about_tokens(prompt_text(pair.messages, pair.tools)) for pair in pairs]
+    count = max(1, len(pairs))
+    ordered = sorted(map(round, wholes))
+    last = len(ordered) - 1
+    shown = min(len(ordered), SHOWN_LENGTHS)
+    return {
+        "prompt_tokens": sum(prompts) / count,
+        "response_tokens": (sum(wholes) - sum(prompts)) / count,
+        "lengths": tuple(ordered[round(place * last / max(1, shown - 1))] for place in range(shown)),
+    }
 
 
 def beginning(coverage: Coverage) -> tuple[Loaded, int, int]:

@@ -118,6 +118,9 @@ class Profile(Summary):
 
     `read_bytes` of `total_bytes` were read: of large files only their beginning. Where the split is not `exact`, it is
     estimated from its shares, and `dev_units` and `test_units`, how many are independent, are 0: unknown.
+
+    `prompt_tokens` and `response_tokens` are the means of a pair, estimated as bytes over four; `lengths` are those of
+    whole pairs, ascending, of many pairs evenly spaced ones with the first and the last.
     """
 
     train: int
@@ -130,6 +133,9 @@ class Profile(Summary):
     samples: tuple[SamplePair, ...]
     read_bytes: int
     total_bytes: int
+    prompt_tokens: float = 0.0
+    response_tokens: float = 0.0
+    lengths: tuple[int, ...] = ()
 
     @property
     def whole(self) -> bool:

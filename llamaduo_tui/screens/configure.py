@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -20,48 +20,72 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
 from llamaduo_tui.screens.settings_editor import SettingsEditor
-from llamaduo_tui.views import fields, phrases
+from llamaduo_tui.views import fields, outlook, phrases
 from llamaduo_tui.views.draft import Draft, Problem
 from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.kept import Keeper
+from llamaduo_tui.views.outlook import Outlook
 from llamaduo_tui.views.service_keys import keys_of
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
 from llamaduo_tui.widgets.preflight_panel import PreflightPanel
-from llamaduo_tui.widgets.settings_form import SectionList, SettingRow, SettingsForm
+from llamaduo_tui.widgets.setting_row import SettingRow
+from llamaduo_tui.widgets.settings_form import SectionList, SettingsForm
 
 SETTLED_S = 0.2
 """Seconds without a keystroke after which the settings are checked."""
+
+WALKED_S = 0.1
+"""Seconds after which a section is shown while keys walk through the list of sections."""
+
+_WALKING = ("up", "down", "pageup", "pagedown", "home", "end", "j", "k")
+
+KEPT_S = 0.5
+"""Seconds after which a change is kept on disk."""
 
 
 class ConfigureScreen(Screen[Path | None]):
     """Edit a migration.toml, or a new one; dismissed with the file to start, or with None."""
 
     CSS_PATH = "configure.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
+    HORIZONTAL_BREAKPOINTS = [(0, "-small"), (72, "-narrow"), (110, "-wide"), (160, "-vast")]  # noqa: RUF012 - an instance variable of Screen
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012 - likewise
     AUTO_FOCUS = "#sections"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f2", "save", "Save", id="configure.save", tooltip="Save the settings to their file"),
-        Binding("f3", "preset", "Preset", id="configure.preset", tooltip="Apply a preset for a local model"),
-        Binding("f4", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
+        Binding("f2,ctrl+s", "save", "Save", id="configure.save", tooltip="Save the settings, finished or not"),
+        Binding("f3,b", "preset", "Preset", id="configure.preset", tooltip="Apply a preset for a local model"),
+        Binding("f4,d", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
         Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="Check all, and estimate a run"),
-        Binding("f6", "checks", "Checks", id="configure.checks", tooltip="Go to the problems and the pre-flight"),
-        Binding("f7", "open", "Open", id="configure.open", tooltip="Open another settings file"),
+        Binding("f6,c", "checks", "Checks", id="configure.checks", tooltip="Go to the problems and the pre-flight"),
+        Binding("ctrl+t,m", "more", "More", id="configure.more", tooltip="Show all settings, or only the usual ones"),
+        Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
         Binding("f8", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
-        Binding("f9", "start", "Start", id="configure.start", tooltip="Save and start the run"),
+        Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
         Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks about unsaved changes"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
     ]
+    HELP = """
+## Configuration
 
-    def __init__(self, draft: Draft) -> None:
+Choose a section with the arrow keys, and press Enter to go to its fields. Each field is explained next to it.
+
+- Only the usual settings are shown; **ctrl+t** shows all, and hides them again
+- **F4** in a field chooses its value from a list, or edits it in several lines; **ctrl+o** opens it in $EDITOR
+- **F2** or **ctrl+s** saves at any time. Unsaved changes are kept, too: they are back after a lost connection
+- **F5** checks everything and estimates a run; it costs nothing. **F9** starts the run
+"""
+
+    def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:
         super().__init__()
-        self._editor = SettingsEditor(self, draft, changed=self._show_values, refused=self._show_problems)
+        self._editor = SettingsEditor(self, draft, self._show_values, keeper or Keeper())
         self._sections = fields.sections()
         self._focused: Field | None = None
         self._settling: Timer | None = None
-        self._building = asyncio.Lock()
+        self._keeping: Timer | None = None
+        self._outlook = Outlook()
 
     def compose(self) -> ComposeResult:
         with Horizontal(id="top"):
@@ -72,16 +96,46 @@ class ConfigureScreen(Screen[Path | None]):
             with Vertical(id="centre"):
                 yield SettingsForm(id="form")
                 yield Static(id="help")
-            yield PreflightPanel(id="side")
+            with Vertical(id="side"):
+                yield Static(id="outlook")
+                yield PreflightPanel()
         yield KeyBar()
 
     def on_mount(self) -> None:
+        self.query_one("#outlook").border_title = "With these settings"
         self.query_one("#sections", OptionList).highlighted = 0
+        self._show_highlighted()
         self.validate()
+        self._keep_soon()
+        self._read_facts()
+        self.call_after_refresh(self._read_coverage)
+
+    @work(group="configure.facts", thread=True, exit_on_error=False)
+    def _read_facts(self) -> None:
+        found = outlook.facts()
+        self.app.call_from_thread(self._show_outlook, **found._asdict())
+
+    def _show_outlook(self, **known: Any) -> None:
+        """Show what the settings mean, now that this is known."""
+        self._outlook = replace(self._outlook, **known)
+        lines = [Content.assemble((f"{name:<9}", "bold"), text) for name, text in self._outlook.lines]
+        shown = self.query_one("#outlook", Static)
+        shown.display = bool(lines)
+        shown.update(Content("\n").join(lines))
+        self._show_help()
+
+    @on(CoveragePreview.Profiled)
+    def _profiled(self, event: CoveragePreview.Profiled) -> None:
+        self._show_outlook(profile=event.profile)
 
     @property
     def _draft(self) -> Draft:
         return self._editor.draft
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether form and checks do not fit next to each other."""
+        return self.has_class("-small") or self.has_class("-narrow")
 
     @property
     def _form(self) -> SettingsForm:
@@ -94,40 +148,48 @@ class ConfigureScreen(Screen[Path | None]):
     # The form
 
     @on(OptionList.OptionHighlighted, "#sections")
-    async def _section_chosen(self) -> None:
-        """Show the highlighted section, which may be a later one than that of this event."""
-        await self._show_highlighted()
+    def _section_chosen(self) -> None:
+        """Show the section, soon where the next key chooses another one: a page takes longer than a repeated key."""
+        if getattr(self.app, "next_key", "") in _WALKING and self.query_one("#sections").has_focus:
+            self.set_timer(WALKED_S, self._show_highlighted)
+        else:
+            self._show_highlighted()
 
-    @on(OptionList.OptionSelected, "#sections")
-    def _section_entered(self) -> None:
-        rows = self._form.rows
-        if rows:
-            rows[0].focus_field()
-
-    async def _show_section(self, name: str) -> None:
-        """Highlight a section, and return once it is shown."""
-        names = [section.name for section in self._sections]
-        self.query_one("#sections", OptionList).highlighted = names.index(name)
-        await self._show_highlighted()
-
-    async def _show_highlighted(self) -> None:
-        """Make the form of the highlighted section: one at a time, and only the latest, however fast the keys come."""
-        async with self._building:
-            section = self._sections[self.query_one("#sections", OptionList).highlighted or 0]
-            if self._form.section is section:
-                return
-            self._focused = None
-            await self._form.show(section, self._draft.__getitem__, self._extras(section.name))
+    def _show_highlighted(self) -> None:
+        """Show the section that is highlighted now, which may be a later one than that of an event."""
+        section = self._sections[self.query_one("#sections", OptionList).highlighted or 0]
+        if self._form.section is section:
+            return
+        if self._focused is not None:
+            self.query_one("#sections").focus()
+        self._form.show(section, self._draft.__getitem__, lambda: self._extras(section.name))
         self._mark_rows()
         self._show_help()
         self._preview()
+
+    @on(OptionList.OptionSelected, "#sections")
+    def _section_entered(self) -> None:
+        self._show_highlighted()
+        self._form.rows[0].focus_field()
+
+    def _read_coverage(self) -> None:
+        """Make the page with the preview of the data, which the other pages need as well."""
+        section = next(section for section in self._sections if section.name == "coverage")
+        self._form.make(section, self._draft.__getitem__, lambda: self._extras("coverage"))
+        self.call_after_refresh(self._preview)
+
+    def _show_section(self, name: str) -> None:
+        """Highlight a section and show it."""
+        names = [section.name for section in self._sections]
+        self.query_one("#sections", OptionList).highlighted = names.index(name)
+        self._show_highlighted()
 
     def _extras(self, section: str) -> dict[str, Widget]:
         """Widgets that belong below a field of the section, by the field's key."""
         if section == "coverage":
             return {"coverage.source": CoveragePreview("Choose a file with F4, or type a path or a Hub id.")}
         key = {"service": "service.api_key_env", "judge": "judge.models"}.get(section)
-        return {key: KeyStates()} if key else {}
+        return {key: KeyStates(name=section)} if key else {}
 
     @on(SettingRow.Changed)
     def _field_changed(self, event: SettingRow.Changed) -> None:
@@ -135,6 +197,21 @@ class ConfigureScreen(Screen[Path | None]):
         if self._settling is not None:
             self._settling.stop()
         self._settling = self.set_timer(SETTLED_S, self.validate)
+        self._keep_soon()
+
+    def _keep_soon(self) -> None:
+        """Keep the changes on disk, soon and not with every key."""
+        if self._keeping is None:
+            self._keeping = self.set_timer(KEPT_S, self._keep)
+
+    @work(group="configure.keep", exit_on_error=False)
+    async def _keep(self) -> None:
+        self._keeping = None
+        await self._editor.keep()
+
+    def keep_now(self) -> None:
+        """Keep the changes on disk at once: the process is about to end."""
+        self._editor.keep_now()
 
     def validate(self) -> None:
         """Check the settings as they are now, and show what is wrong with them."""
@@ -142,20 +219,16 @@ class ConfigureScreen(Screen[Path | None]):
         self._mark_rows()
         self._mark_sections()
         self._show_top()
-        self._show_help()
+        self._show_outlook(settings=self._editor.settings)
         self._panel.set_settings(self._editor.settings, self._editor.problems)
         self._preview()
 
     def _show_values(self) -> None:
         """Show the values of the draft, which may be another one, and check them."""
-        for row in self._form.rows:
+        for row in self._form.made:
             row.set_value(self._draft[row.field.path])
         self.validate()
-
-    def _show_problems(self) -> None:
-        self.validate()
-        self.add_class("-checks")
-        self.query_one("#problems").focus()
+        self._keep_soon()
 
     def _preview(self) -> None:
         for preview in self.query(CoveragePreview):
@@ -165,10 +238,10 @@ class ConfigureScreen(Screen[Path | None]):
         problems = {problem.field.path: problem for problem in reversed(self._editor.problems) if problem.field}
         for row in self._form.rows:
             path = row.field.path
-            row.mark(path in self._draft.edits, problems[path].brief if path in problems else "")
-        section = self._form.section.name if self._form.section is not None else ""
+            problem = problems[path].brief if path in problems else ""
+            row.mark(path in self._draft.edits, problem, self._draft[path] is not None)
         for states in self.query(KeyStates):
-            states.show(keys_of(self._draft, section))
+            states.show(keys_of(self._draft, states.name or ""))
 
     def _mark_sections(self) -> None:
         wrong = [problem.path[0] for problem in self._editor.problems if problem.path]
@@ -202,8 +275,13 @@ class ConfigureScreen(Screen[Path | None]):
         else:
             problem = next((p for p in self._editor.problems if p.field == field), None)
             bounds = f" ({field.bounds})" if field.bounds else ""
-            default = "" if field.required else f" · default: {fields.text_of(field.default) or 'not set'}"
-            text = Content.assemble(field.description, bounds, "\n", (f"{field.key}{default}", "dim"))
+            default = "" if field.required else f" · default: {field.unset}"
+            effect = self._outlook.effect(field.key)
+            said: list[str | tuple[str, str]] = (
+                [(effect[:1].upper() + effect[1:], "$text-accent"), "\n"] if effect else []
+            )
+            said += [field.description, "\n"] if self.has_class("-small") else []
+            text = Content.assemble(*said, (f"{field.key}{bounds}{default}", "dim"))
             if problem is not None:
                 text = Content.assemble(("✗ " + one_line(problem.text, 200), "$text-error"), "\n", text)
         self.query_one("#help", Static).update(text)
@@ -211,24 +289,24 @@ class ConfigureScreen(Screen[Path | None]):
     # Problems and the pre-flight
 
     @on(OptionList.OptionSelected, "#problems")
-    async def _go_to_problem(self, event: OptionList.OptionSelected) -> None:
+    def _go_to_problem(self, event: OptionList.OptionSelected) -> None:
         problem = self._editor.problems[event.option_index]
         if problem.field is None:
             self._remove(problem)
             return
         self.remove_class("-checks")
-        await self._show_section(problem.field.path[0])
+        self._show_section(problem.field.path[0])
         row = self._form.row(problem.field.path)
         if row is not None:
             row.focus_field()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def _remove(self, problem: Problem) -> None:
         await self._editor.remove(problem)
 
     def action_preflight(self) -> None:
         self._panel.toggle()
-        if self.has_class("-narrow") and not self.has_class("-checks"):
+        if self._narrow and not self.has_class("-checks"):
             self.action_checks()
 
     @on(PreflightPanel.Changed)
@@ -252,7 +330,7 @@ class ConfigureScreen(Screen[Path | None]):
         sections.highlighted = max(0, min(len(self._sections) - 1, (sections.highlighted or 0) + by))
 
     def action_checks(self) -> None:
-        if self.has_class("-narrow") and self.has_class("-checks"):
+        if self._narrow and self.has_class("-checks"):
             self.remove_class("-checks")
             self.query_one("#sections").focus()
             return
@@ -264,35 +342,49 @@ class ConfigureScreen(Screen[Path | None]):
             self._draft[self._focused.path] = None
             self._show_values()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def action_save(self) -> None:
         await self._editor.save()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def action_open(self) -> None:
         await self._editor.open_other()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def action_preset(self) -> None:
         await self._editor.apply_preset()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def action_coverage(self) -> None:
-        await self._show_section("coverage")
+        self._show_section("coverage")
         await self._editor.pick("coverage.source")
 
     @on(SettingRow.PickRequested)
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def _pick(self, event: SettingRow.PickRequested) -> None:
         await self._editor.pick(event.field.key)
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @on(SettingRow.LinesRequested)
+    @work(group="configure.ask", exit_on_error=False)
+    async def _edit_lines(self, event: SettingRow.LinesRequested) -> None:
+        await self._editor.edit_lines(event.field, event.text)
+
+    @on(SettingRow.OutsideRequested)
+    def _edit_outside(self, event: SettingRow.OutsideRequested) -> None:
+        self._editor.edit_outside(event.field)
+
+    def action_more(self) -> None:
+        """Show all settings, or only the usual ones."""
+        self.toggle_class("-all")
+
+    @work(group="configure.ask", exit_on_error=False)
     async def action_start(self) -> None:
         self.validate()  # the coverage file may have changed
         if self._panel.why_not:
             return
         saved = await self._editor.save() if self._draft.edits or self._draft.new else True
         if saved and not self._panel.why_not:
+            await self._editor.discard()
             self.dismiss(self._draft.file)
 
     @on(Button.Pressed, "#start")
@@ -303,9 +395,9 @@ class ConfigureScreen(Screen[Path | None]):
         """Ask about unsaved changes; whether the screen may be left."""
         return await self._editor.may_leave()
 
-    @work(group="configure.ask", exclusive=True, exit_on_error=False)
+    @work(group="configure.ask", exit_on_error=False)
     async def action_leave(self) -> None:
-        if self.has_class("-narrow") and self.has_class("-checks"):
+        if self._narrow and self.has_class("-checks"):
             self.action_checks()
         elif await self.may_leave():
             self.dismiss(None)

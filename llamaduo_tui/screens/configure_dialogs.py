@@ -21,6 +21,7 @@ from engine.settings.preset import Preset, load_all
 from llamaduo_tui.paths import typed_path
 from llamaduo_tui.views import presets
 from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets.line_input import LineInput
 
 CANCEL = Binding("escape", "dismiss(None)", "Cancel", id="dialog.cancel", tooltip="Close without changes")
 
@@ -85,7 +86,7 @@ class AskPath(ModalScreen[Path | None]):
         with Vertical(classes="dialog") as box:
             box.border_title = "Save as"
             box.border_subtitle = "Enter saves · Esc cancels"
-            yield Input(str(self._proposed))
+            yield LineInput(str(self._proposed))
             with Horizontal(classes="answers"):
                 yield Button("Save", id="save", variant="primary", compact=True)
                 yield Button("Cancel", id="cancel", compact=True)

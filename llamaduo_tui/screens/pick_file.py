@@ -22,6 +22,7 @@ from llamaduo_tui.paths import is_folder, typed_path
 from llamaduo_tui.screens.configure_dialogs import CANCEL
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
+from llamaduo_tui.widgets.line_input import LineInput
 
 SETTLED_S = 0.15
 """Seconds that the cursor rests on a file before it is read."""
@@ -84,7 +85,7 @@ class PickFile(ModalScreen[str | None]):
         with Vertical(classes="dialog -tall") as box:
             box.border_title = self._title
             box.border_subtitle = "Enter chooses · Backspace: folder above · Shift+Tab: type a path"
-            yield Input(placeholder=self._typed, compact=True)
+            yield LineInput(placeholder=self._typed, compact=True)
             with Horizontal(classes="folder"):
                 above = Button("▲", id="above", compact=True, tooltip="Folder above")
                 above.can_focus = False  # by keyboard it is Backspace

@@ -22,6 +22,7 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.service_keys import service_key
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.key_states import key_line
+from llamaduo_tui.widgets.line_input import LineInput
 
 SHOWN = 200
 """Models that are listed at once: the others are found by a part of their names."""
@@ -62,7 +63,7 @@ class PickModel(ModalScreen[str | None]):
         with Vertical(classes="dialog -tall") as box:
             box.border_title = self._title
             box.border_subtitle = "Enter chooses · price per million tokens, in / out"
-            yield Input(placeholder="part of a model's name, or any other name for litellm", compact=True)
+            yield LineInput(placeholder="part of a model's name, or any other name for litellm", compact=True)
             yield OptionList(markup=False)
             yield Static(id="key")
             with Horizontal(classes="answers"):

@@ -43,6 +43,7 @@ from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.label_form import LabelForm
+from llamaduo_tui.widgets.line_input import LineInput
 from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
 from llamaduo_tui.widgets.response_view import ResponseView, round_name
@@ -106,7 +107,9 @@ class ReviewScreen(BrowsingScreen):
             yield Select(
                 FILTERS, value=self._filter, id="filter", allow_blank=False, compact=True, tooltip="Filter (g)"
             )
-            yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and responses")
+            yield LineInput(
+                id="search", placeholder="/ search", compact=True, tooltip="Prompts, references and responses"
+            )
         with Container(id="review-body"):
             with Vertical(id="review-list"):
                 yield Static(HEADING, id="review-heading", markup=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +14,57 @@ from engine.protocol.errors import InputError
 from engine.settings import preset
 from engine.settings.schema import Migration
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickPreset
+from llamaduo_tui.screens.edit_value import EditValue, edit_outside
 from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
 from llamaduo_tui.screens.pick_model import PickModel
-from llamaduo_tui.views import phrases, presets
+from llamaduo_tui.views import fields, kept, phrases, presets
 from llamaduo_tui.views.draft import ChangedOnDiskError, Draft, Problem, reopened
+from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.kept import Keeper
 from llamaduo_tui.views.text import one_line
 
 
 class SettingsEditor:
     """Holds the draft and asks its questions in dialogs above `screen`; call the async methods in a worker.
 
-    `changed` is called when values changed other than by typing, `refused` when problems prevent saving.
+    `changed` is called when values changed other than by typing.
     """
 
-    def __init__(
-        self, screen: Screen[Any], draft: Draft, changed: Callable[[], None], refused: Callable[[], None]
-    ) -> None:
+    def __init__(self, screen: Screen[Any], draft: Draft, changed: Callable[[], None], keeper: Keeper) -> None:
         self.draft = draft
         self.settings: Migration | None = None
         self.problems: list[Problem] = []
         self._screen = screen
         self._changed = changed
-        self._refused = refused
+        self._keeper = keeper
+        self._keeping = asyncio.Lock()
+        self._warned = False
 
     def check(self) -> None:
         """Check the settings as they are now."""
         self.settings, self.problems = self.draft.check()
+
+    async def keep(self) -> None:
+        """Keep the changes as they are now, so that a crash does not lose them."""
+        async with self._keeping:
+            try:
+                await asyncio.to_thread(self._keeper.write, kept.record(self.draft))
+            except (OSError, InputError) as error:
+                if not self._warned:
+                    said = f"Unsaved changes cannot be kept on disk: {error}"
+                    self._screen.notify(one_line(said, 200), severity="warning", markup=False)
+                self._warned = True
+
+    def keep_now(self) -> None:
+        """Keep the changes before the process ends."""
+        with suppress(OSError, InputError):
+            self._keeper.write(kept.record(self.draft))
+
+    async def discard(self) -> None:
+        """Forget what was kept."""
+        async with self._keeping:
+            with suppress(OSError):
+                await asyncio.to_thread(self._keeper.write, None)
 
     async def may_leave(self) -> bool:
         """Ask about unsaved changes; whether the screen may be left."""
@@ -45,23 +72,24 @@ class SettingsEditor:
             return True
         if self._screen.app.screen is not self._screen:  # one of its dialogs is open
             return False
-        answers = [("stay", "Stay"), ("save", "Save and leave"), ("leave", "Leave without saving")]
+        answers = [("stay", "Stay"), ("save", "Save and leave"), ("leave", "Discard changes")]
         answer = await self._ask(Ask("Unsaved changes", "The settings have unsaved changes.", answers))
+        if answer == "leave":
+            await self.discard()
         return answer == "leave" or (answer == "save" and await self.save())
 
     async def save(self) -> bool:
-        """Write the file, asking for its place or about another person's changes; whether it is written."""
+        """Write the file, finished or not, asking for its place or about another person's changes; whether it is done.
+
+        Only a start needs valid settings.
+        """
         self.check()
-        if self.problems:
-            message = f"Fix {phrases.count(len(self.problems), 'problem')} before you save."
-            self._screen.notify(message, severity="error", markup=False)
-            self._refused()
-            return False
         draft = self.draft
         file = draft.file or await self._ask_place(draft.folder / "migration.toml")
         while file is not None:
             try:
                 draft.save(file)
+                await self.discard()
                 self._take(Draft.open(file))
             except ChangedOnDiskError as error:
                 return await self._settle(file, error.message)
@@ -69,7 +97,9 @@ class SettingsEditor:
                 self._show_error(error)
                 file = await self._ask_place(file) if draft.new else None
             else:
-                self._screen.notify(f"Saved to {file}", markup=False)
+                problems = phrases.count(len(self.problems), "problem")
+                left = f"; {problems} to fix before a run can start" if self.problems else ""
+                self._screen.notify(f"Saved to {file}{left}", markup=False)
                 return True
         return False
 
@@ -93,6 +123,25 @@ class SettingsEditor:
             self.draft.apply(preset.load(name).values)
             self._changed()
             self._screen.notify(f"Preset {name} is applied, not saved yet", markup=False)
+
+    async def edit_lines(self, field: Field, text: str | None) -> None:
+        """Edit a value in several lines, beginning with `text`, or with the value."""
+
+        def take(value: Any) -> str:
+            self.draft[field.path] = value
+            self._changed()
+            return next((problem.text for problem in self.problems if problem.field == field), "")
+
+        await self._screen.app.push_screen_wait(
+            EditValue(field, fields.lines_of(self.draft[field.path]) if text is None else text, take)
+        )
+
+    def edit_outside(self, field: Field) -> None:
+        """Edit a value in $EDITOR."""
+        text = edit_outside(self._screen.app, fields.lines_of(self.draft[field.path]), field)
+        if text is not None:
+            self.draft[field.path] = fields.parse_lines(field, text)
+            self._changed()
 
     async def remove(self, problem: Problem) -> None:
         """Ask whether to remove an unknown key."""

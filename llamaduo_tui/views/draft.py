@@ -18,7 +18,7 @@ from engine.settings import template
 from engine.settings.load import absolute, explain
 from engine.settings.schema import Coverage, Migration
 from engine.settings.template import Values, toml_value
-from llamaduo_tui.views import fields, phrases
+from llamaduo_tui.views import fields
 
 Edits = dict[fields.Path, Any]
 """New values by their place; None takes a key out, so that its default counts."""
@@ -95,6 +95,24 @@ class Draft:
             draft[path] = _at(values, path)
         return draft
 
+    @classmethod
+    def copy_of(cls, text: str) -> Draft:
+        """New settings that start with the text of other ones. Raises InputError where it is not TOML."""
+        try:
+            return cls(None, text, tomli.loads(text), copied=True)
+        except tomli.TOMLDecodeError as error:
+            raise InputError(f"the copied settings are not valid TOML: {error}") from None
+
+    @property
+    def text(self) -> str | None:
+        """The text that the changes are made to; None where there is no file yet."""
+        return self._text
+
+    @property
+    def copied(self) -> bool:
+        """Whether these are new settings that started as a copy."""
+        return self._copied
+
     @property
     def new(self) -> bool:
         """Whether there is no file of these settings yet."""
@@ -142,18 +160,14 @@ class Draft:
             return None
 
     def save(self, file: Path) -> None:
-        """Write the settings; an existing file keeps its comments and all that was not changed.
+        """Write the settings, finished or not; an existing file keeps its comments and all that was not changed.
 
-        Raises InputError where there are problems, or the file cannot be written; ChangedOnDiskError where the file
-        changed since it was opened. A new file never replaces an existing one.
+        Raises InputError where the file cannot be written, or edited key by key; ChangedOnDiskError where it changed
+        since it was opened. A new file never replaces an existing one.
         """
-        settings, problems = self.check()
-        if settings is None:
-            count = phrases.count(len(problems), "problem")
-            raise InputError(f"{count} to fix (the first: {problems[0].message})")
         try:
             if self._text is None:
-                _create(file, template.render(settings))
+                _create(file, self._rendered())
                 return
             if self._copied:
                 _create(file, edited(self._text, self.edits))
@@ -164,6 +178,14 @@ class Draft:
             jsonl.replace(there, edited(self._text, self.edits), mode=there.stat().st_mode & 0o777)
         except OSError as error:
             raise InputError(f"{file}: cannot be written: {error.strerror}", "choose another place") from None
+
+    def _rendered(self) -> str:
+        """The commented text of new settings; what is not filled in yet is commented out."""
+        settings, _ = self.check()
+        if settings is not None:
+            return template.render(settings)
+        missing = {path: None for path, field in FIELDS.items() if field.required}
+        return edited(template.render(), missing | self.edits)
 
 
 def edited(text: str, edits: Edits) -> str:

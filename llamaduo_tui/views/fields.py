@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -19,6 +21,84 @@ FieldKind = Literal["text", "whole", "number", "switch", "choice", "names", "sou
 _TITLES = {"finetune": "Fine-tune"}
 _ACRONYMS = {"api": "API", "usd": "USD", "json": "JSON", "rpm": "RPM", "tpm": "TPM", "s": "(s)"}
 _SWITCH = ("true", "false")
+_NEWLINE = "␊"
+
+BASIC = frozenset(
+    {
+        "task.name",
+        "task.topic",
+        "task.contract.format",
+        "coverage.source",
+        "coverage.limit",
+        "coverage.redact",
+        "service.model",
+        "service.api_base",
+        "service.api_key_env",
+        "service.budget_usd",
+        "judge.models",
+        "judge.repeats",
+        "local.model",
+        "local.quantization",
+        "local.adapter.r",
+        "finetune.epochs",
+        "finetune.learning_rate",
+        "finetune.batch_size",
+        "finetune.max_length",
+        "inference.samples",
+        "inference.max_new_tokens",
+        "inference.backend",
+        "target.precision",
+        "target.similarity",
+        "target.relative_to_teacher",
+        "synthesis.pairs_per_round",
+        "synthesis.min_score",
+        "synthesis.review",
+        "loop.max_rounds",
+        "loop.approval",
+        "loop.max_hours",
+        "compute.launcher",
+        "compute.devices",
+    }
+)
+"""The settings that most migrations look at; the form shows the others on demand."""
+
+_UNSET = {
+    "task.topic": "none",
+    "task.contract.json_schema": "none",
+    "task.contract.pattern": "any text",
+    "task.contract.max_chars": "no limit",
+    "task.contract.language": "any language",
+    "coverage.limit": "all rows",
+    "coverage.columns.system": "found by its name, if any",
+    "coverage.columns.category": "found by its name, if any",
+    "coverage.columns.group": "found by its name, if any",
+    "coverage.columns.weight": "found by its name, if any",
+    "judge.models": "the service model",
+    "judge.prompts": "built in",
+    "service.api_base": "the provider's",
+    "service.api_key_env": "the provider's",
+    "service.rpm": "no limit",
+    "service.tpm": "no limit",
+    "service.budget_usd": "no cap",
+    "service.budget_calls": "no cap",
+    "service.input_price": "litellm's price",
+    "service.output_price": "litellm's price",
+    "local.revision": "the newest",
+    "local.trust_remote_code": "no",
+    "finetune.micro_batch": "what fits",
+    "inference.batch_size": "what fits",
+    "inference.api_base": "the server that serve starts",
+    "inference.api_key_env": "no key",
+    "inference.untuned_model": "started by serve",
+    "target.relative_to_teacher": "the two scores above",
+    "target.max_regressed": "any share",
+    "synthesis.min_score": "no judging",
+    "loop.max_hours": "no limit",
+    "compute.processes": "one per free GPU",
+    "compute.devices": "the free ones",
+    "compute.ray_address": "RAY_ADDRESS, or this machine's cluster",
+}
+"""What a setting means that is not set, where its default is no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +121,25 @@ class Field:
     def label(self) -> str:
         words = [_ACRONYMS.get(word, word) for word in self.path[-1].split("_")]
         return " ".join([words[0] if words[0].isupper() else words[0].capitalize(), *words[1:]])
+
+    @property
+    def basic(self) -> bool:
+        """Whether most migrations look at it."""
+        return self.key in BASIC
+
+    @property
+    def unset(self) -> str:
+        """What it means where it is not set, in words."""
+        found_by_name = "found by its name" if self.key.startswith("coverage.columns.") else "none"
+        return text_of(self.default) or _UNSET.get(self.key, found_by_name)
+
+    @property
+    def long(self) -> bool:
+        """Whether its value may take several lines, for which there is an editor."""
+        return (not self.choices and self.kind in ("names", "sources", "table")) or self.key in _LONG
+
+
+_LONG = {"task.topic", "task.contract.pattern", "inference.serve", "inference.vllm_args"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +177,22 @@ def parse(field: Field, text: str) -> Any:
 
     A text that cannot be parsed stays a text, which validating the settings reports.
     """
-    text = text.strip()
+    text = text.replace(_NEWLINE, "\n").strip()
     if not text:
         return None
     if field.kind == "switch" and text in _SWITCH:
         return text == "true"
     if field.kind in ("names", "sources"):
-        names = [name.strip() for name in text.split(",") if name.strip()]
+        names = _names(text)
         return names[0] if field.kind == "sources" and len(names) == 1 else names
     if field.kind == "table":
         return _inline_table(text)
     for read in {"whole": (int, float), "number": (float,)}.get(field.kind, ()):
         try:
-            return read(text)
+            number = read(text)
         except ValueError:
             continue
+        return number if math.isfinite(number) else text
     return text
 
 
@@ -105,10 +205,50 @@ def text_of(value: Any) -> str:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ", ".join(value)
+        return ", ".join(f'"{item}"' if "," in item or item != item.strip() else item for item in value)
     if isinstance(value, dict):
         return toml_value(value).as_string() if value else ""
     return str(value)
+
+
+def line_of(value: Any) -> str:
+    """The text for a value on one line, in which a sign stands for each line end; `parse` reads it back."""
+    return text_of(value).replace("\n", _NEWLINE)
+
+
+def lines_of(value: Any) -> str:
+    """The text for a value in an editor: an item or a key a line; `parse_lines` reads it back."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{key_of(key)} = {toml_value(inner).as_string()}" for key, inner in value.items())
+    return text_of(value)
+
+
+def parse_lines(field: Field, text: str) -> Any:
+    """The value that the text of an editor stands for; None where it is empty, which is the default."""
+    if not text.strip():
+        return None
+    if field.kind in ("names", "sources"):
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+        return names[0] if field.kind == "sources" and len(names) == 1 else names
+    if field.kind != "table":
+        return text.strip()
+    try:
+        return tomli.loads(text)
+    except tomli.TOMLDecodeError:
+        return _inline_table(text.strip())
+
+
+def key_of(name: str) -> str:
+    """A key as TOML writes it."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else str(toml_value(name).as_string())
+
+
+def _names(text: str) -> list[str]:
+    """The names between commas and line ends; one in quotes may contain commas."""
+    found = re.findall(r'[ \t]*"([^"\n]*)"[ \t]*(?=,|\n|$)|([^,\n]+)', text)
+    return [name for quoted, plain in found if (name := quoted or plain.strip())]
 
 
 def _inline_table(text: str) -> Any:
@@ -146,7 +286,13 @@ def _kind(info: FieldInfo) -> FieldKind:
         float: "number",
     }
     outer = get_origin(info.annotation) or info.annotation
-    parts = [outer] if outer in kinds else [get_origin(part) or part for part in get_args(info.annotation)]
+    parts = [outer] if outer in kinds else [_plain(part) for part in get_args(info.annotation)]
     if list in parts and str in parts:
         return "sources"
     return next((kinds[part] for part in parts if part in kinds), "text")
+
+
+def _plain(part: Any) -> Any:
+    """A part of a union without its parameters and bounds: list for list[str], float for Annotated[float, ...]."""
+    origin = get_origin(part)
+    return get_args(part)[0] if origin is Annotated else origin or part

@@ -31,6 +31,12 @@ class CoveragePreview(Vertical, can_focus=True):
         request: Request
         result: Profile | InputError
 
+    @dataclass
+    class Profiled(Message):
+        """The data were read."""
+
+        profile: Profile
+
     def __init__(self, hint: str) -> None:
         super().__init__()
         self._hint = hint
@@ -64,6 +70,7 @@ class CoveragePreview(Vertical, can_focus=True):
         if isinstance(message.result, InputError):
             await self._show_problem(message.result.message, message.result.hint)
         else:
+            self.post_message(self.Profiled(message.result))
             await self._show(message.result)
 
     async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

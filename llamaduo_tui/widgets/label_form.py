@@ -11,6 +11,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Input, Label, Static
 
+from llamaduo_tui.widgets.line_input import LineInput
+
 LOWEST, HIGHEST = 1.0, 100.0
 _NUMBER = r"[0-9.]*"
 
@@ -19,6 +21,7 @@ class LabelForm(Vertical):
     """Scores from 1 to 100 and a note; or the note alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s,f2", "save", "Save", id="label.save", tooltip="Save the scores and the note"),
         Binding("escape", "cancel", "Cancel", id="label.cancel", tooltip="Close the form without saving"),
     ]
     DEFAULT_CSS = """
@@ -63,16 +66,16 @@ class LabelForm(Vertical):
             )
         with Horizontal():
             yield Label("Note", markup=False)
-            yield Input(id="label-note", compact=True, max_length=2000, placeholder="the reason, in a few words")
+            yield LineInput(id="label-note", compact=True, max_length=2000, placeholder="the reason, in a few words")
         with Horizontal():
-            yield Button("Save", id="label-save", variant="success", compact=True, tooltip="Save (Enter)")
+            yield Button("Save", id="label-save", variant="success", compact=True, tooltip="Save (Ctrl+S)")
             yield Button("Cancel", id="label-cancel", compact=True, tooltip="Cancel (Escape)")
             yield Static(id="label-problem", markup=False)
 
     def open(self, scores: tuple[float | None, float | None] | None, note: str) -> None:
         """Show the form with these scores and this note; with the note alone where `scores` is None."""
         self.set_class(scores is None, "-note-only")
-        self.border_subtitle = Content("enter saves · esc cancels")
+        self.border_subtitle = Content("enter: next, then save · ctrl+s saves · esc cancels")
         self.border_title = Content("Your note" if scores is None else "Your scores, 1 to 100")
         for name, score in zip(("precision", "similarity"), scores or (None, None), strict=True):
             self._input(name).value = "" if score is None else f"{score:.0f}"
@@ -86,8 +89,16 @@ class LabelForm(Vertical):
         self.remove_class("-open")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Go on to the next field, and save in the last one."""
         event.stop()
-        self._save()
+        name = (event.input.id or "").removeprefix("label-")
+        if name == "note":
+            self._save()
+        elif _score(event.value) is None:
+            self._problem(f"enter a {name} from 1 to 100")
+        else:
+            self._problem("")
+            self._input("similarity" if name == "precision" else "note").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         event.stop()
@@ -95,6 +106,9 @@ class LabelForm(Vertical):
             self._save()
         else:
             self.action_cancel()
+
+    def action_save(self) -> None:
+        self._save()
 
     def action_cancel(self) -> None:
         self.close()

@@ -18,6 +18,7 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import KEPT_LINES, Line
 from llamaduo_tui.widgets.following_log import FollowingLog, LogHighlighter
+from llamaduo_tui.widgets.line_input import LineInput
 
 _LEVELS = {"info": "all", "warning": "warnings", "error": "errors"}
 _RANKS = list(_LEVELS)
@@ -77,7 +78,7 @@ and the search; `Y` copies the visible lines. `w` and `W` save them to a file, i
 
     def compose(self) -> ComposeResult:
         yield FollowingLog(self._highlighter, KEPT_LINES)
-        search = Input(placeholder="search the log", compact=True)
+        search = LineInput(placeholder="search the log", compact=True)
         search.display = False
         yield search
 

@@ -16,6 +16,7 @@ from textual.widgets import Input, Select
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.pairs import LoadedFile, PairFile, PairFilter, PairSort, PairStatus, RoundFilter, in_round
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.line_input import LineInput
 
 MOST = 100
 """Reasons or categories that a menu lists, at most: the most common ones."""
@@ -73,7 +74,7 @@ class PairTools(Horizontal):
         yield Select([("all pairs", ALL)], id="status", allow_blank=False, compact=True, tooltip="Filter (g)")
         yield Select([("all categories", ALL)], id="category", allow_blank=False, compact=True, tooltip="Category (i)")
         yield Select(SORTS, id="sort", allow_blank=False, compact=True, tooltip="Sort order (o)")
-        yield Input(id="search", placeholder="/ search", compact=True, tooltip="Prompts, responses and reasons")
+        yield LineInput(id="search", placeholder="/ search", compact=True, tooltip="Prompts, responses and reasons")
 
     @property
     def text(self) -> str:

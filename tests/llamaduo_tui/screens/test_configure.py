@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from frozen import app, until
-from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
 
@@ -22,13 +21,14 @@ from engine.settings import preset
 from engine.settings.load import load_settings
 from llamaduo_tui import messages
 from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.key_turns import KeyTurns
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
-from llamaduo_tui.views import fields, preflight, presets
+from llamaduo_tui.views import outlook, preflight, presets
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
-from llamaduo_tui.widgets.settings_form import SettingRow, SettingsForm
+from llamaduo_tui.widgets.settings_form import SettingsForm
 
 SETTINGS = """\
 [task]
@@ -98,7 +98,7 @@ def choice() -> ModelChoice:
     return ModelChoice(machine="A box (cpu), 4.0 GiB free", data="20 pairs; no tools", models=tuple(models))
 
 
-class Host(App[Path | None]):
+class Host(KeyTurns[Path | None]):
     """An app with just this screen, which ends with its result."""
 
     def __init__(self, file: Path | None) -> None:
@@ -107,6 +107,14 @@ class Host(App[Path | None]):
 
     def on_mount(self) -> None:
         self.push_screen(ConfigureScreen(Draft.open(self.file)), self.exit)
+
+
+@pytest.fixture(autouse=True)
+def _known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same free memory and prices on every machine."""
+    prices = {model.name: (model.input_price, model.output_price) for model in MODELS}
+    known = outlook.Facts(prices, {"SmolLM2-135M-Instruct": 135_000_000}, 4 * 2**30)
+    monkeypatch.setattr(outlook, "facts", lambda: known)
 
 
 @pytest.fixture
@@ -343,7 +351,7 @@ async def test_a_preset_fills_the_local_model_in(file: Path, looked: None) -> No
         assert "too large" in str(listed.get_option("qwen3-8b").prompt)
         await pilot.press("down", "enter")
         await settle(pilot)
-        assert pilot.app.screen.query(Input).first().value == "google/gemma-3-270m-it"
+        assert pilot.app.screen.query_one("#row-local-model Input", Input).value == "google/gemma-3-270m-it"
 
 
 async def test_presets_can_be_chosen_where_the_machine_cannot_be_looked_at(
@@ -356,7 +364,7 @@ async def test_presets_can_be_chosen_where_the_machine_cannot_be_looked_at(
         assert text_of(pilot, "#looked") == "! the machine could not be looked at: no [/] torch"
         await pilot.press("enter")
         await settle(pilot)
-        assert pilot.app.screen.query(Input).first().value == "SmolLM2-135M-Instruct"
+        assert pilot.app.screen.query_one("#row-local-model Input", Input).value == "SmolLM2-135M-Instruct"
 
 
 async def test_start_waits_for_the_preflight_and_saves_first(file: Path, checked: Callable[..., None]) -> None:
@@ -484,48 +492,6 @@ async def coverage(pilot: Pilot[Any]) -> None:
     await pilot.press("down")
     await settle(pilot)
     assert pilot.app.screen.query(CoveragePreview)
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        ["down"] * 20,
-        ["pagedown"] * 6 + ["pageup"],
-        ["down", "down", "up", "pagedown"] * 5 + ["pageup"] * 9 + ["pagedown"] * 6,
-        ["down", "enter", "tab", "x", "y"] + ["pagedown"] * 9,
-    ],
-)
-async def test_keys_that_come_faster_than_the_form_is_made(
-    file: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host, made = Host(file), []
-    show = SettingsForm.show
-
-    async def counted(form: SettingsForm, *args: Any) -> None:
-        made.append(args[0])
-        await show(form, *args)
-
-    monkeypatch.setattr(SettingsForm, "show", counted)
-    async with host.run_test(size=(120, 40)) as pilot:
-        await pilot.pause()
-        for key in keys:
-            host.simulate_key(key)
-        await pilot.pause()
-        screen = host.screen
-        assert isinstance(screen, ConfigureScreen)
-        sections = screen.query_one("#sections", OptionList)
-        form = screen.query_one(SettingsForm)
-
-        def settled() -> bool:
-            chosen = fields.sections()[sections.highlighted or 0]
-            return form.section is not None and form.section.name == chosen.name
-
-        await until(pilot, settled)
-        count = len(made)
-        await pilot.pause(1.0)  # it used to go back and forth for ever
-        assert len(made) == count <= len(keys) + 1
-        assert [row.field for row in form.rows] == [row.field for row in form.query(SettingRow)]
-        assert all(row.query(".mark") for row in form.rows)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])

@@ -1,0 +1,101 @@
+"""Keys are handled one after the other: each finds the screen as a slow typist would see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from textual.app import App
+from textual.events import Event, Key, Paste
+from textual.message_pump import MessagePump
+from textual.widget import Widget
+
+PATIENCE_S = 2.0
+"""Seconds that a key waits at most for the end of what the key before it began."""
+
+Result = TypeVar("Result")
+
+
+class KeyTurns(App[Result]):
+    """Passes a key, or pasted text, on once the messages that the one before it caused are handled.
+
+    Textual sends a key to the widget that has the focus when the key arrives. Of keys that arrive together, as from a
+    held key, a slow connection or a macro, all would go to the widget that had the focus before the first one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._typed: deque[Event] = deque()
+        self._due: Event | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._preparing = 0
+
+    async def on_event(self, event: Event) -> None:
+        """Handle an event; a key that came too early waits for its turn."""
+        if not isinstance(event, Key | Paste) or event.is_forwarded:
+            await super().on_event(event)
+            return
+        if event is not self._due and self._turn is not None and not self._turn.done():
+            self._typed.append(event)
+            return
+        own, self._due = event is self._due, None
+        await super().on_event(event)
+        if not own:
+            self._turn = asyncio.create_task(self._take_turns())
+
+    @property
+    def next_key(self) -> str:
+        """The key that waits for its turn next, "" where none does: work that it undoes need not be done."""
+        event = self._typed[0] if self._typed else None
+        return event.key if isinstance(event, Key) else ""
+
+    @contextmanager
+    def keys_held(self) -> Iterator[None]:
+        """Let keys wait while a question is prepared that the next key may answer."""
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
+
+    async def _take_turns(self) -> None:
+        """Wait until the last key is handled, then pass the next one on, until there is none."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._settled()
+            if not self._typed or not self.is_running:
+                return
+            self._due = self._typed.popleft()
+            self.post_message(self._due)
+
+    async def _settled(self) -> None:
+        """Return once no widget has a message left that a key may have caused, and all are mounted."""
+        while True:
+            await _handled(self)
+            screen = self.screen
+            chain = (self.focused or screen).ancestors_with_self
+            for node in chain:
+                await _handled(node)
+            busy = [node for node in screen.walk_children(with_self=True) if _busy(node)]
+            for node in busy:
+                await _handled(node)
+            if self._preparing:
+                await asyncio.sleep(0.01)
+            elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
+                return
+
+
+def _busy(node: object) -> bool:
+    """Whether a node has messages that it has not begun to handle."""
+    return isinstance(node, Widget) and (node.message_queue_size > 0 or not node.is_mounted)
+
+
+async def _handled(node: object) -> None:
+    """Return once a node has handled the messages that it has now; at once for one that handles none any more."""
+    done = asyncio.Event()
+    if isinstance(node, MessagePump) and node.is_running and node.call_later(done.set):
+        await done.wait()

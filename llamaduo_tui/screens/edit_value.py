@@ -1,0 +1,105 @@
+"""A dialog to edit a long value in several lines; each change counts at once, so that there is nothing to lose."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static, TextArea
+
+from engine.protocol.errors import InputError
+from llamaduo_tui.views import fields
+from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets.key_bar import KeyBar
+
+_FORMS = {
+    "table": "A line for each key: name = value, as in TOML.",
+    "names": "A line for each one.",
+    "sources": "A line for each one.",
+}
+
+
+class EditValue(ModalScreen[None]):
+    """Edits the value of a field; `changed` takes each new value, and returns what is wrong with it."""
+
+    CSS_PATH = "configure.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+s,f2", "dismiss", "Done", id="value.done", tooltip="Back to the form; changes are kept"),
+        Binding("ctrl+o", "outside", "$EDITOR", id="value.outside", tooltip="Edit the text in $EDITOR"),
+    ]
+
+    def __init__(self, field: Field, text: str, changed: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._field = field
+        self._text = text
+        self._changed = changed
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog -tall") as box:
+            box.border_title = self._field.label
+            box.border_subtitle = "Esc: done, changes are kept"
+            form = _FORMS.get(self._field.kind, "")
+            yield Static(Content(f"{self._field.description} {form}".strip()), classes="about")
+            yield TextArea(self._text, soft_wrap=True, tab_behavior="focus", id="value")
+            yield Static(id="wrong")
+        yield KeyBar()
+
+    def on_mount(self) -> None:
+        area = self.query_one(TextArea)
+        area.focus()
+        area.move_cursor(area.document.end)
+        self._take()
+
+    @on(TextArea.Changed)
+    def _take(self) -> None:
+        text = self.query_one(TextArea).text
+        problem = self._changed(fields.parse_lines(self._field, text))
+        said = Content.styled(f"✗ {one_line(problem, 200)}", "$text-error") if problem else Content("")
+        self.query_one("#wrong", Static).update(said)
+
+    def action_outside(self) -> None:
+        """Edit the text in the user's own editor."""
+        area = self.query_one(TextArea)
+        text = edit_outside(self.app, area.text, self._field)
+        if text is not None:
+            area.text = text
+
+
+def edit_outside(app: App[Any], text: str, field: Field) -> str | None:
+    """The text as the user's editor left it; None where there is no editor, or it failed, which is reported."""
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    try:
+        if not command:
+            raise InputError("no editor is set", "export EDITOR=nano, for example, before you start the app")
+        return _edited(app, shlex.split(command), text, ".toml" if field.kind == "table" else ".txt")
+    except InputError as error:
+        said = f"{error.message}\n{error.hint}".strip()
+    except SuspendNotSupported:
+        said = "This terminal cannot be given to another program."
+    except (OSError, ValueError) as error:
+        said = f"{command}: {error}"
+    app.notify(clean(said), severity="error", markup=False)
+    return None
+
+
+def _edited(app: App[Any], command: list[str], text: str, ending: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
+        file = Path(folder) / f"value{ending}"
+        file.write_text(text + "\n", encoding="utf-8")
+        with app.suspend():
+            status = subprocess.run([*command, str(file)], check=False).returncode
+        if status:
+            raise InputError(f"{command[0]} ended with status {status}", "the value is not changed")
+        return file.read_text(encoding="utf-8").rstrip("\n")

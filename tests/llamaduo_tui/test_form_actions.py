@@ -1,0 +1,147 @@
+"""Forms in the whole app: what a crash leaves behind, and a stranger's way from a CSV to a started run."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from frozen import app, until
+from terminals import FAKE_WORKER, Terminal
+from textual.widgets import Input
+from typing_fast import burst, paste, settled
+
+from engine.settings.load import load_settings
+from llamaduo_tui.control import launch
+from llamaduo_tui.screens.configure import ConfigureScreen
+from llamaduo_tui.screens.configure_dialogs import Ask
+from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.views import kept, outlook, preflight
+from llamaduo_tui.views.draft import Draft
+
+ESTIMATE = {
+    "train": 12, "dev": 2, "test": 6, "calls_most": 234, "tokens_most": 181_093, "usd_most": 0.0, "seconds_most": 416,
+    "memory_bytes": 2**30, "memory_free_bytes": 20 * 2**30, "parameters": 135_000_000, "device": "A box (cpu)",
+    "batch": False, "phases": [{"name": "round 0", "calls": 60, "tokens": 45_906, "usd": 0.0, "seconds": 26}],
+}  # fmt: skip
+
+
+def dead(draft: Draft) -> Path:
+    """Keep a draft as a process did that is gone."""
+    record = kept.record(draft)
+    assert record is not None
+    keeper = kept.Keeper()
+    keeper.write(
+        kept.Kept(**{name: getattr(record, name) for name in record.__slots__} | {"owner": gone(record.owner)})
+    )
+    return keeper.place
+
+
+def gone(owner: Any) -> Any:
+    return type(owner)(pid=owner.pid, started=owner.started - 1000, host=owner.host)
+
+
+@pytest.mark.parametrize("end", ["kill -9", "hang-up"])
+def test_a_half_filled_form_survives(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "m.toml"
+    screen = Terminal("edit", str(file))
+    screen.read_until("Configuration")
+    screen.press("\r" + "half a na")
+    until_kept(screen, "half a na")
+    if end == "kill -9":
+        os.kill(screen.pid, signal.SIGKILL)
+    else:
+        screen.hang_up()
+    os.waitpid(screen.pid, 0)
+    (left,) = kept.left(file)
+    assert stat.S_IMODE(left.place.stat().st_mode) == 0o600
+    assert left.draft()["task", "name"] == "half a na"
+    assert not file.exists()
+
+
+def until_kept(screen: Terminal, text: str) -> None:
+    """Read what the program draws until a draft on disk holds this."""
+    end = time.monotonic() + 30
+    while not any(text in place.read_text() for place in kept.folder().glob(f"*{kept.ENDING}")):
+        assert time.monotonic() < end, f"it was not kept: {screen.shown[-500:]!r}"
+        with suppress(AssertionError):
+            screen.read_until("never shown", 0.1)
+
+
+async def test_what_was_left_is_offered_and_can_be_discarded(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    file.write_text('[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
+    draft = Draft.open(file)
+    draft["task", "topic"] = "two\nlines"
+    place = dead(draft)
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(shown.screen, Ask))
+        await burst(pilot, "enter")
+        await until(pilot, lambda: isinstance(shown.screen, ConfigureScreen))
+        assert shown.screen.query_one("#row-task-topic Input", Input).value == "two␊lines"
+        await burst(pilot, "ctrl+s")
+        await until(pilot, lambda: not place.exists())
+    assert load_settings(file).task.topic == "two\nlines"
+    dead(draft)
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(shown.screen, Ask))
+        await burst(pilot, "right", "right", "enter")
+        await until(pilot, lambda: not kept.left())
+        assert len(shown.screen_stack) == 1
+
+
+def langfuse_csv(file: Path) -> None:
+    """Generations as Langfuse exports them."""
+    with file.open("w", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["id", "traceId", "type", "level", "statusMessage", "input", "output"])
+        for number in range(40):
+            chat = [{"role": "user", "content": f"Ticket {number}: where is order {number * 7}?"}]
+            reply = {"role": "assistant", "content": f"Order {number * 7} is on its way."}
+            table.writerow(
+                [f"o{number}", f"t{number}", "GENERATION", "DEFAULT", "", json.dumps(chat), json.dumps(reply)]
+            )
+
+
+async def test_a_stranger_starts_a_run_from_a_csv_in_the_form_alone(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    langfuse_csv(Path("export.csv"))
+    passed = json.dumps({"problems": [], "notes": [], "estimate": ESTIMATE})
+    monkeypatch.setattr(preflight, "command", lambda _: [sys.executable, "-c", f"print({passed!r})"])
+    monkeypatch.setattr(outlook, "facts", lambda: outlook.Facts({}, {}, 2**30))
+    monkeypatch.setattr(launch, "worker_command", lambda run, yes: [sys.executable, str(FAKE_WORKER), str(run.folder)])
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await burst(pilot, "n")
+        await burst(pilot, "enter", *"tickets", "tab")
+        await paste(pilot, "support tickets\nof a web shop")
+        await burst(pilot, "escape", "pageup", "f4", "shift+tab", *"export.csv", "enter")
+        await until(pilot, lambda: "langfuse" in text_of(shown.screen, "CoveragePreview .counts").casefold())
+        assert "train" in text_of(shown.screen, "#outlook")
+        await burst(pilot, "pagedown", "enter", *"sandbox", "f2")
+        await burst(pilot, "enter")
+        await until(pilot, lambda: Path("migration.toml").exists())
+        await settled(pilot)
+        await burst(pilot, "f5")
+        await until(pilot, lambda: not shown.screen.query_one("#start").disabled)
+        await burst(pilot, "f9")
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+    settings = load_settings(root / "tickets" / "migration.toml")
+    assert settings.task.topic == "support tickets\nof a web shop"
+    assert settings.coverage.source == str(tmp_path / "export.csv")
+
+
+def text_of(screen: Any, selector: str) -> str:
+    return " ".join(str(part.content) for part in screen.query(selector))
