@@ -14,6 +14,7 @@ from tomlkit.items import AbstractTable, AoT, InlineTable
 
 from engine.protocol import jsonl, toml
 from engine.protocol.errors import InputError
+from engine.protocol.toml import TomlError
 from engine.settings import template
 from engine.settings.load import absolute, explain
 from engine.settings.schema import Coverage, Migration
@@ -99,8 +100,8 @@ class Draft:
     def copy_of(cls, text: str) -> Draft:
         """New settings that start with the text of other ones. Raises InputError where it is not TOML."""
         try:
-            return cls(None, text, tomli.loads(text), copied=True)
-        except tomli.TOMLDecodeError as error:
+            return cls(None, text, toml.loads(text), copied=True)
+        except TomlError as error:
             raise InputError(f"the copied settings are not valid TOML: {error}") from None
 
     @property

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from engine.protocol import toml
+from engine.protocol.toml import TomlError
 from engine.settings.schema import Migration
 from engine.settings.table import Table, is_table, table_of
 from engine.settings.template import allowed, toml_value
@@ -235,8 +236,8 @@ def parse_lines(field: Field, text: str) -> Any:
     if field.kind != "table":
         return text.strip()
     try:
-        return tomli.loads(text)
-    except tomli.TOMLDecodeError:
+        return toml.loads(text)
+    except TomlError:
         return _inline_table(text.strip())
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import tomli
 from tomlkit.exceptions import TOMLKitError
 
-from engine.protocol import jsonl, records
+from engine.protocol import jsonl, records, toml
 from engine.protocol.errors import InputError
 from engine.protocol.paths import DIRS
 from engine.protocol.status import Process
@@ -102,7 +101,7 @@ class Left:
         file = self.file
         fresh = Draft.copy_of(self.kept.text or "") if self.kept.copied else Draft.open(file)
         for edit in self.kept.edits:
-            fresh[edit.path] = tomli.loads(edit.value)["v"] if edit.value else None
+            fresh[edit.path] = toml.loads(edit.value)["v"] if edit.value else None
         return fresh
 
 
