@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine.local.chat_plan import ATTEMPTS, SIMPLEST, Plan, Turn, changed, planned, unchanged
 from engine.local.chat_shape import PROBE_TOOL, TOOL_WORDS, WORD, Mark, Shape, Word, probe, shape_of
-from engine.local.frame import QUESTION, Completion
+from engine.local.frame import Completion
+from engine.local.probed import QUESTION
 from engine.local.rendering import Rendering, render, rendering
-from engine.local.template import CHOOSE, template_turns
+from engine.local.template import CHOOSE
+from engine.local.turns import template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Tool
 

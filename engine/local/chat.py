@@ -15,7 +15,8 @@ from engine.local.adaptation import adaptations
 from engine.local.control_tokens import Quotes, quote
 from engine.local.frame import Completion
 from engine.local.rendering import rendering
-from engine.local.template import CHOOSE, template_errors, template_turns
+from engine.local.template import CHOOSE, template_errors
+from engine.local.turns import template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair, Tool
 
@@ -81,15 +82,18 @@ def reference(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], t
 def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answer:
     """The answer in a completion without its end token.
 
-    A thinking block in front of it is cut, then what the template writes before and behind each answer.
+    What the template starts a response with, where the model repeats it, and a thinking block are cut in front of it,
+    then what the template writes before and behind each answer.
     """
-    frame = rendering(tokenizer).frame(False)
-    shown = _decode(tokenizer, ids)
-    thought = thinking.written(shown, frame.blocks, unopened=frame.thinks)
-    space = len(shown[thought:]) - len(shown[thought:].lstrip()) if thought else 0
-    places = (thought, thought + space)
+    of, shown = rendering(tokenizer), _decode(tokenizer, ids)
+    frame = of.frame(False)
+    opened = len(frame.opening) if frame.opening and shown.startswith(frame.opening) else 0
+    thought = thinking.written(shown[opened:], of.blocks, unopened=of.thinks)
+    begin = opened + thought
+    space = len(shown[begin:]) - len(shown[begin:].lstrip()) if thought else 0
+    places = (begin, begin + space)
     leads = (at + len(frame.lead) for at in places if frame.lead and shown.startswith(frame.lead, at))
-    start = next(leads, thought + space)
+    start = next(leads, begin + space)
     tail = frame.ending.tail
     end = len(shown) - len(tail) if tail and shown.endswith(tail) else len(shown)
     if not start and end == len(shown):
@@ -99,8 +103,8 @@ def read_answer(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Answe
 
 def read_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Answer:
     """An answer as a server gives it, without control tokens: a thinking block in front of it is cut."""
-    frame = rendering(tokenizer).frame(False)
-    return Answer(*thinking.without(text, frame.blocks, unopened=frame.thinks))
+    of = rendering(tokenizer)
+    return Answer(*thinking.without(text, of.blocks, unopened=of.thinks))
 
 
 def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
@@ -152,7 +156,7 @@ def _adapted(
         return template_turns(adapted)
     said = target["content"]
     # A call counts as words behind the thought.
-    cut = thinking.head(said + ("." if "tool_calls" in target else ""), rendering(tokenizer).frame(bool(tools)).blocks)
+    cut = thinking.head(said + ("." if "tool_calls" in target else ""), rendering(tokenizer).blocks)
     return template_turns([*adapted, {**target, "content": said[cut:].lstrip()} if cut else target])
 
 
@@ -163,8 +167,8 @@ def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], too
     Only chats that hold control tokens are tokenised in pieces; all others give the tokens that any server would.
     """
     shown = rendering(tokenizer)
-    blocks = shown.frame(bool(tools)).blocks
-    tags = {tag for block in blocks for text in block if (tag := text.strip())}
+    blocks = shown.blocks
+    tags = {tag for block in blocks for text in (block.opening, block.closing) if (tag := text.strip())}
     with template_errors():
         (turns, tools), quotes = quote(
             shown.control, [turns, list(tools)], tags, lambda text: thinking.head(text, blocks)

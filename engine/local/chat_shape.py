@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from engine.local.template import arguments
+from engine.local.turns import arguments
 from engine.protocol.rows import Message, Tool, ToolCall
 
 KINDS = {str: "text", int: "number", float: "number", bool: "bool", type(None): "null", list: "list", dict: "object"}

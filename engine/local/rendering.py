@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 
 from engine.local.chat_shape import PROBE_TOOL
 from engine.local.control_tokens import ControlTokens
-from engine.local.frame import Completion, Frame, Turns, find_frame
+from engine.local.frame import Completion, Frame, find_frame
+from engine.local.probed import Turns
 from engine.local.template import DATE_NAMES, Template
-from engine.local.thinking import length
+from engine.local.thinking import Block, length
 from engine.protocol.errors import InputError
 from engine.settings.local import THINKING_OFF
 
@@ -78,6 +79,16 @@ class Rendering:
         frames = (self.frame(False), self.frame(True))
         return frozenset(ending.id for frame in frames for ending in (frame.ending, frame.calls_ending))
 
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The thinking blocks that responses may begin with, in chats with tools or without."""
+        return tuple(dict.fromkeys([*self.frame(False).blocks, *self.frame(True).blocks]))
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the template or the vocabulary names a thinking block."""
+        return self.frame(False).thinks or self.frame(True).thinks
+
     def _find_frame(self, tools: bool) -> Frame:
         return self._frame_with(tools, self.switches(tools))
 
@@ -95,7 +106,7 @@ class Rendering:
 
     def _switched_off(self, tools: bool, opened: bool) -> Iterator[dict[str, Any]]:
         """The arguments by which prompts do not open a thinking block, or show that there is to be none."""
-        shown = self._question(tools)
+        shown, default = self._question(tools), self._frame_with(tools, {})
         for name in self._candidates(tools, opened):
             values = (True,) if NEGATIVE.match(name) else (*OFF, *self.template.values(tools, name))
             for value in values:
@@ -105,7 +116,9 @@ class Rendering:
                 frame = self._frame_with(tools, {name: value})
                 default_on = value is False and self._question(tools, **{name: True}) == shown
                 adds_block = prompt.startswith(shown) and length(prompt[len(shown) :], frame.blocks) > 0
-                if not frame.opened and (opened or default_on or adds_block):
+                # Of a tag before each answer, which prompts then have: no thought can follow.
+                takes_tag = bool(default.block) and not frame.block and not default.residue
+                if not frame.opened and (opened or default_on or adds_block or takes_tag):
                     yield {name: value}
 
     def _candidates(self, tools: bool, opened: bool) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
 from itertools import permutations
@@ -18,8 +19,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.local.time_limit import TimeLimitError, time_limit
+from engine.local.turns import in_parts, with_text_arguments
 from engine.protocol.errors import InputError
-from engine.protocol.rows import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,6 +49,23 @@ _FAILURES = (
 """The errors of templates: of Jinja, those that they raise on purpose, and those of the expressions in them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forms:
+    """How a template wants what servers give in the form of the API.
+
+    `tools` are its names for their definitions, where it does not know `tools`; `no_tools` says that a chat without any
+    needs an empty list. Calls have `text_arguments`, results their `result_role` and, if `result_names`, the function's
+    name, and contents are lists of `parts`.
+    """
+
+    tools: Sequence[str]
+    no_tools: bool
+    text_arguments: bool
+    result_role: str
+    result_names: bool
+    parts: bool
+
+
 class Template:
     """Renders turns by the tokenizer's template, which is given `arguments` (local.template) where it knows them.
 
@@ -62,6 +80,8 @@ class Template:
         self._result_role = lru_cache(2)(self._role_of_results)
         self.source = lru_cache(2)(self._source)
         self._as_text = lru_cache(2)(self._arguments_as_text)
+        self._as_parts = lru_cache(2)(self._contents_as_parts)
+        self.no_tools = lru_cache(1)(self._definitions_of_none)
         self.dates = lru_cache(2)(self._date_arguments)
 
     def _source(self, tools: bool) -> str:
@@ -91,23 +111,36 @@ class Template:
         """
         offers = bool(tools)
         with template_errors():
-            return self._apply(self.fitted(turns, tools=offers), tools, generate, self.dates(offers) | arguments)
+            given = list(tools) or self.no_tools()
+            return self._apply(self.fitted(turns, tools=offers), given, generate, self.dates(offers) | arguments)
 
     def fitted(self, turns: Sequence[dict[str, Any]], *, tools: bool) -> Sequence[dict[str, Any]]:
-        """The turns with calls and results as the template wants them: arguments as text, another role's name."""
+        """The turns as the template wants them: arguments as text, results in another role, contents in parts."""
         if any("tool_calls" in turn for turn in turns) and self._as_text(tools):
-            turns = _with_text_arguments(turns)
+            turns = with_text_arguments(turns)
         if any(turn["role"] == "tool" for turn in turns) and (role := self._result_role(tools)) != "tool":
             turns = [{**turn, "role": role} if turn["role"] == "tool" else turn for turn in turns]
-        return turns
+        return in_parts(turns) if self._as_parts(tools) else turns
+
+    def forms(self, tools: bool) -> Forms:
+        """How it wants what a server gives it in the form of the API. Raises InputError where it is broken."""
+        known = self.names(tools)
+        return Forms(
+            tools=sorted(name for name in known if "tools" not in known and OTHER_TOOLS.search(name)),
+            no_tools=self.no_tools() is not None,
+            text_arguments=self._as_text(tools),
+            result_role=self._result_role(tools),
+            result_names=self._names_results(tools),
+            parts=self._as_parts(tools),
+        )
 
     def _apply(
-        self, turns: Sequence[dict[str, Any]], tools: Sequence[Any], generate: bool, arguments: Mapping[str, Any]
+        self, turns: Sequence[dict[str, Any]], tools: list[Any] | None, generate: bool, arguments: Mapping[str, Any]
     ) -> str:
         known = self.names(bool(tools))
         given = {name: value for name, value in {**self.arguments, **arguments}.items() if name in known}
         if "tools" not in known:
-            given |= {name: list(tools) for name in known if tools and OTHER_TOOLS.search(name)}
+            given |= {name: tools for name in known if tools is not None and OTHER_TOOLS.search(name)}
         if self._endless:
             raise InputError(ENDLESS, REPAIR)
         try:
@@ -115,7 +148,7 @@ class Template:
                 return str(
                     self._tokenizer.apply_chat_template(
                         list(turns),
-                        tools=list(tools) or None,
+                        tools=tools,
                         chat_template=self.source(bool(tools)),
                         tokenize=False,
                         add_generation_prompt=generate,
@@ -139,29 +172,66 @@ class Template:
     def _question(self, tools: bool, arguments: Mapping[str, Any]) -> str:
         """A question as the template shows it; "" where it refuses."""
         try:
-            return self._apply([{"role": "user", "content": "question"}], [_TOOL] if tools else [], True, arguments)
+            question = in_parts(_QUESTION) if self._as_parts(tools) else _QUESTION
+            return self._apply(question, self._given(tools), True, arguments)
         except _FAILURES:
+            return ""
+
+    def _given(self, tools: bool) -> list[Any] | None:
+        return [_TOOL] if tools else self.no_tools()
+
+    def _definitions_of_none(self) -> list[Any] | None:
+        """What a chat without tools gives as their definitions: none, or a list where the template goes through it."""
+        for question in (_QUESTION, in_parts(_QUESTION)):
+            if self._tried(question, None):
+                return None
+            if self._tried(question, []):
+                return []
+        return None
+
+    def _contents_as_parts(self, tools: bool) -> bool:
+        """Whether the template shows a text only as a part of a content, as those for images do."""
+        given = self._given(tools)
+        text, parts = (self._tried(question, given) for question in (_QUESTION, in_parts(_QUESTION)))
+        return "question" in parts and "question" not in text
+
+    def _tried(self, turns: Sequence[dict[str, Any]], tools: list[Any] | None) -> str:
+        """The text of turns with the date by every name for it, "" where the template refuses them."""
+        day = self.day.strftime(DATE_FORMAT)
+        try:
+            known = self.names(bool(tools))
+            return self._apply(turns, tools, False, {name: day for name in DATE_NAMES if name in known})
+        except (*_FAILURES, InputError):
             return ""
 
     def _arguments_as_text(self, tools: bool) -> bool:
         """Whether the template wants a call's arguments as JSON text: it refuses objects, or shows Python's of them."""
         as_object = self._shown(_CALLING, tools)
         wrong = "probevalue" not in as_object or str(_ARGUMENTS) in as_object
-        return wrong and json.dumps(_ARGUMENTS) in self._shown(_with_text_arguments(_CALLING), tools)
+        return wrong and json.dumps(_ARGUMENTS) in self._shown(with_text_arguments(_CALLING), tools)
 
     def _role_of_results(self, tools: bool) -> str:
         """The template's role for results of tools: that of the API, or another where it shows none of that."""
-        calling = self.fitted(_CALLING, tools=tools)
-        result = {"content": "proberesult", "tool_call_id": "call00001", "name": "probename"}
         texts = self.literals(tools).split("\0")
         roles = ["tool", *(role for role in RESULT_ROLES if role in texts)]
-        shown = (role for role in roles if "proberesult" in self._shown([*calling, {"role": role, **result}], tools))
-        return next(shown, "tool")
+        named = {"name": "probename"}
+        return next((role for role in roles if "proberesult" in self._answered(tools, role, named)), "tool")
+
+    def _names_results(self, tools: bool) -> bool:
+        """Whether results are shown with the name of their function, which the API's have not."""
+        role = self._result_role(tools)
+        return self._answered(tools, role, {"name": "probename"}) != self._answered(tools, role, {})
+
+    def _answered(self, tools: bool, role: str, named: Mapping[str, str]) -> str:
+        calling = with_text_arguments(_CALLING) if self._as_text(tools) else _CALLING
+        result = {"role": role, "content": "proberesult", "tool_call_id": "call00001"}
+        return self._shown([*calling, {**result, **named}], tools)
 
     def _shown(self, turns: Sequence[dict[str, Any]], tools: bool) -> str:
         """The text of turns, "" where the template refuses them."""
         try:
-            return self._apply(turns, [_TOOL] if tools else [], False, self.dates(tools))
+            turns = in_parts(turns) if self._as_parts(tools) else turns
+            return self._apply(turns, self._given(tools), False, self.dates(tools))
         except _FAILURES:
             return ""
 
@@ -191,8 +261,9 @@ _DIRECTIVE = re.compile("%-?[aAbBcdDeFfGhHIjklmMpPsSTuUVwWxXyYz]")
 _TOOL = {"type": "function", "function": {"name": "probetool", "description": "", "parameters": {}}}
 _ARGUMENTS = {"probekey": "probevalue"}
 _CALL = {"id": "call00001", "type": "function", "function": {"name": "probename", "arguments": _ARGUMENTS}}
+_QUESTION: list[dict[str, Any]] = [{"role": "user", "content": "question"}]
 _CALLING: list[dict[str, Any]] = [
-    {"role": "user", "content": "question"},
+    *_QUESTION,
     {"role": "assistant", "content": "", "tool_calls": [_CALL]},
 ]
 
@@ -226,53 +297,6 @@ class _Parsed:
 @lru_cache(8)
 def _parsed(source: str) -> _Parsed:
     return _Parsed(source)
-
-
-def template_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as templates take them: a call's arguments are an object, a result names its function.
-
-    A result whose call is unknown names none. Raises InputError where arguments are not a JSON object.
-    """
-    names: dict[str, str] = {}
-    turns = []
-    for message in messages:
-        turn: dict[str, Any] = {"role": message["role"], "content": message["content"]}
-        calls = message.get("tool_calls", [])
-        names |= {call["id"]: call["function"]["name"] for call in calls}
-        if calls:
-            functions = [{**c["function"], "arguments": arguments(c["function"]["arguments"])} for c in calls]
-            turn["tool_calls"] = [{**call, "function": f} for call, f in zip(calls, functions, strict=True)]
-        if message["role"] == "tool":
-            id_ = message.get("tool_call_id", "")
-            turn["tool_call_id"] = id_
-            if id_ in names:
-                turn["name"] = names[id_]
-        turns.append(turn)
-    return turns
-
-
-def arguments(text: str) -> dict[str, Any]:
-    """The arguments of a call. Raises InputError where the text is not a JSON object."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError("the arguments of a tool call are not a JSON object", "fix or remove the row")
-    return value
-
-
-def _with_text_arguments(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The turns with the arguments of calls as JSON text."""
-
-    def written(call: dict[str, Any]) -> dict[str, Any]:
-        text = json.dumps(call["function"]["arguments"], ensure_ascii=False)
-        return {**call, "function": {**call["function"], "arguments": text}}
-
-    return [
-        {**turn, "tool_calls": list(map(written, turn["tool_calls"]))} if "tool_calls" in turn else turn
-        for turn in turns
-    ]
 
 
 @contextmanager

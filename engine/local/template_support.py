@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from engine.local.adaptation import adaptations
 from engine.local.chat_shape import shape_of
 from engine.local.rendering import render
-from engine.local.template import template_errors, template_turns
+from engine.local.template import template_errors
+from engine.local.turns import template_turns
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair, Tool
 

@@ -14,10 +14,11 @@ TAG = re.compile(
 
 
 class Block(NamedTuple):
-    """The texts that open and close a thinking block."""
+    """The texts that open and close a thinking block; those that a template opens `in_words` are no tags."""
 
     opening: str
     closing: str
+    in_words: bool = False
 
 
 THINK = Block("<think>", "</think>")
@@ -68,7 +69,7 @@ def length(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
 def written(text: str, known: Sequence[Block], *, unopened: bool = False) -> int:
     """The characters of the thinking that a model's answer begins with.
 
-    With `unopened` a closing tag counts alone, too, where it has a line for itself: answers may speak of tags.
+    With `unopened` a closing tag counts alone, too, at the start or in a line for itself: answers may speak of tags.
     """
     if (found := length(text, known)) or not unopened:
         return found
@@ -85,13 +86,15 @@ def _closed(text: str, known: Sequence[Block]) -> Iterator[tuple[int, int]]:
     """Where closing tags start and end whose blocks are not opened in a text."""
     for block in known:
         start = text.find(block.closing)
-        if TAG.fullmatch(block.opening) and start >= 0 and block.opening not in text[:start]:
+        told = block.in_words or TAG.fullmatch(block.opening)
+        if told and start >= 0 and block.opening not in text[:start]:
             yield start, start + len(block.closing)
 
 
 def _alone(text: str, start: int, end: int) -> bool:
-    """Whether what is there has its line for itself."""
-    return not text[:start].rpartition("\n")[2].strip() and not text[end:].partition("\n")[0].strip()
+    """Whether what is there is the first of the text, or has its line for itself."""
+    before = text[:start]
+    return not before.strip() or not (before.rpartition("\n")[2].strip() or text[end:].partition("\n")[0].strip())
 
 
 def _length(text: str, block: Block) -> int:

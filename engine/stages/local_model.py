@@ -64,7 +64,9 @@ def refuse_limits(
     trained: Sequence[Pair],
     asked: Sequence[Pair],
 ) -> None:
-    """Raise InputError where the model has no embedding for a token, or takes fewer tokens than a text has."""
+    """Raise InputError where the model has no embedding for a token, or takes fewer tokens than a text has, or where
+    its server would show it other prompts than training does."""
+    from engine.local.inference.own_template import refuse_own_template
     from engine.local.limits import refuse_lengths, refuse_tokens
     from engine.local.shape import Shape
     from engine.local.skeleton import load_config
@@ -80,6 +82,7 @@ def refuse_limits(
         max_length=settings.finetune.max_length,
         max_new_tokens=settings.inference.max_new_tokens,
     )
+    refuse_own_template(settings.inference, tokenizer, asked)
 
 
 class Misfits:

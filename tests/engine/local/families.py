@@ -303,4 +303,75 @@ FAMILIES = {
         "{% endif %}{{ m.content }}" + _JSON_CALL + "{{ '<|im_end|>\n' }}{% endfor %}" + OPEN,
         call=_CALLED + "<|im_end|>",
     ),
+    "thoughts shown with calls only, by channels": Family(
+        _TOOLS + "{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role)"
+        " + '\n' }}{% if m.reasoning_content and m.tool_calls %}"
+        "{{ '<|channel>thought\n' + m.reasoning_content + '\n<channel|>' }}{% endif %}"
+        "{{ m.content | trim }}" + _JSON_CALL + "{{ '<turn|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}",
+        prompt="<|turn>user\nHi.<turn|>\n<|turn>model\n",
+        completion="Yes.<turn|>",
+        tokens=("<|turn>", "<turn|>", "<|channel>", "<channel|>"),
+        eos="<eos>",
+        call=_CALLED + "<turn|>",
+    ),
+    "a closing tag before each answer": Family(
+        "{{ ']~b]system\nThinking: ' + (thinking_mode | default('adaptive')) + '[e~[' }}"
+        "{% if thinking_mode is defined and thinking_mode == 'enabled' %}{{ 'Think in <mm:think>.' }}{% endif %}"
+        "{% for m in messages %}{{ ']~b]' + m.role + '\n' }}"
+        "{% if m.role == 'assistant' %}{{ '</mm:think>' }}{% endif %}"
+        "{{ m.content + '[e~[' }}{% endfor %}{% if add_generation_prompt %}{{ ']~b]assistant\n' }}"
+        "{% if thinking_mode is defined and thinking_mode == 'disabled' %}{{ '</mm:think>' }}{% endif %}{% endif %}",
+        prompt="]~b]system\nThinking: disabled[e~[]~b]user\nHi.[e~[]~b]assistant\n</mm:think>",
+        completion="Yes.[e~[",
+        tokens=("]~b]", "[e~["),
+        arguments=(("thinking_mode", "disabled"),),
+    ),
+    "a closing tag before each answer, without a switch": Family(
+        HEAD + "{% if m.role == 'assistant' %}{{ '</think>' }}{% endif %}" + TURN + OPEN,
+    ),
+    "thinking tags put together": Family(
+        "{% set on, off = '<think{}>'.format(':open'), '</think{}>'.format(':open') %}" + HEAD
+        + "{% if m.role == 'assistant' %}{{ on + (m.reasoning_content or '') + off }}{% endif %}" + TURN
+        + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + on + off }}{% endif %}",
+        prompt=PROMPT + "<think:open></think:open>",
+    ),
+    "contents in parts": Family(
+        "{% for m in messages %}{{ m.role | capitalize + ': ' }}{% for part in m.content %}"
+        "{% if part.type == 'image' %}<image>{% elif part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+        "{{ '<end_of_utterance>\n' }}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}",
+        prompt="User: Hi.<end_of_utterance>\nAssistant:",
+        completion=" Yes.<end_of_utterance>",
+        tokens=("<end_of_utterance>",),
+    ),
+    "tools that are always gone through": Family(
+        "{% for t in tools %}{{ (t | tojson) + '\n' }}{% endfor %}" + HEAD + "{{ m.content }}" + _JSON_CALL
+        + "{{ '<|im_end|>\n' }}{% endfor %}" + OPEN,
+        call=_CALLED + "<|im_end|>",
+    ),
+    "results by the name of their function": Family(
+        _TOOLS + "{% for m in messages %}{% if m.role == 'tool' %}{{ '<|im_start|>' + m.name + ' result\n' }}"
+        "{% else %}{{ '<|im_start|>' + m.role + '\n' }}{% endif %}{{ m.content }}" + _JSON_CALL
+        + "{{ '<|im_end|>\n' }}{% endfor %}" + OPEN,
+        call=_CALLED + "<|im_end|>",
+    ),
+    "a start of the text in each turn": Family(
+        "{% for m in messages %}{{ bos_token + ('bot' if m.role == 'assistant' else m.role) + '\n' }}"
+        "{{ m.content | trim + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ bos_token + 'bot\n' }}{% endif %}",
+        prompt="<s>user\nHi.</s><s>bot\n",
+        completion="Yes.</s>",
+        tokens=(),
+        eos="</s>",
+    ),
+    "a header before an answer behind a result": Family(
+        _TOOLS + "{% for m in messages %}{% if m.role != 'tool' %}{{ '<|turn>' + m.role + '\n' }}{% endif %}"
+        "{{ m.content }}"
+        + _JSON_CALL + "{% if not m.tool_calls %}{{ '<turn|>\n' if m.role != 'tool' else '<result|>' }}"
+        "{% else %}<|result>{% endif %}{% endfor %}{% if add_generation_prompt and messages[-1].role != 'tool' %}"
+        "{{ '<|turn>assistant\n' }}{% endif %}",
+        prompt="<|turn>user\nHi.<turn|>\n<|turn>assistant\n",
+        completion="Yes.<turn|>",
+        tokens=("<|turn>", "<turn|>", "<|result>", "<result|>"),
+    ),
 }  # fmt: skip

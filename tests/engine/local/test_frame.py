@@ -55,7 +55,7 @@ def test_training_shows_what_the_template_writes(family: Family) -> None:
     assert sample_text(tokenizer, Pair(id="p", messages=[*ASKED, YES])) == family.prompt + family.completion
     whole = tokenizer(family.prompt + family.completion, add_special_tokens=False).input_ids
     assert encoded.prompt_ids + encoded.completion_ids == whole
-    assert encoded.prompt_ids.count(tokenizer.bos_token_id) == family.prompt.count("<s>") <= 1
+    assert encoded.prompt_ids.count(tokenizer.bos_token_id) == family.prompt.count("<s>")
 
 
 @families(USABLE)
@@ -166,6 +166,18 @@ def test_an_open_thinking_block_that_nothing_closes_is_refused(family: Family) -
             ("Yes.", True),
         ),
         ("a lead, markers behind the answer, the prompt always there", "Yes.", ("Yes.", False)),
+        (
+            "thoughts shown with calls only, by channels",
+            "<|channel>thought\nHm.\n<channel|><call>{}</call>",
+            ("<call>{}</call>", True),
+        ),
+        ("thoughts shown with calls only, by channels", "<|channel>thought\nHm.\n<channel|>Yes.", ("Yes.", True)),
+        ("a closing tag before each answer", "<mm:think>Hm.</mm:think>Yes.", ("Yes.", True)),
+        ("a closing tag before each answer, without a switch", "</think>Yes.", ("Yes.", True)),
+        ("thinking tags put together", "<think:open>Hm.</think:open>Yes.", ("Yes.", True)),
+        ("an open thinking block in words", "Hm.\n[FINAL RESPONSE]\nYes.", ("Yes.", True)),
+        ("an open thinking block in words", "I reason:\nHm.\n[FINAL RESPONSE]\nYes.", ("Yes.", True)),
+        ("a header before an answer behind a result", "<|turn>assistant\nYes.", ("Yes.", False)),
         ("a date from the clock", "<think>Hm.</think> Yes.", ("Yes.", True)),
         ("a date from the clock", "Close it by </think>.", ("Close it by </think>.", False)),
     ],

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from engine.local.chat import render_prompt
+from engine.local.chat import adapted_prompt, render_prompt
 from engine.local.chat_shape import PROBE_TOOL
 from engine.local.served_template import served_template
 from engine.local.thinking import unclosed
+from engine.local.turns import served_turns
 from engine.protocol.rows import Message
 from tests.engine.local.families import FAMILIES, HEAD, TURN, Family, family_tokenizer
+from tests.engine.local.test_frame import CALL, CALLING, RESULT, TOOL
 from tests.tiny import CHATML, TOOLS, make_tokenizer
 
 USABLE = {name: family for name, family in FAMILIES.items() if not family.problem}
@@ -24,9 +26,24 @@ def test_a_server_that_knows_nothing_shows_the_prompts_of_training(family: Famil
     served = served_template(tokenizer)
     for prompt in (TURNS[:1], TURNS):
         shown = tokenizer.apply_chat_template(
-            prompt, chat_template=served, tokenize=False, add_generation_prompt=True, enable_thinking=True
+            served_turns(prompt), chat_template=served, tokenize=False, add_generation_prompt=True, enable_thinking=True
         )
         assert shown == render_prompt(tokenizer, prompt)
+
+
+@pytest.mark.parametrize("family", CALLING.values(), ids=CALLING)
+def test_a_server_gives_calls_and_results_in_the_form_of_the_api(family: Family) -> None:
+    tokenizer = family_tokenizer(family)
+    prompt = [*TURNS[:1], CALL, RESULT, *TURNS[1:]]
+    shown = tokenizer.apply_chat_template(
+        served_turns(adapted_prompt(tokenizer, prompt, [TOOL])),
+        [TOOL],  # type: ignore[list-item]
+        chat_template=served_template(tokenizer),
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert shown == render_prompt(tokenizer, prompt, [TOOL])
+    assert "Graz" in str(shown)
 
 
 def test_each_of_several_templates_is_kept() -> None:

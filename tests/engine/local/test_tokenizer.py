@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from engine.local.chat import render_prompt
+from engine.local.chat_shape import PROBE_TOOL
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer, loading_errors
 from engine.protocol.errors import InputError
+from engine.protocol.rows import Message
 from engine.settings.local import Local
+from tests.tiny import CHATML, TOOLS, make_tokenizer
 
 LOOK = """
 import sys
@@ -64,3 +69,34 @@ def test_lack_of_memory_and_known_errors_stay_what_they_are(error: Exception) ->
 def test_a_tokenizer_is_loaded_without_what_only_weights_need() -> None:
     looked = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True)
     assert looked.stdout.splitlines()[-1] == "LOADED"
+
+
+LISTED = [{"name": "default", "template": CHATML}, {"name": "tool_use", "template": TOOLS}]
+
+
+@pytest.mark.parametrize("given", [LISTED, LISTED[:1], [{"name": "chat", "template": CHATML}], CHATML])
+def test_templates_of_the_configuration_are_found_in_each_of_its_forms(tmp_path: Path, given: object) -> None:
+    folder = saved(tmp_path, given)
+    tokenizer = load_tokenizer(ResolvedModel("m", folder, None, ""), Local())
+    asked: list[Message] = [{"role": "user", "content": "Hi."}]
+    assert render_prompt(tokenizer, asked) == PROMPT
+    if given is LISTED:
+        assert PROBE_TOOL["function"]["name"] in render_prompt(tokenizer, asked, [PROBE_TOOL])
+
+
+def test_a_template_in_a_file_of_its_own_comes_before_that_of_the_configuration(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "{{ raise_exception('old') }}")
+    (folder / "chat_template.jinja").write_text(CHATML)
+    tokenizer = load_tokenizer(ResolvedModel("m", folder, None, ""), Local())
+    assert render_prompt(tokenizer, [{"role": "user", "content": "Hi."}]) == PROMPT
+
+
+PROMPT = "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\n"
+
+
+def saved(folder: Path, template: object) -> Path:
+    """A tokenizer whose configuration has this chat template."""
+    make_tokenizer(None).save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": template}))
+    return folder
