@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from engine.local.device import Device
+from engine.local.device import Device, generation_bytes
+from engine.local.shape import Shape
 from engine.settings.schema import Migration
 
 if TYPE_CHECKING:
@@ -61,6 +62,45 @@ def training_memory(model: PeftModel, settings: Migration, device: Device, longe
     needed, most = memory(model, settings, device), min(longest, settings.finetune.max_length)
     fit = first_fit(needed, settings.finetune, device, most, settings.compute.processes or 1)
     return needed.bytes(fit, most)
+
+
+def answering_memory(model: PeftModel, settings: Migration, device: Device, longest: int) -> int:
+    """Bytes for answering prompts of at most `longest` tokens on this machine; 0 where a server answers.
+
+    That is with as many answers at once as the settings say, or else one: their number is found from what is free.
+    """
+    from engine.local.training.memory import NF4_SHARE, PROCESS, SLACK  # loads peft
+
+    if settings.inference.backend != "transformers":
+        return 0
+    nf4 = settings.local.quantization == "nf4"
+    size = 2 if nf4 else device.torch_dtype.itemsize
+    weights = sum(
+        parameter.numel() * (NF4_SHARE if nf4 and ".base_layer." in name and parameter.dim() == 2 else size)
+        for name, parameter in model.named_parameters()
+    )
+    shape = Shape.of(model.get_base_model().config)
+    sequence = generation_bytes(
+        cache_values=shape.cache_values,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+        itemsize=size,
+        prompt_tokens=longest,
+        max_new_tokens=settings.inference.max_new_tokens,
+    )
+    process = PROCESS if device.kind == "cpu" else 0
+    return int((process + weights + (settings.inference.batch_size or 1) * sequence) * SLACK)
+
+
+def layer_bytes(model: PeftModel, device: Device) -> list[int]:
+    """Bytes of the frozen weights of each layer of the model's stack."""
+    from engine.local.sharding import layers_of
+
+    size = device.torch_dtype.itemsize
+    return [
+        size * sum(weight.numel() for weight in layer.parameters() if not weight.requires_grad)
+        for layer in layers_of(model)
+    ]
 
 
 def weight_bytes(settings: Migration, device: Device, frozen: int) -> int:

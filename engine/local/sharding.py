@@ -25,7 +25,7 @@ def shard(model: nn.Module, device: Device) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    layers = _layers(model)
+    layers = layers_of(model)
     trained = {weight for weight in model.parameters() if weight.requires_grad}
     shared = {weight for layer in layers for weight in layer.parameters()} - trained
     whole = {weight for weight in model.parameters() if weight not in shared}
@@ -45,7 +45,7 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(weight, DTensor) for weight in model.parameters())
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
+def layers_of(model: nn.Module) -> list[nn.Module]:
     """The layers of the model's stack, the list of modules with the most weights."""
     stacks = [(_size(module), list(module)) for module in model.modules() if isinstance(module, nn.ModuleList)]
     if not stacks:

@@ -14,8 +14,8 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.stages import FINETUNE, INFER
 from engine.settings.schema import Migration
 
-WEIGHT_BYTES = 2
-"""Of a weight in 16 bits."""
+GATHERED = 2
+"""Layers whose weights are whole on each GPU at a time: the one that is computed, and the next, fetched meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,22 @@ class Resources:
             see_training_gpu(self.settings, self.environment)
 
     def memory_problems(self, estimate: Estimate) -> Iterator[LlamaDuoError]:
-        """The problem that training does not fit into the memory of one GPU, or of this machine, if so."""
+        """The problems that training or answering does not fit into the memory of one GPU, or of this machine."""
+        yield from self._training_memory(estimate)
+        needed, free = estimate.answering_bytes, estimate.memory_free_bytes
+        if needed > free and self.settings.compute.launcher != "ray":
+            fewer = "lower inference.batch_size, " if self.settings.inference.batch_size else ""
+            yield InputError(
+                f"answering needs about {needed / GIB:.1f} GiB, and {estimate.device} has {free / GIB:.1f} GiB free",
+                f"{fewer}set local.quantization to nf4, or choose a smaller model",
+            )
+
+    def _training_memory(self, estimate: Estimate) -> Iterator[LlamaDuoError]:
         compute, gpus, free = self.settings.compute, self._sharing(), estimate.memory_free_bytes
         sharded = estimate.memory_bytes
         if gpus > 1 and self.settings.local.quantization == "none":
-            weights = estimate.parameters * WEIGHT_BYTES
-            sharded -= weights - weights // gpus  # all else is on each of them
+            kept = estimate.layers_bytes // gpus + GATHERED * estimate.layer_bytes
+            sharded -= max(0, estimate.layers_bytes - kept)  # all else is on each of them
         needed = sharded if compute.strategy == "fsdp" else estimate.memory_bytes
         if needed <= free or compute.launcher == "ray":
             return

@@ -109,10 +109,11 @@ def sample_lines(sample: str) -> list[str]:
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:
     """The lines of an estimate: the machine, the model, and a table of what each phase takes."""
+    answering = f", answering {estimate.answering_bytes / GIB:.1f} GiB" if estimate.answering_bytes else ""
     yield f"machine   {estimate.device}, {estimate.memory_free_bytes / GIB:.1f} GiB free"
     yield (
         f"model     {estimate.parameters / 1e6:,.0f} million parameters; training needs about "
-        f"{estimate.memory_bytes / GIB:.1f} GiB"
+        f"{estimate.memory_bytes / GIB:.1f} GiB{answering}"
     )
     *phases, most = map(_row, estimate.shown)
     yield from phases

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 
 from engine.dataset.split import Splits
-from engine.estimate.machine import training_memory
+from engine.estimate.machine import answering_memory, layer_bytes, training_memory
 from engine.estimate.phases import phases as phases_of
 from engine.local.device import Device
 from engine.local.lora import add_adapter
@@ -38,6 +38,9 @@ def estimate(
         seconds_most=most.seconds,
         memory_bytes=training_memory(model, settings, device, longest),
         memory_free_bytes=device.memory_free,
+        answering_bytes=answering_memory(model, settings, device, longest),
+        layers_bytes=sum(layers := layer_bytes(model, device)),
+        layer_bytes=max(layers),
         parameters=parameters,
         device=f"{device.name} ({device.kind}, {device.dtype})",
         batch=settings.service.batch,

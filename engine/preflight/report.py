@@ -32,6 +32,8 @@ class Problem:
 class Estimate:
     """What a run takes at most: `*_most` is the sum of `phases`; None where a price is unknown.
 
+    `memory_bytes` is what training takes, `answering_bytes` what answering does, 0 where a server answers. Several GPUs
+    can share the frozen weights of all layers, `layers_bytes`, of which the largest has `layer_bytes`.
     With `batch`, money is the price of batches, and no time is counted for calls; otherwise calls take as long as the
     limits in the settings make them.
     """
@@ -45,6 +47,9 @@ class Estimate:
     seconds_most: float
     memory_bytes: int
     memory_free_bytes: int
+    answering_bytes: int = 0
+    layers_bytes: int = 0
+    layer_bytes: int = 0
     parameters: int
     device: str
     batch: bool

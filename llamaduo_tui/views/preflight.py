@@ -85,12 +85,13 @@ def recognised(data: DataReport) -> list[str]:
 def facts(estimate: Estimate) -> list[tuple[str, str]]:
     """The data, machine, model and memory of a run, each with a label."""
     needs, free = estimate.memory_bytes / GIB, estimate.memory_free_bytes / GIB
+    answers = f", {estimate.answering_bytes / GIB:.1f} to answer" if estimate.answering_bytes else ""
     batch = [("Batches", "half the price, as estimated; each takes up to 24 h longer")] if estimate.batch else []
     return [
         ("Data", f"{estimate.train:,} train · {estimate.dev:,} dev · {estimate.test:,} sealed"),
         ("Machine", one_line(estimate.device, 80)),
         ("Model", f"{estimate.parameters / 1e6:,.0f} million parameters"),
-        ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train"),
+        ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train{answers}"),
         *batch,
     ]
 

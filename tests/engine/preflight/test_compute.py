@@ -16,7 +16,14 @@ from tests.engine.nvml import GIB, Card, Nvml
 from tests.engine.preflight.estimates import estimate
 
 TORCHRUN = {"launcher": "torchrun"}
-EIGHT_B = replace(estimate(), parameters=8 * 10**9, memory_bytes=30 * GIB, memory_free_bytes=23 * GIB)
+EIGHT_B = replace(
+    estimate(),
+    parameters=8 * 10**9,
+    memory_bytes=30 * GIB,
+    memory_free_bytes=23 * GIB,
+    layers_bytes=16 * GIB,
+    layer_bytes=GIB // 2,
+)
 
 
 def resources(nf4: bool = False, **compute: Any) -> Resources:
@@ -90,7 +97,7 @@ def test_ray_that_is_missing_is_told_with_the_command(monkeypatch: pytest.Monkey
     [
         (1, False, {}, "needs about 30.0 GiB", "set local.quantization"),
         (1, True, {}, "needs about 30.0 GiB", "set local.quantization"),
-        (2, False, {}, "needs about 30.0 GiB", "share the weights between 2 GPUs, 22.5 GiB on each"),
+        (2, False, {}, "needs about 30.0 GiB", "share the weights between 2 GPUs, 23.0 GiB on each"),
         (2, True, {}, "needs about 30.0 GiB", "set local.quantization"),
         (2, False, TORCHRUN | {"strategy": "fsdp"}, "", ""),
         (1, False, TORCHRUN | {"strategy": "fsdp"}, "needs about 30.0 GiB", "set local.quantization"),
@@ -103,3 +110,10 @@ def test_a_model_that_fits_only_on_several_gpus(
     found = list(resources(nf4, **compute).memory_problems(EIGHT_B))
     assert len(found) == bool(said)
     assert all(said in problem.message and problem.hint.startswith(hinted) for problem in found)
+
+
+def test_answers_that_do_not_fit_are_told_beside_training(cards: Nvml) -> None:
+    needs = replace(estimate(), answering_bytes=20 * GIB)
+    (problem,) = resources().memory_problems(needs)
+    assert "answering needs about 20.0 GiB" in problem.message and "16.0 GiB free" in problem.message
+    assert not list(resources().memory_problems(replace(needs, answering_bytes=15 * GIB)))
