@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import sys
@@ -10,6 +11,9 @@ from typing import Literal
 
 import psutil
 import torch
+
+from engine.local.gpus import visible
+from engine.protocol.errors import InputError
 
 DtypeName = Literal["bfloat16", "float16", "float32"]
 
@@ -63,6 +67,29 @@ def find_device() -> Device:
     bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     name = platform.processor() or platform.machine()
     return Device("cpu", name, "bfloat16" if bf16 else "float32", bf16, memory.total, memory.available)
+
+
+def stage_device() -> Device:
+    """The device for a stage. Raises InputError where the driver lists GPUs for it, and torch can use none."""
+    device = find_device()
+    if device.kind != "cuda" and (lost := unused_gpus()):
+        raise InputError(lost, USE_GPUS)
+    return device
+
+
+def unused_gpus() -> str:
+    """What keeps torch from the GPUs that the driver lists for this process; "" where nothing does."""
+    gpus = visible(os.environ)
+    if not gpus or torch.cuda.is_available():
+        return ""
+    cause = "is built without CUDA" if torch.version.cuda is None else f"cannot start CUDA {torch.version.cuda}"
+    return f"torch {torch.__version__} {cause}, so it uses none of the {len(gpus)} GPUs that the driver lists"
+
+
+USE_GPUS = (
+    "install a torch that fits the driver, as pytorch.org/get-started says; "
+    'to use the processor, set CUDA_VISIBLE_DEVICES="" and resume'
+)
 
 
 def peak_memory(device: Device) -> int:

@@ -115,11 +115,13 @@ def _use(gpu: Gpu, chosen: Gpu | None) -> str:
 def _device() -> list[Finding]:
     if importlib.util.find_spec("torch") is None:
         return [Finding(name="device", state="missing", detail="unknown without torch")]
-    from engine.local.device import find_device
+    from engine.local.device import USE_GPUS, find_device, unused_gpus
 
     if (chosen := default_gpu(visible(os.environ))) is not None:
         os.environ[VISIBLE] = chosen.name
     device = find_device()
+    if device.kind != "cuda" and (lost := unused_gpus()):
+        return [Finding(name="device", state="missing", detail=f"{lost}: {USE_GPUS}")]
     gpu = "" if device.kind == "cuda" else "; no CUDA GPU: small models only"
     memory = f"{device.memory_free / GIB:.1f} of {device.memory_total / GIB:.1f} GiB free"
     return [

@@ -33,7 +33,9 @@ def run(job: Job) -> Result:
     beginning, one by another number of processes goes on.
     """
     from engine.local import training
+    from engine.local.device import stage_device
 
+    stage_device()  # days on a processor are no training
     settings, coverage = job.settings, job.run.coverage
     resolved = local_model(job.run, settings, job.emit)
     synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]

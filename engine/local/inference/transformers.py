@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from engine.local.device import Device, find_device, generation_batch, generation_bytes, peak_memory
+from engine.local.device import Device, generation_batch, generation_bytes, peak_memory, stage_device
 from engine.local.inference.base import Completion, Place, Plan, Prompt, Sample
 from engine.local.inference.encoded import BatchSizes, Encoded
 from engine.local.inference.generate import Generator
@@ -29,7 +29,7 @@ class Transformers:
 
     def __init__(self, settings: Migration, model: ResolvedModel, place: Place) -> None:
         self._settings, self._place = settings, place
-        self._device = find_device()
+        self._device = stage_device()
         self._encoded = Encoded(load_tokenizer(model, settings.local))
         self._model = load_model(model, settings.local, self._device, place.adapter)
         self._generator = Generator(self._model, self._encoded.tokenizer, settings.inference)

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import sys
+
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.local.device import Device, find_device, generation_batch
+from engine.local.device import Device, find_device, generation_batch, stage_device, unused_gpus
+from engine.protocol.errors import InputError
+from tests.engine.nvml import Card, Nvml
 
 GB = 1 << 30
 
@@ -40,3 +46,17 @@ def test_processes_of_a_machine_share_its_memory_but_have_gpus_of_their_own() ->
     memory = Device("cpu", "", "float32", False, 80 * GB, 80 * GB)
     assert generation_batch(memory, GB, 8 * GB) == 4 and generation_batch(memory, GB, 8 * GB, 4) == 1
     assert generation_batch(gpu(80 * GB), GB, GB, 4) == generation_batch(gpu(80 * GB), GB, GB)
+
+
+def test_a_stage_does_not_leave_gpus_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(Card(), Card()))
+    with pytest.raises(InputError, match="built without CUDA, so it uses none of the 2 GPUs") as caught:
+        stage_device()
+    assert "pytorch.org" in caught.value.hint
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert "cannot start CUDA 13.0" in unused_gpus()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert stage_device().kind == find_device().kind != "cuda"

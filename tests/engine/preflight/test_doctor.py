@@ -76,3 +76,11 @@ def test_locale_and_terminal_say_what_they_lack(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(doctor, "_tmux_option", {"set-clipboard": "external", "allow-passthrough": "off"}.get)
     _, tmux = doctor._terminal()
     assert tmux.state == "warn" and tmux.detail.endswith("tmux set -g allow-passthrough on")
+
+
+def test_gpus_that_torch_cannot_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(Card()))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (finding,) = doctor._device()
+    assert finding.state == "missing" and "none of the 1 GPUs" in finding.detail
