@@ -78,7 +78,7 @@ def run(job: Job) -> Result:
         told = f"{thought:,} of {count:,} responses began with a thinking block: it was cut, and is not judged"
         _say(job, "info", told)
     if cut:
-        _say(job, "warning", f"{cut:,} of {count:,} responses were cut at their limit: {RAISE_LIMIT}")
+        _say(job, "warning" if adapter else "info", cut_line(cut, count, tuned=adapter is not None))
     files = [coverage / source, *([adapter / WEIGHTS] if adapter else []), *_sealed_by(job)]
     return Result(
         counts={"prompts": len(pairs), "responses": count, "batch": plan.batch_size, "cut": cut, "thought": thought},
@@ -86,6 +86,12 @@ def run(job: Job) -> Result:
         model=backend.model,
         peak_memory_bytes=backend.peak_memory_bytes,
     )
+
+
+def cut_line(cut: int, count: int, *, tuned: bool) -> str:
+    """What cut responses mean: an untuned model has not learned yet where to stop."""
+    told = f"{cut:,} of {count:,} responses were cut at inference.max_new_tokens"
+    return f"{told}: {RAISE_LIMIT}" if tuned else f"{told}: the untuned model does not stop by itself yet"
 
 
 def keys(batches: list[list[Sample]]) -> list[list[Key]]:
