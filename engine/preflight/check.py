@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -231,7 +229,7 @@ def rounding_note(settings: Migration) -> Iterator[str]:
 def template_notes(changes: Counter[str]) -> Iterator[str]:
     """How pairs are changed to fit the local model's chat template."""
     for change, pairs in changes.items():
-        yield f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})"
+        yield f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'}); to avoid this, choose another local.model"
 
 
 def breach_note(settings: Migration, pairs: list[Pair]) -> Iterator[str]:
@@ -326,8 +324,6 @@ def main() -> int:
     parser.add_argument("--probe", action="store_true", help="ask each service model once, for a fraction of a cent")
     parser.add_argument("--notify", action="store_true", help="send a test message to the targets in [notify]")
     args = parser.parse_args()
-    warnings.simplefilter("ignore", FutureWarning)  # of libraries, about each other
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     reading = ReadingLine()
     try:
         report = check(args.file, console.print_progress, reading, args.probe)

@@ -24,7 +24,10 @@ def print_progress(line: str) -> None:
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """Print a check's report: data, notes and estimate to stdout, problems to stderr; or all as JSON to stdout."""
+    """Print a check's report: data, notes and estimate to stdout, problems to stderr; or all as JSON to stdout.
+
+    Where there are problems, they come before the advice on other models, which then goes to stderr, too.
+    """
     if as_json:
         print(json.dumps(records.to_row(report), indent=1))
         return
@@ -37,13 +40,16 @@ def print_report(report: Report, *, as_json: bool) -> None:
         say(f"note      {note}")
     if report.estimate:
         say("\n".join(estimate_lines(report.estimate)))
-    for sentence in report.choice.sentences if report.choice else ():
-        say(f"presets   {sentence}")
+    advice = [f"presets   {sentence}" for sentence in report.choice.sentences] if report.choice else []
+    for line in () if report.problems else advice:
+        say(line)
     for probe in report.probes:
         say(f"{'warning' if probe.refusal else 'probe':<10}{probe.line}")
     sys.stdout.flush()
     for problem in report.problems:
         say(f"error: {problem.error}" + (f"\nhint: {problem.hint}" if problem.hint else ""), err=True)
+    for line in advice if report.problems else ():
+        say(line, err=True)
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:

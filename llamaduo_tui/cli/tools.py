@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, NoReturn
 
 import click
 
 from engine.protocol.errors import InputError
 from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import cache_dir
-from engine.protocol.terminal import LIVE, REWRITE, say
+from engine.protocol.terminal import say
 from llamaduo_tui import paths
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
+from llamaduo_tui.cli.programs import run_program
 from llamaduo_tui.views.text import clean
-
-GRACE_S = 2.0
-"""Seconds for a program to end after Ctrl+C."""
-
-CLEAR_LINE = "\r\x1b[K"
 
 
 @click.command()
@@ -84,7 +75,7 @@ def presets(file: Path | None, as_json: bool) -> None:
     Examples:  llamaduo-tui presets
                llamaduo-tui presets migration.toml
     """
-    _module("engine.preflight.presets", *([str(file)] if file else []), *(["--json"] if as_json else []))
+    run_program("engine.preflight.presets", *([str(file)] if file else []), *(["--json"] if as_json else []))
 
 
 @click.command()
@@ -110,7 +101,7 @@ def check(file: Path, as_json: bool, probe: bool, notify: bool) -> None:
                llamaduo-tui check migration.toml --probe
     """
     wanted = [option for option, on in (("--json", as_json), ("--probe", probe), ("--notify", notify)) if on]
-    _module("engine.preflight.check", str(file), *wanted)
+    run_program("engine.preflight.check", str(file), *wanted)
 
 
 @click.command()
@@ -160,7 +151,7 @@ def convert(
     options = [f"{option}={value}" for option, value in named.items() if value is not None]
     options += [f"--column={column}" for column in columns]
     options += [flag for flag, on in (("--force", force), ("--redact", redact)) if on]
-    _module("engine.dataset.convert", f"--to={to}", *options, "--", *files, data=True)
+    run_program("engine.dataset.convert", f"--to={to}", *options, "--", *files, data=True)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -201,7 +192,7 @@ def cache(prune: bool, days: float | None) -> None:
     if days is not None and not prune:
         raise click.UsageError("--days needs --prune")
     kept = ["--days", str(days)] if days is not None else []
-    _module("engine.service.cache", *(["prune", *kept] if prune else ["show"]))
+    run_program("engine.service.cache", *(["prune", *kept] if prune else ["show"]))
 
 
 @click.command()
@@ -222,7 +213,7 @@ def verify(root: Path, run_name: str, as_json: bool) -> None:
     from llamaduo_tui.cli import overview
 
     folder = overview.find(root, run_name).folder
-    _module("engine.verify", str(folder), *(["--json"] if as_json else []))
+    run_program("engine.verify", str(folder), *(["--json"] if as_json else []))
 
 
 @click.command()
@@ -236,7 +227,7 @@ def doctor(root: Path, as_json: bool) -> None:
     \b
     Example:  llamaduo-tui doctor
     """
-    _module("engine.preflight.doctor", "--runs", str(root), *(["--json"] if as_json else []))
+    run_program("engine.preflight.doctor", "--runs", str(root), *(["--json"] if as_json else []))
 
 
 @click.command()
@@ -266,56 +257,3 @@ def keys() -> None:
     from llamaduo_tui.app import LlamaDuoApp
 
     say(keymap.listing(LlamaDuoApp))
-
-
-def _module(name: str, *args: str, data: bool = False) -> NoReturn:
-    """Run a heavy module in a separate process, show its output, and exit with its status.
-
-    With `data` its standard output is data and goes where ours goes, as it is. -P keeps the working folder off its
-    path: the files there are data, not code.
-    """
-    process = _started([sys.executable, "-P", "-m", name, *args], None if data else subprocess.PIPE)
-    errors = threading.Thread(target=_pass_on, args=(process.stderr, True), daemon=True)
-    errors.start()
-    try:
-        _pass_on(process.stdout, False)
-        status = process.wait()
-        errors.join()
-        sys.exit(status)
-    except KeyboardInterrupt:
-        process.terminate()  # it may have half a file to remove
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-        say("\nstopped", err=True)
-        raise
-    finally:
-        process.kill()
-
-
-def _started(command: list[str], output: int | None) -> subprocess.Popen[str]:
-    """Start a program that leaves Ctrl+C to us: it prints no traceback of its own."""
-    env = {**os.environ, LIVE: "1"} if sys.stderr.isatty() else dict(os.environ)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=env,
-            close_fds=False,  # a shell's <(...) is an open file
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _pass_on(stream: IO[str] | None, err: bool) -> None:
-    """Print lines; one that begins with `REWRITE` replaces the line before it."""
-    rewriting = False
-    for line in stream or ():
-        text = clean(line.rstrip("\n").removeprefix(REWRITE))
-        if rewriting:
-            click.echo(CLEAR_LINE, nl=False, err=err)
-        rewriting = line.startswith(REWRITE)
-        click.echo(text, nl=not rewriting, err=err)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 from engine.preflight.report import DataReport, Estimate, Problem, Report
-from engine.protocol import records
+from engine.protocol import programs, records
 from engine.protocol.data_summary import concern_line, reason_lines
 from engine.protocol.errors import LlamaDuoError
 from engine.settings import template
@@ -45,7 +44,7 @@ def subject(settings: Migration) -> str:
 
 def command(file: Path) -> list[str]:
     """The command line of the check."""
-    return [sys.executable, "-P", "-m", "engine.preflight.check", str(file), "--json"]
+    return programs.command("engine.preflight.check", str(file), "--json")
 
 
 async def examine(settings: Migration) -> Preflight:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from engine.preflight.report import Advice, ModelAdvice, ModelChoice
-from engine.protocol import records
+from engine.protocol import programs, records
 from engine.protocol.errors import InputError
 from engine.settings.preset import Preset, in_short
 from engine.settings.schema import Coverage
@@ -21,7 +20,7 @@ MARKS: dict[Advice, str] = {"first": "★", "fits": "✓", "slow": "~", "unsuite
 
 def command() -> list[str]:
     """The command line of the program that looks at machine and data."""
-    return [sys.executable, "-P", "-m", "engine.preflight.presets", "--json", "--coverage"]
+    return programs.command("engine.preflight.presets", "--json", "--coverage")
 
 
 async def read_choice(coverage: Coverage | None) -> ModelChoice:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 from engine.preflight.report import Preview, Profile, rows_of
-from engine.protocol import records
+from engine.protocol import programs, records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import InputError
 from engine.settings.schema import Coverage
@@ -26,7 +25,7 @@ Stamp = tuple[tuple[int, int] | None, ...]
 
 def command() -> list[str]:
     """The command line of the program that reads the data."""
-    return [sys.executable, "-P", "-m", "engine.preflight.profile"]
+    return programs.command("engine.preflight.profile")
 
 
 async def read_profile(coverage: Coverage) -> Profile:

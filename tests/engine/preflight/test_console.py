@@ -5,7 +5,7 @@ import pytest
 
 from engine.evaluation.power import sealed_power
 from engine.preflight import console
-from engine.preflight.report import DataReport, Finding, Problem, Report, SplitSize
+from engine.preflight.report import DataReport, Finding, ModelChoice, Problem, Report, SplitSize
 from engine.protocol import records
 from engine.protocol.errors import InputError
 from engine.settings.schema import Target
@@ -47,6 +47,16 @@ def test_a_report_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_report(report, as_json=False)
 
     assert capsys.readouterr() == ("note      a note\n", "error: no key\nhint: export it\nerror: no data\n")
+
+
+def test_errors_come_before_the_advice_on_other_models(capsys: pytest.CaptureFixture[str]) -> None:
+    choice = ModelChoice(machine="a GPU", data="", models=())
+    for problems in ((), (Problem(error="the tensor a is missing", hint="download it"),)):
+        console.print_report(Report(problems=problems, notes=(), estimate=None, choice=choice), as_json=False)
+        out, err = capsys.readouterr()
+        advice = f"presets   {choice.sentences[0]}\n"
+        expected = ("", f"error: the tensor a is missing\nhint: download it\n{advice}") if problems else (advice, "")
+        assert (out, err) == expected
 
 
 def test_a_report_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
