@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from engine.local.checkpoint import AGAIN
+from engine.local.checkpoint import AGAIN, Tensor
 from engine.protocol.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,9 +21,32 @@ _HARMLESS = re.compile(
 """Tensors of a checkpoint without which its answers are the same: buffers, TRL's value head, heads that look ahead."""
 
 
-def refuse_differences(name: str, config: PreTrainedConfig, info: Mapping[str, Any]) -> None:
+_EXPERT = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
+"""The number of an expert, where each has tensors of its own."""
+
+_CONVERSION = "automatic conversion of the weights"
+"""What transformers says where it cannot make one tensor of several, such as those of all experts."""
+
+
+@contextmanager
+def conversion_errors(name: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Raise InputError with the tensor at fault where a load of these cannot make one tensor of several."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _CONVERSION not in str(error):
+            raise
+        problem = _odd_expert(tensors) or "transformers cannot convert the tensors of its weights"
+        raise InputError(f"{name}: {problem}", AGAIN) from error
+
+
+def refuse_differences(
+    name: str, config: PreTrainedConfig, info: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
     """Raise InputError where the tensors of a checkpoint are not those of the model, after a load's own report."""
     kind = f"a {config.model_type} model"
+    if info["mismatched_keys"] and (problem := _odd_expert(tensors)):
+        raise InputError(f"{name}: {problem}", AGAIN)
     if mismatched := sorted(info["mismatched_keys"]):
         tensor, found, wanted = mismatched[0]
         raise InputError(
@@ -43,6 +68,25 @@ def refuse_differences(name: str, config: PreTrainedConfig, info: Mapping[str, A
         )
     if errors := info.get("error_msgs"):
         raise InputError(f"{name}: the weights cannot be loaded: {str(errors[0])[:200]}", AGAIN)
+
+
+def _odd_expert(tensors: Mapping[str, Tensor]) -> str:
+    """The first tensor that one expert lacks, or has in another size than most of the others; "" where all agree."""
+    layers: dict[str, dict[int, dict[str, Tensor]]] = {}
+    for tensor in sorted(tensors):
+        if number := _EXPERT.search(tensor):
+            experts = layers.setdefault(tensor[: number.start()], {})
+            experts.setdefault(int(number[0]), {})[tensor[number.end() :]] = tensors[tensor]
+    for layer, experts in layers.items():
+        for part in sorted({part for expert in experts.values() for part in expert}):
+            found = {number: expert[part] for number, expert in experts.items() if part in expert}
+            if lacking := sorted(set(range(max(experts) + 1)) - found.keys()):
+                return f"the tensor {layer}{lacking[0]}{part} is missing"
+            usual = Counter(tensor.shape for tensor in found.values()).most_common(1)[0][0]
+            if other := sorted(number for number, tensor in found.items() if tensor.shape != usual):
+                shown = f"{_sizes(found[other[0]].shape)}, other experts have {_sizes(usual)}"
+                return f"the tensor {layer}{other[0]}{part} has the sizes {shown}"
+    return ""
 
 
 def _matters(tensor: str) -> bool:

@@ -100,5 +100,5 @@ def _load(gguf: Path) -> tuple[Any, Any]:
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    refuse_differences(gguf.name, model.config, info)
+    refuse_differences(gguf.name, model.config, info, {})
     return tokenizer, model

@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from engine.local.checkpoint import read_header
 from engine.local.device import Device
-from engine.local.differences import refuse_differences
+from engine.local.differences import conversion_errors, refuse_differences
 from engine.local.quantised import usable_checkpoint
 from engine.local.resolve import ResolvedModel
 from engine.local.skeleton import auto_class, load_config
@@ -35,7 +35,7 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
     if local.quantization == "nf4":
         quantised["quantization_config"] = _nf4()
     disable_progress_bar()
-    with loading_errors(resolved, "the model"):
+    with loading_errors(resolved, "the model"), conversion_errors(resolved.name, checkpoint.tensors):
         model, info = auto_class(resolved.name, config).from_pretrained(
             resolved.path,
             config=config,
@@ -52,10 +52,10 @@ def load_base(resolved: ResolvedModel, local: Local, device: Device) -> PreTrain
         raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
     if found := next((name for name, _ in model.named_parameters() if "lora_" in name), None):
         raise InputError(
-            f"{resolved.name}: has an adapter in its weights: {found}",
-            "merge it, or take the model without it",
+            f"{resolved.name}: its weights contain an adapter: {found}",
+            "merge the adapter into the weights, or choose the model without it in local.model",
         )
-    refuse_differences(resolved.name, model.config, info)
+    refuse_differences(resolved.name, model.config, info, checkpoint.tensors)
     for module in model.modules():
         if isinstance(module, Linear4bit) and not _packs(module):
             module.support_avx512bf16_for_cpu = False

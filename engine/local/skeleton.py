@@ -22,7 +22,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from engine.local.checkpoint import Checkpoint, Tensor
-from engine.local.differences import refuse_differences
+from engine.local.differences import conversion_errors, refuse_differences
 from engine.local.quantised import is_bnb_4bit, packed_sizes, usable_checkpoint
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import loading_errors, trusts_remote_code
@@ -50,7 +50,7 @@ def skeleton(resolved: ResolvedModel, local: Local) -> PreTrainedModel:
     if is_bnb_4bit(checkpoint):
         tensors = packed_sizes(checkpoint, {name: tuple(value.shape) for name, value in model.state_dict().items()})
     state = {name: torch.empty(tensor.shape, dtype=torch.bfloat16, device="meta") for name, tensor in tensors.items()}
-    with loading_errors(resolved, "the weights"):
+    with loading_errors(resolved, "the weights"), conversion_errors(resolved.name, checkpoint.tensors):
         filled, info = type(model).from_pretrained(
             None,
             config=model.config,
@@ -60,7 +60,7 @@ def skeleton(resolved: ResolvedModel, local: Local) -> PreTrainedModel:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    refuse_differences(resolved.name, model.config, info)
+    refuse_differences(resolved.name, model.config, info, checkpoint.tensors)
     assert isinstance(filled, PreTrainedModel)
     return filled
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.local.checkpoint import read_checkpoint
 from engine.local.device import Device, find_device
 from engine.local.load import load_base, load_model
 from engine.local.lora import add_adapter
@@ -56,6 +57,20 @@ def test_an_adapter_of_another_model_is_refused(tiny: ResolvedModel, adapter: Pa
         save_file(tensors, file)
         with pytest.raises(InputError, match=message):
             load_model(tiny, Local(), FLOAT32, adapter)
+
+
+def test_an_adapter_that_transformers_loads_with_a_base_is_refused(
+    tiny: ResolvedModel, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen from the files, and again in the model, since code of its own may add one."""
+    shutil.copytree(tiny.path, adapter, dirs_exist_ok=True)
+    model = ResolvedModel("tuned", adapter, None, "")
+    with pytest.raises(InputError, match="has a LoRA adapter beside its weights"):
+        load_base(model, Local(), FLOAT32)
+    monkeypatch.setattr("engine.local.load.usable_checkpoint", lambda found, _: read_checkpoint(found.path))
+    with pytest.raises(InputError, match=r"its weights contain an adapter: .*lora_A") as refused:
+        load_base(model, Local(), FLOAT32)
+    assert "merge the adapter into the weights" in refused.value.hint
 
 
 def test_what_cannot_be_loaded_is_an_error_for_the_user(tiny: ResolvedModel, tmp_path: Path) -> None:

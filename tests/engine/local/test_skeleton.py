@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.local.checkpoint import AGAIN
 from engine.local.device import Device
 from engine.local.load import load_base
 from engine.local.quantised import usable_checkpoint
@@ -57,13 +58,20 @@ def test_incomplete_and_misfitting_weights_are_refused_without_loading_them(
         assert caught.value.hint
 
 
-def test_an_expert_that_is_missing_is_noticed(tmp_path: Path) -> None:
-    model = make("mixtral", tmp_path)
+@pytest.mark.parametrize("architecture", ["mixtral", "qwen3-moe"])
+@pytest.mark.parametrize("damage", ["is missing", "has the sizes"])
+def test_a_damaged_expert_is_named(damage: str, architecture: str, tmp_path: Path) -> None:
+    model = make(architecture, tmp_path)
     expert = next(name for name in load_file(tmp_path / "model.safetensors") if ".experts.2." in name)
-    tensors(without(expert))(tmp_path)
+
+    def smaller(found: dict[str, torch.Tensor]) -> None:
+        found[expert] = found[expert][:-4].clone()
+
+    tensors(without(expert) if damage == "is missing" else smaller)(tmp_path)
     for load in (lambda: skeleton(model, Local()), lambda: load_base(model, Local(), FLOAT32)):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=f"the tensor {expert} {damage}") as refused:
             load()
+        assert refused.value.hint == AGAIN and "\n" not in refused.value.message
 
 
 def test_harmless_differences_are_no_obstacle(good: ResolvedModel, tmp_path: Path) -> None:
