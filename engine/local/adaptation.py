@@ -34,13 +34,13 @@ SHAPES = 10_000
 CONFUSABLE = 8
 """Turns of a chat that are checked for being shown as another role's."""
 
-JOINED = "the model's template cannot show two turns of one role in a row: they are joined by a blank line"
-LATER = "the model's template takes a system prompt only at the start: later ones become text of the user"
+JOINED = "the model's template allows no two turns of one role in a row: they are joined by a blank line"
+LATER = "the model's template allows a system prompt only at the start: later ones are added to the user's text"
 NO_SYSTEM = "the model's template has no system role: system prompts are put in front of the user's text"
-SOME_SYSTEM = "the model's template cannot show the system prompt of some chats: it is put in front of the user's text"
-ALONE = "the model's template needs a user turn: a system prompt without one becomes it"
-OPENED = "the model's template needs a user turn first: an empty one is put before an assistant's greeting"
-SYSTEM_FIRST = "the model's template needs a system prompt: where there is none, an empty one is put in front"
+SOME_SYSTEM = "the model's template omits the system prompt of some chats: it is put in front of the user's text"
+ALONE = "the model's template needs a user turn: a system prompt without one is shown as the user's text"
+OPENED = "the model's template needs a user turn first: an empty one is added before an assistant's greeting"
+SYSTEM_FIRST = "the model's template needs a system prompt: an empty one is added where there is none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Adaptations:
             question = template_turns(self.of(_QUESTION, tools).apply(_QUESTION))
             _, completion = shown.texts([*question, turns[-1]], tools)
         if completion is None:
-            raise InputError("the local model's chat template puts responses outside the assistant turn", CHOOSE)
+            raise InputError("the local model's chat template writes responses outside the assistant's turn", CHOOSE)
         return prompt, completion
 
     def _problem(self, plan: Plan, shape: Shape, tools: bool) -> str:
@@ -135,7 +135,7 @@ class Adaptations:
     def _no_response(self, text: str, plan: Plan) -> str:
         """Why no response can follow a prompt that the user does not end, or ""."""
         if plan and plan[-1].role in ("system", "assistant") and not text.endswith(self._opening):
-            return f"the local model's chat template starts no response after {_TURNS[plan[-1].role]}"
+            return f"the local model's chat template does not start a response after {_TURNS[plan[-1].role]}"
         return ""
 
     def _mistaken(self, text: str, plan: Plan, turns: list[dict[str, Any]], offered: list[Tool]) -> str:
@@ -149,7 +149,7 @@ class Adaptations:
             renamed = self._rendered([*before, {"role": other, "content": turn["content"]}, *after], offered)
             counts = number and turn["role"] == "system" and self._rendered([*before, *after], offered) is None
             if renamed == text or counts:
-                return f"the local model's chat template shows {_TURNS[turn['role']]} as the {other}'s"
+                return f"the local model's chat template shows {_TURNS[turn['role']]} as a turn of the {other}"
         return ""
 
     def _rendered(self, turns: list[dict[str, Any]], offered: list[Tool], *, generate: bool = True) -> str | None:

@@ -118,16 +118,11 @@ def sample_text(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> str:
     return chat.quotes.restored(prompt + completion.text) + str(tokenizer.convert_ids_to_tokens(completion.end))
 
 
-def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that ends the assistant's turn, as the template writes it; the eos token where it writes none.
-
-    For Gemma that is <end_of_turn>, not the tokenizer's eos token.
-    """
-    return rendering(tokenizer).frame(False).ending.id
-
-
 def end_token_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The tokens at which a response ends: that of texts, and that of tool calls where it is another."""
+    """The tokens at which a response ends, as the template writes it: for Gemma <end_of_turn>, not the eos token.
+
+    That is the end of texts, and that of tool calls where it is another; the eos token where the template writes none.
+    """
     return rendering(tokenizer).ends
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from engine.local.chat import encode, encode_prompt, end_token_id, reference, render_prompt, sample_text
+from engine.local.chat import encode, encode_prompt, end_token_ids, reference, render_prompt, sample_text
 from engine.local.template import ensure_chat_template
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair
@@ -64,7 +64,7 @@ def test_white_space_that_the_template_puts_before_an_answer_is_learned() -> Non
 def test_the_end_of_a_turn_may_be_another_token_than_eos() -> None:
     tokenizer = make_tokenizer(CHATML)
     tokenizer.eos_token = "<|endoftext|>"
-    assert end_token_id(tokenizer) == END
+    assert end_token_ids(tokenizer) == {END}
     assert encode(tokenizer, chat("a", "b")).completion_ids[-1] == END
 
 

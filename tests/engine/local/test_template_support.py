@@ -72,10 +72,10 @@ AT_ONCE = pair(USER, calls(2), result(1), result(2), ANSWER, tools=[TOOL])
         (GEMMA, [INSTRUCTED], ""),
         (SILENT, [INSTRUCTED], ""),
         (MISTRAL, [pair(USER, ANSWER, ANSWER)], "refuses this chat: roles must alternate"),
-        (USER_ONCE, [pair(USER, ANSWER, ANSWER)], "starts no response after a turn of the assistant"),
+        (USER_ONCE, [pair(USER, ANSWER, ANSWER)], "does not start a response after a turn of the assistant"),
         (NO_TOOLS, [CALLED], "refuses this chat: no tool role"),
         (NO_TOOLS, [OFFERED, CALLING], ""),
-        (AS_ASSISTANT, [CALLED], "shows a tool result as the assistant's"),
+        (AS_ASSISTANT, [CALLED], "shows a tool result as a turn of the assistant"),
         (
             NO_CALL_TEXT,
             [pair(USER, {**calls(), "content": "I look."}, result(), ANSWER)],

@@ -229,12 +229,12 @@ def test_the_command_gets_values_as_variables_and_no_secrets(
     assert shown["LLAMADUO_ADAPTER"] == str(adapter) and shown["LLAMADUO_MERGED"] == ""
 
 
-@pytest.mark.parametrize("naming", ["--lora {adapter}", "--lora={adapter}", "--lora-modules {name}={adapter}"])
 def test_without_an_adapter_its_words_are_left_out(
-    naming: str, executable: str, tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executable: str, tiny: ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_LOG", str(tmp_path / "started.jsonl"))
     place = Place(folder=tmp_path / "infer", adapter=None)
+    naming = "--lora {adapter} --draft={adapter} --lora-modules {name}={adapter}"
     with closing(backend(tiny, place, serve=f"{executable} --port {{port}} {naming} --name {{name}}")) as model:
         answers(model)
     arguments = json.loads((tmp_path / "started.jsonl").read_text())["arguments"]
