@@ -1,9 +1,10 @@
-"""The memory that training is estimated to take against what it takes, for models of real sizes with made-up weights.
+"""The memory that training and answering are estimated to take against what they take, with made-up weights.
 
     python bench/memory.py [--check] [--case NAME ...]
 
-Each model has the shape of a real one and is trained for two steps in a process of its own: on a GPU the peak is that
-of torch's allocator, on a processor that of the process (ru_maxrss). Bar: the estimate is within 20 % of the peak.
+Each model has the shape of a real one and is trained for two steps, or answers a batch, in a process of its own: on a
+GPU the peak is that of torch's allocator, on a processor that of the process (ru_maxrss). Bar: the estimate is within
+20 % of the peak.
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from engine.settings.schema import Migration
 
 BAR = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model's shape and quantization, and a pass: so many pairs of so many tokens, half of them the response's."""
+    """A model's shape and quantization, and a pass: so many pairs of so many tokens, half of them the response's.
+
+    With `response` the model answers instead, `pairs` prompts of `tokens` tokens at once, in so many tokens each.
+    """
 
     name: str
     kind: str
@@ -36,6 +43,7 @@ class Case:
     tokens: int
     dropout: float = 0.05
     recompute: bool = False
+    response: int = 0
 
 
 SMOLLM2_135M = {
@@ -59,6 +67,9 @@ CASES = [
     Case(name="0.6B-again", kind="qwen3", shape=QWEN3_06B, quantization="none", pairs=4, tokens=256, recompute=True),
     Case(name="1B", kind="llama", shape=LLAMA_32_1B, quantization="none", pairs=2, tokens=256),
     Case(name="1B-nf4", kind="llama", shape=LLAMA_32_1B, quantization="nf4", pairs=2, tokens=128),
+    Case(name="135M-answers", kind="llama", shape=SMOLLM2_135M, quantization="none", pairs=8, tokens=512, response=32),
+    Case(name="0.6B-answers", kind="qwen3", shape=QWEN3_06B, quantization="none", pairs=8, tokens=256, response=32),
+    Case(name="1B-nf4-answers", kind="llama", shape=LLAMA_32_1B, quantization="nf4", pairs=4, tokens=128, response=16),
 ]
 
 
@@ -74,6 +85,49 @@ def make(case: Case, folder: Path) -> None:
         weight.data.fill_(0.01)
     model.tie_weights()
     model.save_pretrained(folder)
+
+
+def settings_of(case: Case) -> Migration:
+    from engine.settings.schema import Migration
+
+    return Migration.model_validate(
+        {
+            "coverage": {"source": "-"},
+            "service": {"model": "sandbox"},
+            "local": {
+                "model": case.name,
+                "quantization": case.quantization,
+                "adapter": {"r": 16, "alpha": 32, "dropout": case.dropout},
+            },
+            "inference": {"batch_size": case.pairs, "max_new_tokens": case.response or 1},
+        }
+    )
+
+
+def measure_answering(case: Case, folder: Path) -> dict[str, float]:
+    """Answer a batch in this process: estimated and measured bytes."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    from engine.local.device import find_device, peak_memory
+    from engine.local.inference.decoder import Decoder
+    from engine.local.load import load_model
+    from engine.local.lora import add_adapter
+    from engine.local.resolve import ResolvedModel
+    from engine.preflight.machine import answering_memory
+
+    settings, device = settings_of(case), find_device()
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        needed = answering_memory(add_adapter(skeleton, settings.local.adapter), settings, device, case.tokens)
+    model = load_model(ResolvedModel(case.name, folder, None, ""), settings.local, device, None)
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # All logits are the same, so the first token is always chosen, and never the one that ends a response.
+    config = GenerationConfig(do_sample=False, max_new_tokens=case.response, eos_token_id=[1], pad_token_id=0)
+    prompts = [[(start + token) % 1000 for token in range(case.tokens)] for start in range(case.pairs)]
+    rows = Decoder(model, config).rows(prompts, list(range(case.pairs)), lambda _: None)
+    assert all(len(row.tokens) == case.response for row in rows)
+    return {"estimated": needed, "measured": peak_memory(device), "loaded": loaded}
 
 
 def measure(case: Case, folder: Path) -> dict[str, float]:
@@ -92,19 +146,8 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
     from engine.local.training.reporting import no_words
     from engine.local.training.rows import TokenRow
     from engine.local.training.trainer import ResponseTrainer
-    from engine.settings.schema import Migration
 
-    settings = Migration.model_validate(
-        {
-            "coverage": {"source": "-"},
-            "service": {"model": "sandbox"},
-            "local": {
-                "model": case.name,
-                "quantization": case.quantization,
-                "adapter": {"r": 16, "alpha": 32, "dropout": case.dropout},
-            },
-        }
-    )
+    settings = settings_of(case)
     device, fit = find_device(), Fit(case.pairs, case.recompute)
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
@@ -142,7 +185,8 @@ def main() -> int:
     args = parser.parse_args()
     chosen = [case for case in CASES if not args.case or case.name in args.case]
     if args.folder:
-        print(json.dumps(measure(chosen[0], args.folder)))
+        work = measure_answering if chosen[0].response else measure
+        print(json.dumps(work(chosen[0], args.folder)))
         return 0
     table, met = Table("model", "pass", "bar", "estimated", "measured", ""), True
     for case in chosen:
@@ -152,7 +196,7 @@ def main() -> int:
         print(f"{case.name}: {json.dumps(found)}", file=sys.stderr, flush=True)
         table.add_row(
             case.name + (", recomputed" if case.recompute else ""),
-            f"{case.pairs} × {case.tokens}",
+            f"{case.pairs} × {case.tokens}" + (f" + {case.response}" if case.response else ""),
             f"within {BAR:.0%}",
             f"{found['estimated'] / 2**30:.2f} GiB ({off:+.0%})",
             f"{found['measured'] / 2**30:.2f} GiB ({found['loaded'] / 2**30:.2f} after loading)",

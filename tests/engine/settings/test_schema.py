@@ -266,6 +266,11 @@ def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
         ({}, {"backend": "endpoint", "serve": "server {port}", "untuned_model": "a"}, "needs api_base"),
         ({}, {"vllm_args": "--a 'b"}, "is no command line: No closing quotation"),
         ({"quantization": "nf4"}, {"backend": "vllm"}, 'needs local.quantization = "none"'),
+        (
+            {"quantization": "nf4"},
+            {"backend": "endpoint", "serve": "server {merged} {port}"},
+            'needs local.quantization = "none"',
+        ),
         ({"adapter": {"dora": True}}, {"backend": "vllm"}, "needs local.adapter.dora = false"),
         ({}, {"backend": "endpoint", "serve": "  "}, "an endpoint needs serve"),
         ({}, {"backend": "endpoint", "serve": "'' {port}"}, "an endpoint needs serve"),

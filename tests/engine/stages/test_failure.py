@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.protocol.errors import InputError, StageError
-from engine.stages.failure import explain
+from engine.stages.failure import LOST, explain
 
 
 def test_known_errors_speak_for_themselves() -> None:
@@ -49,9 +49,33 @@ def test_memory_that_ran_out(error: Exception) -> None:
         assert failure.error == "out of memory" and setting in failure.hint
 
 
-def test_a_process_that_was_lost() -> None:
-    failure = explain(RuntimeError("[/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer."))
-    assert failure.error == "a process that shared the work has ended" and "worker.log" in failure.hint
+class DistNetworkError(RuntimeError):
+    """As torch.distributed names its own."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer."),
+        RuntimeError("Application timeout caused pair closure: gloo/transport/tcp/unbound_buffer.cc:81"),
+        RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:3690, remote process exited or there was a network error"),
+        RuntimeError("ncclSystemError: System call (e.g. socket, malloc) or external library call failed"),
+        RuntimeError("NCCL communicator was aborted on rank 1."),
+        RuntimeError("[1] is setting up NCCL communicator, but got 'Connection closed by remote peer box<4>'"),
+        DistNetworkError("The client socket has timed out after 60000ms while trying to connect to (10.0.0.1, 29500)."),
+        RuntimeError("[c10d] recvValue failed on SocketImpl(fd=3): TCPStore server has shut down"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+    ],
+)
+def test_a_process_that_was_lost(error: Exception) -> None:
+    """On Ray the job then waits for the word that a node died, and starts again on the others."""
+    failure = explain(error)
+    assert failure.error == LOST and "worker.log" in failure.hint
+
+
+@pytest.mark.parametrize("error", [ConnectionError("Connection error."), ConnectionRefusedError("Connection refused")])
+def test_a_connection_that_was_never_there_is_no_lost_process(error: Exception) -> None:
+    assert explain(error).error == f"{type(error).__name__}: {error}"
 
 
 def test_the_unknown_is_one_line_that_points_to_the_log() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,3 +55,27 @@ def test_no_cluster_at_the_address(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(InputError, match="no Ray cluster at"):
         Cluster.connect("127.0.0.1:1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionError("Could not find any running Ray instance. Please specify"), "Could not find any running"),
+        (ConnectionError(), "ConnectionError"),
+        (RuntimeError("Version mismatch: the cluster has 2.9\nThis process has 2.50"), "Version mismatch: the cluster"),
+        (ValueError("Malformed address: box"), "Malformed address"),
+    ],
+)
+def test_what_ray_says_of_an_address_is_one_line_with_the_next_step(
+    error: Exception, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**given: Any) -> None:
+        assert given["address"] == "box"
+        raise error
+
+    pickle = SimpleNamespace(register_pickle_by_value=lambda _: None)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(cloudpickle=pickle, init=init))
+    with pytest.raises(InputError) as refused:
+        Cluster.connect("box", tmp_path)
+    assert refused.value.message.startswith(f"no Ray cluster at 'box': {reason}")
+    assert "\n" not in refused.value.message and "ray start --head" in refused.value.hint
