@@ -107,6 +107,7 @@ def settings_of(case: Case) -> Migration:
 def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     """Answer a batch in this process: estimated and measured bytes."""
     import torch
+    from engine.preflight.machine import answering_memory
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     from engine.local.device import find_device, peak_memory
@@ -114,7 +115,6 @@ def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     from engine.local.load import load_model
     from engine.local.lora import add_adapter
     from engine.local.resolve import ResolvedModel
-    from engine.preflight.machine import answering_memory
 
     settings, device = settings_of(case), find_device()
     with torch.device("meta"):

@@ -16,7 +16,6 @@ from llamaduo_tui import paths
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.cli.programs import run_program
-from llamaduo_tui.views.text import clean
 
 
 @click.command()

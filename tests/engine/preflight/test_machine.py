@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from engine.preflight.machine import answering_memory, training_memory
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -13,7 +14,6 @@ from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.training.fit import Fit
 from engine.local.training.memory import memory
-from engine.preflight.machine import answering_memory, training_memory
 from engine.settings.schema import Migration
 
 
