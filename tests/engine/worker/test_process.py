@@ -30,6 +30,7 @@ from engine.service.ledger import Ledger
 from engine.stages import judge
 from engine.worker import loop, process, stopping
 from engine.worker.context import Context
+from engine.worker.controls import Controls
 from engine.worker.process import Worker
 
 PROMPTS, AT_ONCE = 10, 4
@@ -336,7 +337,7 @@ async def test_what_fails_beside_the_work_ends_the_run(tmp_path: Path, monkeypat
         await asyncio.sleep(0.05)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Worker, "_listen", broken)
+    monkeypatch.setattr(Controls, "listen", broken)
     async with at_work(tmp_path) as it:
         await it.ended(State.FAILED)
         with pytest.raises(OSError, match="No space"):
