@@ -15,7 +15,7 @@ from engine.protocol.durations import duration
 from engine.protocol.events import RunFailed, RunFinished
 from engine.protocol.outlook import Outlook
 from engine.protocol.paths import called
-from engine.protocol.questions import BATCH, BUDGET, PAIRS, ROUND, Question, answer_command
+from engine.protocol.questions import BATCH, BUDGET, LEDGER, PAIRS, REDO, ROUND, Question, answer_command
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import BY_NAME
 from engine.protocol.status import State, Status
@@ -74,9 +74,9 @@ def waits(now: Situation, question: Question) -> Notice:
 def failed(now: Situation, failure: RunFailed) -> Notice:
     """The run failed."""
     stage = BY_NAME.get(failure.stage or "")
-    place = stage.label if stage else "its start"
     number = f", round {failure.round}" if failure.round is not None else ""
-    said = [f"It failed at {place}{number}. Finished work is kept.", *_costs(now, ahead=False)]
+    place = f" at {stage.label}{number}" if stage else ""
+    said = [f"It failed{place}. Finished work is kept.", *_costs(now, ahead=False)]
     return _notice(now, "failed", "failed", said, f"The reason, and what to do: {_status(now)}")
 
 
@@ -115,6 +115,8 @@ _WAITS_FOR = {
     PAIRS: "a review of new pairs",
     BUDGET: "budget",
     BATCH: "approval of the full price",
+    REDO: "approval to do a stage again",
+    LEDGER: "approval to go on without a part of its ledger",
 }
 
 
@@ -146,7 +148,23 @@ def _asked(question: Question) -> list[str]:
         return [f"{used} is spent; it needs at least {least} to go on."]
     if question.kind == BATCH and question.cost_usd is not None:
         return [f"Sent directly, the calls cost about ${question.cost_usd:.2f}."]
+    if question.kind == REDO:
+        return [_again(question)]
+    if question.kind == LEDGER:
+        lost = f" (${question.cost_usd:.2f})" if question.cost_usd else ""
+        return [f"The ledger lacks paid calls{lost}. Better stop the run, and restore ledger.sqlite from a copy."]
     return []
+
+
+def _again(question: Question) -> str:
+    """A stage that is to be done again, and what that takes."""
+    stage = BY_NAME.get(question.name.partition("/")[0])
+    what = stage.label if stage else "a stage"
+    where = f"{what} of round {question.round}" if question.round is not None else what
+    money = f"${question.cost_usd:.2f}" if question.cost_usd is not None else ""
+    takes = " and ".join(filter(None, [money, duration(question.seconds) if question.seconds is not None else ""]))
+    cost = f" It took {takes} the last time." if takes else ""
+    return f"Files of {where}, or files that it used, have changed.{cost}"
 
 
 def _amount(cap: str, value: float) -> str:

@@ -22,6 +22,9 @@ NAME = "manifest.json"
 UNVOUCHED = ("settings",)
 """Files of a folder that say under what a half-done stage was begun, and are of no use once it is complete."""
 
+LOGS = (".log", ".log.1")
+"""Ends of names of logs: nothing is made from them, and they are cut when they are too long."""
+
 LIBRARIES = (
     "llamaduo-tui",
     "torch",
@@ -107,7 +110,7 @@ def finish(folder: Path, complete: Manifest) -> Manifest:
 
 def _vouched(path: Path) -> bool:
     """Whether a file is part of what a stage made, by its path in the folder."""
-    return path.as_posix() != NAME and path.as_posix() not in UNVOUCHED and not path.name.startswith(".")
+    return path.as_posix() not in (NAME, *UNVOUCHED) and not path.name.startswith(".") and not path.name.endswith(LOGS)
 
 
 def changes(folder: Path, known: Manifest) -> Iterator[Change]:

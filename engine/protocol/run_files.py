@@ -23,7 +23,6 @@ _IN_RUN = (
     "ledger.sqlite*",
     "lock",
     "record.json",
-    "notified*.json*",
     "sandbox.json*",
     "estimate.json",
     "prompts.toml",
@@ -38,6 +37,7 @@ _IN_STAGE = (
     "batches.json",
     "responses.jsonl*",
     "*.log",
+    "*.log.1",
     "verdicts.jsonl*",
     "drift.jsonl",
     "pairs.jsonl*",
@@ -55,7 +55,7 @@ _IN_STAGE = (
 _TEMPORARY = ".*.tmp"
 _PHASES = ("round-[0-9]*", "final")
 _STAGES = tuple(stage.name for stage in STAGES)
-_WHOLE = ("work", "release", "releasing", "takeover", "adapter", "checkpoints", "serve", "vllm", "*-batches")
+_WHOLE = ("work", "release", "releasing", "takeover", "review", "adapter", "checkpoints", "serve", "vllm", "*-batches")
 """Folders that are the run's with all that is in them."""
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from engine.protocol import checksums, records
 from engine.protocol.checksums import FileSum, file_sum
 from engine.protocol.errors import damaged_as
+from engine.protocol.ledger_sum import LedgerSum, ledger_sum
 from engine.protocol.run_dir import Run
 
 GROWING = ("commands.jsonl", "worker.log")
 """Files that may grow after the end: reviews are welcome, and the last words of libraries come late."""
 
-LATER = ("release", "releasing", "takeover", "review")
-"""Folders that people's later steps fill; a release has checksums of its own."""
+LATER = ("release", "releasing", "takeover", "review", "work")
+"""Folders that later steps and libraries fill; a release has checksums of its own."""
 
 OUTSIDE = ("record.json", "status.json", "lock")
 """Files that a record cannot hold."""
@@ -29,10 +30,14 @@ OUTSIDE = ("record.json", "status.json", "lock")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """The files of a run by their path in it, as they were at its end, in seconds since the epoch."""
+    """The files of a run by their path in it, as they were when it ended, and the calls of its ledger.
+
+    `ended` is in seconds since the epoch; `ledger` is None where there is no ledger that can be read.
+    """
 
     ended: float
     files: dict[str, FileSum] = field(default_factory=dict)
+    ledger: LedgerSum | None = None
 
 
 def record_file(run: Run) -> Path:
@@ -56,9 +61,22 @@ def write_record(run: Run) -> str:
     """
     files = dict(recorded(run))
     checksums.flush([*files.values(), *{path.parent for path in files.values()}])
-    made = RunRecord(ended=round(time.time(), 3), files={name: file_sum(path) for name, path in files.items()})
+    made = RunRecord(
+        ended=round(time.time(), 3),
+        files={name: file_sum(path) for name, path in files.items()},
+        ledger=_ledger(run),
+    )
     checksums.write_json(record_file(run), records.to_row(made))
     return file_sum(record_file(run)).sha256
+
+
+def _ledger(run: Run) -> LedgerSum | None:
+    import sqlite3
+
+    try:
+        return ledger_sum(run.ledger_file)
+    except (sqlite3.Error, OSError):
+        return None
 
 
 def read_record(run: Run) -> RunRecord | None:

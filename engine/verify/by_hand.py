@@ -37,6 +37,8 @@ def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]
     grown = [name for name in files.grown if name == "commands.jsonl"]
     if grown:
         yield "by hand: reviews or choices came after the end; the report does not have them"
+    if "ledger.sqlite" in files.grown:
+        yield "calls were paid after the end, such as a release's; the run's own are as they were"
     if files.added:
         shown = ", ".join(files.added[:5]) + (f" and {len(files.added) - 5} more" if len(files.added) > 5 else "")
         yield f"added since the end, and no part of the record: {shown}"

@@ -76,7 +76,7 @@ class Verification:
         return list(found.values())
 
 
-LOGS = ("events.jsonl", "status.json", "record.json", "worker.log", "commands.jsonl", "probe")
+LOGS = ("events.jsonl", "status.json", "record.json", "worker.log", "worker.log.1", "commands.jsonl", "probe", "work")
 
 
 def claim_of(file: str) -> str:

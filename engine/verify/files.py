@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.protocol import checksums, jsonl, records
 from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
 from engine.protocol.errors import DamagedError, damaged_as
 from engine.protocol.inputs import changed_inputs, sources_changed
+from engine.protocol.ledger_sum import LedgerSum, ledger_sum
 from engine.protocol.manifest import NAME, Manifest, changes, manifest
 from engine.protocol.run_dir import Run
 from engine.protocol.run_record import GROWING, RunRecord, read_record, record_file, recorded
@@ -23,7 +25,7 @@ class Files:
     """What the files of a run say of themselves.
 
     `wrong` maps a path to what is wrong with it; `older` are folders of stages without checksums, `added` are files
-    that came after the end, `grown` those that people or libraries have appended to since.
+    that came after the end, `grown` those that people, libraries or a release have added to since.
     """
 
     status: Status | None = None
@@ -95,7 +97,12 @@ def _compare_with_record(run: Run, files: Files) -> None:
         return
     files.record = record
     for name, known in record.files.items():
-        how = _grown(run.folder / name, known, files) if name in GROWING else difference(run.folder / name, known)
+        if name in GROWING:
+            how = _grown(run.folder / name, known, files)
+        elif name == run.ledger_file.name:
+            how = _paid_more(run.ledger_file, known, record.ledger, files)
+        else:
+            how = difference(run.folder / name, known)
         if how:
             files.add(name, how)
     files.added += [name for name, _ in recorded(run) if name not in record.files]
@@ -118,6 +125,21 @@ def _grown(path: Path, known: FileSum, files: Files) -> str:
         return "has other content than at the end of the run"
     if known.bytes and _repeats(path, known.bytes):
         return "has its own lines twice"
+    files.grown.append(path.name)
+    return ""
+
+
+def _paid_more(path: Path, known: FileSum, had: LedgerSum | None, files: Files) -> str:
+    """How a ledger differs from that at the end, unless it was only written to since, and has the same calls first."""
+    how = difference(path, known)
+    if not how or had is None:
+        return how
+    try:
+        now = ledger_sum(path, had.calls)
+    except (sqlite3.Error, OSError):
+        return how
+    if now.writes <= had.writes or replace(now, writes=had.writes) != had:
+        return how
     files.grown.append(path.name)
     return ""
 

@@ -1,4 +1,4 @@
-"""The environment of a stage's processes: of the worker's secrets, only those that the stage needs."""
+"""The environments of the worker's children: of its secrets, only those that each of them needs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,16 @@ TRACKERS = {
     "wandb": ("WANDB_API_KEY",),
 }
 """The variables with keys that a tracker reads, for trainings that report to it."""
+
+
+def for_messages(settings: Migration, environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that sending messages needs: without the keys of the LLMs.
+
+    Other variables stay, since a command of the user may need them.
+    """
+    named = settings.notify.variables
+    keys = {name for name in environment if name in settings.key_names or name.endswith("_API_KEY")}
+    return {name: value for name, value in environment.items() if name in named or name not in keys}
 
 
 def needed(settings: Migration, stage: Stage, environment: Mapping[str, str]) -> dict[str, str]:

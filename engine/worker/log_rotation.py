@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.protocol.manifest import is_complete
 from engine.protocol.run_dir import Run
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -20,19 +21,20 @@ async def rotate_logs(run: Run) -> None:
     while True:
         await asyncio.sleep(EVERY_S)
         with contextlib.suppress(OSError):  # a full disk: the stage at work will say why
-            await asyncio.to_thread(_rotate_all, run)
+            for log in await asyncio.to_thread(_long, run):
+                rotate(log)  # not in a thread, which would go on after a cancel and change a log that is in the record
 
 
-def _rotate_all(run: Run) -> None:
-    for log in _logs(run):
-        if log.stat().st_size > MOST_BYTES:
-            rotate(log)
+def _long(run: Run) -> list[Path]:
+    return [log for log in _logs(run) if log.stat().st_size > MOST_BYTES]
 
 
 def _logs(run: Run) -> Iterator[Path]:
     if run.log_file.exists():
         yield run.log_file
-    yield from run.folder.glob("*/*/*.log")  # servers' logs in the folders of their stages
+    for log in run.folder.glob("*/*/*.log"):  # servers' logs in the folders of their stages
+        if not is_complete(log.parent):
+            yield log
 
 
 def rotate(log: Path) -> None:

@@ -25,6 +25,7 @@ from engine.protocol.events import Emit, Event, Log, Notified, QuestionAsked, Ro
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Status
 from engine.settings.schema import Migration
+from engine.worker.environment import for_messages
 
 LOOK_S = 5.0
 
@@ -96,6 +97,7 @@ class Notifier:
             [sys.executable, "-P", "-m", "engine.notify"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=for_messages(self._settings, os.environ),
             start_new_session=True,
         )
         assert process.stdin is not None

@@ -13,6 +13,9 @@ SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 OWN = (
     "events.jsonl",
     "ledger.sqlite-wal",
+    "worker.log.1",
+    "review/round-01.md",
+    "round-01/infer/serve.log.1",
     "work/wandb/run-1/log.txt",
     "coverage/train.jsonl",
     "round-01/decision.json",
@@ -41,6 +44,15 @@ def put(run: Run, name: str) -> None:
 def test_a_run_of_its_own_files_goes_whole(run: Run) -> None:
     assert run_files.foreign(run) == [] and run_files.remove(run) == []
     assert not run.folder.exists()
+
+
+def test_all_that_a_whole_run_writes_is_its_own_and_private(finished: Run) -> None:
+    paths = {path.relative_to(finished.folder).as_posix(): path for path in finished.folder.rglob("*")}
+    modes = {name: path.stat().st_mode & 0o777 for name, path in paths.items()}
+    assert {name: mode for name, mode in modes.items() if mode != (0o700 if paths[name].is_dir() else 0o600)} == {}
+    assert {"estimate.json", "record.json", "sandbox.jsonl", "final/report.md"} <= modes.keys()
+    assert run_files.foreign(finished) == [] and run_files.remove(finished) == []
+    assert not finished.folder.exists()
 
 
 def test_foreign_files_stay_where_they_are(run: Run, tmp_path: Path) -> None:

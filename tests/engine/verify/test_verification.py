@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from engine.protocol.rows import VERDICTS_FILE
 from engine.protocol.run_dir import Run
 from engine.protocol.run_record import record_file, write_record
 from engine.protocol.status import State
+from engine.service.completion import Completion, Request
+from engine.service.ledger import Ledger
 from engine.verify import checks
 from engine.verify.checks import Finding
 from engine.verify.verification import verify
@@ -176,3 +181,15 @@ def test_a_release_has_its_own_checksums(finished: Run) -> None:
     ]
     (folder / "SHA256SUMS").write_text(f"{digest}  ../../../migration.toml\n")
     assert found(finished)[checks.RELEASE] is Finding.BROKEN
+
+
+def test_a_release_may_pay_for_calls_after_the_end(finished: Run) -> None:
+    request = Request(model="sandbox", messages=[{"role": "user", "content": "Judge."}], max_tokens=9)
+    with closing(Ledger(finished.ledger_file)) as ledger:
+        asyncio.run(ledger.record(request, Completion("{}", "stop", 9, 1, 0.0), 1.0))
+    verification = verify(finished)
+    assert verification.holds and any("after the end" in note for note in verification.notes)
+
+    with closing(sqlite3.connect(finished.ledger_file)) as database, database:
+        database.execute("UPDATE calls SET reply = 'other' WHERE rowid = 1")
+    assert [problem.file for problem in verify(finished).problems] == ["ledger.sqlite"]

@@ -41,9 +41,14 @@ async def test_only_a_long_log_is_rotated(tmp_path: Path, monkeypatch: pytest.Mo
     long, short = stage / "vllm.log", tmp_path / "worker.log"
     long.write_bytes(b"x" * 1001)
     short.write_bytes(b"x" * 1000)
+    complete = tmp_path / "round-00" / "infer" / "vllm.log"
+    complete.parent.mkdir(parents=True)
+    complete.write_bytes(b"x" * 1001)
+    (complete.parent / "manifest.json").write_text("{}")
     rotating = asyncio.create_task(rotate_logs(Run(tmp_path)))
     async with asyncio.timeout(10):
         while long.stat().st_size:  # noqa: ASYNC110 - the file is all that tells
             await asyncio.sleep(0.01)
     rotating.cancel()
+    assert complete.stat().st_size == 1001, "its stage is over"
     assert short.stat().st_size == 1000 and (stage / "vllm.log.1").stat().st_size == 1001

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from calling import until
 
+from engine.notify import notice
 from engine.protocol.events import EventLog, EventReader, Log, Notified, QuestionAsked, RunFailed, RunFinished
 from engine.protocol.outlook import Outlook, Range
-from engine.protocol.questions import APPROVE, BUDGET, REJECT, ROUND, Question
+from engine.protocol.questions import APPROVE, BUDGET, LEDGER, REDO, REJECT, ROUND, Question
 from engine.protocol.run_dir import Run, create
 from engine.protocol.status import State, Status
-from engine.settings.schema import Migration
+from engine.settings.schema import Migration, Target
 from engine.worker.notifier import Notifier
 
 ASKED = Question(
@@ -115,6 +116,39 @@ async def test_a_budget_s_message_names_the_least_that_helps(run: Run, said: Pat
     text = messages(said)["waits"]
     assert "$4.99 is spent; it needs at least $5.01" in text
     assert "llamaduo-tui approve tickets --budget USD   (USD at least 5.02)" in text
+
+
+@pytest.mark.parametrize(
+    ("question", "title", "text"),
+    [
+        (
+            Question(kind=REDO, round=1, reason="SECRET", cost_usd=1.5, seconds=1200, name="judge/ab12"),
+            "tickets waits for approval to do a stage again",
+            "Files of judging of round 1, or files that it used, have changed. It took $1.50 and 20 min the last time.",
+        ),
+        (
+            Question(kind=LEDGER, round=None, reason="SECRET", cost_usd=2.0, name="9-3"),
+            "tickets waits for approval to go on without a part of its ledger",
+            "The ledger lacks paid calls ($2.00). Better stop the run, and restore ledger.sqlite from a copy.",
+        ),
+    ],
+)
+def test_questions_about_changed_files_name_the_stakes(run: Run, question: Question, title: str, text: str) -> None:
+    target = Target.model_validate({})
+    said = notice.waits(notice.Situation(run=run, status=STATUS, target=target), question)
+    assert (said.title, said.lines[0]) == (title, text) and "SECRET" not in said.text
+
+
+async def test_messages_are_sent_without_the_keys_of_the_service(
+    run: Run, said: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "NOTIFY_WORD"):
+        monkeypatch.setenv(name, "0123456789abcdef")
+    watched = Watched(run, f"sh -c 'env > {said}/.$$; mv {said}/.$$ {said}/env'")
+    watched.emit(QuestionAsked(round=1, question=ASKED))
+    await until(lambda: (said / "env").exists())
+    names = {line.partition("=")[0] for line in (said / "env").read_text().splitlines()}
+    assert "OPENAI_API_KEY" not in names and {"NOTIFY_WORD", "LLAMADUO_TITLE"} <= names
 
 
 async def test_a_dead_target_is_told_in_the_log_and_holds_nothing_up(run: Run) -> None:

@@ -1,0 +1,38 @@
+"""What a record keeps of the ledger. A release asks the service after the end: more calls come, and the others stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+CALLS = "SELECT key, model, request, asked, answered, reply, cost_usd FROM calls ORDER BY rowid LIMIT ?"
+
+COUNTER, VALID_FOR = slice(24, 28), slice(92, 96)
+"""Of the header: SQLite raises both with each transaction, to the same number (https://sqlite.org/fileformat.html)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSum:
+    """The first calls of a ledger, with the SHA-256 of their rows; `writes` counts the transactions of the file."""
+
+    calls: int
+    sha256: str
+    writes: int
+
+
+def ledger_sum(path: Path, calls: int = -1) -> LedgerSum:
+    """The sum of a ledger's first `calls`, by default of all. Raises sqlite3.Error where it cannot be read."""
+    import sqlite3  # a list of runs needs none
+
+    digest, count = hashlib.sha256(), 0
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as ledger:
+        for row in ledger.execute(CALLS, (calls,)):
+            digest.update(json.dumps(row).encode() + b"\n")
+            count += 1
+    with path.open("rb") as file:
+        header = file.read(VALID_FOR.stop)
+    written = int.from_bytes(header[COUNTER]) if header[COUNTER] == header[VALID_FOR] else 0
+    return LedgerSum(calls=count, sha256=digest.hexdigest(), writes=written)
