@@ -240,7 +240,7 @@ _HEAD = re.compile(rb'\{"seq":\d{1,18},"time":[\d.]{1,20},"kind":"([a-z.]{1,40})
 BUFFER_BYTES = 256 * 1024
 
 Emit = Callable[[Event], None]
-"""How stages report: they make events, somebody else numbers and writes them."""
+"""How stages report: they make events, and the worker numbers and writes them."""
 
 
 def to_row(event: Event) -> dict[str, Any]:

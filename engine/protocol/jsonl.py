@@ -129,7 +129,7 @@ def replace(path: Path, text: str, mode: int | None = None) -> None:
 
 
 def never_make(folder: Path) -> None:
-    """From now on, let this process make nothing in a folder that is gone: a run is not begun again where it was."""
+    """From now on, let this process make nothing in a folder that is gone, such as that of a moved or removed run."""
     _kept.add(folder)
 
 

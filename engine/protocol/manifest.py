@@ -20,7 +20,7 @@ from engine.protocol.errors import DamagedError, StageError, damaged_as
 NAME = "manifest.json"
 
 UNVOUCHED = ("settings",)
-"""Files of a folder that say under what a half-done stage was begun, and are of no use once it is complete."""
+"""Files that name the settings under which a stage was begun; they are of no use once it is complete."""
 
 LOGS = (".log", ".log.1")
 """Ends of names of logs: nothing is made from them, and they are cut when they are too long."""

@@ -12,7 +12,7 @@ from engine.service.usage import Usage
 from engine.worker.status_writer import StatusWriter
 
 EVERY_S = 1.0
-"""Usage is told no more often."""
+"""The shortest time between two reports of usage."""
 
 
 class Accounts:

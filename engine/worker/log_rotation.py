@@ -40,8 +40,8 @@ def _logs(run: Run) -> Iterator[Path]:
 def rotate(log: Path) -> None:
     """Move what is in a log to LOG.1 in place of what was there, and let its writers go on in an empty one.
 
-    They have it open, to append: it is copied and cut, for a file of another name would follow them. What they write
-    in between is lost.
+    They keep it open to append, and would follow it to another name, so it is copied and cut. What they write in
+    between is lost, and all of it where the disk is too full for a copy.
     """
     kept = log.with_name(f"{log.name}.1")
     temporary = log.with_name(f".{log.name}.{os.getpid()}.tmp")

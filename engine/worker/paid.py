@@ -1,4 +1,4 @@
-"""Compares the ledger with what the run's other files say was paid: an emptied one must not make the budget new."""
+"""Compares the ledger with what the run's other files say was paid: an emptied one must not reset the budget."""
 
 from __future__ import annotations
 

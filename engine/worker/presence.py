@@ -12,7 +12,7 @@ POLL_S = 0.25
 
 
 class LostRunError(LlamaDuoError):
-    """The worker has no run to write to any more: it ends without another word in that folder."""
+    """The worker has lost its run: it ends and writes nothing more in that folder."""
 
 
 class Presence:
@@ -43,7 +43,7 @@ class Presence:
         if status.worker in ("", self._worker):
             return None
         return LostRunError(
-            f"another worker ({where(status.process)}) has taken {run.name} over", "this one ends, and keeps nothing"
+            f"another worker ({where(status.process)}) has taken {run.name} over", "this worker ends and writes no more"
         )
 
     async def watch(self) -> None:

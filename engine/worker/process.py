@@ -170,7 +170,7 @@ class Worker:
     async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
         """Run a stage as a process of its own, passing its events on.
 
-        Raises what it failed of as a LlamaDuoError; a stop of this worker ends it too.
+        Raises LlamaDuoError with the cause of its failure; a stop of this worker ends it, too.
         """
         number = NO_ROUND if round_ is None else str(round_)
         command = launcher(self.settings, stage).command(
@@ -216,7 +216,7 @@ class Worker:
         return self._end(ending)
 
     def _beside(self, task: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start what goes on beside the work; where it fails, the run fails with it."""
+        """Start a task next to the work; where it fails, the run fails with it."""
 
         def ended(task: asyncio.Task[T]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None and self._work is not None:
@@ -300,7 +300,7 @@ class Worker:
         return EXIT_STATUS[ending.state]
 
     def _failed(self, error: BaseException) -> int:
-        """Record what the run failed of; raises it where it is none of ours."""
+        """Record why the run failed; raises the error again where it is an unknown one."""
         if (lost := self._presence.lost()) is not None:
             return self._leave(lost)
         self._fail(explain(error, self.run.settings_file))
@@ -309,7 +309,7 @@ class Worker:
         return error.exit_status
 
     def _leave(self, lost: LlamaDuoError) -> int:
-        """End without a file: the log, which is open, gets a line wherever it is now."""
+        """End without writing to the folder; the log, which is open, gets a last line wherever it is now."""
         print(f"{lost.message}; {lost.hint}", file=sys.stderr, flush=True)
         return lost.exit_status
 

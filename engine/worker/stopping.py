@@ -1,4 +1,4 @@
-"""Ending the work by hand: once the calls in flight are answered, since they are paid for, or at once."""
+"""Stops the work by hand: at once, or once the calls in flight, which are paid for, are answered."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ LEAST_S, MOST_S = 0.25, 15.0
 
 
 class Thinning:
-    """Decides which events are written; the last one of a kind always is, before the next event of another."""
+    """Decides which events are written; the last that was held back is, before the next event other than a log line."""
 
     def __init__(self) -> None:
         self._began: dict[tuple[str | None, int | None], float] = {}
