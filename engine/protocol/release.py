@@ -23,6 +23,24 @@ MARGIN = 1.0
 """Points by which an artefact may be worse than the judged adapter, unless told otherwise."""
 
 
+NEXT = (
+    ("release", "write the model for servers, and prove it as served"),
+    ("serve", "serve it with OpenAI's API"),
+    ("takeover", "let it answer behind the service's API: shadow first", "--mode shadow"),
+    ("drill", "rehearse the day on which the service is gone"),
+)
+
+
+def next_commands(name: str) -> list[str]:
+    """The commands that lead from a run that has reached its target to a model that answers, each with what it does.
+
+    `name` is the run's, as commands take it.
+    """
+    lines = [(" ".join(["llamaduo-tui", command, name, *options]), what) for command, what, *options in NEXT]
+    width = max(len(line) for line, _ in lines)
+    return [f"{line:<{width}}   # {what}" for line, what in lines]
+
+
 class Cause(StrEnum):
     """What people report when a model is good in training and bad when served; each is checked by this name."""
 
@@ -120,7 +138,10 @@ def read_gates(release: Path) -> list[Gate]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What is served of a release folder, while it is; `up` where the server answers."""
+    """What is served of a release folder, while it is; `up` where the server answers.
+
+    `key_env` is the environment variable with the key that requests need, None where they need none.
+    """
 
     artefact: str
     pid: int
@@ -132,6 +153,7 @@ class Served:
     up: bool
     restarts: int
     since: float
+    key_env: str | None = None
 
     @property
     def base_url(self) -> str:

@@ -83,14 +83,20 @@ class TakeoverFiles:
     def log(self) -> Path:
         return self.folder / "door.log"
 
+    @property
+    def local_log(self) -> Path:
+        """What the local model's server prints, where the keeper starts it."""
+        return self.folder / "local.log"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoorSettings:
     """How a door is set up: what `[takeover]` says, with the options of the command.
 
     `local` is the address of the local model's server, such as http://127.0.0.1:8000/v1; `local_model` is its name
-    there. `input_usd` and `output_usd` are the service's prices of a token, 0 where they are unknown. `service_base`
-    replaces the address of the service, as a drill does.
+    there. `artefact` names the released artefact whose server the door's keeper starts, "" where another one is asked.
+    `input_usd` and `output_usd` are the service's prices of a token, 0 where they are unknown. `service_base` replaces
+    the address of the service, as a drill does.
     """
 
     host: str
@@ -99,6 +105,7 @@ class DoorSettings:
     local: str
     local_model: str = ""
     local_key_env: str | None = None
+    artefact: str = ""
     timeout_s: float
     compare: float
     margin: float

@@ -31,8 +31,10 @@ LASTING_S = 60.0
 class Keeper:
     """Keeps one server going."""
 
-    def __init__(self, release: Path, artefact: str, host: str, port: int, key: str, vllm: str) -> None:
-        self._release, self._artefact, self._host, self._port, self._key = release, artefact, host, port, key
+    def __init__(self, release: Path, artefact: str, host: str, port: int, key_env: str | None, vllm: str) -> None:
+        """Raises InputError where no key can be in the variable `key_env`."""
+        self._release, self._artefact, self._host, self._port = release, artefact, host, port
+        self._key_env, self._key = key_env, key_of(key_env, "--key-env")
         self._vllm, self._ended = vllm, threading.Event()
         self._restarts, self._error = 0, ""
 
@@ -89,6 +91,7 @@ class Keeper:
             up=server is not None,
             restarts=self._restarts,
             since=time.time(),
+            key_env=self._key_env,
         )
         path = serving_file(self._release)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +108,7 @@ def main() -> int:
     parser.add_argument("--vllm", default="vllm")
     args = parser.parse_args()
     try:
-        key = key_of(args.key_env, "--key-env")
-        keeper = Keeper(args.release, args.artefact, args.host, args.port, key, args.vllm)
+        keeper = Keeper(args.release, args.artefact, args.host, args.port, args.key_env, args.vllm)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, keeper.stop)
         return keeper.run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -77,6 +78,10 @@ class Server:
         """The error of a server that failed, with the last lines of its log."""
         return self._process.failed(problem, hint)
 
+    def kill(self) -> None:
+        """Kill it with SIGKILL, as a crash or the machine's memory does; `status` tells once it is gone."""
+        self._process.kill()
+
     def stop(self) -> None:
         """End it and all that it started."""
         self._process.end()
@@ -99,13 +104,15 @@ def start(
     engine: EngineName = "auto",
     vllm: str = "vllm",
     slots: int = SLOTS,
+    hidden: Collection[str] = (),
     wait: bool = True,
 ) -> Server:
     """Start the server of an artefact of a release folder, by default on loopback, and wait until it answers.
 
     `key` is made up where it is None, and needed where `host` is not loopback; `port` is a free one; `log` gets what
     the server prints, no contents of requests. `engine` "auto" takes llama.cpp for GGUF; for the others vLLM where
-    there is a GPU and the executable `vllm`, else transformers. The server ends with `stop`, and with this process
+    there is a GPU and the executable `vllm`, else transformers. No variable that looks like a secret, or is among
+    `hidden`, reaches the server. The server ends with `stop`, and with this process
     whatever ends it.
 
     Raises InputError where there is no such artefact or the engine isn't installed, StageError where it doesn't start.
@@ -121,7 +128,7 @@ def start(
         chosen.command(release / artefact, described, host, port, slots),
         log,
         extra={**chosen.environment, KEY_VARIABLE: key, "VLLM_API_KEY": key},
-        without=secret_names(os.environ),
+        without=secret_names(os.environ, hidden),
         secrets=[KEY_VARIABLE],
     )
     server = Server(described, chosen, process, port, key, log)

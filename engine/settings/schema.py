@@ -352,6 +352,9 @@ class Takeover(Table):
     local: Address = Field(
         None, description="Address of the local model's server, if another one than `serve` starts (http://.../v1)."
     )
+    local_key_env: Variable = Field(
+        None, description="Name of the environment variable with the key of the server at `local`."
+    )
     timeout_s: float = Field(
         60.0, gt=0, le=3600, description="Seconds until an answer begins, before the other side is asked."
     )
@@ -411,10 +414,10 @@ class Migration(Table):
 
     @property
     def key_names(self) -> set[str]:
-        """The environment variables that are named for secrets: keys of the service and of the local LLM's endpoint,
-        and parts of the addresses of messages."""
-        own = self.inference.api_key_env
-        return self.service.key_names | self.notify.variables | ({own} if own else set())
+        """The environment variables that are named for secrets: keys of the service, of the local LLM's endpoint and
+        of the take-over, and parts of the addresses of messages."""
+        own = (self.inference.api_key_env, self.takeover.key_env, self.takeover.local_key_env)
+        return self.service.key_names | self.notify.variables | {name for name in own if name}
 
     @property
     def judge_models(self) -> list[str]:

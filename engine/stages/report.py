@@ -265,11 +265,14 @@ def _next_step(run: Run, best_round: int) -> list[str]:
     """Where the model is, and how it becomes one that servers take; the release writes its own section here."""
     if best_round == 0:
         return []
+    commands = "\n".join(f"    {line}" for line in release.next_commands(run.name))
     adapter = (FINETUNE.folder(run, best_round) / "adapter").relative_to(run.folder)
     return [
         release.HEADING,
         f"Nothing is released yet. The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model "
-        "for servers (safetensors, GGUF), and releases what answers, as served, like this adapter.",
+        "for servers (safetensors, GGUF), and releases what answers, as served, like this adapter. The way to a model "
+        "that answers in the service's place:",
+        commands,
     ]
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+OPTIONS = ("host", "port", "key_env", "local", "local_model", "local_key_env")
+"""Of `begin`: the settings of a door that they replace."""
 
 
 def main() -> int:
@@ -16,12 +20,15 @@ def main() -> int:
     begin.add_argument("--anyway", action="store_true")
     for name, kind in (("host", str), ("port", int), ("key-env", str), ("local", str), ("local-model", str)):
         begin.add_argument(f"--{name}", type=kind)
+    for name in ("local-key-env", "artefact"):
+        begin.add_argument(f"--{name}")
     keep = tasks.add_parser("keep", help="hold the port and keep a door at work")
     keep.add_argument("run", type=Path)
     keep.add_argument("--folder", type=Path, help="the take-over's folder, if not RUN/takeover")
     drill = tasks.add_parser("drill", help="rehearse the day on which the service is gone")
     drill.add_argument("run", type=Path)
-    drill.add_argument("--local")
+    for name in ("local", "local-key-env", "artefact"):
+        drill.add_argument(f"--{name}")
     drill.add_argument("--requests", type=int, default=200)
     drill.add_argument("--rate", type=float, default=5.0)
     door = tasks.add_parser("door", help="be the door")
@@ -29,6 +36,7 @@ def main() -> int:
     door.add_argument("folder", type=Path)
     door.add_argument("--socket", type=int, required=True)
     args = parser.parse_args()
+    os.umask(0o077)  # the files of a take-over are for their owner, whichever library writes them
 
     from engine.protocol.errors import LlamaDuoError
     from engine.protocol.takeover import TakeoverFiles
@@ -69,8 +77,8 @@ def _begin(args: argparse.Namespace) -> None:
     run = Run(args.run.resolve())
     mode = Mode(args.mode)
     setup.check_mode(mode, run.final_decision(), args.anyway)
-    options = {name: getattr(args, name) for name in ("host", "port", "key_env", "local", "local_model")}
-    settings = setup.door_settings(run, settings_of(run), **options)
+    options = {name: getattr(args, name) for name in OPTIONS}
+    settings = setup.door_settings(run, settings_of(run), args.artefact, **options)
     door_key(settings)
     if not settings.local_model:
         settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
@@ -86,8 +94,10 @@ def _drill(args: argparse.Namespace) -> int:
     from engine.takeover import drill, setup
 
     run = Run(args.run.resolve())
-    settings = setup.door_settings(run, settings_of(run), local=args.local, host="127.0.0.1")
-    settings = replace(settings, local_model=settings.local_model or asyncio.run(setup.local_model(settings)))
+    options = {"local": args.local, "local_key_env": args.local_key_env, "host": "127.0.0.1"}
+    settings = setup.door_settings(run, settings_of(run), args.artefact, start=True, **options)
+    if not settings.local_model:
+        settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
     return int(bool(asyncio.run(drill.rehearse(run, settings, args.requests, args.rate))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from engine.protocol.takeover import DoorState, Mode, Side
 from engine.takeover import chat
 from engine.takeover.checks import Checks
 from engine.takeover.journal import Entry
-from engine.takeover.sides import Answering, Asked, OutError, Reply
+from engine.takeover.sides import Answering, Asked, OutError, Reply, RestingError
 
 Chat = Mapping[str, Any]
 
@@ -80,7 +81,8 @@ class Answerer:
     async def answer(self, asked: Asked, request: Chat, entry: Entry, how: Order) -> Answer:
         """The first answer that may be given. Raises OutError, with the reasons of both sides, where there is none.
 
-        An unsure local answer is given all the same where the service is out: it is better than none.
+        An unsure local answer is given all the same where the service is out: it is better than none. For the same
+        reason a side that rests is asked where the other one cannot answer: it may be back.
         """
         try:
             return Answer(await self._ask(how.first, asked, request, entry, how.second is None), how.first, how.reason)
@@ -89,11 +91,16 @@ class Answerer:
                 raise
             why = f"{how.first.value} {failed}" if how.first is Side.SERVICE else f"local: {failed}"
             unsure = failed.reply if isinstance(failed, UnsureError) else None
+            rested = isinstance(failed, RestingError)
         try:
             return Answer(await self._ask(how.second, asked, request, entry, unsure is None), how.second, why)
         except OutError as also:
             if unsure is not None:
                 return Answer(unsure, Side.LOCAL, f"{why}; the service is out: {also}")
+            if rested:
+                reason = f"{how.second.value} {also}"
+                with suppress(OutError):
+                    return Answer(await self._ask(how.first, asked, request, entry, True), how.first, reason)
             raise OutError(f"{why}; {how.second.value}: {also}") from None
 
     async def service(self, asked: Asked) -> Reply:
@@ -113,6 +120,7 @@ class Answerer:
 
     async def _ask(self, side: Side, asked: Asked, request: Chat, entry: Entry, last: bool) -> Reply:
         """A side's reply; where it is the `last` that is asked, also one that says that the side is out."""
+        asked = replace(asked, last=last)
         began = time.monotonic()
         try:
             if side is Side.SERVICE:

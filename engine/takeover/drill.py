@@ -1,8 +1,9 @@
 """The drill: the day on which the service is gone, rehearsed with a door of its own, and a page of what happened.
 
-The offline sandbox plays the service, so nothing is paid and no key is used. Gates stand in front of both sides: a cut
-one refuses connections and breaks those that are open, as a dead network and a killed process do. Requests go through
-OpenAI's own client, with its own retries, at a steady rate whatever happens.
+The offline sandbox plays the service, so nothing is paid and no key is used. The local model is the released artefact,
+in a server of the drill's own that is killed with SIGKILL and started again; where another server is named, a gate
+stands in front of it, as one does in front of the service: a cut gate refuses connections and breaks those that are
+open. Requests go through OpenAI's own client, with its own retries, at a steady rate whatever happens.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import openai
@@ -42,11 +43,19 @@ from engine.protocol.takeover import (
     send,
 )
 from engine.sandbox.process import sandbox_server
+from engine.settings.load import settings_of
 from engine.takeover import journal
 from engine.takeover.gate import Gate
+from engine.takeover.local_server import local_server
+from engine.takeover.released import LOCAL_KEY
 
 MODES = (Mode.LOCAL_FIRST, Mode.FALLBACK)
 START_S, PATIENCE_S = 120.0, 120.0
+
+BACK_S = 1800.0
+"""Seconds in which a killed server must answer again: vLLM compiles large models for many minutes."""
+
+Keys = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +79,30 @@ class Phase:
     act: Callable[[Stage], Awaitable[None]]
 
 
+class Cuttable(Protocol):
+    """A side of the drill, at an address that stays."""
+
+    @property
+    def base(self) -> str: ...
+
+    async def cut(self) -> None: ...
+
+    async def open(self) -> None: ...
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+
+
 @dataclass(slots=True)
 class Stage:
-    """What a drill acts on."""
+    """What a drill acts on; `back_s` are the seconds that the local model took each time to answer again."""
 
-    service: Gate
-    local: Gate
+    service: Cuttable
+    local: Cuttable
     at: TakeoverFiles
     keeper: int
+    back_s: list[float] = field(default_factory=list)
+    waiting: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 async def _nothing(_: Stage) -> None:
@@ -89,9 +114,21 @@ PHASES = (
     Phase("the service is cut", 0.2, lambda stage: stage.service.cut()),
     Phase("the service is back", 0.4, lambda stage: stage.service.open()),
     Phase("the local model is killed", 0.5, lambda stage: stage.local.cut()),
-    Phase("the local model is back", 0.7, lambda stage: stage.local.open()),
+    Phase("the local model is back", 0.7, lambda stage: _let_back(stage)),
     Phase("the door is started again", 0.8, lambda stage: _restart(stage)),
 )
+
+
+async def _let_back(stage: Stage) -> None:
+    """Let the local model come back, while requests go on."""
+
+    async def measure() -> None:
+        began = time.monotonic()
+        await stage.local.ready()
+        stage.back_s.append(time.monotonic() - began)
+
+    await stage.local.open()
+    stage.waiting.add(asyncio.create_task(measure()))
 
 
 async def _restart(stage: Stage) -> None:
@@ -108,35 +145,52 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
     at = TakeoverFiles(folder / "drill")
     shutil.rmtree(at.folder, ignore_errors=True)
     at.folder.mkdir(mode=0o700)
+    artefact = settings.artefact
     prompts = [pair.prompt for pair in read_dev(run.coverage)]
-    async with sandbox_server(at.folder) as base:
-        service, local = Gate(base), Gate(settings.local)
+    async with sandbox_server(at.folder) as base, _local_side(run, at, settings) as (local, keys):
+        service = Gate(base)
         await service.open()
-        await local.open()
-        settings = replace(settings, host="127.0.0.1", port=0, key_env=None, local=local.base, compare=0.0)
+        key_env = LOCAL_KEY if keys else settings.local_key_env
+        settings = replace(settings, artefact="", local=local.base, local_key_env=key_env)
+        settings = replace(settings, host="127.0.0.1", port=0, key_env=None, compare=0.0)
         settings = replace(settings, service_base=service.base, contents=False, budget_usd=0.0)
         jsonl.write_json(at.settings, records.to_row(settings), mode=0o600)
         jsonl.write_json(at.state, records.to_row(DoorState(mode=MODES[0])), mode=0o600)
-        async with _keeper(run, at) as status:
+        async with _keeper(run, at, keys) as status:
             stage = Stage(service, local, at, status.keeper.pid)
             asked, retries = await _traffic(stage, status.address, prompts, requests, rate)
         await service.cut()
-        await local.cut()
     failures = _failures(asked, at)
-    page = _page(run, asked, retries, failures, rate)
+    page = _page(run, asked, retries, failures, rate) + _came_back(stage, artefact)
     jsonl.replace(folder / "drill.md", page, mode=0o600)
     print(page)
     return failures
 
 
 @asynccontextmanager
-async def _keeper(run: Run, at: TakeoverFiles) -> AsyncIterator[DoorStatus]:
+async def _local_side(run: Run, at: TakeoverFiles, settings: DoorSettings) -> AsyncIterator[tuple[Cuttable, Keys]]:
+    """The local model that the drill kills, and the variables with its key for the door. Raises LlamaDuoError."""
+    if settings.artefact:
+        hidden = settings_of(run).key_names
+        print(f"the drill starts a server of {settings.artefact}; this takes from seconds to minutes", flush=True)
+        async with local_server(run.release, settings.artefact, at.local_log, hidden) as server:
+            yield server, {LOCAL_KEY: server.key}
+        return
+    gate = Gate(settings.local)
+    await gate.open()
+    yield gate, {}
+    await gate.cut()
+
+
+@asynccontextmanager
+async def _keeper(run: Run, at: TakeoverFiles, keys: Keys) -> AsyncIterator[DoorStatus]:
     """A door at work, which ends with the drill."""
     with at.log.open("ab") as log:
         keeper = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "engine.takeover", "keep", str(run.folder), "--folder", str(at.folder)),
             stdout=log,
             stderr=log,
+            env={**os.environ, **keys},
         )
     try:
         end = time.monotonic() + START_S
@@ -176,7 +230,7 @@ async def _traffic(
                 tasks.append(asyncio.create_task(_ask(client, name, mode, phase.name, next(messages))))
                 await asyncio.sleep(1 / rate)
             found += await asyncio.gather(*tasks)
-            await _settled(stage.at)
+            await _settled(stage)
     return found, retries
 
 
@@ -187,10 +241,12 @@ async def _change(at: TakeoverFiles, mode: Mode) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _settled(at: TakeoverFiles) -> None:
-    """Wait until the door that was started again is the only one."""
+async def _settled(stage: Stage) -> None:
+    """Wait until the door that was started again is the only one, and the local model answers."""
+    async with asyncio.timeout(BACK_S):
+        await asyncio.gather(*stage.waiting)
     async with asyncio.timeout(START_S):
-        while (status := read_status(at)) is None or status.starts < 2 or status.door is None:  # noqa: ASYNC110
+        while (status := read_status(stage.at)) is None or status.starts < 2 or status.door is None:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -245,6 +301,14 @@ def _page(run: Run, asked: Sequence[Asked], retries: int, failures: Sequence[str
     if len(failures) > 20:
         lines.append(f"- and {len(failures) - 20:,} more")
     return "\n".join(lines) + "\n"
+
+
+def _came_back(stage: Stage, artefact: str) -> str:
+    """How long the local model took to come back, "" where its process was not the drill's."""
+    if not artefact:
+        return ""
+    times = ", ".join(f"{seconds:.1f} s" for seconds in stage.back_s)
+    return f"\nThe server of {artefact} was killed with SIGKILL; started again, it answered after {times}.\n"
 
 
 def _ms(seconds: float) -> str:

@@ -31,6 +31,9 @@ class Gate:
         self._server = await asyncio.start_server(self._connected, LOOPBACK, self._own_port)
         self._own_port = self._server.sockets[0].getsockname()[1]
 
+    async def ready(self) -> None:
+        """An open gate lets connections through at once."""
+
     async def cut(self) -> None:
         """Refuse connections, and break those that are open."""
         if self._server is not None:

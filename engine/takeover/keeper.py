@@ -28,6 +28,8 @@ from engine.protocol.status import Process
 from engine.protocol.takeover import DoorSettings, DoorStatus, TakeoverFiles, read_settings
 from engine.settings.load import settings_of
 from engine.takeover.access import door_key
+from engine.takeover.local_server import LocalServer, local_server
+from engine.takeover.released import LOCAL_KEY
 
 BACKLOG = 1024
 READY = b"ready\n"
@@ -81,6 +83,14 @@ class Keeper:
         self._status = DoorStatus(keeper=Process.of(os.getpid()), address=address)
         self._stopping = asyncio.Event()
         self._restart = asyncio.Event()
+        self._keys: dict[str, str] = {}
+
+    async def keep_with(self, local: LocalServer) -> int:
+        """Keep a door at work in front of a server that this process has started."""
+        self._settings = replace(self._settings, local=local.base, local_key_env=LOCAL_KEY)
+        jsonl.write_json(self._at.settings, records.to_row(self._settings), mode=0o600)
+        self._keys[LOCAL_KEY] = local.key
+        return await self.keep()
 
     async def keep(self) -> int:
         """Keep a door at work until SIGTERM; the exit status is 1 where the first one could not start."""
@@ -131,6 +141,7 @@ class Keeper:
             *(sys.executable, "-m", "engine.takeover", "door", str(self._run.folder), str(self._at.folder)),
             *("--socket", str(number)),
             pass_fds=[number],
+            env={**os.environ, **self._keys},
             stdout=asyncio.subprocess.PIPE,
             stdin=asyncio.subprocess.DEVNULL,
         )
@@ -174,10 +185,15 @@ def main_keeper(folder: Path, at: TakeoverFiles) -> int:
     if settings is None:
         raise InputError(f"{at.folder}: no take-over", "llamaduo-tui takeover RUN --mode shadow")
     door_key(settings)  # before a port is opened
-    names = settings_of(run).key_names | {settings.key_env or "", settings.local_key_env or ""}
+    named = {name for name in (settings.key_env, settings.local_key_env) if name}
+    names = settings_of(run).key_names | named
     sys.stdout = sys.stderr = Redacted(sys.stdout, names)
 
     async def keep() -> int:
-        return await Keeper(run, at, settings).keep()
+        keeper = Keeper(run, at, settings)
+        if not settings.artefact:
+            return await keeper.keep()
+        async with local_server(run.release, settings.artefact, at.local_log, names) as local:
+            return await keeper.keep_with(local)
 
     return asyncio.run(keep())

@@ -31,6 +31,7 @@ from engine.takeover.journal import Journal
 from engine.takeover.metrics import Metrics
 from engine.takeover.pairing import Pairing
 from engine.takeover.pricing import Prices
+from engine.takeover.released import released_local
 from engine.takeover.sides import Answering, PassThrough
 from engine.takeover.standing import Standing
 
@@ -171,8 +172,13 @@ async def local_model(settings: DoorSettings) -> str:
     return str(name)
 
 
-def door_settings(run: Run, migration: Migration, **options: object) -> DoorSettings:
-    """`[takeover]` with the options that are given. Raises InputError."""
+def door_settings(
+    run: Run, migration: Migration, artefact: str | None = None, *, start: bool = False, **options: object
+) -> DoorSettings:
+    """`[takeover]` with the options that are given; the local model is the server in them, else the released one.
+
+    With `start` that gets a server of its own, also where `serve` has one. Raises InputError.
+    """
     table = migration.takeover
     given = {name: value for name, value in options.items() if value is not None}
     values = {
@@ -180,6 +186,7 @@ def door_settings(run: Run, migration: Migration, **options: object) -> DoorSett
         "port": table.port,
         "key_env": table.key_env,
         "local": table.local,
+        "local_key_env": table.local_key_env,
         "timeout_s": table.timeout_s,
         "compare": table.compare,
         "margin": table.margin,
@@ -188,10 +195,14 @@ def door_settings(run: Run, migration: Migration, **options: object) -> DoorSett
         **dict(zip(("input_usd", "output_usd"), price(migration.service.model, migration.service) or (), strict=False)),
         **given,
     }
-    if not values["local"]:
+    if not values["local"] or artefact is not None:
+        local = released_local(run, artefact, start=start)
+        values |= {"local": local.address, "artefact": local.artefact, "local_key_env": local.key_env}
+        values["local_model"] = values.get("local_model") or local.model
+    elif values["local_key_env"] and not key_of(str(values["local_key_env"]), "takeover.local_key_env"):
         raise InputError(
-            f"{run.name}: no address of the local model's server",
-            "start it: llamaduo-tui serve; or name any OpenAI-compatible one: --local http://127.0.0.1:8000/v1",
+            f"takeover.local_key_env: {values['local_key_env']} is not in the environment",
+            f"export {values['local_key_env']}=...",
         )
     settings = DoorSettings(**values)  # type: ignore[arg-type]
     check_bind(settings)

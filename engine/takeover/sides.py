@@ -45,9 +45,16 @@ class OutError(Exception):
     """A side cannot answer; the text says why, in words for the journal."""
 
 
+class RestingError(OutError):
+    """A side could not be reached a moment ago, so that it was not asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request to a side; `path` begins after /v1 and has the query. A `stream` is passed on piece by piece."""
+    """A request to a side; `path` begins after /v1 and has the query. A `stream` is passed on piece by piece.
+
+    A side that rests is asked all the same where it is the `last` that can answer.
+    """
 
     method: str
     path: str
@@ -55,6 +62,7 @@ class Asked:
     body: bytes
     stream: bool = False
     timeout_s: float = 60.0
+    last: bool = False
 
 
 @dataclass(slots=True)
@@ -128,8 +136,8 @@ class PassThrough:
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, asked: Asked) -> Reply:
-        if not self.health.admits():
-            raise OutError(f"out: {self.health.last}")
+        if not self.health.admits() and not asked.last:
+            raise RestingError(f"out: {self.health.last}")
         try:
             async with asyncio.timeout(asked.timeout_s):
                 reply = await self._first_bytes(asked)

@@ -13,6 +13,7 @@ import time
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
+from engine.protocol.release import next_commands
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from engine.protocol.terminal import say
@@ -83,6 +84,10 @@ def conclude(run: Run, view: RunView) -> int:
         failed = LlamaDuoError(one_line(view.failure.error), one_line(view.failure.hint))
         failed.exit_status = view.failure.exit_status
         raise failed
+    if view.outcome is not None and view.outcome.state is State.REACHED and view.outcome.best_round:
+        say("next:")
+        for line in next_commands(called(run)):
+            say(f"  {line}")
     return _EXIT_STATUS[view.outcome.state] if view.outcome is not None else LEFT
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -26,7 +25,9 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.command()
 @options.run
 @click.option("--mode", type=click.Choice(MODES), help="Which side answers; a door at work changes its mode at once.")
-@click.option("--local", metavar="URL", help="Address of the local model's server (http://127.0.0.1:8000/v1).")
+@click.option("--local", metavar="URL", help="Another server with OpenAI's API than that of the released model.")
+@click.option("--local-key-env", metavar="NAME", help="Environment variable with the key of the server at --local.")
+@click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")
 @click.option("--local-model", metavar="NAME", help="Its name there, if not the first one that the server lists.")
 @click.option("--host", help="Address to listen on; anything but 127.0.0.1 needs --key-env.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
@@ -45,6 +46,8 @@ def takeover(
     run_name: str,
     mode: str | None,
     local: str | None,
+    local_key_env: str | None,
+    artefact: str | None,
     local_model: str | None,
     host: str | None,
     port: int | None,
@@ -61,7 +64,9 @@ def takeover(
     """Let the local model take over, behind the service's own API.
 
     It starts a door: a server with the service's API, to which your code changes its base URL and nothing else. The
-    door outlives the terminal. Without further options it shows where the take-over stands.
+    door outlives the terminal. The local model is what `serve` serves of the run; where it serves nothing, the door
+    starts a server of the released model, and ends it with itself. Without further options it shows where the take-over
+    stands.
 
     \b
     shadow       the service answers; the local model is asked too, and a share of both answers is compared
@@ -71,7 +76,8 @@ def takeover(
     local-only   the local model answers
 
     \b
-    Examples:  llamaduo-tui takeover demo --mode shadow --local http://127.0.0.1:8000/v1
+    Examples:  llamaduo-tui takeover demo --mode shadow
+               llamaduo-tui takeover demo --mode shadow --local http://127.0.0.1:8000/v1
                llamaduo-tui takeover demo --mode canary
                llamaduo-tui takeover demo --share 10
                llamaduo-tui takeover demo --stop
@@ -90,11 +96,14 @@ def takeover(
         control.restart(run)
     told = []
     if mode is not None and working is None:
-        given = {"local": local, "local-model": local_model, "host": host, "port": port, "key-env": key_env}
+        _one_local(local, artefact)
+        given = {"local": local, "local-model": local_model, "local-key-env": local_key_env, "artefact": artefact}
+        given |= {"host": host, "port": str(port) if port is not None else None, "key-env": key_env}
         words = [f"--{name}={value}" for name, value in given.items() if value is not None]
         if sys.stdout.isatty():
-            say("the door is starting; this takes a few seconds …", err=True)
-        control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])])
+            say("the door is starting; with the released model this takes from seconds to minutes …", err=True)
+        named = {name for name in (key_env, local_key_env) if name}
+        control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])], named)
     elif mode is not None:
         _may_change(run, mode, anyway)
         told.append(DoorCommand(kind="mode", mode=Mode(mode)))
@@ -118,27 +127,45 @@ def takeover(
 
 @click.command()
 @options.run
-@click.option("--local", metavar="URL", help="Address of the local model's server, which the drill cuts off.")
+@click.option("--local", metavar="URL", help="Another server with OpenAI's API, which is cut off and not killed.")
+@click.option("--local-key-env", metavar="NAME", help="Environment variable with the key of the server at --local.")
+@click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")
 @click.option("--requests", type=click.IntRange(20, 10_000), default=200, show_default=True, help="For each mode.")
 @click.option("--rate", type=click.FloatRange(0.5, 50), default=5.0, show_default=True, help="Requests a second.")
 @click.pass_obj
-def drill(root: Path, run_name: str, local: str | None, requests: int, rate: float) -> None:
+def drill(
+    root: Path,
+    run_name: str,
+    local: str | None,
+    local_key_env: str | None,
+    artefact: str | None,
+    requests: int,
+    rate: float,
+) -> None:
     """Rehearse the day on which the service is gone.
 
-    A door of its own answers prompts of the run. The service is cut, then the local model is killed instead, then the
-    door is started again; nothing of that may fail a request. The offline sandbox plays the service, so nothing is
-    paid. It prints a page of what answered, how fast, and what failed, and keeps it in RUN/takeover/drill.md. Exit
-    status 1: a request failed, or is not in the journal exactly once.
+    A door of its own answers prompts of the run. The service is cut, then a server of the released model is killed
+    (SIGKILL) instead and started again, then the door is; nothing of that may fail a request. The offline sandbox plays
+    the service, so nothing is paid. It prints a page of what answered, how fast, and what failed, and keeps it in
+    RUN/takeover/drill.md. Exit status 1: a request failed, or is not in the journal exactly once.
 
     \b
-    Example:  llamaduo-tui drill demo --local http://127.0.0.1:8000/v1
+    Examples:  llamaduo-tui drill demo
+               llamaduo-tui drill demo --local http://127.0.0.1:8000/v1
     """
     from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import takeover as control
 
     run = overview.find(root, run_name)
-    words = [f"--local={local}"] if local else []
-    command = [sys.executable, "-m", "engine.takeover", "drill", str(run.folder), *words]
-    sys.exit(subprocess.run([*command, f"--requests={requests}", f"--rate={rate}"], check=False).returncode)
+    _one_local(local, artefact)
+    given = {"local": local, "local-key-env": local_key_env, "artefact": artefact}
+    words = [f"--{name}={value}" for name, value in given.items() if value]
+    sys.exit(control.drill(run, [*words, f"--requests={requests}", f"--rate={rate}"], local_key_env))
+
+
+def _one_local(local: str | None, artefact: str | None) -> None:
+    if local and artefact:
+        raise click.UsageError("--local names another server than that of an --artefact: leave one of them out")
 
 
 def _may_change(run: Run, mode: str, anyway: bool) -> None:

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.release import read_served
 from engine.protocol.run_dir import Run
+from engine.protocol.secrets import without_secrets
 from engine.protocol.takeover import (
     DoorCommand,
     DoorState,
@@ -21,11 +23,16 @@ from engine.protocol.takeover import (
     read_status,
     send,
 )
+from engine.settings.load import settings_of
+from engine.takeover.environment import needed
 from llamaduo_tui.paths import called
 from llamaduo_tui.views.text import clean
 
 POLL_S = 0.05
-START_S = 120.0
+START_S = 1900.0
+"""A large released model takes many minutes to load; a door that cannot start says so at once."""
+
+RESTART_S = 120.0
 OBEY_S = 10.0
 STOP_S = 200.0
 """A door that ends waits for its answers in flight."""
@@ -43,13 +50,18 @@ def at_work(run: Run) -> tuple[TakeoverFiles, DoorStatus | None]:
     return at, status if status is not None and status.alive else None
 
 
-def start(run: Run, options: Sequence[str]) -> DoorStatus:
-    """Start a door and wait until it answers. Raises LlamaDuoError with what it said where it does not start."""
+def start(run: Run, options: Sequence[str], key_names: Collection[str] = ()) -> DoorStatus:
+    """Start a door and wait until it answers. Raises LlamaDuoError with what it said where it does not start.
+
+    `key_names` are the variables with keys that the options name.
+    """
+    environment = _environment(run, key_names)
     begun = subprocess.run(
         [sys.executable, "-m", "engine.takeover", "begin", str(run.folder), *options],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
+        env=environment,
         check=False,
     )
     if begun.returncode:
@@ -64,6 +76,7 @@ def start(run: Run, options: Sequence[str]) -> DoorStatus:
             stdout=log,
             stderr=log,
             cwd="/",
+            env=environment,
             start_new_session=True,
         )
     end = time.monotonic() + START_S
@@ -78,6 +91,24 @@ def start(run: Run, options: Sequence[str]) -> DoorStatus:
                 raise _said(log.read().decode(errors="replace"), ended)
         time.sleep(POLL_S)
     raise LlamaDuoError("the door does not answer yet", f"see its log: {at.log}")
+
+
+def drill(run: Run, options: Sequence[str], key_name: str | None) -> int:
+    """Rehearse in the foreground; the exit status is 0 where nothing failed. `key_name` is the local server's key."""
+    settings = settings_of(run)
+    keys = {name for name in (key_name, settings.takeover.local_key_env) if name}
+    return subprocess.run(
+        [sys.executable, "-m", "engine.takeover", "drill", str(run.folder), *options],
+        env=without_secrets(os.environ, settings.key_names | keys, keys),
+        check=False,
+    ).returncode
+
+
+def _environment(run: Run, key_names: Collection[str]) -> dict[str, str]:
+    """The environment of a door's processes, with no keys but those that the door needs."""
+    served = read_served(run.release)
+    keys = {*key_names} | ({served.key_env} if served is not None and served.key_env else set())
+    return needed(settings_of(run), os.environ, keys)
 
 
 def tell(run: Run, command: DoorCommand) -> DoorState:
@@ -102,7 +133,7 @@ def restart(run: Run) -> DoorStatus:
     if status is None or not status.keeper.alive:
         raise _no_door(run)
     os.kill(status.keeper.pid, signal.SIGHUP)
-    end = time.monotonic() + START_S
+    end = time.monotonic() + RESTART_S
     while time.monotonic() < end:
         now = read_status(at)
         if now is not None and now.starts > status.starts:

@@ -8,7 +8,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from engine.protocol.errors import StageError
 from engine.protocol.parent_death import resume_after_parent
@@ -73,6 +76,12 @@ class ServedProcess:
         return StageError(
             f"{self.name} {problem}{f': {said}' if said else ''}", f"{hint}; its log: {self._log}; then resume"
         )
+
+    def kill(self) -> None:
+        """Kill the command with SIGKILL, and not its guard, which then ends what the command started."""
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._guard.pid).children():
+                child.kill()
 
     def end(self) -> None:
         """End the command and all that it started."""
