@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from engine.protocol.secrets import without_secrets
 
 
 @asynccontextmanager
-async def sandbox_server(folder: Path) -> AsyncIterator[str]:
-    """The address of a sandbox that logs into a run's folder and ends with this process. Raises StageError."""
+async def sandbox_server(folder: Path, hidden: Collection[str] = ()) -> AsyncIterator[str]:
+    """The address of a sandbox that logs into a run's folder and ends with this process. Raises StageError.
+
+    `hidden` are variables that it does not get, next to all that look like secrets.
+    """
     announced = folder / "sandbox.json"
     announced.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(
@@ -33,7 +36,7 @@ async def sandbox_server(folder: Path) -> AsyncIterator[str]:
         "--log",
         str(folder / "sandbox.jsonl"),
         stdin=asyncio.subprocess.PIPE,
-        env=without_secrets(os.environ),
+        env=without_secrets(os.environ, hidden),
         preexec_fn=die_with_parent,
     )
     try:

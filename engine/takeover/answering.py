@@ -13,7 +13,7 @@ from engine.protocol.takeover import DoorState, Mode, Side
 from engine.takeover import chat
 from engine.takeover.checks import Checks
 from engine.takeover.journal import Entry
-from engine.takeover.sides import Answering, Asked, OutError, Reply, RestingError
+from engine.takeover.sides import Answering, Asked, OutError, Reply, UnreachedError
 
 Chat = Mapping[str, Any]
 
@@ -82,7 +82,7 @@ class Answerer:
         """The first answer that may be given. Raises OutError, with the reasons of both sides, where there is none.
 
         An unsure local answer is given all the same where the service is out: it is better than none. For the same
-        reason a side that rests is asked where the other one cannot answer: it may be back.
+        reason a side that could not be reached is asked again where the other one cannot answer: it may be back.
         """
         try:
             return Answer(await self._ask(how.first, asked, request, entry, how.second is None), how.first, how.reason)
@@ -91,13 +91,13 @@ class Answerer:
                 raise
             why = f"{how.first.value} {failed}" if how.first is Side.SERVICE else f"local: {failed}"
             unsure = failed.reply if isinstance(failed, UnsureError) else None
-            rested = isinstance(failed, RestingError)
+            unreached = isinstance(failed, UnreachedError)
         try:
             return Answer(await self._ask(how.second, asked, request, entry, unsure is None), how.second, why)
         except OutError as also:
             if unsure is not None:
                 return Answer(unsure, Side.LOCAL, f"{why}; the service is out: {also}")
-            if rested:
+            if unreached:
                 reason = f"{how.second.value} {also}"
                 with suppress(OutError):
                     return Answer(await self._ask(how.first, asked, request, entry, True), how.first, reason)

@@ -48,6 +48,7 @@ from engine.takeover import journal
 from engine.takeover.gate import Gate
 from engine.takeover.local_server import local_server
 from engine.takeover.released import LOCAL_KEY
+from engine.takeover.setup import names_of
 
 MODES = (Mode.LOCAL_FIRST, Mode.FALLBACK)
 START_S, PATIENCE_S = 120.0, 120.0
@@ -147,7 +148,10 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
     at.folder.mkdir(mode=0o700)
     artefact = settings.artefact
     prompts = [pair.prompt for pair in read_dev(run.coverage)]
-    async with sandbox_server(at.folder) as base, _local_side(run, at, settings) as (local, keys):
+    async with (
+        sandbox_server(at.folder, names_of(settings_of(run), settings)) as base,
+        _local_side(run, at, settings) as (local, keys),
+    ):
         service = Gate(base)
         await service.open()
         key_env = LOCAL_KEY if keys else settings.local_key_env
@@ -171,7 +175,7 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
 async def _local_side(run: Run, at: TakeoverFiles, settings: DoorSettings) -> AsyncIterator[tuple[Cuttable, Keys]]:
     """The local model that the drill kills, and the variables with its key for the door. Raises LlamaDuoError."""
     if settings.artefact:
-        hidden = settings_of(run).key_names
+        hidden = names_of(settings_of(run), settings)
         print(f"the drill starts a server of {settings.artefact}; this takes from seconds to minutes", flush=True)
         async with local_server(run.release, settings.artefact, at.local_log, hidden) as server:
             yield server, {LOCAL_KEY: server.key}

@@ -185,8 +185,7 @@ def main_keeper(folder: Path, at: TakeoverFiles) -> int:
     if settings is None:
         raise InputError(f"{at.folder}: no take-over", "llamaduo-tui takeover RUN --mode shadow")
     door_key(settings)  # before a port is opened
-    named = {name for name in (settings.key_env, settings.local_key_env) if name}
-    names = settings_of(run).key_names | named
+    names = {*settings_of(run).key_names, *(name for name in (settings.key_env, settings.local_key_env) if name)}
     sys.stdout = sys.stderr = Redacted(sys.stdout, names)
 
     async def keep() -> int:

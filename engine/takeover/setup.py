@@ -54,6 +54,11 @@ def check_mode(mode: Mode, final: FinalDecision | None, anyway: bool) -> None:
         )
 
 
+def names_of(migration: Migration, settings: DoorSettings) -> set[str]:
+    """The environment variables that are named for secrets, in the settings and by the options of the door."""
+    return migration.key_names | {name for name in (settings.key_env, settings.local_key_env) if name}
+
+
 @asynccontextmanager
 async def parts_of(run: Run, at: TakeoverFiles, settings: DoorSettings, mode: Mode) -> AsyncIterator[Parts]:
     """The parts of a run's door, which end with it. Raises LlamaDuoError."""
@@ -63,7 +68,7 @@ async def parts_of(run: Run, at: TakeoverFiles, settings: DoorSettings, mode: Mo
     async with AsyncExitStack() as stack:
         sandbox = None
         if migration.uses_sandbox and migration.service.api_base is None and not settings.service_base:
-            sandbox = await stack.enter_async_context(sandbox_server(at.folder))
+            sandbox = await stack.enter_async_context(sandbox_server(at.folder, names_of(migration, settings)))
         service = service_of(migration, settings, guard, sandbox)
         local = PassThrough(settings.local, key_of(settings.local_key_env, "takeover.local_key_env"))
         for side in (service, local):

@@ -8,6 +8,7 @@ replies, unknown fields, headers and errors included. Any other service goes thr
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -45,8 +46,8 @@ class OutError(Exception):
     """A side cannot answer; the text says why, in words for the journal."""
 
 
-class RestingError(OutError):
-    """A side could not be reached a moment ago, so that it was not asked."""
+class UnreachedError(OutError):
+    """A side cannot be reached, or could not a moment ago: it may be back soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class PassThrough:
 
     async def ask(self, asked: Asked) -> Reply:
         if not self.health.admits() and not asked.last:
-            raise RestingError(f"out: {self.health.last}")
+            raise UnreachedError(f"out: {self.health.last}")
         try:
             async with asyncio.timeout(asked.timeout_s):
                 reply = await self._first_bytes(asked)
@@ -148,7 +149,7 @@ class PassThrough:
         except (aiohttp.ClientError, OSError) as error:
             why = _why(error)
             self.health.failed(why)
-            raise OutError(why) from None
+            raise UnreachedError(why) from None
         self.health.answered()
         return reply
 
@@ -237,7 +238,8 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
         return "its certificate is refused"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {(error.os_error.strerror or 'failed').lower()}"
+        number = error.os_error.errno  # asyncio's own text has the address
+        return f"no connection: {os.strerror(number).lower() if number else 'failed'}"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "it broke off its answer"
     return type(error).__name__
