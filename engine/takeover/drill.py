@@ -148,8 +148,9 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
     at.folder.mkdir(mode=0o700)
     artefact = settings.artefact
     prompts = [pair.prompt for pair in read_dev(run.coverage)]
+    hidden = names_of(settings_of(run), settings)
     async with (
-        sandbox_server(at.folder, names_of(settings_of(run), settings)) as base,
+        sandbox_server(at.folder, hidden) as base,
         _local_side(run, at, settings) as (local, keys),
     ):
         service = Gate(base)

@@ -238,7 +238,8 @@ class Worker:
         settings = self.settings
         cache = open_cache(settings, self._recording.warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
-        async with sandbox_server(self.run.folder) if sandbox else contextlib.nullcontext() as base:
+        server = sandbox_server(self.run.folder, settings.key_names) if sandbox else contextlib.nullcontext()
+        async with server as base:
             self.client = Client(
                 settings.service,
                 ledger,

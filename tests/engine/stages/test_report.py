@@ -116,6 +116,8 @@ def test_a_report_for_somebody_who_did_not_watch(tmp_path: Path) -> None:
 
     assert text.startswith("# demo: target reached\n")
     assert "**Target reached**: my\\_model, tuned in round 1, can take over this task." in text
+    for command in ("release demo ", "serve demo ", "takeover demo --mode shadow ", "drill demo "):
+        assert f"    llamaduo-tui {command}" in text
     assert "On 20 prompts that were sealed until the end, it scored 90.0 (88.0 to 92.0) in precision" in text
     assert "| 0 | untuned | 60.0 (58.0 to 62.0) | 50.0 (48.0 to 52.0) | 75% | 75% |  |  |" in text
     assert "| 1 | 120 | 90.0 (88.0 to 92.0) | 80.0 (78.0 to 82.0) | 75% | 75% | 0.512 | best |" in text

@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from aiohttp.test_utils import TestServer
 from door_sides import KEY, Side, door
 
 from engine.protocol.takeover import Mode
@@ -171,3 +172,23 @@ async def test_metrics_and_health(tmp_path: Path) -> None:
         assert 'llamaduo_side_seconds_bucket{side="local",le="+Inf"} 1' in text
         async with opened.session.get(f"{opened.root}/health") as response:
             assert await response.json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("mode", [Mode.LOCAL_FIRST, Mode.FALLBACK])
+async def test_a_side_that_is_back_answers_where_the_other_one_is_gone(tmp_path: Path, mode: Mode) -> None:
+    """The first is still held for out when the second goes: it is asked before a request fails."""
+    async with door(tmp_path, mode) as opened:
+        first = opened.local if mode is Mode.LOCAL_FIRST else opened.service
+        second = opened.service if mode is Mode.LOCAL_FIRST else opened.local
+        port = opened.servers[first.name].port
+        await opened.servers[first.name].close()
+        for _ in range(4):
+            assert (await opened.ask())[1]["x-llamaduo-answered-by"] == second.name
+        back = TestServer(first.app(), port=port)
+        await back.start_server()
+        await opened.servers[second.name].close()
+        for _ in range(4):
+            status, headers, _ = await opened.ask()
+            assert (status, headers["x-llamaduo-answered-by"]) == (200, first.name)
+        await back.close()
+    assert not [reason for (reason,) in opened.rows("reason") if "127.0.0.1" in reason]

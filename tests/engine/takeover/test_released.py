@@ -80,9 +80,7 @@ def test_else_the_first_released_artefact_that_works_here(run: Run, monkeypatch:
     assert error.value.hint == "released is: gguf-q8_0, safetensors"
 
 
-@pytest.mark.parametrize(
-    ("gates", "said"), [({}, "nothing is released"), ({"lora": False}, "nothing that was written passed")]
-)
+@pytest.mark.parametrize(("gates", "said"), [({}, "nothing is released"), ({"lora": False}, "nothing .* its gate")])
 def test_nothing_released_says_the_next_step(run: Run, gates: dict[str, bool], said: str) -> None:
     released(run, **gates)
     with pytest.raises(InputError, match=said) as error:

@@ -38,6 +38,8 @@ def test_a_run_that_reached_its_target(make_run: MakeRun, capsys: pytest.Capture
     assert follow(make_run([*story.to_approval(), *story.to_end()])) == 0
     shown = capsys.readouterr().out
     assert "round 2      precision  93.4 (88 to 98)" in shown
+    told = shown.partition("\nnext:\n")[2].splitlines()
+    assert [line.split()[1] for line in told[:4]] == ["release", "serve", "takeover", "drill"]
     assert "final/report.md" in shown
 
 

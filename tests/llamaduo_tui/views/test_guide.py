@@ -67,6 +67,7 @@ def test_what_waits_and_what_ended_say_what_to_press() -> None:
     assert "v to read, then a" in guide.step(seen(frozen.WAITING), State.WAITING).press
     assert "p " in guide.step(seen(frozen.TRAINING), State.PAUSED).press
     assert "n for your own task" in guide.step(seen(frozen.REACHED), State.REACHED).press
+    assert "o to release" in guide.step(seen(frozen.REACHED), State.REACHED).press
     failed = [story.started(), RunFailed(error="no", hint="", exit_status=1)]
     assert "r " in guide.step(seen(failed), State.FAILED).press
     assert "r " in guide.step(seen(frozen.TRAINING), State.CRASHED).press
