@@ -52,6 +52,11 @@ def test_a_clear_loss_is_refused_with_the_worst_first() -> None:
     assert "1 are allowed" in found.reason
 
 
+def test_one_large_loss_is_no_luck_and_a_small_one_is() -> None:
+    assert not compared(56, {1: (95.0, 75.0)}).passed
+    assert compared(56, {1: (95.0, 85.0)}).passed
+
+
 def test_other_words_of_the_same_worth_pass() -> None:
     assert compared(56, dict.fromkeys(range(30), (95.0, 95.0))).passed
 
@@ -72,7 +77,7 @@ def test_prompts_of_one_family_count_once_and_few_show_nothing() -> None:
 def test_a_model_three_points_worse_is_refused_nearly_always() -> None:
     draws = random.Random(5)
     passed = 0
-    for _ in range(100):
+    for _ in range(25):
         scores = {number: (95.0, 95.0 - draws.choice((0, 0, 5, 5, 5))) for number in range(56)}
         passed += compared(56, scores).passed
     assert passed == 0
