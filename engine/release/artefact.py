@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.protocol import jsonl, records
-from engine.protocol.errors import InputError, damaged_as
+from engine.protocol.errors import DamagedError, InputError, damaged_as
 from engine.protocol.rows import RowMixin
 
 ARTEFACT_FILE = "artefact.json"
 SUMS_FILE = "SHA256SUMS"
 
 GGUF_FILE = "model.gguf"
+
+MODEL_NAME = re.compile(r"\w[\w.-]{0,199}")
+"""Names that are safe in a path, on a command line and in a Modelfile."""
 
 FormatName = Literal["safetensors", "lora", "gguf"]
 Quantization = Literal["", "f16", "q8_0", "q4_k_m"]
@@ -47,6 +51,12 @@ class Artefact(RowMixin):
         return artefact_name(self.format, self.quantization)
 
 
+def model_name(task: str, format_: FormatName, quantization: Quantization) -> str:
+    """The name that an artefact of a task is served by."""
+    words = re.sub(r"[^\w.]+", "-", task.lower()).strip("-._")[:150]
+    return f"{words or 'model'}-{artefact_name(format_, quantization)}"
+
+
 def artefact_name(format_: FormatName, quantization: Quantization) -> str:
     """The folder of an artefact in a release."""
     return f"{format_}-{quantization}" if quantization else format_
@@ -66,4 +76,7 @@ def read_artefact(release: Path, name: str) -> Artefact:
         hint = f"it has: {known}" if known else "write one: llamaduo-tui release RUN"
         raise InputError(f"{release}: no artefact {name!r}", hint)
     with damaged_as(path):
-        return records.build(Artefact, row)
+        artefact = records.build(Artefact, row)
+    if not MODEL_NAME.fullmatch(artefact.model) or (artefact.base_path and not Path(artefact.base_path).is_absolute()):
+        raise DamagedError(path, f"model {artefact.model[:80]!r} or base_path is none that a release writes")
+    return artefact

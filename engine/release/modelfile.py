@@ -76,7 +76,7 @@ def modelfile(source: Source, file: str) -> str:
         lines.append(UNKNOWN.rstrip("\n"))
     else:
         lines.append(f'TEMPLATE """{template.source()}"""')
-    lines += [f'PARAMETER stop "{_quoted(tokenizer.convert_ids_to_tokens(end))}"' for end in source.ends]
+    lines += stops([str(tokenizer.convert_ids_to_tokens(end)) for end in source.ends])
     lines += [
         f"PARAMETER num_ctx {source.context}",
         f"PARAMETER num_predict {inference.max_new_tokens}",
@@ -92,12 +92,22 @@ def go_template(render: Callable[[Turns], str | None]) -> GoTemplate | None:
     if PROBES[0] not in shown or PROBES[2] not in shown:
         return None
     found = _derived(shown)
-    if found is None or "{{" in repr(found) or '"""' in repr(found):
+    if found is None or not _writable(found):
         return None
     same = all(
         found.text(turns) == text for turns, text in shown.items() if all(role in found.around for role, _ in turns)
     )
     return found if same else None
+
+
+def _writable(found: GoTemplate) -> bool:
+    """Whether a template's pieces are text to Go and to the Modelfile: nothing in them is obeyed, or ends them."""
+    around = [piece for both in found.around.values() for piece in both]
+    pieces = [found.start, found.start_alone, found.generate, *around]
+    plain = all(one.isprintable() or one in "\n\t" for piece in pieces for one in piece)
+    obeyed = any(mark in piece for piece in pieces for mark in ("{{", "}}", '"""'))
+    # Braces or quotes of two pieces could also meet, or meet those of the language.
+    return plain and not obeyed and not any(piece[:1] in '{}"' or piece[-1:] in '{}"' for piece in pieces if piece)
 
 
 def _derived(shown: Mapping[Turns, str]) -> GoTemplate | None:
@@ -172,5 +182,9 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+def stops(ends: Sequence[str]) -> list[str]:
+    """The lines with the texts that end an answer. Ollama undoes no escapes, and reads a line's end as the value's."""
+    plain = [text for text in ends if text.isprintable() and '"' not in text and text.strip()]
+    left_out = len(ends) - len(plain)
+    noted = ["# An end token is left out: a Modelfile cannot hold its text."] if left_out else []
+    return [*(f'PARAMETER stop "{text}"' for text in plain), *noted]

@@ -17,7 +17,9 @@ from engine.protocol import jsonl, records
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.release import Served, serving_file
 from engine.protocol.secrets import key_of
+from engine.release.artefact import read_artefact
 from engine.release.serving import LOOPBACK, Server, start
+from engine.release.sums import check_sums
 
 POLL_S = 1.0
 
@@ -45,6 +47,8 @@ class Keeper:
     def run(self) -> int:
         """Serve until `stop`. Raises LlamaDuoError where the first start fails."""
         try:
+            read_artefact(self._release, self._artefact)
+            check_sums(self._release / self._artefact)
             self._write(None)
             server, pause = self._start(), 1.0
             while True:

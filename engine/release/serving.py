@@ -22,6 +22,10 @@ from engine.release.engines import KEY_VARIABLE, Engine, choose
 
 LOOPBACK = "127.0.0.1"
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
+
+LEAST_KEY = 8
+"""Characters of a key on a network."""
 
 SLOTS = 4
 """Requests that a server answers at once, unless told otherwise: each takes memory for a whole context."""
@@ -41,10 +45,14 @@ class Server:
     It has `/chat/completions` (also streamed), `/models`, and next to `/v1` `/health` and `/metrics`.
     """
 
-    def __init__(self, artefact: Artefact, engine: Engine, process: ServedProcess, port: int, key: str, log: Path):
+    def __init__(
+        self, artefact: Artefact, engine: Engine, process: ServedProcess, host: str, port: int, key: str, log: Path
+    ) -> None:
         self.artefact, self.engine = artefact, engine.name
         self.model, self.port, self.key, self.log = artefact.model, port, key, log
-        self.root = f"http://{LOOPBACK}:{port}"
+        # A server at one address of this machine alone is not at the others.
+        at = LOOPBACK if host in (*LOOPBACKS, *EVERYWHERE) and host != "::1" else host
+        self.root = f"http://{f'[{at}]' if ':' in at else at}:{port}"
         self.base_url = f"{self.root}/v1"
         self._process = process
 
@@ -118,8 +126,9 @@ def start(
     Raises InputError where there is no such artefact or the engine isn't installed, StageError where it doesn't start.
     """
     described = read_artefact(release, artefact)
-    if not key and key is not None and host not in LOOPBACKS:
-        raise InputError(f"a server at {host} needs a key: anyone on the network could ask it", "give it one")
+    if key is not None and len(key) < LEAST_KEY and host not in LOOPBACKS:
+        problem = f"needs a key of at least {LEAST_KEY} characters: anyone on the network could ask it"
+        raise InputError(f"a server at {host} {problem}", "name the variable that holds one: --key-env NAME")
     chosen = choose(described, engine, vllm)
     port, key = port or free_port(), secrets.token_hex(16) if key is None else key
     log = log or cache_dir() / "serve" / f"{described.model}-{port}.log"
@@ -131,7 +140,7 @@ def start(
         without=secret_names(os.environ, hidden),
         secrets=[KEY_VARIABLE],
     )
-    server = Server(described, chosen, process, port, key, log)
+    server = Server(described, chosen, process, host, port, key, log)
     if wait:
         try:
             server.wait()

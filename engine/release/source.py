@@ -26,7 +26,7 @@ from engine.protocol.events import Log
 from engine.protocol.rows import Pair
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
-from engine.release.artefact import Artefact, FormatName, Quantization, artefact_name
+from engine.release.artefact import Artefact, FormatName, Quantization, model_name
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages.local_model import local_model
@@ -127,11 +127,10 @@ class Source:
     def artefact(self, format_: FormatName, quantization: Quantization = "") -> Artefact:
         """The description of an artefact of this model."""
         local, inference = self.settings.local, self.settings.inference
-        name = "-".join(self.settings.task.name.lower().split())
         return Artefact(
             format=format_,
             quantization=quantization,
-            model=f"{name}-{artefact_name(format_, quantization)}",
+            model=model_name(self.settings.task.name, format_, quantization),
             context=self.context,
             temperature=inference.temperature,
             max_new_tokens=inference.max_new_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from engine.protocol import jsonl
@@ -15,6 +16,18 @@ MODELFILE = "Modelfile"
 
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """What transformers 5 calls a tokenizer without a class of its own, and what every version knows it as."""
+
+
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".onnx", ".joblib", ".npz", ".npy")
+"""Ends of names of weights in forms that can hold code, or that no server here reads."""
+
+
+def copy_plain(source: Path, folder: Path, without: Collection[str]) -> None:
+    """Copy the plain files of a folder: no links, which may lead anywhere, no weights but safetensors."""
+    for file in source.iterdir():
+        if file.is_symlink() or not file.is_file() or file.name in without or file.suffix.lower() in PICKLED:
+            continue
+        shutil.copyfile(file, folder / file.name, follow_symlinks=False)
 
 
 def write_small_files(source: Source, folder: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from engine.protocol import jsonl
 from engine.release.artefact import FormatName, Quantization
 from engine.release.engines import vllm_rank
-from engine.release.formats.files import write_small_files
+from engine.release.formats.files import copy_plain, write_small_files
 from engine.release.source import Source
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -26,9 +25,7 @@ class Lora:
 
     def write(self, source: Source, folder: Path) -> None:
         """Copy the adapter; its base is named as people know it, not by a folder of this machine."""
-        for file in source.adapter.iterdir():
-            if file.is_file() and file.name != "README.md":
-                shutil.copyfile(file, folder / file.name)
+        copy_plain(source.adapter, folder, {"README.md"})
         config = jsonl.read_json(folder / ADAPTER_CONFIG) or {}
         config |= {"base_model_name_or_path": source.base.name, "revision": source.base.revision}
         jsonl.write_json(folder / ADAPTER_CONFIG, config)

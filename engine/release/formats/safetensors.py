@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from engine.release.artefact import FormatName, Quantization
-from engine.release.formats.files import write_small_files
+from engine.release.formats.files import copy_plain, write_small_files
 from engine.release.source import Source
 
 
@@ -21,9 +20,7 @@ class Safetensors:
         _ = source.template
 
     def write(self, source: Source, folder: Path) -> None:
-        for file in source.merged().iterdir():
-            if file.name not in ("complete", "README.md"):
-                shutil.copyfile(file, folder / file.name)
+        copy_plain(source.merged(), folder, {"complete", "README.md"})
         write_small_files(source, folder)
 
     def commands(self, source: Source) -> dict[str, str]:

@@ -75,7 +75,7 @@ def read_request(body: bytes) -> ChatRequest:
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is no chat completion: {error}") from None
     if unknown := sorted(row.keys() - UNDERSTOOD):
-        raise BadRequestError(f"Unknown field {unknown[0]!r}.")
+        raise BadRequestError(f"Unknown field {unknown[0][:80]!r}.")
     for name, allowed in WITHOUT_EFFECT.items():
         if row.get(name) is not None and row[name] not in allowed:
             raise BadRequestError(f"This server cannot do {name} = {jsonl.dumps(row[name])[:80]}.")

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from engine.local.inference.ends import named_ends
 from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.loopback import of_web_page, to_own_host
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE
 from engine.release.servers.generation import Generation, Job, Sampling, Token
@@ -33,8 +34,20 @@ from engine.release.servers.requests import BadRequestError, ChatRequest, read_r
 from engine.release.servers.tool_calls import read_calls
 
 MAX_BODY = 8 * 1024 * 1024
+
+BODY_S = 30.0
+"""Seconds for a request's body to arrive."""
+
+IDLE_S = 60.0
+"""Seconds that a connection may take for a request's head, and stay open between two."""
+
 OPEN_PATHS = ("/health",)
-ERROR_TYPES = {401: "authentication_error", 404: "invalid_request_error", 400: "invalid_request_error"}
+ERROR_TYPES = {
+    401: "authentication_error",
+    403: "invalid_request_error",
+    404: "invalid_request_error",
+    400: "invalid_request_error",
+}
 
 
 @dataclass(slots=True)
@@ -83,12 +96,12 @@ class Handlers:
 
     async def tokenize(self, request: web.Request) -> web.Response:
         """POST /tokenize: the tokens of a chat, as vLLM gives them."""
-        return web.json_response({"tokens": self._prompt(read_request(await request.read()))})
+        return web.json_response({"tokens": self._prompt(read_request(await _body(request)))})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         self._counts["requests_total"] += 1
-        asked = read_request(await request.read())
+        asked = read_request(await _body(request))
         if asked.model not in ("", self._artefact.model):
             return _error(404, f"The model {asked.model[:80]!r} does not exist; this is {self._artefact.model}.")
         prompt = self._prompt(asked)
@@ -230,6 +243,8 @@ def create_app(handlers: Handlers, key: str) -> web.Application:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode(errors="replace")
         if key and request.path not in OPEN_PATHS and not hmac.compare_digest(given, key.encode()):
             return _error(401, "Incorrect API key provided.")
+        if not key and (of_web_page(request.headers) or not to_own_host(request.headers)):
+            return _error(403, "Only programs of this machine may ask, not web pages.")
         try:
             return await handler(request)
         except BadRequestError as problem:
@@ -247,6 +262,17 @@ def create_app(handlers: Handlers, key: str) -> web.Application:
     app.router.add_get("/v1/models", handlers.models)
     app.router.add_post("/v1/chat/completions", handlers.chat)
     return app
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body of a request. Raises BadRequestError where it comes too slowly, or damaged."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise BadRequestError("The body took too long to arrive.") from None
+    except web.RequestPayloadError:
+        raise BadRequestError("The body is damaged.") from None
 
 
 def _error(status: int, message: str) -> web.Response:
@@ -284,7 +310,15 @@ def main() -> int:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
     app = create_app(handlers, os.environ.get(KEY_VARIABLE, ""))
-    web.run_app(app, host=args.host, port=args.port, print=None, access_log=None)
+    web.run_app(
+        app,
+        host=args.host,
+        port=args.port,
+        print=None,
+        access_log=None,
+        keepalive_timeout=IDLE_S,
+        handler_cancellation=True,
+    )
     return 0
 
 

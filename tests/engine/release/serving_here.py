@@ -29,7 +29,8 @@ class ServerHere:
         self.model, self.log, self.port = artefact.model, folder / "serve.log", free_port()
         self.root = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.root}/v1"
-        self._app = create_app(Handlers(folder, artefact, tokenizer, model, slots=8), KEY)
+        self.handlers = Handlers(folder, artefact, tokenizer, model, slots=8)
+        self._app = create_app(self.handlers, KEY)
         self._loop, up = asyncio.new_event_loop(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(up,), daemon=True)
         self._thread.start()

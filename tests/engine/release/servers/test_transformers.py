@@ -10,11 +10,13 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from engine.protocol import jsonl
 from engine.release.formats.lora import Lora
 from engine.release.servers.requests import BadRequestError, read_request
 from engine.release.servers.tool_calls import read_calls
+from engine.release.servers.transformers import create_app
 from engine.release.source import Source
 from tests.engine.release.conftest import make_run
 from tests.engine.release.serving_here import KEY, ServerHere
@@ -119,6 +121,14 @@ def test_calls_are_read_and_broken_ones_stay_text(source: Source) -> None:
     assert json.loads(calls[0]["function"]["arguments"]) == {"city": "Rome"}
     for broken in ("<tool_call>{not json}</tool_call>", '<tool_call>{"arguments": {}}</tool_call>', "plain"):
         assert read_calls(source.tokenizer, [], [], [], broken) == (broken, [])
+
+
+async def test_without_a_key_no_web_page_may_ask(server: ServerHere) -> None:
+    application = create_app(server.handlers, "")
+    async with TestClient(TestServer(application)) as client:
+        assert (await client.get("/v1/models")).status == 200
+        for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert (await client.get("/v1/models", headers=headers)).status == 403
 
 
 def test_the_folder_stays_as_it_was(server: ServerHere) -> None:
