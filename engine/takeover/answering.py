@@ -127,6 +127,8 @@ class Answerer:
                 reply = await self.service(asked)
                 return reply if last else _unless_out(reply)
             return await self._ask_local(asked, request, entry, last)
+        except chat.UNREADABLE as error:
+            raise OutError(f"its reply cannot be read ({type(error).__name__})") from None
         finally:
             took = round(time.monotonic() - began, 6)
             if side is Side.SERVICE:
@@ -176,6 +178,8 @@ def _unless_out(reply: Reply) -> Reply:
         raise OutError(f"answered with status {reply.status}")
     if reply.status == 200 and chat.is_error(reply.body):
         raise OutError("answered with an error in a 200")
+    if reply.status == 200 and not chat.is_answer(reply.body, streamed=reply.rest is not None):
+        raise OutError("its reply is no chat completion")
     return reply
 
 

@@ -25,6 +25,12 @@ ONLY_SERVICE = frozenset(
 )
 """Parameters that have no meaning for a local model, and that some servers refuse."""
 
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a text of another shape than OpenAI's raises where it is read."""
+
+PARTS = ("image_url", "input_audio", "file")
+"""Kinds of parts that the journal names; any other name is the client's own words."""
+
 DONE = b"data: [DONE]\n\n"
 
 
@@ -77,7 +83,7 @@ def needs_service(request: Mapping[str, Any]) -> str:
         for part in content if isinstance(content, list) else ():
             kind = part.get("type") if isinstance(part, dict) else None
             if kind not in ("text", "refusal"):
-                return f"a part of the type {str(kind)[:40]}"
+                return f"a part of the type {kind}" if kind in PARTS else "a part that is no text"
     modalities = request.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         return "an answer in audio"
@@ -118,12 +124,19 @@ def read_reply(body: bytes) -> ChatReply | None:
         value = loads(body)
         choice = value["choices"][0]
         return _reply(choice["message"], choice.get("finish_reason"), choice.get("logprobs"), value.get("usage"))
-    except (ValueError, TypeError, LookupError, AttributeError):
+    except UNREADABLE:
         return None
 
 
 def read_stream(body: bytes) -> ChatReply | None:
     """What a whole stream of chunks says, None where it holds no choice or an error."""
+    try:
+        return _read_stream(body)
+    except UNREADABLE:
+        return None
+
+
+def _read_stream(body: bytes) -> ChatReply | None:
     text, calls, finish, usage, seen = "", dict[int, Json](), None, None, False
     for chunk in events(body):
         if "error" in chunk and not chunk.get("choices"):
@@ -189,13 +202,31 @@ def error_body(message: str, kind: str, code: str | None = None) -> Json:
 
 def is_error(body: bytes) -> bool:
     """Whether a reply, or the first event of a stream, is an error although its status is 200."""
-    first = next(events(body), None) if body.lstrip().startswith(b"data:") else None
+    first = next(events(body), None) if is_stream(body) else None
     if first is None:
         try:
             first = loads(body)
         except ValueError:
             return False
     return isinstance(first, dict) and bool(first.get("error")) and not first.get("choices")
+
+
+def is_answer(body: bytes, *, streamed: bool) -> bool:
+    """Whether a reply with status 200 is a chat completion; of a stream, whether it begins as server-sent events do."""
+    return is_stream(body) or (not streamed and read_reply(body) is not None)
+
+
+def is_cut(stream: bytes) -> bool:
+    """Whether a stream of an answer ends without saying that it is its end."""
+    if stream.rstrip().endswith(b"[DONE]"):
+        return False
+    read = read_stream(stream)
+    return read is not None and not read.finish_reason
+
+
+def is_stream(body: bytes) -> bool:
+    """Whether a reply is a stream of server-sent events."""
+    return body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":"))
 
 
 def _reply(message: Any, finish: Any, logprobs: Any, usage: Any) -> ChatReply:

@@ -22,7 +22,7 @@ from engine.takeover.journal import Entry, Journal, Outcome
 from engine.takeover.metrics import Metrics
 from engine.takeover.pairing import Pairing
 from engine.takeover.pricing import Prices
-from engine.takeover.sides import Asked, OutError, Reply
+from engine.takeover.sides import METHODS, Asked, OutError, Reply
 from engine.takeover.standing import Standing
 
 MOST_BODY = 32 * 2**20
@@ -30,6 +30,9 @@ MOST_BODY = 32 * 2**20
 
 BODY_S = 30.0
 """Seconds for a request's body to arrive."""
+
+WRITE_S = 60.0
+"""Seconds that a client may take to read a piece of a stream."""
 
 MOST_AT_WORK = 1000
 KEPT_STREAM = 4 * 2**20
@@ -197,16 +200,18 @@ class Door:
         kept, outcome = bytearray(reply.body), Outcome.ANSWERED
         try:
             await response.prepare(request)
-            await response.write(reply.body)
+            await _write(response, reply.body)
             try:
                 async for piece in rest:
                     if len(kept) < KEPT_STREAM:
                         kept += piece
-                    await response.write(piece)
+                    await _write(response, piece)
+                if given and len(kept) < KEPT_STREAM and chat.is_cut(bytes(kept)):
+                    raise OutError("its stream ended before the answer did")
             except OutError as error:
                 outcome, entry.reason = Outcome.BROKEN_OFF, f"{entry.reason}; {answer.side.value}: {error}"
                 said = chat.error_body("The answer broke off.", "server_error", "broken_off")
-                await response.write(chat.event(said))
+                await _write(response, b"\n\n" + chat.event(said))
         finally:
             await reply.close()
         self._account(entry, answer, given, bytes(kept))
@@ -220,7 +225,7 @@ class Door:
         """Count the tokens of a reply, and what they cost or save."""
         if not given or answer.reply.status != 200:
             return
-        read = chat.read_stream(body) if body.lstrip().startswith(b"data:") else chat.read_reply(body)
+        read = chat.read_stream(body) if chat.is_stream(body) else chat.read_reply(body)
         self._parts.prices.account(entry, given, read)
         if self._parts.settings.contents:
             entry.reply = body.decode(errors="replace")
@@ -250,6 +255,8 @@ class Door:
         try:
             if request.path != "/health":
                 self._parts.guard.admit(request)
+            if request.method not in METHODS:
+                raise Refused(405, "Unknown method.", "unknown_method")
             return await handler(request)
         except Refused as refused:
             return _error(refused.status, refused.message, refused.code)
@@ -278,6 +285,15 @@ async def _body(request: web.Request) -> bytes:
         raise Refused(413, f"A body has at most {MOST_BODY // 2**20} MB.", "too_large") from None
     except web.RequestPayloadError:
         raise Refused(400, "The body is damaged.") from None
+
+
+async def _write(response: web.StreamResponse, piece: bytes) -> None:
+    """Send a piece of a stream. Raises ConnectionResetError where the client does not read on: it has left."""
+    try:
+        async with asyncio.timeout(WRITE_S):
+            await response.write(piece)
+    except TimeoutError:
+        raise ConnectionResetError("the client reads no more") from None
 
 
 def _chat(body: bytes) -> Json:

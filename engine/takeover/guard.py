@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+from engine.protocol.loopback import of_web_page, to_own_host
+
 PATH = re.compile(r"/v1/[A-Za-z0-9_\-./:~@%]*")
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
@@ -35,13 +36,12 @@ class Guard:
         another address point here (DNS rebinding) is shown by Host.
         """
         if self.key:
-            if not hmac.compare_digest(_shown(request).encode(), self.key.encode()):
+            if not hmac.compare_digest(_shown(request).encode("utf-8", "replace"), self.key.encode()):
                 raise Refused(401, "Incorrect API key for this door.", "invalid_api_key")
             return
-        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        if of_web_page(request.headers):
             raise Refused(403, "Web pages may not use this door.", "forbidden_origin")
-        host = request.headers.get("Host", "")
-        if re.sub(r":\d+$", "", host).lower() not in OWN_HOSTS:
+        if not to_own_host(request.headers):
             raise Refused(403, "This door answers to its own address alone.", "forbidden_host")
 
 
@@ -50,7 +50,7 @@ def path_of(request: web.Request) -> str:
     raw, _, query = request.raw_path.partition("?")
     plain = unquote(raw)
     tricky = ".." in plain or "//" in plain or "\\" in plain or "%" in plain or any(c < " " for c in plain)
-    if tricky or not PATH.fullmatch(raw) or "%2f" in raw.lower():
+    if tricky or not PATH.fullmatch(raw) or "%2f" in raw.lower() or not query.isascii():
         raise Refused(404, "Unknown path.", "unknown_url")
     return raw.removeprefix("/v1") + (f"?{query}" if query else "")
 

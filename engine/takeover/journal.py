@@ -164,8 +164,8 @@ class Journal:
                 entry.saved_usd,
                 entry.confidence,
                 int(entry.stream),
-                entry.request,
-                entry.reply,
+                _whole_text(entry.request),
+                _whole_text(entry.reply),
                 entry.key,
             ),
         )
@@ -173,7 +173,14 @@ class Journal:
 
     def compared(self, key: str, difference: float, same: bool, note: str, texts: tuple[str, str, str] | None) -> None:
         """Record a comparison; `texts` are prompt, service's and local answer, where contents are kept."""
-        values = (key, time.time(), difference, int(same), one_line(note)[:300], *(texts or (None, None, None)))
+        values = (
+            key,
+            time.time(),
+            difference,
+            int(same),
+            one_line(note)[:300],
+            *map(_whole_text, texts or (None, None, None)),
+        )
         self._database.later(("INSERT INTO compared VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values))
 
     def cost(self, key: str, usd: float) -> None:
@@ -214,6 +221,11 @@ class Journal:
     def close(self) -> None:
         """Finish what is pending and close the file."""
         self._database.close()
+
+
+def _whole_text(text: str | None) -> str | None:
+    """A text without the halves of characters, lone surrogates, which no database takes."""
+    return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _alive(door: str) -> bool:

@@ -137,4 +137,4 @@ class Pairing:
 
 
 def _read(body: bytes) -> ChatReply | None:
-    return chat.read_stream(body) if body.lstrip().startswith(b"data:") else chat.read_reply(body)
+    return chat.read_stream(body) if chat.is_stream(body) else chat.read_reply(body)

@@ -24,6 +24,20 @@ from engine.takeover.chat import DONE, error_body, event
 from engine.takeover.sides import Asked, Health, OutError, Reply
 
 MODEL = "service"
+
+PARAMETERS = frozenset(
+    {
+        *("messages", "model", "stream", "stream_options", "temperature", "top_p", "n", "stop", "seed", "user"),
+        *("max_tokens", "max_completion_tokens", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs"),
+        *("top_logprobs", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "audio"),
+        *("response_format", "modalities", "reasoning_effort", "verbosity", "prediction", "web_search_options"),
+        *("thinking", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
+    }
+)
+"""What a client may say. litellm takes far more by name, an address to send the service's key to among it."""
+
+WITHOUT_EFFECT = frozenset({"store", "metadata"})
+"""OpenAI's own, for its dashboard: other services have nothing like it, and litellm a use of its own."""
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -43,8 +57,10 @@ class Routed:
         if asked.path.partition("?")[0] != "/chat/completions":
             body = error_body(f"{asked.path} is not available: the service has another API", "invalid_request_error")
             return Reply(404, CIMultiDict(JSON_HEADERS), json.dumps(body).encode())
-        request = loads(asked.body)
-        request["model"] = MODEL
+        given = loads(asked.body)
+        request = {name: value for name, value in given.items() if name in PARAMETERS} | {"model": MODEL}
+        if unknown := next((name for name in given if name not in PARAMETERS | WITHOUT_EFFECT), None):
+            return _refusal(400, f"Unrecognized request argument supplied: {unknown[:80]}")
         try:
             async with asyncio.timeout(asked.timeout_s):
                 response = await self._router.acompletion(**request)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -29,14 +30,32 @@ HOP_BY_HOP = frozenset(
         *("trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
     }
 )
-NOT_SENT = HOP_BY_HOP | {"authorization", "x-api-key", "api-key", "cookie", "forwarded", "x-forwarded-for", "origin"}
-"""Headers of a client that no side gets; the key is the door's own where it has one."""
+NOT_SENT = HOP_BY_HOP | {"accept-encoding", "content-encoding", "forwarded", "origin", "referer", "via"}
+"""Headers of a client that no side gets; a body arrives without its encoding, which aiohttp undoes."""
+
+SECRET = re.compile(r"auth|api-?key|cookie|token|secret|password|credential|subscription-key|^x-(?:forwarded|real)-")
+"""Begins or marks headers that show who the client is; the service gets the door's own key, the local model none."""
 
 OWN = "x-llamaduo-"
 """Begins the headers between clients and the door."""
 
+NOT_PASSED = HOP_BY_HOP | {"set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "clear-site-data"}
+"""Headers of a reply that speak of the server's own address, which is not the door's."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+"""What a client may do; TRACE would show it the key."""
+
+REST_S_LEAST = 60.0
+"""Seconds, at least, that a stream may pause before it counts as broken off."""
+
+MOST_EVENT = 2**20
+"""Bytes of a first event that is waited for."""
+
 OUT = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Statuses that speak of the service or of our account there, not of this request; so does every one from 500 on."""
+
+REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
+"""Statuses that lead elsewhere: neither the door nor its client goes there, with a prompt and a key."""
 
 FAILURES, REST_S = 3, 2.0
 """Requests in a row that cannot reach a side, after which it counts as out, and for how long before it is tried."""
@@ -159,12 +178,15 @@ class PassThrough:
 
     async def _first_bytes(self, asked: Asked) -> Reply:
         response = await self._open(asked)
-        headers = CIMultiDict((k, v) for k, v in response.headers.items() if k.lower() not in HOP_BY_HOP)
+        if response.status in REDIRECTIONS:
+            response.close()
+            raise OutError(f"answered with status {response.status}, which leads elsewhere")
+        headers = _kept(response.headers, NOT_PASSED)
         streams = asked.stream and response.status == 200 and not response.content_type.startswith("application/json")
         try:
             if streams:
                 chunks = response.content.iter_any()
-                first = await anext(chunks, b"")
+                first = await _first_event(chunks)
                 return Reply(response.status, headers, first, _rest(response, chunks))
             body = await _whole(response)
         except BaseException:
@@ -175,10 +197,9 @@ class PassThrough:
 
     async def _open(self, asked: Asked) -> aiohttp.ClientResponse:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=20)
             self._session = aiohttp.ClientSession(
-                timeout=timeout, connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
         url = URL(self.base + asked.path, encoded=True)
         headers = self._headers(asked.headers)
@@ -191,13 +212,20 @@ class PassThrough:
     async def _request(self, asked: Asked, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
         assert self._session is not None
         return await self._session.request(
-            asked.method, url, headers=headers, data=asked.body or None, allow_redirects=False
+            asked.method,
+            url,
+            headers=headers,
+            data=asked.body or None,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_S, sock_read=max(asked.timeout_s, REST_S_LEAST)
+            ),
         )
 
     def _headers(self, given: Mapping[str, str]) -> CIMultiDict[str]:
-        headers = CIMultiDict(
-            (k, v) for k, v in given.items() if k.lower() not in NOT_SENT and not k.lower().startswith(OWN)
-        )
+        headers = _kept(given, NOT_SENT)
+        for name in [name for name in headers if SECRET.search(name.lower()) or name.lower().startswith(OWN)]:
+            headers.popall(name, None)
         headers["Accept-Encoding"] = "identity"
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -206,9 +234,34 @@ class PassThrough:
         return headers
 
 
-def _is_ours(header: str) -> bool:
-    """Whether a client's header is for the door, and no side gets it."""
-    return header in NOT_SENT or header.startswith(OWN)
+def _kept(headers: Mapping[str, str], not_kept: frozenset[str]) -> CIMultiDict[str]:
+    """The headers that go on, those that are for one connection alone left out, also where only it names them.
+
+    Bytes that are no text, which aiohttp could not write again, become question marks.
+    """
+    named = {
+        name.strip().lower()
+        for key, value in headers.items()
+        if key.lower() == "connection"
+        for name in value.split(",")
+    }
+    return CIMultiDict(
+        (key, value.encode("utf-8", "replace").decode())
+        for key, value in headers.items()
+        if key.lower() not in not_kept and key.lower() not in named
+    )
+
+
+async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
+    """The start of a stream, up to the end of its first event. Raises ClientPayloadError where it ends before."""
+    begun = bytearray()
+    async for chunk in chunks:
+        begun += chunk
+        if b"\n\n" in begun or b"\r\n\r\n" in begun or len(begun) > MOST_EVENT:
+            return bytes(begun)
+    if not begun.strip():
+        raise aiohttp.ClientPayloadError("an empty stream")
+    return bytes(begun)
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -196,6 +196,7 @@ async def door(
     model: str = "openai/gpt-big",
     service: Side | None = None,
     local: Side | None = None,
+    local_base: str = "",
     **changes: Any,
 ) -> AsyncIterator[Opened]:
     service, local = service or Side("service"), local or Side("local")
@@ -204,7 +205,7 @@ async def door(
         await servers[side.name].start_server()
         side.base = str(servers[side.name].make_url("/v1"))
     run = made_run(folder, service.base, contract, model)
-    settings = door_settings(local.base, **changes)
+    settings = door_settings(local_base or local.base, **changes)
     at = begin(run, settings, mode)
     async with parts_of(run, at, settings, mode) as parts:
         await parts.standing.resume()

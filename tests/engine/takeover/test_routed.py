@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from door_sides import Side, door
+import pytest
+from door_sides import KEY, Side, door
 
 from engine.protocol.takeover import Mode
 from engine.takeover.routed import Routed
@@ -35,6 +36,16 @@ async def test_litellm_translates_for_the_door(tmp_path: Path) -> None:
 
         async with opened.session.post(f"{opened.base}/embeddings", json={"input": "x"}) as response:
             assert (response.status, (await response.json())["error"]["type"]) == (404, "invalid_request_error")
+
+
+@pytest.mark.parametrize("name", ["api_base", "base_url", "api_key", "extra_headers", "mock_response", "fallbacks"])
+async def test_a_client_cannot_send_the_key_elsewhere(tmp_path: Path, name: str) -> None:
+    async with door(tmp_path, Mode.SHADOW, model="hosted_vllm/gpt-big", timeout_s=5.0) as opened:
+        status, _, body = await opened.ask(**{name: opened.local.base})
+        assert (status, name.encode() in body) == (400, True)
+        assert opened.service.seen == []
+        assert KEY not in str(opened.local.seen)
+        assert (await opened.ask(store=True, metadata={"a": "b"}))[0] == 200
 
 
 async def test_a_side_without_a_connection_is_named(tmp_path: Path) -> None:
