@@ -51,6 +51,7 @@ CHANGES: list[tuple[str, Callable[[Path], object]]] = [
 
 @pytest.mark.parametrize(("problem", "change"), CHANGES)
 def test_a_changed_folder_is_not_served(folder: Path, problem: str, change: Callable[[Path], object]) -> None:
+    jsonl.write_json(folder / "artefact.json", ARTEFACT.to_row() | {"base_path": "/srv/base"})
     check_sums(folder)
     change(folder)
     keeper = serve.Keeper(folder.parent, folder.name, "127.0.0.1", 1, "", "vllm")
