@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,10 +87,11 @@ def table(runs: list[Run]) -> list[str]:
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
         place, cost = _place(status), phrases.money(status.cost_usd)
         name = f"{run.name} ({owner(run)})" if owner(run) else run.name
-        age = phrases.age(time.time() - run.settings_file.stat().st_mtime)
         ahead = status.outlook if state.working else None
         left = phrases.brief(ahead.left_s.expected) if ahead is not None and not ahead.unknown else "-"
-        cells.append((one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost, age, left))
+        cells.append(
+            (one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost, _age(run), left)
+        )
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
@@ -182,6 +184,13 @@ def _described(status: Status, state: State) -> str:
     if state is State.WAITING and status.question is not None and status.question.kind != ROUND:
         return f"waiting for {wording(status.question.kind).waits_for}"
     return state
+
+
+def _age(run: Run) -> str:
+    """How long ago a run was made, as far as this user may see it."""
+    with suppress(OSError):
+        return phrases.age(time.time() - run.settings_file.stat().st_mtime)
+    return "-"
 
 
 def _place(status: Status) -> str:

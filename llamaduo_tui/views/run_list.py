@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,8 +86,7 @@ def _shared(entry: Entry) -> Entry:
 
 
 def _read(run: Run, status: Status) -> Entry:
-    decisions, started = run.decisions(), first_event(run.events_file)
-    known = started if isinstance(started, RunStarted) else None
+    decisions, known = run.decisions(), _started(run)
     return Entry(
         run=run,
         state=status.state,
@@ -105,10 +105,21 @@ def _read(run: Run, status: Status) -> Entry:
     )
 
 
+def _started(run: Run) -> RunStarted | None:
+    """How the run began; None before that, and where its owner shares no events."""
+    with suppress(PermissionError):
+        if isinstance(started := first_event(run.events_file), RunStarted):
+            return started
+    return None
+
+
 def _pairs(run: Run, last: int) -> int:
     """The pairs of the last training that is complete."""
     for number in range(last or len(list(run.folder.glob("round-*"))), 0, -1):
-        done = manifest(FINETUNE.folder(run, number))
+        try:
+            done = manifest(FINETUNE.folder(run, number))
+        except PermissionError:
+            return 0
         if done is not None:
             pairs = done.counts.get("pairs", 0)
             return pairs if isinstance(pairs, int) else 0
