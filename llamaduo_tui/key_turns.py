@@ -6,11 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from textual.app import App
 from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
+from textual.screen import Screen
 from textual.widget import Widget
 
 PATIENCE_S = 2.0
@@ -61,6 +62,13 @@ class KeyTurns(App[Result]):
         finally:
             self._preparing -= 1
 
+    async def _replace_screen(self, screen: Screen[Any]) -> Screen[Any]:
+        """Remove a screen once all of it is mounted: Textual gives one that goes while it is built no children."""
+        while parts := [node for node in screen.walk_children(with_self=True) if _mounting(node)]:
+            for part in parts:
+                await part._mounted_event.wait()
+        return await super()._replace_screen(screen)
+
     async def _take_turns(self) -> None:
         """Wait until the last key is handled, then pass the next one on, until there is none."""
         while True:
@@ -92,6 +100,11 @@ class KeyTurns(App[Result]):
 def _busy(node: object) -> bool:
     """Whether a node has messages that it has not begun to handle."""
     return isinstance(node, Widget) and (node.message_queue_size > 0 or not node.is_mounted)
+
+
+def _mounting(node: object) -> TypeGuard[Widget]:
+    """Whether a widget has begun to mount, and has not ended."""
+    return isinstance(node, Widget) and node.is_running and not node.is_mounted
 
 
 async def _handled(node: object) -> None:

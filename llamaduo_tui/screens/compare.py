@@ -9,7 +9,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.color import Color
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import OptionList, Static, TabbedContent, TabPane
@@ -36,6 +36,7 @@ class CompareScreen(Screen[None]):
     """Reads the runs once, in a thread; `1`, `2` and `3` choose what is shown."""
 
     CSS_PATH = "compare.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (72, "-wide")]  # noqa: RUF012 - as Textual declares it
     AUTO_FOCUS = "#overview VerticalScroll"
     HELP = """
 ## Compare
@@ -65,7 +66,9 @@ the first two runs share, those with the greatest difference first, with the ans
             with TabPane("2 Losses", id="losses"):
                 yield PlotextPlot()
             with TabPane("3 Answers", id="answers"), Horizontal():
-                yield KeyedList(markup=False)
+                with Vertical(id="compare-prompts"):
+                    yield Static(" 1st  2nd difference", id="compare-columns")
+                    yield KeyedList(markup=False)
                 with VerticalScroll():
                     yield Static(id="compare-answers", markup=False)
         yield KeyBar()
@@ -89,14 +92,24 @@ the first two runs share, those with the greatest difference first, with the ans
 
     def _show(self, compared: Compared) -> None:
         self._compared = compared
-        self.query_one("#compare-text", Static).update("\n".join(compare_lines.lines(compared)))
+        self._write()
         rows = [
-            Option(f"{one.first:5.0f} {one.second:5.0f} {one.gain:+5.0f}  {one.id}") for one in compared.shared[:LISTED]
+            Option(f"{one.first:3.0f} {one.second:4.0f} {one.gain:+4.0f}  {one_line(one.id, 40)}")
+            for one in compared.shared[:LISTED]
         ]
         self.query_one(OptionList).set_options(rows or [Option("No dev prompt is in both.", disabled=True)])
         if rows:
             self.query_one(OptionList).highlighted = 0
         self._plot(compared)
+
+    def on_resize(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        """Write the first tab, in the width of the terminal."""
+        if self._compared is not None:
+            told = compare_lines.lines(self._compared, width=self.size.width - 4)
+            self.query_one("#compare-text", Static).update(Content("\n".join(told)))
 
     def _plot(self, compared: Compared) -> None:
         """All losses on one pair of axes; each run has a colour."""

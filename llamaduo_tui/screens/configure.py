@@ -60,10 +60,10 @@ class ConfigureScreen(Screen[Path | None]):
         Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="Check all, and estimate a run"),
         Binding("f6,c", "checks", "Checks", id="configure.checks", tooltip="Go to the problems and the pre-flight"),
         Binding("ctrl+t,m", "more", "More", id="configure.more", tooltip="Show all settings, or only the usual ones"),
-        Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
-        Binding("f8", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
-        Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
         Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks about unsaved changes"),
+        Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
+        Binding("f8,ctrl+r", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
+        Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
     ]
@@ -76,6 +76,8 @@ Choose a section with the arrow keys, and press Enter to go to its fields. Each 
 - **F4** in a field chooses its value from a list, or edits it in several lines; **ctrl+o** opens it in $EDITOR
 - **F2** or **ctrl+s** saves at any time. Unsaved changes are kept, too: they are back after a lost connection
 - **F5** checks everything and estimates a run; it costs nothing. **F9** starts the run
+- Without function keys: in a field **ctrl+l** is F4 and **ctrl+r** is F8; in the list of sections **b** is F3, **d** F4, **p** F5,
+  **c** F6, **o** F7 and **S** F9
 """
 
     def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:

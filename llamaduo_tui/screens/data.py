@@ -45,6 +45,7 @@ class DataScreen(BrowsingScreen):
         Binding("n", "choose(False)", "Refuse", id="data.refuse", tooltip="Don't train on this pair from now on"),
         Binding("Y", "choose_all(True)", "Keep all", id="data.keep_all", tooltip="Keep all pairs in the list"),
         Binding("N", "choose_all(False)", "Refuse all", id="data.refuse_all", tooltip="Refuse all pairs in the list"),
+        Binding("escape", "back", "Back", id="data.back", tooltip="Back to the list, then to the run"),
         Binding("slash", "search", "Search", id="data.search", tooltip="Search prompts, responses and reasons"),
         Binding("g", "menu('status')", "Filter", id="data.filter", tooltip="Filter by status or by reason"),
         Binding("t", "menu('round')", "Round", id="data.round", tooltip="Choose a round or the coverage dataset"),
@@ -54,7 +55,6 @@ class DataScreen(BrowsingScreen):
         Binding("m", "whole", "Show all", id="data.whole", tooltip="Show all of a long text, or its beginning"),
         Binding("c", "copy", "Copy", id="data.copy", tooltip="Copy prompt and response"),
         Binding("w", "save", "Save", id="data.save", tooltip="Save prompt and response to a file"),
-        Binding("escape", "back", "Back", id="data.back", tooltip="Back to the list, then to the run"),
     ]
 
     def __init__(self, run: Run, news: RunUpdate | None) -> None:

@@ -85,6 +85,11 @@ class QuestionScreen(Screen[None]):
         return self.latest.stopping if self.latest is not None else None
 
     @property
+    def gone(self) -> str:
+        """Which worker is gone, where the run has crashed."""
+        return self.latest.gone if self.latest is not None else ""
+
+    @property
     def target(self) -> Target | None:
         settings = self.latest.settings if self.latest is not None else None
         return settings.target if settings is not None else None

@@ -23,7 +23,10 @@ from llamaduo_tui.widgets.key_bar import KeyBar
 
 POLL_S = 0.5
 
-NOTHING = "Nothing is released yet. Press s to write the model for servers; each is asked the sealed prompts first."
+NOTHING = (
+    "Nothing is released yet. Press s to write the model in the formats that servers read. "
+    "Each is served and asked the sealed prompts before it counts as released."
+)
 
 
 @dataclass
@@ -84,9 +87,10 @@ stays in its folder, and `gate.json` there says why. The release goes on if you 
     def _read(self, message: ReleaseRead) -> None:
         view = message.view
         self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(view.artefacts) or NOTHING))
+        log = self.query_one(Log)
+        log.set_class(not view.log, "-empty")
         if view.log == self._shown:
             return
-        log = self.query_one(Log)
         if self._shown and view.log[: len(self._shown)] == self._shown:
             log.write_lines(view.log[len(self._shown) :])
         else:

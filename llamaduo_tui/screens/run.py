@@ -75,8 +75,7 @@ class RunScreen(QuestionScreen):
         Binding("p", "go_on", "Continue", id="run.go_on", tooltip="Continue the paused run"),
         Binding("r", "resume", "Resume", id="run.resume", tooltip="Start a worker that continues from here"),
         Binding("r", "report", "Report", id="run.report", tooltip="Read the report"),
-        # Before the log's own `o`, which is `O` too.
-        Binding("o", "release", "Release", id="run.release", tooltip="Write the model for servers", priority=True),
+        Binding("o", "release", "Release", id="run.release", tooltip="Write the model for servers"),
         Binding("t", "takeover", "Take-over", id="run.takeover", tooltip="See which side answers, and change it"),
         Binding("x", "stop", "Stop", id="run.stop", tooltip="Stop the worker; you can resume later"),
         Binding(
@@ -203,7 +202,7 @@ class RunScreen(QuestionScreen):
         untold = (State.STOPPING, State.CRASHED, State.FAILED, State.STALE)  # the guide does not say why
         shown = self.view.concluded or not self.guided or self.state in untold
         box.display = shown and not self.has_class("-asks")
-        title, said = happening(self.view, self.state, self.stopping, now)
+        title, said = happening(self.view, self.state, self.stopping, now, self.gone, guided=self.guided)
         if box.border_title != title:
             box.border_title = title
         box.put(said)
@@ -308,21 +307,26 @@ def head(run: Run, view: RunView, state: State, now: float, width: int) -> Conte
     return Content("\n").join([first, route if not started.sandbox else sandbox])
 
 
-def happening(view: RunView, state: State, stopping: Stopping | None, now: float) -> tuple[str, Content]:
-    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step."""
+def happening(
+    view: RunView, state: State, stopping: Stopping | None, now: float, gone: str, *, guided: bool = False
+) -> tuple[str, Content]:
+    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step.
+
+    The guide, where it is shown, says what to press at the end. `gone` is which worker is gone.
+    """
     if view.failure is not None and not state.working:
         failed = view.failure
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
     if view.outcome is not None and not state.working:
         outcome = view.outcome
-        report = f"o to release the model; r for the report, {outcome.report}"
+        report = "" if guided else f"o to release the model; r for the report, {outcome.report}"
         mark = state_styles.of(outcome.state)
-        then = " The small model can take over." if outcome.state is State.REACHED else ""
+        then = " The small model can take over." if outcome.state is State.REACHED and not guided else ""
         ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{then}"
         return "the end", Content.assemble(ended, why, _next(report if outcome.state.ended else "r to resume"))
     if state is State.CRASHED:
-        gone = "The worker is gone: killed, out of memory, or the machine restarted. Finished work is kept."
-        return "crashed", Content.assemble(gone, _next("r to resume; o for the output, which may show why"))
+        said = f"{gone[:1].upper()}{gone[1:]}: killed, out of memory, or the machine restarted. Finished work is kept."
+        return "crashed", Content.assemble(said, _next("r to resume; O for the output, which may show why"))
     if state is State.STALE:
         return "no heartbeat", Content(
             "The worker has not reported for a while: its disk is busy or full, or its machine cannot be reached."

@@ -308,12 +308,17 @@ def _name(entry: Entry) -> str:
 _USUAL = 18 + 18 + 11 + 9 + 7
 """Cells of the columns that are always there, besides the name."""
 
-_MORE = {"SIMILARITY": 12, "MODEL": 20, "LEFT": 10, "PAIRS": 8, "TARGET": 9, "SERVICE": 16}
+_MORE = {"SIMILARITY": 12, "MODEL": 21, "LEFT": 10, "PAIRS": 8, "TARGET": 10, "SERVICE": 16}
 """Columns that come as there is room, the most telling first, and their widths."""
 
 
 def _columns(width: int, names: int, marks: bool) -> Content:
-    heads = {name: name for name in _MORE} | {"LEFT": "     LEFT", "PAIRS": "  PAIRS"}
+    heads = {name: name for name in _MORE} | {
+        "MODEL": " MODEL",
+        "LEFT": "     LEFT",
+        "PAIRS": "  PAIRS",
+        "TARGET": " TARGET",
+    }
     return _line(("  " if marks else "") + "STATE", "RUN", "AT", "PRECISION", "    COST", "   AGE", heads, width, names)
 
 
@@ -326,10 +331,10 @@ def _row(entry: Entry, now: float, width: int, names: int, mark: str = "") -> Co
     )
     more = {
         "SIMILARITY": similarity,
-        "MODEL": one_line(entry.model.rsplit("/", 1)[-1], 40) or "–",
+        "MODEL": f" {one_line(entry.model.rsplit('/', 1)[-1], 40) or '–'}",
         "LEFT": f"{_left(entry, now):>9}",
         "PAIRS": f"{entry.pairs:>7,}" if entry.pairs else "      –",
-        "TARGET": _target(entry),
+        "TARGET": f" {_target(entry)}",
         "SERVICE": one_line(entry.service, 40) or "–",
     }
     cost = phrases.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
@@ -375,7 +380,8 @@ def _line(
     cells = [_Cell(state, 18), _Cell(name, room), _Cell(place, 18), _Cell(precision, 11)]
     cells += [_Cell(more[column], _MORE[column]) for column in shown if column == "SIMILARITY"]
     cells += [_Cell(cost, 9), _Cell(age, 7)]
-    cells += [_Cell(more[column], _MORE[column]) for column in shown if column != "SIMILARITY"]
+    widths = _MORE | {"MODEL": _MORE["MODEL"] + min(20, left)}
+    cells += [_Cell(more[column], widths[column]) for column in shown if column != "SIMILARITY"]
     parts = [cell.content if isinstance(cell.content, Content) else Content(cell.content) for cell in cells]
     return Content.assemble(
         *(

@@ -41,6 +41,7 @@ minus service in points, with bounds that hold at all times. The money is by the
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", id="takeover.back", tooltip="Back to the run; the door continues"),
         Binding("space", "pause", "Pause", id="takeover.pause", tooltip="The service answers everything, for a while"),
+        Binding("space", "go_on", "Continue", id="takeover.go_on", tooltip="Answer by the mode again"),
         Binding("plus", "share(1)", "More", id="takeover.more", key_display="+", tooltip="Raise the canary's share"),
         Binding("minus", "share(-1)", "Less", id="takeover.less", key_display="-", tooltip="Lower the canary's share"),
         Binding("b", "back_out", "Roll back", id="takeover.roll_back", tooltip="The service answers, at once"),
@@ -78,8 +79,8 @@ minus service in points, with bounds that hold at all times. The money is by the
         state = self.view.state
         working = self.view.status is not None and self.view.status.alive and state is not None
         match action:
-            case "pause":
-                return working
+            case "pause" | "go_on":
+                return working and state is not None and state.paused is (action == "go_on")
             case "share":
                 return working and state is not None and state.mode is Mode.CANARY and not state.rolled_back
             case "back_out":
@@ -142,8 +143,10 @@ minus service in points, with bounds that hold at all times. The money is by the
             self.dismiss()
 
     def action_pause(self) -> None:
-        state = self.view.state
-        self._tell(DoorCommand(kind="resume" if state is not None and state.paused else "pause"))
+        self._tell(DoorCommand(kind="pause"))
+
+    def action_go_on(self) -> None:
+        self._tell(DoorCommand(kind="resume"))
 
     def action_back_out(self) -> None:
         self._tell(DoorCommand(kind="roll-back"))

@@ -14,11 +14,17 @@ from llamaduo_tui.views.text import clean, one_line
 
 NAME = 24
 AXIS = 40
+"""Cells of the axis of scores, where there is room."""
 
 
-def lines(compared: Compared, prompts: int = 0) -> list[str]:
-    """All of a comparison, with so many prompts and their answers."""
-    parts = [facts(compared), scores(compared), settings(compared), [shared(compared)] if compared.shared else []]
+def lines(compared: Compared, prompts: int = 0, width: int = 200) -> list[str]:
+    """All of a comparison, with so many prompts and their answers; scores in so many cells, at least 60."""
+    parts = [
+        facts(compared),
+        scores(compared, width),
+        settings(compared),
+        [shared(compared)] if compared.shared else [],
+    ]
     parts += [list(answer(compared, number)) for number in range(min(prompts, len(compared.shared)))]
     return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
 
@@ -39,22 +45,23 @@ def facts(compared: Compared) -> list[str]:
     return _table([(name, [told(side) for side in compared.sides]) for name, told in rows])
 
 
-def scores(compared: Compared) -> list[str]:
+def scores(compared: Compared, room: int = 200) -> list[str]:
     """Each score with its bounds, all on one axis from 0 to 100."""
     width = max(len(one_line(side.name, 40)) for side in compared.sides)
+    axis = max(10, min(AXIS, room - width - 31))
     found: list[str] = []
     for title, of in _SCORES:
         values = [(one_line(side.name, 40), value) for side in compared.sides if (value := of(side)) is not None]
         if values:
             found.append(title)
-            found += [f"  {name:<{width}}  {measure(value)}" for name, value in values]
+            found += [f"  {name:<{width}}  {measure(value, axis)}" for name, value in values]
     return found
 
 
-def measure(value: Interval) -> str:
+def measure(value: Interval, axis: int = AXIS) -> str:
     """A mean with its bounds, in figures and on the axis."""
-    low, mean, high = (min(AXIS - 1, max(0, int(place / 100 * AXIS))) for place in (value.low, value.mean, value.high))
-    cells = "".join("●" if at == mean else "━" if low <= at <= high else "·" for at in range(AXIS))
+    low, mean, high = (min(axis - 1, max(0, int(place / 100 * axis))) for place in (value.low, value.mean, value.high))
+    cells = "".join("●" if at == mean else "━" if low <= at <= high else "·" for at in range(axis))
     return f"{value.mean:5.1f} {f'({value.low:.0f} to {value.high:.0f})':<12} 0 {cells} 100"
 
 

@@ -153,11 +153,11 @@ def _ended(view: RunView) -> Step:
     state = view.outcome.state if view.outcome is not None else State.STOPPED
     if not state.ended:
         return _step(_at(view), "Stopped by hand; finished work is kept.", "r to resume")
-    if state is not State.REACHED:
-        explained = "Target not reached; the report explains why."
-        return _step(LAST, explained, "r for the report; then esc, and n for your own task")
-    explained = "The sealed prompts show it: the small model can take over. A release makes it a model for servers."
-    return _step(LAST, explained, "r for the report, o to release; then esc, and n for your own task")
+    if state is State.REACHED:
+        explained = "The sealed prompts show it: the small model can take over. A release makes it a model for servers."
+        return _step(LAST, explained, "o to release it, r for the report; then esc, and n for your own task")
+    explained = "Target not reached; the report explains why."
+    return _step(LAST, explained, "r for the report; then esc, and n for your own task")
 
 
 def _step(number: int, said: str, press: str) -> Step:

@@ -21,7 +21,7 @@ from engine.protocol.sharing import may_change
 from engine.protocol.status import State, Stopping
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
-from llamaduo_tui.views import log_lines
+from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.views.shared_run import SharedRun, hides_events
 from llamaduo_tui.views.text import clean
@@ -43,7 +43,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class RunUpdate:
-    """The whole view and state of a run, what it waits for before it stops, and the lines that are new."""
+    """The whole view and state of a run, what it waits for before it stops, and the lines that are new.
+
+    `gone` says which worker is gone, for a run that has crashed.
+    """
 
     view: RunView
     state: State
@@ -53,6 +56,7 @@ class RunUpdate:
     stopping: Stopping | None = None
     mine: bool = True
     outlook: Outlook | None = None
+    gone: str = "its worker is gone"
 
 
 class RunWatcher:
@@ -99,6 +103,7 @@ class RunWatcher:
             self._stopping,
             self._mine,
             status.outlook,
+            phrases.gone(status),
         )
 
     def _take(self, event: Event) -> Iterator[Line]:

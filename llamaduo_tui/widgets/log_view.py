@@ -33,10 +33,11 @@ class LogView(Vertical):
     HELP = """
 ## Log
 
-The log follows the newest line until you scroll up; `end` follows it again. Switch between the *events* of the run and
-the *output* of its processes (`worker.log`). Filter events by level and stage, search with `/`, and go from match to
-match with `n` and `N`. `y` copies the text that you have selected with the mouse, else all lines that pass the filters
-and the search; `Y` copies the visible lines. `w` and `W` save them to a file, in case your terminal blocks copying.
+The log follows the newest line until you scroll up; `end` follows it again. `O` switches between the *events* of the
+run and the *output* of its processes (`worker.log`). Filter events by level and stage, search with `/`, and go from
+match to match with `n` and `N`. `y` copies the text that you have selected with the mouse, else all lines that pass
+the filters and the search; `Y` copies the visible lines. `w` and `W` save them to a file, in case your terminal
+blocks copying.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "search", "Search", id="log.search", tooltip="Find text in the log"),
@@ -44,7 +45,7 @@ and the search; `Y` copies the visible lines. `w` and `W` save them to a file, i
         Binding("N", "next(-1)", "Previous", id="log.previous", tooltip="Go to the previous match", show=False),
         Binding("escape", "close_search", "End search", id="log.close", tooltip="End the search"),
         # The title of the border shows these, and a click on them works, too.
-        Binding("o,O", "output", "Output", False, id="log.output", tooltip="Switch between events and output"),
+        Binding("O", "output", "Output", False, id="log.output", tooltip="Switch between events and output"),
         Binding("e", "level", "Level", False, id="log.level", tooltip="All, warnings and errors, or errors only"),
         Binding("g", "stage", "Stage", False, id="log.stage", tooltip="Show the lines of one stage, or all"),
         Binding("w", "save('all')", "Save", False, id="log.save", tooltip="Save the selection or all matches"),

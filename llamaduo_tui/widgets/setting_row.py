@@ -66,7 +66,7 @@ class SettingRow(Vertical):
     """A field of the form with its value; None is its default."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f4", "pick", "Choose", id="setting.pick", tooltip="Choose the value from a list"),
+        Binding("f4,ctrl+l", "pick", "Choose", id="setting.pick", tooltip="Choose the value from a list"),
         Binding("f4,ctrl+l", "lines", "Edit", id="setting.lines", tooltip="Edit the value in several lines"),
         Binding("ctrl+o", "outside", "$EDITOR", id="setting.outside", tooltip="Edit the value in $EDITOR"),
     ]
