@@ -76,8 +76,8 @@ Choose a section with the arrow keys, and press Enter to go to its fields. Each 
 - **F4** in a field chooses its value from a list, or edits it in several lines; **ctrl+o** opens it in $EDITOR
 - **F2** or **ctrl+s** saves at any time. Unsaved changes are kept, too: they are back after a lost connection
 - **F5** checks everything and estimates a run; it costs nothing. **F9** starts the run
-- Without function keys: in a field **ctrl+l** is F4 and **ctrl+r** is F8; in the list of sections **b** is F3, **d** F4, **p** F5,
-  **c** F6, **o** F7 and **S** F9
+- Without function keys: in a field **ctrl+l** is F4 and **ctrl+r** is F8; in the list of sections **b** is F3,
+  **d** F4, **p** F5, **c** F6, **o** F7 and **S** F9
 """
 
     def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:

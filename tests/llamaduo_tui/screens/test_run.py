@@ -22,13 +22,14 @@ from engine.protocol.events import Event, RoundScored, TrainMetrics, to_row
 from engine.protocol.events import Log as LogEvent
 from engine.protocol.questions import APPROVE
 from engine.protocol.run_dir import Run
-from engine.protocol.status import Stopping
+from engine.protocol.status import State, Stopping
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
-from llamaduo_tui.screens.run import RunScreen
+from llamaduo_tui.screens.run import RunScreen, happening
 from llamaduo_tui.views.jsonl_index import gc_paused
+from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.watcher import Line
 from llamaduo_tui.widgets import log_view
 from llamaduo_tui.widgets.cards.round_card import RoundCard
@@ -421,3 +422,16 @@ async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
         await until(pilot, lambda: "✗ finetune interrupted at 44/120" in str(screen(shown).query_one(Timeline).content))
         assert "left" not in str(screen(shown).query_one(Timeline).content)
         assert "r to resume" in str(screen(shown).query_one("#now", DiffedStatic).content)
+
+
+async def test_a_crash_names_the_host_of_its_worker_where_that_is_another_one(root: Path) -> None:
+    title, said = happening(RunView(), State.CRASHED, None, 0.0, "its worker on gpu-7 is gone")
+    assert title == "crashed"
+    assert str(said).startswith("Its worker on gpu-7 is gone: ")
+    run = make(root, "gone", "running", frozen.TRAINING)
+    process = replace(run.status().process or pytest.fail("no worker"), host="gpu-7", boot="another", pid=2**22 - 1)
+    run.write_status(replace(run.status(), process=process))
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        assert screen(shown).gone == "its worker on gpu-7 is gone"

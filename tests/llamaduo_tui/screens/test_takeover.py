@@ -55,6 +55,9 @@ async def test_keys_pause_change_the_share_and_roll_back(run: Run, tmp_path: Pat
         await pilot.press("space")
         while not any(True for _ in commands(at)):
             await pilot.pause(0.02)
+        while not screen.check_action("go_on", ()):
+            await pilot.pause(0.02)
+        assert not screen.check_action("pause", ())
         await pilot.press("plus")
         await pilot.pause()
         await pilot.press("y")
