@@ -67,7 +67,7 @@ the first two runs share, those with the greatest difference first, with the ans
                 yield PlotextPlot()
             with TabPane("3 Answers", id="answers"), Horizontal():
                 with Vertical(id="compare-prompts"):
-                    yield Static(" 1st  2nd difference", id="compare-columns")
+                    yield Static("1st  2nd  +/-  prompt", id="compare-columns")
                     yield KeyedList(markup=False)
                 with VerticalScroll():
                     yield Static(id="compare-answers", markup=False)

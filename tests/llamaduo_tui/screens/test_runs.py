@@ -203,9 +203,7 @@ async def test_marked_runs_are_compared(root: Path) -> None:
         assert "compare" not in {b.binding.action for b in shown.screen.active_bindings.values() if b.enabled}
         await pilot.press("space", "equals_sign")
         await until(pilot, lambda: isinstance(shown.screen, CompareScreen))
-        await until(
-            pilot, lambda: "settings: all alike" in str(shown.screen.query_one("#compare-text", Static).content)
-        )
+        await until(pilot, lambda: "coverage.source" in str(shown.screen.query_one("#compare-text", Static).content))
         await pilot.press("2", "3")
         await until(pilot, lambda: isinstance(shown.screen.focused, OptionList))
         await pilot.press("escape")
