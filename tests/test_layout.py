@@ -16,6 +16,8 @@ ABOUT_SEVERAL = {
     "engine/service/test_mishaps.py": "faults that cross the client's modules",
     "engine/service/test_providers_behave.py": "stages against all that providers do",
     "engine/stages/test_contexts.py": "tools and system prompts through all stages",
+    "engine/takeover/test_drop_in.py": "clients of the service at the door",
+    "engine/takeover/test_hostile.py": "hostile clients and broken sides",
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",
     "llamaduo_tui/test_app_terminal.py": "the program in a pseudo-terminal",

@@ -19,12 +19,15 @@ VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
 OPEN_SCHEMES = frozenset({"http", "https", "ntfy", "ntfys", "json", "jsons", "xml", "xmls", "form", "forms"})
 """Schemes of addresses whose host is a server; in others, such as tgram://, tokens stand in its place."""
 
-_RANDOM = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[\w-]{16,}|[0-9A-Fa-f]{20,}|[A-Za-z0-9_-]{24,}")
-"""A part of a path that looks like a key."""
-
 _MAY_BE_SECRET = PydanticCustomError(
     "secret", "may hold a secret: put it into an environment variable, and write $NAME in its place"
 )
+
+
+def _is_random(word: str) -> bool:
+    """Whether a part of a path looks like a key."""
+    mixed = re.search(r"[0-9]", word) and re.search(r"[A-Za-z]", word)
+    return len(word) >= (16 if mixed else 24)
 
 
 def _no_secret(address: str) -> str:
@@ -37,9 +40,11 @@ def _no_secret(address: str) -> str:
     host, _, path = rest.partition("/")
     opaque = scheme.lower() not in OPEN_SCHEMES
     user = host.rpartition("@")[0]
-    if (opaque and not VARIABLE.search(address)) or _RANDOM.search(rest if opaque else path) or re.search(r"\w", user):
+    if (opaque and not VARIABLE.search(address)) or re.search(r"\w", user):
         raise _MAY_BE_SECRET
-    if re.search(r"\?.*\w", rest):
+    if any(map(_is_random, re.findall(r"[\w-]+", rest if opaque else path))) or re.search(
+        r"\w", rest.partition("?")[2]
+    ):
         raise _MAY_BE_SECRET
     return address
 

@@ -99,10 +99,9 @@ class Lines:
         """Print the lines that are whole now; b"" is the end of the stream."""
         *whole, self._rest = (self._rest + self._decoder.decode(found, final=not found)).split("\n")
         for line in [*whole, self._rest] if self._rest and not found else whole:
-            self._print(line)
+            self._show(line)
 
-    def _print(self, line: str) -> None:
-        if self._rewriting:
-            click.echo(CLEAR_LINE, nl=False, err=self._err)
+    def _show(self, line: str) -> None:
+        before = CLEAR_LINE if self._rewriting else ""
         self._rewriting = line.startswith(REWRITE)
-        click.echo(clean(line.rstrip("\r").removeprefix(REWRITE)), nl=not self._rewriting, err=self._err)
+        click.echo(before + clean(line.rstrip("\r").removeprefix(REWRITE)), nl=not self._rewriting, err=self._err)

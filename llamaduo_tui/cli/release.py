@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import MARGIN, Gate, Served
+from engine.protocol.terminal import say
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called
 
@@ -20,6 +21,12 @@ POLL_S = 0.2
 
 FORMATS = click.Choice(["safetensors", "lora", "gguf"])
 QUANTIZATIONS = click.Choice(["f16", "q8_0", "q4_k_m"])
+
+
+def _pass_on(log: BinaryIO) -> None:
+    """Print what a log has gained."""
+    if told := log.read().decode(errors="replace").rstrip("\n"):
+        say(told)
 
 
 @click.command()
@@ -64,16 +71,16 @@ def release(
         with control.log_file(run).open("rb") as log:
             log.seek(seen)
             while (status := process.poll()) is None:
-                click.echo(log.read(), nl=False)
+                _pass_on(log)
                 time.sleep(POLL_S)
-            click.echo(log.read(), nl=False)
+            _pass_on(log)
     except KeyboardInterrupt:
-        click.echo(f"\nthe release of {run.name} goes on: tail -f {control.log_file(run)}")
+        say(f"\nthe release of {run.name} goes on: tail -f {control.log_file(run)}")
         sys.exit(130)
     if status == 0:
-        click.echo(f"released in {run.release}\nserve it: llamaduo-tui serve {called(run)}")
+        say(f"released in {run.release}\nserve it: llamaduo-tui serve {called(run)}")
     elif status not in (2, 3):
-        click.echo(f"see {run.releasing / control.OUTPUT}", err=True)
+        say(f"see {run.releasing / control.OUTPUT}", err=True)
     sys.exit(status)
 
 
@@ -114,10 +121,10 @@ def serve(
     folder = _release_folder(root, place)
     served = read_served(folder)
     if wanted == "status":
-        click.echo(_told(served))
+        say(_told(served))
         return
     if wanted == "stop":
-        click.echo(_stop(folder, served))
+        say(_stop(folder, served))
         return
     if served is not None:
         raise LlamaDuoError(
@@ -132,7 +139,7 @@ def serve(
     log = serving_file(folder).with_suffix(".log")
     arguments = ["--host", host, "--port", str(port), "--vllm", vllm, *(["--key-env", key_env] if key_env else [])]
     gate = _chosen(folder, artefact)
-    click.echo(f"starting {gate.artefact}; this takes from seconds to minutes …", err=True)
+    say(f"starting {gate.artefact}; this takes from seconds to minutes …", err=True)
     _wait(control.serve(folder, gate.artefact, arguments, log), folder, log)
 
 
@@ -196,7 +203,7 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
     while process.poll() is None:
         served = read_served(folder)
         if served is not None and served.up:
-            click.echo(f"{_told(served)}\nmodel: {served.model}\nlog:   {served.log}")
+            say(f"{_told(served)}\nmodel: {served.model}\nlog:   {served.log}")
             return
         time.sleep(POLL_S)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("Error: ")]

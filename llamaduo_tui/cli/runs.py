@@ -78,7 +78,7 @@ def compare(root: Path, names: tuple[str, ...], answers: int, as_json: bool) -> 
     if as_json:
         print_json(compare.as_row(compared, answers))
     else:
-        click.echo("\n".join(compare_lines.lines(compared, answers)))
+        say("\n".join(compare_lines.lines(compared, answers)))
 
 
 @click.command()

@@ -105,10 +105,15 @@ class Left:
         return fresh
 
 
+def _at_work(owner: Process) -> bool:
+    """Whether the app that keeps a draft may still run; none outlives its machine's boot."""
+    return owner.same_boot and owner.alive
+
+
 def left(file: Path | None = None) -> list[Left]:
     """The drafts that were left behind, the newest first; with `file` only those of this file."""
     wanted = str(file.absolute()) if file is not None else None
-    found = [one for one in _all() if wanted in (None, one.kept.file) and not one.kept.owner.alive]
+    found = [one for one in _all() if wanted in (None, one.kept.file) and not _at_work(one.kept.owner)]
     return sorted(found, key=lambda one: -one.kept.time)
 
 

@@ -143,7 +143,7 @@ def test_a_run_of_a_newer_version_is_listed_and_says_to_upgrade(root: Path) -> N
 async def test_the_app_says_once_that_a_run_is_of_a_newer_version(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     polls: list[RunWatcher] = []
     poll = RunWatcher.poll
-    monkeypatch.setattr(RunWatcher, "poll", lambda self: polls.append(self) or poll(self))
+    monkeypatch.setattr(RunWatcher, "poll", lambda self, *left: polls.append(self) or poll(self, *left))
     monkeypatch.setattr("llamaduo_tui.screens.run.POLL_S", 0.01)
     shown = app(root, newer(root))
     async with shown.run_test() as pilot:

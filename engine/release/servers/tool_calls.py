@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from typing import Any
 
@@ -10,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.protocol import jsonl
 
-CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+BEGIN, END = "<tool_call>", "</tool_call>"
 """The form of Qwen, Hermes and SmolLM3; others say theirs in the tokenizer's response template."""
 
 
@@ -22,16 +21,21 @@ def read_calls(
         parsed = tokenizer.parse_response(ids, prefix=tokenizer.decode(prompt), tools=tools)
         found = [call["function"] for call in parsed.get("tool_calls") or []]
         return (parsed.get("content") or "", [_call(one) for one in found]) if found else (text, [])
+    said, *parts = text.split(BEGIN)
     calls = []
-    for match in CALL.finditer(text):
+    for part in parts:
+        written, ended, after = part.partition(END)
+        if not ended:  # cut, or no call at all
+            return text, []
+        said += after
         try:
-            function = jsonl.loads(match[1].encode())
+            function = jsonl.loads(written.strip().encode())
         except ValueError:
             return text, []
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             return text, []
         calls.append(_call(function))
-    return (CALL.sub("", text).strip(), calls) if calls else (text, [])
+    return (said.strip(), calls) if calls else (text, [])
 
 
 def _call(function: dict[str, Any]) -> dict[str, Any]:

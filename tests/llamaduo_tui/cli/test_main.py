@@ -45,7 +45,7 @@ def test_every_command_teaches_with_an_example() -> None:
 def test_the_version_names_the_format_of_runs() -> None:
     shown = call("--version")
     assert shown.exit_code == 0
-    assert re.fullmatch(r"llamaduo-tui \S+, run format 2\n", shown.stdout)
+    assert re.fullmatch(r"llamaduo-tui \S+, run format 3\n", shown.stdout)
 
 
 def test_an_unknown_command_names_the_nearest() -> None:
@@ -114,7 +114,7 @@ def test_status_for_scripts(make_run: MakeRun) -> None:
         "pid": 1,
     }
     assert (status["cached_calls"], status["tokens"], status["cost_usd"]) == (2, 70, 0.0)
-    assert (status["waits_for"], status["question"]["pairs"], status["format"]) == ("round", 120, 2)
+    assert (status["waits_for"], status["question"]["pairs"], status["format"]) == ("round", 120, 3)
     assert "llamaduo-tui approve demo" in call("status", "demo").stdout
     assert "64.3" in call("runs").stdout
     assert json.loads(call("runs", "--json").stdout) == [status]

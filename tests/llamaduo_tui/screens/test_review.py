@@ -36,6 +36,10 @@ class Host(App[None]):
     def on_mount(self) -> None:
         self.push_screen(ReviewScreen(self.run_shown))
 
+    def copy_text(self, text: str, _: str) -> None:
+        """As the whole app does outside of tmux."""
+        self.copy_to_clipboard(text)
+
 
 async def settle(pilot: Pilot[Any]) -> ReviewScreen:
     """Wait until every reader is done and what it read is drawn."""
