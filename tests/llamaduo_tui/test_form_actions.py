@@ -20,8 +20,9 @@ from terminals import FAKE_WORKER, Terminal
 from textual.widgets import Input
 from typing_fast import burst, paste, settled
 
+from engine.protocol.run_dir import Run
 from engine.settings.load import load_settings
-from llamaduo_tui.control import launch
+from llamaduo_tui.control import actions, launch
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask
 from llamaduo_tui.screens.run import RunScreen
@@ -135,6 +136,7 @@ async def test_a_stranger_starts_a_run_from_a_csv_in_the_form_alone(
         await until(pilot, lambda: not shown.screen.query_one("#start").disabled)
         await burst(pilot, "f9")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+    actions.stop(Run(root / "tickets"))
     settings = load_settings(root / "tickets" / "migration.toml")
     assert settings.task.topic == "support tickets\nof a web shop"
     assert settings.coverage.source == str(tmp_path / "export.csv")

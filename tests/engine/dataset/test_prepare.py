@@ -88,8 +88,12 @@ def names_in(package: str, *names: str) -> set[str]:
 
 
 def test_only_the_final_stage_opens_the_test_split() -> None:
-    assert names_in("engine", "SEALED", "test.sealed") == {"prepare.py:open_sealed", "prepare.py:prepare"}
+    hashed = {"infer.py:_sealed_by", "report_sections.py:seal", "verification.py:verify", "sharing.py:apply"}
+    checked = {"rows.py:seal_problems"}
+    own = {"prepare.py:open_sealed", "prepare.py:prepare"}
+    assert names_in("engine", "SEALED", "test.sealed") == own | hashed | checked
     assert names_in("engine", "open_sealed") == {"infer.py:run"}
+    assert names_in("engine", "unsealed") == {"prepare.py:open_sealed"} | checked
     assert names_in("llamaduo_tui", "open_sealed", "test.sealed", "test.jsonl") == set()
 
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from engine.preflight.machine import answering_memory, training_memory
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from engine.estimate.machine import answering_memory, training_memory
 from engine.local.device import Device
 from engine.local.lora import add_adapter
 from engine.local.training.fit import Fit

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.preflight import check, machine
+from engine.estimate import machine
+from engine.preflight import check
 from engine.preflight.report import Problem
 from engine.sandbox import tickets
 from tests.engine.local.broken import BROKEN, LAYER, QUANTISED, tensors, without

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import litellm
 import openai
 import pytest
 from door_sides import KEY, Side, door
 
 from engine.protocol.takeover import Mode
+from engine.service.models import load_litellm
 
 ASK: list[Any] = [{"role": "user", "content": "hello"}]
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -67,6 +67,7 @@ async def test_errors_of_the_service_are_the_clients_where_nobody_else_answers(t
 
 
 async def test_anthropics_api_through_litellm_needs_no_change(tmp_path: Path) -> None:
+    litellm = load_litellm()
     async with door(tmp_path, Mode.SHADOW) as opened:
         for stream in (False, True):
             reply: Any = await litellm.anthropic.messages.acreate(

@@ -92,7 +92,11 @@ def test_the_command_for_a_cluster() -> None:
     line = launcher(cluster, INFER).command("engine.stages", ["infer", "RUN", "1"]).line
     options = ["--address", "10.0.0.1:6379", "--processes", "3", "--set=LLAMADUO_OWN_DEVICE=1", "--"]
     assert line == [sys.executable, "-P", "-m", "engine.worker.ray_job", *options, "engine.stages", "infer", "RUN", "1"]
-    assert launcher(settings(launcher="ray"), FINETUNE).command("m", []).line[3:] == ["--", "m"]
+    assert launcher(settings(launcher="ray"), FINETUNE).command("m", []).line[3:] == [
+        "engine.worker.ray_job",
+        "--",
+        "m",
+    ]
 
 
 EPOCHS = 20
