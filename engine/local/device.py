@@ -12,7 +12,7 @@ from typing import Literal
 import psutil
 import torch
 
-from engine.local.gpus import visible
+from engine.local.gpus import installed, visible
 from engine.protocol.errors import InputError
 
 DtypeName = Literal["bfloat16", "float16", "float32"]
@@ -79,7 +79,7 @@ def stage_device() -> Device:
 
 def unused_gpus() -> str:
     """What keeps torch from the GPUs that the driver lists for this process; "" where nothing does."""
-    gpus = visible(os.environ)
+    gpus = visible(os.environ) if installed() else []  # without a driver, the variable alone shows no GPU
     if not gpus or torch.cuda.is_available():
         return ""
     cause = "is built without CUDA" if torch.version.cuda is None else f"cannot start CUDA {torch.version.cuda}"

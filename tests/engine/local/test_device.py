@@ -60,3 +60,6 @@ def test_a_stage_does_not_leave_gpus_unused(monkeypatch: pytest.MonkeyPatch) -> 
     assert "cannot start CUDA 13.0" in unused_gpus()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert stage_device().kind == find_device().kind != "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # as the worker sets it, so that other makers' GPUs stay one
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    assert stage_device().kind == find_device().kind
