@@ -68,9 +68,12 @@ async def test_closed_screens_are_let_go(root: Path) -> None:
             del visited
             await until(pilot, lambda: replayed(shown))
             await shown.pop_screen()
-        await pilot.pause()
-        gc.collect()
-        assert sum(one() is not None for one in seen) <= 2
+
+        def alive() -> int:
+            gc.collect()
+            return sum(one() is not None for one in seen)
+
+        await until(pilot, lambda: alive() <= 2)
 
 
 async def test_attaching_again_shows_the_same(root: Path) -> None:
