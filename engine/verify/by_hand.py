@@ -33,7 +33,7 @@ def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]
         yield f"by hand: {verb} {answer.partition(' ')[2]}" + (f", {count} times" if count > 1 else "")
     other = {known.settings for known in files.manifests.values()} - {settings.digest()} if settings else set()
     if other:
-        yield "by hand: settings were changed during the run, such as its budget; each stage names those that it had"
+        yield "settings: some stages had others: changed during the run, or written by another version"
     grown = [name for name in files.grown if name == "commands.jsonl"]
     if grown:
         yield "by hand: reviews or choices came after the end; the report does not have them"
