@@ -185,15 +185,19 @@ class Worker:
             self._status.write(child=None)
 
     async def work(self) -> int:
-        """Carry the run to its end; the exit status is the command's."""
+        """Carry the run to its end; the exit status is the command's. A stop ends the work, never its record."""
+        self._work = asyncio.create_task(self._carry())
+        return await self._end(await self._work)
+
+    async def _carry(self) -> RunFinished | BaseException:
+        """How the work ended; an error made it fail."""
         self._status.write()
         if not self._locked:
             claim(self.run, self._status.status.worker)
         self._recording.start(written_in=self._written_in, locked=self._locked)
-        self._work = asyncio.current_task()
         beside = (
             self._status.beat(),
-            self._controls.listen(self._work),
+            self._controls.listen(asyncio.current_task()),
             self._presence.watch(),
             self._recording.watch(),
             rotate_logs(self.run),
@@ -206,14 +210,37 @@ class Worker:
                 ending = await loop.migrate(self)
         except asyncio.CancelledError:
             if self._broken is not None:
-                return self._failed(self._broken)
-            return self._end(RunFinished(state=State.STOPPED, reason=self._stopped()))
-        except Exception as error:  # noqa: BLE001 - unknown ones are raised again
-            return self._failed(error)
+                return self._broken
+            return RunFinished(state=State.STOPPED, reason=self._stopped())
+        except Exception as error:  # noqa: BLE001 - `_end` raises unknown ones again
+            return error
         finally:
             for task in tasks:
                 task.cancel()
-        return self._end(ending)
+        return ending
+
+    async def _end(self, ending: RunFinished | BaseException) -> int:
+        """Record how the work ended; the exit status is the command's. Raises an error that is unknown.
+
+        The heart goes on beating: the record of a big run takes longer than a reader waits for a beat. A run that was
+        taken away is left as it is.
+        """
+        if (lost := self._presence.lost()) is not None:
+            print(f"{lost.message}; {lost.hint}", file=sys.stderr, flush=True)  # the log, wherever it is now
+            return lost.exit_status
+        beat = asyncio.create_task(self._status.beat())
+        try:
+            if isinstance(ending, BaseException):
+                await self._fail(explain(ending, self.run.settings_file))
+            else:
+                await self._finish(ending)
+        finally:
+            beat.cancel()
+        if not isinstance(ending, BaseException):
+            return EXIT_STATUS[ending.state]
+        if not isinstance(ending, LlamaDuoError):
+            raise ending
+        return ending.exit_status
 
     def _beside(self, task: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task next to the work; where it fails, the run fails with it."""
@@ -287,42 +314,23 @@ class Worker:
         reason, dropped = "Stopped by hand; resume goes on from here.", self._accounts.dropped
         return reason if dropped is None else f"{reason} {dropped}."
 
-    def _end(self, ending: RunFinished) -> int:
-        """Record the end: the event first, since a run whose status has ended is never taken up again.
-
-        The reserve makes room for that on a full disk. A run that was taken away is left as it is.
-        """
-        if (lost := self._presence.lost()) is not None:
-            return self._leave(lost)
+    async def _finish(self, ending: RunFinished) -> None:
+        """The event first, since a run whose status has ended is never taken up again; the reserve makes room."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         self._accounts.close()
         self._recording.end(ending)
-        self._write_end(ending.state)
-        return EXIT_STATUS[ending.state]
+        await self._write_end(ending.state)
 
-    def _failed(self, error: BaseException) -> int:
-        """Record why the run failed; raises the error again where it is an unknown one."""
-        if (lost := self._presence.lost()) is not None:
-            return self._leave(lost)
-        self._fail(explain(error, self.run.settings_file))
-        if not isinstance(error, LlamaDuoError):
-            raise error
-        return error.exit_status
-
-    def _leave(self, lost: LlamaDuoError) -> int:
-        """End without writing to the folder; the log, which is open, gets a last line wherever it is now."""
-        print(f"{lost.message}; {lost.hint}", file=sys.stderr, flush=True)
-        return lost.exit_status
-
-    def _fail(self, failure: RunFailed) -> None:
+    async def _fail(self, failure: RunFailed) -> None:
         """Record a failure; the reserve makes room for that on a full disk."""
         (self.run.folder / RESERVE).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # the disk may be full even so; the cause is what must be told
             self._accounts.close()
         self.emit(failure)
-        self._write_end(State.FAILED)
+        await self._write_end(State.FAILED)
 
-    def _write_end(self, state: State) -> None:
+    async def _write_end(self, state: State) -> None:
+        record = await asyncio.to_thread(write_record, self.run) if state.ended else ""
         self._status.write(
             state=state,
             stage=None,
@@ -330,12 +338,13 @@ class Worker:
             silent_since=None,
             stopping=None,
             dropped=self._accounts.dropped,
-            record=write_record(self.run) if state.ended else "",
+            record=record,
         )
 
-    def stop(self, work: asyncio.Task[Any]) -> None:
+    def stop(self) -> None:
         """End the work once calls in flight are finished: they are paid for. A second stop drops them."""
-        self._controls.stop(work)
+        if self._work is not None and not self._work.done():
+            self._controls.stop(self._work)
 
     def _plan(self) -> Plan:
         """The plan of the run with the caps that hold now."""
@@ -370,10 +379,9 @@ def main(folder: Path, *, yes: bool) -> int:
 
 
 async def _until_signalled(worker: Worker) -> int:
-    work = asyncio.create_task(worker.work())
     for number in _ending():
-        asyncio.get_running_loop().add_signal_handler(number, worker.stop, work)
-    return await work
+        asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+    return await worker.work()
 
 
 def _ending() -> list[signal.Signals]:

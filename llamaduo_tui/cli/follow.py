@@ -115,7 +115,7 @@ def _watch(run: Run) -> RunView:
         if view.asked is not None and view.asked != before:
             question = view.asked.question
             say(f"         it waits for you: {wording(question.kind).command(run, question)}")
-        if view.concluded:
+        if view.concluded and not state.working:  # its record is made after its last event
             return view
         gone = 0 if state.working else gone + 1
         if gone >= GONE_AFTER:

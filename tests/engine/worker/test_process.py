@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -24,11 +25,12 @@ from engine.protocol.errors import StageError
 from engine.protocol.events import EventReader, Log, QuestionAsked, RunFailed, RunFinished, ServiceUsage
 from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run, create
+from engine.protocol.run_record import write_record
 from engine.protocol.stages import JUDGE
 from engine.protocol.status import Dropped, State, Status
 from engine.service.ledger import Ledger
 from engine.stages import judge
-from engine.worker import loop, process, stopping
+from engine.worker import loop, process, status_writer, stopping
 from engine.worker.context import Context
 from engine.worker.controls import Controls
 from engine.worker.process import Worker
@@ -167,6 +169,32 @@ async def test_a_run_that_ends_by_itself(tmp_path: Path) -> None:
         status = await it.ended(State.REACHED)
         assert await it.work == 0
     assert (status.calls, status.interrupted_calls, status.dropped) == (PROMPTS, 0, None)
+
+
+async def test_the_heart_beats_and_a_stop_is_late_while_a_run_that_has_ended_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record has the checksum of every file: of a big run it takes minutes, on a thread of its own."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(run: Run) -> str:
+        begun.set()
+        assert may_end.wait(20)
+        return write_record(run)
+
+    monkeypatch.setattr(process, "write_record", slow)
+    monkeypatch.setattr(status_writer, "HEARTBEAT_S", 0.02)
+    async with at_work(tmp_path) as it:
+        it.judge.may.set()
+        await until(begun.is_set)
+        before = it.run.status().heartbeat
+        it.worker.stop()
+        it.worker.stop()
+        await until(lambda: it.run.status().heartbeat > before)
+        assert it.run.status().state is State.RUNNING
+        may_end.set()
+        await it.ended(State.REACHED)
+        assert await it.work == 0
 
 
 async def test_a_stop_waits_for_the_calls_in_flight_and_sends_no_other(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,16 @@ def test_a_used_up_budget_is_told_with_the_command_that_raises_it(
         follow(run)
     command = "llamaduo-tui approve demo --budget USD   (USD at least 2.01)"
     assert f"it waits for you: {command}" in capsys.readouterr().out
+
+
+def test_a_run_is_followed_until_its_status_is_written(make_run: MakeRun) -> None:
+    """Its record is made between its last event and that, and takes a while."""
+    run = make_run([*story.to_approval(), *story.to_end()])
+    ended = run.status()
+    run.write_status(replace(ended, state=State.RUNNING, process=Process.of(os.getpid()), heartbeat=time.time()))
+    threading.Timer(0.3, run.write_status, [ended]).start()
+    assert follow(run) == 0
+    assert run.state() is ended.state
 
 
 @pytest.mark.parametrize(("state", "exit_status"), [(State.MISSED, 3), (State.STOPPED, 130)])
