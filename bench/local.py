@@ -207,22 +207,25 @@ def _stock(file: Path | None, folder: Path, ordered: bool = False) -> dict[str, 
     return {"speed": sum(lengths) / seconds, "loss": sum(losses) / len(losses)}
 
 
-def _generation(file: Path | None, _: Path) -> dict[str, float]:
+def _generation(file: Path | None, folder: Path) -> dict[str, float]:
     import torch
 
     from engine.local.chat import encode_prompt
-    from engine.local.inference.base import Prompt
+    from engine.local.inference.base import Place, Prompt
     from engine.local.inference.transformers import Transformers
     from engine.local.tokenizer import load_tokenizer
 
     settings = _settings(epochs=1)
     chats = _chats(file, PROMPTS)
-    prompts = [Prompt(str(number), chat.messages[:-1], chat.tools) for number, chat in enumerate(chats)]
-    backend = Transformers(settings, _model(), None)
+    prompts = [
+        Prompt(id=str(number), messages=chat.messages[:-1], tools=chat.tools) for number, chat in enumerate(chats)
+    ]
+    place = Place(folder=folder, adapter=None, tell=_to_stderr, warn=_to_stderr)
+    backend = Transformers(settings, _model(), place)
     plan = backend.plan(prompts, SAMPLES)
     began, tokens = time.monotonic(), 0
     for batch in plan.batches:
-        tokens += sum(answer.tokens for answer in backend.complete(batch, lambda _: None))
+        tokens += sum(answer.completion_tokens for answer in backend.complete(batch, lambda _: None))
     ours = tokens / (time.monotonic() - began)
 
     tokenizer = load_tokenizer(_model(), settings.local)
@@ -244,6 +247,10 @@ def _generation(file: Path | None, _: Path) -> dict[str, float]:
             answers = given[:, inputs["input_ids"].shape[1] :]
             tokens += int((answers != tokenizer.pad_token_id).sum())
     return {"ours": ours, "published": tokens / (time.monotonic() - began)}
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _epoch(_: Path | None, folder: Path) -> dict[str, float]:

@@ -1,12 +1,14 @@
 """Generates tokens for samples that share prompts, in a batch that shrinks.
 
-The model reads each prompt once, and its cache is copied for each sample. Sequences that have ended leave the batch:
-generation goes on with the others as soon as a quarter has ended. Each sample is drawn as it would be alone.
+The model reads what all prompts begin with once, then each prompt once, and its cache is copied for each sample.
+Sequences that have ended leave the batch: generation goes on with the others as soon as a quarter has ended. Each
+sample is drawn as it would be alone.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +29,9 @@ from engine.local.inference.logprobs import LogProbs
 KEPT_SHARE = 0.75
 """A batch goes on as it is while more than this share of it is unfinished, as dropping sequences copies the cache."""
 
+LEAST_SAVED = 256
+"""Tokens that reading a common beginning once must save: it takes a pass of its own through the weights."""
+
 
 class Decoder:
     """Continues prompts with a model as its generation config says, which names pad and end tokens."""
@@ -34,17 +39,16 @@ class Decoder:
     def __init__(self, model: PreTrainedModel | PeftModel, config: GenerationConfig) -> None:
         self._model, self._config = model, config
         self._ends, self._most, self._pad = set(config.eos_token_id), config.max_new_tokens, config.pad_token_id
+        self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._shares = True
 
     def rows(self, prompts: list[list[int]], drawn: list[int], progress: Callable[[int], None]) -> list[Row]:
         """A row of generated tokens for each place in `drawn`, which names one of `prompts`."""
-        width, device = max(map(len, prompts)), self._model.device
-        pad = self._pad
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
         rows = [Row() for _ in drawn]
-        live, chosen = list(range(len(drawn))), torch.tensor(drawn, device=device)
+        live, chosen = list(range(len(drawn))), torch.tensor(drawn, device=self._model.device)
         with torch.inference_mode():
-            cache = self._read(ids, mask) if min(map(len, prompts)) > 1 else None
+            ids, mask, cache = self._read(prompts)
+            width = ids.shape[1]
             while True:
                 ids, mask = ids[chosen], mask[chosen]
                 if cache is not None:
@@ -57,12 +61,40 @@ class Decoder:
                 going = [index for index, place in enumerate(live) if not rows[place].ended]
                 if not going or cache is None or output.shape[1] - width >= self._most:
                     return rows
-                live, chosen = [live[index] for index in going], torch.tensor(going, device=device)
+                live, chosen = [live[index] for index in going], torch.tensor(going, device=ids.device)
                 mask = torch.cat([mask, mask.new_ones(len(mask), output.shape[1] - ids.shape[1])], dim=1)
                 ids = output
 
-    def _read(self, ids: torch.Tensor, mask: torch.Tensor) -> Cache | None:
-        """The cache of prompts but for their last token; None where the model keeps one that cannot be handed on."""
+    def _read(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, Cache | None]:
+        """Prompts as one batch: their tokens, which of these count, and the cache of all but the last one.
+
+        There is none where the model keeps one that cannot be handed on.
+        """
+        common = _common(prompts)
+        if self._shares and common * (len(prompts) - 1) >= LEAST_SAVED:
+            cache = self._cache(*self._padded([prompts[0][:common]]), None)
+            # Padding goes between the common beginning and the rest: a window that slides, or a state, would count it.
+            self._shares = cache is not None and not any(cache.is_sliding) and not any(cache.is_linear)
+            if cache is not None and self._shares:
+                cache.reorder_cache(torch.zeros(len(prompts), dtype=torch.long, device=self._model.device))
+                ids, mask = self._padded(prompts, common)
+                return ids, mask, self._cache(ids[:, :-1], mask[:, :-1], cache)
+        ids, mask = self._padded(prompts)
+        known = min(map(len, prompts)) > 1
+        return ids, mask, self._cache(ids[:, :-1], mask[:, :-1], None) if known else None
+
+    def _padded(self, prompts: list[list[int]], common: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prompts filled up to the longest's length, behind their first `common` tokens, and a mask without padding."""
+        width = max(map(len, prompts))
+        ids, mask = [], []
+        for prompt in prompts:
+            missing = width - len(prompt)
+            ids.append(prompt[:common] + [self._pad] * missing + prompt[common:])
+            mask.append([1] * common + [0] * missing + [1] * (len(prompt) - common))
+        return torch.tensor(ids, device=self._model.device), torch.tensor(mask, device=self._model.device)
+
+    def _cache(self, ids: torch.Tensor, mask: torch.Tensor, begun: Cache | None) -> Cache | None:
+        """The cache of all tokens, from one of the first of them; None where it cannot be handed on."""
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=1,
@@ -70,7 +102,15 @@ class Decoder:
             pad_token_id=self._pad,
             eos_token_id=self._config.eos_token_id,
         )
-        output = self._model.generate(input_ids=ids[:, :-1], attention_mask=mask[:, :-1], generation_config=config)
+        # A slice of the last states is not contiguous: torch would copy the output layer for each prompt.
+        last = torch.tensor([ids.shape[1] - 1 - (begun.get_seq_length() if begun else 0)], device=ids.device)
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=config,
+            **({"logits_to_keep": last} if self._keeps_logits else {}),
+            **({} if begun is None else {"cache": begun}),
+        )
         cache = output.cache
         return cache if isinstance(cache, Cache) and not all(cache.is_linear) else None
 
@@ -107,6 +147,13 @@ class Row:
             if token in ends:
                 self.ended = True
                 return
+
+
+def _common(prompts: list[list[int]]) -> int:
+    """With how many equal tokens all prompts begin, the last one of each aside."""
+    first, last = min(prompts), max(prompts)
+    shortest = min(map(len, prompts)) - 1
+    return next((place for place in range(shortest) if first[place] != last[place]), shortest)
 
 
 class _Watcher(StoppingCriteria):  # type: ignore[misc]

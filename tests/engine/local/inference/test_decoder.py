@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from engine.local.inference import decoder
 from engine.local.inference.base import Completion, Prompt, Sample
 from engine.local.inference.generate import Generator
 from engine.settings.local import Inference
@@ -30,7 +31,8 @@ LAYERS: dict[str, list[str]] = {
     "lfm2": ["conv", "full_attention"],
     "qwen3_5_text": ["linear_attention", "full_attention"],
 }
-PROMPTS = [[1, 9, 80 + n, *range(100, 100 + 3 * n), 5] for n in range(5)]
+BEGINNING = [1, 9, *range(70, 77)]
+PROMPTS = [[*BEGINNING, 80 + n, *range(100, 100 + 3 * n), 5] for n in range(5)]
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,13 @@ def alone(model: PreTrainedModel, prompt: list[int], most: int) -> list[int]:
     return [int(token) for token in output[0, len(prompt) :]]
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_each_sample_is_as_if_it_were_alone(kind: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_each_sample_is_as_if_it_were_alone(
+    kind: str, shared: bool, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shared:
+        monkeypatch.setattr(decoder, "LEAST_SAVED", 1)
     model = tiny(kind)
     expected = [alone(model, prompt, 24) for prompt in PROMPTS]
     assert len({len(tokens) for tokens in expected}) > 1, "some end early"
@@ -76,6 +83,22 @@ def test_each_sample_is_as_if_it_were_alone(kind: str, tokenizer: PreTrainedToke
     assert done[::2] == done[1::2]
     assert max(size for size, _ in seen) == len(PROMPTS), "greedy samples are one sequence"
     assert min(size for size, _ in seen) < len(PROMPTS), "what has ended leaves the batch"
+
+
+def test_what_all_prompts_begin_with_is_read_once(
+    tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "LEAST_SAVED", 1)
+    for kind, shared in (("llama", True), ("gemma3_text", False), ("lfm2", False)):
+        model = tiny(kind)
+        seen = spy(model)
+        generator = Generator(model, tokenizer, Inference(temperature=0, max_new_tokens=4))
+        batch, prompts = samples(1)
+        longest, begun = max(map(len, PROMPTS)) - 1, len(BEGINNING)
+        for _ in range(2):
+            generator.generate(batch, prompts, seed=1)
+        read, whole = [shape for shape in seen if shape[1] > 1], (len(PROMPTS), longest)
+        assert read == ([(1, begun), (len(PROMPTS), longest - begun)] * 2 if shared else [(1, begun), whole, whole])
 
 
 def test_samples_differ_and_share_their_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
