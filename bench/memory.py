@@ -125,7 +125,7 @@ def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     # All logits are the same, so the first token is always chosen, and never the one that ends a response.
     config = GenerationConfig(do_sample=False, max_new_tokens=case.response, eos_token_id=[1], pad_token_id=0)
     prompts = [[(start + token) % 1000 for token in range(case.tokens)] for start in range(case.pairs)]
-    rows = Decoder(model, config).rows(prompts, list(range(case.pairs)), lambda _: None)
+    rows = Decoder(model, config, 0).rows(prompts, list(range(case.pairs)), lambda _: None)
     assert all(len(row.tokens) == case.response for row in rows)
     return {"estimated": needed, "measured": peak_memory(device), "loaded": loaded}
 

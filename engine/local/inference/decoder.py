@@ -24,7 +24,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from engine.local.inference.logprobs import LogProbs
+from engine.local.inference.logprobs import Draw, LogProbs
 
 KEPT_SHARE = 0.75
 """A batch goes on as it is while more than this share of it is unfinished, as dropping sequences copies the cache."""
@@ -34,10 +34,14 @@ LEAST_SAVED = 256
 
 
 class Decoder:
-    """Continues prompts with a model as its generation config says, which names pad and end tokens."""
+    """Continues prompts with a model as its generation config says, which names pad and end tokens.
 
-    def __init__(self, model: PreTrainedModel | PeftModel, config: GenerationConfig) -> None:
+    It takes the likeliest token at temperature 0; else it draws.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel, config: GenerationConfig, temperature: float) -> None:
         self._model, self._config = model, config
+        self._draw = [Draw(temperature)] if temperature > 0 else []
         self._ends, self._most, self._pad = set(config.eos_token_id), config.max_new_tokens, config.pad_token_id
         self._keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._shares = True
@@ -125,7 +129,7 @@ class Decoder:
             input_ids=ids,
             attention_mask=mask,
             generation_config=config,
-            logits_processor=LogitsProcessorList([watcher.logprobs]),
+            logits_processor=LogitsProcessorList([watcher.logprobs, *self._draw]),
             stopping_criteria=StoppingCriteriaList([watcher]),
             **({} if cache is None else {"cache": cache}),
         )

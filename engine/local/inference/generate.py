@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from peft import PeftModel
@@ -35,10 +34,15 @@ class Generator:
         self._tokenizer, self._greedy = tokenizer, inference.temperature == 0
         own = model.generation_config.eos_token_id if model.generation_config is not None else None
         self._ends = end_tokens(own, tokenizer)
-        config = _sampling(inference, sorted(self._ends), tokenizer.pad_token_id)
+        config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=inference.max_new_tokens,
+            eos_token_id=sorted(self._ends),
+            pad_token_id=tokenizer.pad_token_id,
+        )
         # `generate` fills in what the model's own config asks for, top-k and penalties included.
         model.generation_config = config
-        self._decoder = Decoder(model, config)
+        self._decoder = Decoder(model, config, inference.temperature)
 
     def generate(
         self,
@@ -64,13 +68,6 @@ class Generator:
             completion(self._tokenizer, self._ends, prompt, row.tokens, row.logprobs)
             for prompt, row in zip(prompts, answered, strict=True)
         ]
-
-
-def _sampling(inference: Inference, ends: list[int], pad: int) -> GenerationConfig:
-    chosen: dict[str, Any] = {"max_new_tokens": inference.max_new_tokens, "eos_token_id": ends, "pad_token_id": pad}
-    if inference.temperature == 0:
-        return GenerationConfig(do_sample=False, **chosen)
-    return GenerationConfig(do_sample=True, temperature=inference.temperature, top_k=0, top_p=1.0, **chosen)
 
 
 def _batch_seed(seed: int, batch: Sequence[Sample]) -> int:
