@@ -85,9 +85,13 @@ class PlacedConfig(SFTConfig):
 
 
 def arguments(
-    settings: Migration, device: Device, plan: Plan, fit: Fit, folder: Path, *, dev: bool, resumed: bool
+    settings: Migration, device: Device, plan: Plan, fit: Fit, folder: Path, *, dev: bool, known: bool
 ) -> SFTConfig:
-    """A training whose checkpoints are in a folder; `dev` says whether there is a dev loss."""
+    """A training whose checkpoints are in a folder.
+
+    `dev` says whether there is a dev loss, `known` whether that of the beginning is known: another training, which
+    this one goes on from, measured it.
+    """
     chosen = settings.finetune
     liger = device.kind == "cuda" and find_spec("liger_kernel") is not None
     stable = chosen.scheduler == "warmup_stable_decay"
@@ -119,7 +123,7 @@ def arguments(
         # 3. Checkpoints: where the dev loss is lower than before, and the best at the end.
         eval_strategy="steps" if dev else "no",
         eval_steps=plan.between if dev else None,
-        eval_on_start=dev and not resumed,
+        eval_on_start=dev and not known,
         save_strategy="best" if dev else "no",
         save_total_limit=2,
         load_best_model_at_end=dev,

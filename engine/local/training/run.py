@@ -99,7 +99,7 @@ def finetune(
     # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
     model = _model(resolved, settings, device, start, say)
-    training = _Training(model, tokenizer, data, settings, device, folder, emit, say)
+    training = _Training(model, tokenizer, data, settings, device, folder, emit, say, warm=start is not None)
     result = training.run(started)
     if rank() == 0:
         _keep(model, tokenizer, folder, result)
@@ -177,8 +177,10 @@ class _Training:
         folder: Path,
         emit: Callable[[TrainProgress], None],
         say: Say,
+        *,
+        warm: bool,
     ) -> None:
-        self._model, self._tokenizer, self._data, self._settings = model, tokenizer, data, settings
+        self._model, self._tokenizer, self._data, self._settings, self._warm = model, tokenizer, data, settings, warm
         self._device, self._say = device, say
         self._checkpoints = folder / "checkpoints"
         self._per_epoch = -(-len(data.rows) // settings.finetune.batch_size)
@@ -225,7 +227,8 @@ class _Training:
         """Train on from a checkpoint, with new checkpoints in a folder of this name."""
         settings, data, dev = self._settings, self._data, bool(self._data.dev)
         fit = self._fit()
-        args = arguments(settings, self._device, plan, fit, self._checkpoints / name, dev=dev, resumed=last is not None)
+        known = last is not None or self._warm
+        args = arguments(settings, self._device, plan, fit, self._checkpoints / name, dev=dev, known=known)
         self._reporter.taken_back = taken_back
         stop = [EarlyStoppingCallback(plan.patience)] if dev and plan.patience else []
         trainer = ResponseTrainer(

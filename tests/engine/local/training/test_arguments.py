@@ -23,7 +23,7 @@ def settings(**finetune: object) -> Migration:
 def rates(plan: Plan, **finetune: object) -> list[float]:
     """The rate of each step, as a share of its peak."""
     chosen = settings(learning_rate=0.5, **finetune)
-    args = arguments(chosen, CPU, plan, Fit(1, False), Path("x"), dev=True, resumed=False)
+    args = arguments(chosen, CPU, plan, Fit(1, False), Path("x"), dev=True, known=False)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=args.learning_rate)
     scheduler = get_scheduler(
         args.lr_scheduler_type, optimizer, args.get_warmup_steps(plan.total), plan.total, args.lr_scheduler_kwargs

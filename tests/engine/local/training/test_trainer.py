@@ -70,7 +70,7 @@ def adapted(make: Any) -> PeftModel:
 def trainer_of(model: PeftModel, folder: Path, micro_batch: int, padding_free: bool) -> ResponseTrainer:
     settings = Migration.model_validate({"coverage": {"source": "-"}, "service": {"model": "sandbox"}})
     fit = Fit(micro_batch, False)
-    args = arguments(settings, CPU, PLAN, fit, folder, dev=False, resumed=False)
+    args = arguments(settings, CPU, PLAN, fit, folder, dev=False, known=False)
     return ResponseTrainer(
         model, args, ROWS, ROWS, 4, Checkpoints(60), fit, padding_free, no_words, lambda _: None,
         processing_class=make_tokenizer(), callbacks=[],
