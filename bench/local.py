@@ -66,6 +66,7 @@ def main() -> int:
         for part in args.only or PARTS:
             for row in MEASURES[part](args.file, Path(folder)):
                 met &= row.met
+                print(row.figure, row.measured, file=sys.stderr, flush=True)
                 table.add_row(row.figure, row.bar, row.measured, "met" if row.met else "MISSED")
     Console().print(table)
     return int(args.check and not met)
@@ -120,8 +121,8 @@ def kills(file: Path | None, folder: Path) -> Iterator[Row]:
         if process.poll() is not None:
             break
         os.kill(process.pid, signal.SIGKILL)
-        saved = [path.stat().st_mtime for path in (killed / "checkpoints").glob("[0-9]*[0-9]")]
-        lost.append(time.time() - max(training_since, *saved))
+        saved = [path.stat().st_mtime for path in (killed / "checkpoints").rglob("trainer_state.json")]
+        lost.append(time.time() - max([training_since, *saved]))
         process.wait()
         done += 1
         print(f"kill {done} after {_steps(killed)} steps", file=sys.stderr, flush=True)
