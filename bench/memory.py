@@ -3,24 +3,28 @@
     python bench/memory.py [--check] [--case NAME ...]
 
 Each model has the shape of a real one and is trained for two steps, or answers a batch, in a process of its own: on a
-GPU the peak is that of torch's allocator, on a processor that of the process (ru_maxrss). Bar: the estimate is within
-20 % of the peak.
+GPU the peak is that of torch's allocator, on a processor that of the process. Bar: the estimate is within 20 % of the
+peak. Pages of the weights' file that were read to quantise them, and that nothing needs any more, are not counted: the
+kernel takes them back when it needs memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
+
+from engine.local.device import Device, find_device, peak_memory
 
 if TYPE_CHECKING:
     from engine.settings.schema import Migration
@@ -75,7 +79,6 @@ CASES = [
 
 def make(case: Case, folder: Path) -> None:
     """Write a model of the case's shape; all its weights are the same small number, which fits any format."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -104,13 +107,48 @@ def settings_of(case: Case) -> Migration:
     )
 
 
+class Watch(threading.Thread):
+    """The most memory that this process needs while a model is loaded and works, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._own, before = _resident()
+        self._libraries, self._kept, self._done = before, 0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self._done.wait(0.02):
+            self._own = max(self._own, _resident()[0])
+
+    def loaded(self, model: torch.nn.Module) -> int:
+        """The bytes so far. Weights that are not quantised may be the pages of their file, which stay needed."""
+        mapped = max(0, _resident()[1] - self._libraries)
+        known = sum(weight.nbytes for weight in model.parameters() if weight.dtype is not torch.uint8)
+        self._kept = min(mapped, known)
+        return self._own + self._libraries + self._kept
+
+    def peak(self, device: Device) -> int:
+        """The bytes at the most, on a GPU those of torch's allocator."""
+        self._done.set()
+        self._own = max(self._own, _resident()[0])
+        own = self._own + self._libraries + self._kept
+        return own if device.kind == "cpu" else peak_memory(device)
+
+
+def _resident() -> tuple[int, int]:
+    """The bytes of this process that are in memory: its own, and pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {
+        name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines) if "Rss" in name
+    }
+    return found["RssAnon"] + found["RssShmem"], found["RssFile"]
+
+
 def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     """Answer a batch in this process: estimated and measured bytes."""
-    import torch
     from engine.preflight.machine import answering_memory
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    from engine.local.device import find_device, peak_memory
     from engine.local.inference.decoder import Decoder
     from engine.local.load import load_model
     from engine.local.lora import add_adapter
@@ -120,22 +158,21 @@ def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
         needed = answering_memory(add_adapter(skeleton, settings.local.adapter), settings, device, case.tokens)
+    watch = Watch()
     model = load_model(ResolvedModel(case.name, folder, None, ""), settings.local, device, None)
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    loaded = watch.loaded(model)
     # All logits are the same, so the first token is always chosen, and never the one that ends a response.
     config = GenerationConfig(do_sample=False, max_new_tokens=case.response, eos_token_id=[1], pad_token_id=0)
     prompts = [[(start + token) % 1000 for token in range(case.tokens)] for start in range(case.pairs)]
     rows = Decoder(model, config, 0).rows(prompts, list(range(case.pairs)), lambda _: None)
     assert all(len(row.tokens) == case.response for row in rows)
-    return {"estimated": needed, "measured": peak_memory(device), "loaded": loaded}
+    return {"estimated": needed, "measured": watch.peak(device), "loaded": loaded}
 
 
 def measure(case: Case, folder: Path) -> dict[str, float]:
     """Train two steps in this process: estimated and measured bytes."""
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from engine.local.device import find_device, peak_memory
     from engine.local.load import load_base
     from engine.local.lora import add_adapter
     from engine.local.resolve import ResolvedModel
@@ -152,19 +189,20 @@ def measure(case: Case, folder: Path) -> dict[str, float]:
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
         needed = memory(add_adapter(skeleton, settings.local.adapter), settings, device)
+    watch = Watch()
     model = add_adapter(
         load_base(ResolvedModel(case.name, folder, None, ""), settings.local, device), settings.local.adapter
     )
     rows = [TokenRow([token % 1000 for token in range(case.tokens)], case.tokens // 2) for _ in range(case.pairs)]
     plan = Plan(total=2, warmup=0, decay=1, between=2, patience=0)
-    args = arguments(settings, device, plan, fit, folder / "checkpoints", dev=False, resumed=False)
+    args = arguments(settings, device, plan, fit, folder / "checkpoints", dev=False, known=False)
     trainer = ResponseTrainer(
         model, args, rows, [], case.pairs, Checkpoints(60), fit, False, no_words, lambda _: None,
         processing_class=_tokenizer(), callbacks=[],
     )  # fmt: skip
-    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    loaded = watch.loaded(model)
     trainer.train()
-    return {"estimated": needed.bytes(fit, case.tokens), "measured": peak_memory(device), "loaded": loaded}
+    return {"estimated": needed.bytes(fit, case.tokens), "measured": watch.peak(device), "loaded": loaded}
 
 
 def _tokenizer() -> Any:
