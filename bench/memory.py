@@ -113,7 +113,7 @@ class Watch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._own, before = _resident()
-        self._libraries, self._kept, self._done = before, 0, threading.Event()
+        self._libraries, self._known, self._done = before, 0, threading.Event()
         self.start()
 
     def run(self) -> None:
@@ -121,18 +121,22 @@ class Watch(threading.Thread):
             self._own = max(self._own, _resident()[0])
 
     def loaded(self, model: torch.nn.Module) -> int:
-        """The bytes so far. Weights that are not quantised may be the pages of their file, which stay needed."""
-        mapped = max(0, _resident()[1] - self._libraries)
-        known = sum(weight.nbytes for weight in model.parameters() if weight.dtype is not torch.uint8)
-        self._kept = min(mapped, known)
-        return self._own + self._libraries + self._kept
+        """The bytes so far. Weights that are not quantised may be pages of their file, which stay needed."""
+        maps = (line.split() for line in Path("/proc/self/maps").read_text().splitlines() if ".safetensors" in line)
+        places = [tuple(int(end, 16) for end in line[0].split("-")) for line in maps]
+        weights = [weight for weight in model.parameters() if weight.device.type == "cpu"]
+        self._known = sum(w.nbytes for w in weights if any(low <= w.data_ptr() < high for low, high in places))
+        return self._needed()
 
     def peak(self, device: Device) -> int:
         """The bytes at the most, on a GPU those of torch's allocator."""
         self._done.set()
         self._own = max(self._own, _resident()[0])
-        own = self._own + self._libraries + self._kept
-        return own if device.kind == "cpu" else peak_memory(device)
+        return self._needed() if device.kind == "cpu" else peak_memory(device)
+
+    def _needed(self) -> int:
+        mapped = max(0, _resident()[1] - self._libraries)
+        return self._own + self._libraries + min(mapped, self._known)
 
 
 def _resident() -> tuple[int, int]:
@@ -146,9 +150,9 @@ def _resident() -> tuple[int, int]:
 
 def measure_answering(case: Case, folder: Path) -> dict[str, float]:
     """Answer a batch in this process: estimated and measured bytes."""
-    from engine.preflight.machine import answering_memory
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+    from engine.estimate.machine import answering_memory
     from engine.local.inference.decoder import Decoder
     from engine.local.load import load_model
     from engine.local.lora import add_adapter
