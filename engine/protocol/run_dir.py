@@ -91,6 +91,11 @@ class Run:
         return self.folder / "estimate.json"
 
     @property
+    def machine_file(self) -> Path:
+        """The load of the worker's machine, from the start to the end."""
+        return self.folder / "machine.jsonl"
+
+    @property
     def ledger_file(self) -> Path:
         return self.folder / "ledger.sqlite"
 

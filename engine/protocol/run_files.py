@@ -20,6 +20,7 @@ _IN_RUN = (
     "commands*.jsonl*",
     "worker.log*",
     "model.json",
+    "machine.jsonl*",
     "ledger.sqlite*",
     "lock",
     "record.json",

@@ -18,8 +18,9 @@ from engine.protocol.run_dir import Run
 
 Readers = Literal["none", "group", "all"]
 
-STATE = ("format", "status.json", "decision.json")
-"""State, scores and decisions; all other files may hold prompts, responses, answers of people or errors about them."""
+STATE = ("format", "status.json", "decision.json", "machine.jsonl")
+"""State, scores, decisions and the load of the machine; all other files may hold prompts, responses, answers of people
+or errors about them."""
 SEALED = ("test.sealed", "test.jsonl")
 """For nobody but the owner, whatever is shared."""
 

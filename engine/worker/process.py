@@ -62,6 +62,7 @@ from engine.worker.controls import Controls
 from engine.worker.environment import needed
 from engine.worker.launchers import launcher
 from engine.worker.log_rotation import rotate_logs
+from engine.worker.machine_record import MachineRecord
 from engine.worker.presence import Presence
 from engine.worker.questions import Questions
 from engine.worker.recording import Recording
@@ -103,6 +104,7 @@ class Worker:
             circumstances=self._circumstances,
         )
         self._vouching = Vouching(run, self.questions.ask, self.emit)
+        self._machine = MachineRecord(run)
         self._work: asyncio.Task[Any] | None = None
         self._broken: BaseException | None = None
 
@@ -177,6 +179,8 @@ class Worker:
             "engine.stages", [stage.name, str(self.run.folder), number, "--exit-with-parent"]
         )
         command = command._replace(environment=needed(self.settings, stage, command.environment))
+        if stage.parallel:  # the others compute nothing on a GPU
+            self._machine.follow(command.environment)
         if command.note:
             self.emit(Log(level="info", message=command.note))
         try:
@@ -201,6 +205,7 @@ class Worker:
             self._presence.watch(),
             self._recording.watch(),
             rotate_logs(self.run),
+            self._machine.watch(),
         )
         tasks = [self._beside(task) for task in beside]
         try:

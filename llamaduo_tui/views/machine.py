@@ -1,69 +1,47 @@
-"""The load of this machine: processor, memory and NVIDIA GPUs."""
+"""The load of this machine now, and what a run has recorded of the machine that it works on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
-import psutil
+from engine.protocol.machine import Machine, MachineRow, read
+from engine.protocol.run_dir import Run
 
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """`busy` in percent, memory in bytes."""
-
-    busy: float
-    used: int
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """`busy` in percent of all processors, memory in bytes."""
-
-    busy: float
-    used: int
-    total: int
-    gpus: tuple[Gpu, ...] = ()
+if TYPE_CHECKING:
+    from engine.local.machine import Sampler
 
 
 def sample() -> Machine:
     """The load since the last sample; the first loads NVIDIA's library, and may take a moment."""
-    memory = psutil.virtual_memory()
-    return Machine(psutil.cpu_percent(), memory.total - memory.available, memory.total, _gpus())
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    nvml = _nvml()
-    if nvml is None:
-        return ()
-    try:
-        count = nvml.nvmlDeviceGetCount()
-    except nvml.NVMLError:
-        return ()
-    return tuple(gpu for index in range(count) if (gpu := _gpu(nvml, index)) is not None)
-
-
-def _gpu(nvml: Any, index: int) -> Gpu | None:
-    """A GPU's load; None for one that reports none, such as one split by MIG."""
-    try:
-        device = nvml.nvmlDeviceGetHandleByIndex(index)
-        busy, memory = nvml.nvmlDeviceGetUtilizationRates(device).gpu, nvml.nvmlDeviceGetMemoryInfo(device)
-    except nvml.NVMLError:
-        return None
-    return Gpu(float(busy), int(memory.used), int(memory.total))
+    return _sampler().sample()
 
 
 @cache
-def _nvml() -> Any:
-    """NVIDIA's management library, ready for queries; None without it, or without a driver."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    return pynvml
+def _sampler() -> Sampler:
+    from engine.local.machine import Sampler
+
+    return Sampler()
+
+
+class History:
+    """What a run's workers recorded of their machine."""
+
+    def __init__(self, run: Run) -> None:
+        self._path = run.machine_file
+        self._read: tuple[int, int, int] | None = None
+
+    def new(self) -> tuple[MachineRow, ...] | None:
+        """All rows; None where there are no other ones than last time, or none that this user may read.
+
+        Raises DamagedError once for a file that is damaged.
+        """
+        if not os.access(self._path, os.R_OK):
+            return None
+        found = self._path.stat()
+        seen = found.st_ino, found.st_size, found.st_mtime_ns
+        if seen == self._read:
+            return None
+        self._read = seen
+        return tuple(read(self._path))

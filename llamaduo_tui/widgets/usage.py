@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.content import Content
 
 from engine.protocol.events import ServiceUsage
+from engine.protocol.machine import Machine
 from engine.protocol.outlook import Outlook
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 
@@ -87,11 +87,11 @@ def table(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
             *([_row("", lost)] if usage.interrupted_usd else []),
         ]
     if machine is not None:
-        lines.append(_row("CPU", Content.assemble(state_styles.bar(machine.busy / 100, _BAR), f" {machine.busy:.0f}%")))
+        lines.append(_row("CPU", _load(machine.busy)))
         lines.append(_row("memory", _memory(machine.used, machine.total)))
         for number, gpu in enumerate(machine.gpus):
             name = "GPU" if len(machine.gpus) == 1 else f"GPU {number}"
-            lines.append(_row(name, Content.assemble(state_styles.bar(gpu.busy / 100, _BAR), f" {gpu.busy:.0f}%")))
+            lines.append(_row(name, _load(gpu.busy)))
             lines.append(_row("", _memory(gpu.used, gpu.total)))
     return lines
 
@@ -103,7 +103,7 @@ def brief(usage: ServiceUsage | None, budget: float | None, machine: Machine | N
         calls = phrases.calls(usage)
         lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False)), 13))
     if machine is not None:
-        gpus = "".join(f", GPU {gpu.busy:.0f}% {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
+        gpus = "".join(f", GPU{_percent(gpu.busy)} {gpu.used / _GB:.1f} GB" for gpu in machine.gpus)
         load = f"CPU {machine.busy:.0f}%, memory {machine.used / _GB:.1f} of {machine.total / _GB:.0f} GB{gpus}"
         lines.append(_row("machine", Content(load), 13))
     return lines
@@ -123,6 +123,15 @@ def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Conte
     style = "bold $text-warning" if share > 0.8 else ""
     amounts = Content.styled(f"{spent} of {phrases.money(budget)}{' !' if share > 0.8 else ''}", style)
     return Content.assemble(state_styles.bar(share, _BAR), " ", amounts) if bar else amounts
+
+
+def _load(busy: float | None) -> Content:
+    """A load in percent; instances of MIG tell none."""
+    return Content("-") if busy is None else Content.assemble(state_styles.bar(busy / 100, _BAR), _percent(busy))
+
+
+def _percent(busy: float | None) -> str:
+    return "" if busy is None else f" {busy:.0f}%"
 
 
 def _memory(used: int, total: int) -> Content:

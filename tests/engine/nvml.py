@@ -25,12 +25,15 @@ class Card:
 class Nvml(ModuleType):
     """The module `pynvml`; devices are numbers, those of instances pairs."""
 
+    NVML_TEMPERATURE_GPU = 0
+
     class NVMLError(Exception):
         pass
 
     def __init__(self, *cards: Card, driver: bool = True) -> None:
         super().__init__("pynvml")
         self.cards, self.driver = cards, driver
+        self.lost: set[int] = set()
 
     def nvmlInit(self) -> None:  # noqa: N802 - as the library calls it
         if not self.driver:
@@ -57,6 +60,8 @@ class Nvml(ModuleType):
 
     def nvmlDeviceGetMemoryInfo(self, device: Any) -> Any:  # noqa: N802
         index, number = device
+        if index in self.lost:
+            raise self.NVMLError("GPU is lost")
         card = self.cards[index]
         free, total = (card.free, 80) if number is None else (card.instances[number] or 0, 20)
         return SimpleNamespace(free=int(free * GIB), total=total * GIB, used=int((total - free) * GIB))
@@ -67,3 +72,22 @@ class Nvml(ModuleType):
     def nvmlDeviceGetUUID(self, device: Any) -> str:  # noqa: N802
         index, number = device
         return f"GPU-{'abcdef'[index]}0" if number is None else f"MIG-{'abcdef'[index]}{number}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any:  # noqa: N802
+        index, number = "abcdef".index(uuid[4]), int(uuid[5:])
+        return (index, None) if uuid.startswith("GPU") else (index, number)
+
+    def nvmlDeviceGetUtilizationRates(self, device: Any) -> Any:  # noqa: N802
+        return SimpleNamespace(gpu=self._whole(device, 37), memory=12)
+
+    def nvmlDeviceGetPowerUsage(self, device: Any) -> int:  # noqa: N802
+        return self._whole(device, 250_500)
+
+    def nvmlDeviceGetTemperature(self, device: Any, sensor: int) -> int:  # noqa: N802
+        return self._whole(device, 61)
+
+    def _whole(self, device: Any, figure: int) -> int:
+        """A figure that instances of MIG don't have."""
+        if device[1] is not None:
+            raise self.NVMLError("Not Supported")
+        return figure

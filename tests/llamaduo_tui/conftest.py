@@ -11,9 +11,9 @@ import pytest
 
 from engine.protocol import run_dir as runs
 from engine.protocol.events import Event, EventLog
+from engine.protocol.machine import Machine
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views import machine
-from llamaduo_tui.views.machine import Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -11,9 +11,9 @@ from frozen import app, some, until
 from textual.pilot import Pilot
 from textual.widgets import Log, OptionList
 
+from engine.protocol.machine import Gpu, Machine
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views import machine
-from llamaduo_tui.views.machine import Gpu, Machine
 from llamaduo_tui.widgets.charts import Charts
 
 SIZES = [(80, 24), (120, 40)]

@@ -12,6 +12,7 @@ import story
 from frozen import app, make, until
 
 from engine.protocol.events import Event, QuestionAsked, RunFailed, RunFinished, StageStarted
+from engine.protocol.machine import Machine
 from engine.protocol.status import State
 from engine.settings import schema
 from engine.settings.load import load_settings
@@ -20,7 +21,6 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views import guide, machine
-from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.guide_line import GuideLine
 
