@@ -91,7 +91,7 @@ class KeyTurns(App[Result]):
             busy = [node for node in screen.walk_children(with_self=True) if _busy(node)]
             for node in busy:
                 await _handled(node)
-            if self._preparing:
+            if self._preparing or screen._callbacks:  # what a key left to do after the next refresh, such as a focus
                 await asyncio.sleep(0.01)
             elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
                 return

@@ -136,10 +136,11 @@ class DeleteRun(Message):
 
 @dataclass
 class SaveText(Message):
-    """Write text to a new file in the current folder, named NAME.txt."""
+    """Write text to a new file in the current folder, named NAME and its ending."""
 
     name: str
     text: str
+    ending: str = ".txt"
 
 
 @dataclass

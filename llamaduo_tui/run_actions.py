@@ -140,7 +140,7 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.SaveText)
     def _save_text(self, message: messages.SaveText) -> None:
-        self._act(partial(_write, message.name, message.text))
+        self._act(partial(_write, message.name, message.text, message.ending))
 
     @work(thread=True, group="actions", exit_on_error=False)
     def _start(self, start: Callable[[], Run]) -> None:
@@ -183,17 +183,17 @@ def _resume(run: Run) -> str:
     return f"{run.name} resumed"
 
 
-def _write(name: str, text: str) -> str:
+def _write(name: str, text: str, ending: str) -> str:
     """Write a new file in the current folder; a name in use gets a number."""
     for number in range(1, 1000):
-        file = Path.cwd() / (f"{name}.txt" if number == 1 else f"{name}-{number}.txt")
+        file = Path.cwd() / f"{name if number == 1 else f'{name}-{number}'}{ending}"
         try:
             with file.open("x", encoding="utf-8") as out:
                 out.write(text)
         except FileExistsError:
             continue
         return f"Saved to {file}"
-    raise InputError(f"{Path.cwd()} has 999 files named {name}.txt already", "delete some of them")
+    raise InputError(f"{Path.cwd()} has 999 files named {name}{ending} already", "delete some of them")
 
 
 def _start(root: Path, file: Path, name: str | None) -> Run:

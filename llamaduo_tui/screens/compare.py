@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import OptionList, Static, TabbedContent, TabPane
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
-from textual_plotext import PlotextPlot
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views import compare_lines
+from llamaduo_tui import messages
+from llamaduo_tui.views import compare_lines, figures
 from llamaduo_tui.views.compare import Compared, compare
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_list import KeyedList
+from llamaduo_tui.widgets.plots import Plots
 
 LISTED = 300
 """Prompts that the list of answers has, those with the greatest difference."""
-
-COLOURS = ("primary", "warning", "success", "error", "accent", "secondary")
 
 
 class CompareScreen(Screen[None]):
@@ -42,8 +39,9 @@ class CompareScreen(Screen[None]):
 ## Compare
 
 **1** Each run in the round of its best scores: facts, scores with their bounds on one axis, and settings that differ.
-**2** The losses of these rounds' trainings: dots on dev prompts, lines on training pairs. **3** The dev prompts that
-the first two runs share, those with the greatest difference first, with the answers of all.
+**2** The losses of these rounds' trainings, each with its digit: lines on training pairs, digits on dev prompts. Arrows
+left and right, or a click, read the values at a step; `L` draws a logarithmic axis, `+` and `-` zoom, `w` saves.
+**3** The dev prompts that the first two runs share, those with the greatest difference first, with the answers of all.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "Back", id="compare.back", tooltip="Back to the runs"),
@@ -64,7 +62,7 @@ the first two runs share, those with the greatest difference first, with the ans
             with TabPane("1 Scores and settings", id="overview"), VerticalScroll():
                 yield Static("Reading ...", id="compare-text", markup=False)
             with TabPane("2 Losses", id="losses"):
-                yield PlotextPlot()
+                yield Plots()
             with TabPane("3 Answers", id="answers"), Horizontal():
                 with Vertical(id="compare-prompts"):
                     yield Static("1st  2nd  +/-  prompt", id="compare-columns")
@@ -100,7 +98,15 @@ the first two runs share, those with the greatest difference first, with the ans
         self.query_one(OptionList).set_options(rows or [Option("No dev prompt is in both.", disabled=True)])
         if rows:
             self.query_one(OptionList).highlighted = 0
-        self._plot(compared)
+        losses = [
+            (
+                one_line(side.name, 20),
+                [(float(point.step), point.loss) for point in side.losses],
+                [(float(point.step), point.dev_loss) for point in side.losses],
+            )
+            for side in compared.sides
+        ]
+        self.query_one(Plots).show_figures((figures.overlaid(losses),))
 
     def on_resize(self) -> None:
         self._write()
@@ -111,25 +117,10 @@ the first two runs share, those with the greatest difference first, with the ans
             told = compare_lines.lines(self._compared, width=self.size.width - 4)
             self.query_one("#compare-text", Static).update(Content("\n".join(told)))
 
-    def _plot(self, compared: Compared) -> None:
-        """All losses on one pair of axes; each run has a colour."""
-        plot = self.query_one(PlotextPlot)
-        plot.plt.clear_data()
-        for side, name in zip(compared.sides, COLOURS, strict=False):
-            colour = Color.parse(self.app.theme_variables[name]).rgb
-            for label, marker, points in (
-                (one_line(side.name, 20), "braille", [(point.step, point.loss) for point in side.losses]),
-                (f"{one_line(side.name, 20)} dev", "◆", [(point.step, point.dev_loss) for point in side.losses]),
-            ):
-                found = [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
-                if found:  # plotext cannot draw a series without points
-                    draw = plot.plt.plot if marker == "braille" else plot.plt.scatter
-                    steps, losses = zip(*found[:: max(1, len(found) // 200)], strict=True)
-                    draw(steps, losses, marker=marker, color=colour, label=label)
-        plot.plt.xlabel("step")
-        plot.plt.ylabel("loss, nats a token")
-        plot.plt.ylim(0, None)
-        plot.refresh()
+    @on(Plots.Save)
+    def _save(self, message: Plots.Save) -> None:
+        names = "-".join(run.name for run in self._runs[:3])
+        self.post_message(messages.SaveText(f"{names}-{message.name}", message.text, ".csv"))
 
     @on(OptionList.OptionHighlighted)
     def _chosen(self, event: OptionList.OptionHighlighted) -> None:
@@ -156,5 +147,7 @@ the first two runs share, those with the greatest difference first, with the ans
         """Focus what scrolls in a tab, once it is shown."""
         if name == "answers":
             self.query_one(OptionList).focus()
+        elif name == "losses":
+            self.query_one(Plots).focus()
         elif name == "overview":
             self.query_one("#overview VerticalScroll", VerticalScroll).focus()

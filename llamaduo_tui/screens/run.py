@@ -22,6 +22,7 @@ from textual.widgets import Input, Log
 
 from engine.protocol.durations import duration
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.machine import Machine, MachineRow
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
 from llamaduo_tui import messages
@@ -29,7 +30,6 @@ from llamaduo_tui.screens.question import QuestionScreen, answering
 from llamaduo_tui.views import machine, phrases, takeover
 from llamaduo_tui.views.guide import Step, step
 from llamaduo_tui.views.jsonl_index import gc_paused
-from llamaduo_tui.views.machine import Machine
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
@@ -56,9 +56,10 @@ CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data", "relea
 
 @dataclass
 class MachineSampled(Message):
-    """How busy the machine is."""
+    """How busy the machine is, and all that the run has recorded of its own, where that is new."""
 
     machine: Machine
+    recorded: tuple[MachineRow, ...] | None
 
 
 class RunScreen(QuestionScreen):
@@ -83,7 +84,8 @@ class RunScreen(QuestionScreen):
         ),
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this run continues"),
-        Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the training charts"),
+        Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the charts"),
+        Binding("C", "whole_charts", "Charts", False, id="run.whole_charts", tooltip="The charts on the whole screen"),
     ]
 
     def __init__(self, run: Run) -> None:
@@ -135,8 +137,14 @@ class RunScreen(QuestionScreen):
 
     @work(thread=True, group="machine", exit_on_error=False)
     def _watch_machine(self) -> None:
+        history = machine.History(self.run)
         while not self._left.is_set():
-            self.post_message(MachineSampled(machine.sample()))
+            recorded = None
+            try:
+                recorded = history.new()
+            except (OSError, LlamaDuoError) as error:
+                self.post_message(messages.ReadFailed(_problem(error)))
+            self.post_message(MachineSampled(machine.sample(), recorded))
             self._left.wait(MACHINE_S)
 
     @on(messages.RunChanged)
@@ -147,7 +155,7 @@ class RunScreen(QuestionScreen):
         update = message.update
         self.take(update)
         self.query_one(LogView).add(update.events, update.output)
-        self.query_one(Charts).show(update.view)
+        self.query_one(Charts).show(update.view, self.target)
         ahead = update.outlook if self.state.working else None
         self.query_one(Usage).show(update.view.usage, self.budget, ahead)
         self._draw()
@@ -168,10 +176,17 @@ class RunScreen(QuestionScreen):
     def _save(self, message: LogView.Save) -> None:
         self.post_message(messages.SaveText(f"{self.run.name}-{message.source}", message.text))
 
+    @on(Charts.Save)
+    def _save_chart(self, message: Charts.Save) -> None:
+        self.post_message(messages.SaveText(f"{self.run.name}-{message.name}", message.text, ".csv"))
+
     @on(MachineSampled)
     def _sampled(self, message: MachineSampled) -> None:
         for usage in self.query(Usage):
             usage.show_machine(message.machine)
+        if message.recorded is not None:
+            for charts in self.query(Charts):
+                charts.show_machine(message.recorded)
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
@@ -270,6 +285,13 @@ class RunScreen(QuestionScreen):
         """On a narrow terminal the charts replace the log, on a wide one they are next to it."""
         self.toggle_class("-swapped")
         self.call_after_refresh(self._focus_lower)
+
+    def action_whole_charts(self) -> None:
+        """The charts on the whole screen, wherever the focus is; again, or escape, goes back."""
+        charts = self.query_one(Charts)
+        if not charts.display:
+            self.toggle_class("-swapped")
+        self.call_after_refresh(charts.action_maximize)
 
     def _focus_lower(self) -> None:
         (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()

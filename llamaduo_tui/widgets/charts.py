@@ -1,110 +1,134 @@
-"""The course of training: losses by step, the learning rate and the speed, drawn at most twice a second."""
+"""The charts of a run: training, scores by round, and the machine over time; a page of them at a time."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar
 
-from textual.app import ComposeResult
-from textual.color import Color
-from textual.containers import Vertical
-from textual.content import Content
-from textual.events import Resize
-from textual.widgets import Sparkline, Static
-from textual_plotext import PlotextPlot
+from textual.binding import Binding, BindingType
 
-from llamaduo_tui.views import phrases
-from llamaduo_tui.views.run_view import Loss, RunView
+from engine.protocol.machine import MachineRow
+from engine.settings.schema import Target
+from llamaduo_tui.views import figures
+from llamaduo_tui.views.chart_grid import Grid
+from llamaduo_tui.views.figures import Page
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.widgets.plots import Plots
 
-REDRAW_S = 0.5
-FIGURES_FROM = 11
-"""Lines from which on there is room for more than the losses."""
-
-_POINTS = 200
+PAGES = tuple(Page)
 
 
-class Charts(Vertical, can_focus=True):
-    """The newest round that trained."""
+class Charts(Plots):
+    """Shows a page of a run's charts, each with the reader's place in it."""
 
+    DEFAULT_CSS = """
+    Charts {
+        border: round $border-blurred;
+        border-title-color: $text-muted;
+        border-title-style: bold;
+        border-subtitle-color: $text-muted;
+
+        &:focus {
+            border: round $border;
+            border-title-color: $text-primary;
+        }
+    }
+    """
     HELP = """
-## Training
+## Charts
 
-**loss** is the training loss in nats a token, a dot for each step; **dev** is the loss on prompts that training does
-not use. When dev rises while loss falls, the model overfits: the epoch with the lowest dev loss is kept. Below are the
-learning rate and the speed in tokens a second.
+`1` **training**: loss, learning rate and speed by step, each round with its digit. Lines are the training loss in nats
+a token, digits or ◆ the loss on dev prompts: when it rises while the training loss falls, the model overfits, and the
+epoch with the lowest dev loss is kept. `e` hides earlier rounds. `2` **scores** by round, with bounds and target.
+`3` the **machine** that the worker runs on, and the GPUs that this run uses: load and power as means, memory and
+temperature at their highest; a gap is a time without a worker. Other nodes of a cluster are not recorded.
+
+Arrows left and right, or a click, read the values at a point; `end` follows the newest. Up and down choose a chart,
+`enter` shows it alone, `m` uses the whole screen and `escape` goes back. `L` draws a logarithmic axis. `+` and `-`, or
+the wheel, zoom; `0` shows all. `w` saves the values as CSV.
 """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "page('training')", "Training", False, id="charts.training", tooltip="Losses, rate and speed"),
+        Binding("2", "page('scores')", "Scores", False, id="charts.scores", tooltip="Scores by round"),
+        Binding("3", "page('machine')", "Machine", False, id="charts.machine", tooltip="Load, memory, power, heat"),
+        Binding("e", "earlier", "Earlier rounds", id="charts.earlier", tooltip="Show or hide earlier rounds"),
+        Binding("m", "maximize", "Maximise", id="charts.maximise", tooltip="Use the whole screen, or go back"),
+    ]
 
     def __init__(self) -> None:
         super().__init__()
-        self._losses: tuple[Loss, ...] = ()
-        self._drawn: tuple[Loss, ...] | None = None
-        self._title = "training"
-
-    def compose(self) -> ComposeResult:
-        yield Static("The losses appear here when training starts.", id="none", markup=False)
-        yield PlotextPlot()
-        for name in ("rate", "speed"):
-            yield Static(id=f"{name}-label", classes="figure", markup=False)
-            yield Sparkline(id=name, classes="figure")
+        self.page = Page.TRAINING
+        self._earlier = True
+        self._view = RunView()
+        self._target: Target | None = None
+        self._rows: Sequence[MachineRow] = ()
+        self._left: dict[Page, Grid] = {}
 
     def on_mount(self) -> None:
-        self.set_interval(REDRAW_S, self._draw)
-        self.app.theme_changed_signal.subscribe(self, self._redraw)
+        self._make()
 
-    def on_resize(self, event: Resize) -> None:
-        self.set_class(event.size.height < FIGURES_FROM, "-low")
+    def show(self, view: RunView, target: Target | None) -> None:
+        """Take a run as it is now; it is drawn at the next tick."""
+        new = [section.losses for section in view.sections] != [section.losses for section in self._view.sections]
+        scored = view.scored != self._view.scored or view.outcome != self._view.outcome
+        self._view, self._target = view, target
+        if (new and self.page is Page.TRAINING) or (scored and self.page is Page.SCORES):
+            self._make()
 
-    def _redraw(self, _: object) -> None:
-        self._drawn = None
+    def show_machine(self, rows: Sequence[MachineRow]) -> None:
+        """Take what is recorded of the machine."""
+        self._rows = rows
+        if self.page is Page.MACHINE:
+            self._make()
 
-    def show(self, view: RunView) -> None:
-        """Take the losses; they are drawn at the next tick."""
-        trained = [section for section in view.sections if section.losses]
-        if trained:
-            self._losses = trained[-1].losses
-            self._title = f"training · {phrases.part(trained[-1].part)}"
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "earlier":
+            return self.page is Page.TRAINING and sum(bool(one.losses) for one in self._view.sections) > 1
+        return super().check_action(action, parameters)
 
-    def _draw(self) -> None:
-        if self._losses is self._drawn or not self.display:
+    def action_page(self, name: str) -> None:
+        """Show another page, at the place where the reader left it."""
+        if name == self.page:
             return
-        self._drawn = self._losses
-        self.border_title = self._title
-        self.set_class(bool(self._losses), "-drawn")
-        if self._losses:
-            self._plot()
-            rates = [rate for _, rate in _finite((loss.step, loss.learning_rate) for loss in self._losses)]
-            speeds = [speed for _, speed in _finite((loss.step, loss.tokens_per_second) for loss in self._losses)]
-            self._spark("rate", "learning rate", [f"{rate:.2g}" for rate in rates[-1:]], rates)
-            self._spark("speed", "tokens a second", [f"{speed:,.0f}" for speed in speeds[-1:]], speeds)
+        self._left[self.page] = self.grid
+        self.page = Page(name)
+        self.grid = self._left.get(self.page, Grid())
+        self._make()
+        self.draw()
+        self.refresh_bindings()
 
-    def _plot(self) -> None:
-        plot = self.query_one(PlotextPlot)
-        train = _thin(_finite((loss.step, loss.train) for loss in self._losses))
-        dev = _finite((loss.step, loss.dev) for loss in self._losses)
-        ansi = self.app.native_ansi_color
-        plot.theme = "clear" if ansi else "auto"
-        loss, measured = (self._colour("primary"), self._colour("warning")) if not ansi else ("blue", "magenta")
-        plot.plt.clear_data()
-        if train:  # plotext cannot draw a series without points
-            plot.plt.plot([x for x, _ in train], [y for _, y in train], marker="braille", color=loss, label="loss")
-        if dev:
-            plot.plt.scatter([x for x, _ in dev], [y for _, y in dev], marker="◆", color=measured, label="dev")
-        plot.plt.ylim(0, None)
-        plot.refresh()
+    def action_earlier(self) -> None:
+        self._earlier = not self._earlier
+        self._make()
+        self.draw()
 
-    def _colour(self, name: str) -> tuple[int, int, int]:
-        return Color.parse(self.app.theme_variables[name]).rgb
+    def action_maximize(self) -> None:
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        else:
+            self.screen.maximize(self, container=False)
+        self.focus()
 
-    def _spark(self, name: str, label: str, newest: list[str], values: Sequence[float]) -> None:
-        self.query_one(f"#{name}-label", Static).update(Content.assemble((f"{label} ", "$foreground-muted"), *newest))
-        self.query_one(f"#{name}", Sparkline).data = list(values)
+    def _make(self) -> None:
+        """The figures of the page, as the run is now."""
+        match self.page:
+            case Page.TRAINING:
+                self.show_figures(figures.training(self._view, self._earlier))
+            case Page.SCORES:
+                self.show_figures(figures.scores(self._view, self._target))
+            case Page.MACHINE:
+                self.show_figures(figures.machine(self._rows, self._view.began))
 
+    def draw(self) -> None:
+        super().draw()
+        self._show_border()
 
-def _finite(points: Iterable[tuple[int, float | None]]) -> list[tuple[int, float]]:
-    """The points that can be drawn: training that diverges has losses that are not finite."""
-    return [(step, loss) for step, loss in points if loss is not None and math.isfinite(loss)]
-
-
-def _thin(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Few enough points for plotext to draw in milliseconds, the newest among them."""
-    return points[:: -max(1, -(-len(points) // _POINTS))][::-1]
+    def _show_border(self) -> None:
+        """The pages in the title of the border, which a click chooses, too; below, how many charts have no room."""
+        names = (f"[reverse]{n} {page}[/]" if page is self.page else f"{n} {page}" for n, page in enumerate(PAGES, 1))
+        title = " · ".join(f"[@click=page('{page}')]{name}[/]" for page, name in zip(PAGES, names, strict=True))
+        hidden = len(self.grid.cells(*self.content_size)) < len(self.grid.figures)
+        where = f"↑↓ chart {self.grid.chosen + 1} of {len(self.grid.figures)} · " if hidden else ""
+        below = f"{where}[@click=maximize]m {'back' if self.screen.maximized is self else 'maximise'}[/] · ←→ read"
+        if (self.border_title, self.border_subtitle) != (title, below):
+            self.border_title, self.border_subtitle = title, below
