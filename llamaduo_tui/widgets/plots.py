@@ -72,7 +72,7 @@ class Plots(Widget, can_focus=True):
         """Draw now; only lines that changed are sent."""
         self._stale = False
         width, height = self.content_size
-        self.set_class(any(figure.places for figure in self.grid.figures), "-drawn")
+        self.set_class(any(figure.series for figure in self.grid.figures), "-drawn")
         before, self._lines = self._lines, [_content(line) for line in self.grid.drawn(width, height)]
         if len(before) != len(self._lines):
             self.refresh()
