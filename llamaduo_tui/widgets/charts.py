@@ -37,20 +37,20 @@ class Charts(Plots):
     HELP = """
 ## Charts
 
-`1` **training**: loss, learning rate and speed by step, each round with its digit. Lines are the training loss in nats
-a token, digits or ◆ the loss on dev prompts: when it rises while the training loss falls, the model overfits, and the
-epoch with the lowest dev loss is kept. `e` hides earlier rounds. `2` **scores** by round, with bounds and target.
-`3` the **machine** that the worker runs on, and the GPUs that this run uses: load and power as means, memory and
-temperature at their highest; a gap is a time without a worker. Other nodes of a cluster are not recorded.
+`[` and `]` go through three pages. **training**: loss, learning rate and speed by step, each round with its digit.
+Lines are the training loss in nats a token, digits or ◆ the loss on dev prompts: when it rises while the training loss
+falls, the model overfits, and the epoch with the lowest dev loss is kept. `e` hides earlier rounds. **scores** by
+round, with bounds and target. **machine**: the one that the worker runs on, and the GPUs that this run uses, with load and
+power as means, memory and temperature at their highest; a gap is a time without a worker. Other nodes of a cluster are
+not recorded.
 
 Arrows left and right, or a click, read the values at a point; `end` follows the newest. Up and down choose a chart,
 `enter` shows it alone, `m` uses the whole screen and `escape` goes back. `L` draws a logarithmic axis. `+` and `-`, or
 the wheel, zoom; `0` shows all. `w` saves the values as CSV.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "page('training')", "Training", False, id="charts.training", tooltip="Losses, rate and speed"),
-        Binding("2", "page('scores')", "Scores", False, id="charts.scores", tooltip="Scores by round"),
-        Binding("3", "page('machine')", "Machine", False, id="charts.machine", tooltip="Load, memory, power, heat"),
+        Binding("right_square_bracket", "turn(1)", "Next page", id="charts.next", tooltip="The next page of charts"),
+        Binding("left_square_bracket", "turn(-1)", "Page before", False, id="charts.before", tooltip="The page before"),
         Binding("e", "earlier", "Earlier rounds", id="charts.earlier", tooltip="Show or hide earlier rounds"),
         Binding("m", "maximize", "Maximise", id="charts.maximise", tooltip="Use the whole screen, or go back"),
     ]
@@ -97,6 +97,10 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
         self.draw()
         self.refresh_bindings()
 
+    def action_turn(self, step: int) -> None:
+        """Show the next page, or the one before; after the last comes the first."""
+        self.action_page(PAGES[(PAGES.index(self.page) + step) % len(PAGES)])
+
     def action_earlier(self) -> None:
         self._earlier = not self._earlier
         self._make()
@@ -125,7 +129,7 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
 
     def _show_border(self) -> None:
         """The pages in the title of the border, which a click chooses, too; below, how many charts have no room."""
-        names = (f"[reverse]{n} {page}[/]" if page is self.page else f"{n} {page}" for n, page in enumerate(PAGES, 1))
+        names = (f"[reverse]{page}[/]" if page is self.page else page for page in PAGES)
         title = " · ".join(f"[@click=page('{page}')]{name}[/]" for page, name in zip(PAGES, names, strict=True))
         hidden = len(self.grid.cells(*self.content_size)) < len(self.grid.figures)
         where = f"↑↓ chart {self.grid.chosen + 1} of {len(self.grid.figures)} · " if hidden else ""

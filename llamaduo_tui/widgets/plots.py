@@ -55,10 +55,10 @@ class Plots(Widget, can_focus=True):
         self.grid = Grid()
         self._lines: Sequence[Content] = ()
         self._stale = True
+        self._theme = ""
 
     def on_mount(self) -> None:
         self.set_interval(REDRAW_S, self._redraw)
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.refresh())
 
     def on_resize(self) -> None:
         self.draw()
@@ -159,6 +159,9 @@ class Plots(Widget, can_focus=True):
             self.draw()
 
     def _redraw(self) -> None:
+        if self.app.theme != self._theme:  # the app's signal would keep each chart that ever listened
+            self._theme = self.app.theme
+            self.refresh()
         if self._stale and self.display and self.content_size.width:
             self.draw()
 

@@ -12,7 +12,15 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input, OptionList, TextArea
 
-NAMES = {" ": "space", "/": "slash", ".": "full_stop", "_": "underscore", "-": "minus", ",": "comma"}
+NAMES = {
+    " ": "space",
+    "/": "slash",
+    ".": "full_stop",
+    "_": "underscore",
+    "-": "minus",
+    ",": "comma",
+    "]": "right_square_bracket",
+}
 
 
 def send(app: App[Any], keys: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from frozen import app, make, replayed, screen, until
 from textual.events import MouseScrollUp
 from textual.pilot import Pilot
 from textual.widgets import Log
-from typing_fast import burst
+from typing_fast import NAMES, burst
 
 from engine.protocol import jsonl, records
 from engine.protocol.machine import Gpu, Machine, MachineRow
@@ -52,13 +52,14 @@ def _load(n: int, gpu: Gpu) -> Machine:
 
 async def test_keys_at_once_end_where_a_slow_typist_ends(root: Path) -> None:
     run = make(root, "busy", "reached", frozen.REACHED)
-    keys = ["C", *["left"] * 20, "pageup", "L", "plus", "down", "down", "up", "2", "down", "3", "1", "e", "e", "right"]
+    keys = ["C", *["left"] * 20, "pageup", "L", "plus", "down", "down", "up", "]", "down", "]", "]", "e", "e", "right"]
     ends = []
     for at_once in (True, False):
         shown = app(root, run)
         async with shown.run_test(size=(120, 40)) as pilot:
             await until(pilot, lambda: ready(shown))  # noqa: B023
-            await (burst(pilot, *keys) if at_once else pilot.press(*keys))
+            typed = [NAMES.get(key, key) for key in keys]
+            await (burst(pilot, *typed) if at_once else pilot.press(*typed))
             await pilot.pause()
             grid = charts(shown).grid
             ends.append((grid.at, grid.window, grid.log, grid.chosen, charts(shown).page, screen(shown).maximized))
@@ -90,17 +91,17 @@ async def test_an_ended_run_shows_its_machine_and_a_running_one_goes_on(root: Pa
     shown = app(root, run)
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: ready(shown))
-        await pilot.press("C", "3")
+        await pilot.press("C", "right_square_bracket", "right_square_bracket")
         await until(pilot, lambda: "after 4 min, newest  GPU 2 97  CPU 78" in text(charts(shown)))
         await pilot.press("enter")
         await until(pilot, lambda: "watts" not in text(charts(shown)))
         await pilot.press("up", "up")
         await until(pilot, lambda: "power watts" in text(charts(shown)) and "350" in text(charts(shown)))
         assert "↑↓ chart 4 of 5" in str(charts(shown).border_subtitle)
-        await pilot.press("1", "2")
+        await pilot.press("left_square_bracket")
         await until(pilot, lambda: "┄ target 85" in text(charts(shown)))
         charts(shown).show_machine((MachineRow(time=frozen.NOW, seconds=10.0, machine=Machine(5.0, 1, 2)),))
-        await pilot.press("3", "enter")
+        await pilot.press("right_square_bracket", "enter")
         await until(pilot, lambda: "after 5 min, newest  CPU 5" in text(charts(shown)))
 
 
@@ -114,7 +115,7 @@ async def test_the_mouse_reads_chooses_pages_and_zooms(root: Path) -> None:
         assert charts(shown).grid.at == 119.0, "the middle of the last column, in which 119 and 120 are"
         await pilot._post_mouse_events([MouseScrollUp], widget=Charts, offset=(30, 30))
         await until(pilot, lambda: charts(shown).grid.window == (60.5, 120.0))
-        await pilot.click(Charts, offset=(20, 0))
+        await pilot.click(Charts, offset=(16, 0))
         await until(pilot, lambda: charts(shown).page == "scores")
         await pilot.click(Charts, offset=(30, 30))
         assert (charts(shown).grid.chosen, charts(shown).grid.at) == (1, 0.0)
@@ -129,7 +130,7 @@ async def test_values_are_saved(root: Path, tmp_path: Path, monkeypatch: pytest.
         await until(pilot, lambda: (tmp_path / "done-loss.csv").exists())
         head, first = (tmp_path / "done-loss.csv").read_text().splitlines()[:2]
         assert head == "step,round 1 dev,round 1,round 2 dev,round 2" and first.startswith("1,,")
-        await pilot.press("3", "w")
+        await pilot.press("left_square_bracket", "w")
         await until(pilot, lambda: any("nothing to save" in note.message for note in shown._notifications))
 
 
@@ -159,7 +160,7 @@ def test_looks(size: tuple[int, int], root: Path, snap_compare: Snap, monkeypatc
         shown = pilot.app
         assert isinstance(shown, LlamaDuoApp)
         await until(pilot, lambda: ready(shown) if size[0] >= 100 else replayed(shown))
-        await pilot.press("C", *(["3"] if size[0] < 100 else []), *["left"] * 9)
+        await pilot.press("C", *(["left_square_bracket"] if size[0] < 100 else []), *["left"] * 9)
         await until(pilot, lambda: ", newest" not in text(charts(shown)) and len(text(charts(shown))) > 300)
         await pilot.pause()
 
