@@ -86,11 +86,15 @@ def times(low: float, high: float, columns: int) -> list[Tick]:
 
 
 def placed(ticks: Sequence[Tick], column: Callable[[float], int], columns: int) -> list[tuple[int, int, str]]:
-    """Each tick's column, and its label with the column where that begins: in the middle below, within the axis."""
+    """Each tick's column, and its label with the column where that begins: in the middle below, within the axis.
+
+    A label that is wider than the axis has no place.
+    """
     found = []
     for tick in ticks:
         at = column(tick.at)
-        found.append((at, max(0, min(columns - len(tick.label), at - len(tick.label) // 2)), tick.label))
+        if len(tick.label) <= columns:
+            found.append((at, max(0, min(columns - len(tick.label), at - len(tick.label) // 2)), tick.label))
     return found
 
 

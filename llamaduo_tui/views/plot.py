@@ -126,7 +126,7 @@ class Frame:
 
     def dot(self, x: float, y: float) -> tuple[int, int]:
         """The dot of a point; one that is far above or below the axis is just outside."""
-        low, high, value = (math.log10(v) if self.log else v for v in (*self.y, y))
+        low, high, value = (math.log10(max(v, LEAST_LOG)) if self.log else v for v in (*self.y, y))
         height = self.rows * DOWN
         share = (value - low) / (high - low)
         return self._dot_x(x), round((height - 1) * (1 - min(2.0, max(-1.0, share))))

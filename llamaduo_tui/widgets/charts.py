@@ -40,9 +40,9 @@ class Charts(Plots):
 `[` and `]` go through three pages. **training**: loss, learning rate and speed by step, each round with its digit.
 Lines are the training loss in nats a token, digits or ◆ the loss on dev prompts: when it rises while the training loss
 falls, the model overfits, and the epoch with the lowest dev loss is kept. `e` hides earlier rounds. **scores** by
-round, with bounds and target. **machine**: the one that the worker runs on, and the GPUs that this run uses, with load and
-power as means, memory and temperature at their highest; a gap is a time without a worker. Other nodes of a cluster are
-not recorded.
+round, with bounds and target. **machine**: the one that the worker runs on, and the GPUs that this run uses, with
+load and power as means, memory and temperature at their highest; a gap is a time without a worker. Other nodes of a
+cluster are not recorded.
 
 Arrows left and right, or a click, read the values at a point; `end` follows the newest. Up and down choose a chart,
 `enter` shows it alone, `m` uses the whole screen and `escape` goes back. `L` draws a logarithmic axis. `+` and `-`, or

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llamaduo_tui.views.chart_grid import Cell, Grid
 from llamaduo_tui.views.plot import Figure, Series
@@ -84,3 +86,35 @@ def test_a_click_chooses_a_chart_and_reads_the_nearest_point() -> None:
     assert (clicked.chosen, clicked.at) == (1, 40.0)
     assert GRID.pointed(0, 5, 160, 10).at == 1.0
     assert GRID.pointed(52, 5, 160, 10) == GRID, "between two"
+
+
+@given(
+    points=st.lists(st.tuples(st.integers(0, 500), st.floats(-1e9, 1e9)), max_size=30),
+    bounded=st.booleans(),
+    ends=st.tuples(st.sampled_from([None, 0.0]), st.sampled_from([None, 100.0])),
+    keys=st.lists(st.sampled_from(["left", "right", "in", "out", "log", "down", "first", "far", "click"]), max_size=12),
+    width=st.integers(0, 120),
+    height=st.integers(0, 40),
+)
+def test_whatever_is_shown_and_pressed_fits_its_room(  # type: ignore[no-untyped-def]
+    points, bounded, ends, keys, width, height
+) -> None:
+    shown = tuple((float(x), y) for x, y in sorted(dict(points).items()))
+    series = Series("one", shown, "1", "red", bounds=tuple((y - 1, y + 1) for _, y in shown) if bounded else ())
+    figure = Figure(name="loss", unit="", x="step", series=(series, series), low=ends[0], high=ends[1])
+    grid = Grid((figure, replace(figure, name="rate")))
+    for key in keys:
+        grid = {
+            "left": lambda grid: grid.move(-1),
+            "right": lambda grid: grid.move(1),
+            "in": lambda grid: grid.zoom(1),
+            "out": lambda grid: grid.zoom(-1),
+            "log": lambda grid: grid.scaled(),
+            "down": lambda grid: grid.choose(1),
+            "first": lambda grid: grid.first(),
+            "far": lambda grid: grid.jump(-1),
+            "click": lambda grid: grid.pointed(width // 2, height // 2, width, height),
+        }[key](grid)
+    lines = grid.drawn(width, height)
+    assert len(lines) == height and all(sum(len(text) for text, _ in line) <= width for line in lines)
+    assert grid.at is None or grid.window is None or grid.window[0] <= grid.at <= grid.window[1]

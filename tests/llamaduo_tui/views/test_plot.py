@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llamaduo_tui.views import plot
@@ -123,6 +123,7 @@ def test_values_are_saved_as_a_table() -> None:
     ]  # fmt: skip
 
 
+@example(points=[(1, 0.0)], width=1, height=6, log=False, at=None, x="time")
 @given(
     points=st.lists(st.tuples(st.integers(0, 500), st.floats(-1e9, 1e9)), min_size=1, max_size=30),
     width=st.integers(0, 120),
