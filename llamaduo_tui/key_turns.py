@@ -39,8 +39,11 @@ class KeyTurns(App[Result]):
         if not isinstance(event, Key | Paste) or event.is_forwarded:
             await super().on_event(event)
             return
-        if event is not self._due and self._turn is not None and not self._turn.done():
+        waiting = self._turn is not None and not self._turn.done()
+        if event is not self._due and (waiting or self._awaited(event)):
             self._typed.append(event)
+            if not waiting:
+                self._turn = asyncio.create_task(self._take_turns())
             return
         own, self._due = event is self._due, None
         await super().on_event(event)
@@ -52,6 +55,11 @@ class KeyTurns(App[Result]):
         """The key that waits for its turn next, "" where none does: work that it undoes need not be done."""
         event = self._typed[0] if self._typed else None
         return event.key if isinstance(event, Key) else ""
+
+    def _awaited(self, event: Event) -> bool:
+        """Whether the screen, by its `awaits`, still reads what a key is about."""
+        awaits = getattr(self.screen, "awaits", None) if self.screen_stack else None
+        return awaits is not None and isinstance(event, Key) and bool(awaits(event.key))
 
     @contextmanager
     def keys_held(self) -> Iterator[None]:
@@ -91,7 +99,8 @@ class KeyTurns(App[Result]):
             busy = [node for node in screen.walk_children(with_self=True) if _busy(node)]
             for node in busy:
                 await _handled(node)
-            if self._preparing or screen._callbacks:  # what a key left to do after the next refresh, such as a focus
+            awaited = bool(self._typed) and self._awaited(self._typed[0])
+            if self._preparing or awaited or screen._callbacks:  # done after the next refresh, such as a focus
                 await asyncio.sleep(0.01)
             elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
                 return

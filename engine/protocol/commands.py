@@ -2,17 +2,19 @@
 
 The file is also the record: the first answer to a question counts, so one sent twice, or by two people, counts once,
 and a worker that comes back finds the answer that was given before. Of the reviews and the choices of pairs, which may
-change, the newest counts. `by` says whose command it is: the account and its host.
+change, the last one in the file counts, whatever the clocks of the machines said. `by` says whose command it is: the
+account and its host.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.questions import Answer, Question
@@ -62,6 +64,43 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """The same review of many responses of a round, each given by prompt and sample: one line, however many they are.
+
+    The other fields are those of a `Label`.
+    """
+
+    kind: Literal["labels"] = "labels"
+    round: int | None
+    responses: list[tuple[str, int]]
+    agrees: bool | None = None
+    precision: Score | None = None
+    similarity: Score | None = None
+    flagged: bool = False
+    note: str = ""
+    by: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = field(default_factory=lambda: round(time.time(), 3))
+
+    def each(self) -> Iterator[Label]:
+        """The review of each response; all have the id and the time of this command."""
+        for prompt, sample in self.responses:
+            yield Label(
+                round=self.round,
+                prompt=prompt,
+                sample=sample,
+                agrees=self.agrees,
+                precision=self.precision,
+                similarity=self.similarity,
+                flagged=self.flagged,
+                note=self.note,
+                by=self.by,
+                id=self.id,
+                time=self.time,
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairChoice:
     """A person keeps or refuses synthetic pairs of a round, by the ids of their rows, for trainings to come."""
 
@@ -80,13 +119,20 @@ ResponseKey = tuple[int | None, str, int]
 PairChoices = dict[tuple[int, str], bool]
 """Whether a pair is kept, by its round and its row's id; a pair without a choice stays as the filters left it."""
 
-Command = Answer | Control | Label | PairChoice
-Kind = TypeVar("Kind", Answer, Control, Label, PairChoice)
+Command = Answer | Control | Label | Labels | PairChoice
+Kind = TypeVar("Kind", Answer, Control, Label, Labels, PairChoice)
 
 
-def send(path: Path, command: Command) -> None:
-    """Append a command; safe against other writers, since a line is one write."""
-    jsonl.append(path, [records.to_row(command)], mode=0o600)
+class RecordedLabels(NamedTuple):
+    """The review of each response that counts, and up to which byte of the file it was read."""
+
+    labels: dict[ResponseKey, Label]
+    end: int
+
+
+def send(path: Path, *commands: Command) -> int:
+    """Append commands; safe against other writers, since they are one write. Returns where they end, in bytes."""
+    return jsonl.append(path, map(records.to_row, commands), mode=0o600)
 
 
 def size(path: Path) -> int:
@@ -111,8 +157,20 @@ def answer(path: Path, question: Question) -> Answer | None:
 
 
 def labels(path: Path) -> dict[ResponseKey, Label]:
-    """The newest review of each response, by round, prompt id and sample."""
-    return {(label.round, label.prompt, label.sample): label for label in _read(path, Label)}
+    """The last review of each response in the file, by round, prompt id and sample."""
+    return recorded_labels(path).labels
+
+
+def recorded_labels(path: Path) -> RecordedLabels:
+    """The last review of each response in the file, and how far the file was read."""
+    found: dict[ResponseKey, Label] = {}
+    end = 0
+    for line in jsonl.lines(path):
+        end += len(line)
+        said = None if _CHOICE in line else _command(line)
+        for label in [said] if isinstance(said, Label) else said.each() if isinstance(said, Labels) else ():
+            found[label.round, label.prompt, label.sample] = label
+    return RecordedLabels(found, end)
 
 
 def pair_choices(path: Path) -> PairChoices:
@@ -132,9 +190,14 @@ def _command(line: bytes) -> Command | None:
     return None
 
 
-_FORMS: dict[str, type[Command]] = {"answer": Answer, "label": Label, "choose": PairChoice}
+_FORMS: dict[str, type[Command]] = {"answer": Answer, "label": Label, "labels": Labels, "choose": PairChoice}
 
-_MARKS: dict[bytes, type[Label | PairChoice]] = {b'"kind":"label"': Label, b'"kind":"choose"': PairChoice}
+_CHOICE = b'"kind":"choose"'
+_MARKS: dict[bytes, type[Label | Labels | PairChoice]] = {
+    b'"kind":"label"': Label,
+    b'"kind":"labels"': Labels,
+    _CHOICE: PairChoice,
+}
 """How lines of reviews and choices are known without reading them: a text holds these quotes escaped."""
 
 

@@ -59,10 +59,10 @@ def read(path: Path) -> Iterator[Row]:
         yield _object(line, path, f"line {number}: not a JSON object")
 
 
-def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> None:
+def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> int:
     """Append rows in one write, mending a line that a crash tore before; writers take turns.
 
-    `mode` is that of a new file, as far as the umask allows.
+    `mode` is that of a new file, as far as the umask allows. Returns where the rows end, in bytes.
     """
     data = "".join(dumps(row) + "\n" for row in rows).encode()
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode), "ab+") as file:
@@ -71,6 +71,7 @@ def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> None:
         if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
             _cut_torn_line(file.fileno(), file.tell())
         file.write(data)
+        return file.tell()
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -48,6 +48,13 @@ class BrowsingScreen(QuestionScreen):
         """Whether letters are text now, not keys."""
         return not self.is_mounted or isinstance(self.focused, Input)
 
+    def awaits(self, key: str) -> bool:
+        """Whether a key has to wait for the page that is being read: all do but those that move in the list."""
+        if self.typing or not self.page_view.reading:
+            return False
+        bound = self.active_bindings.get(key)
+        return bound is None or not isinstance(bound.node, RowList)
+
     def on_resize(self) -> None:
         for comparison in self.query(Comparison):
             comparison.set_class(self.size.width < STACKED_BELOW, "-stacked")
@@ -61,6 +68,8 @@ class BrowsingScreen(QuestionScreen):
         error = message.error
         if isinstance(error, LlamaDuoError):
             title, details = error.message, error.hint
+        elif isinstance(error, OSError) and error.filename:
+            title, details = f"{error.filename}: {error.strerror}", "check whose it is and whether the disk is full"
         else:
             title, details = "That failed", (isinstance(error, OSError) and error.strerror) or repr(error)
         self.notify(one_line(details), title=one_line(title), severity="error", markup=False)

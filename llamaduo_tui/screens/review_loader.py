@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +13,16 @@ from textual.screen import Screen
 from textual.worker import get_current_worker
 
 from engine.protocol import commands
-from engine.protocol.commands import Label, ResponseKey
+from engine.protocol.commands import RecordedLabels
 from engine.protocol.run_dir import Run
+from llamaduo_tui.views import bookmarks
+from llamaduo_tui.views.annotation import Said
+from llamaduo_tui.views.bookmarks import Bookmark
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.review import LoadedRound, Review, RoundNumber
 
 SAVE_GROUP = "review-label"
-"""The group of the thread that saves a label: where it fails, the label must not look saved."""
+"""The group of the threads that save labels and bookmarks: where one fails, they must not look saved."""
 
 
 @dataclass
@@ -26,8 +31,17 @@ class RoundLoaded(Message):
 
     round: LoadedRound
     rounds: list[RoundNumber]
-    labels: dict[ResponseKey, Label]
+    labels: RecordedLabels
+    bookmarks: set[str]
     stamp: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class LabelsSaved(Message):
+    """Reviews are written; they end at this byte of the run's commands."""
+
+    said: Said
+    end: int
 
 
 @dataclass
@@ -55,6 +69,8 @@ class ReviewLoader:
         self.review = Review(run)
         self._screen = screen
         self._run = run
+        self._unsaved: deque[Said] = deque()
+        self._saving = threading.Lock()
 
     def open(self, number: RoundNumber) -> None:
         """Read a round and those before it, for the changes: `RoundLoaded`."""
@@ -76,9 +92,14 @@ class ReviewLoader:
         """`FilesChanged` if the stamp of the files is no longer the known one."""
         self._start(partial(self._poll, known), "review-poll")
 
-    def save(self, label: Label) -> None:
-        """Append a label to the run's commands."""
-        self._start(partial(commands.send, self._run.commands_file, label), SAVE_GROUP, exclusive=False)
+    def save(self, said: Said) -> None:
+        """Append reviews to the run's commands, in the order of the calls: `LabelsSaved`."""
+        self._unsaved.append(said)
+        self._start(self._save, SAVE_GROUP, exclusive=False)
+
+    def save_bookmark(self, bookmark: Bookmark) -> None:
+        """Record that a bookmark is set or removed."""
+        self._start(partial(self._save_bookmark, bookmark), SAVE_GROUP, exclusive=False)
 
     def _start(self, work: Callable[[], None], group: str, exclusive: bool = True) -> None:
         self._screen.run_worker(work, group=group, exclusive=exclusive, thread=True, exit_on_error=False)
@@ -95,16 +116,17 @@ class ReviewLoader:
     def _open(self, number: RoundNumber) -> None:
         review, worker = self.review, get_current_worker()
         stamp, rounds, labels = review.stamp(), review.rounds(), review.labels()
+        marked = bookmarks.read(self._run)
         with gc_paused():
             opened = review.load(number)
-        self._screen.post_message(RoundLoaded(opened, rounds, labels, stamp))
+        self._screen.post_message(RoundLoaded(opened, rounds, labels, marked, stamp))
         earlier = [other for other in rounds if other is not None and number is not None and other < number]
         for other in reversed(earlier):
             if worker.is_cancelled:
                 return
             with gc_paused():
                 review.load(other)
-            self._screen.post_message(RoundLoaded(review.load(number), rounds, labels, stamp))
+            self._screen.post_message(RoundLoaded(review.load(number), rounds, labels, marked, stamp))
 
     def _search(self, number: RoundNumber, text: str) -> None:
         worker = get_current_worker()
@@ -115,3 +137,17 @@ class ReviewLoader:
     def _poll(self, known: tuple[tuple[int, int], ...]) -> None:
         if self.review.stamp() != known:
             self._screen.post_message(FilesChanged())
+
+    def _save(self) -> None:
+        """Write what is not written yet; one thread at a time, for the last review in the file counts."""
+        with self._saving:
+            said = [command for several in self._taken() for command in several]
+            if said:
+                self._screen.post_message(LabelsSaved(said, commands.send(self._run.commands_file, *said)))
+
+    def _taken(self) -> list[Said]:
+        return [self._unsaved.popleft() for _ in range(len(self._unsaved))]
+
+    def _save_bookmark(self, bookmark: Bookmark) -> None:
+        with self._saving:
+            bookmarks.write(self._run, bookmark)

@@ -1,42 +1,121 @@
-"""A person's reviews of a run's responses: agreement with the judge, own scores, a note, a bad reference."""
+"""A person's reviews of a run's responses: agreement with the judge, own scores, a note, a bad reference.
+
+Of several reviews of a response the last one in the run's commands counts. Their times decide nothing: the clocks of
+two machines differ, and a clock may step back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from engine.protocol.commands import Label, ResponseKey
+from engine.protocol.commands import Label, Labels, RecordedLabels, ResponseKey
 from engine.protocol.person import person
-from llamaduo_tui.views.review import reviewed
+from llamaduo_tui.views.review import RoundNumber, reviewed
+
+Said = list[Label | Labels]
+"""Commands that record reviews."""
+
+
+class _Content(NamedTuple):
+    """What a label says of a response."""
+
+    agrees: bool | None = None
+    precision: float | None = None
+    similarity: float | None = None
+    flagged: bool = False
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Unread:
+    """A command of this app that was not read back yet; `end` is where it ends in the file, once it is written."""
+
+    id: str
+    labels: dict[ResponseKey, Label]
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What a person did at once, in words, and what was said of these responses before."""
+
+    words: str
+    before: dict[ResponseKey, _Content]
+    ids: frozenset[str]
+
+
+class Undone(NamedTuple):
+    """An act that is undone, in words; how many responses have their review from before again; what records it."""
+
+    words: str
+    responses: int
+    said: Said
 
 
 class Annotations:
-    """The newest label of each response, whoever wrote it."""
+    """The last label of each response, whoever wrote it: those in the run's file, and those on their way there."""
 
     def __init__(self) -> None:
         self.labels: dict[ResponseKey, Label] = {}
+        self._unread: list[_Unread] = []
+        self._acts: list[_Act] = []
+        self._reviewed: dict[RoundNumber, Counter[str]] = defaultdict(Counter)
 
-    def update(self, labels: dict[ResponseKey, Label]) -> None:
-        """Take over labels from the run's file, unless a newer one is here."""
-        for key, label in labels.items():
-            if key not in self.labels or label.time >= self.labels[key].time:
-                self.labels[key] = label
+    def update(self, recorded: RecordedLabels) -> None:
+        """Take over the labels of the run's file. Reviews that are written behind them, or will be, still count."""
+        self._unread = [one for one in self._unread if one.end is None or one.end > recorded.end]
+        self.labels = dict(recorded.labels)
+        for one in self._unread:
+            self.labels.update(one.labels)
+        self._reviewed.clear()
+        for (number, id_, _), label in self.labels.items():
+            if reviewed(label):
+                self._reviewed[number][id_] += 1
 
-    def change(self, key: ResponseKey, **values: Any) -> Label:
-        """Give a response a new label, which the caller saves; fields that are not named stay as they are."""
-        fresh = Label(round=key[0], prompt=key[1], sample=key[2])
-        label = replace(self.labels.get(key) or fresh, id=fresh.id, time=fresh.time, by=person(), **values)
-        self.labels[key] = label
-        return label
+    def written(self, said: Said, end: int) -> None:
+        """Note where these reviews end in the run's file."""
+        ids = {command.id for command in said}
+        for one in self._unread:
+            if one.id in ids:
+                one.end = end
 
-    def reviewed(self, round_: int | None) -> set[str]:
+    def forget(self) -> None:
+        """Forget what could not be written, and what could be undone; the caller reads the labels again."""
+        self._unread.clear()
+        self._acts.clear()
+
+    def change(self, keys: Iterable[ResponseKey], words: str, **values: Any) -> Said:
+        """Review responses, as an act with a name; fields that are not named stay. The caller saves the commands."""
+        before = {key: _content(self.labels.get(key)) for key in keys}
+        said = self._say({key: content._replace(**values) for key, content in before.items()})
+        self._acts.append(_Act(words, before, frozenset(command.id for command in said)))
+        return said
+
+    def undo(self) -> Undone | None:
+        """Undo the last act, except where somebody has reviewed a response since; None where there is no act.
+
+        The caller saves the commands.
+        """
+        if not self._acts:
+            return None
+        act = self._acts.pop()
+        mine = {key: content for key, content in act.before.items() if self.labels[key].id in act.ids}
+        return Undone(act.words, len(mine), self._say(mine))
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._acts)
+
+    def reviewed(self, round_: RoundNumber) -> Set[str]:
         """The ids of a round's prompts with a review."""
-        return {id_ for (number, id_, _), label in self.labels.items() if number == round_ and reviewed(label)}
+        return self._reviewed[round_].keys()
 
-    def marks(self, round_: int | None, id_: str, samples: Iterable[int]) -> str:
+    def marks(self, round_: RoundNumber, id_: str, samples: Iterable[int]) -> str:
         """The reviews of a prompt's responses: ✓ agrees, ✗ disagrees, ⚑ bad reference, ✎ a note."""
-        if not self.labels:
+        if id_ not in self._reviewed[round_]:
             return ""
         known = (self.labels.get((round_, id_, sample)) for sample in samples)
         labels = [label for label in known if label is not None and reviewed(label)]
@@ -46,3 +125,37 @@ class Annotations:
             marks = "✓" if any(label.agrees for label in labels) else ""
         marks += "⚑" if any(label.flagged for label in labels) else ""
         return marks + ("✎" if any(label.note for label in labels) else "")
+
+    def _say(self, contents: Mapping[ResponseKey, _Content]) -> Said:
+        """Record what is now said of responses: one command for all of which the same is said."""
+        alike: dict[tuple[RoundNumber, _Content], list[tuple[str, int]]] = defaultdict(list)
+        for (number, id_, sample), content in contents.items():
+            alike[number, content].append((id_, sample))
+        said = [_command(number, content, which) for (number, content), which in alike.items()]
+        for command in said:
+            each = command.each() if isinstance(command, Labels) else [command]
+            labels = {(label.round, label.prompt, label.sample): label for label in each}
+            self._unread.append(_Unread(command.id, labels))
+            self._put(labels)
+        return said
+
+    def _put(self, labels: Mapping[ResponseKey, Label]) -> None:
+        for key, label in labels.items():
+            old, counts = self.labels.get(key), self._reviewed[key[0]]
+            self.labels[key] = label
+            counts[key[1]] += reviewed(label) - (old is not None and reviewed(old))
+            if not counts[key[1]]:
+                del counts[key[1]]
+
+
+def _content(label: Label | None) -> _Content:
+    if label is None:
+        return _Content()
+    return _Content(label.agrees, label.precision, label.similarity, label.flagged, label.note)
+
+
+def _command(number: RoundNumber, content: _Content, which: Collection[tuple[str, int]]) -> Label | Labels:
+    if len(which) > 1:
+        return Labels(round=number, responses=list(which), by=person(), **content._asdict())
+    [(id_, sample)] = which
+    return Label(round=number, prompt=id_, sample=sample, by=person(), **content._asdict())

@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,17 @@ def text_rows(reference: str, response: str) -> list[Row]:
         else:
             rows += [_pair(a, b) for a, b in itertools.zip_longest(left[i:i_end], right[j:j_end])]
     return rows
+
+
+def unified(rows: Sequence[Row]) -> list[tuple[str, Line]]:
+    """Rows as one column of marked lines: of neighbours that differ first those of the left (−), then the right (+)."""
+    lines: list[tuple[str, Line]] = []
+    for same, run in itertools.groupby(rows, key=lambda row: row.mark == " "):
+        several = list(run)
+        if not same:
+            lines += [("−", row.left) for row in several if row.left is not None]
+        lines += [(" " if same else "+", row.right) for row in several if row.right is not None]
+    return lines
 
 
 def json_rows(reference: str, response: str) -> list[Row] | None:

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic_core import from_json
 
 from engine.protocol.errors import LlamaDuoError
-
-START_CHARS = 80
-"""Characters of a prompt that a list keeps."""
 
 BUFFER_BYTES = 1024 * 1024
 """Bytes to read at once: after each read a thread waits for its turn at the interpreter."""
@@ -29,18 +24,9 @@ BUFFER_BYTES = 1024 * 1024
 TURN_LINES = 100
 """Lines after which a reader lets the screen have its turn."""
 
-SHARED = 3
-"""Number of prompts with the same first line from which on a list shows what follows it."""
-
 
 _gc_lock = threading.Lock()
 _gc_users = 0
-
-
-class Starting(Protocol):
-    """An item of a list with the beginning of its prompt."""
-
-    start: str
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -117,24 +103,6 @@ def is_chat(messages: Any) -> bool:
 def are_tools(tools: Any) -> bool:
     """Whether a value of a row is a list of tool definitions."""
     return _is_list(tools, lambda tool: isinstance(tool.get("function"), dict))
-
-
-def start_of(text: str, firsts: Counter[str]) -> str:
-    """The beginning of a prompt, twice as long as is kept, for `shorten`; `firsts` counts its first line of several."""
-    start = text.lstrip()[: 2 * START_CHARS]
-    first, newline, _ = start.partition("\n")
-    if newline:
-        firsts[first] += 1
-    return start
-
-
-def shorten(items: Iterable[Starting], firsts: Counter[str]) -> None:
-    """Omit an instruction that many prompts begin with, so that the rest tells them apart."""
-    shared = {first for first, count in firsts.items() if count >= SHARED}
-    for item in items:
-        first, _, rest = item.start.partition("\n")
-        start = rest if first in shared and rest.strip() else item.start
-        item.start = sys.intern(start[:START_CHARS])  # rounds share their prompts
 
 
 def _is_message(message: Any) -> bool:

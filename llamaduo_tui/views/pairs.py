@@ -19,8 +19,9 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, message_text, prompt_text
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.jsonl_index import are_tools, explained, gc_paused, is_chat, line_at, lines, shorten, start_of
+from llamaduo_tui.views.jsonl_index import are_tools, explained, gc_paused, is_chat, line_at, lines
 from llamaduo_tui.views.jsonl_index import row as row_of
+from llamaduo_tui.views.starts import Starts
 
 FileKind = Literal["train", "dev", "dropped", "new", "refused"]
 """The rows of a file: a coverage split, its dropped rows, a round's new pairs, or those that filters refused."""
@@ -278,7 +279,7 @@ def _sorted(entries: list[PairEntry], key: Callable[[PairEntry], Any], reverse: 
 
 def _read(file: PairFile, guarded: frozenset[str]) -> Iterator[LoadedFile]:
     entries: list[PairEntry] = []
-    firsts: Counter[str] = Counter()
+    starts = Starts()
     reasons: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     unreadable = ahead = 0
@@ -290,14 +291,15 @@ def _read(file: PairFile, guarded: frozenset[str]) -> Iterator[LoadedFile]:
             continue
         category, reason = sys.intern(_text(row.get("category"))), _reason(row)
         leak = file.kind == "refused" and _text(row.get("twin")) in guarded
-        entries.append(PairEntry(file, offset, len(line), id_, start_of(start, firsts), category, reason, leak))
+        entries.append(PairEntry(file, offset, len(line), id_, "", category, reason, leak))
+        starts.add(entries[-1], start)
         reasons[reason] += 1
         categories[category] += 1
         if len(entries) == FIRST:
             ahead = FIRST
-            shorten(entries, firsts)
+            starts.shorten(entries)
             yield LoadedFile(file, entries[:], reasons.copy(), categories.copy(), unreadable, complete=False)
-    shorten(entries[ahead:], firsts)
+    starts.shorten(entries[ahead:])
     yield LoadedFile(file, entries, reasons, categories, unreadable, complete=True)
 
 

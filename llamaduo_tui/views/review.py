@@ -7,53 +7,26 @@ shown. Everything here reads files: call it from a thread.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
-from engine.evaluation.drawn import Progress, progress
 from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import commands, records
-from engine.protocol.commands import Label
+from engine.protocol.commands import Label, RecordedLabels
 from engine.protocol.decision import Changes, Decision, DrawnAnswer, PromptScore
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER, JUDGE
-from llamaduo_tui.views.jsonl_index import explained, line_at, lines, shorten, start_of
+from llamaduo_tui.views.jsonl_index import explained, line_at, lines
+from llamaduo_tui.views.starts import Starts
 
 Row = TypeVar("Row", Response, Verdict)
 
 RoundNumber = int | None
 """A round, or None for the sealed test, as in `engine.protocol.commands.Label`."""
-
-DISAGREES = 10.0
-"""Points between the verdicts on one response from which on they count as disagreeing."""
-
-ReviewSort = Literal["worst", "drawn", "best", "change", "spread", "id"]
-ReviewFilter = Literal["all", "changed", "regressed", "improved", "spread", "broken", "errors", "unreviewed", "flagged"]
-
-SORTS: list[tuple[str, ReviewSort]] = [
-    ("worst first", "worst"),
-    ("drawn for you", "drawn"),
-    ("best first", "best"),
-    ("most changed", "change"),
-    ("most disagreement", "spread"),
-    ("by id", "id"),
-]
-FILTERS: list[tuple[str, ReviewFilter]] = [
-    ("all prompts", "all"),
-    ("changed", "changed"),
-    ("regressed", "regressed"),
-    ("improved", "improved"),
-    ("repeats disagree", "spread"),
-    ("contract broken", "broken"),
-    ("judge errors", "errors"),
-    ("not reviewed", "unreviewed"),
-    ("flagged", "flagged"),
-]
 
 
 @dataclass(slots=True)
@@ -62,7 +35,7 @@ class PromptEntry:
 
     `rows` are sample numbers and offsets in turn, flat to stay small; `verdicts` are offsets. `score` is None where no
     verdict is readable; `change` is against the previous round; `broken` says that a response breaks the task's
-    contract, so that no judge was asked.
+    contract, so that no judge was asked. `length` counts the characters of its longest response.
     """
 
     id: str
@@ -73,6 +46,7 @@ class PromptEntry:
     errors: int = 0
     broken: bool = False
     change: float | None = None
+    length: int = 0
 
     @property
     def samples(self) -> tuple[int, ...]:
@@ -166,9 +140,9 @@ class Review:
             return None
         return max((other for other in self.rounds() if other is not None and other < number), default=None)
 
-    def labels(self) -> dict[tuple[RoundNumber, str, int], Label]:
-        """The newest review of each response."""
-        return commands.labels(self.run.commands_file)
+    def labels(self) -> RecordedLabels:
+        """The last review of each response in the run's commands."""
+        return commands.recorded_labels(self.run.commands_file)
 
     def response(self, number: RoundNumber, id_: str, sample: int) -> JudgedResponse:
         """One response with its verdicts. Raises LlamaDuoError where its file was rewritten since it was read."""
@@ -203,7 +177,7 @@ class Review:
 
     def _read(self, number: RoundNumber) -> LoadedRound:
         entries: dict[str, PromptEntry] = {}
-        firsts: Counter[str] = Counter()
+        starts = Starts()
         unreadable = 0
         with explained(file := self._responses(number)):
             for offset, line in lines(file):
@@ -214,14 +188,15 @@ class Review:
                 id_, sample = sys.intern(response.id), response.sample
                 entry = entries.get(id_)
                 if entry is None:
-                    start = start_of(response.prompt[-1]["content"], firsts)
-                    entries[id_] = PromptEntry(id_, start, (sample, offset))
+                    entry = entries[id_] = PromptEntry(id_, "", (sample, offset))
+                    starts.add(entry, response.prompt[-1]["content"])
                 elif sample in entry.samples:  # of a batch that was answered again, the last rows count
                     at = 2 * entry.samples.index(sample)
                     entry.rows = (*entry.rows[:at], sample, offset, *entry.rows[at + 2 :])
                 else:
                     entry.rows = (*entry.rows, sample, offset)
-        shorten(entries.values(), firsts)
+                entry.length = max(entry.length, len(response.response))
+        starts.shorten(entries.values())
         judged = self._verdicts(number)
         verdicts = _Verdicts(entries, judged)
         with explained(judged):
@@ -241,81 +216,13 @@ class Review:
             return self.run.decision(number)
 
 
-def arrange(
-    loaded: LoadedRound,
-    labels: dict[tuple[RoundNumber, str, int], Label],
-    sort: ReviewSort = "worst",
-    wanted: ReviewFilter = "all",
-    matches: set[str] | None = None,
-) -> list[PromptEntry]:
-    """The entries of a round that pass a filter and a search, sorted; those without scores come last.
-
-    The order "drawn" has only the prompts of the drawn answers, as they were drawn.
-    """
-    entries = [entry for entry in loaded.entries.values() if matches is None or entry.id in matches]
-    if wanted in ("changed", "regressed", "improved"):
-        worse, better = _moved(loaded)
-        moved = worse | better if wanted == "changed" else worse if wanted == "regressed" else better
-        entries = [entry for entry in entries if entry.id in moved]
-    elif wanted == "spread":
-        entries = [entry for entry in entries if entry.spread >= DISAGREES]
-    elif wanted == "broken":
-        entries = [entry for entry in entries if entry.broken]
-    elif wanted == "errors":
-        entries = [entry for entry in entries if entry.errors]
-    elif wanted != "all":
-        flagged = wanted == "flagged"
-        known = {
-            id_
-            for (number, id_, _), label in labels.items()
-            if number == loaded.number and (label.flagged if flagged else reviewed(label))
-        }
-        entries = [entry for entry in entries if (entry.id in known) is flagged]
-    if sort == "drawn":
-        places = {answer.id: place for place, answer in enumerate(loaded.drawn)}
-        return sorted((entry for entry in entries if entry.id in places), key=lambda entry: places[entry.id])
-    return sorted(entries, key=_KEYS[sort])
-
-
-def drawn_progress(loaded: LoadedRound, labels: dict[tuple[RoundNumber, str, int], Label]) -> Progress:
-    """How many of a round's drawn answers have a person's scores."""
-    given = (labels.get((loaded.number, answer.id, answer.sample)) for answer in loaded.drawn)
-    return progress([label is not None and label.scored for label in given])
-
-
-def _readable(verdict: Verdict) -> bool:
-    return verdict.precision is not None and verdict.similarity is not None
-
-
-def queue_words(done: Progress) -> str:
-    """How far the drawn answers are reviewed, and what is left until scores are corrected."""
-    if not done.left:
-        return f"{done.drawn} drawn, all reviewed: the report gives their mean"
-    skipped = f", {done.skipped} skipped" if done.skipped else ""
-    return f"{done.drawn} drawn, {done.reviewed} reviewed{skipped}; {done.left} more until scores are corrected"
-
-
-def _moved(loaded: LoadedRound) -> tuple[set[str], set[str]]:
-    """The ids of the prompts that got worse and better: by the decision, without one by their scores alone."""
-    if loaded.changes is not None:
-        worse, better = loaded.changes.regressed, loaded.changes.improved
-        return {change.id for change in worse}, {change.id for change in better}
-    changed = [(entry.id, entry.change) for entry in loaded.entries.values() if entry.change]
-    return {id_ for id_, change in changed if change < 0}, {id_ for id_, change in changed if change > 0}
-
-
 def reviewed(label: Label) -> bool:
     """Whether a label says anything; a withdrawn review leaves one that doesn't."""
     return label.agrees is not None or label.flagged or bool(label.note)
 
 
-_KEYS: dict[str, Callable[[PromptEntry], Any]] = {
-    "worst": lambda entry: (entry.mean is None, entry.mean),
-    "best": lambda entry: -(entry.mean or 0.0),
-    "change": lambda entry: -abs(entry.change or 0.0),
-    "spread": lambda entry: -entry.spread,
-    "id": lambda entry: entry.id,
-}
+def _readable(verdict: Verdict) -> bool:
+    return verdict.precision is not None and verdict.similarity is not None
 
 
 def _compare(loaded: LoadedRound, before: LoadedRound) -> None:

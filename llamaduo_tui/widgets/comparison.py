@@ -1,6 +1,7 @@
 """Two texts side by side, row against row, scrolled as one; one below the other where the terminal is narrow.
 
-A single text takes the place of the right one, over the full width.
+They can be shown as one column, too, with − before lines of the first and + before those of the second. A single text
+takes the place of the right one, over the full width.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Markdown
 
-from llamaduo_tui.views.diff import Line, Row
+from llamaduo_tui.views.diff import Line, Row, unified
 from llamaduo_tui.views.text import markdown
 from llamaduo_tui.widgets.lines import Lines
 
@@ -50,6 +51,7 @@ class Comparison(Container):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
+        self._as_one = False
         self._laid: tuple[object, ...] = ()
         self._left = Side(id="reference")
         self._right = Side(id="response")
@@ -58,11 +60,17 @@ class Comparison(Container):
         yield self._left
         yield self._right
 
-    async def show_rows(self, rows: Sequence[Row], titles: tuple[str | None, str]) -> None:
-        """Show both sides as lines with marks; the right one alone where the left one has no title."""
+    async def show_rows(self, rows: Sequence[Row], titles: tuple[str | None, str], as_one: bool = False) -> None:
+        """Show both sides as lines with marks; the right one alone where the left one has no title.
+
+        `as_one` shows both in one column.
+        """
         await self.query(Markdown).remove()
-        self._rows, self._laid = rows, ()
-        for side, title in zip((self._left, self._right), titles, strict=True):
+        self._rows, self._as_one, self._laid = rows, as_one and titles[0] is not None, ()
+        left, right = titles
+        if self._as_one:
+            left, right = None, f"− {left}   + {right}"
+        for side, title in zip((self._left, self._right), (left, right), strict=True):
             side.display = title is not None
             side.border_title = Content(title or "")
         self.lay_out()
@@ -87,6 +95,10 @@ class Comparison(Container):
         if now == self._laid or min(widths) <= GUTTER:
             return
         self._laid = now
+        if self._as_one:
+            lines = [_wrapped(line, mark, widths[1]) for mark, line in unified(self._rows)]
+            self._right.set_lines([line for several in lines for line in several])
+            return
         left: list[Content] = []
         right: list[Content] = []
         for row in self._rows:

@@ -46,7 +46,10 @@ AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
 
 class PageView(VerticalScroll, Generic[Key, AnyPage]):
-    """Loads a page in a thread and shows it; all of it scrolls as one. Its subclass loads and fills."""
+    """Loads a page in a thread and shows it; all of it scrolls as one. Its subclass loads and fills.
+
+    While it is `reading`, keys about the page that comes have to wait.
+    """
 
     DEFAULT_CSS = """
     PageView {
@@ -78,6 +81,7 @@ class PageView(VerticalScroll, Generic[Key, AnyPage]):
         self.whole = False
         self._page: AnyPage | None = None
         self._wanted: Key | None = None
+        self.reading = False
 
     @abstractmethod
     def load(self, key: Key, view: View, limit: int | None) -> AnyPage:
@@ -99,13 +103,14 @@ class PageView(VerticalScroll, Generic[Key, AnyPage]):
 
     def turn_to(self, key: Key) -> None:
         """Show a row that is related to the one before, as it is viewed now."""
-        self._wanted = key
+        self._wanted, self.reading = key, True
         self._load(key)
 
     def clear(self) -> None:
         """Show nothing."""
         self.workers.cancel_group(self, "page")
         self._page = self._wanted = None
+        self.reading = False
         self.add_class("-nothing")
         self.post_message(self.Shown(None))
 
@@ -138,6 +143,7 @@ class PageView(VerticalScroll, Generic[Key, AnyPage]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.reading = False
             self.post_message(self.Failed(event.worker.error))
 
     @on(_Loaded)
@@ -148,6 +154,7 @@ class PageView(VerticalScroll, Generic[Key, AnyPage]):
         self._page = page
         self.remove_class("-nothing")
         await self.fill(page, before)
+        self.reading = False
         self.post_message(self.Shown(page))
 
 

@@ -25,17 +25,24 @@ it like the service's?). **+/−** is the change since the round before. Then co
 
 - **✓** you agree with the judge · **✗** you disagree
 - **⚑** the service's response is bad: no score counts this prompt
-- **✎** you wrote a note
+- **✎** you wrote a note · **★** a bookmark
 
 Worst first is for reading. To correct the judge's scores, press `o` and choose **drawn for you**: answers drawn at
 random, one of each family of prompts. Only your scores of these correct the mean, and only once all are reviewed.
 
-`o` sorts, `g` filters, `/` searches, `t` chooses another round, `u` goes to the next prompt without a review.
+`o` sorts, `g` filters, `i` narrows the list by score, kind, contract, agreement and length, `/` searches, `t` chooses
+another round, `u` goes to the next prompt without a review. `*` sets a bookmark. `Y` agrees with the judge on all that
+is listed and `B` flags all its references; `U` undoes your last review, of however many responses.
 """
 
-    def __init__(self, marks: Callable[[str], str], id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(
+        self,
+        marks: Callable[[str], str],
+        bookmarked: Callable[[str], bool],
+        id: str | None = None,  # noqa: A002 - Textual's name
+    ) -> None:
         super().__init__(id)
-        self._marks = marks
+        self._marks, self._bookmarked = marks, bookmarked
 
     def same(self, item: PromptEntry, other: PromptEntry) -> bool:
         return item.id == other.id
@@ -44,7 +51,7 @@ random, one of each family of prompts. Only your scores of these correct the mea
         return [
             *(Segment(f"{_points(score):>4}", base + self._score_tone(score)) for score in _scores(item)),
             Segment(f"{_signed(item.change):>5}", base if item.change else base + self.tone("muted")),
-            Segment(f"  {self._marks(item.id):<3} ", base),
+            Segment(f" {'★' if self._bookmarked(item.id) else ' '}{self._marks(item.id):<3} ", base),
             Segment(one_line(item.start, max(8, self.size.width)), base),
         ]
 

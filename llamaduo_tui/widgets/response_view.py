@@ -1,4 +1,4 @@
-"""One response and all there is to judge it by: its history, the prompt, the service's response and the verdicts."""
+"""One response and what it is judged against: its history, the prompt and the service's response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import jsonl
-from engine.protocol.commands import Label, ResponseKey
+from engine.protocol.commands import ResponseKey
 from engine.protocol.rows import prompt_text
 from engine.protocol.stages import Phase
 from llamaduo_tui.views import phrases
@@ -21,7 +21,6 @@ from llamaduo_tui.views.text import clean
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.lines import WrappedText
 from llamaduo_tui.widgets.page_view import VIEW_NAMES, Page, PageView, View, choose_view
-from llamaduo_tui.widgets.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +34,16 @@ class ResponsePage(Page[ResponseKey]):
 
 
 class ResponseView(PageView[ResponseKey, ResponsePage]):
-    """A response with its prompt, its reference and its verdicts."""
+    """A response with its prompt and its reference; `as_one` shows both responses in one column."""
 
     HELP = """
 ## Response
 
-The prompt, the service's response and the local model's response side by side, and all verdicts of the judge with their
-reasons. **≠** marks what differs. At the top is the prompt's mean score by round: `[` and `]` show the responses of
-earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text and Markdown.
+The prompt, then the service's response and the local model's side by side; the judge's verdicts stay below them. **≠**
+marks what differs. `D` shows both in one column, **−** before the service's lines and **+** before the local model's.
+`enter` hides the list, for long texts, and `esc` shows it again. At the top is the prompt's mean score by round: `[`
+and `]` show the responses of earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text
+and Markdown.
 
 Is the judge right? `y` agrees, `n` takes your own scores, `b` flags a bad response of the service, `e` adds a note.
 Your reviews measure how reliable the judge is. Those of the answers **drawn for you** (`o`) also correct the scores.
@@ -61,13 +62,13 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
     def __init__(self, review: Review, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id)
         self.review = review
+        self.as_one = False
         self._rounds: list[RoundNumber] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="history", markup=False)
         yield WrappedText(id="prompt")
         yield Comparison(id="comparison")
-        yield Verdicts(id="verdicts", markup=False)
 
     def load(self, key: ResponseKey, view: View, limit: int | None) -> ResponsePage:
         return _page(key, self.review.response(*key), view, limit)
@@ -80,15 +81,18 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
         if page.view == "markdown":
             await comparison.show_markdown(page.texts, _titles(page))
         else:
-            await comparison.show_rows(page.rows, _titles(page))
+            await comparison.show_rows(page.rows, _titles(page), self.as_one)
         self.show_history(self._rounds)
         if before is None or before.key[1] != page.key[1]:
             self.scroll_home(animate=False)
 
-    def show_label(self, label: Label | None) -> None:
-        """A person's review of the response, above the judge's verdicts."""
+    def toggle_as_one(self) -> None:
+        """Show both responses side by side, or in one column; as Markdown they are side by side."""
         if self.page is not None:
-            self.query_one(Verdicts).show(self.page.judged.verdicts, label)
+            self.as_one = not self.as_one
+            if self.page.view == "markdown":
+                self.view = "text"
+            self.turn_to(self.page.key)
 
     def step_sample(self, by: int) -> None:
         """Another of the model's responses to the prompt."""

@@ -2,37 +2,80 @@
 
 from __future__ import annotations
 
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol.commands import Label
 from engine.protocol.rows import CONTRACT, Verdict
 from llamaduo_tui.views import phrases
+from llamaduo_tui.views.review import JudgedResponse
 from llamaduo_tui.views.text import clean, one_line
 
 REASON_CHARS = 4_000
 
 
-class Verdicts(Static):
-    """The judge's scores and reasons, then the label."""
+class Verdicts(VerticalScroll):
+    """The judge's scores and reasons; its frame always shows the mean scores and the person's review."""
 
+    HELP = """
+## Judge
+
+The frame shows the mean scores of this response and your review. Below are all verdicts with their reasons: the arrows
+scroll them.
+"""
     DEFAULT_CSS = """
     Verdicts {
-        height: auto; padding: 0 1; background: $surface;
-        border: round $border-blurred; border-title-color: $text;
+        height: auto; max-height: 10; padding: 0 1; background: $surface; scrollbar-size-vertical: 1;
+        border: round $border-blurred; border-title-color: $text; border-subtitle-color: $text-accent;
+        border-subtitle-style: bold;
+        &:focus { border: round $accent; }
+        & > Static { height: auto; }
+        &.-nothing { display: none; }
     }
     """
 
-    def show(self, verdicts: list[Verdict], label: Label | None) -> None:
-        """Show the verdicts on one response, and its newest label if it has one."""
-        judges = len({verdict.judge for verdict in verdicts})
-        count = phrases.count(len(verdicts), "verdict")
-        self.border_title = Content(f"Judge · {count}{f' by {judges} judges' if judges > 1 else ''}")
-        lines = [_review(label)] if label else []
-        lines += [_verdict(verdict) for verdict in verdicts]
+    def compose(self) -> ComposeResult:
+        yield Static(id="verdicts", markup=False)
+
+    def show(self, judged: JudgedResponse | None, label: Label | None) -> None:
+        """Show the verdicts on one response, and its newest label if it has one; nothing without a response."""
+        self.set_class(judged is None, "-nothing")
+        if judged is None:
+            return
+        verdicts = judged.verdicts
+        self.border_title = Content(title(judged))
+        self.border_subtitle = Content(review_line(label)) if label is not None else ""
+        lines = [_verdict(verdict) for verdict in verdicts]
+        if label is not None and label.note:
+            lines.insert(0, Content.styled(f"“{one_line(label.note, 2_000)}”", "bold $text-accent"))
         if not verdicts:
             lines.append(Content.styled("Not judged yet.", "$foreground-muted"))
-        self.update(Content("\n").join(lines))
+        self.query_one(Static).update(Content("\n").join(lines))
+
+
+def title(judged: JudgedResponse) -> str:
+    """The mean scores of a response, and how many verdicts they are of."""
+    precision, similarity = judged.scores
+    judges = len({verdict.judge for verdict in judged.verdicts})
+    parts = [f"precision {precision:.0f}, similarity {similarity:.0f}"] if precision and similarity else []
+    count = phrases.count(len(judged.verdicts), "verdict")
+    return " · ".join(["Judge", *parts, f"{count}{f' by {judges} judges' if judges > 1 else ''}"])
+
+
+def review_line(label: Label) -> str:
+    """A person's review on one line, without its note."""
+    parts = []
+    if label.agrees is not None:
+        parts.append("✓ you agree" if label.agrees else "✗ you disagree")
+    if label.precision is not None and label.similarity is not None:
+        parts.append(f"precision {label.precision:.0f}, similarity {label.similarity:.0f}")
+    if label.flagged:
+        parts.append("⚑ bad reference")
+    if label.note:
+        parts.append("✎ note")
+    return " · ".join(parts) or "you withdrew your review"
 
 
 def _verdict(verdict: Verdict) -> Content:
@@ -60,17 +103,3 @@ def _judge(verdict: Verdict) -> str:
 
 def _reason(text: str) -> str:
     return clean(text[:REASON_CHARS]) + ("…" if len(text) > REASON_CHARS else "")
-
-
-def _review(label: Label) -> Content:
-    """A person's review on one line."""
-    parts = []
-    if label.agrees is not None:
-        parts.append("✓ you agree" if label.agrees else "✗ you disagree")
-    if label.precision is not None and label.similarity is not None:
-        parts.append(f"precision {label.precision:.0f}, similarity {label.similarity:.0f}")
-    if label.flagged:
-        parts.append("⚑ bad reference")
-    if label.note:
-        parts.append(f"“{one_line(label.note)}”")
-    return Content.styled(" · ".join(parts) or "you withdrew your review", "bold $text-accent")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.protocol import commands
-from engine.protocol.commands import Control, Label, PairChoice
+from engine.protocol.commands import Control, Label, Labels, PairChoice
 from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, ROUND, Answer, Question
 
 
@@ -145,3 +145,20 @@ def test_a_line_that_a_person_types_needs_no_id(tmp_path: Path) -> None:
 
     answer = commands.answer(path, ask(1))
     assert answer is not None and answer.pairs is None and answer.id
+
+
+def test_one_line_reviews_many_responses(tmp_path: Path) -> None:
+    path = tmp_path / "commands.jsonl"
+    commands.send(path, Label(round=1, prompt="a", sample=0, note="first"))
+    many = Labels(round=1, responses=[("a", 0), ("b", 2)], agrees=True, by="ann@gpu-7")
+    end = commands.send(path, many, Label(round=None, prompt="a", sample=0, flagged=True))
+    recorded = commands.recorded_labels(path)
+
+    assert recorded.end == end == commands.size(path)
+    assert recorded.labels == commands.labels(path)
+    assert list(recorded.labels) == [(1, "a", 0), (1, "b", 2), (None, "a", 0)]
+    both = [recorded.labels[1, "a", 0], recorded.labels[1, "b", 2]]
+    assert [(one.agrees, one.note, one.by, one.id, one.time) for one in both] == [
+        (True, "", "ann@gpu-7", many.id, many.time)
+    ] * 2
+    assert commands.read(path)[1] == many

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaduo_tui.views.diff import Line, Row, fields, json_rows, text_rows
+from llamaduo_tui.views.diff import Line, Row, fields, json_rows, text_rows, unified
 
 TEXTS = st.lists(st.sampled_from(["the", "red", "fox", " ", "\n", "."]), max_size=40).map("".join) | st.text(
     max_size=60
@@ -96,3 +96,23 @@ def test_what_json_escapes_stays_harmless() -> None:
     rows = json_rows(hostile, hostile)
     assert rows is not None
     assert side([rows[0].left]) == 'k␛␤<U+202E>  "\\u001b]52;c;aGk=\\u0007<U+009B><U+202E>␤�"'
+
+
+@given(TEXTS, TEXTS)
+def test_one_column_has_both_texts(left: str, right: str) -> None:
+    lines = unified(text_rows(left, right))
+    assert side([line for mark, line in lines if mark != "+"]) == left
+    assert side([line for mark, line in lines if mark != "−"]) == right
+
+
+def test_one_column_has_what_was_before_what_is() -> None:
+    lines = unified(text_rows("same\none red fox\ntwo\nend", "same\none blue fox\nend\nmore"))
+    assert [(mark, side([line])) for mark, line in lines] == [
+        (" ", "same"),
+        ("−", "one red fox"),
+        ("−", "two"),
+        ("+", "one blue fox"),
+        (" ", "end"),
+        ("+", "more"),
+    ]
+    assert changed(lines[1][1]) == ["red"]

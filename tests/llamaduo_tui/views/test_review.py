@@ -1,4 +1,4 @@
-"""Rounds as they are reviewed: scores, changes, orders and filters, read from files of any state."""
+"""Rounds as they are reviewed: scores and changes, read from files of any state."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import review_run
-from review_run import draw, response, verdicts, write
+from review_run import response, verdicts, write
 
-from engine.evaluation.drawn import Progress
 from engine.evaluation.prompt_scores import by_prompt
-from engine.protocol import commands
-from engine.protocol.commands import Label
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.rows import CONTRACT, Response, Verdict
+from engine.protocol.rows import Response
 from engine.protocol.run_dir import Run
-from llamaduo_tui.views.review import (
-    Review,
-    ReviewFilter,
-    ReviewSort,
-    arrange,
-    drawn_progress,
-    queue_words,
-    reviewed,
-)
+from llamaduo_tui.views.review import Review
 
 
 @pytest.fixture
@@ -38,10 +27,6 @@ def review(run: Run) -> Review:
     return review
 
 
-def ids(review: Review, sort: ReviewSort = "id", wanted: ReviewFilter = "all") -> list[str]:
-    return [item.id for item in arrange(review.load(1), review.labels(), sort, wanted)]
-
-
 def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
     item = review.load(1).entries["c3"]
     assert item.score is not None
@@ -49,6 +34,7 @@ def test_scores_are_means_over_samples_and_repeats(review: Review) -> None:
     assert item.samples == (0, 1)
     assert item.spread == 40
     assert item.change == 10
+    assert item.length == len("The report is early.\nPlease send it on Monday.\nThank you.")
 
 
 def test_scores_are_those_of_the_verdicts_that_could_be_read(make_run: Callable[..., Run]) -> None:
@@ -67,80 +53,6 @@ def test_scores_are_those_of_the_verdicts_that_could_be_read(make_run: Callable[
 def test_errors_count_and_leave_the_mean_alone(review: Review) -> None:
     item = review.load(1).entries["d4"]
     assert (item.errors, item.mean) == (2, 70)
-
-
-@pytest.mark.parametrize(
-    "sort, expected",
-    [
-        ("worst", ["a1", "c3", "d4", "b2"]),
-        ("best", ["b2", "d4", "c3", "a1"]),
-        ("change", ["b2", "a1", "c3", "d4"]),
-        ("spread", ["c3", "a1", "b2", "d4"]),
-        ("id", ["a1", "b2", "c3", "d4"]),
-    ],
-)
-def test_sort_orders(review: Review, sort: ReviewSort, expected: list[str]) -> None:
-    assert ids(review, sort) == expected
-
-
-def test_drawn_answers_come_as_they_were_drawn_and_no_others(run: Run) -> None:
-    draw(run, ("d4", 1), ("a1", 0), ("gone", 0))
-    review = Review(run)
-    assert ids(review, "drawn") == ["d4", "a1"]
-    commands.send(run.commands_file, Label(round=1, prompt="d4", sample=1, agrees=True))
-    assert ids(review, "drawn", "unreviewed") == ["a1"]
-    assert [item.id for item in arrange(review.load(0), {}, "drawn")] == []
-
-
-def test_drawn_answers_are_reviewed_by_scores_and_not_by_flags_or_another_sample(run: Run) -> None:
-    draw(run, ("d4", 1), ("a1", 0), ("c3", 0))
-    loaded = Review(run).load(1)
-    said = [
-        Label(round=1, prompt="d4", sample=0, agrees=True),
-        Label(round=1, prompt="d4", sample=1, flagged=True, note="hm"),
-        Label(round=1, prompt="a1", sample=0, agrees=False),
-        Label(round=1, prompt="c3", sample=0, agrees=False, precision=50, similarity=60),
-    ]
-    labels = {(label.round, label.prompt, label.sample): label for label in said}
-    assert drawn_progress(loaded, labels) == Progress(3, 1, 2)
-
-
-@pytest.mark.parametrize(
-    "done, words",
-    [
-        (Progress(30, 12, 0), "30 drawn, 12 reviewed; 18 more until scores are corrected"),
-        (Progress(30, 12, 2), "30 drawn, 12 reviewed, 2 skipped; 18 more until scores are corrected"),
-        (Progress(30, 30, 0), "30 drawn, all reviewed: the report gives their mean"),
-    ],
-)
-def test_the_queue_in_words(done: Progress, words: str) -> None:
-    assert queue_words(done) == words
-
-
-@pytest.mark.parametrize(
-    "wanted, expected",
-    [
-        ("changed", ["a1", "b2", "c3"]),
-        ("regressed", ["a1"]),
-        ("spread", ["c3"]),
-        ("improved", ["b2", "c3"]),
-        ("errors", ["d4"]),
-        ("flagged", ["b2"]),
-        ("unreviewed", ["c3", "d4"]),
-    ],
-)
-def test_filters(review: Review, run: Run, wanted: ReviewFilter, expected: list[str]) -> None:
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=1, agrees=True))
-    commands.send(run.commands_file, Label(round=1, prompt="b2", sample=0, flagged=True))
-    commands.send(run.commands_file, Label(round=0, prompt="d4", sample=0, flagged=True))
-    assert ids(review, wanted=wanted) == expected
-
-
-def test_a_review_taken_back_is_none(review: Review, run: Run) -> None:
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0, agrees=True))
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0))
-    assert not reviewed(review.labels()[1, "a1", 0])
-    assert ids(review, wanted="unreviewed") == ["a1", "b2", "c3", "d4"]
 
 
 def test_prompts_that_begin_alike_are_told_apart(review: Review) -> None:
@@ -239,19 +151,3 @@ def test_search_finds_in_prompt_reference_and_answer(review: Review) -> None:
     assert found("TimeForge") == {"a1"}
     assert found("nowhere") == set()
     assert review.search(1, "kofi", lambda: True) == set()
-
-
-def test_broken_contracts_can_be_picked_out(run: Run) -> None:
-    broken = Verdict(
-        id="b",
-        sample=1,
-        repeat=0,
-        judge=CONTRACT,
-        similarity=1,
-        precision=1,
-        similarity_reason="",
-        precision_reason="no JSON",
-        error="",
-    )
-    write(run.round(1), [response("a"), response("b"), response("b", 1)], [*verdicts("a", 0, (9, 9)), broken])
-    assert [item.id for item in arrange(Review(run).load(1), {}, wanted="broken")] == ["b"]
