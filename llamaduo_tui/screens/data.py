@@ -271,7 +271,8 @@ class DataScreen(BrowsingScreen):
         from llamaduo_tui.screens.confirm import ConfirmScreen
 
         entries, choices = self._pairs.items, self.choices
-        chosen = await asyncio.to_thread(lambda: [entry for entry in entries if can_choose(entry, choices, keep)])
+        with self.keys_held():
+            chosen = await asyncio.to_thread(lambda: [entry for entry in entries if can_choose(entry, choices, keep)])
         verb = "keep" if keep else "refuse"
         if not chosen:
             self.notify(f"The list has no pair to {verb}.")

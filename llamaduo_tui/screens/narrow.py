@@ -63,7 +63,7 @@ class NarrowScreen(ModalScreen[Narrowing | None]):
     def show_kinds(self, kinds: Mapping[str, str]) -> None:
         """Offer the kinds, which have just been found; the choice stays."""
         for menu in self.query("#kind").results(Select):
-            chosen = menu.value
+            chosen = str(menu.value) if menu.is_mounted else _value(self._now.kind)
             with self.prevent(Select.Changed):
                 menu.set_options(_kinds(kinds, self._now))
                 menu.value = chosen

@@ -334,7 +334,7 @@ class ReviewScreen(ReviewingScreen):
             self._narrowing = narrowing
             self._arrange()
 
-    @work(group="review-kinds", exclusive=True)
+    @work(group="review-kinds", exclusive=True, exit_on_error=False)
     async def _find_kinds(self, dialog: NarrowScreen) -> None:
         """Read the kinds of prompts once, for the dialog; without any, their menu says why."""
         try:

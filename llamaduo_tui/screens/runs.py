@@ -55,6 +55,8 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         ),
         Binding("x", "stop", "Stop", id="runs.stop", tooltip="Stop the worker; you can resume later"),
         Binding("slash", "search", "Search", id="runs.search", tooltip="Find runs by name or state"),
+        Binding("s", "order", "Order", id="runs.order", tooltip="Order by age, score, cost or pairs"),
+        Binding("f", "filter", "Filter", id="runs.filter", tooltip="List all runs, or those in some states"),
         Binding(
             "c",
             "duplicate",
@@ -66,8 +68,6 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
         Binding("space", "mark", "Mark", id="runs.mark", tooltip="Mark the run, to compare it with others"),
         Binding("equals_sign,C", "compare", "Compare", id="runs.compare", tooltip="Compare the marked runs"),
-        Binding("s", "order", "Order", False, id="runs.order", tooltip="Order by age, score, cost or pairs"),
-        Binding("f", "filter", "Filter", False, id="runs.filter", tooltip="List all runs, or those in some states"),
         Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
     ]
 

@@ -44,7 +44,6 @@ class _Act:
 
     words: str
     before: dict[ResponseKey, _Content]
-    ids: frozenset[str]
 
 
 class Undone(NamedTuple):
@@ -62,6 +61,7 @@ class Annotations:
         self.labels: dict[ResponseKey, Label] = {}
         self._unread: list[_Unread] = []
         self._acts: list[_Act] = []
+        self._own: set[str] = set()
         self._reviewed: dict[RoundNumber, Counter[str]] = defaultdict(Counter)
 
     def update(self, recorded: RecordedLabels) -> None:
@@ -83,26 +83,32 @@ class Annotations:
                 one.end = end
 
     def forget(self) -> None:
-        """Forget what could not be written, and what could be undone; the caller reads the labels again."""
+        """Forget everything, as something could not be written; the caller reads the labels again."""
+        self.labels.clear()
         self._unread.clear()
         self._acts.clear()
+        self._reviewed.clear()
 
     def change(self, keys: Iterable[ResponseKey], words: str, **values: Any) -> Said:
         """Review responses, as an act with a name; fields that are not named stay. The caller saves the commands."""
         before = {key: _content(self.labels.get(key)) for key in keys}
         said = self._say({key: content._replace(**values) for key, content in before.items()})
-        self._acts.append(_Act(words, before, frozenset(command.id for command in said)))
+        self._acts.append(_Act(words, before))
         return said
 
     def undo(self) -> Undone | None:
-        """Undo the last act, except where somebody has reviewed a response since; None where there is no act.
+        """Undo the last act, except where somebody else has reviewed a response since; None where there is no act.
 
         The caller saves the commands.
         """
         if not self._acts:
             return None
         act = self._acts.pop()
-        mine = {key: content for key, content in act.before.items() if self.labels[key].id in act.ids}
+        mine = {
+            key: content
+            for key, content in act.before.items()
+            if key in self.labels and self.labels[key].id in self._own
+        }
         return Undone(act.words, len(mine), self._say(mine))
 
     @property
@@ -136,6 +142,7 @@ class Annotations:
             each = command.each() if isinstance(command, Labels) else [command]
             labels = {(label.round, label.prompt, label.sample): label for label in each}
             self._unread.append(_Unread(command.id, labels))
+            self._own.add(command.id)
             self._put(labels)
         return said
 

@@ -10,24 +10,28 @@ import pytest
 import review_run
 from frozen import text_of, until
 from review_run import draw, response, verdicts, write
-from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input, Markdown, Select
+from typing_fast import burst
 
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import Label
 from engine.protocol.run_dir import Run
+from llamaduo_tui.key_turns import KeyTurns
+from llamaduo_tui.screens.narrow import NarrowScreen
 from llamaduo_tui.screens.review import ReviewScreen
+from llamaduo_tui.views import bookmarks, kinds
 from llamaduo_tui.widgets.comparison import Comparison, Side
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList
 from llamaduo_tui.widgets.response_view import ResponseView
+from llamaduo_tui.widgets.verdicts import Verdicts
 
 SIZES = [(80, 24), (120, 40)]
 
 
-class Host(App[None]):
-    """An app with nothing but the screen."""
+class Host(KeyTurns[None]):
+    """An app with nothing but the screen, which handles keys as the whole app does."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -104,7 +108,7 @@ async def test_agree_and_take_back(run: Run) -> None:
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is True
         assert screen.marks("a1") == "✓"
-        assert "you agree" in text_of(screen, "#verdicts")
+        assert str(screen.query_one(Verdicts).border_subtitle) == "✓ you agree"
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is None
         assert screen.marks("a1") == ""
@@ -150,6 +154,107 @@ async def test_escape_leaves_the_form_and_then_the_screen(run: Run) -> None:
         await pilot.pause()
         assert not isinstance(pilot.app.screen, ReviewScreen)
         assert not run.commands_file.exists()
+
+
+async def test_keys_wait_for_the_page_that_they_are_about(run: Run) -> None:
+    """A label typed at once after a move is for the prompt moved to, and what follows a form goes to the list."""
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        await burst(pilot, "down", "y", "u", "n", *["backspace"] * 3, "7", "enter", "enter", *"by", "enter")
+        await burst(pilot, "u", "b", "y")
+        screen = await settle(pilot)
+        said = labels(run)
+        assert said[1, "c3", 0].agrees is True
+        own = said[1, "d4", 0]
+        assert (own.agrees, own.precision, own.similarity, own.note) == (False, 7, 70, "by")
+        assert (said[1, "b2", 0].flagged, said[1, "b2", 0].agrees) == (True, True)
+        assert set(said) == {(1, "c3", 0), (1, "d4", 0), (1, "b2", 0)}
+        assert screen.query_one(PromptList).has_focus
+
+
+async def test_a_review_and_its_withdrawal_are_written_in_this_order(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        await burst(pilot, *"yyyyyy")
+        await settle(pilot)
+        assert labels(run)[1, "a1", 0].agrees is None
+
+
+async def test_the_verdict_stays_in_sight_of_a_long_response(make_run: Callable[..., Run]) -> None:
+    run = make_run()
+    write(run.round(0), [response("m", answer="word " * 4_000)], verdicts("m", 0, (12, 34)))
+    async with Host(run).run_test(size=(60, 20)) as pilot:
+        await drawn(pilot)
+        screen = await press(pilot, "enter", "pagedown", "pagedown")
+        judge = screen.query_one(Verdicts)
+        assert screen.query_one(ResponseView).scroll_offset.y > 0
+        assert judge.region.height >= 3 and judge.region.bottom <= 19
+        assert str(judge.border_title) == "Judge · precision 12, similarity 34 · 1 verdict"
+        assert not screen.query_one(PromptList).region
+        screen = await press(pilot, "escape")
+        assert screen.query_one(PromptList).has_focus
+
+
+async def test_both_responses_in_one_column(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        screen = await press(pilot, "D")
+        shown = text_of(screen, "#response").splitlines()
+        assert [line[:9] for line in shown[:2]] == ["− product", "+ product"]
+        assert not screen.query_one("#reference").display
+        screen = await press(pilot, "v", "v", "D")
+        assert screen.query_one("#reference").display
+
+
+async def test_a_bookmark_is_kept_in_the_review_folder(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        screen = await press(pilot, "down", "asterisk", "g", "end", "enter")
+        assert listed(screen) == ["c3"]
+        assert bookmarks.read(run) == {"c3"}
+        await press(pilot, "asterisk")
+        assert bookmarks.read(run) == set()
+        assert not run.commands_file.exists()
+
+
+async def test_all_that_is_listed_is_marked_at_once_and_undone_at_once(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        await burst(pilot, "e", *"hm", "enter", "Y", "n")
+        assert len(labels(run)) == 1, "the dialog is answered with no"
+        await burst(pilot, "Y", "y")
+        screen = await settle(pilot)
+        assert len(run.commands_file.read_bytes().splitlines()) == 2, "one line for all"
+        assert {key for key, label in labels(run).items() if label.agrees} == {
+            (1, "a1", 1),
+            *((1, id_, sample) for id_ in ("b2", "c3") for sample in (0, 1)),
+        }
+        assert [screen.marks(id_) for id_ in ("a1", "b2", "c3", "d4")] == ["✓✎", "✓", "✓", ""]
+        assert "3 reviewed" in text_of(screen, "#review-title")
+        await burst(pilot, "B", "y", "U", "U")
+        screen = await settle(pilot)
+        assert [screen.marks(id_) for id_ in ("a1", "b2", "c3", "d4")] == ["✎", "", "", ""]
+        assert not any(label.agrees or label.flagged for label in labels(run).values())
+        assert screen.check_action("undo", ()) is True, "the note"
+
+
+async def test_the_list_is_narrowed_by_a_dialog(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "command", lambda _: ["printf", '{"a1":"bug","c3":"bug","b2":"how-to"}'])
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        await pilot.press("i")
+        dialog = pilot.app.screen
+        assert isinstance(dialog, NarrowScreen)
+        await until(pilot, lambda: len(dialog.query_one("#kind", Select)._options) == 3)
+        dialog.query_one("#kind", Select).value = ":bug"
+        await burst(pilot, *"80", "tab", *"60", "enter")
+        assert "smaller" in text_of(dialog, "#narrow-problem")
+        await burst(pilot, *["backspace"] * 2, *"50", "enter")
+        screen = await settle(pilot)
+        assert listed(screen) == ["c3"]
+        assert "round 1 · score 50–60 · kind bug · 1 of 4 prompts" in text_of(screen, "#review-title")
+        await burst(pilot, "i", "ctrl+r")
+        assert listed(await settle(pilot)) == ["a1", "c3", "d4", "b2"]
 
 
 async def test_samples_and_rounds_of_one_prompt(run: Run) -> None:
@@ -361,7 +466,9 @@ async def test_what_others_say_later_counts(run: Run) -> None:
     async with Host(run).run_test() as pilot:
         await settle(pilot)
         screen = await press(pilot, "y")
-        later = Label(round=1, prompt="a1", sample=0, agrees=False, time=screen.annotations.labels[1, "a1", 0].time + 1)
+        later = Label(
+            round=1, prompt="a1", sample=0, agrees=False, time=screen.annotations.labels[1, "a1", 0].time - 60
+        )
         commands.send(run.commands_file, later)
         screen.action_reload()
         screen = await settle(pilot)
