@@ -28,8 +28,7 @@ scroll them.
     DEFAULT_CSS = """
     Verdicts {
         height: auto; max-height: 10; padding: 0 1; background: $surface; scrollbar-size-vertical: 1;
-        border: round $border-blurred; border-title-color: $text; border-subtitle-color: $text-accent;
-        border-subtitle-style: bold;
+        border: round $border-blurred; border-title-color: $text; border-subtitle-color: $text-muted;
         &:focus { border: round $accent; }
         & > Static { height: auto; }
         &.-nothing { display: none; }
@@ -45,8 +44,8 @@ scroll them.
         if judged is None:
             return
         verdicts = judged.verdicts
-        self.border_title = Content(title(judged))
-        self.border_subtitle = Content(review_line(label)) if label is not None else ""
+        self.border_title = title(judged, label)
+        self.border_subtitle = Content(_count(verdicts))
         lines = [_verdict(verdict) for verdict in verdicts]
         if label is not None and label.note:
             lines.insert(0, Content.styled(f"“{one_line(label.note, 2_000)}”", "bold $text-accent"))
@@ -55,13 +54,18 @@ scroll them.
         self.query_one(Static).update(Content("\n").join(lines))
 
 
-def title(judged: JudgedResponse) -> str:
-    """The mean scores of a response, and how many verdicts they are of."""
+def title(judged: JudgedResponse, label: Label | None) -> Content:
+    """The mean scores of a response and the person's review, which the frame shows on small terminals, too."""
     precision, similarity = judged.scores
-    judges = len({verdict.judge for verdict in judged.verdicts})
-    parts = [f"precision {precision:.0f}, similarity {similarity:.0f}"] if precision and similarity else []
-    count = phrases.count(len(judged.verdicts), "verdict")
-    return " · ".join(["Judge", *parts, f"{count}{f' by {judges} judges' if judges > 1 else ''}"])
+    known = precision is not None and similarity is not None
+    scores = f"Judge · precision {precision:.0f}, similarity {similarity:.0f}" if known else "Judge"
+    review = f"  {review_line(label)}" if label is not None else ""
+    return Content.assemble(scores, (review, "bold $text-accent"))
+
+
+def _count(verdicts: list[Verdict]) -> str:
+    judges = len({verdict.judge for verdict in verdicts})
+    return phrases.count(len(verdicts), "verdict") + (f" by {judges} judges" if judges > 1 else "")
 
 
 def review_line(label: Label) -> str:
