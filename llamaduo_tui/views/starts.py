@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -28,7 +27,7 @@ HEAD_CHARS = 24
 """Characters that prompts must share before a long common beginning is looked for."""
 
 HEADS = 256
-"""Common beginnings that are looked for at once."""
+"""Common beginnings that are remembered, and first prompts that may have one."""
 
 EARLY = 16
 """Prompts of a common beginning that are kept until it is known how long it is."""
@@ -45,8 +44,7 @@ class _Head:
     """Prompts that begin with the same characters: what all of them share, and the first ones with their rows."""
 
     common: str
-    count: int = 0
-    early: list[tuple[Starting, str]] = field(default_factory=list)
+    early: list[tuple[Starting, str]]
 
 
 class Starts:
@@ -58,17 +56,17 @@ class Starts:
 
     def __init__(self) -> None:
         self._heads: dict[str, _Head] = {}
+        self._singles: dict[str, tuple[Starting, str]] = {}
 
     def add(self, row: Starting, prompt: str) -> None:
         """Give a row the beginning of its prompt, twice as long as is kept."""
         text = prompt.lstrip() if prompt[:1].isspace() else prompt
         row.start = text[: 2 * START_CHARS]
-        if len(text) <= 2 * START_CHARS or (head := self._head(text)) is None:
+        if len(text) <= 2 * START_CHARS or (head := self._head(row, text)) is None:
             return
-        head.count += 1
         if not text.startswith(head.common):
             head.common = head.common[: common_length(head.common, text)]
-        if head.count <= EARLY:
+        if len(head.early) < EARLY:
             head.early.append((row, text[:READ_CHARS]))
         else:
             row.start = _around(text, len(head.common))
@@ -76,25 +74,34 @@ class Starts:
     def shorten(self, rows: Iterable[Starting]) -> None:
         """Let rows that begin alike begin where they differ; called once these rows are added."""
         for head in self._heads.values():
-            for row, text in head.early if head.count > 1 else ():
+            for row, text in head.early:
                 row.start = _around(text, len(head.common))
             head.early.clear()
-        alike: dict[str, list[Starting]] = defaultdict(list)
+        first: dict[str, Starting] = {}
+        alike: dict[str, list[Starting]] = {}
         for row in rows:
-            alike[_key(row.start)].append(row)
-        for same in alike.values():
-            places = _places({row.start for row in same}) if len(same) > 1 else {}
-            for row in same:
-                row.start = sys.intern(_from(row.start, places.get(row.start, 0)))  # rounds share their prompts
+            key = _key(row.start)
+            if (other := first.setdefault(key, row)) is not row:
+                alike.setdefault(key, [other]).append(row)
+        for key, row in first.items():
+            same = alike.get(key, [])
+            places = _places({one.start for one in same}) if same else {}
+            for one in same or [row]:
+                place = places.get(one.start, 0)
+                one.start = sys.intern(_from(one.start, place) if place else one.start[:START_CHARS])
 
-    def _head(self, text: str) -> _Head | None:
-        """What is known of prompts that begin like this one; None where too many beginnings are known already."""
+    def _head(self, row: Starting, text: str) -> _Head | None:
+        """What prompts that begin like this one share; None for the first of them."""
         begin = text[:HEAD_CHARS]
-        head = self._heads.get(begin)
-        if head is None and len(self._heads) < HEADS:
-            head = self._heads[begin] = _Head(text[:READ_CHARS])
-            if len(self._heads) == HEADS:  # make room, at the cost of those that only one prompt has had
-                self._heads = {begin: known for begin, known in self._heads.items() if known.count > 1}
+        if (head := self._heads.get(begin)) is not None:
+            return head
+        single = self._singles.pop(begin, None)
+        if single is None or len(self._heads) == HEADS:
+            if len(self._singles) == HEADS:  # none of them has come again for so long
+                self._singles.clear()
+            self._singles[begin] = row, text[:READ_CHARS]
+            return None
+        head = self._heads[begin] = _Head(single[1], [single])
         return head
 
 
