@@ -30,7 +30,7 @@ from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.screens.runs import RunsScreen
-from llamaduo_tui.views import kept, outlook, preflight, presets, profile
+from llamaduo_tui.views import kept, kinds, outlook, preflight, presets, profile
 
 SETTINGS = '[coverage]\nsource = "rows.jsonl"\n[service]\nmodel = "sandbox"\n'
 KINDS = {"runs": RunsScreen, "run": RunScreen, "review": ReviewScreen, "data": DataScreen, "configure": ConfigureScreen}
@@ -41,7 +41,7 @@ MIXED = {
     "run": [*["tab"] * 20, *["down"] * 20, "slash", *"train", "enter", "escape", "question_mark", "escape", "tab"],
     "review": [
         *["down"] * 20, "n", *["backspace"] * 5, *"40", "enter", *["backspace"] * 5, *"50", "enter", *"why", "enter",
-        "down",
+        "down", "y", "u", "b", "Y", "n", "U", "D", "enter", "escape", "i", "escape", "down",
     ],
     "data": [*["down"] * 20, *["tab"] * 7, *["up"] * 20, "question_mark", "escape", "pagedown"],
     "configure": [
@@ -86,6 +86,7 @@ def keep_still() -> None:
         (outlook, "facts", lambda: outlook.Facts({}, {}, 2**30)),
         (profile, "command", lambda: nothing),
         (presets, "command", lambda: nothing),
+        (kinds, "command", lambda _: nothing),
         (preflight, "command", lambda _: nothing),
     ):
         setattr(module, name, value)

@@ -239,11 +239,12 @@ class ReviewScreen(ReviewingScreen):
             reviewed = self.annotations.reviewed(self.number) & self.round.entries.keys()
             facts = [round_name(self.number), prompts if shown == total else f"{shown:,} of {prompts}"]
             facts += [f"{len(reviewed):,} reviewed"]
-            facts[1:1] = map(one_line, self._narrowing.words)
+            narrowed = [one_line(words, 80) for words in self._narrowing.words]
             if self.round.drawn:
                 done = drawn_progress(self.round, self.annotations.labels)
                 queue = self.sort == "drawn"
                 facts = [queue_words(done)] if queue else [*facts, f"{done.reviewed} of {done.drawn} drawn"]
+            facts[1:1] = narrowed
             facts += [] if self.round.judged else ["not judged yet"]
             unreadable = self.round.unreadable
             facts += [f"! {phrases.count(unreadable, 'unreadable line')}"] if unreadable else []
@@ -390,7 +391,7 @@ class ReviewScreen(ReviewingScreen):
             self._arrange()
         elif self.round is not None and value != _value(self.number):
             self.loader.open(None if value == SEALED else int(str(value)))
-        self.prompts.focus()
+        self.focus_reading()
 
     @on(Input.Changed, "#search")
     def _search_changed(self, event: Input.Changed) -> None:
@@ -403,7 +404,7 @@ class ReviewScreen(ReviewingScreen):
 
     @on(Input.Submitted, "#search")
     def _search_submitted(self) -> None:
-        self.prompts.focus()
+        self.focus_reading()
 
 
 def _value(number: RoundNumber) -> str:
