@@ -244,11 +244,16 @@ class DataScreen(BrowsingScreen):
 
     def _can_choose(self, keep: bool) -> bool:
         entry = self._pairs.chosen
-        return self.open and entry is not None and can_choose(entry, self.choices, keep)
+        return self.open and self.mine and entry is not None and can_choose(entry, self.choices, keep)
 
     @property
     def _can_choose_all(self) -> bool:
-        return self.open and bool(self._pairs.items) and any(one.file.round is not None for one in self.loaded)
+        return (
+            self.open
+            and self.mine
+            and bool(self._pairs.items)
+            and any(one.file.round is not None for one in self.loaded)
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys that would do nothing."""

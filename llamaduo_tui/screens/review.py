@@ -17,7 +17,7 @@ from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
 from llamaduo_tui.screens.question import answering
 from llamaduo_tui.screens.review_loader import RoundLoaded, SearchDone
-from llamaduo_tui.screens.reviewing import ReviewingScreen
+from llamaduo_tui.screens.reviewing import RECORDING, ReviewingScreen
 from llamaduo_tui.views import guide, phrases
 from llamaduo_tui.views.kinds import read_kinds
 from llamaduo_tui.views.review import Review, RoundNumber
@@ -260,6 +260,8 @@ class ReviewScreen(ReviewingScreen):
         if not self.typing:
             page = self.response.page
             match action:
+                case _ if action in RECORDING and not self.mine:
+                    return False
                 case "agree":
                     return page is not None and page.judged.readable
                 case "disagree":

@@ -22,6 +22,9 @@ from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList
 from llamaduo_tui.widgets.response_view import ResponseView
 
+RECORDING = frozenset({"agree", "disagree", "flag", "note", "bookmark", "undo", "agree_all", "flag_all"})
+"""The actions that write into the run's folder: a run of another user is read only."""
+
 
 class ReviewingScreen(BrowsingScreen):
     """Records reviews and bookmarks; `round` is the round of its list."""

@@ -17,10 +17,13 @@ from typing_fast import burst
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import Label
 from engine.protocol.run_dir import Run
+from engine.protocol.status import State
 from llamaduo_tui.key_turns import KeyTurns
 from llamaduo_tui.screens.narrow import NarrowScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views import bookmarks, kinds
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets.comparison import Comparison, Side
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList
@@ -215,6 +218,16 @@ async def test_a_bookmark_is_kept_in_the_review_folder(run: Run) -> None:
         await press(pilot, "asterisk")
         assert bookmarks.read(run) == set()
         assert not run.commands_file.exists()
+
+
+async def test_a_run_of_another_user_offers_no_reviews(run: Run) -> None:
+    async with Host(run).run_test(size=(120, 40)) as pilot:
+        await drawn(pilot)
+        screen = await settle(pilot)
+        screen.take(RunUpdate(RunView(), State.RUNNING, None, [], [], mine=False))
+        await burst(pilot, "y", "b", "asterisk", "Y", "B", "n", "e")
+        assert not run.commands_file.exists() and not bookmarks.read(run)
+        assert screen.check_action("read_on", ()) is True
 
 
 async def test_all_that_is_listed_is_marked_at_once_and_undone_at_once(run: Run) -> None:
