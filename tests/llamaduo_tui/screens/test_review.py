@@ -111,7 +111,7 @@ async def test_agree_and_take_back(run: Run) -> None:
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is True
         assert screen.marks("a1") == "✓"
-        assert str(screen.query_one(Verdicts).border_title) == "Judge · precision 40, similarity 50  ✓ you agree"
+        assert "✓ you agree" in str(screen.query_one(Verdicts).border_title)
         screen = await press(pilot, "y")
         assert labels(run)[1, "a1", 0].agrees is None
         assert screen.marks("a1") == ""
@@ -192,7 +192,7 @@ async def test_the_verdict_stays_in_sight_of_a_long_response(make_run: Callable[
         judge = screen.query_one(Verdicts)
         assert screen.query_one(ResponseView).scroll_offset.y > 0
         assert judge.region.height >= 3 and judge.region.bottom <= 19
-        assert str(judge.border_title) == "Judge · precision 12, similarity 34"
+        assert "Judge · precision 12, similarity 34" in str(judge.border_title)
         assert not screen.query_one(PromptList).region
         screen = await press(pilot, "escape")
         assert screen.query_one(PromptList).has_focus
