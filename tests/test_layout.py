@@ -18,6 +18,7 @@ ABOUT_SEVERAL = {
     "engine/stages/test_contexts.py": "tools and system prompts through all stages",
     "engine/takeover/test_drop_in.py": "clients of the service at the door",
     "engine/takeover/test_hostile.py": "hostile clients and broken sides",
+    "llamaduo_tui/control/test_isolated.py": "processes that outlive the terminal",
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",
     "llamaduo_tui/test_app_terminal.py": "the program in a pseudo-terminal",

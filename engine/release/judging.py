@@ -81,7 +81,8 @@ async def _service(run: Run, settings: Migration, tell: Callable[[str], None]) -
         if task is not None:
             task.cancel()
 
-    async with sandbox_server(_folder(run.releasing)) if sandbox else contextlib.nullcontext() as base:
+    own = sandbox_server(_folder(run.releasing), settings.key_names) if sandbox else contextlib.nullcontext()
+    async with own as base:
         client = Client(
             settings.service,
             ledger,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from engine.protocol import jsonl
+from engine.protocol import isolation, jsonl
 from engine.protocol.errors import StageError
 from engine.protocol.parent_death import die_with_parent
 from engine.protocol.secrets import without_secrets
@@ -24,17 +23,8 @@ async def sandbox_server(folder: Path, hidden: Collection[str] = ()) -> AsyncIte
     announced = folder / "sandbox.json"
     announced.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",
-        "-m",
-        "engine.sandbox",
-        "--port",
-        "0",
-        "--exit-with-parent",
-        "--announce",
-        str(announced),
-        "--log",
-        str(folder / "sandbox.jsonl"),
+        *isolation.module("engine.sandbox", "--port", "0", "--exit-with-parent"),
+        *("--announce", str(announced), "--log", str(folder / "sandbox.jsonl")),
         stdin=asyncio.subprocess.PIPE,
         env=without_secrets(os.environ, hidden),
         preexec_fn=die_with_parent,

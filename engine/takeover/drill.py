@@ -14,7 +14,6 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,9 +26,10 @@ import httpx
 import openai
 
 from engine.dataset.prepare import read_dev
-from engine.protocol import jsonl, records
+from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.secrets import without_secrets
 from engine.protocol.takeover import (
     DoorCommand,
     DoorSettings,
@@ -161,7 +161,7 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
         settings = replace(settings, service_base=service.base, contents=False, budget_usd=0.0)
         jsonl.write_json(at.settings, records.to_row(settings), mode=0o600)
         jsonl.write_json(at.state, records.to_row(DoorState(mode=MODES[0])), mode=0o600)
-        async with _keeper(run, at, keys) as status:
+        async with _keeper(run, at, settings, keys) as status:
             stage = Stage(service, local, at, status.keeper.pid)
             asked, retries = await _traffic(stage, status.address, prompts, requests, rate)
         await service.cut()
@@ -188,14 +188,17 @@ async def _local_side(run: Run, at: TakeoverFiles, settings: DoorSettings) -> As
 
 
 @asynccontextmanager
-async def _keeper(run: Run, at: TakeoverFiles, keys: Keys) -> AsyncIterator[DoorStatus]:
-    """A door at work, which ends with the drill."""
+async def _keeper(run: Run, at: TakeoverFiles, settings: DoorSettings, keys: Keys) -> AsyncIterator[DoorStatus]:
+    """A door at work, which ends with the drill. Of the user's keys it gets that of the local server alone."""
+    hidden, own = names_of(settings_of(run), settings), {settings.local_key_env or ""}
     with at.log.open("ab") as log:
         keeper = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine.takeover", "keep", str(run.folder), "--folder", str(at.folder)),
+            *isolation.module("engine.takeover", "keep", str(run.folder.resolve())),
+            *("--folder", str(at.folder.resolve())),
             stdout=log,
             stderr=log,
-            env={**os.environ, **keys},
+            cwd=at.folder,
+            env={**without_secrets(os.environ, hidden, own), **keys},
         )
     try:
         end = time.monotonic() + START_S

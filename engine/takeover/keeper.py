@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from engine.protocol import jsonl, records
+from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import Redacted
@@ -28,6 +28,7 @@ from engine.protocol.status import Process
 from engine.protocol.takeover import DoorSettings, DoorStatus, TakeoverFiles, read_settings
 from engine.settings.load import settings_of
 from engine.takeover.access import door_key
+from engine.takeover.environment import needed
 from engine.takeover.local_server import LocalServer, local_server
 from engine.takeover.released import LOCAL_KEY
 
@@ -83,6 +84,7 @@ class Keeper:
         self._status = DoorStatus(keeper=Process.of(os.getpid()), address=address)
         self._stopping = asyncio.Event()
         self._restart = asyncio.Event()
+        self._named = {name for name in (settings.key_env, settings.local_key_env) if name}
         self._keys: dict[str, str] = {}
 
     async def keep_with(self, local: LocalServer) -> int:
@@ -138,10 +140,11 @@ class Keeper:
         """A door that accepts; None where it ends before that, with the reason in the log."""
         number = self._socket.fileno()
         door = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine.takeover", "door", str(self._run.folder), str(self._at.folder)),
+            *isolation.module("engine.takeover", "door", str(self._run.folder), str(self._at.folder)),
             *("--socket", str(number)),
             pass_fds=[number],
-            env={**os.environ, **self._keys},
+            cwd=self._at.folder,
+            env=needed(settings_of(self._run), os.environ, self._named) | self._keys,
             stdout=asyncio.subprocess.PIPE,
             stdin=asyncio.subprocess.DEVNULL,
         )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.protocol.secrets import without_secrets
+from engine.protocol.secrets import HUB, without_secrets
 from engine.protocol.stages import FINETUNE, INFER, Stage
 from engine.settings.schema import Migration
 
-HUB = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 TRACKERS = {
     "mlflow": ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "wandb": ("WANDB_API_KEY",),

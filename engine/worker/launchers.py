@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from engine.local.allotment import Allotment, allot, is_shared
 from engine.local.world import OWN_DEVICE
+from engine.protocol import isolation
 from engine.protocol.stages import FINETUNE, Stage
 from engine.settings.local import Compute
 from engine.settings.schema import Migration
@@ -47,7 +47,7 @@ class Direct:
 
     def command(self, module: str, arguments: Sequence[str]) -> Command:
         environment = _environment(self.allotment.environment)
-        return Command([sys.executable, "-P", "-m", module, *arguments], environment, self.allotment.reason)
+        return Command(isolation.module(module, *arguments), environment, self.allotment.reason)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Torchrun:
     def command(self, module: str, arguments: Sequence[str]) -> Command:
         torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(self.allotment.processes or "gpu")]
         environment = _environment({**self.allotment.environment, **self.variables})
-        line = [sys.executable, "-P", "-m", *torchrun, "-m", module, *arguments]
+        line = isolation.python("-m", *torchrun, "-m", module, *arguments)
         return Command(line, environment, self.allotment.reason)
 
 
@@ -77,7 +77,7 @@ class Ray:
             *(["--processes", str(self.compute.processes)] if self.compute.processes else []),
             *(f"--set={name}={value}" for name, value in self.variables.items()),
         ]
-        line = [sys.executable, "-P", "-m", "engine.worker.ray_job", *options, "--", module, *arguments]
+        line = isolation.module("engine.worker.ray_job", *options, "--", module, *arguments)
         return Command(line, _environment({}))
 
 

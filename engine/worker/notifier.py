@@ -19,7 +19,7 @@ from typing import Any
 
 from engine.notify import notice
 from engine.notify.notice import Notice, Situation
-from engine.protocol import jsonl
+from engine.protocol import isolation, jsonl
 from engine.protocol.decision import Decision
 from engine.protocol.events import Emit, Event, Log, Notified, QuestionAsked, RoundScored, RunFailed, RunFinished
 from engine.protocol.run_dir import Run
@@ -94,7 +94,7 @@ class Notifier:
 
     def _send(self, said: Notice) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.notify"],
+            isolation.module("engine.notify"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=for_messages(self._settings, os.environ),

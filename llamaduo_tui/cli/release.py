@@ -137,10 +137,10 @@ def serve(
     from llamaduo_tui.control import release as control
 
     log = serving_file(folder).with_suffix(".log")
-    arguments = ["--host", host, "--port", str(port), "--vllm", vllm, *(["--key-env", key_env] if key_env else [])]
+    arguments = ["--host", host, "--port", str(port), "--vllm", vllm]
     gate = _chosen(folder, artefact)
     say(f"starting {gate.artefact}; this takes from seconds to minutes …", err=True)
-    _wait(control.serve(folder, gate.artefact, arguments, log), folder, log)
+    _wait(control.serve(folder, gate.artefact, arguments, log, key_env), folder, log)
 
 
 def _release_folder(root: Path, place: str) -> Path:

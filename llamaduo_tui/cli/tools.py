@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
 
+from engine.protocol import isolation
 from engine.protocol.errors import InputError
 from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import cache_dir
@@ -171,7 +171,8 @@ def sandbox(options: tuple[str, ...]) -> None:
     \b
     Example:  llamaduo-tui sandbox --port 8080 --latency 0.2
     """
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "engine.sandbox", *options])  # noqa: S606 - no shell is wanted
+    command = isolation.module("engine.sandbox", *options)
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 @click.command()

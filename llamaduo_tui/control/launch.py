@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-from engine.protocol import jsonl
+from engine.protocol import isolation, jsonl
 from engine.protocol import run_dir as runs
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
@@ -89,4 +88,4 @@ def start(run: Run, yes: bool) -> int:
 
 def worker_command(run: Run, yes: bool) -> list[str]:
     """The command line of a run's worker."""
-    return [sys.executable, "-P", "-m", "engine.worker", str(run.folder), *(["--yes"] if yes else [])]
+    return isolation.module("engine.worker", str(run.folder), *(["--yes"] if yes else []))

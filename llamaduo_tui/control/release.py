@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.protocol import isolation
 from engine.protocol.run_dir import Run, writable
+from engine.release.environment import for_release, for_serving
+from engine.settings.load import settings_of
 
 OUTPUT = "output.log"
 """What libraries print during a release."""
@@ -20,31 +23,47 @@ def log_file(run: Run) -> Path:
 
 def start(run: Run, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """Start a release in a session of its own; its exit status is 0 if all was released, 3 if something was refused."""
+    environment = for_release(settings_of(run), os.environ)
     with writable(run.folder):
-        run.releasing.mkdir(exist_ok=True)
+        for folder in (run.releasing, run.work):
+            folder.mkdir(exist_ok=True)
         with log_file(run).open("ab") as log, (run.releasing / OUTPUT).open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "engine.release", str(run.folder.resolve()), *arguments],
+                isolation.module("engine.release", str(run.folder.resolve()), *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=output,
-                cwd="/",
+                cwd=run.work,
+                env=environment,
                 start_new_session=True,
             )
 
 
-def serve(release: Path, artefact: str, arguments: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a server of an artefact in a session of its own; it writes what happens to it into `log`."""
+def serve(
+    release: Path, artefact: str, arguments: Sequence[str], log: Path, key_env: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server of an artefact in a session of its own; it writes what happens to it into `log`.
+
+    `key_env` is the variable with the key that its clients show.
+    """
+    words = [*arguments, *(["--key-env", key_env] if key_env else [])]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "engine.release.serve", str(release.resolve()), artefact, *arguments],
+            isolation.module("engine.release.serve", str(release.resolve()), artefact, *words),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd="/",
+            cwd=log.parent,
+            env=for_serving(_named(release), os.environ, key_env),
             start_new_session=True,
         )
+
+
+def _named(release: Path) -> set[str]:
+    """The variables that a run's settings name for secrets; none are known of a release that was copied elsewhere."""
+    run = Run(release.resolve().parent)
+    return settings_of(run).key_names if run.settings_file.is_file() else set()
 
 
 def size(run: Run) -> int:

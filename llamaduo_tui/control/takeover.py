@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
+from engine.protocol import isolation
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import read_served
 from engine.protocol.run_dir import Run
@@ -57,10 +58,11 @@ def start(run: Run, options: Sequence[str], key_names: Collection[str] = ()) -> 
     """
     environment = _environment(run, key_names)
     begun = subprocess.run(
-        [sys.executable, "-m", "engine.takeover", "begin", str(run.folder), *options],
+        isolation.module("engine.takeover", "begin", str(run.folder.resolve()), *options),
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
+        cwd=_own_folder(run),
         env=environment,
         check=False,
     )
@@ -71,11 +73,11 @@ def start(run: Run, options: Sequence[str], key_names: Collection[str] = ()) -> 
     descriptor = os.open(at.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "ab") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "engine.takeover", "keep", str(run.folder)],
+            isolation.module("engine.takeover", "keep", str(run.folder.resolve())),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd="/",
+            cwd=_own_folder(run),
             env=environment,
             start_new_session=True,
         )
@@ -98,10 +100,17 @@ def drill(run: Run, options: Sequence[str], key_name: str | None) -> int:
     settings = settings_of(run)
     keys = {name for name in (key_name, settings.takeover.local_key_env) if name}
     return subprocess.run(
-        [sys.executable, "-m", "engine.takeover", "drill", str(run.folder), *options],
+        isolation.module("engine.takeover", "drill", str(run.folder.resolve()), *options),
+        cwd=_own_folder(run),
         env=without_secrets(os.environ, settings.key_names | keys, keys),
         check=False,
     ).returncode
+
+
+def _own_folder(run: Run) -> Path:
+    """The folder that a run's processes work in."""
+    run.work.mkdir(exist_ok=True)
+    return run.work
 
 
 def _environment(run: Run, key_names: Collection[str]) -> dict[str, str]:

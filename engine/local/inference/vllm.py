@@ -150,7 +150,7 @@ class _Server:
             "vLLM",
             [settings.inference.vllm, *self._arguments(settings, model, longest)],
             place.folder / "vllm.log",
-            extra={"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1"},
+            extra={"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "PYTHONSAFEPATH": "1"},
             without=secret_names(os.environ, settings.key_names),
         )
         self._requests = Requests(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+from engine.protocol import isolation
 from engine.protocol.errors import InputError, StageError
 from engine.release.artefact import GGUF_FILE, FormatName, Quantization
 from engine.release.engines import GGUF_HINT
+from engine.release.environment import for_tools
 from engine.release.formats.files import MODELFILE, write_small_files
 from engine.release.modelfile import modelfile
 from engine.release.source import Source
@@ -80,21 +81,28 @@ def _convert(source: Source, outtype: str, file: Path) -> None:
         source,
         "converter",
         [str(script), str(merged), "--outfile", str(partial), "--outtype", outtype, "--model-name", named],
+        script.parent,
     )
     partial.rename(file)
 
 
-def _run(source: Source, what: str, arguments: list[str]) -> None:
-    """Run a Python program to its end, its output in a log. Raises StageError where it fails."""
-    log = source.work / LOG
+def _run(source: Source, what: str, arguments: list[str], beside: Path | None = None) -> None:
+    """Run a Python program to its end, its output in a log. Raises StageError where it fails.
+
+    `beside` is a folder from which it imports modules, before any other.
+    """
+    log, environment = source.work / LOG, for_tools(source.settings, os.environ)
+    if beside is not None:
+        path = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join([str(beside), *([path] if path else [])])
     with log.open("ab") as output:
         status = subprocess.run(
-            [sys.executable, *arguments],
+            isolation.python(*arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd="/",
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            cwd=source.work,
+            env=environment,
         ).returncode
     if status != 0:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
