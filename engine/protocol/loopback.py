@@ -1,4 +1,7 @@
-"""Which requests a server on loopback without a key answers: those of this machine's own programs, not of web pages."""
+"""Servers on loopback: their addresses, and which requests one without a key answers.
+
+It answers this machine's own programs, not web pages.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,15 @@ import re
 from collections.abc import Mapping
 
 OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+
+
+_REACHED = dict.fromkeys(("", "0.0.0.0", "localhost"), "127.0.0.1") | {"::": "::1"}  # noqa: S104 - not bound to
+
+
+def address_of(host: str, port: int) -> str:
+    """The address at which this machine reaches a server that listens on `host`: one of IPv6 stands in brackets."""
+    shown = _REACHED.get(host, host)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
 def of_web_page(headers: Mapping[str, str]) -> bool:

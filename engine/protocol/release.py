@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Interval
 from engine.protocol.errors import damaged_as
+from engine.protocol.loopback import address_of
 from engine.protocol.paths import cache_dir
 from engine.protocol.records import Points
 from engine.protocol.rows import RowMixin
@@ -157,8 +158,7 @@ class Served:
 
     @property
     def base_url(self) -> str:
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - where it listens
-        return f"http://{host}:{self.port}/v1"
+        return f"{address_of(self.host, self.port)}/v1"
 
 
 def serving_file(release: Path) -> Path:

@@ -71,18 +71,26 @@ class Files:
 
 
 def check_files(folder: Path, artefact: Artefact, source: Source) -> list[Check]:
-    """Each check of the files, in the order of the causes; one that cannot read its file has failed."""
+    """Each check of the files, in the order of the causes; one that cannot read its file has failed.
+
+    A file that cannot be read fails the first check that needs it: the others of it were not made.
+    """
     return list(_checks(Files(folder, artefact, source)))
 
 
 def _checks(files: Files) -> Iterator[Check]:
+    unreadable: dict[str, Cause] = {}
     for cause, look in CHECKS.items():
+        problem = ""
         try:
             result, detail = look(files)
         except LlamaDuoError as error:
-            result, detail = failed(error.message)
+            problem = error.message
         except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            result, detail = failed(f"its files cannot be read: {str(error)[:200] or type(error).__name__}")
+            problem = f"its files cannot be read: {str(error)[:200] or type(error).__name__}"
+        if problem:
+            first = unreadable.setdefault(problem, cause)
+            result, detail = failed(problem) if first is cause else does_not_apply(f"not checked: see {first}")
         yield Check(cause=cause, result=result, detail=detail)
 
 

@@ -15,6 +15,7 @@ import httpx
 from engine.local.inference.served import ServedProcess, free_port
 from engine.protocol.durations import duration
 from engine.protocol.errors import InputError, StageError
+from engine.protocol.loopback import address_of
 from engine.protocol.paths import cache_dir
 from engine.protocol.secrets import secret_names
 from engine.release.artefact import Artefact, read_artefact
@@ -22,7 +23,6 @@ from engine.release.engines import KEY_VARIABLE, Engine, choose
 
 LOOPBACK = "127.0.0.1"
 LOOPBACKS = (LOOPBACK, "localhost", "::1")
-EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 LEAST_KEY = 8
 """Characters of a key on a network."""
@@ -50,9 +50,7 @@ class Server:
     ) -> None:
         self.artefact, self.engine = artefact, engine.name
         self.model, self.port, self.key, self.log = artefact.model, port, key, log
-        # A server at one address of this machine alone is not at the others.
-        at = LOOPBACK if host in (*LOOPBACKS, *EVERYWHERE) and host != "::1" else host
-        self.root = f"http://{f'[{at}]' if ':' in at else at}:{port}"
+        self.root = address_of(host, port)
         self.base_url = f"{self.root}/v1"
         self._process = process
 

@@ -7,10 +7,16 @@ confidence sequence (`engine.evaluation.sequence`) bounds their mean from below,
 
 It holds from the first request on, when L is -99: a margin of 2 points allows a share of 2 %. A third takes L >= -6,
 and all traffic takes L >= -margin, which is the sequence's verdict of success. Where the model is worse than the margin
-the sequence ends in harm, and the canary rolls back. Both errors have a chance of at most half the risk each.
+the sequence ends in harm, and the canary rolls back.
 
 A late change moves a mean over everything slowly. So the newest comparisons have a sequence of their own as well,
 begun again at each raise and every RECENT comparisons; it can only roll back.
+
+Each error, to let a model answer everything that is worse than the margin and to roll back one that is not, has a
+chance of at most half the risk, however long the canary runs. Of the second half one half is for the sequence over
+everything. The other is spent over the sequences of the newest: the n-th gets the share 1 / (n (n + 1)), and these add
+up to 1. So a canary that is never worse than the margin, in no part of its traffic, is rolled back with a chance of at
+most risk / 2 in all. `bench/canary.py` measures it.
 """
 
 from __future__ import annotations
@@ -32,7 +38,10 @@ WORST = -99.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Canary:
-    """Where a canary stands; `records` writes and reads it. `agreed` counts the answers that were the same."""
+    """Where a canary stands; `records` writes and reads it.
+
+    `agreed` counts the answers that were the same, `begun` the sequences of the newest comparisons.
+    """
 
     margin: float
     risk: float
@@ -40,6 +49,7 @@ class Canary:
     recent: Sequence
     share: float
     agreed: int = 0
+    begun: int = 1
     rolled_back: str = ""
 
     @property
@@ -51,11 +61,13 @@ class Canary:
         """The canary after more differences, of which `agreed` came from answers that were the same."""
         overall, recent = self.overall.after(values), self.recent.after(values)
         moved = replace(self, overall=overall, recent=recent, agreed=self.agreed + agreed)
-        if Verdict.HARM in (overall.verdict, recent.verdict):
-            return moved.back(_why(overall if overall.verdict is Verdict.HARM else recent, self.margin))
+        for sequence in (replace(overall, risk=self.risk / 2), recent):
+            if sequence.verdict is Verdict.HARM:
+                return moved.back(_why(sequence, self.margin))
         share = max(moved.share, allowed(overall.interval.low, self.margin))
         if share > self.share or recent.count >= RECENT:
-            moved = replace(moved, share=share, recent=differences(self.margin, self.risk))
+            again = self.begun + 1
+            moved = replace(moved, share=share, begun=again, recent=newest(self.margin, self.risk, again))
         return moved
 
     def back(self, why: str) -> Canary:
@@ -65,8 +77,18 @@ class Canary:
 
 def begin(margin: float, risk: float = 0.05) -> Canary:
     """A canary before its first comparison."""
-    sequence = differences(margin, risk)
-    return Canary(margin=margin, risk=risk, overall=sequence, recent=sequence, share=allowed(WORST, margin))
+    return Canary(
+        margin=margin,
+        risk=risk,
+        overall=differences(margin, risk),
+        recent=newest(margin, risk, 1),
+        share=allowed(WORST, margin),
+    )
+
+
+def newest(margin: float, risk: float, number: int) -> Sequence:
+    """The sequence of the newest comparisons after `number` beginnings, from 1, with its part of the risk."""
+    return differences(margin, risk / 2 / (number * (number + 1)))
 
 
 def allowed(low: float, margin: float) -> float:
@@ -82,5 +104,5 @@ def _why(sequence: Sequence, margin: float) -> str:
     found = sequence.interval
     return (
         f"the local model is more than {margin:g} points worse: {found.mean:+.1f} over {sequence.count:,} compared "
-        f"answers, at most {found.high:+.1f} (risk {100 * sequence.risk / 2:g} %)"
+        f"answers, at most {found.high:+.1f} (risk {100 * sequence.risk / 2:.2g} %)"
     )

@@ -17,7 +17,7 @@ from engine.takeover import chat
 from engine.takeover.answering import Answer, Answerer, order
 from engine.takeover.chat import Json
 from engine.takeover.comparing import Comparer
-from engine.takeover.guard import Guard, Refused, client_id, path_of
+from engine.takeover.guard import Guard, Refused, client_id, not_passed, path_of
 from engine.takeover.journal import Entry, Journal, Outcome
 from engine.takeover.metrics import Metrics
 from engine.takeover.pairing import Pairing
@@ -100,9 +100,9 @@ class Door:
         return web.json_response({"object": "list", "data": data})
 
     async def other(self, request: web.Request) -> web.StreamResponse:
-        """Any other path of /v1 is the service's."""
+        """What the service answers to, other than chats; anything else is refused, and stands so in the journal."""
         if not request.path.startswith("/v1/"):
-            raise Refused(404, "Unknown path.", "unknown_url")
+            raise not_passed(request)
         entry = self._entry(request)
         opened = self._open(entry)
         try:

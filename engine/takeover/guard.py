@@ -5,13 +5,26 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 from aiohttp import web
 
 from engine.protocol.loopback import of_web_page, to_own_host
 
-PATH = re.compile(r"/v1/[A-Za-z0-9_\-./:~@%]*")
+PASSED = {
+    "POST": re.compile(r"/v1/(?:chat/completions|completions|embeddings|responses)"),
+    "GET": re.compile(r"/v1/models(?:/[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,199})?"),
+}
+"""What clients may ask of the service with the door's key, by method: answers, and the names of models.
+
+Nothing else: the same key lists, reads and deletes what the account has stored, such as files, batches and responses,
+and starts trainings. A path is written as here: with nothing encoded, no part twice, no way up.
+"""
+
+PASSED["HEAD"] = PASSED["GET"]
+
+NAMES = "chat/completions, completions, embeddings, responses and models"
+
+_QUERY = re.compile(r"[!-~]*")
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
 
@@ -46,13 +59,19 @@ class Guard:
 
 
 def path_of(request: web.Request) -> str:
-    """The path behind /v1 with the query, as it came. Raises Refused for one that may lead elsewhere."""
+    """The path behind /v1 with the query, as it came. Raises Refused for one that is not passed on."""
     raw, _, query = request.raw_path.partition("?")
-    plain = unquote(raw)
-    tricky = ".." in plain or "//" in plain or "\\" in plain or "%" in plain or any(c < " " for c in plain)
-    if tricky or not PATH.fullmatch(raw) or "%2f" in raw.lower() or not query.isascii():
-        raise Refused(404, "Unknown path.", "unknown_url")
+    known = PASSED.get(request.method)
+    if known is None or not known.fullmatch(raw) or not _QUERY.fullmatch(query):
+        raise not_passed(request)
     return raw.removeprefix("/v1") + (f"?{query}" if query else "")
+
+
+def not_passed(request: web.Request) -> Refused:
+    """The refusal of a path or a method that no client may use."""
+    shown = request.raw_path.partition("?")[0][:100]
+    said = f"Unknown request URL: {request.method} {shown}. This door passes on /v1/ with {NAMES}."
+    return Refused(404, f"{said} For anything else ask the service itself, with a key of your own.", "unknown_url")
 
 
 def client_id(request: web.Request) -> str:

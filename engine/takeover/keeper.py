@@ -22,6 +22,7 @@ from typing import IO
 
 from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.loopback import address_of
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import Redacted
 from engine.protocol.status import Process
@@ -79,9 +80,7 @@ class Keeper:
         self._lock = _lock(at)
         self._socket = listen(settings)
         host, port = self._socket.getsockname()[:2]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - shown, not bound
-        address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/v1"
-        self._status = DoorStatus(keeper=Process.of(os.getpid()), address=address)
+        self._status = DoorStatus(keeper=Process.of(os.getpid()), address=f"{address_of(host, port)}/v1")
         self._stopping = asyncio.Event()
         self._restart = asyncio.Event()
         self._named = {name for name in (settings.key_env, settings.local_key_env) if name}

@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 
 from engine.protocol.errors import InputError
-from engine.protocol.release import Gate, read_gates, read_served
+from engine.protocol.release import read_gates, read_served
 from engine.protocol.run_dir import Run
 from engine.release.artefact import read_artefact
-from engine.release.engines import choose
+from engine.release.servable import servable
 
 LOCAL_KEY = "LLAMADUO_TAKEOVER_LOCAL_KEY"
 """The environment variable in which a door gets the key of the server that its keeper starts."""
@@ -35,7 +35,7 @@ def released_local(run: Run, artefact: str | None, *, start: bool) -> Local:
     """
     served = None if start else read_served(run.release)
     if served is None or (artefact is not None and served.artefact != artefact):
-        chosen = servable(run, artefact)
+        chosen = released_artefact(run, artefact)
         return Local("", chosen, read_artefact(run.release, chosen).model, LOCAL_KEY)
     if not served.up:
         raise InputError(
@@ -49,33 +49,15 @@ def released_local(run: Run, artefact: str | None, *, start: bool) -> Local:
     return Local(served.base_url, "", served.model, served.key_env)
 
 
-def servable(run: Run, artefact: str | None) -> str:
-    """The artefact of a run that passed its gate and that a server here can serve: the named one, else the first.
+def released_artefact(run: Run, artefact: str | None) -> str:
+    """The artefact of a run to start a server of: the named one, else the first that works here.
 
     Raises InputError where there is none.
     """
-    gates = read_gates(run.release)
-    passed = [gate for gate in gates if gate.passed and artefact in (None, gate.artefact)]
-    if not passed:
-        raise _nothing(run, gates, artefact)
-    problem: InputError | None = None
-    for gate in passed:
-        try:
-            choose(read_artefact(run.release, gate.artefact), "auto", "vllm")
-        except InputError as error:
-            problem = problem or error
-        else:
-            return gate.artefact
-    assert problem is not None
-    raise problem
-
-
-def _nothing(run: Run, gates: list[Gate], artefact: str | None) -> InputError:
-    names = ", ".join(gate.artefact for gate in gates if gate.passed)
-    if names:
-        return InputError(f"{run.name}: {artefact} is not released", f"released is: {names}")
-    refused = "nothing that was written passed its gate" if gates else "nothing is released"
-    return InputError(
-        f"{run.name}: {refused}, so there is no local model to ask",
-        f"release it first: llamaduo-tui release {run.name}; or name a server with OpenAI's API: --local URL",
-    )
+    if artefact is None and not any(gate.passed for gate in read_gates(run.release)):
+        refused = "nothing that was written passed its gate" if read_gates(run.release) else "nothing is released"
+        raise InputError(
+            f"{run.name}: {refused}, so there is no local model to ask",
+            f"release it first: llamaduo-tui release {run.name}; or name a server with OpenAI's API: --local URL",
+        )
+    return servable(run.release, artefact).artefact

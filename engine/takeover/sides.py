@@ -30,8 +30,12 @@ HOP_BY_HOP = frozenset(
         *("trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect"),
     }
 )
-NOT_SENT = HOP_BY_HOP | {"accept-encoding", "content-encoding", "forwarded", "origin", "referer", "via"}
-"""Headers of a client that no side gets; a body arrives without its encoding, which aiohttp undoes."""
+NOT_SENT = HOP_BY_HOP | {
+    *("accept-encoding", "content-encoding", "forwarded", "origin", "referer", "via"),
+    *("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"),
+}
+"""Headers of a client that no side gets. A body arrives without its encoding, which aiohttp undoes; and some servers
+take another method or path from a header than from the request's line."""
 
 SECRET = re.compile(r"auth|api-?key|cookie|token|secret|password|credential|subscription-key|^x-(?:forwarded|real)-")
 """Begins or marks headers that show who the client is; the service gets the door's own key, the local model none."""

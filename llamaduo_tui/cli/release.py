@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.release import MARGIN, Gate, Served
+from engine.protocol.release import MARGIN, Served
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called
@@ -86,7 +86,11 @@ def release(
 
 @click.command()
 @click.argument("place", metavar="RUN|FOLDER")
-@click.option("--artefact", metavar="NAME", help="Which of those released, such as gguf-q8_0; not given: the first.")
+@click.option(
+    "--artefact",
+    metavar="NAME",
+    help="Which of those released, such as gguf-q8_0; else the first that works here.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Where it listens.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in, who need the key.")
 @click.option("--key-env", metavar="NAME", help="Variable of the environment with the key that requests need.")
@@ -134,13 +138,17 @@ def serve(
         raise InputError(
             f"--host {host} lets others in: it needs a key", "name a variable that holds one with --key-env"
         )
+    from engine.release.servable import servable
     from llamaduo_tui.control import release as control
 
+    vllm = str(Path(vllm).expanduser().resolve()) if os.sep in vllm else vllm  # the server works in another folder
     log = serving_file(folder).with_suffix(".log")
     arguments = ["--host", host, "--port", str(port), "--vllm", vllm]
-    gate = _chosen(folder, artefact)
-    say(f"starting {gate.artefact}; this takes from seconds to minutes …", err=True)
-    _wait(control.serve(folder, gate.artefact, arguments, log, key_env), folder, log)
+    chosen = servable(folder, artefact, vllm)
+    for name, why in chosen.passed_over:
+        say(f"{name} is passed over: {why}", err=True)
+    say(f"starting {chosen.artefact}; this takes from seconds to minutes …", err=True)
+    _wait(control.serve(folder, chosen.artefact, arguments, log, key_env), folder, log)
 
 
 def _release_folder(root: Path, place: str) -> Path:
@@ -153,22 +161,6 @@ def _release_folder(root: Path, place: str) -> Path:
     if not run.release.is_dir():
         raise InputError(f"{run.name} has no release", f"write one: llamaduo-tui release {called(run)}")
     return run.release
-
-
-def _chosen(folder: Path, artefact: str | None) -> Gate:
-    """The gate of the artefact to serve. Raises InputError where that was refused, or there is none."""
-    from engine.protocol.release import read_gates
-
-    gates = read_gates(folder)
-    found = [gate for gate in gates if gate.artefact == artefact or (artefact is None and gate.passed)]
-    if not found:
-        names = ", ".join(gate.artefact for gate in gates if gate.passed) or "nothing"
-        raise InputError(
-            f"{folder}: no released artefact{f' {artefact!r}' if artefact else ''}", f"released is: {names}"
-        )
-    if not found[0].passed:
-        raise InputError(f"{artefact} was refused: {found[0].reason}", "serve another one, or release it again")
-    return found[0]
 
 
 def _told(served: Served | None) -> str:

@@ -6,26 +6,20 @@ request names none, the file's own chat template. The key comes in the environme
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.release.artefact import read_artefact
 from engine.release.engines import KEY_VARIABLE
+from engine.release.servers.command_line import arguments
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m engine.release.servers.llama_cpp", description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--slots", type=int, required=True)
-    args = parser.parse_args()
+    args = arguments("engine.release.servers.llama_cpp", __doc__)
     try:
-        artefact = read_artefact(args.file.parent.parent, args.file.parent.name)
+        artefact = read_artefact(args.artefact.parent.parent, args.artefact.parent.name)
     except LlamaDuoError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
@@ -33,7 +27,7 @@ def main() -> int:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(args.file)
+    params.model.path = str(args.artefact)
     params.hostnames, params.port = [args.host], args.port
     params.model_alias = {artefact.model}
     params.api_keys = [key] if (key := os.environ.get(KEY_VARIABLE, "")) else []

@@ -6,7 +6,6 @@ here. A chat becomes tokens by the artefact's own template alone, as with any se
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hmac
 import os
@@ -29,6 +28,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.loopback import of_web_page, to_own_host
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE
+from engine.release.servers.command_line import arguments
 from engine.release.servers.generation import Generation, Job, Sampling, Token
 from engine.release.servers.requests import BadRequestError, ChatRequest, read_request
 from engine.release.servers.tool_calls import read_calls
@@ -298,14 +298,9 @@ def load(folder: Path) -> tuple[Artefact, PreTrainedTokenizerBase, PreTrainedMod
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m engine.release.servers.transformers", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--slots", type=int, required=True)
-    args = parser.parse_args()
+    args = arguments("engine.release.servers.transformers", __doc__)
     try:
-        handlers = Handlers(args.folder, *load(args.folder), args.slots)
+        handlers = Handlers(args.artefact, *load(args.artefact), args.slots)
     except LlamaDuoError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status

@@ -48,13 +48,19 @@ class Side:
     seen: list[tuple[dict[str, str], dict[str, Any]]] = field(default_factory=list)
     base: str = ""
     delay_s: float = 0.0
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
         return [body for _, body in self.seen]
 
     def app(self) -> web.Application:
-        app = web.Application()
+        @web.middleware
+        async def noted(request: web.Request, handler: Any) -> Any:
+            self.requests.append((f"{request.method} {request.raw_path}", dict(request.headers)))
+            return await handler(request)
+
+        app = web.Application(middlewares=[noted])
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/embeddings", self.embeddings)
@@ -154,6 +160,11 @@ class Opened:
     at: TakeoverFiles
     session: aiohttp.ClientSession
     servers: dict[str, TestServer]
+
+    @property
+    def requests(self) -> list[tuple[str, dict[str, str]]]:
+        """The lines and headers of all requests that the service got."""
+        return self.service.requests
 
     async def ask(self, content: Any = "hello", *, headers: dict[str, str] | None = None, **more: Any) -> Any:
         """The status, the headers and the body of a chat."""

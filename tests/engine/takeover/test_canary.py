@@ -52,6 +52,33 @@ def test_a_late_change_is_seen_by_the_newest_comparisons() -> None:
     assert compared < 2000
 
 
+def test_the_risk_of_all_sequences_together_is_that_of_the_canary() -> None:
+    """However often the newest comparisons are looked at from the start again."""
+    canary = begin(2.0, 0.05)
+    spent = [canary.recent.risk]
+    for _ in range(40):
+        canary = canary.after([0.0] * 500)
+        if canary.begun > len(spent):
+            spent.append(canary.recent.risk)
+    assert len(spent) == canary.begun > 10
+    assert spent == sorted(spent, reverse=True)
+    harm = (0.05 / 2 + sum(spent)) / 2  # a verdict of harm has half of a sequence's risk
+    assert 0.023 < harm <= 0.05 / 2
+
+
+def test_values_that_only_a_restarted_risk_takes_for_harm_change_nothing() -> None:
+    """After many beginnings it takes more to roll back, and a model that is much worse is still found at once."""
+    canary = begin(2.0)
+    for _ in range(60):
+        canary = canary.after([0.0] * 2000)
+    late = canary
+    while not canary.rolled_back:
+        canary = canary.after([-30.0])
+    assert canary.recent.count < 40
+    first = begin(2.0).after([-30.0] * 8)
+    assert not first.rolled_back or not late.after([-30.0] * first.recent.count).rolled_back
+
+
 def test_its_file_holds_all_of_it() -> None:
     canary = begin(3.0).after([-1.5, 0.0, 4.0], agreed=1)
     again = records.build(Canary, records.to_row(canary))

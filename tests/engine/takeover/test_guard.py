@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from door_sides import door
+from door_sides import KEY, door
 
 from engine.protocol.errors import InputError
 from engine.protocol.takeover import DoorSettings, Mode
@@ -68,6 +69,10 @@ def test_an_empty_key_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 TRICKY = (
+    *("/v1/../files", "/v1/models/../files", "/v1/chat/completions/../../files", "/v1/./files", "/v1/models/.."),
+    *("/v1/models/%2e%2e/files", "/v1/models%2f..%2ffiles", "/v1/%66iles", "/v1/%63hat/completions", "/V1/files"),
+    *("/v1//files", "//v1/files", "/v1/models//files", "/v1/models/a/../../files", "/v1/models;/../files"),
+    *("/v1/models/", "/v1/models/..%5cfiles", "/v1/models/a%00b", "/v1/models%3f", "/v1/models#/../files"),
     *(
         "/v1/../health",
         "/v1/%2e%2e/secret",
@@ -84,12 +89,59 @@ TRICKY = (
 
 async def test_tricky_paths_reach_no_side(tmp_path: Path) -> None:
     async with door(tmp_path, Mode.FALLBACK) as opened:
-        for path in TRICKY:
-            asked = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        for method, path in itertools.product(("GET", "POST"), TRICKY):
+            asked = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
             answer = await raw(opened.root, asked.encode("latin-1"))
             assert answer.split()[1] in (b"404", b"400"), (path, answer)
         assert opened.rows("answered_by, outcome") == [("nobody", "refused")] * len(opened.rows("id"))
-        assert opened.service.seen == []
+        assert opened.requests == []
+
+
+STORED = (
+    *("GET /v1/files", "GET /v1/files/file-1/content", "DELETE /v1/files/file-1", "POST /v1/files", "GET /v1/batches"),
+    *("POST /v1/batches", "GET /v1/fine_tuning/jobs", "POST /v1/fine_tuning/jobs", "DELETE /v1/models/ft:gpt:me::1"),
+    *("GET /v1/organization/users", "POST /v1/organization/admin_api_keys", "GET /v1/vector_stores", "GET /v1/threads"),
+    *("GET /v1/chat/completions", "GET /v1/chat/completions/chatcmpl-1", "GET /v1/responses/resp_1", "PUT /v1/models"),
+    *("DELETE /v1/responses/resp_1", "POST /v1/responses/resp_1/cancel", "POST /v1/uploads", "POST /v1/models"),
+    *("GET /v1/models/a/permissions", "POST /v1/images/generations", "PATCH /v1/chat/completions"),
+)
+
+
+@pytest.mark.parametrize("mode", [Mode.FALLBACK, Mode.SHADOW])
+async def test_what_an_account_has_stored_is_out_of_reach(tmp_path: Path, mode: Mode) -> None:
+    """The service would answer with the door's key: these never get there, and the client is told where to ask."""
+    async with door(tmp_path, mode) as opened:
+        for line in STORED:
+            method, path = line.split()
+            async with opened.session.request(method, opened.root + path, json={}) as response:
+                error = (await response.json())["error"]
+                assert (response.status, error["type"], error["code"]) == (404, "invalid_request_error", "unknown_url")
+                assert error["message"].startswith(f"Unknown request URL: {line}. This door passes on")
+        assert opened.requests == []
+        assert set(opened.rows("answered_by, outcome, status")) == {("nobody", "refused", 404)}
+
+
+PASSED = (
+    "POST /v1/embeddings",
+    "POST /v1/completions",
+    "POST /v1/responses",
+    "GET /v1/models",
+    "GET /v1/models/gpt-4o.1",
+)
+
+
+async def test_answers_and_models_pass_with_the_doors_key_alone(tmp_path: Path) -> None:
+    given = {"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/v1/files", "X-Rewrite-URL": "/v1/files"}
+    async with door(tmp_path, Mode.FALLBACK) as opened:
+        for line in PASSED:
+            method, path = line.split()
+            async with opened.session.request(
+                method, f"{opened.root}{path}?a=%20b", json={}, headers=given
+            ) as response:
+                assert response.headers["x-llamaduo-answered-by"] == "service"
+        assert [seen for seen, _ in opened.requests] == [f"{line}?a=%20b" for line in PASSED]
+        assert not [name for _, headers in opened.requests for name in headers if name.lower() in map(str.lower, given)]
+        assert {headers["Authorization"] for _, headers in opened.requests} == {f"Bearer {KEY}"}
 
 
 BODIES = (b"", b"{", b"[]", b"null", b'{"messages": []}', b'{"messages": [1]}', b"[" * 100_000, b"1" * 10_000)

@@ -1,0 +1,16 @@
+"""The command line that all servers have: the artefact, and where to serve it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def arguments(module: str, description: str | None) -> argparse.Namespace:
+    """`artefact`, a folder or its file; `host` and `port`; `slots`, the requests that are answered at once."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("artefact", type=Path)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--slots", type=int, required=True)
+    return parser.parse_args()
