@@ -109,7 +109,7 @@ def choose(artefact: Artefact, wanted: str, vllm: str) -> Engine:
         return LlamaCpp()
     if wanted == "llama.cpp":
         raise InputError(f"llama.cpp serves GGUF files, not {artefact.format}", "serve an artefact gguf-... with it")
-    if artefact.format == "lora" and not Path(artefact.base_path).is_dir():
+    if artefact.format == "lora" and not (artefact.base_path and Path(artefact.base_path).is_dir()):
         raise InputError(
             f"the base model of this adapter is not at {artefact.base_path or 'any known place'}",
             f"write the folder of {artefact.base} into base_path of artefact.json, or serve another format",

@@ -66,17 +66,18 @@ def test_the_risk_of_all_sequences_together_is_that_of_the_canary() -> None:
     assert 0.023 < harm <= 0.05 / 2
 
 
-def test_values_that_only_a_restarted_risk_takes_for_harm_change_nothing() -> None:
-    """After many beginnings it takes more to roll back, and a model that is much worse is still found at once."""
-    canary = begin(2.0)
+def test_a_model_that_turns_bad_late_is_still_found_soon() -> None:
+    """After many beginnings it takes more, by the logarithm of their number."""
+    canary, compared = begin(2.0), 0
     for _ in range(60):
         canary = canary.after([0.0] * 2000)
-    late = canary
+    assert canary.begun > 60
     while not canary.rolled_back:
-        canary = canary.after([-30.0])
-    assert canary.recent.count < 40
-    first = begin(2.0).after([-30.0] * 8)
-    assert not first.rolled_back or not late.after([-30.0] * first.recent.count).rolled_back
+        canary, compared = canary.after([-30.0]), compared + 1
+    early = begin(2.0)
+    while not early.rolled_back:
+        early = early.after([-30.0])
+    assert early.recent.count < compared < 3 * early.recent.count
 
 
 def test_its_file_holds_all_of_it() -> None:

@@ -75,8 +75,10 @@ def test_else_the_first_released_artefact_that_works_here(run: Run, monkeypatch:
     assert released_local(run, None, start=False) == Local("", "safetensors", "demo-safetensors", LOCAL_KEY)
     with pytest.raises(InputError, match=r"llama\.cpp is not installed"):
         released_local(run, "gguf-q8_0", start=False)
-    with pytest.raises(InputError, match="lora is not released") as error:
+    with pytest.raises(InputError, match="lora was refused"):
         released_local(run, "lora", start=False)
+    with pytest.raises(InputError, match="gguf-f16 is not released") as error:
+        released_local(run, "gguf-f16", start=False)
     assert error.value.hint == "released is: gguf-q8_0, safetensors"
 
 
