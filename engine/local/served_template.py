@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from engine.local.rendering import Rendering, rendering
@@ -13,23 +15,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def served_template(tokenizer: PreTrainedTokenizerBase) -> str | dict[str, str]:
+def served_template(
+    tokenizer: PreTrainedTokenizerBase, before: Mapping[bool, str] = MappingProxyType({})
+) -> str | dict[str, str]:
     """The tokenizer's chat template with the arguments, the day and the closed thinking block of training in it.
 
     It takes messages and tools in the form of the API. One by name where the tokenizer has several. How the turns of
-    chats are changed to fit the template is not in it: see `chat.adapted_prompt`. Raises InputError where the template
-    is broken.
+    chats are changed to fit the template (`chat.adapted_prompt`) is in it where that stands in `before`, by whether
+    there are tools: see `adapted_template`. Raises InputError where the template is broken.
     """
     shown = rendering(tokenizer)
     if not isinstance(tokenizer.chat_template, dict):
-        plain, offering = _settled(shown, tools=False), _settled(shown, tools=True)
+        plain, offering = (before.get(tools, "") + _settled(shown, tools=tools) for tools in (False, True))
         if plain == offering or not shown.frame(True).shown:
             return plain
         # As at the end of a template: see `_settled`.
         with_tools, without = (f"\n{text.removesuffix(chr(10))}{{{{ '' }}}}" for text in (offering, plain))
         return f"{{% if tools %}}{with_tools}{{% else %}}{without}{{% endif %}}"
-    tools = {"tool_use": _settled(shown, tools=True)} if "tool_use" in tokenizer.chat_template else {}
-    return {"default": _settled(shown, tools=False)} | tools
+    names = {"default": False, "tool_use": True} if "tool_use" in tokenizer.chat_template else {"default": False}
+    return {name: before.get(tools, "") + _settled(shown, tools=tools) for name, tools in names.items()}
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -11,7 +11,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from engine.dataset.prepare import read_dev, read_test, read_train
+from engine.local.adaptation import adaptations
+from engine.local.adapted_template import adapting
 from engine.local.chat import encode_prompt, end_token_ids
+from engine.local.chat_shape import shape_of
 from engine.local.inference.ends import named_ends
 from engine.local.inference.merged import write_merged
 from engine.local.quantised import usable_checkpoint
@@ -57,9 +60,21 @@ class Source:
         return load_tokenizer(self.base, self.settings.local)
 
     @cached_property
+    def recorded(self) -> list[Pair]:
+        """The recorded pairs of training and of the dev split."""
+        return [*read_train(self.run.coverage), *read_dev(self.run.coverage)]
+
+    @cached_property
     def template(self) -> str:
-        """The chat template to serve. Raises InputError where the model has several, of which servers take one."""
-        template = served_template(self.tokenizer)
+        """The chat template to serve: it shows a chat as training did, also one that training had to change.
+
+        Raises InputError where the model has several, of which servers take one.
+        """
+        chats = [*self.recorded, *self.prompts]
+        shapes = {tools: {shape_of(one.prompt) for one in chats if bool(one.tools) is tools} for tools in (False, True)}
+        found = adaptations(self.tokenizer)
+        before = {tools: adapting(found, shapes[tools], tools=tools) for tools in shapes}
+        template = served_template(self.tokenizer, before)
         if not isinstance(template, str):
             raise InputError(
                 f"{self.base.name} has several chat templates, and servers take one",
@@ -98,9 +113,7 @@ class Source:
     @cached_property
     def needed_context(self) -> int:
         """The tokens of the longest prompt of the data with the longest answer to it."""
-        coverage = self.run.coverage
-        seen = [*read_train(coverage), *read_dev(coverage)]
-        longest = max(len(encode_prompt(self.tokenizer, pair.prompt, pair.tools)) for pair in seen)
+        longest = max(len(encode_prompt(self.tokenizer, pair.prompt, pair.tools)) for pair in self.recorded)
         return max(longest, *self.lengths.values()) + self.settings.inference.max_new_tokens
 
     @property
