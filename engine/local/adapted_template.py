@@ -28,7 +28,7 @@ from engine.local.chat_shape import Mark, Shape
 
 Steps = tuple[Step, ...]
 
-PROBED = 4
+PROBED = 3
 """Turns of the chats that data may lack and clients send: of the changes that fit the data, one fits most of these."""
 
 LATER = 16

@@ -21,6 +21,9 @@ KEY_VARIABLE = "LLAMADUO_SERVE_KEY"
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM has for the largest rank."""
 
+TRUST = "--trust-remote-code"
+"""The option by which a person allows the code that comes with a model, of `serve`, of our server and of vLLM."""
+
 GGUF_HINT = "pip install 'llamaduo-tui[gguf]'"
 
 
@@ -75,7 +78,8 @@ class Transformers:
     environment: Mapping[str, str] = field(default_factory=_own_environment)
 
     def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
-        return _own("transformers", str(folder), "--host", host, "--port", str(port), "--slots", str(slots))
+        place = ["--host", host, "--port", str(port), "--slots", str(slots)]
+        return _own("transformers", str(folder), *place, *([TRUST] if artefact.trust_remote_code else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,15 @@ class Vllm:
             *(self.executable, "serve", model, "--host", host, "--port", str(port), "--served-model-name", named),
             *("--max-model-len", str(artefact.context), "--chat-template", str(folder / "chat_template.jinja")),
             *(lora if artefact.format == "lora" else []),
-            *(["--trust-remote-code"] if artefact.trust_remote_code else []),
+            *([TRUST] if artefact.trust_remote_code else []),
         ]
 
 
-def choose(artefact: Artefact, wanted: str, vllm: str) -> Engine:
-    """The engine for an artefact. Raises InputError where the wanted one can't serve it, or isn't installed."""
+def choose(artefact: Artefact, wanted: str, vllm: str, *, trusted: bool = False) -> Engine:
+    """The engine for an artefact; `trusted` says that a person allows the code that comes with the model.
+
+    Raises InputError where the wanted one can't serve it, or isn't installed, or the code is not allowed.
+    """
     if artefact.format == "gguf":
         if wanted not in ("auto", "llama.cpp"):
             raise InputError(f"{wanted} serves no GGUF files here", "serve the artefact safetensors with it")
@@ -109,6 +116,11 @@ def choose(artefact: Artefact, wanted: str, vllm: str) -> Engine:
         return LlamaCpp()
     if wanted == "llama.cpp":
         raise InputError(f"llama.cpp serves GGUF files, not {artefact.format}", "serve an artefact gguf-... with it")
+    if artefact.trust_remote_code and not trusted:
+        raise InputError(
+            f"{artefact.name} runs code that comes with the model, which is not allowed yet",
+            f"read the .py files of the model; to run them with your rights: {TRUST}",
+        )
     if artefact.format == "lora" and not (artefact.base_path and Path(artefact.base_path).is_dir()):
         raise InputError(
             f"the base model of this adapter is not at {artefact.base_path or 'any known place'}",

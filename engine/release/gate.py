@@ -69,8 +69,11 @@ class GateKeeper:
         self.source.tell(f"{name}: starting its server")
         log = self.source.work / f"{name}.log"
         try:
-            hidden = self.source.settings.key_names
-            with start(self.release, name, log=log, vllm=self.vllm, slots=AT_ONCE, hidden=hidden) as server:
+            settings = self.source.settings
+            hidden, trusted = settings.key_names, settings.local.trust_remote_code is not None
+            with start(
+                self.release, name, log=log, vllm=self.vllm, slots=AT_ONCE, hidden=hidden, trusted=trusted
+            ) as server:
                 return replace(self._served(server, name, checks), seconds=round(time.monotonic() - began, 1))
         except LlamaDuoError as error:
             if error.exit_status == 2 or not checks:

@@ -20,10 +20,11 @@ class Servable:
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
-def servable(release: Path, artefact: str | None, vllm: str = "vllm") -> Servable:
+def servable(release: Path, artefact: str | None, vllm: str = "vllm", *, trusted: bool = False) -> Servable:
     """The named artefact, else the first released one that an engine here serves.
 
-    Raises InputError where none is released, the named one was refused, or no engine is installed for any.
+    `trusted` allows code that comes with the model. Raises InputError where none is released, the named one was
+    refused, or none can be served.
     """
     gates = read_gates(release)
     named = [gate for gate in gates if gate.artefact == artefact]
@@ -35,7 +36,7 @@ def servable(release: Path, artefact: str | None, vllm: str = "vllm") -> Servabl
     problems: list[tuple[str, InputError]] = []
     for gate in chosen:
         try:
-            choose(read_artefact(release, gate.artefact), "auto", vllm)
+            choose(read_artefact(release, gate.artefact), "auto", vllm, trusted=trusted)
         except InputError as error:
             problems.append((gate.artefact, error))
         else:

@@ -18,6 +18,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.release import Served, serving_file
 from engine.protocol.secrets import key_of
 from engine.release.artefact import read_artefact
+from engine.release.engines import TRUST
 from engine.release.serving import LOOPBACK, Server, start
 from engine.release.sums import check_sums
 
@@ -33,11 +34,13 @@ LASTING_S = 60.0
 class Keeper:
     """Keeps one server going."""
 
-    def __init__(self, release: Path, artefact: str, host: str, port: int, key_env: str | None, vllm: str) -> None:
+    def __init__(
+        self, release: Path, artefact: str, host: str, port: int, key_env: str | None, vllm: str, *, trusted: bool
+    ) -> None:
         """Raises InputError where no key can be in the variable `key_env`."""
         self._release, self._artefact, self._host, self._port = release, artefact, host, port
         self._key_env, self._key = key_env, key_of(key_env, "--key-env")
-        self._vllm, self._ended = vllm, threading.Event()
+        self._vllm, self._trusted, self._ended = vllm, trusted, threading.Event()
         self._restarts, self._error = 0, ""
 
     def stop(self, *_: object) -> None:
@@ -70,7 +73,14 @@ class Keeper:
 
     def _start(self) -> Server:
         server = start(
-            self._release, self._artefact, self._port, host=self._host, key=self._key, vllm=self._vllm, wait=False
+            self._release,
+            self._artefact,
+            self._port,
+            host=self._host,
+            key=self._key,
+            vllm=self._vllm,
+            trusted=self._trusted,
+            wait=False,
         )
         try:
             while not self._ended.is_set() and not server.healthy:
@@ -110,9 +120,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--key-env", help="the variable that holds the key")
     parser.add_argument("--vllm", default="vllm")
+    parser.add_argument(TRUST, dest="trusted", action="store_true", help="run code that comes with the model")
     args = parser.parse_args()
     try:
-        keeper = Keeper(args.release, args.artefact, args.host, args.port, args.key_env, args.vllm)
+        keeper = Keeper(
+            args.release, args.artefact, args.host, args.port, args.key_env, args.vllm, trusted=args.trusted
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, keeper.stop)
         return keeper.run()

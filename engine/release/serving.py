@@ -111,6 +111,7 @@ def start(
     vllm: str = "vllm",
     slots: int = SLOTS,
     hidden: Collection[str] = (),
+    trusted: bool = False,
     wait: bool = True,
 ) -> Server:
     """Start the server of an artefact of a release folder, by default on loopback, and wait until it answers.
@@ -118,8 +119,8 @@ def start(
     `key` is made up where it is None, and needed where `host` is not loopback; `port` is a free one; `log` gets what
     the server prints, no contents of requests. `engine` "auto" takes llama.cpp for GGUF; for the others vLLM where
     there is a GPU and the executable `vllm`, else transformers. No variable that looks like a secret, or is among
-    `hidden`, reaches the server. The server ends with `stop`, and with this process
-    whatever ends it.
+    `hidden`, reaches the server. Code that comes with the model runs only if `trusted` by a person. The server ends
+    with `stop`, and with this process whatever ends it.
 
     Raises InputError where there is no such artefact or the engine isn't installed, StageError where it doesn't start.
     """
@@ -127,7 +128,7 @@ def start(
     if key is not None and len(key) < LEAST_KEY and host not in LOOPBACKS:
         problem = f"needs a key of at least {LEAST_KEY} characters: anyone on the network could ask it"
         raise InputError(f"a server at {host} {problem}", "name the variable that holds one: --key-env NAME")
-    chosen = choose(described, engine, vllm)
+    chosen = choose(described, engine, vllm, trusted=trusted)
     port, key = port or free_port(), secrets.token_hex(16) if key is None else key
     log = log or cache_dir() / "serve" / f"{described.model}-{port}.log"
     process = ServedProcess(

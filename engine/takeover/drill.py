@@ -47,7 +47,7 @@ from engine.settings.load import settings_of
 from engine.takeover import journal
 from engine.takeover.gate import Gate
 from engine.takeover.local_server import local_server
-from engine.takeover.released import LOCAL_KEY
+from engine.takeover.released import LOCAL_KEY, trusts_code
 from engine.takeover.setup import names_of
 
 MODES = (Mode.LOCAL_FIRST, Mode.FALLBACK)
@@ -178,7 +178,8 @@ async def _local_side(run: Run, at: TakeoverFiles, settings: DoorSettings) -> As
     if settings.artefact:
         hidden = names_of(settings_of(run), settings)
         print(f"the drill starts a server of {settings.artefact}; this takes from seconds to minutes", flush=True)
-        async with local_server(run.release, settings.artefact, at.local_log, hidden) as server:
+        trusted = trusts_code(run)
+        async with local_server(run.release, settings.artefact, at.local_log, hidden, trusted=trusted) as server:
             yield server, {LOCAL_KEY: server.key}
         return
     gate = Gate(settings.local)

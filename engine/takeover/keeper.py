@@ -31,7 +31,7 @@ from engine.settings.load import settings_of
 from engine.takeover.access import door_key
 from engine.takeover.environment import needed
 from engine.takeover.local_server import LocalServer, local_server
-from engine.takeover.released import LOCAL_KEY
+from engine.takeover.released import LOCAL_KEY, trusts_code
 
 BACKLOG = 1024
 READY = b"ready\n"
@@ -194,7 +194,7 @@ def main_keeper(folder: Path, at: TakeoverFiles) -> int:
         keeper = Keeper(run, at, settings)
         if not settings.artefact:
             return await keeper.keep()
-        async with local_server(run.release, settings.artefact, at.local_log, names) as local:
+        async with local_server(run.release, settings.artefact, at.local_log, names, trusted=trusts_code(run)) as local:
             return await keeper.keep_with(local)
 
     return asyncio.run(keep())

@@ -45,8 +45,11 @@ class LocalServer:
     Its `key` is made here, and stands in no file. A `cut` server stays away until `open`.
     """
 
-    def __init__(self, release: Path, artefact: str, log: Path, hidden: Collection[str] = ()) -> None:
-        self._release, self._artefact, self._log, self._hidden = release, artefact, log, hidden
+    def __init__(
+        self, release: Path, artefact: str, log: Path, hidden: Collection[str] = (), *, trusted: bool = False
+    ) -> None:
+        self._release, self._artefact, self._log = release, artefact, log
+        self._hidden, self._trusted = hidden, trusted
         self.key = secrets.token_hex(16)
         self._server = self._start(None)
         self._allowed = asyncio.Event()
@@ -111,19 +114,29 @@ class LocalServer:
     def _start(self, port: int | None) -> Serving:
         from engine.release.serving import start
 
-        return start(self._release, self._artefact, port, key=self.key, log=self._log, hidden=self._hidden, wait=False)
+        return start(
+            self._release,
+            self._artefact,
+            port,
+            key=self.key,
+            log=self._log,
+            hidden=self._hidden,
+            trusted=self._trusted,
+            wait=False,
+        )
 
 
 @asynccontextmanager
 async def local_server(
-    release: Path, artefact: str, log: Path, hidden: Collection[str] = ()
+    release: Path, artefact: str, log: Path, hidden: Collection[str] = (), *, trusted: bool = False
 ) -> AsyncIterator[LocalServer]:
     """A server that answers, and that is started again where it ends. Raises LlamaDuoError where it does not start.
 
-    `hidden` are variables that it does not get, next to all that look like secrets.
+    `hidden` are variables that it does not get, next to all that look like secrets. Code that comes with the model runs
+    only if `trusted`.
     """
     os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
-    server = LocalServer(release, artefact, log, hidden)
+    server = LocalServer(release, artefact, log, hidden, trusted=trusted)
     try:
         await server.first()
         keeping = asyncio.create_task(server.keep())

@@ -10,6 +10,7 @@ from engine.protocol.release import read_gates, read_served
 from engine.protocol.run_dir import Run
 from engine.release.artefact import read_artefact
 from engine.release.servable import servable
+from engine.settings.load import settings_of
 
 LOCAL_KEY = "LLAMADUO_TAKEOVER_LOCAL_KEY"
 """The environment variable in which a door gets the key of the server that its keeper starts."""
@@ -49,6 +50,11 @@ def released_local(run: Run, artefact: str | None, *, start: bool) -> Local:
     return Local(served.base_url, "", served.model, served.key_env)
 
 
+def trusts_code(run: Run) -> bool:
+    """Whether the run's settings allow the code that comes with its model, by the model's name."""
+    return settings_of(run).local.trust_remote_code is not None
+
+
 def released_artefact(run: Run, artefact: str | None) -> str:
     """The artefact of a run to start a server of: the named one, else the first that works here.
 
@@ -60,4 +66,4 @@ def released_artefact(run: Run, artefact: str | None) -> str:
             f"{run.name}: {refused}, so there is no local model to ask",
             f"release it first: llamaduo-tui release {run.name}; or name a server with OpenAI's API: --local URL",
         )
-    return servable(run.release, artefact).artefact
+    return servable(run.release, artefact, trusted=trusts_code(run)).artefact

@@ -95,6 +95,7 @@ def release(
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in, who need the key.")
 @click.option("--key-env", metavar="NAME", help="Variable of the environment with the key that requests need.")
 @click.option("--vllm", metavar="PATH", default="vllm", help="The executable of vLLM, used where there is a GPU.")
+@click.option("--trust-remote-code", "trusted", is_flag=True, help="Run code that comes with the model; read it first.")
 @click.option("--status", "wanted", flag_value="status", help="Say what is served.")
 @click.option("--stop", "wanted", flag_value="stop", help="End the server.")
 @click.pass_obj
@@ -106,6 +107,7 @@ def serve(
     host: str,
     key_env: str | None,
     vllm: str,
+    trusted: bool,
     wanted: str | None,
 ) -> None:
     """Serve a released model with OpenAI's API.
@@ -122,7 +124,8 @@ def serve(
 
     from engine.protocol.release import read_served, serving_file
 
-    folder = _release_folder(root, place)
+    folder, named = _release_folder(root, place)
+    trusted |= named
     served = read_served(folder)
     if wanted == "status":
         say(_told(served))
@@ -144,23 +147,26 @@ def serve(
     vllm = str(Path(vllm).expanduser().resolve()) if os.sep in vllm else vllm  # the server works in another folder
     log = serving_file(folder).with_suffix(".log")
     arguments = ["--host", host, "--port", str(port), "--vllm", vllm]
-    chosen = servable(folder, artefact, vllm)
+    arguments += ["--trust-remote-code"] if trusted else []
+    chosen = servable(folder, artefact, vllm, trusted=trusted)
     for name, why in chosen.passed_over:
         say(f"{name} is passed over: {why}", err=True)
     say(f"starting {chosen.artefact}; this takes from seconds to minutes …", err=True)
     _wait(control.serve(folder, chosen.artefact, arguments, log, key_env), folder, log)
 
 
-def _release_folder(root: Path, place: str) -> Path:
+def _release_folder(root: Path, place: str) -> tuple[Path, bool]:
+    """The release, and whether a run of one's own allows the code of its model; a folder allows nothing by itself."""
+    from engine.settings.load import settings_of
     from llamaduo_tui.cli import overview
 
     folder = Path(place)
     if any(folder.glob("*/artefact.json")):
-        return folder
+        return folder, False
     run = overview.find(root, place)
     if not run.release.is_dir():
         raise InputError(f"{run.name} has no release", f"write one: llamaduo-tui release {called(run)}")
-    return run.release
+    return run.release, settings_of(run).local.trust_remote_code is not None
 
 
 def _told(served: Served | None) -> str:

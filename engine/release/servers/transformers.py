@@ -280,8 +280,11 @@ def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": error}, status=status)
 
 
-def load(folder: Path) -> tuple[Artefact, PreTrainedTokenizerBase, PreTrainedModel]:
-    """An artefact with its tokenizer and its model, an adapter on its base. Raises InputError."""
+def load(folder: Path, *, trusted: bool = False) -> tuple[Artefact, PreTrainedTokenizerBase, PreTrainedModel]:
+    """An artefact with its tokenizer and its model, an adapter on its base; code of the model runs only if `trusted`.
+
+    Raises InputError.
+    """
     from engine.local.device import find_device
     from engine.local.load import load_model
     from engine.local.resolve import ResolvedModel
@@ -290,17 +293,16 @@ def load(folder: Path) -> tuple[Artefact, PreTrainedTokenizerBase, PreTrainedMod
     artefact = read_artefact(folder.parent, folder.name)
     lora = artefact.format == "lora"
     path = Path(artefact.base_path) if lora else folder
-    trusted = str(path) if artefact.trust_remote_code else None
-    local = Local(model=str(path), trust_remote_code=trusted)
+    local = Local(model=str(path), trust_remote_code=str(path) if trusted else None)
     model = load_model(ResolvedModel(artefact.model, path, None, ""), local, find_device(), folder if lora else None)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=artefact.trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
     return artefact, tokenizer, model
 
 
 def main() -> int:
     args = arguments("engine.release.servers.transformers", __doc__)
     try:
-        handlers = Handlers(args.artefact, *load(args.artefact), args.slots)
+        handlers = Handlers(args.artefact, *load(args.artefact, trusted=args.trusted), args.slots)
     except LlamaDuoError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
