@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from engine.local.checkpoint import read_checkpoint, read_header
 from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
@@ -73,24 +75,25 @@ class Files:
 def check_files(folder: Path, artefact: Artefact, source: Source) -> list[Check]:
     """Each check of the files, in the order of the causes; one that cannot read its file has failed.
 
-    A file that cannot be read fails the first check that needs it: the others of it were not made.
+    Files that cannot be read fail the first check that needs one: further checks that can't be made follow from it.
     """
     return list(_checks(Files(folder, artefact, source)))
 
 
 def _checks(files: Files) -> Iterator[Check]:
-    unreadable: dict[str, Cause] = {}
+    unreadable: Cause | None = None
     for cause, look in CHECKS.items():
         problem = ""
         try:
             result, detail = look(files)
         except LlamaDuoError as error:
             problem = error.message
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
             problem = f"its files cannot be read: {str(error)[:200] or type(error).__name__}"
         if problem:
-            first = unreadable.setdefault(problem, cause)
-            result, detail = failed(problem) if first is cause else does_not_apply(f"not checked: see {first}")
+            told = unreadable is not None
+            result, detail = does_not_apply(f"not checked: see {unreadable}") if told else failed(problem)
+            unreadable = unreadable or cause
         yield Check(cause=cause, result=result, detail=detail)
 
 

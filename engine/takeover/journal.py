@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from engine.protocol.decision import Interval
 from engine.protocol.takeover import Mode, Side
 from engine.protocol.terminal import one_line
 from engine.service.database import Database
@@ -59,6 +60,14 @@ CREATE TABLE IF NOT EXISTS compared (
     service TEXT,
     local TEXT
 );
+CREATE TABLE IF NOT EXISTS course (
+    compared INTEGER NOT NULL,
+    time REAL NOT NULL,
+    mean REAL NOT NULL,
+    low REAL NOT NULL,
+    high REAL NOT NULL,
+    share REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS changes (
     id TEXT PRIMARY KEY,
     time REAL NOT NULL,
@@ -70,7 +79,9 @@ CREATE TABLE IF NOT EXISTS changes (
 """`opened` and `time` are in seconds since the epoch; `door` is the pid and the start of the process. `first_s` is
 until the reply began, `service_s` and `local_s` are what each side took, where it was asked. `cost_usd` is what the
 service took for this request, with the calls of comparisons, `saved_usd` what it would have taken for what the local
-model answered; tokens that no side counts are estimated. `request` and `reply` are NULL unless contents are kept."""
+model answered; tokens that no side counts are estimated. `request` and `reply` are NULL unless contents are kept.
+`course` has where the canary stood after each comparison: the mean difference of all so far, its bounds, and the share
+that they allow."""
 
 OPEN = """
 INSERT INTO requests (key, door, opened, mode, path, client_id) VALUES (?, ?, ?, ?, ?, ?)
@@ -195,6 +206,11 @@ class Journal:
         """
         note = one_line(note)[:200]
         self._database.later((statement, (local_s, service_s, note, note, key)))
+
+    def stands(self, compared: int, difference: Interval, share: float) -> None:
+        """Record where the canary stands after so many comparisons."""
+        values = (compared, time.time(), difference.mean, difference.low, difference.high, share)
+        self._database.later(("INSERT INTO course VALUES (?, ?, ?, ?, ?, ?)", values))
 
     def changed(self, who: str, what: str, why: str = "", id_: str = "") -> Future[None]:
         """Record a change of mode or share; one with the id of an earlier one is ignored."""

@@ -94,14 +94,15 @@ class Standing:
             return
         before, self._canary = self._canary, self._canary.after([difference], int(same))
         state, now = self.state, self._canary
+        found = now.overall.interval
+        self._journal.stands(now.overall.count, found, now.share)
         if now.rolled_back:
             self.state = replace(state, rolled_back=now.rolled_back, share=0.0)
             self._journal.changed(DOOR, "roll-back", now.rolled_back)
             self.write()
         elif now.share > before.share and not self.by_hand:
             self.state = replace(state, share=now.share)
-            bound = now.overall.interval.low
-            why = f"at most {-bound:.1f} points worse, over {now.overall.count:,} compared answers"
+            why = f"at most {-found.low:.1f} points worse, over {now.overall.count:,} compared answers"
             self._journal.changed(DOOR, f"share {100 * now.share:g} %", why)
         self._changed = True
 

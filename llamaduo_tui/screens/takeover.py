@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Input, Sparkline, Static
@@ -20,6 +20,7 @@ from engine.protocol.takeover import DoorCommand, Mode
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.views import takeover
 from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.key_bar import KeyBar
 
 REFRESH_S = 1.0
@@ -31,12 +32,15 @@ class TakeoverScreen(Screen[None]):
 
     CSS_PATH = "takeover.tcss"
     AUTO_FOCUS = "VerticalScroll"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (48, "-tall")]  # noqa: RUF012
     HELP = """
 ## Take-over
 
 The door answers with the service or with the local model, by its mode. **share** is what the canary gives to the local
 model: it rises as the comparisons show more, and ends where they show harm. **compared** is the mean difference, local
-minus service in points, with bounds that hold at all times. The money is by the service's prices.
+minus service in points, with bounds that hold at all times; all traffic takes a lower bound above the threshold, the
+margin. The charts show both after each comparison. The money is by the service's prices.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "Back", id="takeover.back", tooltip="Back to the run; the door continues"),
@@ -59,11 +63,13 @@ minus service in points, with bounds that hold at all times. The money is by the
         yield Static(title, id="takeover-title")
         with VerticalScroll():
             yield Static(id="figures", markup=False)
-            for side in ("service", "local"):
-                yield Static(id=f"{side}-label", classes="label", markup=False)
-                yield Sparkline([0], id=f"{side}-chart", classes="chart")
-            yield Static(id="agreement-label", classes="label", markup=False)
-            yield Sparkline([0], id="agreement-chart", classes="chart")
+            yield Course()
+            with Horizontal(id="sides"):
+                for side in ("service", "local"):
+                    with Vertical():
+                        for name in (side, f"{side}-slow"):
+                            yield Static(id=f"{name}-label", classes="label", markup=False)
+                            yield Sparkline([0], id=f"{name}-chart", classes="chart")
             yield Static(id="events", markup=False)
             with Horizontal(id="answers"):
                 yield Static(id="service-answer", markup=False)
@@ -129,9 +135,11 @@ minus service in points, with bounds that hold at all times. The money is by the
             counts = view.minutes[side]
             self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
             self.query_one(f"#{side}-chart", Sparkline).data = list(counts)
-        label = "difference, local minus service, over all comparisons"
-        self.query_one("#agreement-label", Static).update(label if view.agreement else "no comparisons yet")
-        self.query_one("#agreement-chart", Sparkline).data = list(view.agreement) or [0]
+            times, slow = view.seconds.get(side), view.slow.get(side) or [0.0]
+            told = "not asked" if times is None else f"p50 {times[0]:.2f} s, p95 {times[1]:.2f} s"
+            self.query_one(f"#{side}-slow-label", Static).update(f"{side}: {told}; p95 a minute")
+            self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
+        self.query_one(Course).show(view.course, view.margin)
         self.query_one("#events", Static).update(_events(view))
         self.refresh_bindings()
 

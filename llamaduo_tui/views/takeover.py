@@ -26,11 +26,18 @@ from engine.protocol.takeover import (
 from engine.protocol.takeover import read_status as read_door_status
 
 MINUTES = 60
+MARGIN = 2.0
+"""Points: `takeover.margin`, as long as the door's own is not known."""
+
+POINTS = 120
+"""Of a course."""
+
 LAST = 8
 """Fallbacks that are shown."""
 
 TRY_S = 120.0
 SIDES = ("service", "local", "nobody")
+COLUMNS = {"service": "service_s", "local": "local_s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +60,27 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Standpoint:
+    """Where the canary stood after so many comparisons: the mean difference with its bounds, in points; the share."""
+
+    compared: int
+    mean: float
+    low: float
+    high: float
+    share: float
+
+    def allowed(self, margin: float) -> float:
+        """The share, 0 to 1, at which the worst case that the bound leaves open costs `margin` points."""
+        return 1.0 if self.low >= -margin else margin / -self.low
+
+
+@dataclass(frozen=True, slots=True)
 class TakeoverView:
     """All that the screen shows.
 
     `minutes` are the requests of each of the last MINUTES by side, oldest first. `seconds` are p50 and p95 of each side
-    over the last hour, None where it was not asked. `agreement` is the running mean difference after each of some
-    comparisons, in points.
+    over the last hour, None where it was not asked; `slow` are the p95 of each of its minutes, 0 where it was not.
+    `course` is where the canary stood after some of its comparisons, oldest first.
     """
 
     settings: DoorSettings | None = None
@@ -72,7 +94,13 @@ class TakeoverView:
     failed: int = 0
     fallbacks: tuple[Fallback, ...] = ()
     changes: tuple[Change, ...] = ()
-    agreement: tuple[float, ...] = ()
+    slow: dict[str, list[float]] = field(default_factory=dict)
+    course: tuple[Standpoint, ...] = ()
+
+    @property
+    def margin(self) -> float:
+        """Points that the local model may be worse."""
+        return self.settings.margin if self.settings is not None else MARGIN
 
 
 def read(run: Run, now: float | None = None) -> TakeoverView:
@@ -98,7 +126,8 @@ def read(run: Run, now: float | None = None) -> TakeoverView:
             failed=failed,
             fallbacks=_fallbacks(journal),
             changes=_changes(journal),
-            agreement=_agreement(journal),
+            slow={side: _slow(journal, side, now) for side in ("service", "local")},
+            course=_course(journal),
         )
 
 
@@ -115,7 +144,7 @@ def _minutes(journal: sqlite3.Connection, now: float) -> dict[str, list[int]]:
 
 
 def _seconds(journal: sqlite3.Connection, side: str, now: float) -> tuple[float, float] | None:
-    column = {"service": "service_s", "local": "local_s"}[side]
+    column = COLUMNS[side]
     query = f"SELECT {column} FROM requests WHERE opened > ? AND {column} IS NOT NULL ORDER BY id DESC LIMIT 2000"  # noqa: S608
     found = sorted(row[0] for row in journal.execute(query, (now - 60 * MINUTES,)))
     return (found[len(found) // 2], found[int(0.95 * (len(found) - 1))]) if found else None
@@ -134,13 +163,29 @@ def _changes(journal: sqlite3.Connection) -> tuple[Change, ...]:
     return tuple(Change(*row) for row in journal.execute(query, (LAST,)))
 
 
-def _agreement(journal: sqlite3.Connection) -> tuple[float, ...]:
-    """The running mean difference, at up to 120 comparisons of all."""
-    total, means = 0.0, list[float]()
-    for number, (difference,) in enumerate(journal.execute("SELECT difference FROM compared ORDER BY rowid"), start=1):
-        total += difference
-        means.append(total / number)
-    return tuple(means[:: -max(1, -(-len(means) // 120))][::-1]) if means else ()
+def _slow(journal: sqlite3.Connection, side: str, now: float) -> list[float]:
+    """The p95 of a side's seconds in each of the last minutes, oldest first."""
+    column, begin = COLUMNS[side], now - 60 * MINUTES
+    query = (
+        f"SELECT CAST((opened - ?) / 60 AS INTEGER), {column} FROM requests WHERE opened > ? AND {column} IS NOT NULL"  # noqa: S608
+    )
+    times: list[list[float]] = [[] for _ in range(MINUTES)]
+    for place, seconds in journal.execute(query, (begin, begin)):
+        if seconds is not None and 0 <= place < MINUTES:
+            times[place].append(seconds)
+    return [sorted(found)[int(0.95 * (len(found) - 1))] if found else 0.0 for found in times]
+
+
+def _course(journal: sqlite3.Connection) -> tuple[Standpoint, ...]:
+    """Some of the points, the last among them; none in the journal of an earlier version."""
+    try:
+        (count,) = journal.execute("SELECT COUNT(*) FROM course").fetchone()
+        step = max(1, -(-count // POINTS))
+        query = "SELECT compared, mean, low, high, share FROM course WHERE (? - rowid) % ? = 0 ORDER BY rowid"
+        last = journal.execute("SELECT COALESCE(MAX(rowid), 0) FROM course").fetchone()[0]
+        return tuple(Standpoint(*row) for row in journal.execute(query, (last, step)))
+    except sqlite3.OperationalError:
+        return ()
 
 
 def lines(view: TakeoverView) -> list[tuple[str, str]]:
@@ -154,9 +199,8 @@ def lines(view: TakeoverView) -> list[tuple[str, str]]:
         ("mode", mode if not state.rolled_back else f"{mode}, rolled back: {state.rolled_back}"),
         ("door", status.address if working and status is not None else "not at work"),
     ]
-    margin = f"{view.settings.margin:g}" if view.settings else "?"
     if state.mode is Mode.CANARY:
-        found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {margin} points worse"))
+        found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {view.margin:g} points worse"))
     found.append(("compared", _compared(state)))
     if state.held:
         found.append(("held", state.held))

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 from textual.widgets import Static
+from textual_plotext import PlotextPlot
 
 from engine.protocol import jsonl, records
+from engine.protocol.decision import Interval
 from engine.protocol.run_dir import Run, create
 from engine.protocol.status import Process
 from engine.protocol.takeover import DoorCommand, DoorState, DoorStatus, Mode, commands, files
+from engine.takeover.journal import Journal
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import takeover as control
 from llamaduo_tui.screens.takeover import TakeoverScreen
+from llamaduo_tui.widgets.course import Course
 
 STATE = DoorState(mode=Mode.CANARY, share=0.1, time=1.0)
 
@@ -69,3 +73,25 @@ async def test_keys_pause_change_the_share_and_roll_back(run: Run, tmp_path: Pat
         told = [(command.kind, command.share) for command in commands(at)]
         assert told == [("pause", None), ("share", 0.2), ("roll-back", None)]
         assert all(command.who for command in commands(at))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+async def test_the_course_is_drawn_against_the_threshold(run: Run, tmp_path: Path, size: tuple[int, int]) -> None:
+    journal = Journal(files(run.folder).journal)
+    for number in range(1, 400):
+        journal.stands(number, Interval(mean=1.0, low=max(-99, 0.5 - 400 / number), high=2.0), 0.33)
+    journal.close()
+    app = LlamaDuoApp(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        screen = TakeoverScreen(run)
+        await app.push_screen(screen)
+        course = screen.query_one(Course)
+        while not course.has_class("-drawn"):
+            await pilot.pause(0.02)
+        await pilot.pause()
+        assert "threshold -2" in str(screen.query_one("#difference-legend", Static).render())
+        assert "the bounds allow 100 %" in str(screen.query_one("#share-legend", Static).render())
+        for name in ("difference", "share"):
+            plot = screen.query_one(f"#{name}-plot", PlotextPlot)
+            assert plot.size.width >= 55 and plot.size.height >= 7
+            assert len(plot.plt.build().splitlines()) > 5

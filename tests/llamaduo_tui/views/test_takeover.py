@@ -42,6 +42,9 @@ def made(folder: Path) -> Run:
             await journal.close_entry(entry, outcome)
         for value in (0.0, 0.0, -4.0, -2.0):
             journal.compared("x", value, value == 0, "judged", None)
+        for number in range(1, 501):
+            low = -99 / number
+            journal.stands(number, Interval(mean=-1.0, low=low, high=1.0), 0.1)
         journal.changed("anna", "share 10 %")
         journal.close()
 
@@ -67,7 +70,12 @@ def test_the_journal_in_figures(tmp_path: Path) -> None:
         ("service", "local: no answer within 2 s"),
     ]
     assert [(one.who, one.what) for one in view.changes] == [("anna", "share 10 %")]
-    assert view.agreement == (0.0, 0.0, -4 / 3, -1.5)
+    assert (view.slow["service"][-1], view.slow["local"][-1], view.slow["local"][0]) == (0.0, 0.05, 0.0)
+    assert 100 <= len(view.course) <= takeover.POINTS
+    last = view.course[-1]
+    assert last == takeover.Standpoint(500, -1.0, -99 / 500, 1.0, 0.1)
+    assert [point.compared for point in view.course] == sorted(point.compared for point in view.course)
+    assert (last.allowed(2.0), takeover.Standpoint(1, 0.0, -20.0, 0.0, 0.1).allowed(2.0)) == (1.0, 0.1)
     shown = dict(takeover.lines(view))
     assert shown["compared"] == "4 answers, 2 the same; local -1.5 points (-20.0 to +3.0)"
     assert shown["share"].startswith("10 % local")
