@@ -1,7 +1,8 @@
 """The journal: who answered each request, why, how fast and for how much; without contents unless they are wanted.
 
 A row is opened when a request comes in and closed before its reply ends, each committed by then, so a request stands in
-it exactly once and a killed door leaves open rows behind. The next door closes those as `lost`.
+it exactly once and a killed door leaves open rows behind. The next door closes those as `lost`. A commit waits for no
+disk where that is this machine's own: after a power cut the requests of the last seconds may be missing.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class Journal:
         path.touch(mode=0o600, exist_ok=True)
         process = psutil.Process()
         self.door = f"{process.pid}:{process.create_time():.2f}"
-        self._database = Database(path, SCHEMA, gather_s=0.0)
+        self._database = Database(path, SCHEMA, gather_s=0.0, quick=True)
 
     def open(self, entry: Entry) -> Future[None]:
         """Record a request that has come in; the result is there once that is committed."""

@@ -1,5 +1,7 @@
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -63,3 +65,45 @@ async def test_another_writer_is_waited_for(tmp_path: Path) -> None:
     another.execute("COMMIT")
     await write
     database.close()
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from engine.service.database import Database
+database = Database(Path(sys.argv[1]), sys.argv[2], quick=True)
+for n in range(30):
+    database.later((sys.argv[3], (n,))).result()
+print("committed", flush=True)
+time.sleep(60)
+"""
+
+
+def count(path: Path) -> int:
+    """The rows that another process reads, which changes nothing."""
+    reader = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return int(reader.execute("SELECT COUNT(*) FROM t").fetchone()[0])
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_quick_one_loses_nothing_with_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
+) -> None:
+    path = tmp_path / "t.sqlite"
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(path), SCHEMA, INSERT], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"committed\n"
+    assert count(path) == 30
+    writer.kill()
+    writer.wait()
+    assert count(path) == 30
+    monkeypatch.setattr("engine.service.database.is_local", lambda _: local)
+    again = Database(path, SCHEMA, quick=True)
+    await again.write(INSERT, (30,))
+    assert (await again.row("PRAGMA journal_mode"))[0] == ("wal" if local else "delete")
+    again.close()
+    assert count(path) == 31
+    assert [file.name for file in tmp_path.iterdir()] == ["t.sqlite"]
