@@ -79,6 +79,16 @@ time.sleep(60)
 """
 
 
+def write_until_killed(path: Path) -> None:
+    """Rows by a process that dies with them; others read them before that as well."""
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(path), SCHEMA, INSERT], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"committed\n"
+    assert count(path) == 30
+    writer.kill()
+    writer.wait()
+
+
 def count(path: Path) -> int:
     """The rows that another process reads, which changes nothing."""
     reader = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
@@ -93,12 +103,7 @@ async def test_a_quick_one_loses_nothing_with_its_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool
 ) -> None:
     path = tmp_path / "t.sqlite"
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(path), SCHEMA, INSERT], stdout=subprocess.PIPE)
-    assert writer.stdout is not None
-    assert writer.stdout.readline() == b"committed\n"
-    assert count(path) == 30
-    writer.kill()
-    writer.wait()
+    write_until_killed(path)
     assert count(path) == 30
     monkeypatch.setattr("engine.service.database.is_local", lambda _: local)
     again = Database(path, SCHEMA, quick=True)
