@@ -22,11 +22,21 @@ def push(release: Path, names: Sequence[str], repo: str, tell: Callable[[str], N
     try:
         api.create_repo(repo, private=True, exist_ok=True)
         for name in names:
-            tell(f"{name}: uploading to https://huggingface.co/{repo}")
+            tell(f"{name}: uploading to {api.endpoint}/{repo}")
             place = name if len(names) > 1 else None
             api.upload_folder(repo_id=repo, folder_path=release / name, path_in_repo=place)
     except errors.HFValidationError:
         raise InputError(f"{repo}: not a Hub id", "write it as owner/name") from None
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, httpx.HTTPError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise LlamaDuoError(f"{repo}: the Hub refuses: {reason}", "set HF_TOKEN to a token that may write") from None
+    except errors.OfflineModeIsEnabled:
+        raise LlamaDuoError(f"{repo}: the Hub is switched off", "unset HF_HUB_OFFLINE to upload") from None
+    except httpx.TransportError as error:
+        problem = f"the Hub at {api.endpoint} cannot be reached: {_reason(error)}"
+        raise LlamaDuoError(f"{repo}: {problem}", "what was released stays in the run: release it again") from None
+    except (errors.HfHubHTTPError, httpx.HTTPError) as error:
+        problem, hint = f"the Hub refuses: {_reason(error)}", "set HF_TOKEN to a token that may write"
+        raise LlamaDuoError(f"{repo}: {problem}", hint) from None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error."""
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
