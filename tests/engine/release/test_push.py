@@ -46,12 +46,19 @@ class Hub(BaseHTTPRequestHandler):
                 for one in json.loads(body)["objects"]
             ]
             return self._answer(200, {"transfer": "basic", "objects": found})
+        if self.path == "/api/validate-yaml":
+            return self._answer(200, {"errors": [], "warnings": []})
         for line in map(json.loads, body.splitlines()):
             if line["key"] == "file":
                 self.state["files"][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             if line["key"] == "lfsFile":
                 self.state["files"][line["value"]["path"]] = self.state["uploaded"][line["value"]["oid"]]
         return self._answer(200, {"commitUrl": f"{base}/me/tickets/commit/1", "commitOid": "1" * 40, "success": True})
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/models/me/tickets?") or self.path == "/api/models/me/tickets":
+            return self._answer(200, {"id": "me/tickets", "private": self.state["private"]})
+        return self._answer(404, {})
 
     def do_PUT(self) -> None:
         body = self._body()
@@ -82,7 +89,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    Hub.state = {"created": [], "files": {}, "uploaded": {}}
+    Hub.state = {"private": True, "created": [], "files": {}, "uploaded": {}}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
@@ -116,6 +123,13 @@ def test_one_artefact_is_the_repository_which_is_private(release: Path, hub: dic
     assert told == [f"lora: uploading to {constants.ENDPOINT}/me/tickets"]
 
 
+def test_a_public_repository_that_is_there_gets_nothing(release: Path, hub: dict[str, Any]) -> None:
+    hub["private"] = False
+    with pytest.raises(InputError, match="me/tickets is public"):
+        push(release, ["lora"], "me/tickets", lambda _: None)
+    assert hub["files"] == {}
+
+
 def test_several_have_a_folder_each(release: Path, hub: dict[str, Any]) -> None:
     push(release, ["safetensors", "lora"], "me/tickets", lambda _: None)
     assert hub["files"].keys() == {
@@ -136,6 +150,16 @@ def test_what_the_hub_refuses_is_one_line(release: Path, hub: dict[str, Any], mo
             push(release, ["lora"], name, lambda _: None)
     with pytest.raises(InputError, match="nothing was released"):
         push(release, [], "me/tickets", lambda _: None)
+    assert hub["files"] == {}
+
+
+def test_an_upload_that_breaks_off_is_one_line(
+    release: Path, hub: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This Hub has no Xet storage, whose library raises errors of Python's own."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(LlamaDuoError, match=r"breaks off: .*xet-write-token"):
+        push(release, ["lora"], "me/tickets", lambda _: None)
     assert hub["files"] == {}
 
 
