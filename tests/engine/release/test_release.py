@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.local.inference.base import Completion
+from engine.local.inference.encoded import Encoded
 from engine.local.served_template import served_template
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
@@ -21,10 +22,11 @@ from engine.protocol.release import HEADING, Cause, Result, read_gate
 from engine.release import gate as gates
 from engine.release import release as releases
 from engine.release.artefact import read_artefact
+from engine.release.asking import Asking
 from engine.release.checks import check_files
 from engine.release.formats import chosen_formats
-from engine.release.gate import GateKeeper
-from engine.release.live_checks import check_answers
+from engine.release.gate import GateKeeper, answers_at_zero
+from engine.release.live_checks import check_answers, check_tokens
 from engine.release.release import lines_of, release
 from engine.release.source import Source
 from tests.engine.release.serving_here import ServerHere
@@ -172,6 +174,34 @@ def test_a_damaged_artefact_is_refused_by_its_name(
         [Cause.SAVED_MODULES],
     )
     assert any(line.startswith(f"  {cause}: failed") for line in lines_of(found))
+
+
+def test_an_adapter_of_a_4_bit_base_is_merged_into_16_bits(source: Source, tmp_path: Path) -> None:
+    """It was judged on rounded weights: the files are right, and the comparison of the answers decides."""
+    told: list[str] = []
+    local = source.settings.local.model_copy(update={"quantization": "nf4"})
+    settings = source.settings.model_copy(update={"local": local})
+    on_4_bits = replace(source, settings=settings, work=tmp_path / "releasing", tell=told.append)
+    on_4_bits.work.mkdir()
+    folder = tmp_path / "release" / "safetensors"
+    folder.mkdir(parents=True)
+    chosen_formats(["safetensors"], [])[0].write(on_4_bits, folder)
+    jsonl.write_json(folder / "artefact.json", on_4_bits.artefact("safetensors").to_row())
+    found = {check.cause: check for check in check_files(folder, read_artefact(folder.parent, folder.name), on_4_bits)}
+    assert [check for check in found.values() if check.result is Result.FAILED] == []
+    assert found[Cause.MERGE].detail.endswith("tensors of 16 bits")
+    assert found[Cause.ADAPTER].detail == "100% of the adapter's change is in the weights"
+    assert found[Cause.WEIGHTS].detail.startswith(
+        "the adapter was judged on a 4-bit base and is served on 16-bit weights"
+    )
+    assert any("it was judged on a 4-bit base" in line for line in told)
+    judged = answers_at_zero(on_4_bits)
+    with ServerHere(folder.parent, "safetensors") as server:
+        asking = Asking(server, Encoded(source.tokenizer))  # type: ignore[arg-type]
+        checks = check_tokens(on_4_bits, on_4_bits.prompts, asking.tokens(on_4_bits.prompts))
+        served = asking.answers(on_4_bits.prompts, 12)
+    assert [check.result for check in checks] == [Result.PASSED, Result.PASSED]
+    assert len(served) == len(judged) == 12
 
 
 def test_a_second_bos_token_shows_once_it_is_served(released: Path, source: Source, tmp_path: Path) -> None:
