@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from engine.local.chat import adapted_prompt
 from engine.local.rendering import rendering
+from engine.local.turns import template_turns
 from engine.protocol.errors import InputError
+from engine.protocol.rows import Message
 from engine.release.source import Source
 
 Turns = Sequence[tuple[str, str]]
@@ -28,6 +31,11 @@ PROBES: tuple[Turns, ...] = (
     (("system", "QQSYS"), ("user", "QQONE"), ("assistant", "QQTWO"), ("user", "QQTHREE")),
 )
 
+JOINED = "\n\n"
+"""Between a system prompt and the user's text, where the model knows no system role."""
+
+HELD = f'{{{{ if $held }}}}{{{{ $held }}}}{JOINED}{{{{ $held = "" }}}}{{{{ end }}}}'
+
 UNKNOWN = (
     "# Ollama's templates cannot write this model's chats: it uses the one that it knows by the template in the file.\n"
     "# Compare a prompt before you rely on it, or serve with llama.cpp, which uses the model's own.\n"
@@ -36,15 +44,24 @@ UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class GoTemplate:
-    """The text around the turns of each role, before a chat with and without a system prompt, and before an answer."""
+    """The text around the turns of each role, before a chat with and without a system prompt, and before an answer.
+
+    Where the model knows no system role, the prompt is `folded`: put in front of the user's text that follows.
+    """
 
     around: Mapping[str, tuple[str, str]]
     start: str
     start_alone: str
     generate: str
+    folded: bool = False
+
+    def shows(self, turns: Turns) -> bool:
+        """Whether it has a place for each turn."""
+        return all(role in self.around or (self.folded and role == "system") for role, _ in turns)
 
     def text(self, turns: Turns) -> str:
         """A chat as Ollama renders it."""
+        turns = _folded(turns) if self.folded else turns
         start = self.start if turns[0][0] == "system" else self.start_alone
         return (
             start
@@ -61,9 +78,13 @@ class GoTemplate:
             else self.start
         )
         cases = "".join(
-            f'{{{{ {"if" if number == 0 else "else if"} eq .Role "{role}" }}}}{before}{{{{ .Content }}}}{after}'
+            f'{{{{ {"if" if number == 0 else "else if"} eq .Role "{role}" }}}}'
+            f"{before}{HELD if self.folded and role == 'user' else ''}{{{{ .Content }}}}{after}"
             for number, (role, (before, after)) in enumerate(self.around.items())
         )
+        if self.folded:
+            start = '{{ $held := "" }}' + start
+            cases += '{{ else if eq .Role "system" }}{{ $held = .Content }}'
         return f"{start}{{{{ range .Messages }}}}{cases}{{{{ end }}}}{{{{ end }}}}{self.generate}"
 
 
@@ -94,9 +115,7 @@ def go_template(render: Callable[[Turns], str | None]) -> GoTemplate | None:
     found = _derived(shown)
     if found is None or not _writable(found):
         return None
-    same = all(
-        found.text(turns) == text for turns, text in shown.items() if all(role in found.around for role, _ in turns)
-    )
+    same = all(found.text(turns) == text for turns, text in shown.items() if found.shows(turns))
     return found if same else None
 
 
@@ -135,12 +154,26 @@ def _derived(shown: Mapping[Turns, str]) -> GoTemplate | None:
     if (with_system := shown.get(PROBES[1])) is not None and "QQSYS" in with_system:
         before, _, rest = with_system.partition("QQSYS")
         after = rest.partition("QQONE")[0]
+        if before == start_alone + user_before and after == JOINED:
+            return GoTemplate(around, start, start_alone, generate, folded=True)
         if not after.endswith(user_before):
             return None
         bos = _common(before, start_alone) if start_alone else ""
         start = bos if before.startswith(bos) and start_alone == bos else ""
         around = {"system": (before[len(start) :], after.removesuffix(user_before)), **around}
     return GoTemplate(around, start, start_alone, generate)
+
+
+def _folded(turns: Turns) -> Turns:
+    """The turns with each system prompt in front of the user's text that follows."""
+    held, found = "", []
+    for role, text in turns:
+        if role == "system":
+            held = text
+            continue
+        found.append((role, f"{held}{JOINED}{text}" if held and role == "user" else text))
+        held = "" if role == "user" else held
+    return found
 
 
 def _whole_end(common: str) -> str | None:
@@ -169,9 +202,10 @@ def _common(one: str, other: str) -> str:
 
 def _text(source: Source, turns: Turns) -> str | None:
     """A chat by the model's template; without the first token where Ollama puts one of its own in front."""
-    messages = [{"role": role, "content": text} for role, text in turns]
+    messages: list[Message] = [{"role": role, "content": text} for role, text in turns]
     try:
-        text = rendering(source.tokenizer).text(messages, [], generate=True)
+        given = template_turns(adapted_prompt(source.tokenizer, messages))
+        text = rendering(source.tokenizer).text(given, [], generate=True)
     except InputError:
         return None
     return text.removeprefix(str(source.tokenizer.bos_token)) if adds_bos(source.tokenizer) else text

@@ -55,6 +55,25 @@ def test_it_gives_the_text_of_the_model_s_template_for_other_chats(render: objec
     assert "{{ .Content }}" in found.source()
 
 
+def test_a_system_prompt_that_training_put_into_the_user_s_text_is_there_in_ollama_too() -> None:
+    def adapted(turns: Turns) -> str | None:
+        if turns[0][0] == "system":
+            turns = (("user", f"{turns[0][1]}\n\n{turns[1][1]}"), *turns[2:])
+        return gemma(turns)
+
+    found = go_template(adapted)
+    assert found is not None
+    asked = (("system", "Be short."), *LONG)
+    assert found.shows(asked)
+    assert found.text(asked) == adapted(asked) == found.text(LONG).replace("user\na", "user\nBe short.\n\na", 1)
+    assert found.source() == (
+        '{{ $held := "" }}{{ range .Messages }}{{ if eq .Role "user" }}<start_of_turn>user\n'
+        '{{ if $held }}{{ $held }}\n\n{{ $held = "" }}{{ end }}{{ .Content }}<end_of_turn>\n'
+        '{{ else if eq .Role "assistant" }}<start_of_turn>model\n{{ .Content }}<end_of_turn>\n'
+        '{{ else if eq .Role "system" }}{{ $held = .Content }}{{ end }}{{ end }}<start_of_turn>model\n'
+    )
+
+
 def test_a_template_that_numbers_its_turns_has_none_in_ollama() -> None:
     def numbered(turns: Turns) -> str:
         return (
