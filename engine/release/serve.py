@@ -35,7 +35,15 @@ class Keeper:
     """Keeps one server going."""
 
     def __init__(
-        self, release: Path, artefact: str, host: str, port: int, key_env: str | None, vllm: str, *, trusted: bool
+        self,
+        release: Path,
+        artefact: str,
+        host: str,
+        port: int,
+        key_env: str | None,
+        vllm: str,
+        *,
+        trusted: bool = False,
     ) -> None:
         """Raises InputError where no key can be in the variable `key_env`."""
         self._release, self._artefact, self._host, self._port = release, artefact, host, port
