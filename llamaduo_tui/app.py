@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import termios
@@ -16,14 +17,16 @@ from typing import ClassVar
 from rich.text import Text
 from textual import on, work
 from textual.app import SystemCommand
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
+from textual.timer import Timer
 
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
-from llamaduo_tui import keymap, messages, paths, preferences, terminal, theming
+from llamaduo_tui import keymap, messages, paths, preferences, style_cache, terminal, theming
 from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
@@ -33,6 +36,9 @@ from llamaduo_tui.widgets import state_styles
 
 POLL_S = 2.0
 """Seconds between two reads of the list of runs."""
+
+RELEASE_S = 1.0
+"""After a screen is closed, when its memory is given back: not while the next one is drawn."""
 
 FIRST_READ_S = 0.1
 """Seconds that the first frame waits for the list of runs."""
@@ -88,6 +94,7 @@ class LlamaDuoApp(FormActions):
         edit: Path | None = None,
     ) -> None:
         super().__init__(root)
+        style_cache.keep_colours_only()
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock
@@ -101,6 +108,7 @@ class LlamaDuoApp(FormActions):
         self._runs = RunsScreen()
         self._preferences = Preferences()
         self._shown_errors: set[str] = set()
+        self._releasing: Timer | None = None
         self._apply_preferences()
 
     def get_default_screen(self) -> RunsScreen:
@@ -234,6 +242,16 @@ class LlamaDuoApp(FormActions):
         self.notify(one_line(message.error, 200), title="Cannot read the run", severity="error", markup=False)
 
     # Screens
+
+    def pop_screen(self) -> AwaitComplete:
+        """Close the top screen; its parts refer to each other, and would stay for dozens of visits."""
+        if self._releasing is None and self.is_running:
+            self._releasing = self.set_timer(RELEASE_S, self._release)
+        return super().pop_screen()
+
+    def _release(self) -> None:
+        self._releasing = None
+        gc.collect()
 
     @on(messages.OpenRun)
     def _open_run(self, message: messages.OpenRun) -> None:

@@ -5,7 +5,6 @@ It is the same while the run works, attached later, or after the end: it replays
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from contextlib import nullcontext
@@ -44,9 +43,6 @@ from llamaduo_tui.widgets.timeline import Rounds, Timeline, progress
 from llamaduo_tui.widgets.usage import Usage
 
 POLL_S = 0.25
-RELEASE_S = 1.0
-"""After a visit, when its memory is given back: not while the next screen is drawn."""
-
 MACHINE_S = 3.0
 TICK_S = 1.0
 
@@ -117,8 +113,6 @@ class RunScreen(QuestionScreen):
 
     def on_unmount(self) -> None:
         self._left.set()
-        if self.app.is_running:  # its parts refer to each other; without this they stay for dozens of visits
-            self.app.set_timer(RELEASE_S, gc.collect)
 
     @work(thread=True, group="watch", exit_on_error=False)
     def _watch_run(self) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import gc
 import os
 import time
-import weakref
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, text_of, until
+from textual._styles_cache import StylesCache
 from textual.geometry import Region
+from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Input, Log
 
 from engine.protocol import commands, jsonl
@@ -25,8 +30,11 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
+from llamaduo_tui.screens.compare import CompareScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
+from llamaduo_tui.screens.report import ReportScreen
+from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.screens.run import RunScreen, happening
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.run_view import RunView
@@ -53,27 +61,36 @@ async def test_a_finished_run_shows_its_whole_history(root: Path) -> None:
         assert not screen(shown).query_one(RoundCard).display
 
 
-async def test_closed_screens_are_let_go(root: Path) -> None:
+def closed() -> Counter[str]:
+    """The parts of closed screens that are still there, by type, and what Textual has kept of their drawing."""
+    gc.collect()
+    parts = (one for one in gc.get_objects() if isinstance(one, StylesCache | Widget))
+    return Counter(type(one).__name__ for one in parts if isinstance(one, StylesCache) or not one.is_attached)
+
+
+@pytest.mark.parametrize("kind", [RunScreen, ReviewScreen, DataScreen, CompareScreen, ReportScreen])
+async def test_closed_screens_are_let_go(root: Path, kind: type[Screen[Any]]) -> None:
     """In a run of weeks one looks in often; whatever reads a file meanwhile must not keep what was closed before."""
     run = make(root, "done", "reached", frozen.REACHED)
-    shown = app(root, run)
-    seen: list[weakref.ref[RunScreen]] = []
+    shown, visits = app(root), 5
+    open_: dict[type[Screen[Any]], Callable[[], Screen[Any]]] = {
+        DataScreen: lambda: DataScreen(run, None),
+        CompareScreen: lambda: CompareScreen([run, run]),
+    }
     async with shown.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: replayed(shown))
-        for _ in range(20):
+
+        async def visit() -> None:
             with gc_paused():
-                visited = RunScreen(run)
-                await shown.push_screen(visited)
-            seen.append(weakref.ref(visited))
-            del visited
-            await until(pilot, lambda: replayed(shown))
+                await shown.push_screen(open_.get(kind, lambda: kind(run))())
+                await pilot.pause()
             await shown.pop_screen()
 
-        def alive() -> int:
-            gc.collect()
-            return sum(one() is not None for one in seen)
-
-        await until(pilot, lambda: alive() <= 2)
+        for _ in range(2):
+            await visit()
+        before = closed()
+        for _ in range(visits):
+            await visit()
+        await until(pilot, lambda: not [name for name, count in (closed() - before).items() if count >= visits])
 
 
 async def test_attaching_again_shows_the_same(root: Path) -> None:
