@@ -17,6 +17,11 @@ from engine.dataset.tfidf import TfIdf
 from engine.protocol.rows import Pair, normalise
 
 SUBJECT_WORDS = 3
+LONGEST_WORD = 20
+LABEL = re.compile(r"[\w-]{1,20}(?:[ /&][\w-]{1,20}){0,2}")
+"""A category that can be requested by name. These lines stand among the instructions to the writer, so they quote no
+more of a row than single words: a category may be a whole sentence, of somebody who wants other pairs."""
+
 UPPER = 0.5
 """Share of capitals among the letters above which a text counts as written in capitals."""
 
@@ -53,7 +58,7 @@ class PromptDiversity:
             text = pair.prompt[-1]["content"]
             top = tfidf.top(tfidf.matrix[place].toarray().ravel(), SUBJECT_WORDS)
             present = set(normalise(text).split())
-            subject = tuple(word for word in top if word in present)
+            subject = tuple(word for word in top if word in present and len(word) <= LONGEST_WORD)
             self._rows[kind].append(Traits(_words(text), _form(text), subject))
 
     def request(self, seed: Pair, hardness: Mapping[str, float], dice: random.Random) -> str:
@@ -63,7 +68,7 @@ class PromptDiversity:
         shape, other = dice.choice(rows), dice.choice(rows)
         lines = [f"Length: about {shape.words} words.", f"Form: {shape.form}."]
         if seed.category and len(self._rows) > 1:
-            lines.insert(0, f"Kind: {kind}.")
+            lines.insert(0, f"Kind: {kind if LABEL.fullmatch(kind) else 'that of the example'}.")
         if other.subject:
             lines.append(f"Subject: such as {', '.join(other.subject)}.")
         hard = dice.random() < hardness[kind]
