@@ -90,7 +90,7 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.ResumeRun)
     def _resume(self, message: messages.ResumeRun) -> None:
-        self._act(partial(_resume, message.run))
+        self._act(partial(_resume, message.run, lambda text: self.post_message(messages.ActionDone(text))))
 
     @on(messages.StopRun)
     @work
@@ -176,9 +176,12 @@ def _begin_release(run: Run) -> str:
     return f"releasing the model of {run.name}; it goes on if you leave"
 
 
-def _resume(run: Run) -> str:
+def _resume(run: Run, tell: Callable[[str], object]) -> str:
+    from engine.protocol.lock import awaited
     from llamaduo_tui.control import launch
 
+    if waits := awaited(run):
+        tell(waits)
     launch.start(run, yes=False)
     return f"{run.name} resumed"
 

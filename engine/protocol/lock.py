@@ -81,6 +81,20 @@ def shows_life(run: Run, seconds: float) -> bool:
     return False
 
 
+def awaited(run: Run) -> str:
+    """What taking a run up waits for, in a sentence, where only a heartbeat can tell if its worker lives; "" else."""
+    holder = run.status()
+    process = holder.process
+    if not holder.state.working or process is None or process.here:
+        return ""
+    if process.same_boot and file_lock.is_held(run.lock_file) is not None:
+        return ""
+    return (
+        f"{run.name} was last worked on elsewhere ({where(process)}): waiting {LEASE_S:.0f} s for a heartbeat, "
+        "to be sure that this worker is gone"
+    )
+
+
 def where(process: Process | None) -> str:
     """A worker for people: its pid here, and its host where that is another one."""
     if process is None:

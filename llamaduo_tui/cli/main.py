@@ -208,9 +208,12 @@ def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, ye
 
 
 def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+    from engine.protocol.lock import awaited
     from llamaduo_tui.control import launch
 
-    if _is_terminal():
+    if waits := awaited(run):
+        say(waits, err=True)
+    elif _is_terminal():
         say(f"{run.name} is starting; this takes a few seconds …", err=True)
     try:
         pid = launch.start(run, yes)

@@ -17,7 +17,7 @@ from engine.protocol import lock as locks
 from engine.protocol.commands import Control
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.file_lock import Locked
-from engine.protocol.lock import claim, lock
+from engine.protocol.lock import awaited, claim, lock
 from engine.protocol.run_dir import Run, create
 from engine.protocol.status import Process, State, Status
 
@@ -95,6 +95,25 @@ def test_a_worker_of_another_host_counts_while_its_heart_beats(run: Run, monkeyp
 
     with lock(run) as locked:
         assert locked is Locked.MINE
+
+
+def test_what_taking_a_run_up_waits_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Process(pid=7, started=1.0, host="another-box", boot="of another box")
+    mine = Process.of(os.getpid())
+    for process, state, waits in (
+        (away, State.RUNNING, True),
+        (away, State.STOPPED, False),
+        (mine, State.RUNNING, False),
+        (replace(mine, space="another container's"), State.RUNNING, False),
+        (None, State.RUNNING, False),
+    ):
+        run.write_status(Status(state=state, process=process))
+        assert bool(awaited(run)) is waits
+    run.write_status(Status(state=State.RUNNING, process=away))
+    assert awaited(run) == (
+        "demo was last worked on elsewhere (pid 7 on another-box): waiting 15 s for a heartbeat, to be sure that this "
+        "worker is gone"
+    )
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
