@@ -1,41 +1,52 @@
 """Cut the power at many points of a run and resume it: the same end, and no paid reply is lost after its call returned.
 
-    python bench/powercut.py [--check] [--points N] [--keep FOLDER]
+    python bench/powercut.py [--check] [--points N] [--keep FOLDER] [--lanes N]
 
 A whole run with the sandbox and a played model (`tests/engine/mini_run.py`) works under strace, which records every
 call that changes a file, in order. At each point the folder is built as a disk may have it after a power cut: names are
 changed as far as they were, and of the bytes written since a file's last fsync a share is lost, from the end on: all,
 half, or none. Bars: each resumed run ends with the same rows, adapters and decisions; each reply that was committed to
 the ledger before the cut is in it afterwards, and is not paid again; the run verifies.
+
+A point is tried in a fork of a process that has imported everything, which takes longer than the work. The sandbox is
+served by that fork, too, and not by a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
 import os
 import random
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork has no threads but its own
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "engine"))
 
 import mini_run
+from aiohttp import web
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from engine.protocol.checksums import file_sum
 from engine.protocol.run_dir import Run
+from engine.sandbox.server import Settings, create_app
+from engine.service.models import load_litellm
 from engine.verify.verification import verify
+from engine.worker import process
 
 SEED = 1
 CALLS = (
@@ -47,7 +58,7 @@ TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 LOST = (1.0, 0.5, 0.0)
 """Shares of the bytes since a file's last fsync that a cut loses."""
 
-LONGEST_S = 300.0
+LONGEST_S = 300
 """Seconds after which a resumed run counts as stuck."""
 
 ROWS = {"responses.jsonl", "verdicts.jsonl", "pairs.jsonl", "train.jsonl", "dev.jsonl", "test.sealed"}
@@ -109,22 +120,43 @@ class Disk:
                 yield path, kept if lost == 1.0 else bytes(content)
 
 
+class Point(NamedTuple):
+    """A power cut after so many changes: the share that it loses, the files it leaves, the replies committed before."""
+
+    cut: int
+    lost: float
+    files: dict[str, bytes]
+    committed: frozenset[str]
+
+
+class Outcome(NamedTuple):
+    """What a resumed run came to; `lost` and `again` are whether a paid reply was lost, and was paid again."""
+
+    cut: int
+    same: bool
+    verifies: bool
+    lost: bool
+    again: bool
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit status 1 where a bar is missed")
     parser.add_argument("--points", type=int, default=1000, help="power cuts to try")
     parser.add_argument("--keep", type=Path, help="keep what a missed point leaves, in this folder")
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="points to try at once")
     args = parser.parse_args()
     if shutil.which("strace") is None:
         print("strace is missing: apt-get install strace", file=sys.stderr)
         return 2
+    load_litellm()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         os.environ["XDG_STATE_HOME"] = str(root / "state")
         run = mini_run.make(root)
         first = {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in _files(run)}
         ops = _recorded(run, root / "trace")
-        return _report(run, first, ops, args.points, args.keep, check=args.check)
+        return _report(run, first, ops, args)
 
 
 def _recorded(run: Run, trace: Path) -> list[Op]:
@@ -215,36 +247,118 @@ def _below(path: str, folder: Path) -> str:
     return path.removeprefix(f"{folder}/") if inside else ""
 
 
-def _report(run: Run, first: dict[str, bytes], ops: list[Op], points: int, keep: Path | None, *, check: bool) -> int:
+def _report(run: Run, first: dict[str, bytes], ops: list[Op], args: argparse.Namespace) -> int:
     console = Console()
     rebuilt = _disk(first, ops)
     wrong = [str(path) for path in _files(run) if rebuilt.files.get(_name(run, path)) != path.read_bytes()]
     console.print(f"{len(ops):,} changes recorded; rebuilt otherwise than on the disk: {', '.join(wrong) or 'none'}")
-    expected, paid = _kept(run), _keys(run.ledger_file)
-    dice = random.Random(SEED)
-    cuts = sorted(dice.sample(range(len(ops) + 1), min(points, len(ops) + 1)))
-    same = lost = again = verified = 0
-    for number, cut in enumerate(cuts):
-        disk = _disk(first, ops[:cut])
-        _build(run, disk, LOST[number % len(LOST)])
-        before = _keys(run.ledger_file)
-        committed = _committed(first, ops[:cut])
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it then waits for a person, and has no end
-            command = [sys.executable, mini_run.__file__, str(run.folder)]
-            subprocess.run(command, check=False, capture_output=True, timeout=LONGEST_S)
-        after = _keys(run.ledger_file)
-        lost += bool(committed - set(before)) or bool(set(before) - set(after))
-        again += any(after[key] > count for key, count in before.items() if count)
-        ended, holds = _kept(run) == expected, verify(run).holds
-        same, verified = same + ended, verified + holds
-        if not (ended and holds) and keep is not None:
-            shutil.copytree(run.folder, keep / f"cut-{cut}", dirs_exist_ok=True)
-        if not (ended and holds):
-            console.print(f"cut {cut} ({LOST[number % len(LOST)]:.0%} lost): {'other rows' if not ended else 'fails'}")
-    table = Table("power cuts", "same end", "verifies", "lost a paid reply", "paid a reply again", "requests in all")
-    table.add_row(*map(str, (len(cuts), same, verified, lost, again, len(paid))))
+    dice, expected = random.Random(SEED), _kept(run)
+    cuts = sorted(dice.sample(range(len(ops) + 1), min(args.points, len(ops) + 1)))
+    began, found = time.monotonic(), list[Outcome]()
+    lanes = [Lane(run.folder.parent.parent / f"lane-{number}" / run.name, expected) for number in range(args.lanes)]
+    for number, point in enumerate(track(_points(first, ops, cuts), "power cuts", len(cuts), console=console)):
+        lane = lanes[number % len(lanes)]
+        found += lane.wait(args.keep)
+        lane.start(point)
+    found += [outcome for lane in lanes for outcome in lane.wait(args.keep)]
+    for one in found:
+        if not (one.same and one.verifies) or one.lost or one.again:
+            console.print(f"missed: {one}")
+    table = Table("power cuts", "same end", "verifies", "lost a paid reply", "paid a reply again", "seconds a cut")
+    counts = [sum(values) for values in list(zip(*found, strict=True))[1:]]
+    table.add_row(*map(str, (len(found), *counts)), f"{(time.monotonic() - began) / len(found):.2f}")
     console.print(table)
-    return int(check and (bool(wrong) or same < len(cuts) or verified < len(cuts) or lost > 0 or again > 0))
+    same, verified, lost, again = counts
+    missed = wrong or same < len(cuts) or verified < len(cuts) or lost or again
+    return int(args.check and bool(missed))
+
+
+class Lane:
+    """Tries one point after the other in a folder of its own, each in a fork."""
+
+    def __init__(self, folder: Path, expected: dict[str, str]) -> None:
+        self._run, self._expected = Run(folder), expected
+        self._tried: tuple[int, int, int] | None = None
+
+    def start(self, point: Point) -> None:
+        """Begin with a point; `wait` for the one before first."""
+        read, write = os.pipe()
+        if (pid := os.fork()) == 0:
+            try:
+                os.setsid()
+                os.write(write, json.dumps(self._resumed(point)).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        self._tried = pid, read, point.cut
+
+    def wait(self, keep: Path | None) -> list[Outcome]:
+        """The outcome of the point that was begun, if one was. One that does not end waits for a person: a miss."""
+        if self._tried is None:
+            return []
+        pid, read, cut = self._tried
+        signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
+        signal.alarm(LONGEST_S)
+        with os.fdopen(read) as answer:
+            said = answer.read()
+        os.waitpid(pid, 0)
+        signal.alarm(0)
+        outcome = Outcome(*json.loads(said)) if said else Outcome(cut, False, False, False, False)
+        if keep is not None and not (outcome.same and outcome.verifies):
+            shutil.copytree(self._run.folder, keep / f"cut-{cut}", dirs_exist_ok=True)
+        self._tried = None
+        return [outcome]
+
+    def _resumed(self, point: Point) -> Outcome:
+        """Build what the cut leaves, work on it to its end, and compare. In the fork."""
+        run, nowhere = self._run, os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+        os.environ["XDG_STATE_HOME"] = str(run.folder.parent / "state")
+        shutil.rmtree(run.folder.parent, ignore_errors=True)
+        for name, content in point.files.items():
+            (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (run.folder / name).write_bytes(content)
+        before = _keys(run.ledger_file)
+        process.sandbox_server = sandbox_here  # type: ignore[assignment]
+        with suppress(Exception):  # a run that fails has another end, which is what counts
+            mini_run.work(run)
+        after = _keys(run.ledger_file)
+        lost = bool(point.committed - set(before)) or bool(set(before) - set(after))
+        again = any(after.get(key, 0) > count for key, count in before.items() if count)
+        return Outcome(point.cut, _kept(run) == self._expected, verify(run).holds, lost, again)
+
+
+@asynccontextmanager
+async def sandbox_here(folder: Path, *_: object) -> AsyncIterator[str]:
+    """`engine.sandbox.process.sandbox_server` in this process: the same server, without a start of Python."""
+    app = create_app(Settings(log=folder / "sandbox.jsonl"))
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def _points(first: dict[str, bytes], ops: list[Op], cuts: list[int]) -> Iterator[Point]:
+    """The points in their order; what was committed by then is what SQLite returned for: its journal is deleted."""
+    disk, done, committed = _disk(first, []), 0, frozenset[str]()
+    for number, cut in enumerate(cuts):
+        whole: bytes | None = None
+        for op in ops[done:cut]:
+            disk.apply(op)
+            if op.kind == "unlink" and op.path == "ledger.sqlite-journal":
+                whole = bytes(disk.files.get("ledger.sqlite", b""))
+        done = cut
+        if whole is not None:
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(whole)
+                file.flush()
+                committed = frozenset(_keys(Path(file.name)))
+        lost = LOST[number % len(LOST)]
+        yield Point(cut, lost, dict(disk.after_cut(lost)), committed)
 
 
 def _disk(first: dict[str, bytes], ops: list[Op]) -> Disk:
@@ -252,26 +366,6 @@ def _disk(first: dict[str, bytes], ops: list[Op]) -> Disk:
     for op in ops:
         disk.apply(op)
     return disk
-
-
-def _build(run: Run, disk: Disk, lost: float) -> None:
-    shutil.rmtree(run.folder)
-    run.folder.mkdir()
-    for name, content in disk.after_cut(lost):
-        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (run.folder / name).write_bytes(content)
-
-
-def _committed(first: dict[str, bytes], ops: list[Op]) -> set[str]:
-    """The requests whose reply was committed before the cut: SQLite returns once the journal's deletion is done."""
-    ends = [place for place, op in enumerate(ops) if op.kind == "unlink" and op.path == "ledger.sqlite-journal"]
-    if not ends:
-        return set()
-    whole = _disk(first, ops[: ends[-1] + 1]).files.get("ledger.sqlite", bytearray())
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(whole)
-        file.flush()
-        return set(_keys(Path(file.name)))
 
 
 def _keys(ledger: Path) -> dict[str, int]:
