@@ -38,12 +38,13 @@ class FormatError(UnreadableError):
 class DamagedError(UnreadableError):
     """A file of a run directory is not as it was written."""
 
-    def __init__(self, path: Path, problem: str) -> None:
+    def __init__(self, path: Path, problem: str, hint: str = "") -> None:
+        """Without a `hint` it is a file that a resumed run makes again."""
         self.path, self.problem = path, problem
         removed = "the folder it is in" if path.suffix == ".jsonl" else "it"
         super().__init__(
             f"{path}: damaged: {problem}",
-            f"restore it from a copy; or remove {removed} and resume, which makes it again",
+            hint or f"restore it from a copy; or remove {removed} and resume, which makes it again",
         )
 
 

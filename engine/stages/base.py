@@ -6,6 +6,7 @@ stages' folders, writes its own, and knows nothing else of the run; the row in `
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -109,9 +110,9 @@ def _input(name: str, given: Path | str, run: Run) -> tuple[str, str]:
 
 
 async def record(stage: Stage, job: ServiceJob, work: Work) -> Manifest:
-    """Run a stage in the worker and write its manifest."""
+    """Run a stage in the worker and write its manifest; its files are hashed next to the event loop, not on it."""
     recorder = Recorder(stage, job)
-    return recorder.finish(await work(job))
+    return await asyncio.to_thread(recorder.finish, await work(job))
 
 
 def named(files: Iterable[Path], folder: Path) -> dict[str, Path]:

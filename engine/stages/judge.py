@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
@@ -59,7 +60,7 @@ async def run(job: ServiceJob) -> Result:
     adaptive = settings.adaptive and repeats >= LEAST_ADAPTIVE
     rules = contract.load(job.settings.task.contract)
     responses_file = job.folder.parent / INFER.name / RESPONSES_FILE
-    responses = list(records.read(responses_file, Response))
+    responses = await asyncio.to_thread(lambda: list(records.read(responses_file, Response)))
     progress = Progress(job.emit, len(responses) * len(models) * repeats, "verdicts")
 
     left_out = {model: LeftOut(job, "verdicts", HINT) for model in models}
@@ -91,18 +92,25 @@ async def run(job: ServiceJob) -> Result:
         by_model = await concurrently(judged(Case(response, model)) for model in models)
         return [verdict for verdicts in by_model for verdict in verdicts]
 
-    verdicts = [verdict for panels in await concurrently(map(panel, responses)) for verdict in panels]
-    counts = _counts(verdicts)
-    if counts["errors"] and not counts["verdicts"]:
-        first = next(verdict.error for verdict in verdicts if verdict.error)
-        raise StageError(f"no verdict could be read: {first}", HINT)
+    panels = await concurrently(map(panel, responses))
+    counts = await asyncio.to_thread(_write, job.folder / VERDICTS_FILE, panels)
     planned = (len(responses) - counts["broken"]) * len(models) * repeats
     spared = planned - counts["verdicts"] - counts["errors"]
-    jsonl.write(job.folder / VERDICTS_FILE, (verdict.to_row() for verdict in verdicts))
     return Result(
         counts={**counts, "spared": spared, "order": job.prompts.order},
         inputs={str(file): file for file in [responses_file, *_rules_files(job)]},
     )
+
+
+def _write(file: Path, panels: list[list[Verdict]]) -> dict[str, int]:
+    """Write all verdicts and count them. Raises StageError where none can be read."""
+    verdicts = [verdict for panel in panels for verdict in panel]
+    counts = _counts(verdicts)
+    if counts["errors"] and not counts["verdicts"]:
+        first = next(verdict.error for verdict in verdicts if verdict.error)
+        raise StageError(f"no verdict could be read: {first}", HINT)
+    jsonl.write(file, (verdict.to_row() for verdict in verdicts))
+    return counts
 
 
 def _rules_files(job: ServiceJob) -> list[Path]:

@@ -8,6 +8,7 @@ user's cache answers it with an old verdict, and a stage that is resumed pays no
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ async def run(job: ServiceJob) -> Result:
     seconds, result = await both(_judge_again(job), judge.run(job))
     if not seconds:
         return result
-    jsonl.write(job.folder / DRIFT_FILE, (second.to_row() for second in seconds))
+    await asyncio.to_thread(jsonl.write, job.folder / DRIFT_FILE, [second.to_row() for second in seconds])
     found = drifts(seconds)
     for drift in found:
         if drift.shifted:
@@ -79,7 +80,8 @@ async def _judge_again(job: ServiceJob) -> list[SecondVerdict]:
         again = await judge.verdict_of(Case(response, first.judge), repeat, job.prompts, job.client)
         return SecondVerdict(first=first, again=replace(again, repeat=first.repeat))  # the same file in an equal run
 
-    return await concurrently(one(answer.verdicts[model], answer.response) for model, answer in _drawn(job))
+    drawn = await asyncio.to_thread(lambda: list(_drawn(job)))
+    return await concurrently(one(answer.verdicts[model], answer.response) for model, answer in drawn)
 
 
 def _repeat(job: ServiceJob) -> int:

@@ -5,6 +5,7 @@ A wrong key, name, parameter, schema, context or proxy fails here, within second
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ async def run(job: ServiceJob) -> Result:
     """
     coverage = job.run.coverage
     refused = 0
-    asked = trials(job.settings, job.prompts, read_train(coverage), read_dev(coverage))
+    asked = await asyncio.to_thread(lambda: trials(job.settings, job.prompts, read_train(coverage), read_dev(coverage)))
     for trial in asked:
         probe = await ask(trial, job.client, job.settings.service)
         job.emit(Log(level="warning" if probe.refusal else "info", message=probe.line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,10 @@ FINAL_TEST = "the sealed test"
 
 async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecision, sealed: SplitScores) -> Result:
     """Write final/report.md, the last file of a run."""
+    return await asyncio.to_thread(_write, job, usage, decision, final, sealed)
+
+
+def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sealed: SplitScores) -> Result:
     run, settings = job.run, job.settings
     answered, drift = answerers(run.ledger_file), _drift(run)
     text = "\n\n".join(

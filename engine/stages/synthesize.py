@@ -184,8 +184,8 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     await _fill(batch, seeds, job)
     if not batch.accepted:
         raise StageError(f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}", _hint(job))
-    jsonl.write(job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
-    jsonl.write(job.folder / REJECTED_FILE, batch.rejected)
+    await asyncio.to_thread(jsonl.write, job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
+    await asyncio.to_thread(jsonl.write, job.folder / REJECTED_FILE, batch.rejected)
     return Result(
         counts={"accepted": len(batch.accepted), "rejected": len(batch.rejected), "calls": batch.calls},
         inputs=named([coverage / TRAIN, *earlier, *request.sources], job.run.folder),

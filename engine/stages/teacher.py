@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from engine.protocol import jsonl, records
@@ -45,7 +46,8 @@ async def run(job: ServiceJob) -> Result:
 async def _answer(job: ServiceJob) -> Result:
     model = job.settings.service.model
     local_file = INFER.folder(job.run, job.round) / RESPONSES_FILE
-    prompts = list({row.id: row for row in records.read(local_file, Response)}.values())
+    by_id = await asyncio.to_thread(lambda: {row.id: row for row in records.read(local_file, Response)})
+    prompts = list(by_id.values())
     progress = Progress(job.emit, len(prompts), "answers")
     left_out = LeftOut(job, "answers", HINT)
     problems: list[str] = []
@@ -71,7 +73,8 @@ async def _answer(job: ServiceJob) -> Result:
     if problems:
         message = f"{len(problems)} of {len(prompts)} prompts have no answer of the service: {problems[0]}"
         job.emit(Log(level="warning", message=message))
-    jsonl.write(job.folder / RESPONSES_FILE, (response.to_row() for response in responses))
+    rows = (response.to_row() for response in responses)
+    await asyncio.to_thread(jsonl.write, job.folder / RESPONSES_FILE, rows)
     return Result(
         counts={"prompts": len(prompts), "responses": len(responses), "refused": len(problems)},
         inputs={RESPONSES_FILE: local_file},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from engine.evaluation.sealed import settle
 from engine.protocol import checksums, records
 from engine.protocol.decision import Decision, FinalDecision, PromptScore
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.rows import VERDICTS_FILE, Verdict
+from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Verdict
 from engine.protocol.run_dir import Run
-from engine.protocol.stages import JUDGE, TEACHER
+from engine.protocol.stages import INFER, JUDGE, TEACHER
 from engine.protocol.version import version
 from engine.settings.schema import Migration, Target
+from engine.stages.part import part
 from engine.verify.checks import DATA, DECISION, SEAL, SETTINGS, VERDICTS, Problem, claim_of
 from engine.verify.files import Files
 
@@ -28,6 +30,9 @@ GROUNDS = (SETTINGS, DATA, SEAL, VERDICTS, DECISION)
 
 CLOSE = 0.01
 """Points by which scores may differ between versions, which may round otherwise."""
+
+CLOSE_SHARE = 0.0005
+"""The same for the part that may move, with its share from 0 to 1."""
 
 
 def decision_problems(run: Run, settings: Migration, files: Files) -> Iterator[Problem]:
@@ -98,7 +103,10 @@ def _final(run: Run, made: list[Decision], files: Files) -> Iterator[Problem]:
         final = run.final_decision()
         if final is None or not files.sound(*sealed_files):
             return
-        target = Target.model_validate(checksums.read_json(run.sealed_target_file) or {})
+        if (row := checksums.read_json(run.sealed_target_file)) is None:
+            yield Problem(file="final/target.json", what="is missing, and decides what the sealed prompts show")
+            return
+        target = Target.model_validate(row)
         sealed = score(
             _verdicts(run.folder / f"final/{JUDGE.name}"),
             1 - target.confidence,
@@ -113,7 +121,8 @@ def _final(run: Run, made: list[Decision], files: Files) -> Iterator[Problem]:
         by_service=_by_service(run, TEACHER.folder(run, None), files),
         regressed=made[made[-1].best_round],
     )
-    yield from _problem(run, file, _differs(again, final, files), files)
+    what = _differs(again, final, files) or _other_part(run, target, made[-1], final, files)
+    yield from _problem(run, file, what, files)
 
 
 def _problem(run: Run, file: str, what: str, files: Files) -> Iterator[Problem]:
@@ -134,9 +143,33 @@ def _differs(again: FinalDecision, final: FinalDecision, files: Files) -> str:
     left, right = records.to_row(again), records.to_row(final)
     if not all(_same(left[name], right[name]) for name in numbers):
         return "has other scores than the sealed verdicts give"
+    other = _written_here(files) and again.reason != final.reason
+    return "gives another reason than the sealed verdicts" if other else ""
+
+
+def _written_here(files: Files) -> bool:
+    """Whether this version wrote the final decision, so that its sentences compare."""
     known = files.manifests.get(f"final/{JUDGE.name}")
-    written_here = known is not None and known.versions.get("llamaduo-tui") == version()
-    return "gives another reason than the sealed verdicts" if written_here and again.reason != final.reason else ""
+    return known is not None and known.versions.get("llamaduo-tui") == version()
+
+
+def _other_part(run: Run, target: Target, last: Decision, final: FinalDecision, files: Files) -> str:
+    """How the part that may move differs from what the answers and verdicts give; it is named where bounds fail."""
+    if final.bounds_pass:
+        return "names a part that may move, and the whole may" if final.part is not None else ""
+    answered = (INFER.folder(run, number) / RESPONSES_FILE for number in (final.best_round, None))
+    if not files.sound(*(path.relative_to(run.folder).as_posix() for path in answered)):
+        return ""
+    try:
+        again = part(run, target, final.best_round, last.flagged)
+    except LlamaDuoError:
+        return ""  # the file itself is named elsewhere
+    if final.part is None or again is None:
+        return "" if final.part is again else "says otherwise whether a part may move than the sealed verdicts"
+    if not _written_here(files):
+        again = replace(again, reason=final.part.reason)
+    left, right = records.to_row(again), records.to_row(final.part)
+    return "" if _same(left, right, CLOSE_SHARE) else "names another part that may move than the sealed verdicts give"
 
 
 def _by_service(run: Run, folder: Path, files: Files) -> list[PromptScore] | None:
@@ -153,14 +186,14 @@ def _known(flagged: tuple[str, ...], verdicts: list[Verdict]) -> list[str]:
     return [id_ for id_ in flagged if id_ in ids]
 
 
-def _same(left: Any, right: Any) -> bool:
-    """Whether two JSON values are the same, numbers to a hundredth of a point."""
+def _same(left: Any, right: Any, within: float = CLOSE) -> bool:
+    """Whether two JSON values are the same, numbers `within` a hundredth of a point."""
     if isinstance(left, float | int) and isinstance(right, float | int):
-        return math.isclose(left, right, abs_tol=CLOSE)
+        return math.isclose(left, right, abs_tol=within)
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(_same(left[key], right[key], within) for key in left)
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(_same, left, right))
+        return len(left) == len(right) and all(_same(*both, within) for both in zip(left, right, strict=True))
     if hasattr(left, "__dataclass_fields__") and hasattr(right, "__dataclass_fields__"):
-        return _same(records.to_row(left), records.to_row(right))
+        return _same(records.to_row(left), records.to_row(right), within)
     return bool(left == right)

@@ -50,7 +50,7 @@ class Controls:
             if (size := commands.size(self._file)) == read:
                 continue
             read = size
-            sent = commands.controls(self._file)[self._sent_before :]
+            sent = (await asyncio.to_thread(commands.controls, self._file))[self._sent_before :]
             me = self._status.status.worker
             mine = [c for c in sent if (c.to == me if c.to else c.worker == os.getpid())]
             asked = [c for c in mine if c.kind == "stop"]

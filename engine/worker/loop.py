@@ -35,11 +35,12 @@ from engine.protocol.decision import (
     Reviews,
     Scores,
 )
-from engine.protocol.errors import StageError, damaged_as
+from engine.protocol.errors import DamagedError, StageError
 from engine.protocol.events import RoundScored, RunFinished
 from engine.protocol.manifest import is_complete, manifest, unchanged
 from engine.protocol.questions import APPROVE, PAIRS, REJECT, ROUND, Answer, Question
 from engine.protocol.rows import VERDICTS_FILE, Verdict, about_tokens, prompt_text
+from engine.protocol.run_dir import Run
 from engine.protocol.stages import COVERAGE, FINETUNE, INFER, JUDGE, PROBE, REPORT, SYNTHESIZE, TEACHER
 from engine.protocol.status import State
 from engine.service.models import price
@@ -49,6 +50,11 @@ from engine.stages.part import part
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker import decisions
 from engine.worker.context import Context
+
+TARGET_HINT = (
+    "restore it from a copy: it is the target that stood when the sealed prompts were opened, and no other may be "
+    "chosen after that; or start another run"
+)
 
 
 async def migrate(context: Context) -> RunFinished:
@@ -63,14 +69,14 @@ async def migrate(context: Context) -> RunFinished:
             if answer is None:
                 continue
             if answer.choice == REJECT:
-                decision = _record(context, finished(decision, context.budget_left))
+                decision = await asyncio.to_thread(_record, context, finished(decision, context.budget_left))
                 break
             await _synthesize(context, number, answer.pairs or context.settings.synthesis.pairs_per_round)
         await _ask_for_review(context, number)
         await context.stage(FINETUNE, number + 1)
         decision = await _evaluate(context, number + 1)
     sealed = await _evaluate_sealed(context)
-    final = await _settle(context, decision, sealed)
+    final = await asyncio.to_thread(_settle, context, decision, sealed)
     return await _report(context, decision, final, sealed)
 
 
@@ -120,7 +126,8 @@ async def _evaluate(context: Context, number: int) -> Decision:
     decided = context.run.decision_file(number).exists()
     if number == 0 and context.settings.target.teacher and (not decided or is_complete(TEACHER.folder(context.run, 0))):
         await context.stage(TEACHER, number, teacher.run)
-    if (known := decisions.decision(context.run, number, context.emit)) is not None:
+    known = await asyncio.to_thread(decisions.decision, context.run, number, context.emit)
+    if known is not None:
         return known
     decisions.forget_later(context.run, number)
     return await asyncio.to_thread(_decide, context, number)
@@ -247,16 +254,20 @@ async def _evaluate_sealed(context: Context) -> SplitScores:
     await context.stage(JUDGE, None, judge_drift.run)
     if is_complete(TEACHER.folder(run, 0)):
         await context.stage(TEACHER, None, teacher.run)
+    return await asyncio.to_thread(_sealed_scores, run, risk)
+
+
+def _sealed_scores(run: Run, risk: float) -> SplitScores:
     return _score(_verdicts(run.final), risk, family_names(read_test(run.coverage)), ())
 
 
-async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
+def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalDecision:
     """Decide by the sealed prompts, once, and write it down; other runs that opened them before are told."""
     run = context.run
     if (known := decisions.final_decision(run, context.emit)) is not None:
         return known
     ids = [prompt.id for prompt in sealed.by_prompt]
-    opened = await asyncio.to_thread(openings.record, run.identity, ids)
+    opened = openings.record(run.identity, ids)
     target = _target_when_opened(context)
     final = settle(
         decision,
@@ -268,22 +279,30 @@ async def _settle(context: Context, decision: Decision, sealed: SplitScores) -> 
     if opened.sentence:
         final = replace(final, opened_before=opened)
     if not final.bounds_pass:
-        flagged = _flagged(commands.labels(run.commands_file), _verdicts(run.round(decision.best_round)))
-        may_move = await asyncio.to_thread(part, run, target, decision.best_round, flagged)
-        final = replace(final, part=may_move)
+        # The flags are those of the decision that chose the round, so that anyone can work the part out again.
+        final = replace(final, part=part(run, target, decision.best_round, decision.flagged))
     decisions.write_final(run, decision.round, final)
     return final
 
 
 def _target_when_opened(context: Context) -> Target:
-    """The target that stood when the sealed prompts were opened: it cannot be chosen by what they showed."""
+    """The target that stood when the sealed prompts were opened: it cannot be chosen by what they showed.
+
+    Raises DamagedError where it is gone since, as after a change of its file.
+    """
     run, now = context.run, context.settings.target
-    row = checksums.read_json(run.sealed_target_file)
-    if row is None:
-        checksums.write_json(run.sealed_target_file, now.model_dump())
-        return now
-    with damaged_as(run.sealed_target_file):
-        return Target.model_validate(row)
+    file = run.sealed_target_file
+    try:
+        row = checksums.read_json(file)
+        if row is not None:
+            return Target.model_validate(row)
+    except ValueError as error:
+        problem = error.problem if isinstance(error, DamagedError) else "not a target"
+        raise DamagedError(file, problem, TARGET_HINT) from None
+    if run.opened_file.exists():
+        raise DamagedError(file, "missing, and the sealed prompts are open", TARGET_HINT)
+    checksums.write_json(file, now.model_dump())
+    return now
 
 
 def _by_service(folder: Path) -> list[PromptScore] | None:
@@ -298,21 +317,24 @@ def _verdicts(folder: Path) -> list[Verdict]:
 
 
 async def _synthesize(context: Context, number: int, pairs: int) -> None:
-    run = context.run
-    judged = _verdicts(run.round(number))
-    flagged = _flagged(commands.labels(run.commands_file), judged)
-    weak = [score for score in by_prompt(judged) if score.id not in flagged and not score.missing]
-    request = SynthesisRequest(
-        pairs=pairs,
-        weak=weak,
-        breaches=contract.breaches(judged),
-        sources=(JUDGE.folder(run, number) / VERDICTS_FILE,),
-    )
+    request = await asyncio.to_thread(_request, context.run, number, pairs)
     await context.stage(SYNTHESIZE, number, partial(synthesize.run, request=request))
 
 
+def _request(run: Run, number: int, pairs: int) -> SynthesisRequest:
+    """What a round's verdicts ask of the synthesis."""
+    judged = _verdicts(run.round(number))
+    flagged = _flagged(commands.labels(run.commands_file), judged)
+    return SynthesisRequest(
+        pairs=pairs,
+        weak=[score for score in by_prompt(judged) if score.id not in flagged and not score.missing],
+        breaches=contract.breaches(judged),
+        sources=(JUDGE.folder(run, number) / VERDICTS_FILE,),
+    )
+
+
 async def _report(context: Context, decision: Decision, final: FinalDecision, sealed: SplitScores) -> RunFinished:
-    reviewed = replace(decision, reviews=_reviews_until_now(context, decision))
+    reviewed = replace(decision, reviews=await asyncio.to_thread(_reviews_until_now, context, decision))
     work = partial(report.run, usage=context.usage, decision=reviewed, final=final, sealed=sealed)
     await context.stage(REPORT, None, work)
     return RunFinished(

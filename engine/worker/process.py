@@ -262,8 +262,8 @@ class Worker:
     @asynccontextmanager
     async def _service(self) -> AsyncIterator[None]:
         """The client for the service LLM; for the sandbox, its server too, which ends with this worker."""
-        ledger = Ledger(self.run.ledger_file)
-        if (lost := paid.shortfall(self.run, self._status.before, ledger)) is not None:
+        ledger = await asyncio.to_thread(Ledger, self.run.ledger_file)  # SQLite reads it whole
+        if (lost := await asyncio.to_thread(paid.shortfall, self.run, self._status.before, ledger)) is not None:
             self._recording.warn(lost.question.reason)
             await self.questions.ask(lost.question, beforehand=False)
             ledger.make_up(lost.calls, lost.usd)

@@ -48,20 +48,24 @@ class Questions:
         answer that announces it, lets the run go on. One that was not approved `beforehand` always waits for a person.
         Once it is `moot`, it is withdrawn: there is no answer.
         """
-        answer = None if question.cap else commands.answer(self._file, question)
+        answer = None if question.cap else await self._given(question)
         if answer is None and self._approved and beforehand and not question.cap:
             answer = Answer(question=question.key, choice=APPROVE, id="auto")
         if answer is None:
             async with self._one_at_a_time:
-                if moot():
+                if await asyncio.to_thread(moot):
                     return None
                 answer = await self._wait(question, revise, moot)
                 self._wait_for(None)
         if answer is not None:
             self._tell(question, answer.choice, answer.id, answer.pairs or question.pairs, answer.by)
-        elif moot():
+        elif await asyncio.to_thread(moot):
             self._tell(question, WITHDRAWN, "", None)
         return answer
+
+    async def _given(self, question: Question) -> Answer | None:
+        """The answer that counts so far; the file may hold a hundred thousand reviews, too."""
+        return await asyncio.to_thread(commands.answer, self._file, question)
 
     def _tell(self, question: Question, choice: str, id_: str, pairs: int | None, by: str = "") -> None:
         event = QuestionAnswered(round=question.round, question=question, choice=choice, answer=id_, pairs=pairs, by=by)
@@ -72,10 +76,10 @@ class Questions:
     ) -> Answer | None:
         asked: Question | None = None
         seen: tuple[int, object] | None = None
-        while not moot():
+        while not await asyncio.to_thread(moot):  # it may hash what a stage wrote
             now = (commands.size(self._file), self._circumstances())
             if now != seen:
-                answer = commands.answer(self._file, question)
+                answer = await self._given(question)
                 if answer is not None and not question.cap:
                     return answer
                 if revise is not None and (seen is not None or question.cap):

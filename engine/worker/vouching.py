@@ -73,7 +73,7 @@ class Vouching:
         self._emit(Log(level="warning", message=f"{reason}; to do again: {_work(stage, round_)}"))
         if _costs(stage, found.manifest) and await self._answer(stage, round_, found, reason) is None:
             return await self.complete(stage, round_)  # the files are back
-        self._clear(stage, folder)
+        await asyncio.to_thread(self._clear, stage, folder)
         return None
 
     def _look(self, folder: Path) -> _Found:

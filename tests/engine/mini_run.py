@@ -57,7 +57,7 @@ class MiniWorker(Worker):
     async def child(self, stage: Stage, round_: int | None, folder: Path) -> Manifest:
         job = Job(run=self.run, settings=self.settings, round=round_, folder=folder, emit=self.emit)
         recorder = Recorder(stage, job)
-        return recorder.finish(_PLAYED[stage.name](job))
+        return await asyncio.to_thread(lambda: recorder.finish(_PLAYED[stage.name](job)))
 
 
 def make(root: Path, *, teacher: bool = True, rows: int = ROWS) -> Run:

@@ -129,6 +129,36 @@ def test_verdicts_that_were_rewritten_with_all_checksums_give_another_decision(f
     assert "the sealed verdicts give reached" in str(verified.problems[0]) and verified.record != kept
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"share_low": 0.9, "certified": True, "reason": "Of prompts like these at least 90 % can be answered locally."},
+        {"reason": "Of prompts like these at least 90 % can be answered locally."},
+        None,
+    ],
+)
+def test_the_part_that_may_move_is_worked_out_again(finished: Run, change: dict[str, object] | None) -> None:
+    path = finished.final_decision_file
+    row = json.loads(path.read_text())
+    assert row["part"] is not None
+    checksums.write_json(path, {**row, "part": change and {**row["part"], **change}})
+    report = json.loads((finished.final / NAME).read_text())
+    del report["sha256"]
+    if "final/decision.json" in report["inputs"]:
+        report["inputs"]["final/decision.json"] = checksums.file_sum(path).sha256
+    finish(finished.final, records.build(Manifest, report))
+    finished.write_status(replace(finished.status(), record=write_record(finished)))
+    (problem,) = verify(finished).problems
+    assert problem.file == "final/decision.json" and "part" in problem.what
+
+
+def test_the_target_of_the_sealed_test_has_to_be_there(finished: Run) -> None:
+    finished.sealed_target_file.unlink()
+    finished.write_status(replace(finished.status(), record=write_record(finished)))
+    (problem,) = verify(finished).problems
+    assert str(problem).startswith("final/target.json is missing")
+
+
 def test_what_people_did_is_shown_as_that(finished: Run) -> None:
     path = finished.folder / "round-01" / "judge" / VERDICTS_FILE
     for row in list(jsonl.read(path))[:3]:

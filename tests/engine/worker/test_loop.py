@@ -7,9 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from engine.protocol import commands, jsonl
+import pytest
+
+from engine.protocol import checksums, commands, jsonl
 from engine.protocol.commands import Label
 from engine.protocol.decision import Decision, DrawnAnswer, Interval, Shares
+from engine.protocol.errors import DamagedError
 from engine.protocol.rows import VERDICTS_FILE, Verdict
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import JUDGE
@@ -38,6 +41,28 @@ SETTINGS = Migration.model_validate({"coverage": {"source": "a.jsonl"}, "service
 def verdict(id_: str) -> dict[str, Any]:
     empty = {"similarity_reason": "", "precision_reason": "", "error": ""}
     return Verdict(id=id_, sample=0, repeat=0, judge="j", similarity=60, precision=60, **empty).to_row()
+
+
+def test_the_target_cannot_be_chosen_after_the_sealed_prompts_are_open(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.final.mkdir()
+    context: Any = SimpleNamespace(run=run, settings=SETTINGS)
+    was = loop._target_when_opened(context)
+    assert was == SETTINGS.target
+    lower = SETTINGS.model_copy(update={"target": was.model_copy(update={"precision": 5})})
+    context = SimpleNamespace(run=run, settings=lower)
+    assert loop._target_when_opened(context) == was
+
+    checksums.write_json(run.opened_file, {"run": "x"})
+    kept = run.sealed_target_file.read_text()
+    for damage in (kept.replace("85", "5"), "{", '{"precision": "high"}', None):
+        run.sealed_target_file.unlink()
+        if damage is not None:
+            run.sealed_target_file.write_text(damage)
+        with pytest.raises(DamagedError) as caught:
+            loop._target_when_opened(context)
+        assert caught.value.hint.startswith("restore it from a copy: it is the target that stood when")
+        run.sealed_target_file.write_text(kept)
 
 
 def test_reviews_after_the_last_decision_are_in_the_report(tmp_path: Path) -> None:
