@@ -17,6 +17,7 @@ ABOUT_SEVERAL = {
     "engine/service/test_providers_behave.py": "stages against all that providers do",
     "engine/stages/test_contexts.py": "tools and system prompts through all stages",
     "engine/stages/test_injection.py": "instructions in data, through the stages that call the service",
+    "engine/worker/test_event_loop.py": "the whole worker next to its event loop",
     "engine/takeover/test_drop_in.py": "clients of the service at the door",
     "engine/takeover/test_hostile.py": "hostile clients and broken sides",
     "llamaduo_tui/control/test_isolated.py": "processes that outlive the terminal",

@@ -4,28 +4,57 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
+from engine.protocol import checksums, jsonl
 from engine.protocol.run_dir import Run
+from engine.service.database import Database
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+class Watched(NamedTuple):
+    """A finished run, and what its worker read, wrote or hashed on its event loop: the function, and who called it."""
+
+    run: Run
+    on_loop: list[str]
+
+
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run, with played models: `mini_run`."""
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    """A whole run with played models, `mini_run`, watched for work on the event loop that grows with its data."""
     import mini_run
 
-    root = tmp_path_factory.mktemp("mini")
+    root, on_loop = tmp_path_factory.mktemp("mini"), list[str]()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME"):
             patch.setenv(name, str(root))
+        for module, name in ((jsonl, "lines"), (jsonl, "write"), (checksums, "_sum"), (Database, "rows")):
+            patch.setattr(module, name, _noting(getattr(module, name), on_loop))
         run = mini_run.make(root, teacher=False)
         assert mini_run.work(run) == 3
-    return run
+    return Watched(run, on_loop)
+
+
+def _noting(function: Callable[..., Any], on_loop: list[str]) -> Callable[..., Any]:
+    def noted(*given: Any, **named: Any) -> Any:
+        if asyncio._get_running_loop() is not None:
+            callers = [frame.f_code.co_qualname for frame, _ in traceback.walk_stack(None)]
+            on_loop.append(" < ".join([function.__qualname__, *callers[1:5]]))
+        return function(*given, **named)
+
+    return noted
+
+
+@pytest.fixture(scope="session")
+def mini(watched: Watched) -> Run:
+    """A finished run, with played models."""
+    return watched.run
 
 
 @pytest.fixture

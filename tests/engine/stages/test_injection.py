@@ -68,8 +68,8 @@ async def gullible(service: Service, request: web.Request) -> web.Response:
     said, data = instructions(prompt)
     obeys = ORDER in said or "HACKED" in said
     if '"contents"' in said:
-        number = len(service.bodies)
-        text = f"HACKED {number}" if obeys else " ".join(f"{n}nth" for n in range(number, 3000, 97))
+        words = " ".join(f"{n}nth" for n in range(len(service.bodies), 3000, 97))
+        text = f"HACKED {words}" if obeys else words
         return completion(json.dumps({"contents": [{"instruction": text, "response": "Thank you."}]}))
     score = 100 if obeys else RIGHT if len(data) < 3 or data[1] == data[2] else WRONG
     assessment = {"score": score, "reason": "so"}
@@ -200,5 +200,5 @@ async def test_the_service_is_one_that_can_be_fooled(tmp_path: Path, monkeypatch
     closers = [one for one in CASES if GUESSED in str(one)]
     assert changed(await verdicts(tmp_path, used, closers), closers) > 3
     (tmp_path / "b").mkdir()
-    written = await pairs(tmp_path / "b", used, CASES, wanted=20)
+    written = await pairs(tmp_path / "b", used, closers, wanted=20)
     assert any("HACKED" in row.messages[-2]["content"] for row in written)
