@@ -268,11 +268,12 @@ class Worker:
             await self.questions.ask(lost.question, beforehand=False)
             ledger.make_up(lost.calls, lost.usd)
         settings = self.settings
-        cache = open_cache(settings, self._recording.warn)
+        cache = await asyncio.to_thread(open_cache, settings, self._recording.warn)
         sandbox = settings.uses_sandbox and settings.service.api_base is None
         server = sandbox_server(self.run.folder, settings.key_names) if sandbox else contextlib.nullcontext()
         async with server as base:
-            self.client = Client(
+            self.client = await asyncio.to_thread(  # it sums the ledger up
+                Client,
                 settings.service,
                 ledger,
                 cache=cache,

@@ -6,4 +6,5 @@ from typing import Any
 
 
 def test_rows_are_read_and_files_hashed_in_threads(watched: Any) -> None:
-    assert sorted(set(watched.on_loop)) == []
+    found = sorted(set(watched.on_loop))
+    assert not found, "\n".join(found)
