@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
@@ -79,7 +80,7 @@ def _keys(run: Run) -> list[bytes]:
 def _refuse_keys(run: Run, path: Path, keys: list[bytes]) -> None:
     if not keys:
         return
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         if _contains(file, keys):
             raise InputError(
                 f"{path.relative_to(run.folder)} contains the value of an API key: nothing was archived",

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from engine.protocol import jsonl
+from engine.protocol import jsonl, plain_file
 from engine.protocol.errors import DamagedError
 
 OWN = "sha256"
@@ -46,7 +46,7 @@ def file_sum(path: Path) -> FileSum:
 def _sum(path: Path, *_: int) -> FileSum:
     counted = path.suffix == ".jsonl"
     digest, size, lines = hashlib.sha256(), 0, 0
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
             size += len(block)

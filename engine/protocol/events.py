@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from engine.protocol import format_1, jsonl, records
+from engine.protocol import format_1, jsonl, plain_file, records
 from engine.protocol.decision import Decision, Scores
 from engine.protocol.questions import APPROVE, Question
 from engine.protocol.status import State
@@ -303,7 +303,7 @@ class EventReader:
     def new(self) -> Iterator[Event]:
         """The events that are new, one at a time: a run of weeks has a million."""
         try:
-            file = self._path.open("rb", BUFFER_BYTES)
+            file = plain_file.open_file(self._path, BUFFER_BYTES)
         except FileNotFoundError:
             return
         with file:
@@ -323,7 +323,7 @@ class EventReader:
 def _last_seq(path: Path) -> int:
     """The highest number in a file: it is near the end, unless that is damaged."""
     try:
-        with path.open("rb") as file:
+        with plain_file.open_file(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - BUFFER_BYTES))
             last = max((_seq(line) for line in file if line.endswith(b"\n")), default=0)
     except FileNotFoundError:

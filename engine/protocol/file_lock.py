@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from engine.protocol import plain_file
+
 UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 """What flock says on a file system without locks: Lustre without -o flock, some NFS and FUSE mounts."""
 
@@ -43,7 +45,7 @@ def wait_for(descriptor: int) -> None:
 def is_held(path: Path) -> bool | None:
     """Whether a process holds the lock of a file; None where nobody can tell: no locks, or no right to read it."""
     try:
-        with path.open() as file:
+        with plain_file.open_file(path) as file:
             locked = _try(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
@@ -52,7 +54,7 @@ def is_held(path: Path) -> bool | None:
     return None if locked is Locked.UNSUPPORTED else locked is Locked.HELD
 
 
-def _try(file: IO[str], how: int) -> Locked:
+def _try(file: IO[str] | IO[bytes], how: int) -> Locked:
     try:
         fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:

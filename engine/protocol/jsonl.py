@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.protocol import file_lock
+from engine.protocol import file_lock, plain_file
 from engine.protocol.errors import DamagedError
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[bytes]:
     """The whole lines of a file; a torn last one is left out, a missing file has none."""
     if not path.exists():
         return
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         for line in file:
             if not line.endswith(b"\n"):
                 return
@@ -62,10 +62,12 @@ def read(path: Path) -> Iterator[Row]:
 def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> int:
     """Append rows in one write, mending a line that a crash tore before; writers take turns.
 
-    `mode` is that of a new file, as far as the umask allows. Returns where the rows end, in bytes.
+    `mode` is that of a new file, as far as the umask allows. Returns where the rows end, in bytes. A link is not followed:
+    it may lead out of the run.
     """
     data = "".join(dumps(row) + "\n" for row in rows).encode()
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode), "ab+") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, mode), "ab+") as file:
         file_lock.wait_for(file.fileno())
         file.seek(0, os.SEEK_END)
         if file.tell() and not _ends_with_newline(file.fileno(), file.tell()):
@@ -91,7 +93,7 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 def read_json(path: Path) -> Row | None:
     """The object of a JSON file, or None where there is no file. Raises DamagedError where it holds no object."""
     try:
-        return _object(path.read_bytes(), path, "not a JSON object")
+        return _object(plain_file.read_bytes(path), path, "not a JSON object")
     except FileNotFoundError:
         return None
 
@@ -115,7 +117,8 @@ def replace(path: Path, text: str, mode: int | None = None) -> None:
     """
     _make(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if mode is not None else 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o600 if mode is not None else 0o644)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if mode is not None:

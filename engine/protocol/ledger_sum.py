@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.protocol import plain_file
+
 CALLS = "SELECT key, model, request, asked, answered, reply, cost_usd FROM calls ORDER BY rowid LIMIT ?"
 
 COUNTER, VALID_FOR = slice(24, 28), slice(92, 96)
@@ -28,11 +30,12 @@ def ledger_sum(path: Path, calls: int = -1) -> LedgerSum:
     import sqlite3  # a list of runs needs none
 
     digest, count = hashlib.sha256(), 0
+    plain_file.check(path)
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as ledger:
         for row in ledger.execute(CALLS, (calls,)):
             digest.update(json.dumps(row).encode() + b"\n")
             count += 1
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         header = file.read(VALID_FOR.stop)
     written = int.from_bytes(header[COUNTER]) if header[COUNTER] == header[VALID_FOR] else 0
     return LedgerSum(calls=count, sha256=digest.hexdigest(), writes=written)

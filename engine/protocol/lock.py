@@ -47,7 +47,7 @@ def lock(run: Run) -> Iterator[Locked]:
     may_start(run, run.status().state)  # before the first file is touched
     with writable(run.folder):
         run.check_is_run()
-        file = os.fdopen(os.open(run.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+        file = os.fdopen(os.open(run.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+")
     with file:
         locked = file_lock.take(file, WAIT_S)
         holder = run.status()

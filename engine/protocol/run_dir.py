@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import checksums, file_lock, format_1, jsonl, records
+from engine.protocol import checksums, file_lock, format_1, jsonl, plain_file, records
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.estimate import RunEstimate
@@ -150,7 +150,7 @@ class Run:
         Raises FormatError for a format of a newer version, DamagedError where it is no number.
         """
         try:
-            text = self.format_file.read_text(encoding="utf-8")
+            text = plain_file.read_text(self.format_file)
         except FileNotFoundError:
             return 1
         with damaged_as(self.format_file):
@@ -193,7 +193,7 @@ class Run:
         A folder that has no more than a migration.toml may be anybody's project.
         """
         try:
-            return self.format_file.read_text(encoding="utf-8").strip().isdecimal()
+            return plain_file.read_text(self.format_file).strip().isdecimal()
         except FileNotFoundError:
             return self.status_file.is_file()
         except (OSError, ValueError):

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.protocol import plain_file
+
 QUERY = """
 SELECT model, COALESCE(answered_by, ''), COALESCE(fingerprint, ''), COUNT(*), MIN(answered), MAX(answered)
 FROM calls WHERE answered IS NOT NULL AND (prompt_tokens > 0 OR COALESCE(answered_by, '') = '')
@@ -38,5 +40,6 @@ def answerers(ledger: Path) -> list[Answerer]:
     """
     if not ledger.exists():
         return []
+    plain_file.check(ledger)
     with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as database:
         return [Answerer(*row) for row in database.execute(QUERY)]

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from engine.protocol import plain_file
 from engine.protocol.file_systems import is_local
 
 GATHER_S = 0.02
@@ -122,6 +123,7 @@ class Database:
 
 
 def _open(path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None], quick: bool) -> sqlite3.Connection:
+    plain_file.check(path)
     connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
     wanted = "WAL" if quick and is_local(path) else "DELETE"
     (mode,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()

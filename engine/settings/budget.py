@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tomlkit
 
-from engine.protocol import jsonl
+from engine.protocol import jsonl, plain_file
 from engine.protocol.errors import InputError
 from engine.protocol.events import Emit, Log
 from engine.protocol.run_dir import Run
@@ -41,7 +41,7 @@ def write(run: Run, usd: float | None = None, calls: int | None = None) -> Caps:
     Raises InputError where the settings cannot be read.
     """
     settings_of(run)
-    document = tomlkit.parse(run.settings_file.read_text(encoding="utf-8"))
+    document = tomlkit.parse(plain_file.read_text(run.settings_file))
     for key, value in (("budget_usd", usd), ("budget_calls", calls)):
         if value is not None:
             document["service"][key] = value

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from engine.protocol import toml
+from engine.protocol import plain_file, toml
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import COMPRESSED, COVERAGE_FILES, MODEL_FILE, Migration
@@ -44,7 +44,7 @@ def load_settings(path: Path) -> Migration:
     Raises InputError that lists every problem with its key and what is allowed.
     """
     try:
-        tables = toml.loads(path.read_text(encoding="utf-8"))
+        tables = toml.loads(plain_file.read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", f"write one with: llamaduo-tui new {path}") from None
     except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from engine.protocol import checksums, jsonl, records
+from engine.protocol import checksums, jsonl, plain_file, records
 from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
 from engine.protocol.errors import DamagedError, damaged_as
 from engine.protocol.inputs import changed_inputs, sources_changed
@@ -117,7 +117,7 @@ def _grown(path: Path, known: FileSum, files: Files) -> str:
     if size <= known.bytes:
         return difference(path, known)
     digest, left = hashlib.sha256(), known.bytes
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         while left and (block := file.read(min(BLOCK, left))):
             digest.update(block)
             left -= len(block)
@@ -146,7 +146,7 @@ def _paid_more(path: Path, known: FileSum, had: LedgerSum | None, files: Files) 
 
 def _repeats(path: Path, start: int) -> bool:
     """Whether what was appended begins like the file itself: a copy went wrong, and nobody wrote that."""
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         first = file.readline()
         file.seek(start)
         return file.readline() == first

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.protocol import plain_file
 from engine.protocol.checksums import file_sum
 from engine.protocol.run_dir import Run
 from engine.verify.checks import Problem
@@ -20,7 +21,9 @@ def released(run: Run) -> list[Path]:
 def release_problems(run: Run) -> Iterator[Problem]:
     """The files of releases that differ from their list, and lists that cannot be read."""
     for folder in released(run):
-        for number, line in enumerate((folder / SUMS).read_text(errors="replace").splitlines(), start=1):
+        for number, line in enumerate(
+            plain_file.read_bytes(folder / SUMS).decode(errors="replace").splitlines(), start=1
+        ):
             digest, _, name = line.partition(" ")
             path = folder / name.strip().removeprefix("*")
             if len(digest) != 64 or not name.strip() or not path.resolve().is_relative_to(folder.resolve()):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.dataset.prepare import DEV, SEALED, TEST, read_dev, read_test, unsealed
-from engine.protocol import records
+from engine.protocol import plain_file, records
 from engine.protocol.decision import BEST, WORST
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import Manifest, file_hash
@@ -26,7 +26,7 @@ def seal_problems(run: Run, files: Files) -> Iterator[Problem]:
     if not (sealed.is_file() and opened.is_file()) or not files.sound(f"coverage/{SEALED}", f"coverage/{TEST}"):
         return
     try:
-        same = unsealed(sealed).encode() == opened.read_bytes()
+        same = unsealed(sealed).encode() == plain_file.read_bytes(opened)
     except LlamaDuoError as error:
         yield Problem(file=f"coverage/{SEALED}", what=f"cannot be decoded: {error.message}")
         return

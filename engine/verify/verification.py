@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from engine.dataset.prepare import SEALED
+from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE
@@ -78,7 +79,7 @@ def _report_problems(run: Run, files: Files) -> Iterator[Problem]:
         return
     with suppress(LlamaDuoError, OSError):
         final = run.final_decision()
-        title = run.report_file.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        title = plain_file.read_bytes(run.report_file).decode(errors="replace").partition("\n")[0]
         if final is not None and final.reached is not title.endswith(": target reached"):
             yield Problem(file="final/report.md", what="does not say what was decided")
 

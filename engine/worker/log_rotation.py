@@ -30,10 +30,10 @@ def _long(run: Run) -> list[Path]:
 
 
 def _logs(run: Run) -> Iterator[Path]:
-    if run.log_file.exists():
+    if run.log_file.exists() and not run.log_file.is_symlink():
         yield run.log_file
     for log in run.folder.glob("*/*/*.log"):  # servers' logs in the folders of their stages
-        if not is_complete(log.parent):
+        if not is_complete(log.parent) and not log.is_symlink():
             yield log
 
 

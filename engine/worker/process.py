@@ -373,6 +373,7 @@ def main(folder: Path, *, yes: bool) -> int:
         jsonl.never_make(folder)
         run.work.mkdir(exist_ok=True)
         os.chdir(run.work)
+        (folder / RESERVE).unlink(missing_ok=True)  # a link would lead out of the run
         (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
         try:
             worker = Worker(run, yes=yes, written_in=written_in, locked=locked is Locked.MINE)

@@ -11,6 +11,7 @@ import codecs
 import os
 import time
 
+from engine.protocol import plain_file
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import EventReader
 from engine.protocol.release import next_commands
@@ -45,7 +46,7 @@ def print_output(run: Run, following: bool) -> None:
     if not run.log_file.exists():
         return
     decoder, read = codecs.getincrementaldecoder("utf-8")("replace"), 0
-    with run.log_file.open("rb") as file:
+    with plain_file.open_file(run.log_file) as file:
         while True:
             at_work = following and run.state().working
             if file.seek(0, os.SEEK_END) < read:  # it has been rotated

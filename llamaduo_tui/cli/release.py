@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import MARGIN, Served
 from engine.protocol.terminal import say
@@ -68,7 +69,7 @@ def release(
     seen = control.size(run)
     process = control.start(run, arguments)
     try:
-        with control.log_file(run).open("rb") as log:
+        with plain_file.open_file(control.log_file(run)) as log:
             log.seek(seen)
             while (status := process.poll()) is None:
                 _pass_on(log)

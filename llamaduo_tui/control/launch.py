@@ -63,7 +63,8 @@ def start(run: Run, yes: bool) -> int:
     check_mine(run)
     may_start(run, run.status().state)
     reader = EventReader(run.events_file, from_end=True)
-    with os.fdopen(os.open(run.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe would be waited for
+    with os.fdopen(os.open(run.log_file, flags, 0o600), "ab") as log:
         worker = subprocess.Popen(
             worker_command(run, yes), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
         )

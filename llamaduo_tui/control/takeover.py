@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from engine.protocol import isolation
+from engine.protocol import isolation, plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import read_served
 from engine.protocol.run_dir import Run
@@ -88,7 +88,7 @@ def start(run: Run, options: Sequence[str], key_names: Collection[str] = ()) -> 
         if status is not None and status.keeper.pid == keeper.pid and status.door is not None and not status.stopped:
             return status
         if ended is not None:
-            with at.log.open("rb") as log:
+            with plain_file.open_file(at.log) as log:
                 log.seek(before)
                 raise _said(log.read().decode(errors="replace"), ended)
         time.sleep(POLL_S)

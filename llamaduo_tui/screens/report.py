@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Markdown, Static
 from textual.worker import Worker, WorkerState
 
+from engine.protocol import plain_file
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.text import clean, markdown, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -52,7 +53,7 @@ people's reviews, the best and the worst responses, the cost, and the files that
 
     @work(thread=True, group="report", exit_on_error=False)
     def _read(self) -> str:
-        return markdown(self.run.report_file.read_text(encoding="utf-8"))
+        return markdown(plain_file.read_text(self.run.report_file))
 
     async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.SUCCESS and event.worker.group == "report":

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from engine.protocol import jsonl, records
+from engine.protocol import jsonl, plain_file, records
 from engine.protocol.decision import Decision, Interval
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.events import RunStarted, TrainMetrics, first_event, from_row
@@ -81,7 +81,7 @@ class Side:
         answer = self.answers.get(id_)
         if answer is None:
             return "", ""
-        with self.responses_file.open("rb") as file:
+        with plain_file.open_file(self.responses_file) as file:
             file.seek(answer.offset)
             row = records.parse(Response, file.readline())
         return prompt_text(row.prompt, row.tools), row.response

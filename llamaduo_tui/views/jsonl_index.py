@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from engine.protocol import plain_file
 from engine.protocol.errors import LlamaDuoError
 
 BUFFER_BYTES = 1024 * 1024
@@ -33,7 +34,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The complete lines of a file and their offsets; without a torn last one, and none for a missing file."""
     if not path.exists():
         return
-    with path.open("rb", BUFFER_BYTES) as file:
+    with plain_file.open_file(path, BUFFER_BYTES) as file:
         offset = 0
         for number, line in enumerate(file):
             if not line.endswith(b"\n"):
@@ -76,7 +77,7 @@ def explained(path: Path) -> Iterator[None]:
 
 def line_at(path: Path, offset: int) -> bytes:
     """The line that begins there."""
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         file.seek(offset)
         return file.readline()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.protocol import events
+from engine.protocol import events, plain_file
 from engine.protocol.decision import Decision, Interval
 from engine.protocol.durations import duration
 from engine.protocol.events import Event
@@ -181,7 +181,7 @@ def _figure(value: float) -> str:
 def last_line(run: Run) -> str:
     """The last line of worker.log that is not blank, safe to show."""
     try:
-        with run.log_file.open("rb") as file:
+        with plain_file.open_file(run.log_file) as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
             lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:

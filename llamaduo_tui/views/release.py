@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.protocol import plain_file
 from engine.protocol.release import read_gates
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.text import one_line
@@ -35,7 +36,7 @@ def _log(run: Run) -> Iterator[str]:
     path = run.releasing / "release.log"
     if not path.is_file():
         return
-    with path.open("rb") as file:
+    with plain_file.open_file(path) as file:
         start = max(0, path.stat().st_size - LOG_BYTES)
         file.seek(start)
         lines = file.read().decode(errors="replace").splitlines()

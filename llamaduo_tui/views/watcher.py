@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.protocol import plain_file
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.outlook import Outlook
@@ -127,7 +128,7 @@ class Tail:
         if not os.access(self._path, os.R_OK):
             return []
         lines: list[Line] = []
-        with self._path.open("rb") as file:
+        with plain_file.open_file(self._path) as file:
             size = file.seek(0, 2)
             if self._offset is None or size < self._offset:
                 self._offset = max(0, size - TAIL_BYTES)
