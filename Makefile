@@ -29,6 +29,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/verify.py --check --cases 200
 	$(BIN)/python bench/powercut.py --check --points 50
+	$(BIN)/python bench/weeks.py --check
 	$(BIN)/python bench/local.py --check
 	$(BIN)/python bench/memory.py --check
 	$(BIN)/python bench/service.py --check

@@ -3,8 +3,8 @@
     python bench/weeks.py [--check]
 
 The events are those of a run whose writer thinned none, as older versions wrote them. Memory of the app is the most
-that its process held, beyond what it holds of Python and its libraries before it shows anything; that of the worker is
-what its log of events and its questions add.
+that its process held, Python and its libraries included; that of the worker is what its log of events and its questions
+add.
 """
 
 from __future__ import annotations
