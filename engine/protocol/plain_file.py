@@ -8,13 +8,34 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
+from engine.protocol.errors import DamagedError
+
 MOST_BYTES = 256 * 2**20
 """Of a file that is read as a whole."""
 
+ODD = (errno.ELOOP, errno.ENXIO)
+"""What the system says of links that lead nowhere, and of sockets."""
+
+
+class OddFileError(DamagedError, OSError):
+    """In the place of a file there is a folder, a pipe, a device, or more than any run writes."""
+
+    def __init__(self, path: Path, problem: str, number: int = errno.EINVAL) -> None:
+        super().__init__(path, problem)
+        self.errno, self.strerror, self.filename = number, problem, str(path)
+
+    def __str__(self) -> str:
+        return self.message
+
 
 def open_file(path: Path, buffer_bytes: int = 128 * 1024) -> BufferedReader:
-    """Open a regular file to read its bytes. Raises OSError for anything else, at once."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    """Open a regular file to read its bytes. Raises OddFileError for anything else, at once."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in ODD:
+            raise OddFileError(path, "not a regular file", error.errno) from None
+        raise
     try:
         _check(os.fstat(descriptor).st_mode, path)
         return os.fdopen(descriptor, "rb", buffer_bytes)
@@ -24,11 +45,11 @@ def open_file(path: Path, buffer_bytes: int = 128 * 1024) -> BufferedReader:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file. Raises OSError for anything else, and where it is too large to be ours."""
+    """The content of a regular file. Raises OddFileError for anything else, and where it is too large to be ours."""
     with open_file(path) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        raise OddFileError(path, f"larger than {MOST_BYTES // 2**20} MiB", errno.EFBIG)
     return content
 
 
@@ -38,7 +59,7 @@ def read_text(path: Path) -> str:
 
 
 def check(path: Path) -> None:
-    """Raise OSError where a path is there and no regular file, for libraries that open it themselves."""
+    """Raise OddFileError where a path is there and no regular file, for libraries that open it themselves."""
     try:
         _check(path.stat().st_mode, path)
     except FileNotFoundError:
@@ -47,6 +68,6 @@ def check(path: Path) -> None:
 
 def _check(mode: int, path: Path) -> None:
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OddFileError(path, "a folder", errno.EISDIR)
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise OddFileError(path, "not a regular file")
