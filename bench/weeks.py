@@ -1,6 +1,6 @@
 """A run of weeks: two million events, 100,000 reviews, 200 visits to a screen; `--check` exits 1 where a bar is missed.
 
-    python bench/weeks.py [--check]
+    python bench/weeks.py [--check] [--events N]
 
 The events are those of a run whose writer thinned none, as older versions wrote them. Memory of the app is the most
 that its process held, Python and its libraries included; that of the worker is what its log of events and its questions
@@ -37,7 +37,7 @@ SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 PROGRAM = [sys.executable, "-P", "-c", "from llamaduo_tui.cli.main import main; main()"]
 
 
-def write(run: Run) -> None:
+def write(run: Run, events: int) -> None:
     """The files of the run, which waits for an answer."""
     start = [
         RunStarted(name="weeks", pid=1, resumed=False, sandbox=True, model="m", service="sandbox", max_rounds=9),
@@ -46,13 +46,13 @@ def write(run: Run) -> None:
     with run.events_file.open("w", encoding="utf-8") as file:
         for seq, event in enumerate(start, start=1):
             file.write(jsonl.dumps({**to_row(event), "seq": seq, "time": 1.7e9}) + "\n")
-        for seq in range(3, EVENTS + 1, 2):
+        for seq in range(3, events + 1, 2):
             at = 1.7e9 + seq * 0.3
             place = '"round":1,"stage":"finetune"'
             file.write(
-                f'{{"seq":{seq},"time":{at:.3f},"kind":"train.metrics",{place},"step":{seq},"steps":{EVENTS},'
+                f'{{"seq":{seq},"time":{at:.3f},"kind":"train.metrics",{place},"step":{seq},"steps":{events},'
                 f'"epoch":0.5,"loss":1.25,"dev_loss":null,"learning_rate":0.0001,"tokens_per_second":512.0}}\n'
-                f'{{"seq":{seq + 1},"time":{at:.3f},"kind":"stage.progress",{place},"done":{seq},"total":{EVENTS},'
+                f'{{"seq":{seq + 1},"time":{at:.3f},"kind":"stage.progress",{place},"done":{seq},"total":{events},'
                 f'"unit":"steps","seconds_left":1000.0}}\n'
             )
     with run.commands_file.open("w", encoding="utf-8") as file:
@@ -117,6 +117,7 @@ def worker(run: Run) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--events", type=int, default=EVENTS, help="events of the run; fewer for a first look")
     parser.add_argument("--visit", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.visit:
@@ -124,7 +125,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         run = runs.create(Path(folder), "weeks", SETTINGS)
-        write(run)
+        write(run, options.events)
         at = ["--runs-dir", folder]
         approve, approve_mib = measured([*PROGRAM, *at, "approve", "weeks"])
         logs, logs_mib = measured([*PROGRAM, *at, "logs", "weeks"])
@@ -137,7 +138,7 @@ def main() -> None:
     rows = [
         (f"approve, {REVIEWS:,} reviews", 1.0, approve, "s"),
         ("its memory", 100.0, approve_mib, "MiB"),
-        (f"logs, {EVENTS:,} events, all of them", 120.0, logs, "s"),
+        (f"logs, {options.events:,} events, all of them", 120.0, logs, "s"),
         ("its memory", 100.0, logs_mib, "MiB"),
         ("a worker takes the events up", 0.1, start, "s"),
         ("10,000 more events in the worker", 2.0, grown, "MiB"),

@@ -109,7 +109,7 @@ class Lines:
         share = done / total if total else 0.0
         place = (event.round, event.stage)
         shown_at, shown_share = self._shown.get(place, (float("-inf"), 0.0))
-        if event.time - shown_at < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:
+        if abs(event.time - shown_at) < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:  # clocks are set back, too
             return []
         self._shown[place] = (event.time, share)
         remaining = f", {duration(left)} left" if left is not None else ""
