@@ -246,10 +246,10 @@ class LlamaDuoApp(FormActions):
     def pop_screen(self) -> AwaitComplete:
         """Close the top screen; its parts refer to each other, and would stay for dozens of visits."""
         if self._releasing is None and self.is_running:
-            self._releasing = self.set_timer(RELEASE_S, self._release)
+            self._releasing = self.set_timer(RELEASE_S, self._collect)
         return super().pop_screen()
 
-    def _release(self) -> None:
+    def _collect(self) -> None:
         self._releasing = None
         gc.collect()
 

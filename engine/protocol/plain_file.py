@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from engine.protocol.errors import DamagedError
 
@@ -28,7 +28,7 @@ class OddFileError(DamagedError, OSError):
         return self.message
 
 
-def open_file(path: Path, buffer_bytes: int = 128 * 1024) -> BufferedReader:
+def open_file(path: Path, buffer_bytes: int = 128 * 1024) -> BinaryIO:
     """Open a regular file to read its bytes. Raises OddFileError for anything else, at once."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
