@@ -361,8 +361,8 @@ async def test_a_resumed_run_begins_with_the_ledger_and_forgets_how_the_last_wor
 async def test_what_fails_beside_the_work_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as the listener for commands on a full disk: a run that nobody can stop must not go on."""
 
-    async def broken(*_: object) -> None:
-        await asyncio.sleep(0.05)
+    async def broken(controls: Controls, *_: object) -> None:
+        await until(lambda: controls._client() is not None)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Controls, "listen", broken)
