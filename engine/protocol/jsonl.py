@@ -62,8 +62,8 @@ def read(path: Path) -> Iterator[Row]:
 def append(path: Path, rows: Iterable[Row], mode: int = 0o644) -> int:
     """Append rows in one write, mending a line that a crash tore before; writers take turns.
 
-    `mode` is that of a new file, as far as the umask allows. Returns where the rows end, in bytes. A link is not followed:
-    it may lead out of the run.
+    `mode` is that of a new file, as far as the umask allows. Returns where the rows end, in bytes. A link is not
+    followed: it may lead out of the run.
     """
     data = "".join(dumps(row) + "\n" for row in rows).encode()
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
