@@ -67,7 +67,7 @@ class Figure:
 
     name: str
     unit: str
-    x: Literal["step", "round", "time"]
+    x: Literal["step", "round", "time", "comparison"]
     series: tuple[Series, ...]
     low: float | None = None
     high: float | None = None

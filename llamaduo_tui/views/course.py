@@ -1,0 +1,51 @@
+"""The course of a canary as charts: the difference with its bounds and threshold; the share that these allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llamaduo_tui.views.plot import COLOURS, Figure, Series
+from llamaduo_tui.views.takeover import Standpoint
+
+FLOOR, CEILING = -30.0, 15.0
+"""Points between which the difference is drawn at most: at the start its bounds are as far apart as scores can be."""
+
+
+def figures(course: Sequence[Standpoint], margin: float) -> tuple[Figure, Figure]:
+    """The difference of both sides' scores in points, and the share in per cent, over the comparisons so far."""
+    settled = course[len(course) // 4 :]
+    floor = max(FLOOR, min([-2 * margin, *(point.low for point in settled)]))
+    ceiling = min(CEILING, max([2 * margin, *(point.high for point in settled)]))
+
+    def clamped(value: float) -> float:
+        return min(ceiling, max(floor, value))
+
+    def line(name: str, values: Sequence[float], mark: str, colour: str, brief: bool = False) -> Series:
+        points = tuple((float(point.compared), value) for point, value in zip(course, values, strict=True))
+        return Series(name, points, mark, colour, brief=brief)
+
+    difference = Figure(
+        name="difference",
+        unit=f"points, threshold {-margin:+g}",
+        x="comparison",
+        series=(
+            line("low", [clamped(point.low) for point in course], "l", COLOURS[5]),
+            line("high", [clamped(point.high) for point in course], "h", COLOURS[5], brief=True),
+            line("mean", [clamped(point.mean) for point in course], "m", COLOURS[0]),
+        ),
+        low=floor,
+        high=ceiling,
+        goal=-margin,
+    )
+    share = Figure(
+        name="share",
+        unit="%",
+        x="comparison",
+        series=(
+            line("allowed by the bounds", [100 * point.allowed(margin) for point in course], "a", COLOURS[5]),
+            line("share", [100 * point.share for point in course], "s", COLOURS[0]),
+        ),
+        low=0.0,
+        high=100.0,
+    )
+    return difference, share
