@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.dataset.contamination import Fingerprint, fingerprints
 from engine.dataset.load import ReadProgress, load
-from engine.dataset.split import Splits, split, unsealable
+from engine.dataset.split import NOTHING, Known, Splits, split, unsealable
 from engine.protocol import jsonl, records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import DamagedError, InputError
@@ -37,20 +37,22 @@ def prepare(
     progress: Callable[[ReadProgress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     written: Callable[[Splits], None] = lambda _: None,
+    known: Known = NOTHING,
 ) -> dict[str, int]:
     """Load, split and write the coverage dataset; returns the counts of its rows.
 
     `rows` is all of them, `dropped` those left out and `duplicates` how many of these repeat another's prompt;
     `train`, `dev` and `test` are the pairs of the rest, and `never_sealed` those that no draw would put into test.
     `unsupported` and `progress` are passed to `load`; `note` gets a sentence for whatever is worth knowing about the
-    data, and `written` the splits once they are on disk.
+    data, and `written` the splits once they are on disk. `known` are the pairs of earlier runs that this one goes on
+    from: of them and their families none is sealed.
     Raises InputError where the data cannot be used or a split stays empty.
     """
     loaded = load(settings.coverage, unsupported, progress)
     dropped = loaded.dropped
     for sentence, count in [*Counter(f"dropped: {row.kind}" for row in dropped).items(), *loaded.notes.items()]:
         note(note_line(sentence, count))
-    splits = split(loaded.pairs, settings.coverage.split)
+    splits = split(loaded.pairs, settings.coverage.split, known)
     check_splits(splits)
     jsonl.write(folder / TRAIN, (pair.to_row() for pair in splits.train))
     jsonl.write(folder / DEV, (pair.to_row() for pair in splits.dev))

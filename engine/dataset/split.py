@@ -26,6 +26,19 @@ TINY = 3
 """A category of fewer rows cannot be in every split: it is for training, as long as others fill dev and test."""
 
 
+class Known(NamedTuple):
+    """Pairs of earlier runs whose adapter a run starts from: they and their families are never sealed again.
+
+    What was `trained` on stays for training, what `steered` a choice may do so again.
+    """
+
+    trained: Sequence[Pair] = ()
+    steered: Sequence[Pair] = ()
+
+
+NOTHING = Known()
+
+
 class Splits(NamedTuple):
     """Pairs to train on, to steer the loop, and to open once at the end."""
 
@@ -34,13 +47,14 @@ class Splits(NamedTuple):
     test: list[Pair]
 
 
-def split(pairs: Sequence[Pair], shares: Split) -> Splits:
+def split(pairs: Sequence[Pair], shares: Split, known: Known = NOTHING) -> Splits:
     """Pairs by split, each in the given order and with its family.
 
     Test is chosen first, so that it depends on its own share alone. A family is named after its smallest pair id.
     """
     places = [_place(pair.id) for pair in pairs]
-    ordered = [sorted(family, key=places.__getitem__) for family in families(pairs)]
+    found, barred = _families(pairs, known)
+    ordered = [sorted(family, key=places.__getitem__) for family in found]
     # By one hash a family, so that a long conversation is as likely to be sealed as a short one.
     ordered.sort(key=lambda family: _place(min(pairs[number].id for number in family)))
     strata = _strata(pairs, ordered)
@@ -54,7 +68,7 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for stratum, members in strata.items():
         for family in members:
             for name in ("test", "dev"):
-                if _fits(family, seats[name][stratum]):
+                if name not in barred.get(family[0], ()) and _fits(family, seats[name][stratum]):
                     seats[name][stratum] -= len(family)
                     for number in family:
                         chosen[number] = name
@@ -63,6 +77,28 @@ def split(pairs: Sequence[Pair], shares: Split) -> Splits:
     for pair, side, family_name in zip(pairs, chosen, names, strict=True):
         getattr(parts, side).append(replace(pair, family=family_name))
     return parts
+
+
+def _families(pairs: Sequence[Pair], known: Known) -> tuple[list[list[int]], dict[int, tuple[Name, ...]]]:
+    """The positions of pairs by family, and the splits from which a position is barred by what is known of its family.
+
+    Known pairs that are not among these count, too: a copy of one that was trained on measures memory.
+    """
+    own = {pair.id for pair in pairs}
+    others = {pair.id: pair for pair in (*known.trained, *known.steered) if pair.id not in own}
+    every = [*pairs, *others.values()]
+    trained, steered = {pair.id for pair in known.trained}, {pair.id for pair in known.steered}
+    found, barred = [], dict[int, tuple[Name, ...]]()
+    for family in families(every):
+        ids = {every[number].id for number in family}
+        mine = [number for number in family if number < len(pairs)]
+        if mine:
+            found.append(mine)
+        if ids & trained:
+            barred |= dict.fromkeys(mine, ("test", "dev"))
+        elif ids & steered:
+            barred |= dict.fromkeys(mine, ("test",))
+    return found, barred
 
 
 def unsealable(splits: Splits, shares: Split) -> list[Pair]:

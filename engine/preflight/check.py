@@ -23,7 +23,7 @@ from engine.evaluation.decision import GATE_RISK, fewest_units
 from engine.evaluation.power import sealed_power
 from engine.preflight import console
 from engine.preflight.compute import Resources
-from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, split_notes, unit_name
+from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, seen_notes, split_notes, unit_name
 from engine.preflight.needs import NeedsReader
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
@@ -79,6 +79,7 @@ def check(
         finally:
             errors += problems(settings)
             findings.notes += doubts(settings)
+        _check_start(settings, model)
         findings.show_sample(splits)
         lengths = findings.measure(settings, splits)
         findings.notes += rounding_note(settings)
@@ -118,6 +119,14 @@ def _resolver(settings: Migration, progress: Progress) -> Callable[[], ResolvedM
     return model
 
 
+def _check_start(settings: Migration, model: Callable[[], ResolvedModel]) -> None:
+    """Raise InputError where the adapter to start from belongs to another local model."""
+    from engine.stages.earlier import earlier, refuse_other_base
+
+    if (found := earlier(settings)) is not None:
+        refuse_other_base(found, model())
+
+
 class _Findings:
     """What is found out about the data and the service; it stays known when an error ends the check."""
 
@@ -134,16 +143,19 @@ class _Findings:
         self, settings: Migration, model: Callable[[], ResolvedModel], reading: Callable[[ReadProgress], None]
     ) -> Splits:
         """Load and split the data. Raises InputError where it cannot be used or a split stays empty."""
+        from engine.stages.earlier import seen
         from engine.stages.local_model import misfits
 
         self._misfits = misfits(settings, model)
         self._needs, self._split = NeedsReader(settings.task.contract.language), settings.coverage.split
         loaded = load(settings.coverage, self._unsupported(self._misfits, self._needs), reading)
         self.notes += breach_note(settings, loaded.pairs)
-        splits = split(loaded.pairs, settings.coverage.split)
+        known = seen(settings)
+        splits = split(loaded.pairs, settings.coverage.split, known)
         self.data = data_report(settings.coverage, loaded, splits)
         check_splits(splits)
         self.notes += split_notes(self.data, splits, settings.coverage.split)
+        self.notes += seen_notes(splits, known)
         self.notes += opened_notes(splits.test)
         self.notes += template_notes(self._misfits.notes)
         self.power = power(settings.target, splits)

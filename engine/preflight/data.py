@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from engine.dataset import openings
 from engine.dataset.families import ungrouped
 from engine.dataset.load import Loaded
-from engine.dataset.split import TINY, Splits, unsealable
+from engine.dataset.split import TINY, Known, Splits, unsealable
 from engine.dataset.summary import summary
 from engine.preflight.report import DataReport, SplitSize
 from engine.protocol.rows import Pair, about_tokens, prompt_text
@@ -82,6 +82,18 @@ def split_notes(report: DataReport, splits: Splits, shares: Split) -> Iterator[s
             f"{never:,} of {len(pairs):,} rows can never be sealed, as their families are too large or their "
             "categories too small for the test split: the result is not about them"
         )
+
+
+def seen_notes(splits: Splits, known: Known) -> Iterator[str]:
+    """How many rows the adapter to start from was trained on, and what follows."""
+    trained, steered = {pair.id for pair in known.trained}, {pair.id for pair in known.steered}
+    if rows := sum(pair.id in trained for part in splits for pair in part):
+        yield (
+            f"{rows:,} rows were trained on by the run of finetune.start_from: they, and rows related to them, are for "
+            "training only"
+        )
+    if rows := sum(pair.id in steered for part in splits for pair in part):
+        yield f"{rows:,} rows are dev rows of the run of finetune.start_from: they are not sealed again"
 
 
 def opened_notes(test: Sequence[Pair]) -> Iterator[str]:

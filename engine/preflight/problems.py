@@ -23,6 +23,7 @@ from engine.service.models import (
     price,
 )
 from engine.settings.schema import SANDBOX_MODEL, Migration
+from engine.stages.earlier import earlier
 
 CONNECT_S = 5.0
 PROBE = "`llamaduo-tui check FILE --probe` asks it"
@@ -42,6 +43,10 @@ def problems(settings: Migration) -> Iterator[LlamaDuoError]:
         yield error
     try:
         contract.load(settings.task.contract)
+    except InputError as error:
+        yield error
+    try:
+        earlier(settings)
     except InputError as error:
         yield error
     yield from missing_packages(settings.finetune)

@@ -25,6 +25,7 @@ PATHS = (
     ("judge", "prompts"),
     ("local", "model"),
     ("task", "contract", "json_schema"),
+    ("finetune", "start_from"),
     ("inference", "vllm"),
     ("inference", "serve"),
     ("inference", "vllm_args"),
@@ -34,7 +35,7 @@ PATHS = (
 PROMPTS_FILE, SCHEMA_FILE = "prompts.toml", "schema.json"
 """The run's own copies of the judge's prompts and of the contract's schema."""
 
-ALWAYS_PATHS = ("prompts", "json_schema")
+ALWAYS_PATHS = ("prompts", "json_schema", "start_from")
 """Those of them whose value, if a string, is always a path."""
 
 

@@ -64,6 +64,12 @@ Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
 class Finetune(Table):
     """How the adapter is trained; each round uses all data so far."""
 
@@ -87,6 +93,11 @@ class Finetune(Table):
     )
     warm_start: bool = Field(
         False, description="Start from the adapter of the round before, instead of from the base model."
+    )
+    start_from: Annotated[str, AfterValidator(_not_blank)] | None = Field(
+        None,
+        description="Folder of an earlier run: each round starts from its best adapter instead of from the base model. "
+        "What that was trained on stays for training.",
     )
     micro_batch: int | None = Field(
         None,
@@ -123,12 +134,6 @@ def _splits(line: str) -> str:
     except ValueError as error:
         raise ValueError(f"is no command line: {error}") from None
     return line
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
 
 
 CommandLine = Annotated[str, AfterValidator(_splits)]

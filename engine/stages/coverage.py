@@ -7,10 +7,11 @@ import traceback
 from engine.dataset.load import ReadProgress
 from engine.dataset.prepare import prepare
 from engine.dataset.sources import files
-from engine.dataset.split import Splits
+from engine.dataset.split import NOTHING, Known, Splits
 from engine.protocol import jsonl, records
 from engine.protocol.events import Log
 from engine.stages.base import Job, Result
+from engine.stages.earlier import earlier, refuse_other_base, seen
 from engine.stages.local_model import local_model, misfits
 from engine.stages.progress import Progress
 
@@ -18,6 +19,7 @@ from engine.stages.progress import Progress
 def run(job: Job) -> Result:
     """Load, split and write the coverage dataset."""
     settings = job.settings
+    known = _seen(job)
     unsupported = misfits(settings, lambda: local_model(job.run, settings, job.emit))
     read = Progress(job.emit, 100, "% of the data")
 
@@ -28,10 +30,19 @@ def run(job: Job) -> Result:
     def note(message: str) -> None:
         job.emit(Log(level="info", message=message))
 
-    counts = prepare(settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits))
+    counts = prepare(settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits), known)
     for change, pairs in unsupported.notes.items():
         note(f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})")
     return Result(counts=counts, inputs={str(file): file for file in files(settings.coverage.sources)})
+
+
+def _seen(job: Job) -> Known:
+    """What the adapter that the run starts from has seen. Raises InputError where it does not fit the local model."""
+    if (found := earlier(job.settings)) is None:
+        return NOTHING
+    refuse_other_base(found, local_model(job.run, job.settings, job.emit))
+    job.emit(Log(level="info", message=f"starts from the adapter of {found.run.name}, round {found.round}"))
+    return seen(job.settings)
 
 
 def _estimate(job: Job, splits: Splits) -> None:

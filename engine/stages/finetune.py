@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,15 @@ from engine.protocol import commands
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
 from engine.protocol.manifest import begin
 from engine.protocol.rows import PAIRS_FILE, Chat
+from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, SYNTHESIZE
 from engine.stages.base import Job, Result, named
+from engine.stages.earlier import earlier, refuse_other_base
 from engine.stages.local_model import local_model
 from engine.stages.training_mix import TrainingMix, training_mix
 
 if TYPE_CHECKING:
+    from engine.local.resolve import ResolvedModel
     from engine.local.training import TrainProgress
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -40,7 +43,7 @@ def run(job: Job) -> Result:
     resolved = local_model(job.run, settings, job.emit)
     synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]
     mix = training_mix(coverage, synthetic, commands.pair_choices(job.run.commands_file), settings.synthesis)
-    start = _start(job)
+    start = _start(job, lambda: resolved)
     learned = settings.model_copy(update={"finetune": settings.finetune.learns}).digest(*DECISIVE)
     with first_process_first():
         begin(job.folder, " ".join(filter(None, [learned, mix.choices])))
@@ -58,7 +61,6 @@ def run(job: Job) -> Result:
         start=start,
     )
     files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
-    files += [start / ADAPTER_FILE] if start else []
     return Result(
         counts={
             "pairs": trained.pairs,
@@ -68,7 +70,7 @@ def run(job: Job) -> Result:
             "steps": trained.steps,
             "best_epoch": trained.best_epoch,
             "train_loss": round(trained.train_loss, 4),
-            "dev_loss_untuned": None if trained.dev_loss_untuned is None else round(trained.dev_loss_untuned, 4),
+            **_first_loss(trained.dev_loss_untuned, start),
             "dev_loss": None if trained.dev_loss is None else round(trained.dev_loss, 4),
             "tokens": trained.tokens,
             "tokens_per_second": round(trained.tokens_per_second, 1),
@@ -78,17 +80,39 @@ def run(job: Job) -> Result:
             "micro_batch": trained.micro_batch,
             "gradient_checkpointing": trained.gradient_checkpointing,
         },
-        inputs=named(files, job.run.folder) | ({"choices": mix.choices} if mix.choices else {}),
+        inputs=named(files, job.run.folder)
+        | _files(start, job.run)
+        | ({"choices": mix.choices} if mix.choices else {}),
         model=f"{resolved.name}@{resolved.digest}",
         peak_memory_bytes=trained.peak_memory_bytes,
     )
 
 
-def _start(job: Job) -> Path | None:
-    """The folder of the adapter to start from: that of the round before, where the settings ask for it."""
-    if not job.settings.finetune.warm_start or job.round is None or job.round < 2:
+def _start(job: Job, model: Callable[[], ResolvedModel]) -> Path | None:
+    """The folder of the adapter to start from, where the settings ask for one: that of the round before, or of a run.
+
+    Raises InputError where the earlier run's does not fit.
+    """
+    if job.settings.finetune.warm_start and job.round is not None and job.round > 1:
+        return FINETUNE.folder(job.run, job.round - 1) / "adapter"
+    if (found := earlier(job.settings)) is None:
         return None
-    return FINETUNE.folder(job.run, job.round - 1) / "adapter"
+    refuse_other_base(found, model())
+    return found.adapter
+
+
+def _files(start: Path | None, run: Run) -> dict[str, Path]:
+    """The weights that a training started from as its input, by their path in the run, or else in full."""
+    if start is None:
+        return {}
+    file = start / ADAPTER_FILE
+    return named([file], run.folder) if file.is_relative_to(run.folder) else {str(file.absolute()): file}
+
+
+def _first_loss(loss: float | None, start: Path | None) -> dict[str, float | None]:
+    """The dev loss before the first step, by the name of what it is the loss of."""
+    rounded = None if loss is None else round(loss, 4)
+    return {"dev_loss_untuned": rounded} if start is None else {"dev_loss_start": rounded}
 
 
 class _Reporter:

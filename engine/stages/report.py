@@ -21,7 +21,7 @@ from engine.protocol.version import version
 from engine.service.answerers import Answerer, answerers
 from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
-from engine.stages import judge_drift, report_judges, report_sections
+from engine.stages import judge_drift, report_gain, report_judges, report_sections
 from engine.stages.base import Job, Result, named
 from engine.stages.infer import RAISE_LIMIT
 from engine.stages.markdown import block, cell, inline, interval
@@ -61,6 +61,7 @@ def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sea
             _sealed(final) + report_sections.by_prompt(sealed),
             *report_sections.seal(run),
             *report_sections.part(final),
+            *report_gain.gain(run, settings, final, sealed),
             "## Best and worst answers",
             *_examples(run, sealed),
             *report_judges.which_answered(answered),

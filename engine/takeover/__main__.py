@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-OPTIONS = ("host", "port", "key_env", "local", "local_model", "local_key_env")
+OPTIONS = ("host", "port", "key_env", "local", "local_model", "local_key_env", "contents")
 """Of `begin`: the settings of a door that they replace."""
 
 
@@ -22,6 +22,7 @@ def main() -> int:
         begin.add_argument(f"--{name}", type=kind)
     for name in ("local-key-env", "artefact"):
         begin.add_argument(f"--{name}")
+    begin.add_argument("--contents", action=argparse.BooleanOptionalAction)
     keep = tasks.add_parser("keep", help="hold the port and keep a door at work")
     keep.add_argument("run", type=Path)
     keep.add_argument("--folder", type=Path, help="the take-over's folder, if not RUN/takeover")

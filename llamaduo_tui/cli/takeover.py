@@ -13,6 +13,7 @@ import click
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
+from llamaduo_tui.cli.programs import run_program
 from llamaduo_tui.paths import called
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.option("--host", help="Address to listen on; anything but 127.0.0.1 needs --key-env.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--key-env", metavar="NAME", help="Environment variable with the key that clients must show.")
+@click.option("--contents/--no-contents", default=None, help="Keep requests and answers in the journal, for collect.")
 @click.option("--anyway", is_flag=True, help="Take over although the run does not show that the local model may.")
 @click.option("--share", type=click.FloatRange(0, 100), metavar="PERCENT", help="Set the canary's share by hand.")
 @click.option("--auto-share", is_flag=True, help="Let the canary's share move by itself again.")
@@ -52,6 +54,7 @@ def takeover(
     host: str | None,
     port: int | None,
     key_env: str | None,
+    contents: bool | None,
     anyway: bool,
     share: float | None,
     auto_share: bool,
@@ -100,6 +103,8 @@ def takeover(
         given = {"local": local, "local-model": local_model, "local-key-env": local_key_env, "artefact": artefact}
         given |= {"host": host, "port": str(port) if port is not None else None, "key-env": key_env}
         words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        if contents is not None:
+            words.append("--contents" if contents else "--no-contents")
         if sys.stdout.isatty():
             say("the door is starting; with the released model this takes from seconds to minutes …", err=True)
         named = {name for name in (key_env, local_key_env) if name}
@@ -161,6 +166,36 @@ def drill(
     given = {"local": local, "local-key-env": local_key_env, "artefact": artefact}
     words = [f"--{name}={value}" for name, value in given.items() if value]
     sys.exit(control.drill(run, [*words, f"--requests={requests}", f"--rate={rate}"], local_key_env))
+
+
+@click.command()
+@options.run
+@click.option("--to", metavar="FILE", type=click.Path(path_type=Path), help="File for the rows.")
+@click.option("--next", "following", metavar="FILE", type=click.Path(path_type=Path), help="File for the settings.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@options.as_json
+@click.pass_obj
+def collect(root: Path, run_name: str, to: Path | None, following: Path | None, force: bool, as_json: bool) -> None:
+    """Make coverage rows of what the local model could not answer.
+
+    Requests of the take-over for which the local answer was missing or not good enough, or differed from the service's,
+    become rows with the service's answer. A request that repeats a prompt of the run, sealed ones above all, does not.
+    The journal has texts only where the door was told to keep them: `takeover RUN --contents`.
+
+    It writes the rows to RUN/takeover/collected.jsonl, and to RUN/takeover/next.toml the settings of a next run, which
+    reads them beside the old data and starts from this run's adapter. The next run's report says what it gained.
+
+    
+    Examples:  llamaduo-tui collect demo
+               llamaduo-tui collect demo --to rows.jsonl --next next.toml
+    """
+    from llamaduo_tui.cli import overview
+
+    folder = overview.find(root, run_name).folder
+    places = {"--to": to, "--next": following}
+    words = [f"{name}={place.absolute()}" for name, place in places.items() if place is not None]
+    flags = [flag for flag, on in (("--force", force), ("--json", as_json)) if on]
+    run_program("engine.takeover.collect", str(folder), *words, *flags)
 
 
 def _one_local(local: str | None, artefact: str | None) -> None:

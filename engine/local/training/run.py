@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import disable_progress_bars  # type: ignore[import-untyped]
-from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import PeftModel
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, PrinterCallback, TrainerState, set_seed
 
 from engine.local import lengths
@@ -23,6 +22,7 @@ from engine.local.lora import sized_adapter
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer
 from engine.local.sharding import shard
+from engine.local.start import load_start
 from engine.local.tokenizer import load_tokenizer
 from engine.local.training import attention
 from engine.local.training.arguments import UNMEASURED_EPOCHS, Plan, arguments
@@ -154,7 +154,7 @@ def _model(resolved: ResolvedModel, settings: Migration, device: Device, start: 
     model, size = sized_adapter(base, settings.local.adapter)
     say("info", size.sentence)
     if start is not None:
-        set_peft_model_state_dict(model, load_file(start / "adapter_model.safetensors"))
+        load_start(model, start)
     for parameter in model.parameters():
         # Adapters of a 16-bit or quantised base may come in its format, which loses small updates.
         if parameter.requires_grad:

@@ -1,0 +1,159 @@
+"""The earlier run whose adapter a run starts from: where that adapter is, whether it fits, and what it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.dataset.prepare import read_dev
+from engine.dataset.split import Known
+from engine.local.resolve import ResolvedModel
+from engine.protocol import checksums, commands
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.manifest import changes, manifest
+from engine.protocol.rows import Chat, Pair, prompt_id
+from engine.protocol.run_dir import Run
+from engine.protocol.stages import FINETUNE, SYNTHESIZE
+from engine.settings.load import settings_of
+from engine.settings.local import Adapter
+from engine.settings.schema import Migration
+from engine.stages.training_mix import training_mix
+
+WEIGHTS = "adapter_model.safetensors"
+CHOOSE = "name another run in finetune.start_from, or leave it out to start from the base model"
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier run and its best round, whose adapter is in the folder `adapter`."""
+
+    run: Run
+    round: int
+
+    @property
+    def adapter(self) -> Path:
+        return FINETUNE.folder(self.run, self.round) / "adapter"
+
+
+def earlier(settings: Migration) -> Earlier | None:
+    """The run that `finetune.start_from` names; None where it names none.
+
+    Raises InputError where that is no run that has ended with a tuned model, or its adapter is not as it was written,
+    not in safetensors, or of another shape or kind of base than these settings say.
+    """
+    if settings.finetune.start_from is None:
+        return None
+    run = Run(Path(settings.finetune.start_from))
+    if not run.folder.is_dir() or not run.is_run:
+        raise _unusable(run, "no run is there")
+    number = best_round(run)
+    if number is None:
+        raise _unusable(run, "it has not ended")
+    if number == 0:
+        raise _unusable(run, "its best model is the untuned one, so it has no adapter to start from")
+    found = Earlier(run, number)
+    _check_files(found)
+    _check_settings(found, settings)
+    return found
+
+
+def best_round(run: Run) -> int | None:
+    """The best round of a run that has ended, 0 for the untuned model; None while it has not."""
+    try:
+        final = run.final_decision()
+    except LlamaDuoError as error:
+        raise _unusable(run, error.message) from None
+    return None if final is None else final.best_round
+
+
+def refuse_other_base(found: Earlier, resolved: ResolvedModel) -> None:
+    """Raise InputError where the earlier adapter was trained on other weights than those of the local model."""
+    pinned = checksums.read_json(found.run.model_file)
+    if pinned is None or pinned.get("digest") != resolved.digest:
+        raise _unusable(
+            found.run,
+            f"its adapter belongs to other weights than those of {resolved.name}",
+            f"set local.model to that of {found.run.name}, or leave finetune.start_from out",
+        )
+
+
+def seen(settings: Migration) -> Known:
+    """The pairs that the adapter to start from was trained on, and those that steered its training.
+
+    Those of the runs before it count, too. Raises InputError where one of these can no longer be read.
+    """
+    trained, steered = list[Pair](), list[Pair]()
+    for run in _chain(settings):
+        trained += trained_on(run, settings_of(run))
+        steered += read_dev(run.coverage)
+    return Known(trained, steered)
+
+
+def trained_on(run: Run, settings: Migration) -> list[Pair]:
+    """The pairs that a run trained on, synthetic ones included. Raises InputError where its data is not there."""
+    synthetic = sorted(folder for folder in run.folder.glob(f"round-*/{SYNTHESIZE.name}") if manifest(folder))
+    mix = training_mix(run.coverage, synthetic, commands.pair_choices(run.commands_file), settings.synthesis)
+    return [_pair(chat) for chat in mix.chats]
+
+
+def _chain(settings: Migration) -> Iterator[Run]:
+    """The run to start from, the one that this started from, and so on."""
+    passed = set[Path]()
+    while (name := settings.finetune.start_from) is not None:
+        run = Run(Path(name).resolve())
+        if run.folder in passed:
+            raise _unusable(run, "it started from itself")
+        passed.add(run.folder)
+        try:
+            settings = settings_of(run)
+        except LlamaDuoError as error:
+            raise _unusable(run, f"nobody can tell what its adapter was trained on: {error.message}") from None
+        yield run
+
+
+def _check_files(found: Earlier) -> None:
+    if not (found.adapter / WEIGHTS).is_file():
+        raise _unusable(found.run, f"round {found.round} has no {WEIGHTS}, and weights are read from safetensors alone")
+    folder = found.adapter.parent
+    try:
+        known = manifest(folder)
+        changed = next(iter(changes(folder, known)), None) if known is not None else None
+    except LlamaDuoError as error:
+        raise _unusable(found.run, error.message) from None
+    if known is None:
+        raise _unusable(found.run, f"the training of round {found.round} is not complete")
+    if changed is not None:
+        place = changed.path.relative_to(found.run.folder)
+        raise _unusable(found.run, f"{place} {changed.how} since it was trained", "restore it from a copy")
+
+
+def _check_settings(found: Earlier, settings: Migration) -> None:
+    """Raise InputError where the adapter is of another shape, or its base is held in another number format."""
+    try:
+        theirs = settings_of(found.run).local
+    except LlamaDuoError as error:
+        raise _unusable(found.run, error.message) from None
+    ours = settings.local
+    if theirs.quantization != ours.quantization:
+        raise _unusable(
+            found.run,
+            f'it has local.quantization = "{theirs.quantization}"',
+            f'set local.quantization = "{theirs.quantization}"',
+        )
+    if differing := _differing(theirs.adapter, ours.adapter):
+        shown = ", ".join(f"local.adapter.{name} = {getattr(theirs.adapter, name)!r}" for name in differing)
+        raise _unusable(found.run, f"its adapter has {shown}", f"set {shown}")
+
+
+def _differing(theirs: Adapter, ours: Adapter) -> Sequence[str]:
+    """The settings that make an adapter another one; dropout makes none."""
+    return [name for name in Adapter.model_fields if name != "dropout" and getattr(theirs, name) != getattr(ours, name)]
+
+
+def _pair(chat: Chat) -> Pair:
+    return Pair(id=prompt_id(chat.messages[:-1], chat.tools), messages=chat.messages, tools=chat.tools)
+
+
+def _unusable(run: Run, why: str, hint: str = CHOOSE) -> InputError:
+    return InputError(f"finetune.start_from: {run.folder}: {why}", hint)
