@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from engine.dataset import sources
+from engine.dataset.dates import Dates
 from engine.dataset.formats import row as formats
 from engine.dataset.formats.exchange import SEVERAL
 from engine.dataset.formats.values import at, listed
@@ -17,7 +18,8 @@ from engine.dataset.personal import find, mask, redacted
 from engine.dataset.record import MAX_ROW, TOO_LARGE, Dropped, Record, RowError
 from engine.dataset.sample import Sample
 from engine.protocol.errors import InputError
-from engine.protocol.rows import Pair, prompt_id, prompt_text
+from engine.protocol.rows import Pair, about_tokens, prompt_id, prompt_text
+from engine.protocol.volume import Volume
 from engine.settings.schema import Coverage
 
 MOST_SHOWN = 10_000
@@ -42,7 +44,7 @@ class Loaded:
 
     `rows` is the number of all rows that were read; `formats` counts them by what they were recognised as ("Langfuse
     observations, CSV"), and `notes` by what is worth knowing about them ("several answers; the last is learned"),
-    or 0 where that is about a whole file.
+    or 0 where that is about a whole file. `volume` is what the dates of all rows say.
     """
 
     pairs: list[Pair]
@@ -50,6 +52,7 @@ class Loaded:
     rows: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    volume: Volume = field(default_factory=lambda: Volume(rows=0))
 
 
 def load(
@@ -69,7 +72,9 @@ def load(
     reader.fit(unsupported)
     if not reader.pairs:
         raise _nothing_usable(coverage, reader)
-    return Loaded(list(reader.pairs.values()), reader.dropped, reader.rows, reader.formats, reader.notes)
+    return Loaded(
+        list(reader.pairs.values()), reader.dropped, reader.rows, reader.formats, reader.notes, reader.volume()
+    )
 
 
 class _Reader:
@@ -87,6 +92,7 @@ class _Reader:
         self.formats: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
         self.misfits: set[str] = set()
+        self._dates = Dates()
 
     def read(self, progress: Callable[[ReadProgress], None]) -> None:
         """Read all sources. Raises InputError where one can't be read, or where no row has a column that is set."""
@@ -120,6 +126,15 @@ class _Reader:
                 self._drop(Record(int(line), text, text, file).dropped(reason))
                 del self.pairs[pair.id]
 
+    def volume(self) -> Volume:
+        """How much was asked, by the dates of the rows, with the tokens of those that are used."""
+        pairs = list(self.pairs.values())
+        if not pairs:
+            return self._dates.volume(self.rows)
+        asked = sum(about_tokens(prompt_text(pair.prompt, pair.tools)) for pair in pairs) / len(pairs)
+        answered = sum(about_tokens(pair.target) for pair in pairs) / len(pairs)
+        return replace(self._dates.volume(self.rows), input_tokens=round(asked, 1), output_tokens=round(answered, 1))
+
     def _note_file(self, note: str) -> None:
         self.notes.setdefault(note, 0)
 
@@ -128,6 +143,8 @@ class _Reader:
         if isinstance(record, Dropped):
             self._drop(record)
             return
+        if not alone:
+            self._dates.take(record.value)
         self._look_at_columns(record)
         try:
             recorded = formats.read(record.value, self._coverage.columns)

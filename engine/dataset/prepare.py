@@ -15,6 +15,7 @@ from engine.protocol import jsonl, records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.rows import Pair
+from engine.protocol.volume import write_volume
 from engine.settings.schema import Migration
 
 TRAIN = "train.jsonl"
@@ -60,6 +61,7 @@ def prepare(
     jsonl.replace(folder / SEALED, b64encode(zlib.compress(sealed.encode())).decode() + "\n", mode=0o600)
     jsonl.write(folder / DROPPED, (row.to_row() for row in dropped))
     jsonl.write(folder / FINGERPRINTS, (dict(row) for row in fingerprints([*splits.dev, *splits.test])))
+    write_volume(folder, loaded.volume)
     written(splits)
     return {
         "rows": loaded.rows,

@@ -52,6 +52,7 @@ _IN_STAGE = (
     "test.sealed",
     "dropped.jsonl",
     "fingerprints.jsonl",
+    "volume.json",
 )
 _TEMPORARY = ".*.tmp"
 _PHASES = ("round-[0-9]*", "final")

@@ -21,7 +21,7 @@ from engine.protocol.version import version
 from engine.service.answerers import Answerer, answerers
 from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
-from engine.stages import judge_drift, report_gain, report_judges, report_sections
+from engine.stages import judge_drift, report_gain, report_judges, report_sections, report_worth
 from engine.stages.base import Job, Result, named
 from engine.stages.infer import RAISE_LIMIT
 from engine.stages.markdown import block, cell, inline, interval
@@ -67,6 +67,7 @@ def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sea
             *report_judges.which_answered(answered),
             "## What it took",
             _cost(usage, _manifests(run), run.status()),
+            *report_worth.section(run, settings),
             *_next_step(run, decision.best_round),
         ]
     )

@@ -264,7 +264,7 @@ main.add_section("Begin", demo, tools.presets, tools.new, edit, tools.convert, t
 main.add_section("Follow", attach, runs.runs, runs.status, runs.logs, runs.compare)
 main.add_section("Answer and control", runs.approve, runs.reject, runs.pause, resume, runs.stop)
 main.add_section("Release", release.release, release.serve)
-main.add_section("Take over", takeover.takeover, takeover.drill, takeover.collect)
+main.add_section("Take over", takeover.takeover, takeover.drill, takeover.worth, takeover.collect)
 main.add_section(
     "More",
     runs.export,

@@ -198,6 +198,41 @@ def collect(root: Path, run_name: str, to: Path | None, following: Path | None, 
     run_program("engine.takeover.collect", str(folder), *words, *flags)
 
 
+@click.command()
+@options.run
+@click.option("--requests-per-day", metavar="N", help="Requests a day that the service answers before the move.")
+@click.option("--share", metavar="PERCENT", help="How much of them moves.")
+@click.option("--input-tokens", metavar="N", help="Mean input tokens of a request.")
+@click.option("--output-tokens", metavar="N", help="Mean output tokens of a request.")
+@click.option("--input-price", metavar="USD", help="The service's price of a million input tokens.")
+@click.option("--output-price", metavar="USD", help="The service's price of a million output tokens.")
+@click.option("--box-usd-per-hour", metavar="USD", help="What the machine of the local model costs an hour.")
+@click.option("--box-hours-per-day", metavar="N", help="Hours a day that it is paid; 0: only those in which it works.")
+@click.option(
+    "--tokens-per-second", metavar="N", help="Output tokens a second of the local model, all requests at once."
+)
+@options.as_json
+@click.pass_obj
+def worth(root: Path, /, run_name: str, as_json: bool, **given: str | None) -> None:
+    """Show what the move is worth, and on what that rests.
+
+    Money for 1,000 requests both ways, what the migration has cost, the day on which it has paid for itself, and how
+    long both sides take. Each figure has its assumptions beside it: they come from the run's data, its ledger, its
+    journal and litellm's price list, or from you. What you give is kept for the next time, for the app's screen too;
+    "unset" takes it back. The settings' table [worth] has the same names.
+
+    
+    Examples:  llamaduo-tui worth demo
+               llamaduo-tui worth demo --requests-per-day 20000 --box-usd-per-hour 0.80
+               llamaduo-tui worth demo --requests-per-day unset
+    """
+    from llamaduo_tui.cli import overview
+
+    folder = overview.find(root, run_name).folder
+    words = [f"--{name.replace('_', '-')}={text}" for name, text in given.items() if text is not None]
+    run_program("engine.takeover.worth", str(folder), *words, *(["--json"] if as_json else []))
+
+
 def _one_local(local: str | None, artefact: str | None) -> None:
     if local and artefact:
         raise click.UsageError("--local names another server than that of an --artefact: leave one of them out")

@@ -18,12 +18,15 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.takeover import DoorCommand, Mode
 from llamaduo_tui.screens.confirm import ConfirmScreen
-from llamaduo_tui.views import takeover
+from llamaduo_tui.views import takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.key_bar import KeyBar
 
 REFRESH_S = 1.0
+WORTH_S = 30.0
+"""Between two looks at what the move is worth, which read more files."""
+
 STEPS = (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
 
 
@@ -70,6 +73,7 @@ margin. The charts show both after each comparison. The money is by the service'
                         for name in (side, f"{side}-slow"):
                             yield Static(id=f"{name}-label", classes="label", markup=False)
                             yield Sparkline([0], id=f"{name}-chart", classes="chart")
+            yield Static(id="worth", markup=False)
             yield Static(id="events", markup=False)
             with Horizontal(id="answers"):
                 yield Static(id="service-answer", markup=False)
@@ -80,6 +84,8 @@ margin. The charts show both after each comparison. The money is by the service'
     def on_mount(self) -> None:
         self._read()
         self.set_interval(REFRESH_S, self._read)
+        self._read_worth()
+        self.set_interval(WORTH_S, self._read_worth)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         state = self.view.state
@@ -98,6 +104,10 @@ margin. The charts show both after each comparison. The money is by the service'
     @work(thread=True, group="takeover-read", exclusive=True, exit_on_error=False)
     def _read(self) -> takeover.TakeoverView:
         return takeover.read(self.run)
+
+    @work(thread=True, group="takeover-worth", exclusive=True, exit_on_error=False)
+    def _read_worth(self) -> list[tuple[str, str]]:
+        return worth.read(self.run)
 
     @work(thread=True, group="takeover-tell", exit_on_error=False)
     def _tell(self, command: DoorCommand) -> None:
@@ -120,6 +130,8 @@ margin. The charts show both after each comparison. The money is by the service'
             result = event.worker.result
             if isinstance(result, takeover.TakeoverView):
                 self._show(result)
+            elif isinstance(result, list):
+                self.query_one("#worth", Static).update(_named(result))
             elif isinstance(result, tuple):
                 side, answer = result
                 self.query_one(f"#{side}-answer", Static).update(clean(answer))
@@ -127,10 +139,7 @@ margin. The charts show both after each comparison. The money is by the service'
     def _show(self, view: takeover.TakeoverView) -> None:
         """Draw what has changed."""
         self.view, self._failed = view, ""
-        figures = [
-            Content.assemble((f"{name:<10}", "$foreground-muted"), clean(value)) for name, value in takeover.lines(view)
-        ]
-        self.query_one("#figures", Static).update(Content("\n").join(figures))
+        self.query_one("#figures", Static).update(_named(takeover.lines(view)))
         for side in ("service", "local"):
             counts = view.minutes[side]
             self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
@@ -186,6 +195,13 @@ margin. The charts show both after each comparison. The money is by the service'
             box.border_title = side
             box.update("…")
             self._ask(event.value, side)
+
+
+def _named(lines: list[tuple[str, str]]) -> Content:
+    """Lines of a name and a value."""
+    return Content("\n").join(
+        Content.assemble((f"{name:<10}", "$foreground-muted"), clean(value)) for name, value in lines
+    )
 
 
 def _events(view: takeover.TakeoverView) -> Content:

@@ -1,0 +1,36 @@
+"""A section of the report: what the migration is worth, with each assumption beside its figure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from datetime import date
+
+from engine.estimate.assumptions import assumptions_of, price_list
+from engine.estimate.worth import Line, assumptions, figures, worth
+from engine.protocol.paths import called
+from engine.protocol.run_dir import Run
+from engine.service.models import price
+from engine.settings.schema import Migration
+from engine.stages.markdown import inline
+
+HEADING = "## What it is worth"
+
+
+def section(run: Run, settings: Migration) -> list[str]:
+    """The figures and the assumptions of today, as tables."""
+    given = assumptions_of(run, settings, price_list(price(settings.service.model, settings.service), settings))
+    found = worth(given, date.today())
+    return [
+        HEADING,
+        f"As of {time.strftime('%Y-%m-%d')}. Each figure follows from the assumptions beside it; `llamaduo-tui worth "
+        f"{inline(called(run))}` changes them and shows the figures of today. Unknown is what nobody has said or "
+        "measured.",
+        _table("figure", "rests on", figures(found, given)),
+        _table("assumption", "from", assumptions(given)),
+    ]
+
+
+def _table(first: str, last: str, lines: Iterable[Line]) -> str:
+    rows = [f"| {inline(line.name)} | {inline(line.value)} | {inline(line.basis)} |" for line in lines]
+    return "\n".join([f"| {first} | | {last} |", "|---|---|---|", *rows])
