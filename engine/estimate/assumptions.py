@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from engine.estimate.worth import Assumptions, Figure, Latency
@@ -14,7 +15,7 @@ from engine.protocol import records
 from engine.protocol.decision import FinalDecision, percent
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
-from engine.protocol.rows import RESPONSES_FILE, Response
+from engine.protocol.rows import RESPONSES_FILE, Pair, Response, about_tokens, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
 from engine.protocol.takeover import files
@@ -57,9 +58,10 @@ def assumptions_of(run: Run, settings: Migration, prices: Prices | None) -> Assu
     return Assumptions(
         requests_per_day=_set(given, settings, "requests_per_day") or _per_day(volume),
         share=_set(given, settings, "share") or _share(final),
-        input_tokens=_set(given, settings, "input_tokens") or _tokens(seen.input_tokens, volume, "input_tokens", seen),
+        input_tokens=_set(given, settings, "input_tokens")
+        or _tokens(run, seen.input_tokens, volume, "input_tokens", seen),
         output_tokens=_set(given, settings, "output_tokens")
-        or _tokens(seen.output_tokens, volume, "output_tokens", seen),
+        or _tokens(run, seen.output_tokens, volume, "output_tokens", seen),
         input_price=_price(given.input_price, prices and prices.input, prices),
         output_price=_price(given.output_price, prices and prices.output, prices),
         box_usd_per_hour=_set(given, settings, "box_usd_per_hour")
@@ -144,13 +146,25 @@ def _journal(path: Path) -> _Journal:
     )
 
 
-def _tokens(of_journal: float | None, volume: Volume | None, name: str, seen: _Journal) -> Figure:
+def _tokens(run: Run, of_journal: float | None, volume: Volume | None, name: str, seen: _Journal) -> Figure:
     if of_journal is not None:
         return Figure(of_journal, f"mean of {seen.counted:,} requests in the journal")
     known: float | None = getattr(volume, name) if volume is not None else None
     if known is not None:
         return Figure(known, "mean of the coverage data, estimated as bytes over four")
+    if (sizes := _train_tokens(run.coverage / "train.jsonl")) is not None:
+        return Figure(sizes[name == "output_tokens"], "mean of the train rows, estimated as bytes over four")
     return Figure(None, f"unknown: worth RUN --{name.replace('_', '-')} N")
+
+
+@lru_cache(maxsize=8)
+def _train_tokens(rows: Path) -> tuple[float, float] | None:
+    """Mean tokens of a train row, in and out: earlier versions wrote no more than these rows."""
+    pairs = list(records.read(rows, Pair))
+    if not pairs:
+        return None
+    asked = fmean(about_tokens(prompt_text(pair.prompt, pair.tools)) for pair in pairs)
+    return asked, fmean(about_tokens(pair.target) for pair in pairs)
 
 
 def _price(given: float | None, known: float | None, prices: Prices | None) -> Figure:

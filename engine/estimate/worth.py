@@ -136,52 +136,85 @@ class Line(NamedTuple):
 
 
 def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
-    """The figures in words, each with the assumptions that it was made from."""
+    """The figures in words, each with the assumptions that it was made from, or with those that are unknown."""
     tokens = f"{_plain(given.input_tokens, ' tokens')} in, {_plain(given.output_tokens, ' tokens')} out"
-    price = _plain(given.box_usd_per_hour, " an hour", usd)
-    yield Line(
-        "service, 1,000 requests",
-        money(found.service_per_1000),
-        f"{tokens}; {_plain(given.input_price, '', usd)} and {_plain(given.output_price, '', usd)} a million",
-    )
-    boxes = UNKNOWN if found.boxes is None else "1 box" if found.boxes == 1 else f"{found.boxes:,} boxes"
-    hours = UNKNOWN if found.paid_hours is None else f"{found.paid_hours:,.3g} h a day"
+    prices = f"{_plain(given.input_price, '', usd)} and {_plain(given.output_price, '', usd)} a million"
+    box, speed = _plain(given.box_usd_per_hour, " an hour", usd), _plain(given.tokens_per_second, " tokens a second")
     moved = _times(given.requests_per_day.value, given.share.value)
     volume = UNKNOWN if moved is None else f"{number(moved)} requests a day"
-    yield Line("local, 1,000 requests", money(found.local_per_1000), f"{boxes} at {price}, {hours} in all; {volume}")
+    boxes = "1 box" if found.boxes == 1 else f"{found.boxes or 0:,} boxes"
+    needed = _Needed(given)
+    asked = ("input_tokens", "output_tokens", "input_price", "output_price")
+    answered = ("output_tokens", "tokens_per_second")
+    local = ("requests_per_day", "box_usd_per_hour", *answered)
+    yield Line("service, 1,000 requests", money(found.service_per_1000), needed(f"{tokens}; {prices}", *asked))
     yield Line(
-        "local, while it works",
-        f"{money(found.local_at_work_per_1000)} for 1,000",
-        f"{price}; {_plain(given.output_tokens, ' tokens')} out at {_plain(given.tokens_per_second, ' a second')}",
+        "local, 1,000 requests",
+        money(found.local_per_1000),
+        needed(f"{boxes} at {box}, {found.paid_hours or 0:,.3g} h a day in all; {volume}", *local),
+    )
+    yield Line(
+        "local, only its work",
+        money(found.local_at_work_per_1000),
+        needed(
+            f"{box}; {_plain(given.output_tokens, ' tokens')} out at {speed}; 1,000 requests",
+            "box_usd_per_hour",
+            *answered,
+        ),
     )
     busy = UNKNOWN if found.busy_hours is None else f"{found.busy_hours:,.3g} h a day"
-    yield Line("box at work", busy, f"{volume}, spread evenly; {_plain(given.tokens_per_second, ' tokens a second')}")
-    yield Line("saved", _saved(found), f"{volume} moved, less the box")
-    worked = _plain(given.worked_hours, " h", lambda value: f"{value:,.3g}")
-    paid = _plain(given.paid_usd, " to services", usd)
-    yield Line("migration so far", money(found.cost_usd), f"{paid}; {worked} of the box at {price}")
-    yield Line("paid back", _paid_back(found), "from today on, at these figures")
+    yield Line("box at work", busy, needed(f"{volume}, spread evenly; {speed}", "requests_per_day", *answered))
+    yield Line("saved", _saved(found), needed(f"{volume} moved, less the box", *asked, *local))
+    cost = f"{_plain(given.paid_usd, ' to services', usd)}; {_plain(given.worked_hours, ' h')} of the box at {box}"
+    spent = ("paid_usd", "worked_hours", "box_usd_per_hour")
+    yield Line("migration so far", money(found.cost_usd), needed(cost, *spent))
+    yield Line("paid back", _paid_back(found), needed("from today on, at these figures", *asked, *local, *spent))
     for name, side in (("service", given.service), ("local", given.local)):
         yield Line(f"{name}, an answer", seconds(side.seconds), side.source)
 
 
+class _Needed:
+    """Says what a figure rests on, or what is unknown of it."""
+
+    def __init__(self, given: Assumptions) -> None:
+        self._given = given
+
+    def __call__(self, basis: str, *names: str) -> str:
+        missing = [NAMES[name] for name in dict.fromkeys(names) if getattr(self._given, name).value is None]
+        return f"unknown: {', '.join(missing)}" if missing else basis
+
+
+NAMES = {
+    "requests_per_day": "requests a day",
+    "share": "share moved",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "input_price": "input price",
+    "output_price": "output price",
+    "box_usd_per_hour": "box",
+    "box_hours_per_day": "box is paid",
+    "tokens_per_second": "local speed",
+    "paid_usd": "paid to services",
+    "worked_hours": "box at work so far",
+}
+"""The assumptions as they are called on screen."""
+
+
 def assumptions(given: Assumptions) -> Iterator[Line]:
     """The assumptions in words, with their sources."""
-    forms: tuple[tuple[str, Figure, Callable[[float], str]], ...] = (
-        ("requests a day", given.requests_per_day, number),
-        ("share moved", given.share, lambda value: f"{100 * value:.3g} %"),
-        ("input tokens", given.input_tokens, number),
-        ("output tokens", given.output_tokens, number),
-        ("input price", given.input_price, lambda value: f"{usd(value)} a million"),
-        ("output price", given.output_price, lambda value: f"{usd(value)} a million"),
-        ("box", given.box_usd_per_hour, lambda value: f"{usd(value)} an hour"),
-        ("box is paid", given.box_hours_per_day, _hours),
-        ("local speed", given.tokens_per_second, lambda value: f"{value:,.4g} tokens a second"),
-        ("paid to services", given.paid_usd, usd),
-        ("box at work so far", given.worked_hours, lambda value: f"{value:,.3g} h"),
-    )
-    for name, figure, form in forms:
-        yield Line(name, UNKNOWN if figure.value is None else form(figure.value), figure.source)
+    forms: dict[str, Callable[[float], str]] = {
+        "share": lambda value: f"{100 * value:.3g} %",
+        "input_price": lambda value: f"{usd(value)} a million",
+        "output_price": lambda value: f"{usd(value)} a million",
+        "box_usd_per_hour": lambda value: f"{usd(value)} an hour",
+        "box_hours_per_day": _hours,
+        "tokens_per_second": lambda value: f"{number(value)} tokens a second",
+        "paid_usd": usd,
+        "worked_hours": lambda value: f"{value:,.3g} h",
+    }
+    for field, name in NAMES.items():
+        figure: Figure = getattr(given, field)
+        yield Line(name, UNKNOWN if figure.value is None else forms.get(field, number)(figure.value), figure.source)
 
 
 def _hours(value: float) -> str:

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from engine.estimate.worth import UNKNOWN, Assumptions, Figure, Latency, assumptions, figures, usd, worth
+from engine.estimate.worth import NAMES, UNKNOWN, Assumptions, Figure, Latency, assumptions, figures, usd, worth
 from engine.protocol.volume import Seconds
 
 TODAY = date(2026, 11, 27)
@@ -91,8 +91,10 @@ def test_what_is_unknown_makes_no_figure(unknown: str, left: set[str]) -> None:
     known = given(**{unknown: None})
     found = worth(known, TODAY)
     assert {field.name for field in fields(found) if getattr(found, field.name) is not None} == left
-    assert UNKNOWN in " ".join(f"{line.value} {line.basis}" for line in figures(found, known))
-    assert UNKNOWN in [line.value for line in assumptions(known)]
+    for line in figures(found, known):
+        assert (line.value == UNKNOWN) == line.basis.startswith("unknown: ")
+        assert "answer" in line.name or line.value != UNKNOWN or line.basis == f"unknown: {NAMES[unknown]}"
+    assert [line.name for line in assumptions(known) if line.value == UNKNOWN] == [NAMES[unknown]]
 
 
 def test_each_figure_has_its_basis_and_each_assumption_its_source() -> None:
