@@ -40,6 +40,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
 def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sealed: SplitScores) -> Result:
     run, settings = job.run, job.settings
     answered, drift = answerers(run.ledger_file), _drift(run)
+    worth = await asyncio.to_thread(report_worth.section, run, settings)  # may load the price list
     text = "\n\n".join(
         [
             f"# {run.name}: {'target reached' if final.reached else 'target not reached'}",
@@ -67,7 +68,7 @@ def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sea
             *report_judges.which_answered(answered),
             "## What it took",
             _cost(usage, _manifests(run), run.status()),
-            *report_worth.section(run, settings),
+            *worth,
             *_next_step(run, decision.best_round),
         ]
     )

@@ -8,7 +8,6 @@ from datetime import date
 
 from engine.estimate.assumptions import assumptions_of, price_list
 from engine.estimate.worth import Line, assumptions, figures, worth
-from engine.protocol.paths import called
 from engine.protocol.run_dir import Run
 from engine.service.models import price
 from engine.settings.schema import Migration
@@ -24,7 +23,7 @@ def section(run: Run, settings: Migration) -> list[str]:
     return [
         HEADING,
         f"As of {time.strftime('%Y-%m-%d')}. Each figure follows from the assumptions beside it; `llamaduo-tui worth "
-        f"{inline(called(run))}` changes them and shows the figures of today. Unknown is what nobody has said or "
+        f"{run.name}` changes them and shows the figures of today. Unknown is what nobody has said or "
         "measured.",
         _table("figure", "rests on", figures(found, given)),
         _table("assumption", "from", assumptions(given)),
