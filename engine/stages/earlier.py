@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.dataset.prepare import read_dev
+from engine.dataset.data_filter import DataFilter
+from engine.dataset.prepare import read_dev, read_fingerprints, read_train
 from engine.dataset.split import Known
 from engine.local.resolve import ResolvedModel
 from engine.protocol import checksums, commands
@@ -88,6 +89,21 @@ def seen(settings: Migration) -> Known:
         trained += trained_on(run, settings_of(run))
         steered += read_dev(run.coverage)
     return Known(trained, steered)
+
+
+def replayed(settings: Migration, coverage: Path) -> list[Pair]:
+    """The pairs that the adapter to start from was trained on and that a run's own data lacks: the synthetic ones.
+
+    They are trained on again, so that what they taught is not forgotten; one that repeats or contains a dev or test
+    prompt of this run is left out. Raises InputError as `seen` does.
+    """
+    if settings.finetune.start_from is None:
+        return []
+    train = read_train(coverage)
+    own = {pair.id for pair in [*train, *read_dev(coverage)]}
+    pairs = list({pair.id: pair for pair in seen(settings).trained if pair.id not in own}.values())
+    leaks = DataFilter(settings.synthesis, read_fingerprints(coverage), train).leaks(pairs) if pairs else []
+    return [pair for pair, leak in zip(pairs, leaks, strict=True) if not leak]
 
 
 def trained_on(run: Run, settings: Migration) -> list[Pair]:

@@ -15,7 +15,7 @@ from engine.protocol.rows import PAIRS_FILE, Chat
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, SYNTHESIZE
 from engine.stages.base import Job, Result, named
-from engine.stages.earlier import earlier, refuse_other_base
+from engine.stages.earlier import earlier, refuse_other_base, replayed
 from engine.stages.local_model import local_model
 from engine.stages.training_mix import TrainingMix, training_mix
 
@@ -43,15 +43,19 @@ def run(job: Job) -> Result:
     resolved = local_model(job.run, settings, job.emit)
     synthetic = [SYNTHESIZE.folder(job.run, number) for number in range(1, job.round or 0)]
     mix = training_mix(coverage, synthetic, commands.pair_choices(job.run.commands_file), settings.synthesis)
+    again = replayed(settings, coverage)
     start = _start(job, lambda: resolved)
     learned = settings.model_copy(update={"finetune": settings.finetune.learns}).digest(*DECISIVE)
     with first_process_first():
         begin(job.folder, " ".join(filter(None, [learned, mix.choices])))
     for level, message in _by_hand(mix):
         job.emit(Log(level=level, message=message))
+    if again:
+        told = f"{len(again):,} pairs that the earlier adapter learned, and this run's data lacks, are trained on again"
+        job.emit(Log(level="info", message=told))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
     trained = training.finetune(
-        mix.chats,
+        [*mix.chats, *(Chat(pair.messages, pair.tools) for pair in again)],
         dev,
         resolved,
         settings,
@@ -67,6 +71,7 @@ def run(job: Job) -> Result:
             "left_out": trained.left_out,
             "refused_by_hand": mix.refused_by_hand,
             "kept_by_hand": mix.kept_by_hand,
+            "again": len(again),
             "steps": trained.steps,
             "best_epoch": trained.best_epoch,
             "train_loss": round(trained.train_loss, 4),

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from engine.dataset.data_filter import DataFilter
+from engine.dataset.data_filter import AnyPair, DataFilter
 from engine.dataset.diversity import PromptDiversity
 from engine.dataset.duplicates import comparable_text
 from engine.dataset.prepare import TRAIN, read_dev, read_fingerprints, read_train
@@ -32,6 +32,7 @@ from engine.service.faults import RefusedError
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
 from engine.stages.base import Result, ServiceJob, named
+from engine.stages.earlier import replayed
 from engine.stages.judge import MAX_TOKENS as JUDGE_TOKENS
 from engine.stages.left_out import LeftOut
 from engine.stages.progress import Progress
@@ -196,7 +197,8 @@ def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> t
     """An empty batch that knows all pairs so far, those in the files `earlier` too, and the seeds for its calls."""
     settings, coverage = job.settings, job.run.coverage
     train = read_train(coverage)
-    known = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
+    known: list[AnyPair] = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
+    known += replayed(settings, coverage)
     batch = SynthesisBatch(
         contract=contract.load(settings.task.contract),
         cleaner=DataFilter(settings.synthesis, read_fingerprints(coverage), [*train, *known]),

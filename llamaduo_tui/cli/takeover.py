@@ -98,13 +98,16 @@ def takeover(
     if restart:
         control.restart(run)
     told = []
+    given = {"local": local, "local-model": local_model, "local-key-env": local_key_env, "artefact": artefact}
+    given |= {"host": host, "port": str(port) if port is not None else None, "key-env": key_env}
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    if contents is not None:
+        words.append("--contents" if contents else "--no-contents")
+    if words and (mode is None or working is not None):
+        remedy = "name its --mode" if working is None else "end this one with --stop, then start it with --mode"
+        raise click.UsageError(f"{words[0].partition('=')[0]} is for a door that starts: {remedy}")
     if mode is not None and working is None:
         _one_local(local, artefact)
-        given = {"local": local, "local-model": local_model, "local-key-env": local_key_env, "artefact": artefact}
-        given |= {"host": host, "port": str(port) if port is not None else None, "key-env": key_env}
-        words = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        if contents is not None:
-            words.append("--contents" if contents else "--no-contents")
         if sys.stdout.isatty():
             say("the door is starting; with the released model this takes from seconds to minutes …", err=True)
         named = {name for name in (key_env, local_key_env) if name}

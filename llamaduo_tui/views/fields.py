@@ -87,6 +87,7 @@ _UNSET = {
     "local.revision": "the newest",
     "local.trust_remote_code": "no",
     "finetune.micro_batch": "what fits",
+    "finetune.start_from": "the base model",
     "inference.batch_size": "what fits",
     "inference.api_base": "the server that serve starts",
     "inference.api_key_env": "no key",
@@ -98,6 +99,12 @@ _UNSET = {
     "compute.processes": "one per free GPU",
     "compute.devices": "the free ones",
     "compute.ray_address": "RAY_ADDRESS, or this machine's cluster",
+    "worth.requests_per_day": "by the data's dates",
+    "worth.input_tokens": "as in the data",
+    "worth.output_tokens": "as in the data",
+    "worth.box_usd_per_hour": "unknown",
+    "worth.tokens_per_second": "as measured",
+    "worth.share": "what the run shows",
 }
 """What a setting means that is not set, where its default is no value."""
 

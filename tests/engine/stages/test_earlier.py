@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from engine.dataset.contamination import fingerprints
 from engine.dataset.load import load
 from engine.dataset.prepare import open_sealed, read_dev, read_train
 from engine.dataset.split import split
@@ -15,7 +17,7 @@ from engine.protocol import jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
-from engine.stages.earlier import earlier, refuse_other_base, seen
+from engine.stages.earlier import earlier, refuse_other_base, replayed, seen
 from tests.engine.earlier_run import DIGEST, SYNTHETIC, ended_run, rows, settings
 
 
@@ -93,6 +95,20 @@ def test_what_was_trained_on_stays_for_training_and_dev_is_not_sealed(first: Run
     assert {near, SYNTHETIC} <= texts
     assert len(test) > len(sealed) and dev
     assert sum(map(len, parts)) == len(pairs) == 122
+
+
+def test_what_the_own_data_lacks_is_trained_on_again_unless_it_leaks(first: Run, tmp_path: Path) -> None:
+    second = ended_run(tmp_path, "second", 60)
+    made = later(first, tmp_path / "x.jsonl")
+    assert replayed(settings("x"), second.coverage) == []
+    assert [pair.prompt[0]["content"] for pair in replayed(made, second.coverage)] == [SYNTHETIC]
+    dev = read_dev(second.coverage)[0]
+    messages = [{"role": "user", "content": f"Well then: {SYNTHETIC}, and so on"}, dev.messages[-1]]
+    jsonl.write(
+        second.coverage / "fingerprints.jsonl",
+        map(dict, fingerprints([replace(dev, id="other", messages=messages)])),  # type: ignore[arg-type]
+    )
+    assert replayed(made, second.coverage) == []
 
 
 def test_the_whole_chain_counts_and_a_circle_is_refused(tmp_path: Path) -> None:
