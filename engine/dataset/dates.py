@@ -72,7 +72,7 @@ def moment(value: Any) -> float | None:
     if isinstance(value, datetime):
         return _plausible((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp())
     if isinstance(value, str):
-        text = value.strip()
+        text = value.strip().removesuffix(" UTC")
         if not text[:1].isdigit() or len(text) > 40:
             return None
         if not text.replace(".", "", 1).isdigit():
