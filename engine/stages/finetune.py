@@ -63,6 +63,7 @@ def run(job: Job) -> Result:
         _Reporter(job.emit),
         say=lambda level, message: job.emit(Log(level=level, message=message)),
         start=start,
+        start_measured=start is not None and start.is_relative_to(job.run.folder),
     )
     files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
     return Result(

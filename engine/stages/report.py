@@ -40,7 +40,7 @@ async def run(job: Job, *, usage: Usage, decision: Decision, final: FinalDecisio
 def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sealed: SplitScores) -> Result:
     run, settings = job.run, job.settings
     answered, drift = answerers(run.ledger_file), _drift(run)
-    worth = await asyncio.to_thread(report_worth.section, run, settings)  # may load the price list
+    worth = report_worth.section(run, settings)  # may load the price list
     text = "\n\n".join(
         [
             f"# {run.name}: {'target reached' if final.reached else 'target not reached'}",

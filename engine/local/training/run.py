@@ -78,13 +78,15 @@ def finetune(
     emit: Callable[[TrainProgress], None],
     say: Say = no_words,
     start: Path | None = None,
+    start_measured: bool = False,
 ) -> FinetuneResult:
     """Train an adapter on all `pairs`; the state with the lowest loss on `dev` is kept.
 
     The loss counts the response's tokens only. The adapter and its tokenizer end up in `folder`/adapter, the losses of
     each step in `folder`/metrics.jsonl; checkpoints are in `folder`/checkpoints until then. Pairs of more tokens than
     `max_length` are left out and counted. `say` gets lines for the log, `start` is an adapter's folder to start from
-    instead of a new one. In a torchrun world all processes call this, and only the first emits and writes.
+    instead of a new one, whose loss on `dev` is measured first unless it was already. In a torchrun world all processes
+    call this, and only the first emits and writes.
 
     Raises InputError where no pair is left to train on, StageError where a loss is no longer finite or memory is too
     small for a single pair.
@@ -99,7 +101,7 @@ def finetune(
     # Before the adapter is created, as its initial weights are random.
     set_seed(settings.loop.seed)
     model = _model(resolved, settings, device, start, say)
-    training = _Training(model, tokenizer, data, settings, device, folder, emit, say, warm=start is not None)
+    training = _Training(model, tokenizer, data, settings, device, folder, emit, say, start_measured=start_measured)
     result = training.run(started)
     if rank() == 0:
         _keep(model, tokenizer, folder, result)
@@ -178,9 +180,10 @@ class _Training:
         emit: Callable[[TrainProgress], None],
         say: Say,
         *,
-        warm: bool,
+        start_measured: bool,
     ) -> None:
-        self._model, self._tokenizer, self._data, self._settings, self._warm = model, tokenizer, data, settings, warm
+        self._model, self._tokenizer, self._data, self._settings = model, tokenizer, data, settings
+        self._start_measured = start_measured
         self._device, self._say = device, say
         self._checkpoints = folder / "checkpoints"
         self._per_epoch = -(-len(data.rows) // settings.finetune.batch_size)
@@ -227,7 +230,7 @@ class _Training:
         """Train on from a checkpoint, with new checkpoints in a folder of this name."""
         settings, data, dev = self._settings, self._data, bool(self._data.dev)
         fit = self._fit()
-        known = last is not None or self._warm
+        known = last is not None or self._start_measured
         args = arguments(settings, self._device, plan, fit, self._checkpoints / name, dev=dev, known=known)
         self._reporter.taken_back = taken_back
         stop = [EarlyStoppingCallback(plan.patience)] if dev and plan.patience else []

@@ -316,7 +316,9 @@ def test_a_warm_start_goes_on_from_an_adapter(
     tiny: ResolvedModel, whole: tuple[Path, FinetuneResult, Told], tmp_path: Path
 ) -> None:
     folder, _, _ = whole
-    result = finetune(PAIRS, DEV, tiny, migration(epochs=1), tmp_path, lambda _: None, start=folder / "adapter")
+    result = finetune(
+        PAIRS, DEV, tiny, migration(epochs=1), tmp_path, lambda _: None, start=folder / "adapter", start_measured=True
+    )
     first, first_of_all = (next(row["loss"] for row in curve(run) if "loss" in row) for run in (tmp_path, folder))
     assert first < first_of_all
     assert result.dev_loss_untuned is None, "it was measured when the adapter was made"
