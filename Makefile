@@ -46,6 +46,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/power.py --check
 	$(BIN)/python bench/reviews.py --check
 	$(BIN)/python bench/directed.py --check
+	$(BIN)/python bench/bursts.py --check
 	$(BIN)/python bench/app.py --check
 
 $(VENV)/bin/python:

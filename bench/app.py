@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -47,6 +48,7 @@ LINES_A_SECOND = 2000
 LOG_LINES = 1_000_000
 RESPONSES = 100_000
 PAGES = 40
+RUNS = 300
 
 
 def main() -> None:
@@ -60,7 +62,8 @@ def main() -> None:
         for n in range(20):
             runs.create(root, f"run-{n:02}", SETTINGS)
         figures = [
-            ("list of 20 runs shown, against a bare app", 1.5, starts(root), "times"),
+            ("list of 20 runs shown, against a bare app", 1.2, starts(root), "times"),
+            *many(root / "many"),
             *idle(root),
             *growing(root, options.seconds),
             *huge(root),
@@ -87,6 +90,25 @@ def starts(root: Path) -> float:
     return statistics.median([ours() / bare() for _ in range(STARTS)][1:])
 
 
+def many(root: Path) -> Iterator[tuple[str, float, float, str]]:
+    """How soon a list of many runs is there, each with two rounds and its events."""
+    for n in range(RUNS):
+        run = runs.create(root, f"run-{n:03}", SETTINGS)
+        started = RunStarted(
+            name=run.name, pid=1, resumed=False, sandbox=False, model="small", service="gpt-4o", max_rounds=4
+        )
+        jsonl.append(run.events_file, [to_row(started) | {"seq": 1, "time": time.time()}])
+        for number in range(2):
+            run.round(number).mkdir()
+            jsonl.write_json(run.decision_file(number), to_row(decided(number))["decision"])
+        run.write_status(Status(state=State.STOPPED, round=1, cost_usd=0.4))
+    waits = []
+    for _ in range(STARTS):
+        with app(root) as terminal:
+            waits.append(terminal.until(lambda shown: f"{RUNS} runs" in shown and "Help" in shown and "50" in shown))
+    yield f"{RUNS} runs of two rounds listed", 1.0, statistics.median(waits), "s"
+
+
 def idle(root: Path) -> Iterator[tuple[str, float, float, str]]:
     """What goes over the wire at the list, and at a run at work, while nothing happens but that the clock ticks."""
     run = at_work(root, "idle")
@@ -109,7 +131,7 @@ def growing(root: Path, seconds: float) -> Iterator[tuple[str, float, float, str
     run = at_work(root, "busy")
     with written(run), app(root, "attach", run.name) as terminal:
         terminal.until("following")
-        terminal.press("o")
+        terminal.press("O")
         terminal.until("loss 0.123456789")
         terminal.watch(2.0)
         waits, end = [], time.monotonic() + seconds
@@ -134,7 +156,7 @@ def huge(root: Path) -> Iterator[tuple[str, float, float, str]]:
     run = large(root)
     with app(root, "attach", run.name) as terminal:
         terminal.until("19,999/20,000")
-        terminal.press("o")
+        terminal.press("O")
         yield f"a log of {LOG_LINES:,} lines opened", 2.0, terminal.until(f"step {LOG_LINES - 1} "), "s"
         yield (
             "a page of it scrolled, 95th percentile",
@@ -214,12 +236,20 @@ def large(root: Path) -> Run:
     run.log_file.write_text("".join(f"step {n} of {LOG_LINES}, loss 0.123456789\n" for n in range(LOG_LINES)))
     steps = (StageProgress(round=1, stage="infer", done=n, total=20_000, unit="answers") for n in range(20_000))
     jsonl.append(run.events_file, (to_row(event) | {"seq": n + 1, "time": 1.8e9 + n} for n, event in enumerate(steps)))
+    jsonl.append(run.events_file, [to_row(replace(decided(1), seq=20_001, time=1.9e9))])
+    jsonl.append(run.round(1) / "infer" / "responses.jsonl", map(response, made(run, "infer")))
+    jsonl.append(run.round(1) / "judge" / "verdicts.jsonl", map(verdict, made(run, "judge")))
+    return run
+
+
+def decided(number: int) -> RoundScored:
+    """The decision of a round that falls short."""
     interval, shares = Interval(mean=50.0, low=45.0, high=55.0), Shares(precision=0.5, similarity=0.5)
     decision = Decision(
-        round=1,
+        round=number,
         outcome="continue",
         reason="short",
-        best_round=1,
+        best_round=number,
         precision=interval,
         similarity=interval,
         coverage_50=shares,
@@ -228,11 +258,7 @@ def large(root: Path) -> Run:
         verdicts=RESPONSES,
         errors=0,
     )
-    scored = RoundScored(round=1, stage="decide", decision=decision, seq=20_001, time=1.9e9)
-    jsonl.append(run.events_file, [to_row(scored)])
-    jsonl.append(run.round(1) / "infer" / "responses.jsonl", map(response, made(run, "infer")))
-    jsonl.append(run.round(1) / "judge" / "verdicts.jsonl", map(verdict, made(run, "judge")))
-    return run
+    return RoundScored(round=number, stage="decide", decision=decision)
 
 
 def made(run: Run, stage: str) -> range:

@@ -99,6 +99,7 @@ class LlamaDuoApp(FormActions):
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock
         self.guided = True
+        self.unfolded = False
         self._mouse = True
         self._at = at
         self._edit = edit
@@ -210,7 +211,7 @@ class LlamaDuoApp(FormActions):
     def _runs_listed(self, message: messages.RunsListed) -> None:
         self._entries = message.entries
         self._runs.show(message.entries)
-        states = {entry.run: entry.state for entry in message.entries}
+        states = {entry.run: entry.state for entry in message.entries if entry.mine}
         if self._states is not None:
             for run, state in states.items():
                 if state in _SEVERITIES and self._states.get(run, state) != state:
@@ -332,7 +333,9 @@ class LlamaDuoApp(FormActions):
             yield SystemCommand("Demo", "Watch the whole loop: no key, no GPU, no downloads", self._runs.action_demo)
         for entry in self._entries:
             title = f"Run {one_line(entry.run.name, 60)}".replace("[", "(")
-            yield SystemCommand(title, state_styles.of(entry.state).word, partial(self._open, entry.run))
+            if entry.state not in (State.PRIVATE, State.UNREADABLE):
+                word = state_styles.of(entry.state, entry.mine).word
+                yield SystemCommand(title, word, partial(self._open, entry.run))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "close_help":

@@ -12,7 +12,7 @@ from textual import on, work
 from textual.screen import Screen
 
 from engine.protocol.errors import InputError
-from llamaduo_tui import messages
+from llamaduo_tui import messages, paths
 from llamaduo_tui.run_actions import RunActions
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.text import one_line
@@ -49,6 +49,8 @@ class FormActions(RunActions):
     @work
     async def offer_left(self) -> None:
         """Offer the settings that were neither saved nor discarded, the newest first."""
+        if not paths.drafts():  # the form is half as much again as the rest of the start
+            return
         from llamaduo_tui.screens.configure_dialogs import Ask
 
         left = await self._left()

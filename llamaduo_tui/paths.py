@@ -15,6 +15,22 @@ def config_dir() -> Path:
     return DIRS.user_config_path
 
 
+DRAFT = ".draft"
+
+
+def drafts_dir() -> Path:
+    """The folder of the unsaved settings that open forms keep."""
+    return DIRS.user_state_path / "drafts"
+
+
+def drafts() -> list[Path]:
+    """The files of all unsaved settings; none where they cannot be listed."""
+    try:
+        return sorted(drafts_dir().glob(f"*{DRAFT}"))
+    except OSError:
+        return []
+
+
 def typed_path(text: str, folder: Path | None = None) -> Path:
     """A path that a person typed, relative to a folder, else to the working folder."""
     path = Path(text)

@@ -43,7 +43,7 @@ def code(document: str) -> list[str]:
 def test_commands_and_their_options_exist(document: str) -> None:
     for piece in code(document):
         lines = re.findall(r"llamaduo-tui (\S.*?)(?= {2}| [#|>]|$)", piece)
-        if not lines and piece.split()[0] in main.commands:  # "`approve RUN --pairs N`"
+        if not lines and piece.split()[0] in main.all():  # "`approve RUN --pairs N`"
             lines = [piece]
         for line in lines:
             check(line.split())
@@ -53,8 +53,8 @@ def check(line: list[str]) -> None:
     """Fail where a command line of ours has an unknown command or option."""
     known: click.Command = main
     if not line[0].startswith("-"):
-        assert line[0] in main.commands, line
-        known = main.commands[line[0]]
+        assert line[0] in main.all(), line
+        known = main.all()[line[0]]
     options = {option for parameter in known.params for option in parameter.opts}
     assert {word for word in line if word.startswith("-")} <= options, line
 

@@ -22,6 +22,7 @@ ABOUT_SEVERAL = {
     "engine/takeover/test_hostile.py": "hostile clients and broken sides",
     "llamaduo_tui/control/test_isolated.py": "processes that outlive the terminal",
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
+    "llamaduo_tui/test_app_shared.py": "the app at another user's runs",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",
     "llamaduo_tui/test_app_terminal.py": "the program in a pseudo-terminal",
     "llamaduo_tui/test_formats.py": "runs of an older and of a newer version",

@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import click
@@ -19,23 +20,49 @@ BROKEN_PIPE = 141
 
 
 class Commands(click.Group):
-    """Commands in sections, with errors for users; the group's `--debug` option shows the traceback, too."""
+    """Commands in sections, with errors for users; the group's `--debug` option shows the traceback, too.
+
+    A command given as "module.function" of `llamaduo_tui.cli` is imported once it is needed.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sections: dict[str, list[click.Command]] = {}
+        self._sections: dict[str, list[str]] = {}
+        self._places: dict[str, str] = {}
 
-    def add_section(self, title: str, *commands: click.Command) -> None:
+    def add_section(self, title: str, *commands: click.Command | str) -> None:
         """Add commands that the help lists together, in this order."""
-        self._sections[title] = list(commands)
+        self._sections[title] = []
         for command in commands:
-            self.add_command(command)
+            if isinstance(command, str):
+                name = command.rpartition(".")[2]
+                self._places[name] = command
+            else:
+                name = command.name or ""
+                self.add_command(command)
+            self._sections[title].append(name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self._places})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (place := self._places.pop(cmd_name, None)) is not None:
+            module, _, function = place.rpartition(".")
+            self.add_command(getattr(import_module(f"llamaduo_tui.cli.{module}"), function))
+        return super().get_command(ctx, cmd_name)
+
+    def all(self) -> dict[str, click.Command]:
+        """All commands by their names, imported."""
+        for name in list(self._places):
+            self.get_command(click.Context(self), name)
+        return dict(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = formatter.width - 6 - max(map(len, self.commands))
-        for title, commands in self._sections.items():
+        commands = self.all()
+        width = formatter.width - 6 - max(map(len, commands))
+        for title, names in self._sections.items():
             with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(width)) for command in commands])
+                formatter.write_dl([(name, commands[name].get_short_help_str(width)) for name in names])
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -16,7 +16,7 @@ import click
 from engine.protocol.errors import InputError
 from engine.protocol.terminal import say
 from llamaduo_tui import paths
-from llamaduo_tui.cli import options, release, runs, takeover, tools
+from llamaduo_tui.cli import options
 from llamaduo_tui.cli.errors import Commands
 from llamaduo_tui.paths import called
 
@@ -260,18 +260,18 @@ def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> No
     sys.exit(conclude(at, view) if view.concluded else LEFT)
 
 
-main.add_section("Begin", demo, tools.presets, tools.new, edit, tools.convert, tools.check, run)
-main.add_section("Follow", attach, runs.runs, runs.status, runs.logs, runs.compare)
-main.add_section("Answer and control", runs.approve, runs.reject, runs.pause, resume, runs.stop)
-main.add_section("Release", release.release, release.serve)
-main.add_section("Take over", takeover.takeover, takeover.drill, takeover.worth, takeover.collect)
+main.add_section("Begin", demo, "tools.presets", "tools.new", edit, "tools.convert", "tools.check", run)
+main.add_section("Follow", attach, "runs.runs", "runs.status", "runs.logs", "runs.compare")
+main.add_section("Answer and control", "runs.approve", "runs.reject", "runs.pause", resume, "runs.stop")
+main.add_section("Release", "release.release", "release.serve")
+main.add_section("Take over", "takeover.takeover", "takeover.drill", "takeover.worth", "takeover.collect")
 main.add_section(
     "More",
-    runs.export,
-    tools.verify,
-    tools.doctor,
-    tools.cache,
-    tools.locate,
-    tools.keys,
-    tools.sandbox,
+    "runs.export",
+    "tools.verify",
+    "tools.doctor",
+    "tools.cache",
+    "tools.locate",
+    "tools.keys",
+    "tools.sandbox",
 )

@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import OptionList, Static, TabbedContent, TabPane
@@ -23,6 +23,7 @@ from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_list import KeyedList
+from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 from llamaduo_tui.widgets.plots import Plots
 
 LISTED = 300
@@ -34,7 +35,7 @@ class CompareScreen(Screen[None]):
 
     CSS_PATH = "compare.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (72, "-wide")]  # noqa: RUF012 - as Textual declares it
-    AUTO_FOCUS = "#overview VerticalScroll"
+    AUTO_FOCUS = "#overview KeyedScroll"
     HELP = """
 ## Compare
 
@@ -59,7 +60,7 @@ left and right, or a click, read the values at a step; `L` draws a logarithmic a
         names = ", ".join(one_line(run.name, 30) for run in self._runs)
         yield Static(Content.assemble(("Compare", "bold"), f"  {names}"), id="compare-title")
         with TabbedContent(initial="overview"):
-            with TabPane("1 Scores and settings", id="overview"), VerticalScroll():
+            with TabPane("1 Scores and settings", id="overview"), KeyedScroll():
                 yield Static("Reading ...", id="compare-text", markup=False)
             with TabPane("2 Losses", id="losses"):
                 yield Plots()
@@ -67,7 +68,7 @@ left and right, or a click, read the values at a step; `L` draws a logarithmic a
                 with Vertical(id="compare-prompts"):
                     yield Static("1st  2nd  +/-  prompt", id="compare-columns")
                     yield KeyedList(markup=False)
-                with VerticalScroll():
+                with KeyedScroll():
                     yield Static(id="compare-answers", markup=False)
         yield KeyBar()
 
@@ -150,4 +151,4 @@ left and right, or a click, read the values at a step; `L` draws a logarithmic a
         elif name == "losses":
             self.query_one(Plots).focus()
         elif name == "overview":
-            self.query_one("#overview VerticalScroll", VerticalScroll).focus()
+            self.query_one("#overview KeyedScroll", KeyedScroll).focus()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -38,6 +38,7 @@ def answering(show: bool) -> list[Binding]:
             id="run.amount",
             tooltip="Change the number or the cap",
         ),
+        Binding("E", "more", "Explain", show, id="run.more", tooltip="Show what the facts of the question rest on"),
         Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the responses that got worse"),
     ]
 
@@ -133,7 +134,12 @@ class QuestionScreen(Screen[None]):
         """Show the step of the tour, in the demo and until the user hides it."""
         wanted = self._leads() and self.app.guided  # type: ignore[attr-defined]
         for line in self.query(GuideLine):
-            line.show(self.tour() if wanted else None)
+            line.show(self.tour() if wanted else None, self._folds and not self.app.unfolded)  # type: ignore[attr-defined]
+
+    @property
+    def _folds(self) -> bool:
+        """Whether the screen is too small for the guide's explanations."""
+        return self.has_class("-small")
 
     def on_screen_resume(self) -> None:
         """The user may have hidden it on the screen above."""
@@ -151,6 +157,8 @@ class QuestionScreen(Screen[None]):
                 return self.asking is not None and bool(self.asking.query(".amount"))
             case "finish" | "reject":
                 return action == self._rejection
+            case "more":
+                return self.asking is not None and self.asking.has_more
             case "regressed":
                 return bool(self._regressed())
             case "guide":
@@ -167,7 +175,7 @@ class QuestionScreen(Screen[None]):
 
     def _regressed(self) -> tuple[Change, ...]:
         """The prompts that got worse in the round of the open question."""
-        deciding = self.view.question is not None and self.view.question.kind == ROUND
+        deciding = self.mine and self.view.question is not None and self.view.question.kind == ROUND
         changes = self.view.scored[-1].changes if deciding and self.view.scored else None
         return changes.regressed if changes is not None else ()
 
@@ -187,8 +195,17 @@ class QuestionScreen(Screen[None]):
         if self.asking is not None:
             self.asking.reject()
 
+    def action_more(self) -> None:
+        if self.asking is not None:
+            self.asking.toggle_more()
+
     def action_guide(self) -> None:
-        self.app.guided = not self.app.guided  # type: ignore[attr-defined]
+        """Hide or show the guide; one that is folded is unfolded first."""
+        app: Any = self.app
+        if app.guided and self._folds and not app.unfolded:
+            app.unfolded = True
+        else:
+            app.guided, app.unfolded = not app.guided, False
         self.show_guide()
 
     def action_regressed(self) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
@@ -20,6 +21,7 @@ from llamaduo_tui.views.release import ReleaseView, release_view
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.keyed_scroll import KeyedLog
 
 POLL_S = 0.5
 
@@ -41,6 +43,7 @@ class ReleaseScreen(Screen[None]):
 
     CSS_PATH = "release.tcss"
     AUTO_FOCUS = "Log"
+    HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (160, "-vast")]  # noqa: RUF012 - as Textual declares it
     HELP = """
 ## Release
 
@@ -60,8 +63,9 @@ stays in its folder, and `gate.json` there says why. The release goes on if you 
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="release-title", markup=False)
-        yield DiffedStatic(id="release-artefacts", markup=False)
-        yield Log(highlight=False)
+        with Container(id="release-body"):
+            yield DiffedStatic(id="release-artefacts", markup=False)
+            yield KeyedLog(highlight=False)
         yield KeyBar()
 
     def on_mount(self) -> None:

@@ -7,7 +7,6 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Markdown, Static
@@ -17,13 +16,14 @@ from engine.protocol import plain_file
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.text import clean, markdown, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 
 class ReportScreen(Screen[None]):
     """Rendered Markdown; links are shown, never opened."""
 
     CSS_PATH = "report.tcss"
-    AUTO_FOCUS = "VerticalScroll"
+    AUTO_FOCUS = "KeyedScroll"
     HELP = """
 ## Report
 
@@ -44,7 +44,7 @@ people's reviews, the best and the worst responses, the cost, and the files that
         yield Static(
             title + Content.styled(one_line(str(self.run.report_file), 300), "$foreground-muted"), id="report-title"
         )
-        with VerticalScroll():
+        with KeyedScroll():
             yield Markdown(open_links=False)
         yield KeyBar()
 
@@ -62,4 +62,4 @@ people's reviews, the best and the worst responses, the cost, and the files that
             self.notify(clean(str(event.worker.error)), title="Cannot read the report", severity="error", markup=False)
 
     def action_page(self) -> None:
-        self.query_one(VerticalScroll).scroll_page_down(animate=False)
+        self.query_one(KeyedScroll).scroll_page_down(animate=False)

@@ -14,32 +14,32 @@ from typing import ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.content import Content
+from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Input, Log
 
-from engine.protocol.durations import duration
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.machine import Machine, MachineRow
 from engine.protocol.run_dir import Run
-from engine.protocol.status import State, Stopping
+from engine.protocol.status import State
 from llamaduo_tui import messages
 from llamaduo_tui.screens.question import QuestionScreen, answering
-from llamaduo_tui.views import machine, phrases, takeover
+from llamaduo_tui.views import answers, machine, takeover
+from llamaduo_tui.views.answers import Answers
 from llamaduo_tui.views.guide import Step, step
 from llamaduo_tui.views.jsonl_index import gc_paused
-from llamaduo_tui.views.questions import wording
-from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import RunWatcher
 from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.answers_view import AnswersView
 from llamaduo_tui.widgets.cards.card import Card
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
-from llamaduo_tui.widgets.timeline import Rounds, Timeline, progress
+from llamaduo_tui.widgets.run_head import happening, head, tabs
+from llamaduo_tui.widgets.timeline import Rounds, Timeline
 from llamaduo_tui.widgets.usage import Usage
 
 POLL_S = 0.25
@@ -48,6 +48,18 @@ TICK_S = 1.0
 
 CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data", "release", "takeover")
 """What only the run's owner may do; reviews and pairs are shown with the prompts that others may not read."""
+
+
+PANES: dict[str, type[Widget]] = {"scores": Rounds, "answers": AnswersView, "log": Log, "charts": Charts}
+"""The parts of the screen that a key each goes to, and what has the focus there. The smallest screens show one."""
+
+
+@dataclass
+class AnswersRead(Message):
+    """The worst answers, None where nothing may be read; `of` is what the run had scored then."""
+
+    answers: Answers | None
+    of: object
 
 
 @dataclass
@@ -62,7 +74,7 @@ class RunScreen(QuestionScreen):
     """The progress of a run, and the keys for it."""
 
     CSS_PATH = "run.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-small"), (80, "-narrow"), (110, "-wide"), (160, "-vast")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = "Log"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -82,6 +94,10 @@ class RunScreen(QuestionScreen):
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this run continues"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the charts"),
         Binding("C", "whole_charts", "Charts", False, id="run.whole_charts", tooltip="The charts on the whole screen"),
+        Binding("1", "pane('scores')", "Scores", False, id="run.scores", tooltip="To the rounds and their scores"),
+        Binding("2", "pane('answers')", "Answers", id="run.answers", tooltip="To the worst answers"),
+        Binding("3", "pane('log')", "Log", id="run.log", tooltip="To the log"),
+        Binding("4", "pane('charts')", "Charts", False, id="run.only_charts", tooltip="To the training charts alone"),
     ]
 
     def __init__(self, run: Run) -> None:
@@ -89,23 +105,31 @@ class RunScreen(QuestionScreen):
         self._left = threading.Event()
         self._offered: object = None
         self._reported = ""
+        self._wanted = ""
+        self._read_of: object = None
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
-        with Horizontal(id="upper"):
-            with Rounds(id="rounds"):
-                yield Timeline()
-            yield Usage()
-        yield DiffedStatic(id="now", markup=False)
-        yield from self.cards()
-        with Horizontal(id="lower"):
-            yield LogView()
-            yield Charts()
+        yield DiffedStatic(id="tabs", markup=False)
+        with Container(id="body"):
+            with Vertical(id="left"):
+                with Horizontal(id="upper"):
+                    with Rounds(id="rounds"):
+                        yield Timeline()
+                    yield Usage()
+                with Vertical(id="question"):
+                    yield DiffedStatic(id="now", markup=False)
+                    yield from self.cards()
+                yield AnswersView()
+            with Container(id="lower"):
+                yield LogView()
+                yield Charts()
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one("#rounds").border_title = "rounds"
+        self.query_one("#rounds").border_title = "1 rounds"
         self.query_one(Usage).border_title = "service and machine"
+        self._lay_out()
         self._draw()
         self._watch_run()
         self._watch_machine()
@@ -152,11 +176,73 @@ class RunScreen(QuestionScreen):
         self.query_one(Charts).show(update.view, self.target)
         ahead = update.outlook if self.state.working else None
         self.query_one(Usage).show(update.view.usage, self.budget, ahead)
+        self._lay_out()
         self._draw()
+        self._read_answers()
         offered = (self.state, len(self.view.sections))
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+
+    def _read_answers(self) -> None:
+        """Read the worst answers, again where more is scored."""
+        decided = (len(self.view.scored), self.view.outcome is not None and self.view.outcome.state.ended)
+        if any(decided) and decided != self._read_of:
+            self._read_of = decided
+            self._find_answers(decided, sealed=decided[1] and self.mine)
+
+    @work(thread=True, group="answers", exclusive=True, exit_on_error=False)
+    def _find_answers(self, of: object, *, sealed: bool) -> None:
+        try:
+            found = answers.worst(self.run, sealed=sealed)
+        except PermissionError:  # of another user, who does not share them
+            found = None
+        except (OSError, LlamaDuoError) as error:
+            self.post_message(messages.ReadFailed(_problem(error)))
+            return
+        self.post_message(AnswersRead(found, of))
+
+    @on(AnswersRead)
+    def _answers_read(self, message: AnswersRead) -> None:
+        if message.of == self._read_of and self.query(AnswersView):
+            self.set_class(message.answers is not None, "-answered")
+            self.query_one(AnswersView).show(message.answers)
+            self._lay_out()
+            self.refresh_bindings()
+
+    # What is where
+
+    @property
+    def pane(self) -> str:
+        """The part that the keys have chosen; before that the log, and at rest the answers where there are some.
+
+        The smallest screens begin with the scores.
+        """
+        if self._wanted:
+            return self._wanted
+        if self.has_class("-small"):
+            return "scores"
+        rests = self.latest is not None and (self.view.question is not None or self.view.concluded)
+        return "answers" if rests and self.has_class("-answered") else "log"
+
+    def _lay_out(self) -> None:
+        """Show the part that is wanted, and what stands next to it in this width; the focus goes on with it."""
+        for name in PANES:
+            self.set_class(name == self.pane, f"-on-{name}")
+        self.query_one("#tabs", DiffedStatic).put(tabs(PANES, self.pane))
+        self.call_after_refresh(self._keep_focus)
+
+    def _keep_focus(self) -> None:
+        """Move the focus to the pane that is shown where what had it is hidden."""
+        if self.is_current and (self.focused is None or not self.focused.is_on_screen):
+            for found in self.query(PANES[self.pane]):
+                found.focus()
+
+    def action_pane(self, name: str) -> None:
+        self._wanted = name
+        self._lay_out()
+        self.call_after_refresh(self.query_one(PANES[name]).focus)
+        self.refresh_bindings()
 
     def tour(self) -> Step:
         return step(self.view, self.state)
@@ -191,6 +277,7 @@ class RunScreen(QuestionScreen):
             self.notify(one_line(message.error, 300), title="cannot be read", severity="error", markup=False)
 
     def on_resize(self) -> None:
+        self._lay_out()
         self._draw()
 
     def _tick(self) -> None:
@@ -204,14 +291,18 @@ class RunScreen(QuestionScreen):
         """Draw again what shows the time, which passes between events, too."""
         now = self._now()
         top = self.query_one("#head", DiffedStatic)
-        top.put(head(self.run, self.view, self.state, now, top.content_size.width))
+        owner = self.latest.owner if self.latest is not None else ""
+        mark = state_styles.of(self.state, self.mine)
+        top.put(head(self.run, self.view, mark, self.state, now, top.content_size.width, owner))
         self.query_one(Timeline).show(self.view, self.target, now, self.state not in (State.CRASHED, State.FAILED))
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", DiffedStatic)
         untold = (State.STOPPING, State.CRASHED, State.FAILED, State.STALE)  # the guide does not say why
         shown = self.view.concluded or not self.guided or self.state in untold
         box.display = shown and not self.has_class("-asks")
-        title, said = happening(self.view, self.state, self.stopping, now, self.gone, guided=self.guided)
+        title, said = happening(
+            self.view, self.state, self.stopping, now, self.gone, guided=self.guided, mine=self.mine
+        )
         if box.border_title != title:
             box.border_title = title
         box.put(said)
@@ -238,6 +329,10 @@ class RunScreen(QuestionScreen):
                 return self.state is State.STOPPING
             case "review":
                 return bool(self.view.scored)
+            case "pane":
+                name = str(parameters[0])
+                here = isinstance(self.focused, PANES[name])
+                return not here and (name != "answers" or self.has_class("-answered"))
         return super().check_action(action, parameters)
 
     def action_back(self) -> None:
@@ -276,19 +371,23 @@ class RunScreen(QuestionScreen):
         self.post_message(messages.ShowData(self.run))
 
     def action_charts(self) -> None:
-        """On a narrow terminal the charts replace the log, on a wide one they are next to it."""
-        self.toggle_class("-swapped")
-        self.call_after_refresh(self._focus_lower)
+        """Show the charts, or hide them: in place of the log, next to it where there is room."""
+        aside = self.has_class("-wide") or self.has_class("-vast")
+        if self.query_one(Charts).is_on_screen:
+            self.set_class(aside, "-swapped")
+            self._wanted = "log"
+        else:
+            self.remove_class("-swapped")
+            self._wanted = "log" if aside else "charts"
+        self._lay_out()
+        self.call_after_refresh(self.query_one(PANES[self._wanted]).focus)
 
     def action_whole_charts(self) -> None:
         """The charts on the whole screen, wherever the focus is; again, or escape, goes back."""
         charts = self.query_one(Charts)
-        if not charts.display:
-            self.toggle_class("-swapped")
+        if not charts.is_on_screen:
+            self.action_charts()
         self.call_after_refresh(charts.action_maximize)
-
-    def _focus_lower(self) -> None:
-        (self.query_one(Log) if self.query_one(LogView).display else self.query_one(Charts)).focus()
 
 
 def _problem(error: Exception) -> str:
@@ -296,72 +395,3 @@ def _problem(error: Exception) -> str:
     if isinstance(error, LlamaDuoError):
         return "; ".join(filter(None, (error.message, error.hint)))
     return f"{type(error).__name__}: {error}"
-
-
-def head(run: Run, view: RunView, state: State, now: float, width: int) -> Content:
-    """Name, state and age of the run; from which LLM to which model; whether the service is the sandbox."""
-    mark = state_styles.of(state)
-    until = view.updated if view.concluded or not state.working else now
-    age = f" · {duration(until - view.began)}" if view.began else ""
-    first = Content.assemble(
-        (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (age, "$foreground-muted")
-    )
-    started = view.started
-    if started is None:
-        return first
-    route = Content.assemble(
-        ("from ", "$foreground-muted"),
-        one_line(started.service, 60),
-        (" to ", "$foreground-muted"),
-        (one_line(started.model, 60), "bold"),
-    )
-    sandbox = Content.styled(f" {phrases.SANDBOX}", "$text-warning") if started.sandbox else Content()
-    room = width - first.cell_length - 3
-    if route.cell_length <= room:
-        first = Content.assemble(first, " " * (room - route.cell_length + 3), route)
-        return Content("\n").join([first, sandbox])
-    return Content("\n").join([first, route if not started.sandbox else sandbox])
-
-
-def happening(
-    view: RunView, state: State, stopping: Stopping | None, now: float, gone: str, *, guided: bool = False
-) -> tuple[str, Content]:
-    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step.
-
-    The guide, where it is shown, says what to press at the end. `gone` is which worker is gone.
-    """
-    if view.failure is not None and not state.working:
-        failed = view.failure
-        return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), _next(failed.hint))
-    if view.outcome is not None and not state.working:
-        outcome = view.outcome
-        report = "" if guided else f"o to release the model; r for the report, {outcome.report}"
-        mark = state_styles.of(outcome.state)
-        then = " The small model can take over." if outcome.state is State.REACHED and not guided else ""
-        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{then}"
-        return "the end", Content.assemble(ended, why, _next(report if outcome.state.ended else "r to resume"))
-    if state is State.CRASHED:
-        said = f"{gone[:1].upper()}{gone[1:]}: killed, out of memory, or the machine restarted. Finished work is kept."
-        return "crashed", Content.assemble(said, _next("r to resume; O for the output, which may show why"))
-    if state is State.STALE:
-        return "no heartbeat", Content(
-            "The worker has not reported for a while: its disk is busy or full, or its machine cannot be reached."
-        )
-    if state is State.STOPPING and stopping is not None:
-        waits = f"The run {stopping.said(now)}: they are paid for. No other is sent."
-        return "stopping", Content(waits) + _next("x to drop them: they may be billed, and resume sends them again")
-    if state is State.PAUSED:
-        return "paused", Content("The run is paused: it makes no calls and costs nothing.") + _next("p to continue")
-    explained = wording(view.question.kind).explain if view.question is not None else phrases.explain(view)
-    place = "now"
-    if view.current is not None:
-        section, stage = view.current
-        place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
-        if stage.total:
-            place = f"{place} · {progress(stage)}"
-    return place.replace("[", "("), Content(explained)
-
-
-def _next(said: str) -> Content:
-    """A separate line with the next step, if that is known."""
-    return Content.assemble(("\n▸ ", "bold $text-accent"), (one_line(said, 300), "bold")) if said else Content()

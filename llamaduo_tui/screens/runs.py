@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.cells import cell_len
 from textual import on
@@ -17,10 +17,9 @@ from textual.widgets.option_list import Option
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import messages
-from llamaduo_tui.views import phrases
 from llamaduo_tui.views.run_list import FILTERS, ORDERS, Entry, ordered
 from llamaduo_tui.views.text import one_line
-from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets import run_rows, state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_list import KeyedList
@@ -30,6 +29,7 @@ class RunsScreen(Screen[None]):
     """The list of runs, which the app reads every few seconds."""
 
     AUTO_FOCUS = "OptionList"
+    HORIZONTAL_BREAKPOINTS = [(0, "-usual"), (160, "-vast")]  # noqa: RUF012 - as Textual declares it
     HELP = """
 ## Runs
 
@@ -88,6 +88,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         yield search
         yield DiffedStatic(id="columns", markup=False)
         yield KeyedList(markup=False)
+        yield DiffedStatic(id="chosen", markup=False)
         yield KeyBar()
 
     def show(self, entries: list[Entry]) -> None:
@@ -121,7 +122,10 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
             case "search" | "order" | "filter":
                 return bool(self._entries)
             case "mark":
-                return isinstance(self.focused, OptionList) and state not in (None, State.UNREADABLE)
+                hidden = (None, State.UNREADABLE, State.PRIVATE)
+                return (
+                    isinstance(self.focused, OptionList) and state not in hidden and entry is not None and entry.whole
+                )
             case "compare":
                 return len(self._marked) > 1
             case "close_search":
@@ -147,14 +151,15 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
             self._welcome()
         width = self.query_one(OptionList).scrollable_content_region.width or self.app.size.width - 2  # as it will be
         now = self.app.clock()  # type: ignore[attr-defined]
-        names = max((cell_len(_name(e)) for e in found), default=0)
+        names = max((cell_len(run_rows.name(e)) for e in found), default=0)
         self.query_one("#head", DiffedStatic).put(
-            _head(entries, found, self._order.name, self._filter, len(self._marked))
+            run_rows.head(entries, found, self._order.name, self._filter, len(self._marked))
         )
-        self.query_one("#columns", DiffedStatic).put(_columns(width, names, bool(self._marked)))
+        sizes = run_rows.sizes(width, names)
+        self.query_one("#columns", DiffedStatic).put(run_rows.columns(sizes, bool(self._marked)))
         marks = dict.fromkeys(self._marked, "● ")
         blank = "  " if marks else ""
-        self._fill(found, [_row(entry, now, width, names, marks.get(entry.run, blank)) for entry in found])
+        self._fill(found, [run_rows.row(entry, now, sizes, marks.get(entry.run, blank)) for entry in found])
         self._offer()
 
     def _welcome(self) -> None:
@@ -164,16 +169,27 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         self.mount(Middle(Welcome(), id="welcome"), before=self.query_one(KeyBar))
 
     def _offer(self) -> None:
-        """The footer's keys, where what the chosen run allows has changed."""
+        """The footer's keys, where what the chosen run allows has changed; next to a wide list, more about that run."""
+        self._tell()
         offered = (
             len(self._marked) > 1,
-            self._chosen and (self._chosen.state, self._chosen.mine),
+            self._chosen and (self._chosen.state, self._chosen.mine, self._chosen.whole),
             bool(self._entries),
             self.query_one(Input).display,
         )
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+
+    def _tell(self) -> None:
+        box, entry = self.query_one("#chosen", DiffedStatic), self._chosen
+        box.display = entry is not None and self.has_class("-vast")
+        if entry is not None and box.display:
+            from llamaduo_tui.widgets import run_brief
+
+            now = self.app.clock()  # type: ignore[attr-defined]
+            box.border_title = Content(one_line(entry.run.name, 60))
+            box.put(Content("\n").join(run_brief.lines(entry, now, box.content_size.width or run_brief.WIDTH)))
 
     def _fill(self, entries: list[Entry], rows: list[Content]) -> None:
         """Replace the rows that have changed; where the runs are others, all of them, keeping the chosen one."""
@@ -225,7 +241,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
 
     def action_mark(self) -> None:
         """Mark the chosen run, or take its mark away, and go on to the next one."""
-        if (entry := self._chosen) is None:
+        if (entry := self._chosen) is None or not self.check_action("mark", ()):
             return
         if entry.run in self._marked:
             self._marked.remove(entry.run)
@@ -275,124 +291,5 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
 
 def _sought(entry: Entry) -> str:
     """What the search looks through."""
-    return f"{entry.run.name} {state_styles.of(entry.state).word} {entry.model} {entry.service}"
-
-
-def _head(entries: list[Entry], found: list[Entry], order: str, states: str, marked: int) -> Content:
-    waiting = sum(entry.waits for entry in entries)
-    working = sum(entry.state is State.RUNNING for entry in entries)
-    runs = phrases.count(len(entries), "run")
-    said = [f"{len(found)} of {runs}" if len(found) < len(entries) else runs]
-    said += [f"{working} running"] if working else []
-    said += [f"only {states}"] if states != "all" else []
-    said += [f"by {order}"] if order != ORDERS[0].name else []
-    said += [f"{marked} marked"] if marked else []
-    asks = f" · ◆ {waiting} wait{'s' if waiting == 1 else ''} for you" if waiting else ""
-    return Content.assemble(
-        (" llamaduo ", "bold reverse"), "  ", " · ".join(said) if entries else "", (asks, "bold $text-warning")
-    )
-
-
-class _Cell(NamedTuple):
-    """A cell of a row: its text, and its width."""
-
-    content: str | Content
-    width: int
-
-
-def _name(entry: Entry) -> str:
-    """The run's name, and whose it is where that is another user."""
-    return one_line(f"{entry.run.name} ({entry.owner})" if entry.owner else entry.run.name, 60)
-
-
-_USUAL = 18 + 18 + 11 + 9 + 7
-"""Cells of the columns that are always there, besides the name."""
-
-_MORE = {"SIMILARITY": 12, "MODEL": 21, "LEFT": 10, "PAIRS": 8, "TARGET": 10, "SERVICE": 16}
-"""Columns that come as there is room, the most telling first, and their widths."""
-
-
-def _columns(width: int, names: int, marks: bool) -> Content:
-    heads = {name: name for name in _MORE} | {
-        "MODEL": " MODEL",
-        "LEFT": "     LEFT",
-        "PAIRS": "  PAIRS",
-        "TARGET": " TARGET",
-    }
-    return _line(("  " if marks else "") + "STATE", "RUN", "AT", "PRECISION", "    COST", "   AGE", heads, width, names)
-
-
-def _row(entry: Entry, now: float, width: int, names: int, mark: str = "") -> Content:
-    state = state_styles.of(entry.state)
-    best = entry.best if entry.best is not None and entry.best < len(entry.precisions) else len(entry.precisions) - 1
-    precision, similarity = (
-        f"{means[best]:4.0f} {state_styles.trend(means, 5)}" if means and best < len(means) else "   –"
-        for means in (entry.precisions, entry.similarities)
-    )
-    more = {
-        "SIMILARITY": similarity,
-        "MODEL": f" {one_line(entry.model.rsplit('/', 1)[-1], 40) or '–'}",
-        "LEFT": f"{_left(entry, now):>9}",
-        "PAIRS": f"{entry.pairs:>7,}" if entry.pairs else "      –",
-        "TARGET": f" {_target(entry)}",
-        "SERVICE": one_line(entry.service, 40) or "–",
-    }
-    cost = phrases.money(entry.cost_usd) if entry.cost_usd is not None else "unknown"
-    cost, age = f"{cost:>8}", f"{phrases.age(now - entry.created):>6}"
-    first = Content.assemble((mark, "bold $text-accent"), state.content) if mark else state.content
-    return _line(first, _name(entry), _place(entry), precision, cost, age, more, width, names)
-
-
-def _left(entry: Entry, now: float) -> str:
-    """The work that is left, where that is known: "~2.1 h", while it is not known in full ">12 min"."""
-    ahead = entry.outlook
-    if ahead is None:
-        return "–"
-    gone = max(0.0, now - ahead.at) if entry.state is State.RUNNING else 0.0
-    return f"{'>' if ahead.unknown else '~'}{phrases.brief(max(0.0, ahead.left_s.expected - gone))}"
-
-
-def _target(entry: Entry) -> str:
-    precision, similarity = entry.targets
-    return "–" if precision is None or similarity is None else f"{precision:g}, {similarity:g}"
-
-
-def _line(
-    state: str | Content,
-    name: str,
-    place: str,
-    precision: str,
-    cost: str,
-    age: str,
-    more: dict[str, str],
-    width: int,
-    names: int,
-) -> Content:
-    """The columns: the name as wide as the longest, further ones as there is room."""
-    room = max(12, min(names + 2, width - _USUAL - (_MORE["SIMILARITY"] if width >= 92 else 0)))
-    left = width - _USUAL - room
-    shown: list[str] = []
-    for column, size in _MORE.items():
-        if left < size:
-            break
-        left -= size
-        shown.append(column)
-    cells = [_Cell(state, 18), _Cell(name, room), _Cell(place, 18), _Cell(precision, 11)]
-    cells += [_Cell(more[column], _MORE[column]) for column in shown if column == "SIMILARITY"]
-    cells += [_Cell(cost, 9), _Cell(age, 7)]
-    widths = _MORE | {"MODEL": _MORE["MODEL"] + min(20, left)}
-    cells += [_Cell(more[column], widths[column]) for column in shown if column != "SIMILARITY"]
-    parts = [cell.content if isinstance(cell.content, Content) else Content(cell.content) for cell in cells]
-    return Content.assemble(
-        *(
-            part.truncate(cell.width - 1, ellipsis=True).pad_right(cell.width - min(part.cell_length, cell.width - 1))
-            for part, cell in zip(parts, cells, strict=True)
-        )
-    )
-
-
-def _place(entry: Entry) -> str:
-    if entry.stage is not None or entry.state.working:
-        number = f"round {entry.round} " if entry.round is not None else ""
-        return f"{number}{one_line(entry.stage or '', 20)}".strip() or "–"
-    return f"best: round {entry.best}" if entry.best is not None else "–"
+    word = state_styles.of(entry.state, entry.mine).word
+    return f"{run_rows.name(entry)} {word} {entry.model} {entry.service}"

@@ -17,12 +17,10 @@ from tomlkit.exceptions import TOMLKitError
 
 from engine.protocol import jsonl, records, toml
 from engine.protocol.errors import InputError
-from engine.protocol.paths import DIRS
 from engine.protocol.status import Process
 from engine.settings.template import toml_value
+from llamaduo_tui import paths
 from llamaduo_tui.views.draft import Draft
-
-ENDING = ".draft"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +46,11 @@ class Kept:
     owner: Process
 
 
-def folder() -> Path:
-    """The folder of all kept drafts."""
-    return DIRS.user_state_path / "drafts"
-
-
 @dataclass
 class Keeper:
     """Keeps one draft under a name of its own."""
 
-    place: Path = field(default_factory=lambda: folder() / f"{secrets.token_hex(8)}{ENDING}")
+    place: Path = field(default_factory=lambda: paths.drafts_dir() / f"{secrets.token_hex(8)}{paths.DRAFT}")
 
     def write(self, kept: Kept | None) -> None:
         """Write a record, or remove it where there is nothing to keep. Raises OSError."""
@@ -118,11 +111,7 @@ def left(file: Path | None = None) -> list[Left]:
 
 
 def _all() -> Iterator[Left]:
-    try:
-        places = sorted(folder().glob(f"*{ENDING}"))
-    except OSError:
-        return
-    for place in places:
+    for place in paths.drafts():
         try:
             yield Left(place, records.parse(Kept, place.read_bytes()))
         except (OSError, ValueError):  # gone, or torn by a full disk

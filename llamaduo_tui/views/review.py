@@ -134,6 +134,10 @@ class Review:
         """Whether a round has verdicts yet."""
         return self._verdicts(number).exists()
 
+    def files(self, number: RoundNumber) -> list[Path]:
+        """A round's responses and verdicts."""
+        return [self._responses(number), self._verdicts(number)]
+
     def previous(self, number: RoundNumber) -> RoundNumber:
         """The round before, None where there is none; the sealed test has its own prompts."""
         if number is None:

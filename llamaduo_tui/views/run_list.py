@@ -8,21 +8,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from engine.protocol.decision import Interval
 from engine.protocol.errors import UnreadableError
 from engine.protocol.events import RunStarted, first_event
 from engine.protocol.manifest import manifest
 from engine.protocol.outlook import Outlook
+from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run, all_runs
 from engine.protocol.sharing import is_private, may_change, owner
 from engine.protocol.stages import FINETUNE
 from engine.protocol.status import State, Status
+from llamaduo_tui.views.shared_run import hides_events
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run in the list: `precisions` and `similarities` are the dev means by round, `created` epoch seconds.
+    """One run in the list: `scores` are precision and similarity on the dev prompts by round, `created` epoch seconds.
 
-    `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled.
+    `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled; not
+    `whole`, only its state and scores can be read.
     `targets` are the precision and the similarity to reach, None where unknown or relative; `pairs` how many the last
     training had, 0 before one.
     """
@@ -32,21 +36,33 @@ class Entry:
     created: float
     round: int | None = None
     stage: str | None = None
-    precisions: tuple[float, ...] = ()
-    similarities: tuple[float, ...] = ()
+    scores: tuple[tuple[Interval, Interval], ...] = ()
     best: int | None = None
     cost_usd: float = 0.0
     owner: str = ""
     mine: bool = True
+    whole: bool = True
     model: str = ""
     service: str = ""
     targets: tuple[float | None, float | None] = (None, None)
     pairs: int = 0
     outlook: Outlook | None = None
+    question: Question | None = None
+
+    @property
+    def precisions(self) -> tuple[float, ...]:
+        """The mean precision by round."""
+        return tuple(precision.mean for precision, _ in self.scores)
+
+    @property
+    def similarities(self) -> tuple[float, ...]:
+        """The mean similarity by round."""
+        return tuple(similarity.mean for _, similarity in self.scores)
 
     @property
     def waits(self) -> bool:
-        return self.state is State.WAITING
+        """Whether it waits for this user: another's waits for its owner."""
+        return self.state is State.WAITING and self.mine
 
 
 class RunList:
@@ -82,7 +98,13 @@ class RunList:
 
 
 def _shared(entry: Entry) -> Entry:
-    return replace(entry, owner=owner(entry.run), mine=may_change(entry.run))
+    mine = may_change(entry.run)
+    return replace(
+        entry,
+        owner=owner(entry.run),
+        mine=mine,
+        whole=mine or (entry.state is not State.PRIVATE and not hides_events(entry.run)),
+    )
 
 
 def _read(run: Run, status: Status) -> Entry:
@@ -93,8 +115,7 @@ def _read(run: Run, status: Status) -> Entry:
         created=run.settings_file.stat().st_mtime,
         round=status.round,
         stage=status.stage,
-        precisions=tuple(decision.precision.mean for decision in decisions),
-        similarities=tuple(decision.similarity.mean for decision in decisions),
+        scores=tuple((decision.precision, decision.similarity) for decision in decisions),
         best=decisions[-1].best_round if decisions else None,
         cost_usd=status.cost_usd,
         model=known.model if known else "",
@@ -102,6 +123,7 @@ def _read(run: Run, status: Status) -> Entry:
         targets=(known.target_precision, known.target_similarity) if known else (None, None),
         pairs=_pairs(run, status.round or 0),
         outlook=status.outlook if status.state.working else None,
+        question=status.question,
     )
 
 

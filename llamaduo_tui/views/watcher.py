@@ -18,7 +18,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.outlook import Outlook
 from engine.protocol.run_dir import Run
-from engine.protocol.sharing import may_change
+from engine.protocol.sharing import may_change, owner
 from engine.protocol.status import State, Stopping
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
@@ -46,7 +46,7 @@ class Line:
 class RunUpdate:
     """The whole view and state of a run, what it waits for before it stops, and the lines that are new.
 
-    `gone` says which worker is gone, for a run that has crashed.
+    `gone` says which worker is gone, for a run that has crashed, `owner` whose run it is where that is another user.
     """
 
     view: RunView
@@ -58,6 +58,7 @@ class RunUpdate:
     mine: bool = True
     outlook: Outlook | None = None
     gone: str = "its worker is gone"
+    owner: str = ""
 
 
 class RunWatcher:
@@ -105,6 +106,7 @@ class RunWatcher:
             self._mine,
             status.outlook,
             phrases.gone(status),
+            owner(self._run),
         )
 
     def _take(self, event: Event) -> Iterator[Line]:

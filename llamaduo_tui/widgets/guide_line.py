@@ -25,10 +25,16 @@ class GuideLine(DiffedStatic):
         super().__init__(markup=False)
         self.display = False
 
-    def show(self, step: Step | None) -> None:
-        """This step, or nothing."""
+    def show(self, step: Step | None, folded: bool = False) -> None:
+        """This step, or nothing; folded, its number and its key on one line."""
         self.display = step is not None
         if step is None:
+            return
+        if folded:
+            at = Content.assemble((f"{step.number} of {LAST} ▸ ", "bold $text-accent"), (step.press, "bold"))
+            more = Content.styled("  h why", "$foreground-muted")
+            width = (self.content_size.width or self.screen.size.width - 3) - more.cell_length
+            self.put(at.truncate(width, ellipsis=True) + more)
             return
         self.put(
             Content.assemble(
@@ -36,6 +42,6 @@ class GuideLine(DiffedStatic):
                 step.said,
                 ("\n▸ ", "bold $text-accent"),
                 (step.press, "bold"),
-                ("   h hides this", "$foreground-muted"),
+                ("   h hides", "$foreground-muted"),
             )
         )

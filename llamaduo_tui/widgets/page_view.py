@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from textual import on, work
-from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
+
+from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 SHOWN_CHARS = 20_000
 """Characters of a text that are shown until the reader wants all of it."""
@@ -45,7 +46,7 @@ class Page(Generic[Key]):
 AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
 
-class PageView(VerticalScroll, Generic[Key, AnyPage]):
+class PageView(KeyedScroll, Generic[Key, AnyPage]):
     """Loads a page in a thread and shows it; all of it scrolls as one. Its subclass loads and fills.
 
     While it is `reading`, keys about the page that comes have to wait.

@@ -41,9 +41,12 @@ _STATES = {
 }
 
 
-def of(state: State) -> Mark:
-    """The mark of a run's state as a reader sees it."""
-    return _STATES[state]
+_THEIRS = Mark("◆", "waits for owner", "$foreground-muted")
+
+
+def of(state: State, mine: bool = True) -> Mark:
+    """The mark of a run's state as a reader sees it; a run of another user waits for that one."""
+    return _THEIRS if state is State.WAITING and not mine else _STATES[state]
 
 
 def trend(values: Sequence[float], width: int) -> str:

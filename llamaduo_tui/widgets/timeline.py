@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from textual.containers import VerticalScroll
+from collections.abc import Sequence
+
 from textual.content import Content
 
 from engine.protocol.decision import Interval
@@ -14,11 +15,16 @@ from llamaduo_tui.views.run_view import RunView, Section, StageView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 LABEL = 13
 _BAR = 12
 LEFT_FROM = 0.05
 """The share from which on the time left is told: that of the first few is off by far."""
+
+WIDEST_AXIS = 60
+NARROWEST_AXIS = 8
+"""Cells of an axis from 0 to 100; with less room there are only the figures."""
 
 BRIEF_ROUNDS = 3
 SHORT_LINES = 9
@@ -26,7 +32,7 @@ BRIEF_LINES = 4
 """Lines that it takes on a short terminal, while the run works and after its end; with a card only scores."""
 
 
-class Rounds(VerticalScroll):
+class Rounds(KeyedScroll):
     """Holds the timeline: the newest lines stay visible until the reader scrolls up."""
 
     HELP = """
@@ -67,7 +73,7 @@ class Timeline(DiffedStatic):
         width = self.content_size.width
         if width:
             scored, begun = scores(view, target, width), timeline(view, now, alive)
-            if self.screen.has_class("-short"):  # the newest lines
+            if self.screen.has_class("-short") and not self.screen.has_class("-small"):  # the newest lines
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
                 room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.concluded else SHORT_LINES
                 lines = [*begun[max(0, len(begun) - max(0, room - len(scored))) :], *scored]
@@ -103,23 +109,32 @@ def scores(view: RunView, target: Target | None, width: int) -> list[Content]:
     sealed = view.outcome.sealed if view.outcome else None
     if sealed is not None:
         rows.append((phrases.part(Phase.SEALED), sealed.precision, sealed.similarity))
-    if not rows:
-        return []
-    axis = max(8, min(40, (width - LABEL) // 2 - 17))
-    wanted = goals(target)
+    return score_lines(rows, goals(target), width) if rows else []
+
+
+def score_lines(
+    rows: Sequence[tuple[str, Interval, Interval]],
+    wanted: tuple[float | None, float | None],
+    width: int,
+    label: int = LABEL,
+) -> list[Content]:
+    """A head, and a line for each name with its precision and similarity."""
+    axis = min(WIDEST_AXIS, (width - label) // 2 - 17)
+    axis = axis if axis >= NARROWEST_AXIS else 0
+    said, mark = (", target", " ┃") if axis else (" of", "")
     heads = [
-        f"{name}{f', target {goal:g} ┃' if goal is not None else ''}"
+        f"{name}{f'{said} {goal:g}{mark}' if goal is not None else ''}"
         for name, goal in zip(("precision", "similarity"), wanted, strict=True)
     ]
-    lines = [Content.styled(f"{'scores':<{LABEL}}{heads[0]:<{axis + 17}}{heads[1]}", "$foreground-muted")]
+    lines = [Content.styled(f"{'scores':<{label}}{heads[0]:<{axis + 17}}{heads[1]}", "$foreground-muted")]
     for name, precision, similarity in rows:
         measures = [measure(p, goal, axis) for p, goal in zip((precision, similarity), wanted, strict=True)]
-        lines.append(Content.assemble((f"{name:<{LABEL}}", "bold"), measures[0], "  ", measures[1]))
+        lines.append(Content.assemble((f"{name:<{label}}", "bold"), measures[0], "  ", measures[1]))
     return lines
 
 
 def measure(value: Interval, goal: float | None, axis: int) -> Content:
-    """`axis` + 15 cells: the mean, a tick where it passes, the interval, and both on an axis with the target."""
+    """`axis` + 15 cells: the mean, a tick where it passes, the interval, and an axis with these and the target."""
     passed = goal is not None and value.low >= goal
     style = "$text-success" if passed else ""
     bounds = f"{value.low:.0f}–{value.high:.0f}"

@@ -49,7 +49,7 @@ this machine.
     def _draw(self) -> None:
         width = self.content_size.width
         lines = [*ahead(self._outlook), *table(self._usage, self._budget, self._machine)]
-        if width >= 60 or self.screen.has_class("-narrow"):
+        if width >= 60 or self.screen.has_class("-narrow") or self.screen.has_class("-small"):
             lines = [*ahead(self._outlook, whole=True), *brief(self._usage, self._budget, self._machine)]
         if width:
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))

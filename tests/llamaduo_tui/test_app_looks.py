@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import review_run
 from frozen import app, some, until
 from textual.pilot import Pilot
 from textual.widgets import Log, OptionList
@@ -81,6 +82,23 @@ def test_run_without_colour(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     assert snap_compare(app(root, some(root)["tickets"]), terminal_size=size, run_before=drawn)
+
+
+async def answered(pilot: Pilot[None]) -> None:
+    """Until the run is replayed and its worst answers are there."""
+    await drawn(pilot)
+    await until(pilot, lambda: pilot.app.screen.has_class("-answered"))
+    await drawn(pilot)
+
+
+def test_run_wide(root: Path, snap_compare: Snap) -> None:
+    run = review_run.rounds(some(root)["tickets"])
+    assert snap_compare(app(root, run), terminal_size=(200, 60), run_before=answered)
+
+
+def test_run_small(root: Path, snap_compare: Snap) -> None:
+    run = review_run.rounds(some(root)["tickets"])
+    assert snap_compare(app(root, run), terminal_size=(60, 20), run_before=answered)
 
 
 @pytest.mark.parametrize("theme", ["paper", "contrast", "okabe", "sixteen"])

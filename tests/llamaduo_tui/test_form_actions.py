@@ -22,6 +22,7 @@ from typing_fast import burst, paste, settled
 
 from engine.protocol.run_dir import Run
 from engine.settings.load import load_settings
+from llamaduo_tui import paths
 from llamaduo_tui.control import actions, launch
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask
@@ -68,7 +69,7 @@ def test_a_half_filled_form_survives_kill_9(tmp_path: Path) -> None:
 def until_kept(screen: Terminal, text: str) -> None:
     """Read what the program draws until a draft on disk holds this."""
     end = time.monotonic() + 30
-    while not any(text in place.read_text() for place in kept.folder().glob(f"*{kept.ENDING}")):
+    while not any(text in place.read_text() for place in paths.drafts()):
         assert time.monotonic() < end, f"it was not kept: {screen.shown[-500:]!r}"
         with suppress(AssertionError):
             screen.read_until("never shown", 0.1)
@@ -98,16 +99,27 @@ async def test_what_was_left_is_offered_and_can_be_discarded(root: Path, tmp_pat
         assert len(shown.screen_stack) == 1
 
 
+LANGFUSE = (
+    *("id", "traceId", "type", "name", "startTime", "endTime", "level"),
+    *("statusMessage", "model", "modelParameters", "input", "output", "metadata", "usage"),
+)
+
+
 def langfuse_csv(file: Path) -> None:
     """Generations as Langfuse exports them."""
     with file.open("w", newline="") as out:
         table = csv.writer(out)
-        table.writerow(["id", "traceId", "type", "level", "statusMessage", "input", "output"])
+        table.writerow(LANGFUSE)
         for number in range(40):
-            chat = [{"role": "user", "content": f"Ticket {number}: where is order {number * 7}?"}]
+            chat = [
+                {"role": "system", "content": "You answer tickets of a web shop."},
+                {"role": "user", "content": f"Ticket {number}: where is order {number * 7}?"},
+            ]
             reply = {"role": "assistant", "content": f"Order {number * 7} is on its way."}
+            times = [f"2026-01-05T09:{number:02}:0{second}.000Z" for second in (0, 2)]
+            told = ["DEFAULT", "", "gpt-4o", '{"temperature": 0}', json.dumps(chat), json.dumps(reply), "{}"]
             table.writerow(
-                [f"o{number}", f"t{number}", "GENERATION", "DEFAULT", "", json.dumps(chat), json.dumps(reply)]
+                [f"o{number}", f"t{number}", "GENERATION", "reply", *times, *told, '{"input": 40, "output": 12}']
             )
 
 

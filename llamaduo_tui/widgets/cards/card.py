@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
@@ -22,6 +22,7 @@ from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 LABEL = 11
 
@@ -29,8 +30,8 @@ LABEL = 11
 class Card(Vertical):
     """Shown while the question of its kind is open; the first answer counts, from whatever terminal it comes.
 
-    This class asks questions of any kind, by their reason. With the class `-brief` a card is two lines high, for
-    screens with other contents.
+    This class asks questions of any kind, by their reason. It leads with the facts that decide; the others are a key
+    away, and the class `-all` shows them.
     """
 
     kind: ClassVar[str] = ""
@@ -48,6 +49,7 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         border: heavy $warning;
         border-title-color: $text-warning;
         border-title-style: bold;
+        border-subtitle-color: $text-muted;
         padding: 0 1;
 
         .facts {
@@ -94,11 +96,12 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         self._shown: QuestionAsked | None = None
         self._sent = ""
         self._facts: Sequence[Fact] = ()
+        self._more: Sequence[Fact] = ()
         self._brief = Content()
         self.display = False
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(classes="facts"):
+        with KeyedScroll(classes="facts"):
             yield Facts()
         yield DiffedStatic(classes="brief", markup=False)
         with Horizontal(classes="answers"):
@@ -121,6 +124,7 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
             return
         if fresh:
             self._sent = ""
+            self.remove_class("-all")
             self.query_one(".stop", Button).label = self.keyed("stop", "Stop")
             self.prepare(asked.question, view)
         self.fill(asked.question, view, target)
@@ -182,9 +186,19 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         key = next((self.app.get_key_display(binding) for binding in bound if binding.action == action), "")
         return f"{key} {text}".lstrip()
 
-    def say(self, facts: Sequence[Fact], brief: Content) -> None:
-        """Show the facts line by line, and the gist on one line."""
-        self._facts, self._brief = facts, brief
+    def say(self, facts: Sequence[Fact], brief: Content, more: Sequence[Fact] = ()) -> None:
+        """Show the facts line by line, and the gist on one line; `more` are those that a key shows."""
+        self._facts, self._brief, self._more = facts, brief, more
+        self._draw()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are facts that are not shown until the reader asks for them."""
+        return self.open and bool(self._more) and self.query_one(".facts").display
+
+    def toggle_more(self) -> None:
+        """Show all facts, or only those that decide."""
+        self.toggle_class("-all")
         self._draw()
 
     def send(self, message: Message, said: str) -> None:
@@ -196,9 +210,16 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
 
     def _draw(self) -> None:
         sent = Content.styled(self._sent, "bold")
-        self.query_one(Facts).show([*self._facts, *([Fact("answer", sent)] if self._sent else [])])
+        every = [*self._facts, *(self._more if self.has_class("-all") else ())]
+        self.query_one(Facts).show([*every, *([Fact("answer", sent)] if self._sent else [])])
+        self.border_subtitle = Content(self._hint())
         self.query_one(".brief", DiffedStatic).put(sent if self._sent else self._brief)
         self.query_one(".answers").display = not self._sent
+
+    def _hint(self) -> str:
+        """What the key for more shows: "i changes, weakest, kinds"."""
+        names = "fewer facts" if self.has_class("-all") else ", ".join(dict.fromkeys(one.name for one in self._more))
+        return self.keyed("more", names) if self.has_more else ""
 
 
 class Fact(NamedTuple):

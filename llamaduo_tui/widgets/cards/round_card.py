@@ -62,7 +62,7 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
 
     def fill(self, question: Question, view: RunView, target: Target | None) -> None:
         self.border_title = f"round {question.round} does not pass: pay for another?"
-        self.say(facts(question, view, target), brief(question, view, target))
+        self.say(facts(question, view, target), brief(question, view, target), further(question, view, target))
 
     def approve(self) -> None:
         """Send the approval, unless the number of pairs is invalid."""
@@ -83,26 +83,65 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
 
 
 def facts(question: Question, view: RunView, target: Target | None) -> list[Fact]:
-    """The facts for the answer, the most important first: scores, changes, price, advice, and further findings."""
+    """The three facts that decide: how far the scores are from the target, the price, and the engine's advice."""
     another = fact("next round", price(question))
-    result = fact("result", one_line(question.reason, 400))
-    scored = view.scored
-    if not scored:
-        return [another, result]
-    last = scored[-1]
-    precise, similar = goals(target)
-    lines = [
-        _score("precision", last.precision, precise, [score.precision.mean for score in scored]),
-        _score("similarity", last.similarity, similar, [score.similarity.mean for score in scored]),
-    ]
-    lines += [_changes(last.changes)] if last.changes else []
-    lines += [_drift(drift, last) for drift in last.drift if drift.shifted]
-    lines.append(another)
+    if not view.scored:
+        return [another, fact("result", one_line(question.reason, 400))]
+    last = view.scored[-1]
+    lines = [_distance(last, target), another]
     if last.advice:
         advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
         lines.append(fact("advice", advised))
-    lines.append(result)
-    return lines + _findings(last, view, target)
+    return lines
+
+
+def further(question: Question, view: RunView, target: Target | None) -> list[Fact]:
+    """What they rest on, a judge that shifted first: bounds and trends, changes, groups, reviews, the result."""
+    scored = view.scored
+    if not scored:
+        return []
+    last = scored[-1]
+    precise, similar = goals(target)
+    return [
+        *(_drift(drift, last) for drift in last.drift if drift.shifted),
+        _score("precision", last.precision, precise, [score.precision.mean for score in scored]),
+        _score("similarity", last.similarity, similar, [score.similarity.mean for score in scored]),
+        *([_changes(last.changes)] if last.changes else []),
+        *_findings(last, view, target),
+        fact("result", one_line(question.reason, 400)),
+    ]
+
+
+def _distance(score: Decision, target: Target | None) -> Fact:
+    """Both scores with what they are short by, and how many prompts got better and worse."""
+    parts: list[str | Content | tuple[str, str]] = []
+    for name, value, goal in zip(
+        ("precision", "similarity"), (score.precision, score.similarity), goals(target), strict=True
+    ):
+        parts += [f"{name} ", (f"{value.mean:.1f}", "bold"), f" {_short(value, goal)} · "]
+    if score.changes:
+        better, worse = len(score.changes.improved), len(score.changes.regressed)
+        parts += [
+            (f"▲ {better:,} better", "$text-success" if better else ""),
+            " ",
+            (f"▼ {worse:,} worse", "$text-error" if worse else ""),
+            (" (l)" if worse else "", "$foreground-muted"),
+        ]
+    if score.judge_shifted:
+        parts += ["" if not score.changes else " · ", ("! the judge shifted", "$text-warning")]
+    said = Content.assemble(*parts)
+    return Fact("scores", said[:-3] if said.plain.endswith(" · ") else said)
+
+
+def _short(value: Interval, goal: float | None) -> str:
+    """Where a score stands against its target: "✗ 20.7 short", "✗ low end 1.2 short", "✓"."""
+    if goal is None:
+        return f"({value.low:.0f}–{value.high:.0f})"
+    if value.low >= goal:
+        return "✓"
+    if value.mean < goal:
+        return f"✗ {goal - value.mean:.1f} short"
+    return f"✗ low end {goal - value.low:.1f} short"
 
 
 def brief(question: Question, view: RunView, target: Target | None) -> Content:
@@ -139,14 +178,9 @@ def _score(name: str, value: Interval, goal: float | None, means: list[float]) -
 
 
 def _changes(changes: Changes) -> Fact:
-    better, worse = len(changes.improved), len(changes.regressed)
     return fact(
         "changes",
-        (f"▲ {better:,} better", "$text-success" if better else ""),
-        "  ",
-        (f"▼ {worse:,} worse", "$text-error" if worse else ""),
-        (" (l)" if worse else "", "$foreground-muted"),
-        f"  since round {changes.against}: precision {_points(changes.precision)}, "
+        f"since round {changes.against}: precision {_points(changes.precision)}, "
         f"similarity {_points(changes.similarity)}",
     )
 

@@ -34,7 +34,7 @@ def call(*args: str) -> Result:
 
 
 def test_every_command_teaches_with_an_example() -> None:
-    for name, command in main.commands.items():
+    for name, command in main.all().items():
         shown = call(name, "--help")
         assert shown.exit_code == 0
         assert "Example" in shown.output, name

@@ -14,6 +14,7 @@ from typing import Any
 
 import frozen
 import pytest
+import review_run
 import story
 from frozen import app, make, replayed, screen, text_of, until
 from textual._styles_cache import StylesCache
@@ -35,15 +36,17 @@ from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
 from llamaduo_tui.screens.report import ReportScreen
 from llamaduo_tui.screens.review import ReviewScreen
-from llamaduo_tui.screens.run import RunScreen, happening
+from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.watcher import Line
 from llamaduo_tui.widgets import log_view
+from llamaduo_tui.widgets.answers_view import AnswersView
 from llamaduo_tui.widgets.cards.round_card import RoundCard
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.log_view import LogView
+from llamaduo_tui.widgets.run_head import happening
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 
 pytestmark = pytest.mark.usefixtures("still_machine")
@@ -463,3 +466,54 @@ async def test_a_crash_names_the_host_of_its_worker_where_that_is_another_one(ro
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: replayed(shown))
         assert screen(shown).gone == "its worker on gpu-7 is gone"
+
+
+def on_screen(shown: LlamaDuoApp) -> set[str]:
+    """Which of the parts of the screen are drawn."""
+    parts = {"scores": Rounds, "answers": AnswersView, "log": LogView, "charts": Charts, "decision": RoundCard}
+    return {name for name, part in parts.items() if screen(shown).query_one(part).is_on_screen}
+
+
+async def test_each_width_has_its_own_design_and_at_rest_the_log_yields_to_the_answers(root: Path) -> None:
+    shown = app(root, review_run.rounds(make(root, "tickets", "waiting", frozen.WAITING)))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: on_screen(shown) == {"scores", "answers", "decision"})
+        await until(pilot, lambda: isinstance(shown.focused, AnswersView))
+        await pilot.press("3")
+        await until(pilot, lambda: on_screen(shown) == {"scores", "log", "charts", "decision"})
+        assert isinstance(shown.focused, Log)
+        await pilot.resize_terminal(200, 60)
+        await until(pilot, lambda: on_screen(shown) == {"scores", "answers", "log", "charts", "decision"})
+        assert screen(shown).query_one(LogView).region.x > screen(shown).query_one(RoundCard).region.right - 1
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: on_screen(shown) == {"log"})
+        for key, parts in (("1", {"scores", "decision"}), ("2", {"answers"}), ("4", {"charts"}), ("3", {"log"})):
+            await pilot.press(key)
+            await until(pilot, lambda parts=parts: on_screen(shown) == parts)
+            assert shown.focused is not None and shown.focused.is_on_screen
+        assert "3 log" in text_of(screen(shown), "#tabs")
+
+
+async def test_a_run_at_work_begins_with_the_scores_on_a_small_screen_and_with_the_log_on_others(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", frozen.TRAINING))
+    async with shown.run_test(size=(60, 20)) as pilot:
+        await until(pilot, lambda: on_screen(shown) == {"scores"} and isinstance(shown.focused, Rounds))
+        assert "┃" not in text_of(screen(shown), "Timeline") and "64.3" in text_of(screen(shown), "Timeline")
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: on_screen(shown) == {"scores", "log", "charts"})
+
+
+async def test_the_guide_folds_on_a_small_screen(root: Path) -> None:
+    run = make(root, "demo", "waiting", frozen.WAITING)
+    run.settings_file.write_text(frozen.SETTINGS + '[task]\nname = "demo"\n')
+    shown = app(root, run)
+    async with shown.run_test(size=(60, 20)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).guided)
+        folded = text_of(screen(shown), "GuideLine")
+        assert folded.startswith("5 of 9 ▸ v to read, then a to approve") and "\n" not in folded
+        await pilot.press("h")
+        assert "Read some responses" in text_of(screen(shown), "GuideLine")
+        await pilot.press("h")
+        assert not screen(shown).guided
+        await pilot.press("h")
+        assert text_of(screen(shown), "GuideLine") == folded

@@ -216,7 +216,7 @@ async def test_order_filter_and_the_keys_of_vi(root: Path) -> None:
     async with shown.run_test(size=(200, 40)) as pilot:
         await until(pilot, lambda: len(rows(shown)) == 5)
         assert all(
-            head in str(shown.screen.query_one("#columns", Static).content) for head in ("MODEL", "LEFT", "TARGET")
+            head in str(shown.screen.query_one("#columns", Static).content) for head in ("MODEL", "LEFT", "PAIRS")
         )
         listed = shown.query_one(OptionList)
         await pilot.press("G")
@@ -227,5 +227,9 @@ async def test_order_filter_and_the_keys_of_vi(root: Path) -> None:
         assert listed.highlighted == 0
         await pilot.press("s")
         assert "naïve" in rows(shown)[0] and "by precision" in str(shown.screen.query_one("#head", Static).content)
+        assert "round 1    64.3   59–69" in str(shown.screen.query_one("#chosen", Static).content)
         await pilot.press("f", "f")
         assert [row.split("  ")[0] for row in rows(shown)] == ["◆ waits for you"]
+        assert shown.screen.query_one("#chosen").display
+        await pilot.resize_terminal(100, 30)
+        await until(pilot, lambda: not shown.screen.query_one("#chosen").display)

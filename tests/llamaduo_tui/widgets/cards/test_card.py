@@ -32,7 +32,7 @@ from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.cards.batch_card import BatchCard
 from llamaduo_tui.widgets.cards.budget_card import BudgetCard
 from llamaduo_tui.widgets.cards.card import Card, Facts
-from llamaduo_tui.widgets.cards.round_card import RoundCard, brief, facts
+from llamaduo_tui.widgets.cards.round_card import RoundCard, brief, facts, further
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
@@ -67,20 +67,37 @@ def said(shown: LlamaDuoApp) -> str:
     return str(screen(shown).query_one("RoundCard Facts", Facts).content)
 
 
-async def test_the_card_tells_all_that_the_decision_has(root: Path) -> None:
+async def test_the_card_leads_with_three_facts_and_a_key_shows_all_that_the_decision_has(root: Path) -> None:
     shown = app(root, waiting(root))
     async with shown.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "weakest" in said(shown))
+        await until(pilot, lambda: "advice" in said(shown))
+        assert said(shown).split("\n") == [
+            "scores     precision 64.3 ✗ 20.7 short · similarity 51.2 ✗ 23.8 short · ▲ 14 better ▼ 2 worse (l)",
+            "next round 120 new pairs, about $0.42, about 3 min 10 s",
+            "advice     a, another round: The last round gained 52 points, and another costs $0.42.",
+        ]
+        card = screen(shown).query_one(RoundCard)
+        assert str(card.border_subtitle) == "E precision, similarity, changes, weakest, kinds, result"
+        await pilot.press("E")
         for wanted in (
             "64.3 (59–69)  target 85 ✗ short",
             "rounds 0–1: 12 → 64",
-            "▲ 14 better  ▼ 2 worse",
-            "120 new pairs, about $0.42, about 3 min",
-            "a, another round: The last round gained 52 points",
             "billing 44/41 (9 prompts)",
             "precision since round 0: ▲ billing +52 · ▲ outage +52",
         ):
             assert wanted in said(shown)
+        await pilot.press("E")
+        assert "billing" not in said(shown)
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "says"), [(80.0, 70.0, "✗ 5.0 short"), (90.0, 83.5, "✗ low end 1.5 short"), (99.0, 95.0, "✓")]
+)
+def test_the_lead_says_by_how_much_a_score_is_short(mean: float, low: float, says: str) -> None:
+    decision = replace(story.decision(1, 82, 80), precision=Interval(mean=mean, low=low, high=99.5))
+    view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
+    lead = facts(story.another_round().question, view, Target())[0]
+    assert f"precision {mean:.1f} {says} ·" in lead.said.plain
 
 
 def test_a_target_relative_to_the_service_is_told_as_that() -> None:
@@ -95,9 +112,10 @@ def test_a_target_relative_to_the_service_is_told_as_that() -> None:
     view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
     question = story.another_round("Not yet.", pairs=9, cost_usd=None).question
     target = Target(relative_to_teacher=3)
-    told = {fact.name: fact.said.plain for fact in facts(question, view, target)}
+    every = [*facts(question, view, target), *further(question, view, target)]
+    told = {fact.name: fact.said.plain for fact in every}
 
-    assert "target" not in told["precision"] + told["similarity"] + brief(question, view, target).plain
+    assert "target" not in told["scores"] + told["precision"] + told["similarity"] + brief(question, view, target).plain
     gaps = "precision -1.0 (-2 to 0) ✓ passed, similarity -2.0 (-5 to 1) ✗ bound short"
     assert told["service"] == f"{gaps} against its own responses, target -3"
 
@@ -112,7 +130,7 @@ def drift_facts(*drifts: Drift) -> tuple[list[tuple[str, str]], str]:
     decision = replace(story.decision(1, 64, 51), drift=drifts)
     view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
     question = story.another_round().question
-    told = [(fact.name, fact.said.plain) for fact in facts(question, view, None)]
+    told = [(fact.name, fact.said.plain) for fact in (*facts(question, view, None), *further(question, view, None))]
     return told, brief(question, view, None).plain
 
 
@@ -120,15 +138,16 @@ def test_a_judge_that_stays_the_same_is_one_of_the_findings() -> None:
     told, short = drift_facts(drift(0.3, False, missing=1))
 
     said_ = "20 answers of round 0 judged again: no shift beyond noise (precision +0.3 ± 1.0, similarity +0.3 ± 1.0)"
-    assert ("judge", f"{said_}, 1 verdict missing") in told[told.index(("result", "Falls short.")) :]
+    assert ("judge", f"{said_}, 1 verdict missing") in told and "shifted" not in dict(told)["scores"]
     assert "judge" not in short and "judge" not in dict(drift_facts()[0])
 
 
-def test_a_judge_that_shifted_comes_right_behind_the_scores() -> None:
+def test_a_judge_that_shifted_is_told_with_the_scores_and_explained_first() -> None:
     told, short = drift_facts(drift(-3, True, "gpt-[b]4o\x1b[2J"), drift(0, False, "gemini"))
 
     names = [name for name, _ in told]
-    assert names[:4] == ["precision", "similarity", "changes", "judge"] and names.count("judge") == 2
+    assert names[:4] == ["scores", "next round", "advice", "judge"] and names.count("judge") == 2
+    assert "! the judge shifted" in told[0][1]
     assert "[b]4o" in told[3][1] and "\x1b" not in told[3][1]
     assert told[3][1].endswith(
         ": 20 answers of round 0 judged again: a shift (precision -3.0 ± 1.0, similarity -3.0 ± 1.0)"
@@ -143,8 +162,9 @@ async def test_an_old_decision_has_a_card_too(root: Path) -> None:
     old[-2] = replace(scored, decision=replace(scored.decision, changes=None, advice=None, groups=()))
     shown = app(root, make(root, "old", "waiting", old))
     async with shown.run_test(size=(120, 40)) as pilot:
-        await until(pilot, lambda: "result" in said(shown))
-        assert "next round" in said(shown)
+        await until(pilot, lambda: "next round" in said(shown))
+        await pilot.press("E")
+        assert "result" in said(shown)
         assert "advice" not in said(shown)
         assert screen(shown).check_action("regressed", ()) is False
 

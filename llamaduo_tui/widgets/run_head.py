@@ -1,0 +1,109 @@
+"""The lines above a run: its name and state, the parts of a small screen, and what happens now, for a newcomer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textual.content import Content
+
+from engine.protocol.durations import duration
+from engine.protocol.run_dir import Run
+from engine.protocol.status import State, Stopping
+from llamaduo_tui.views import phrases
+from llamaduo_tui.views.questions import wording
+from llamaduo_tui.views.run_view import RunView
+from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.timeline import progress
+
+
+def tabs(names: Iterable[str], pane: str) -> Content:
+    """The parts of the smallest screens, each with its key; one is shown."""
+    parts = [(f" {key} {name} ", "bold reverse" if name == pane else "") for key, name in enumerate(names, 1)]
+    return Content.assemble(*parts)
+
+
+def head(
+    run: Run, view: RunView, mark: state_styles.Mark, state: State, now: float, width: int, owner: str = ""
+) -> Content:
+    """Name, state and age of the run, and whose it is; from which LLM to which model; whether that is the sandbox."""
+    until = view.updated if view.concluded or not state.working else now
+    age = f" · {duration(until - view.began)}" if view.began else ""
+    whose = f" · a run of {one_line(owner, 30)}" if owner else ""
+    first = Content.assemble(
+        (f" {one_line(run.name, 40)} ", "bold reverse"), "  ", mark.content, (f"{age}{whose}", "$foreground-muted")
+    )
+    started = view.started
+    if started is None:
+        return first
+    route = Content.assemble(
+        ("from ", "$foreground-muted"),
+        one_line(started.service, 60),
+        (" to ", "$foreground-muted"),
+        (one_line(started.model, 60), "bold"),
+    )
+    sandbox = Content.styled(f" {phrases.SANDBOX}", "$text-warning") if started.sandbox else Content()
+    room = width - first.cell_length - 3
+    if route.cell_length <= room:
+        first = Content.assemble(first, " " * (room - route.cell_length + 3), route)
+        return Content("\n").join([first, sandbox])
+    return Content("\n").join([first, route if not started.sandbox else sandbox])
+
+
+def happening(
+    view: RunView,
+    state: State,
+    stopping: Stopping | None,
+    now: float,
+    gone: str,
+    *,
+    guided: bool = False,
+    mine: bool = True,
+) -> tuple[str, Content]:
+    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step.
+
+    The guide, where it is shown, says what to press at the end. `gone` is which worker is gone. A run of another user
+    has no next step.
+    """
+
+    def then(said: str) -> Content:
+        return _next(said) if mine else Content()
+
+    if view.failure is not None and not state.working:
+        failed = view.failure
+        return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), then(failed.hint))
+    if view.outcome is not None and not state.working:
+        outcome = view.outcome
+        report = "" if guided else f"o to release the model; r for the report, {outcome.report}"
+        mark = state_styles.of(outcome.state)
+        able = " The small model can take over." if outcome.state is State.REACHED and not guided else ""
+        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{able}"
+        return "the end", Content.assemble(ended, why, then(report if outcome.state.ended else "r to resume"))
+    if state is State.CRASHED:
+        said = f"{gone[:1].upper()}{gone[1:]}: killed, out of memory, or the machine restarted. Finished work is kept."
+        return "crashed", Content.assemble(said, then("r to resume; O for the output, which may show why"))
+    if state is State.STALE:
+        return "no heartbeat", Content(
+            "The worker has not reported for a while: its disk is busy or full, or its machine cannot be reached."
+        )
+    if state is State.STOPPING and stopping is not None:
+        waits = f"The run {stopping.said(now)}: they are paid for. No other is sent."
+        return "stopping", Content(waits) + then("x to drop them: they may be billed, and resume sends them again")
+    if state is State.PAUSED:
+        return "paused", Content("The run is paused: it makes no calls and costs nothing.") + then("p to continue")
+    explained = phrases.explain(view)
+    if view.question is not None or state is State.WAITING:
+        asked = wording(view.question.kind if view.question is not None else "")
+        explained = asked.explain if mine else f"The run waits for its owner: for {asked.waits_for}."
+    place = "now"
+    if view.current is not None:
+        section, stage = view.current
+        place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
+        if stage.total:
+            place = f"{place} · {progress(stage)}"
+    return place.replace("[", "("), Content(explained)
+
+
+def _next(said: str) -> Content:
+    """A separate line with the next step, if that is known."""
+    return Content.assemble(("\n▸ ", "bold $text-accent"), (one_line(said, 300), "bold")) if said else Content()

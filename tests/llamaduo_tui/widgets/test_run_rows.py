@@ -1,0 +1,60 @@
+"""Rows of the list of runs: which columns have room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import story
+
+from engine.protocol.run_dir import Run
+from engine.protocol.status import State
+from llamaduo_tui.views.run_list import Entry
+from llamaduo_tui.widgets import run_brief, run_rows
+
+SCORES = ((story.interval(12.5), story.interval(8.1)), (story.interval(64.3), story.interval(51.2)))
+
+
+def entry(state: State, **more: object) -> Entry:
+    return Entry(run=Run(Path("/runs/tickets")), state=state, created=0.0, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted"),
+    [
+        (38, ["STATE", "RUN"]),
+        (58, ["STATE", "RUN", "PRECISION", "COST", "AGE"]),
+        (78, ["STATE", "RUN", "AT", "PRECISION", "COST", "AGE"]),
+        (118, ["STATE", "RUN", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", "MODEL", "LEFT"]),
+    ],
+)
+def test_columns_come_and_go_with_the_width_and_none_is_cut(width: int, wanted: list[str]) -> None:
+    sizes = run_rows.sizes(width, 9)
+    assert [column for column in sizes if column in wanted or width > 40] == wanted
+    assert sum(sizes.values()) <= max(width, 41)
+    heads = run_rows.columns(sizes, marks=False).plain
+    assert "…" not in heads and all(column in heads for column in wanted)
+
+
+def test_nothing_is_said_of_what_may_not_be_read() -> None:
+    sizes = run_rows.sizes(78, 20)
+    private = run_rows.row(entry(State.PRIVATE, owner="ann", mine=False, whole=False), 60.0, sizes).plain
+    assert "tickets (ann)" in private and "free" not in private
+    theirs = entry(State.WAITING, owner="ann", mine=False, scores=SCORES)
+    assert "waits for owner" in run_rows.row(theirs, 60.0, sizes).plain and not theirs.waits
+    assert "free" in run_rows.row(entry(State.WAITING), 60.0, sizes).plain
+
+
+def test_a_wide_list_tells_more_about_a_run() -> None:
+    asked = story.another_round().question
+    told = run_brief.lines(entry(State.WAITING, scores=SCORES, question=asked, targets=(85, 75)), 3600.0, 60)
+    shown = "\n".join(line.plain for line in told)
+    for wanted in (
+        "waits for approval: about $0.42",
+        "precision, target 85 ┃",
+        "round 1    64.3   59–69",
+        "/runs/tickets",
+    ):
+        assert wanted in shown
+    theirs = run_brief.lines(entry(State.PRIVATE, owner="ann", mine=False), 3600.0, 60)
+    assert [line.plain.split() for line in theirs][1] == ["owner", "ann;", "for", "you", "to", "read", "only"]
