@@ -113,4 +113,4 @@ def screen(shown: LlamaDuoApp) -> RunScreen:
 
 
 def replayed(shown: LlamaDuoApp) -> bool:
-    return isinstance(shown.screen, RunScreen) and bool(shown.screen.query_one(Log).lines)
+    return isinstance(shown.screen, RunScreen) and any(log.lines for log in shown.screen.query(Log))
