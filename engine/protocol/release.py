@@ -14,11 +14,16 @@ from engine.protocol.loopback import address_of
 from engine.protocol.paths import cache_dir
 from engine.protocol.records import Points
 from engine.protocol.rows import RowMixin
+from engine.protocol.run_dir import Run
 
 GATE_FILE = "gate.json"
 
 HEADING = "## The released model"
-"""Of the section in a run's report, which is its last."""
+"""Of the last section of a run's report, and of the page that takes its place once there is a release."""
+
+PAGE_FILE = "report.md"
+PAPER_FILE = "REPORT.html"
+"""In the release folder: what became of each artefact, and all of the run for those who sign."""
 
 MARGIN = 1.0
 """Points by which an artefact may be worse than the judged adapter, unless told otherwise."""
@@ -135,6 +140,18 @@ def read_gates(release: Path) -> list[Gate]:
     """The gates of a release folder, by artefact."""
     found = (read_gate(path.parent) for path in sorted(release.glob(f"*/{GATE_FILE}")))
     return [gate for gate in found if gate is not None]
+
+
+def report_text(run: Run) -> str:
+    """A run's report; its last section is that of the release, once there is one. Raises OSError without a report.
+
+    A release leaves the run's own file as it was vouched for at the end, and writes a page of its own.
+    """
+    text, page = run.report_file.read_text(encoding="utf-8"), run.release / PAGE_FILE
+    if not page.is_file():
+        return text
+    own = text.partition(f"\n{HEADING}\n")[0].rstrip("\n")
+    return f"{own}\n\n{page.read_text(encoding='utf-8')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

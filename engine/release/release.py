@@ -10,12 +10,13 @@ from pathlib import Path
 
 from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.release import GATE_FILE, HEADING, Gate, Result, read_gates
+from engine.protocol.release import GATE_FILE, Gate, Result
 from engine.protocol.run_dir import Run, writable
 from engine.release.artefact import ARTEFACT_FILE, Artefact, artefact_name
-from engine.release.card import CARD_FILE, card, served
+from engine.release.card import CARD_FILE, card
 from engine.release.formats.base import Format
 from engine.release.gate import GateKeeper
+from engine.release.paper.page import write_pages
 from engine.release.push import push
 from engine.release.source import Source, source_of
 from engine.release.sums import write_sums
@@ -40,7 +41,6 @@ def release(
         finally:
             shutil.rmtree(source.scratch, ignore_errors=True)
             (source.work / "f16.gguf").unlink(missing_ok=True)
-        write_section(run)
         if push_to is not None:
             push(run.release, [gate.artefact for gate in gates if gate.passed], push_to, tell)
         return gates
@@ -59,6 +59,7 @@ def _one(run: Run, source: Source, keeper: GateKeeper, form: Format) -> Gate:
     gate = keeper.hold(name)
     with writable(run.folder):
         _describe(source, artefact, folder, gate, form)
+        write_pages(run)
     source.tell(f"{name}: {'released' if gate.passed else 'REFUSED'}: {gate.reason}")
     return gate
 
@@ -68,18 +69,6 @@ def _describe(source: Source, artefact: Artefact, folder: Path, gate: Gate, form
     jsonl.write_json(folder / GATE_FILE, gate.to_row())
     (folder / CARD_FILE).write_text(card(source, artefact, gate, form.commands(source)) + "\n", encoding="utf-8")
     write_sums(folder)
-
-
-def write_section(run: Run) -> None:
-    """Write the released model into the run's report, instead of an earlier section of that name."""
-    text = run.report_file.read_text(encoding="utf-8") if run.report_file.is_file() else ""
-    before = text.partition(f"\n{HEADING}\n")[0].rstrip("\n")
-    parts = [f"{before}\n\n{HEADING}" if before else HEADING]
-    for gate in read_gates(run.release):
-        verdict, reason = "released" if gate.passed else "refused", gate.reason[:1].upper() + gate.reason[1:]
-        parts.append(f"### {gate.artefact}: {verdict}\n\n{reason} In {run.release / gate.artefact}.")
-        parts.append(served(gate))
-    jsonl.replace(run.report_file, "\n\n".join(parts) + "\n")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.protocol import jsonl
@@ -18,10 +19,11 @@ EDITED = frozenset({ARTEFACT_FILE, "README.md"})
 HINT = "copy the folder again from where it was released, or release it again"
 
 
-def write_sums(folder: Path) -> None:
-    """Write the sums of all files below a folder but its own; names are relative to it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS_FILE)
-    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+def write_sums(folder: Path, files: Iterable[Path] | None = None) -> None:
+    """Write the sums of these files of a folder, or of all below it but its own; names are relative to it."""
+    own = folder / SUMS_FILE
+    listed = sorted((path for path in folder.rglob("*") if path.is_file() and path != own) if files is None else files)
+    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in listed]
     jsonl.replace(folder / SUMS_FILE, "".join(lines))
 
 

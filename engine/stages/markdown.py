@@ -18,24 +18,24 @@ def interval(score: Interval) -> str:
     return f"{score.mean:.1f} ({score.low:.1f} to {score.high:.1f})"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def inline(text: str) -> str:
     """Untrusted text inside a line of Markdown."""
-    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", " ".join(_printable(text[:CUT]).split()))
+    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", " ".join(printable(text[:CUT]).split()))
 
 
 def block(text: str) -> str:
     """Untrusted text as a code block that it cannot close."""
-    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    cut = printable(text if len(text) <= CUT else text[:CUT] + " …")
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", cut)), default=0))
     return f"{fence}text\n{cut}\n{fence}"
 
 
 def cell(text: str) -> str:
     """Untrusted text in a cell of an HTML table."""
-    cut = _printable(text if len(text) <= CUT else text[:CUT] + " …")
+    cut = printable(text if len(text) <= CUT else text[:CUT] + " …")
     escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return f"<pre>{escaped.replace(chr(10), '&#10;')}</pre>"

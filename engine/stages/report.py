@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
-from engine.protocol import jsonl, records, release
+from engine.protocol import jsonl, release
 from engine.protocol.decision import Decision, Drift, FinalDecision, percent
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
-from engine.protocol.rows import RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
+from engine.protocol.rows import VERDICTS_FILE
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
 from engine.protocol.status import State, Status
@@ -21,7 +21,7 @@ from engine.protocol.version import version
 from engine.service.answerers import Answerer, answerers
 from engine.service.usage import Usage
 from engine.settings.schema import Migration, Target
-from engine.stages import judge_drift, report_gain, report_judges, report_sections, report_worth
+from engine.stages import judge_drift, report_gain, report_judges, report_rows, report_sections, report_worth
 from engine.stages.base import Job, Result, named
 from engine.stages.infer import RAISE_LIMIT
 from engine.stages.markdown import block, cell, inline, interval
@@ -67,7 +67,7 @@ def _write(job: Job, usage: Usage, decision: Decision, final: FinalDecision, sea
             *_examples(run, sealed),
             *report_judges.which_answered(answered),
             "## What it took",
-            _cost(usage, _manifests(run), run.status()),
+            _cost(usage, report_rows.stage_rows(run), run.status()),
             *worth,
             *_next_step(run, decision.best_round),
         ]
@@ -122,40 +122,32 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
         "| round | pairs | precision | similarity | 50+ | 70+ | dev loss | |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for scored in run.decisions():
-        number = scored.round
-        pairs, loss = _training(run, number)
+    for row in report_rows.round_rows(run):
+        pairs = "untuned" if row.pairs is None else row.pairs
+        loss = "" if row.dev_loss is None else f"{row.dev_loss:.3f}"
+        best = "best" if row.number == decision.best_round else ""
         lines.append(
-            f"| {number} | {pairs} | {interval(scored.precision)} "
-            f"| {interval(scored.similarity)} | {scored.coverage_50.precision:.0%} "
-            f"| {scored.coverage_70.precision:.0%} | {loss} | {'best' if number == decision.best_round else ''} |"
+            f"| {row.number} | {pairs} | {interval(row.precision)} | {interval(row.similarity)} "
+            f"| {row.above_50:.0%} | {row.above_70:.0%} | {loss} | {best} |"
         )
     columns = (
         f"Brackets show bounds, each with a risk of {GATE_RISK:.0%} if these were new prompts. "
         "Columns 50+ and 70+: the share of dev prompts with at least that precision."
     )
-    lines += ["", f"{_target(settings.target)} {columns}", *_left_out(run, settings)]
+    lines += ["", f"{target_words(settings.target)} {columns}", *_left_out(run, settings)]
     if decision.teacher:
         ceiling = "A model that learns from its answers can hardly score higher."
         lines += ["", f"{report_sections.service_scores(decision.teacher, 'dev')} {ceiling}"]
     return "\n".join(lines)
 
 
-def _target(target: Target) -> str:
+def target_words(target: Target) -> str:
+    """The target in a sentence."""
     if target.relative_to_teacher is not None:
         scores = f"at most {target.relative_to_teacher:g} points below the service's own scores on the same prompts"
         return f"Target: precision and similarity {scores}; the lower bounds on sealed prompts decide."
     scores = f"precision {target.precision:g} and similarity {target.similarity:g}"
     return f"Target: {scores}; the lower bounds on sealed prompts decide."
-
-
-def _training(run: Run, number: int) -> tuple[str, str]:
-    """How many pairs a round was trained on, and its dev loss; the untuned model's was measured by round 1."""
-    trained = manifest(FINETUNE.folder(run, max(1, number)))
-    if trained is None:
-        return "untuned", ""
-    loss = trained.counts.get("dev_loss" if number else "dev_loss_untuned")
-    return str(trained.counts["pairs"]) if number else "untuned", "" if loss is None else f"{loss:.3f}"
 
 
 def _left_out(run: Run, settings: Migration) -> list[str]:
@@ -215,30 +207,16 @@ def _sealed(final: FinalDecision) -> str:
 
 def _examples(run: Run, sealed: SplitScores) -> list[str]:
     """The best and the worst of the scored sealed prompts, service and local answer side by side."""
-    responses: dict[str, Response] = {}
-    for response in records.read(INFER.folder(run, None) / RESPONSES_FILE, Response):
-        responses.setdefault(response.id, response)
-    verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in records.read(JUDGE.folder(run, None) / VERDICTS_FILE, Verdict):
-        verdicts[verdict.id].append(verdict)
-    ranked = sorted(
-        (score for score in sealed.by_prompt if score.missing < 1), key=lambda score: (-score.mean, score.id)
-    )
-    best, worst = ranked[:SHOWN], ranked[SHOWN:][-SHOWN:][::-1]
-    parts = []
-    for title, chosen in (("Best", best), ("Worst", worst)):
-        for place, scored in enumerate(chosen, start=1):
-            response = responses[scored.id]
-            first = next((v for v in verdicts[scored.id] if v.sample == response.sample and not v.error), None)
-            reason = inline(first.precision_reason) if first else "no readable verdict"
-            parts.append(
-                f"### {title} {place}: precision {scored.precision:.0f}, similarity {scored.similarity:.0f}\n\n"
-                f"{block(prompt_text(response.prompt, response.tools))}\n\n"
-                "<table><tr><th>service</th><th>local model</th></tr><tr>"
-                f"<td>{cell(response.expected)}</td><td>{cell(response.response)}</td></tr></table>\n\n"
-                f"Judge: {reason}"
-            )
-    return parts
+    best, worst = report_rows.examples(run, sealed.by_prompt, SHOWN)
+    return [
+        f"### {title} {place}: precision {one.precision:.0f}, similarity {one.similarity:.0f}\n\n"
+        f"{block(one.prompt)}\n\n"
+        "<table><tr><th>service</th><th>local model</th></tr><tr>"
+        f"<td>{cell(one.expected)}</td><td>{cell(one.response)}</td></tr></table>\n\n"
+        f"Judge: {inline(one.reason) or 'no readable verdict'}"
+        for title, chosen in (("Best", best), ("Worst", worst))
+        for place, one in enumerate(chosen, start=1)
+    ]
 
 
 def _cost(usage: Usage, stages: list[Manifest], status: Status) -> str:
@@ -270,21 +248,17 @@ def _cost(usage: Usage, stages: list[Manifest], status: Status) -> str:
 
 
 def _next_step(run: Run, best_round: int) -> list[str]:
-    """Where the model is, and how it becomes one that servers take; the release writes its own section here."""
+    """Where the model is, and how it becomes one that servers take; what comes of that is written elsewhere."""
     if best_round == 0:
         return []
     commands = "\n".join(f"    {line}" for line in release.next_commands(run.name))
     adapter = (FINETUNE.folder(run, best_round) / "adapter").relative_to(run.folder)
+    pages = f"`release/{release.PAGE_FILE}` and `release/{release.PAPER_FILE}`"
     return [
         release.HEADING,
-        f"Nothing is released yet. The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model "
-        "for servers (safetensors, GGUF), and releases what answers, as served, like this adapter. The way to a model "
-        "that answers in the service's place:",
+        f"The adapter is in `{adapter}`; `llamaduo-tui release {run.name}` writes the model for servers (safetensors, "
+        "GGUF), and releases what answers, as served, like this adapter. This file stays as it is, since the run's "
+        f"record vouches for it; {pages} say what became of a release. The way to a model that answers in the "
+        "service's place:",
         commands,
     ]
-
-
-def _manifests(run: Run) -> list[Manifest]:
-    folders = [run.coverage, run.teacher, *sorted(run.folder.glob("round-*/*")), *sorted(run.final.glob("*"))]
-    found = (manifest(folder) for folder in folders if folder.is_dir())
-    return [complete for complete in found if complete is not None]

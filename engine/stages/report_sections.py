@@ -16,11 +16,12 @@ from engine.local.lengths import too_long
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.manifest import manifest
-from engine.protocol.rows import CONTRACT, RESPONSES_FILE, prompt_text
+from engine.protocol.rows import RESPONSES_FILE, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import INFER
 from engine.settings.schema import Migration
 from engine.stages.markdown import inline, interval
+from engine.stages.report_rows import kind_rows
 
 SHOWN = 5
 """How many of the prompts that improved, and of those that regressed, to show."""
@@ -178,22 +179,14 @@ def flagged(decision: Decision) -> list[str]:
 
 def kinds(run: Run) -> list[str]:
     """Each kind of prompt's precision by round, sorted by gain; nothing where there is only one kind."""
-    decisions = run.decisions()
-    rounds = [{group.name: group for group in decision.groups} for decision in decisions]
-    names = sorted({name for found in rounds for name in found if not name.startswith(f"{CONTRACT}: ")})
-    if len(names) < 2:
+    rows = kind_rows(run)
+    if not rows:
         return []
-    scores = {name: [found[name].precision for found in rounds if name in found] for name in names}
-    gains = {name: points[-1] - points[0] for name, points in scores.items()}
-    numbers = " | ".join(f"round {decision.round}" for decision in decisions)
-    lines = [
-        f"| kind of prompt | prompts | {numbers} | gain |",
-        "|---" * (len(rounds) + 3) + "|",
-    ]
-    for name in sorted(names, key=lambda name: -gains[name]):
-        prompts = max(found[name].prompts for found in rounds if name in found)
-        cells = [f"{found[name].precision:.1f}" if name in found else "" for found in rounds]
-        lines.append(f"| {inline(name)} | {prompts} | {' | '.join(cells)} | {gains[name]:+.1f} |")
+    numbers = [f"round {decision.round}" for decision in run.decisions()]
+    lines = [f"| kind of prompt | prompts | {' | '.join(numbers)} | gain |", "|---" * (len(numbers) + 3) + "|"]
+    for row in rows:
+        cells = ["" if points is None else f"{points:.1f}" for points in row.precision]
+        lines.append(f"| {inline(row.name)} | {row.prompts} | {' | '.join(cells)} | {row.gain:+.1f} |")
     return ["Mean precision by kind of dev prompt:", "\n".join(lines)]
 
 

@@ -14,13 +14,18 @@ SUMS = "SHA256SUMS"
 
 
 def released(run: Run) -> list[Path]:
-    """The folders of a run's releases that have a list of checksums."""
-    return sorted(path.parent for path in (run.folder / "release").rglob(SUMS))
+    """The folders of a run's artefacts that have a list of checksums."""
+    return [folder for folder in _listed(run) if folder != run.release]
+
+
+def _listed(run: Run) -> list[Path]:
+    """The folders of a release that have a list of checksums: those of artefacts, and that of its pages."""
+    return sorted(path.parent for path in run.release.rglob(SUMS))
 
 
 def release_problems(run: Run) -> Iterator[Problem]:
     """The files of releases that differ from their list, and lists that cannot be read."""
-    for folder in released(run):
+    for folder in _listed(run):
         for number, line in enumerate(
             plain_file.read_bytes(folder / SUMS).decode(errors="replace").splitlines(), start=1
         ):

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Markdown, Static
 from textual.worker import Worker, WorkerState
 
-from engine.protocol import plain_file
+from engine.protocol.release import report_text
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views.text import clean, markdown, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -53,7 +53,7 @@ people's reviews, the best and the worst responses, the cost, and the files that
 
     @work(thread=True, group="report", exit_on_error=False)
     def _read(self) -> str:
-        return markdown(plain_file.read_text(self.run.report_file))
+        return markdown(report_text(self.run))
 
     async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.SUCCESS and event.worker.group == "report":
