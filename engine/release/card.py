@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from engine.dataset.prepare import read_dev, read_test, read_train
-from engine.protocol.decision import evidence, percent
+from engine.protocol.decision import percent
 from engine.protocol.manifest import manifest
-from engine.protocol.release import Check, Gate
+from engine.protocol.release import Gate
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import SYNTHESIZE
 from engine.release.artefact import Artefact
+from engine.release.gate_markdown import served
 from engine.release.source import Source
 from engine.stages.markdown import inline, interval
 
@@ -79,7 +80,7 @@ def _summary(source: Source, artefact: Artefact, gate: Gate) -> str:
     return (
         f"A fine-tune of {base} for one task: {task}. {known}, which also holds for this model. "
         f"Trained in round {source.decision.best_round} of a migration from {inline(source.settings.service.model)} "
-        f"({made}). As served it was {verdict}: {gate.reason}"
+        f"({made}). As served it was {verdict}: {inline(gate.reason)}"
     )
 
 
@@ -98,24 +99,6 @@ def _scores(source: Source) -> str:
         f"mean passes with a chance of {risk} each:\n\n| | precision | similarity |\n|---|---|---|\n"
         f"| this model | {interval(sealed.precision)} | {interval(sealed.similarity)} |{service}"
     )
-
-
-def served(gate: Gate) -> str:
-    """The gate in Markdown: the comparison, and a line for each check."""
-    compared = ""
-    if gate.precision is not None and gate.similarity is not None:
-        compared = (
-            f"Served by {gate.engine}, it answered {gate.identical:,} of {evidence(gate.prompts, gate.families)} "
-            f"exactly as the adapter did (at least {percent(round(gate.identical_low, 3))} of such prompts, risk "
-            f"{percent(gate.risk)}). Served minus adapter: precision {interval(gate.precision)}, similarity "
-            f"{interval(gate.similarity)}; at most {gate.margin:g} points worse are allowed.\n\n"
-        )
-    rows = "\n".join(f"| {_row(check)} |" for check in gate.checks)
-    return f"{compared}| check | result | found |\n|---|---|---|\n{rows}"
-
-
-def _row(check: Check) -> str:
-    return f"{check.cause} | {check.result} | {inline(check.detail)}"
 
 
 def _data(run: Run) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.dataset.prepare import SEALED
 from engine.evaluation.prompt_scores import by_prompt
 from engine.protocol import checksums, records
-from engine.protocol.decision import Decision, Drift, FinalDecision, PromptScore
+from engine.protocol.decision import BEST, Decision, Drift, FinalDecision, PromptScore
 from engine.protocol.errors import InputError, damaged_as
 from engine.protocol.manifest import Manifest, manifest
 from engine.protocol.release import Gate, read_gates
@@ -23,7 +23,7 @@ from engine.stages import judge_drift
 from engine.stages.report_rows import Example, KindRow, RoundRow, examples, kind_rows, round_rows, stage_rows
 
 SHOWN = 5
-"""Worst answers."""
+"""Worst answers, as far as so many are short of all points."""
 
 Worth = Sequence[tuple[str, str, str]]
 """What a migration is worth, in rows: a label, a value, the assumption behind it."""
@@ -97,7 +97,7 @@ def facts_of(run: Run, worth: Worth = ()) -> Facts:
         rounds=round_rows(run),
         kinds=kind_rows(run),
         sealed=sealed,
-        worst=examples(run, sealed, SHOWN)[1],
+        worst=[one for one in examples(run, sealed, SHOWN)[1] if min(one.precision, one.similarity) < BEST],
         drift=judge_drift.drift_of(JUDGE.folder(run, None)),
         stages=stage_rows(run),
         gates=read_gates(run.release),

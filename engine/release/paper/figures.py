@@ -59,7 +59,7 @@ def legend() -> Html:
     swatches = [
         tag("span", _picture(20, 20, "", _circle(10, 10)), "precision"),
         tag("span", _picture(20, 20, "", _square(10, 10)), "similarity"),
-        tag("span", _picture(26, 20, "", _line(0, 10, 26, 10, "target one")), "target"),
+        tag("span", _picture(26, 20, "", _line(0, 10, 26, 10, "target")), "target"),
     ]
     return tag("p", *swatches, class_="legend")
 
@@ -71,7 +71,8 @@ def scores_by_round(columns: Sequence[Column], targets: tuple[float, float] | No
     step = (WIDTH - LEFT - RIGHT) / max(1, len(columns))
     parts = [_grid(y, LEFT, WIDTH - RIGHT)]
     if targets is not None:
-        for value, style in zip(targets, ("target one", "target two"), strict=True):
+        styles = ("target one", "target two") if targets[0] != targets[1] else ("target",)
+        for value, style in zip(targets, styles, strict=False):
             parts.append(_line(LEFT, y.at(value), WIDTH - RIGHT, y.at(value), style))
     every = math.ceil(len(columns) / LABELS)
     for place, column in enumerate(columns):
@@ -105,7 +106,7 @@ def histogram(values: Sequence[float], target: float | None, said: str) -> Html:
             parts.append(_bar(left, top, right - left, height - BOTTOM - top, "one"))
             parts.append(_text((left + right) / 2, top - 3, f"{count:,}", "middle"))
     if target is not None:
-        parts.append(_line(x.at(target), TOP, x.at(target), height - BOTTOM, "target one"))
+        parts.append(_line(x.at(target), TOP, x.at(target), height - BOTTOM, "target"))
     parts += [_text(x.at(tick), height - 12, str(tick), "middle") for tick in GRID]
     return _picture(WIDTH, height, said, *parts)
 
@@ -136,15 +137,10 @@ def interval_strip(found: Interval, low: float, high: float, lines: Sequence[flo
 
 def share_bar(share: float, low: float, said: str) -> Html:
     """A share, 0 to 1, of all, and a mark at the least that it is for prompts like these."""
-    height, x = 56, Scale(0.0, 1.0, 1.0, WIDTH - 1.0)
+    height, x = 34, Scale(0.0, 1.0, 1.0, WIDTH - 1.0)
     parts = [_bar(1, 4, WIDTH - 2, 24, "rest")]
     if share > 0:
-        parts += [
-            _bar(1, 4, x.at(share) - 1, 24, "one"),
-            _line(x.at(low), 0, x.at(low), 32, "edge"),
-        ]
-    parts.append(_text(1, height - 8, f"local model {share:.0%}", "start"))
-    parts.append(_text(WIDTH - 1, height - 8, f"service {1 - share:.0%}", "end"))
+        parts += [_bar(1, 4, x.at(share) - 1, 24, "one"), _line(x.at(low), 0, x.at(low), 32, "edge")]
     return _picture(WIDTH, height, said, *parts)
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from importlib import resources
 
 from engine.protocol import jsonl
-from engine.protocol.release import HEADING, PAGE_FILE, PAPER_FILE, read_gates
+from engine.protocol.release import PAGE_FILE, PAPER_FILE
 from engine.protocol.run_dir import Run
 from engine.release.artefact import SUMS_FILE
-from engine.release.card import served
-from engine.release.paper import scores
-from engine.release.paper import served as as_served
+from engine.release.gate_markdown import section
+from engine.release.paper import scores, served
 from engine.release.paper.facts import Facts, Worth, facts_of
 from engine.release.paper.html import Html, document, joined, named, tag
 from engine.release.sums import write_sums
@@ -30,20 +29,10 @@ def write_pages(run: Run, worth: Worth = ()) -> None:
     facts = facts_of(run, worth)
     sums = run.release / SUMS_FILE
     sums.unlink(missing_ok=True)  # never sums of other pages than these
-    written = {PAGE_FILE: section(run), PAPER_FILE: paper(facts)}
+    written = {PAGE_FILE: section(facts.gates), PAPER_FILE: paper(facts)}
     for name, text in written.items():
         jsonl.replace(run.release / name, text, MODE)
     write_sums(run.release, [run.release / name for name in written])
-
-
-def section(run: Run) -> str:
-    """The released model in Markdown: each artefact's outcome, comparison and checks."""
-    parts = [HEADING]
-    for gate in read_gates(run.release):
-        verdict, reason = "released" if gate.passed else "refused", gate.reason[:1].upper() + gate.reason[1:]
-        parts.append(f"### {gate.artefact}: {verdict}\n\n{reason} In `release/{gate.artefact}`.")
-        parts.append(served(gate))
-    return "\n\n".join(parts) + "\n"
 
 
 def paper(facts: Facts) -> str:
@@ -54,12 +43,12 @@ def paper(facts: Facts) -> str:
         scores.sealed_test,
         scores.kinds,
         scores.may_move,
-        as_served.gate,
-        as_served.worth,
+        served.gate,
+        served.worth,
         scores.worst_answers,
-        as_served.way_back,
-        as_served.rests_on,
-        as_served.to_sign,
+        served.way_back,
+        served.rests_on,
+        served.to_sign,
     )
     drawn = [list(section(facts)) for section in sections]
     body = [*_top(facts), *(tag("section", *parts) for parts in drawn if parts)]
@@ -69,7 +58,8 @@ def paper(facts: Facts) -> str:
 def _top(facts: Facts) -> Iterator[Html]:
     """The outcome, and the four figures that a reader takes along."""
     final, sealed = facts.final, facts.final.sealed
-    yield tag("p", "Migration paper", f" · {facts.ended}" if facts.ended else "", class_="kicker")
+    share_it = "It has prompts and answers of the task in it: share it as you share those."
+    yield tag("p", " · ".join(filter(None, ("Migration paper", facts.ended, share_it))), class_="kicker")
     verdict = "target reached" if final.reached else "target not reached"
     yield tag("h1", named(facts.run.name, 80), " ", tag("span", verdict, class_=f"verdict {_tone(final.reached)}"))
     route = joined("From ", named(facts.settings.service.model, 80), " to ", named(facts.settings.local.model, 80))
@@ -89,8 +79,8 @@ def _top(facts: Facts) -> Iterator[Html]:
         ),
         class_="tiles",
     )
-    listed = tag("ul", *(tag("li", warning) for warning in _warnings(facts)))
-    yield tag("div", tag("p", tag("b", "Read this first")), listed, class_="careful")
+    if warnings := [tag("li", warning) for warning in _warnings(facts)]:
+        yield tag("div", tag("p", tag("b", "Read this first")), tag("ul", *warnings), class_="careful")
 
 
 def _tone(good: bool) -> str:
@@ -119,4 +109,3 @@ def _warnings(facts: Facts) -> Iterator[str]:
             yield f"{one.judge} scored otherwise than in round 0 when it judged the sealed test ({one.change})."
     if decision is not None and decision.flagged:
         yield f"Dev scores leave out {len(decision.flagged)} prompts whose reference a reviewer flagged as bad."
-    yield "This page has prompts and answers of the task in it: share it as you share those."

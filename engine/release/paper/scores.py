@@ -103,7 +103,10 @@ def may_move(facts: Facts) -> Iterator[Html]:
     final, part = facts.final, facts.final.part
     yield tag("h2", "What may move")
     share, low = moving(facts)
-    bar = figures.share_bar(share, low, f"{share:.0%} of the answers may be the local model's")
+    bar = joined(
+        figures.share_bar(share, low, f"{share:.0%} of the answers may be the local model's"),
+        tag("p", tag("span", f"■ local model {share:.0%}"), tag("span", f"□ service {1 - share:.0%}"), class_="legend"),
+    )
     if final.reached:
         yield tag("figure", bar, tag("figcaption", "The whole task: the target is reached on all sealed prompts."))
         return
@@ -134,7 +137,8 @@ def worst_answers(facts: Facts) -> Iterator[Html]:
     if not facts.worst:
         return
     yield tag("h2", "Worst answers")
-    yield tag("p", f"The {len(facts.worst)} sealed prompts with the lowest scores, as they are.")
+    which = "prompt with the lowest score" if len(facts.worst) == 1 else "prompts with the lowest scores"
+    yield tag("p", f"The {len(facts.worst)} sealed {which}, as they are.")
     for place, one in enumerate(facts.worst, start=1):
         yield _answer(place, one)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from engine.protocol.decision import evidence, percent
 from engine.protocol.durations import duration
 from engine.protocol.release import Cause, Gate, Result
-from engine.protocol.run_dir import FORMAT
 from engine.protocol.version import version
 from engine.release.paper import figures
 from engine.release.paper.facts import Facts
@@ -30,9 +29,8 @@ def gate(facts: Facts) -> Iterator[Html]:
         "those of the judged adapter, word by word, were judged. An artefact is released where neither lower bound is "
         "below the margin, the broken line.",
     )
-    yield table(
-        ["artefact", "", "same answers", "served minus judged, in points", ""], _gate_rows(facts.gates), "figures"
-    )
+    head = ["artefact", "", "same answers", "served minus judged, in points", ""]
+    yield table(head, _gate_rows(facts.gates), "figures gates")
     for one in facts.gates:
         if not one.passed:
             yield from _refused(one)
@@ -45,14 +43,15 @@ def _gate_rows(gates: Sequence[Gate]) -> Iterator[list[Child]]:
     low = min([-1.5 * one.margin for one in gates] + [bound.low for bound in bounds])
     high = max([one.margin for one in gates] + [bound.high for bound in bounds])
     for one in gates:
-        for place, (name, found) in enumerate((("precision", one.precision), ("similarity", one.similarity))):
-            same = f"{one.identical:,} of {evidence(one.prompts, one.families)}" if one.prompts else "not asked"
-            first: list[Child] = [joined(named(one.artefact), tag("br"), named(one.engine)), outcome(one), same]
-            said = f"{name} {interval(found)}; allowed {-one.margin:g}" if found is not None else ""
-            drawn = figures.interval_strip(found, low, high, [-one.margin, 0.0], said) if found is not None else ""
-            words = f"{name} {interval(found)}" if found is not None else ""
-            if found is not None or place == 0:
-                yield [*(first if place == 0 else ["", "", ""]), words, drawn]
+        same = f"{one.identical:,} of {evidence(one.prompts, one.families)}" if one.prompts else "not asked"
+        words, pictures = list[Html](), list[Html]()
+        for name, found in (("precision", one.precision), ("similarity", one.similarity)):
+            if found is not None:
+                words.append(tag("div", f"{name} {interval(found)}"))
+                said = f"{name} {interval(found)}; {-one.margin:g} is allowed"
+                pictures.append(figures.interval_strip(found, low, high, [-one.margin, 0.0], said))
+        artefact = joined(named(one.artefact), tag("br"), tag("span", named(one.engine), class_="soft"))
+        yield [artefact, outcome(one), same, joined(*words), joined(*pictures)]
 
 
 def outcome(one: Gate) -> Html:
@@ -100,7 +99,7 @@ def worth(facts: Facts) -> Iterator[Html]:
         return
     yield tag("h2", "What it is worth")
     rows = [[named(label), named(value), named(assumption, 400)] for label, value, assumption in facts.worth]
-    yield table(["", "", "assumption"], rows, "figures")
+    yield table(["", "", "assumption"], rows, "figures worth")
 
 
 def way_back(facts: Facts) -> Iterator[Html]:
@@ -141,7 +140,7 @@ def rests_on(facts: Facts) -> Iterator[Html]:
     sealed_on, seal = facts.seal
     seconds = sum(stage.seconds for stage in facts.stages)
     judges = ", ".join(settings.judge_models)
-    own = f"; {', '.join(settings.own_judges)} judged its own earlier style, which judges favour"
+    own = ", which also answered before: judges favour their own style"
     adapter = f"trained in round {final.best_round}, a LoRA adapter of rank {settings.local.adapter.r}"
     took = f"{status.calls:,} paid calls of the service, ${status.cost_usd:.2f}, {duration(seconds)} of work"
     rows: list[list[Child]] = [
@@ -156,7 +155,7 @@ def rests_on(facts: Facts) -> Iterator[Html]:
     rows += [["ended", facts.ended]] if facts.ended else []
     rows += [["sealed on", f"{sealed_on}, SHA-256 {seal}"]] if seal else []
     rows += [["record of the run", f"SHA-256 {status.record}"]] if status.record else []
-    rows.append(["written by", f"llamaduo-tui {version()}, run format {FORMAT}"])
+    rows.append(["written by", f"llamaduo-tui {version()}, run format {facts.run.format}"])
     yield tag("h2", "What this rests on")
     yield table(["", ""], rows)
     check = "This checks every file of the run against its record, offline, and makes its decisions again:"

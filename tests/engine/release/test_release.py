@@ -18,7 +18,7 @@ from engine.local.inference.encoded import Encoded
 from engine.local.served_template import served_template
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
-from engine.protocol.release import HEADING, Cause, Result, read_gate
+from engine.protocol.release import HEADING, Cause, Result, read_gate, report_text
 from engine.release import gate as gates
 from engine.release import release as releases
 from engine.release.artefact import read_artefact
@@ -73,12 +73,15 @@ def test_the_card_tells_scores_data_and_commands(released: Path) -> None:
     assert "The service was the sandbox" in card
 
 
-def test_the_report_has_one_section_however_often_it_is_released(released: Path, source: Source) -> None:
-    releases.write_section(source.run)
-    text = source.run.report_file.read_text()
+def test_the_report_is_left_alone_and_read_with_the_page_of_the_release(released: Path, source: Source) -> None:
+    assert source.run.report_file.read_text() == "# tiny: target reached\n"
+    text = report_text(source.run)
     assert text.startswith("# tiny: target reached\n")
     assert text.count(HEADING) == 1
-    assert "### safetensors: released" in text
+    assert "### safetensors: released" in text and "### lora: released" in text
+    listed = [line.split("  ")[1] for line in (released / "SHA256SUMS").read_text().splitlines()]
+    assert listed == ["REPORT.html", "report.md"]
+    assert "2 of 2" in (released / "REPORT.html").read_text()
 
 
 def test_no_folder_of_this_machine_is_named_where_others_read(released: Path, source: Source) -> None:
