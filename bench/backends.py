@@ -121,7 +121,10 @@ def _logprob(one: Answered) -> str:
 
 
 def _demo(root: Path) -> Run:
-    subprocess.run([*PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--name", "demo"], check=False)
+    subprocess.run(
+        [*PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--until", "reached", "--name", "demo"],
+        check=False,
+    )
     return Run(root / "demo")
 
 

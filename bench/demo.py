@@ -49,7 +49,7 @@ def main() -> int:
 
 def _run_demo(root: Path) -> tuple[int, int]:
     """The demo's exit status, and the most memory that one of its processes held, in bytes."""
-    command = [*PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--name", "demo"]
+    command = [*PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--until", "reached", "--name", "demo"]
     process = psutil.Popen(command)
     peak = 0
     while process.poll() is None:

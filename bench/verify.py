@@ -55,7 +55,11 @@ def main() -> int:
 
 def _demo(root: Path) -> Path:
     program = Path(sys.executable).with_name("llamaduo-tui")
-    subprocess.run([program, "--runs-dir", root, "demo", "--headless", "--yes"], check=False, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [program, "--runs-dir", root, "demo", "--headless", "--yes", "--until", "reached"],
+        check=False,
+        stdout=subprocess.DEVNULL,
+    )
     return root / "demo"
 
 

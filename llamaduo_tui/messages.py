@@ -65,6 +65,20 @@ class ReleaseRun(Message):
 
 
 @dataclass
+class TryRelease(Message):
+    """Start the door of a released model, unless one is at work, and show the take-over."""
+
+    run: Run
+
+
+@dataclass
+class DrillRun(Message):
+    """Rehearse with a released model the day on which the service is gone."""
+
+    run: Run
+
+
+@dataclass
 class ReviewRun(Message):
     """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 

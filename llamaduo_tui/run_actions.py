@@ -124,6 +124,27 @@ class RunActions(KeyTurns[None]):
         if await self.confirm(f"Release the model of {one_line(message.run.name, 40)}?", details, "Release it"):
             self._act(partial(_begin_release, message.run))
 
+    @on(messages.TryRelease)
+    def _try_release(self, message: messages.TryRelease) -> None:
+        self.notify("With the released model this takes from seconds to minutes.", title="Door", markup=False)
+        self._open_door(message.run)
+
+    @work(thread=True, group="door", exclusive=True, exit_on_error=False)
+    def _open_door(self, run: Run) -> None:
+        if self.attempt(partial(_door, run)) is not None:
+            self.post_message(messages.ShowTakeover(run))
+
+    @on(messages.DrillRun)
+    @work
+    async def _drill(self, message: messages.DrillRun) -> None:
+        details = (
+            "The sandbox plays the service, so nothing is paid; a server of the released model is killed and started "
+            "again. It takes a minute or two, more on a slow machine, and goes on if you leave."
+        )
+        question = f"Rehearse with the model of {one_line(message.run.name, 40)}?"
+        if await self.confirm(question, details, "Rehearse", harmless=True):
+            self._act(partial(_begin_drill, message.run))
+
     @on(messages.DeleteRun)
     @work
     async def _delete(self, message: messages.DeleteRun) -> None:
@@ -174,6 +195,23 @@ def _begin_release(run: Run) -> str:
 
     release.start(run)
     return f"releasing the model of {run.name}; it goes on if you leave"
+
+
+def _door(run: Run) -> str:
+    """Start a door in shadow mode, unless one is at work."""
+    from llamaduo_tui.control import takeover
+
+    _, working = takeover.at_work(run)
+    return (working or takeover.start(run, ["--mode=shadow"])).address
+
+
+def _begin_drill(run: Run) -> str:
+    from engine.protocol.takeover import files
+    from llamaduo_tui.control import takeover
+    from llamaduo_tui.views.release import DRILL_LOG
+
+    takeover.start_drill(run, files(run.folder).folder / DRILL_LOG)
+    return f"the drill of {run.name} goes on if you leave"
 
 
 def _resume(run: Run, tell: Callable[[str], object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,15 @@ NEXT = (
     ("takeover", "let it answer behind the service's API: shadow first", "--mode shadow"),
     ("drill", "rehearse the day on which the service is gone"),
 )
+
+
+GGUF_NEEDS = {"llama_cpp": "the converter of llama.cpp", "xllamacpp": "llama.cpp"}
+"""Modules of the extra [gguf] without which no GGUF file is written and served, and what they are."""
+
+
+def lacking_for_gguf() -> str:
+    """What of the extra [gguf] is not installed here, in words; "" where GGUF files can be written and served."""
+    return next((what for module, what in GGUF_NEEDS.items() if importlib.util.find_spec(module) is None), "")
 
 
 def next_commands(name: str) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.release import MARGIN
+from engine.protocol.release import MARGIN, lacking_for_gguf
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import Redacted
 
@@ -30,13 +30,13 @@ def main() -> int:
         out.write(" ".join(line.split()) + "\n")
         out.flush()
 
-    from engine.release.engines import has_llama_cpp
     from engine.release.formats import chosen_formats
     from engine.release.release import lines_of, release
 
     try:
-        names = args.format or (["gguf"] if args.quantize else ["safetensors", *(["gguf"] if has_llama_cpp() else [])])
-        quantizations = args.quantize or ([] if args.format else ["q8_0"] * has_llama_cpp())
+        gguf = lacking_for_gguf() == ""
+        names = args.format or (["gguf"] if args.quantize else ["safetensors", *(["gguf"] if gguf else [])])
+        quantizations = args.quantize or ([] if args.format else ["q8_0"] * gguf)
         formats = chosen_formats(names, quantizations)
         gates = release(Run(args.run.resolve()), formats, margin=args.margin, tell=tell, push_to=args.push)
     except LlamaDuoError as error:

@@ -83,15 +83,24 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
 @options.yes
 @options.detach
 @options.name
+@click.option(
+    "--until",
+    type=click.Choice(["reached", "end"]),
+    default="end",
+    show_default=True,
+    help="Where a headless demo ends: at the target, or after release, a prompt and the drill.",
+)
 @click.pass_obj
-def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | None) -> None:
-    """See the whole loop: no key, no GPU, no Hub.
+def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | None, until: str) -> None:
+    """See the whole way: no key, no GPU, no Hub.
 
-    It moves a small task that comes with the program; an offline sandbox plays the service LLM.
+    It moves a small task that comes with the program; an offline sandbox plays the service LLM. Once the target is
+    reached the model is released, asked, and rehearsed with: by itself without a screen, by the guide in the app.
     Without a terminal it runs as with --headless --yes.
 
     \b
-    Example:  llamaduo-tui demo
+    Examples:  llamaduo-tui demo
+               llamaduo-tui demo --headless --yes --until reached
     """
     from engine.settings.load import load_settings
 
@@ -101,7 +110,7 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
         say("no terminal: continuing as with --headless --yes")
         yes = True
     settings = load_settings(paths.demo_settings())
-    _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach)
+    _start_new(root, run_name or "demo", settings, headless=headless, yes=yes, detach=detach, to_the_end=until == "end")
 
 
 @click.command()
@@ -201,13 +210,16 @@ def resume(root: Path, run_name: str, headless: bool, yes: bool, detach: bool) -
     _start(root, found, headless=headless, yes=yes, detach=detach)
 
 
-def _start_new(root: Path, name: str, settings: Migration, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+def _start_new(
+    root: Path, name: str, settings: Migration, *, headless: bool, yes: bool, detach: bool, to_the_end: bool = False
+) -> NoReturn:
     from llamaduo_tui.control import launch
 
-    _start(root, launch.create(root, name, settings, yes), headless=headless, yes=yes, detach=detach)
+    run = launch.create(root, name, settings, yes)
+    _start(root, run, headless=headless, yes=yes, detach=detach, to_the_end=to_the_end)
 
 
-def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> NoReturn:
+def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool, to_the_end: bool = False) -> NoReturn:
     from engine.protocol.lock import awaited
     from llamaduo_tui.control import launch
 
@@ -221,18 +233,26 @@ def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool) -> 
         say(f"{run.name} has not started; start it: llamaduo-tui resume {called(run)}")
         raise
     say(f"{run.name} is running (pid {pid}) in {run.folder}")
-    _follow(root, run, headless=headless, detach=detach)
+    _follow(root, run, headless=headless, detach=detach, to_the_end=to_the_end)
 
 
-def _follow(root: Path, run: Run, *, headless: bool, detach: bool) -> NoReturn:
-    """Follow a running run and exit as it ends; detached, print how to follow it and exit."""
+def _follow(root: Path, run: Run, *, headless: bool, detach: bool, to_the_end: bool = False) -> NoReturn:
+    """Follow a running run and exit as it ends; detached, print how to follow it and exit.
+
+    `to_the_end` goes on behind a reached target, as the demo does.
+    """
     from llamaduo_tui.cli.follow import follow
 
     if detach:
         say(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
         sys.exit(0)
     if headless or not _is_terminal():
-        sys.exit(follow(run))
+        status = follow(run)
+        if status == 0 and to_the_end:
+            from llamaduo_tui.cli.tour import go_on
+
+            status = go_on(run)
+        sys.exit(status)
     _open_app(root, run)
 
 

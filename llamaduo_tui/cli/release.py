@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -10,7 +11,7 @@ import click
 
 from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.release import MARGIN, Served
+from engine.protocol.release import MARGIN, PAPER_FILE, Gate, Served
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called
@@ -18,7 +19,10 @@ from llamaduo_tui.paths import called
 if TYPE_CHECKING:
     import subprocess
 
+    from engine.protocol.run_dir import Run
+
 POLL_S = 0.2
+LEFT = 130
 
 FORMATS = click.Choice(["safetensors", "lora", "gguf"])
 QUANTIZATIONS = click.Choice(["f16", "q8_0", "q4_k_m"])
@@ -57,15 +61,24 @@ def release(
     Examples:  llamaduo-tui release demo
                llamaduo-tui release demo --format lora --format gguf --quantize q4_k_m
     """
-    import time
-
     from llamaduo_tui.cli import overview
-    from llamaduo_tui.control import release as control
 
     run = overview.find(root, run_name)
     arguments = [word for name in formats for word in ("--format", name)]
     arguments += [word for name in quantize for word in ("--quantize", name)]
     arguments += ["--margin", str(margin), *(["--push", push] if push else [])]
+    status = follow_release(run, arguments)
+    if status == 0:
+        say(f"serve it: llamaduo-tui serve {called(run)}")
+    sys.exit(status)
+
+
+def follow_release(run: Run, arguments: Sequence[str]) -> int:
+    """Start a release and print what it says until it ends; the exit status is its own, or 130 where the user left."""
+    import time
+
+    from llamaduo_tui.control import release as control
+
     seen = control.size(run)
     process = control.start(run, arguments)
     try:
@@ -77,12 +90,12 @@ def release(
             _pass_on(log)
     except KeyboardInterrupt:
         say(f"\nthe release of {run.name} goes on: tail -f {control.log_file(run)}")
-        sys.exit(130)
+        return LEFT
     if status == 0:
-        say(f"released in {run.release}\nserve it: llamaduo-tui serve {called(run)}")
+        say(f"released in {run.release}\non one page: {run.release / PAPER_FILE}")
     elif status not in (2, 3):
         say(f"see {run.releasing / control.OUTPUT}", err=True)
-    sys.exit(status)
+    return status
 
 
 @click.command()

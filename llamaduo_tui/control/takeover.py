@@ -97,14 +97,32 @@ def start(run: Run, options: Sequence[str], key_names: Collection[str] = ()) -> 
 
 def drill(run: Run, options: Sequence[str], key_name: str | None) -> int:
     """Rehearse in the foreground; the exit status is 0 where nothing failed. `key_name` is the local server's key."""
+    command, environment = _drilling(run, options, key_name)
+    return subprocess.run(command, cwd=_own_folder(run), env=environment, check=False).returncode
+
+
+def start_drill(run: Run, log: Path) -> subprocess.Popen[bytes]:
+    """Rehearse in a session of its own; what it says, and its page, go into a new `log`."""
+    command, environment = _drilling(run, (), None)
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=_own_folder(run),
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _drilling(run: Run, options: Sequence[str], key_name: str | None) -> tuple[list[str], dict[str, str]]:
+    """The command of a drill, and its environment."""
     settings = settings_of(run)
     keys = {name for name in (key_name, settings.takeover.local_key_env) if name}
-    return subprocess.run(
-        isolation.module("engine.takeover", "drill", str(run.folder.resolve()), *options),
-        cwd=_own_folder(run),
-        env=without_secrets(os.environ, settings.key_names | keys, keys),
-        check=False,
-    ).returncode
+    command = isolation.module("engine.takeover", "drill", str(run.folder.resolve()), *options)
+    return command, without_secrets(os.environ, settings.key_names | keys, keys)
 
 
 def _own_folder(run: Run) -> Path:

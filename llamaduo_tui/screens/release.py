@@ -1,4 +1,4 @@
-"""The release of a run that has ended: what was written, whether it passed, and what a release at work does."""
+"""The release of a run that has ended: what was written, whether it passed, what is at work, and what follows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Log
 
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.settings.load import settings_of
 from llamaduo_tui import messages
+from llamaduo_tui.views import guide
 from llamaduo_tui.views.release import ReleaseView, release_view
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.guide_line import GuideLine
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_scroll import KeyedLog
 
@@ -33,9 +37,10 @@ NOTHING = (
 
 @dataclass
 class ReleaseRead(Message):
-    """The release, as just read."""
+    """The release, as just read; `demo` says whether the guide leads here."""
 
     view: ReleaseView
+    demo: bool
 
 
 class ReleaseScreen(Screen[None]):
@@ -48,11 +53,16 @@ class ReleaseScreen(Screen[None]):
 ## Release
 
 Each artefact of the best model, and whether it answers, as served, like the adapter that was judged. A refused one
-stays in its folder, and `gate.json` there says why. The release goes on if you leave.
+stays in its folder, and `gate.json` there says why. The release goes on if you leave. `REPORT.html` in the same folder
+has the whole run on one page, for those who sign. With a released model, **t** starts a door that asks both sides, and
+**d** rehearses the day on which the service is gone.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "Back", id="release.back", tooltip="Back to the run"),
         Binding("s", "start", "Release", id="release.start", tooltip="Write the model for servers, and prove it"),
+        Binding("t", "try", "Try", id="release.try", tooltip="Start a door in shadow mode, and ask both sides"),
+        Binding("d", "drill", "Drill", id="release.drill", tooltip="Rehearse the day without the service; it is free"),
+        Binding("h", "guide", "Guide", False, id="release.guide", tooltip="Hide or show the demo's guide"),
     ]
 
     def __init__(self, run: Run) -> None:
@@ -60,9 +70,11 @@ stays in its folder, and `gate.json` there says why. The release goes on if you 
         self.run = run
         self._left = threading.Event()
         self._shown: tuple[str, ...] = ()
+        self._latest: ReleaseRead | None = None
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="release-title", markup=False)
+        yield GuideLine()
         with Container(id="release-body"):
             yield DiffedStatic(id="release-artefacts", markup=False)
             yield KeyedLog(highlight=False)
@@ -79,17 +91,28 @@ stays in its folder, and `gate.json` there says why. The release goes on if you 
 
     @work(thread=True, group="release", exit_on_error=False)
     def _watch(self) -> None:
+        demo = self._is_demo()
         while not self._left.is_set():
             try:
-                self.post_message(ReleaseRead(release_view(self.run)))
+                self.post_message(ReleaseRead(release_view(self.run), demo))
             except (OSError, ValueError) as error:
                 self.post_message(messages.ReadFailed(str(error)))
                 return
             self._left.wait(POLL_S)
 
+    def _is_demo(self) -> bool:
+        try:
+            return guide.leads(settings_of(self.run))
+        except (LlamaDuoError, OSError):
+            return False
+
     @on(ReleaseRead)
     def _read(self, message: ReleaseRead) -> None:
+        before, self._latest = self._latest, message
         view = message.view
+        if before is None or before.view != view:
+            self._show_guide()
+            self.refresh_bindings()
         self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(view.artefacts) or NOTHING))
         log = self.query_one(Log)
         log.set_class(not view.log, "-empty")
@@ -101,6 +124,34 @@ stays in its folder, and `gate.json` there says why. The release goes on if you 
             log.clear()
             log.write_lines(view.log)
         self._shown = view.log
+
+    def on_screen_resume(self) -> None:
+        """The user may have hidden the guide on the screen above."""
+        self._show_guide()
+
+    def _show_guide(self) -> None:
+        latest = self._latest
+        leads = latest is not None and latest.demo and self.app.guided  # type: ignore[attr-defined]
+        for line in self.query(GuideLine):
+            line.show(guide.after(latest.view) if latest is not None and leads else None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        match action:
+            case "try" | "drill":
+                return self._latest is not None and self._latest.view.released
+            case "guide":
+                return self._latest is not None and self._latest.demo
+        return super().check_action(action, parameters)
+
+    def action_try(self) -> None:
+        self.post_message(messages.TryRelease(self.run))
+
+    def action_drill(self) -> None:
+        self.post_message(messages.DrillRun(self.run))
+
+    def action_guide(self) -> None:
+        self.app.guided = not self.app.guided  # type: ignore[attr-defined]
+        self._show_guide()
 
     def action_start(self) -> None:
         self.post_message(messages.ReleaseRun(self.run))

@@ -9,6 +9,7 @@ from engine.protocol.stages import FINETUNE, SYNTHESIZE, Phase
 from engine.protocol.status import State
 from engine.settings.schema import Migration
 from llamaduo_tui.views.questions import wording
+from llamaduo_tui.views.release import ReleaseView
 from llamaduo_tui.views.run_view import RunView, Section, StageView
 
 DEMO = "demo"
@@ -37,9 +38,13 @@ _TITLES = (
     "new pairs",
     "another round",
     "the sealed test",
-    "the end",
+    "the target",
+    "the release",
+    "a prompt",
+    "the drill",
 )
 LAST = len(_TITLES)
+TARGET, RELEASE, PROMPT, DRILL = range(9, LAST + 1)
 
 
 def step(view: RunView, state: State) -> Step:
@@ -63,7 +68,30 @@ def review(view: RunView) -> Step:
     deciding = view.question is not None and view.question.kind == ROUND
     back = "then a to decide" if deciding else "esc goes back"
     explained = "Worst first; ≠ marks differences from the service."
-    return _step(LAST if view.outcome is not None else _at(view), explained, f"y or n: is the judge right? {back}")
+    return _step(TARGET if view.outcome is not None else _at(view), explained, f"y or n: is the judge right? {back}")
+
+
+def after(view: ReleaseView) -> Step:
+    """On the screen of the release: what comes once the target is reached."""
+    if view.drilled:
+        said = f"The log says what answered and what failed. For those who sign: {view.paper}"
+        return _step(DRILL, said, "esc, and esc again; n there for your own task")
+    if view.tried:
+        said = (
+            "The day on which the service is gone, rehearsed for free: the service is cut, then the local model is "
+            "killed, while requests go on. The log shows the page of it."
+        )
+        return _step(DRILL, said, "d for the drill; it takes a minute or two")
+    if view.released:
+        said = "Released. A door with the service's API lets your code, and you, ask both sides."
+        return _step(PROMPT, said, "t starts the door; t there asks both sides a ticket; esc comes back")
+    said = (
+        "Each artefact is served, asked the sealed tickets over HTTP, and compared with the adapter that was judged. "
+        "It is released only if it answers like it."
+    )
+    if view.log:
+        return _step(RELEASE, said, "nothing to press while the log moves; s again after an error")
+    return _step(RELEASE, said, "s to release")
 
 
 def _at_work(view: RunView) -> Step:
@@ -155,9 +183,9 @@ def _ended(view: RunView) -> Step:
         return _step(_at(view), "Stopped by hand; finished work is kept.", "r to resume")
     if state is State.REACHED:
         explained = "The sealed prompts show it: the small model can take over. A release makes it a model for servers."
-        return _step(LAST, explained, "o to release it, r for the report; then esc, and n for your own task")
+        return _step(TARGET, explained, "o to release it, r for the report; or esc, and n for your own task")
     explained = "Target not reached; the report explains why."
-    return _step(LAST, explained, "r for the report; then esc, and n for your own task")
+    return _step(TARGET, explained, "r for the report; then esc, and n for your own task")
 
 
 def _step(number: int, said: str, press: str) -> Step:

@@ -1,39 +1,72 @@
-"""What the release screen shows: the artefacts with their gates, and the log of the release."""
+"""What the release screen shows: the artefacts with their gates, the log of the release, and what came after it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from engine.protocol import plain_file
-from engine.protocol.release import read_gates
+from engine.protocol.release import PAPER_FILE, Gate, read_gates
 from engine.protocol.run_dir import Run
+from engine.protocol.takeover import files
 from llamaduo_tui.views.text import one_line
 
 LOG_BYTES = 32_768
 
+DRILL_LOG = "drill.log"
+"""In the folder of the take-over: what a drill that the app started prints."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseView:
-    """The artefacts so far, a line each, and the last lines of the log."""
+    """The artefacts so far, a line each, and the last lines of the logs of the release and of a drill.
+
+    `released` says that one has passed, `tried` that a door has answered, `drilled` that there is the page of a drill.
+    `paper` is the place of REPORT.html, "" before there is one.
+    """
 
     artefacts: tuple[str, ...]
     log: tuple[str, ...]
+    released: bool = False
+    tried: bool = False
+    drilled: bool = False
+    paper: str = ""
 
 
 def release_view(run: Run) -> ReleaseView:
-    """Read both. Raises OSError, and DamagedError where a gate can't be read."""
-    return ReleaseView(tuple(_artefacts(run)), tuple(_log(run)))
+    """Read it all. Raises OSError, and DamagedError where a gate can't be read."""
+    gates, takeover, paper = read_gates(run.release), files(run.folder), run.release / PAPER_FILE
+    return ReleaseView(
+        artefacts=tuple(_artefacts(gates)),
+        log=(*_lines(run.releasing / "release.log"), *_lines(takeover.folder / DRILL_LOG)),
+        released=any(gate.passed for gate in gates),
+        tried=_answered(takeover.journal),
+        drilled=(takeover.folder / "drill.md").is_file(),
+        paper=str(paper) if paper.is_file() else "",
+    )
 
 
-def _artefacts(run: Run) -> Iterator[str]:
-    for gate in read_gates(run.release):
+def _artefacts(gates: Sequence[Gate]) -> Iterator[str]:
+    for gate in gates:
         mark = "✓ released" if gate.passed else "✗ refused "
         yield f"{mark}  {gate.artefact:<14} {one_line(gate.reason, 300)}"
 
 
-def _log(run: Run) -> Iterator[str]:
-    path = run.releasing / "release.log"
+def _answered(journal: Path) -> bool:
+    """Whether a door of the run has answered a request."""
+    if not journal.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as opened:
+            return opened.execute("SELECT 1 FROM requests WHERE outcome = 'answered' LIMIT 1").fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def _lines(path: Path) -> Iterator[str]:
     if not path.is_file():
         return
     with plain_file.open_file(path) as file:

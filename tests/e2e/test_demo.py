@@ -21,7 +21,7 @@ PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, subprocess.CompletedProcess[str]]:
     root = tmp_path_factory.mktemp("runs")
-    command = [PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--name", "demo"]
+    command = [PROGRAM, "--runs-dir", str(root), "demo", "--headless", "--yes", "--until", "reached", "--name", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return Run(root / "demo"), done
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.protocol import isolation
 from engine.protocol.errors import InputError, StageError
+from engine.protocol.release import lacking_for_gguf
 from engine.release.artefact import GGUF_FILE, FormatName, Quantization
 from engine.release.engines import GGUF_HINT
 from engine.release.environment import for_tools
@@ -37,11 +38,11 @@ class Gguf:
     def refuse(self, source: Source) -> None:
         """Raise InputError where the converter, the quantiser or llama.cpp is not installed."""
         _ = source.template
-        needed = {"llama_cpp": "the converter", "xllamacpp": "llama.cpp"}
-        needed |= {} if self.quantization in BY_CONVERTER else {"cyllama": "the quantiser"}
-        for module, what in needed.items():
-            if importlib.util.find_spec(module) is None:
-                raise InputError(f"GGUF files need {what}, which is not installed", GGUF_HINT)
+        lacking = lacking_for_gguf()
+        if self.quantization not in BY_CONVERTER and importlib.util.find_spec("cyllama") is None:
+            lacking = lacking or "the quantiser"
+        if lacking:
+            raise InputError(f"GGUF files need {lacking}, which is not installed", GGUF_HINT)
 
     def write(self, source: Source, folder: Path) -> None:
         """Convert the merged model. Raises StageError, with the tool's last words, where the conversion fails."""

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from engine.local.resolve import ResolvedModel
 from engine.local.served_template import save_tokenizer
 from engine.local.tokenizer import load_tokenizer
-from engine.protocol import jsonl
+from engine.protocol import checksums, jsonl, records
 from engine.protocol.decision import FinalDecision, Interval, Scores, Shares
 from engine.protocol.rows import Pair, Response
 from engine.protocol.run_dir import Run
@@ -77,6 +77,7 @@ def make_run(folder: Path) -> Source:
     resolved = ResolvedModel("tiny", base, None, "0" * 16, date(2026, 1, 1))
     save_tokenizer(load_tokenizer(resolved, chosen.local), adapter)
     jsonl.replace(run.settings_file, template.render(chosen))
+    checksums.write_json(run.final_decision_file, records.to_row(decision()))
     sealed = pairs(100, PROMPTS)
     for name, rows in (("train", pairs(0, 6)), ("dev", pairs(50, 3)), ("test", sealed)):
         jsonl.write(run.coverage / f"{name}.jsonl", [row.to_row() for row in rows])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import frozen
@@ -11,12 +13,18 @@ from frozen import app, make, replayed, until
 from textual.widgets import Log
 
 from engine.protocol import jsonl
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.release import Cause, Check, Gate, Result
 from engine.protocol.run_dir import Run
-from llamaduo_tui.control import release
+from engine.protocol.status import Process
+from engine.protocol.takeover import DoorStatus, files
+from llamaduo_tui.control import release, takeover
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.release import NOTHING, ReleaseScreen
+from llamaduo_tui.screens.takeover import TakeoverScreen
+from llamaduo_tui.views.release import DRILL_LOG
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.guide_line import GuideLine
 
 pytestmark = pytest.mark.usefixtures("still_machine")
 
@@ -53,6 +61,76 @@ async def test_it_is_started_after_a_question_and_shown(root: Path, monkeypatch:
         log = shown.screen_stack[-1].query_one(Log)
         await until(pilot, lambda: len(log.lines) > 1)
         assert "\x1b" not in "".join(log.lines)
+
+
+def gate(run: Run, name: str, *, passed: bool) -> None:
+    found = Gate(artefact=name, engine="", passed=passed, reason="as it is.", checks=(), margin=1.0, risk=0.05)
+    (run.release / name).mkdir(parents=True)
+    jsonl.write_json(run.release / name / "gate.json", found.to_row())
+
+
+async def test_the_demo_is_led_from_the_release_to_the_drill(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, drilled = make(root, "demo", "reached", frozen.REACHED), list[Path]()
+    run.settings_file.write_text('[task]\nname = "demo"\n' + frozen.SETTINGS)
+
+    def start(_: Run, options: Sequence[str]) -> DoorStatus:
+        assert options == ["--mode=shadow"]
+        return DoorStatus(keeper=Process.of(1), address="http://127.0.0.1:8790/v1")
+
+    monkeypatch.setattr(takeover, "start", start)
+    monkeypatch.setattr(takeover, "start_drill", lambda run, log: drilled.append(log))
+    shown = app(root, run)
+
+    def guided(number: int) -> bool:
+        line = shown.screen.query_one(GuideLine)
+        return line.display and f"{number} of 12" in str(line.content)
+
+    async with shown.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and guided(9))
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(shown.screen, ReleaseScreen) and guided(10))
+        assert shown.screen.check_action("try", ()) is shown.screen.check_action("drill", ()) is False
+        gate(run, "safetensors", passed=False)
+        gate(run, "gguf-q8_0", passed=True)
+        await until(pilot, lambda: guided(11))
+        await pilot.press("t")
+        await until(pilot, lambda: isinstance(shown.screen, TakeoverScreen))
+        await pilot.press("escape")
+        at = files(run.folder)
+        at.folder.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(at.journal)) as journal, journal:
+            journal.execute("CREATE TABLE requests (outcome TEXT)")
+            journal.execute("INSERT INTO requests VALUES ('answered')")
+        await until(pilot, lambda: isinstance(shown.screen, ReleaseScreen) and guided(12))
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: drilled == [at.folder / DRILL_LOG])
+        (at.folder / DRILL_LOG).write_text("# Drill of demo\nNothing failed\n")
+        (at.folder / "drill.md").touch()
+        log = shown.screen.query_one(Log)
+        await until(pilot, lambda: "Nothing failed" in log.lines and guided(12))
+        await pilot.press("h")
+        await until(pilot, lambda: not shown.screen.query_one(GuideLine).display)
+
+
+async def test_a_door_that_does_not_start_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(root, "done", "reached", frozen.REACHED)
+    gate(run, "gguf-q8_0", passed=True)
+
+    def refuse(*_: object) -> None:
+        raise LlamaDuoError("port 8790 is in use", "choose another")
+
+    monkeypatch.setattr(takeover, "start", refuse)
+    shown = app(root, run)
+    async with shown.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        await pilot.press("o")
+        await until(pilot, lambda: isinstance(shown.screen, ReleaseScreen))
+        await until(pilot, lambda: shown.screen.check_action("try", ()) is True)
+        await pilot.press("t")
+        await until(pilot, lambda: any("in use" in one.message for one in shown._notifications))
+        assert isinstance(shown.screen, ReleaseScreen) and not shown.screen.query_one(GuideLine).display
 
 
 async def test_a_run_at_work_offers_none(root: Path) -> None:

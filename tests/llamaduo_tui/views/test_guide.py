@@ -21,6 +21,7 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views import guide, machine
+from llamaduo_tui.views.release import ReleaseView
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.guide_line import GuideLine
 
@@ -42,7 +43,7 @@ def at(stage: str, number: int | None) -> list[Event]:
 def test_the_tour_goes_through_every_step_in_order() -> None:
     numbers = [guide.step(seen(frozen.REACHED[: n + 1]), State.RUNNING).number for n in range(len(frozen.REACHED))]
     assert sorted(numbers) == numbers
-    assert set(numbers) == set(range(1, guide.LAST + 1))
+    assert set(numbers) == set(range(1, guide.TARGET + 1))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,23 @@ def test_what_waits_and_what_ended_say_what_to_press() -> None:
     assert "Round 2" in guide.step(seen([*frozen.WAITING, later]), State.WAITING).said
 
 
+def test_after_the_target_it_leads_through_release_prompt_and_drill() -> None:
+    nothing = ReleaseView(artefacts=(), log=())
+    released = replace(nothing, log=("released",), artefacts=("✓ released  gguf-q8_0",), released=True)
+    views = [
+        nothing,
+        replace(nothing, log=("writing it",)),
+        released,
+        replace(released, tried=True),
+        replace(released, tried=True, drilled=True, paper="/runs/demo/release/REPORT.html"),
+    ]
+    steps = [guide.after(view) for view in views]
+    assert [step.number for step in steps] == [guide.RELEASE, guide.RELEASE, guide.PROMPT, guide.DRILL, guide.LAST]
+    assert [step.press.split()[0] for step in steps] == ["s", "nothing", "t", "d", "esc,"]
+    assert "REPORT.html" in steps[-1].said
+    assert all(len(step.said) < 230 for step in steps), "four lines of 80 columns, one of them with the key"
+
+
 def test_it_leads_the_demo_alone() -> None:
     assert guide.leads(load_settings(Path(schema.__file__).parents[1] / "demo" / "migration.toml"))
     other = Migration.model_validate(
@@ -99,7 +117,7 @@ def said(shown: LlamaDuoApp) -> str:
 
 async def test_it_leads_from_the_run_into_the_review_and_goes_when_told(shown: LlamaDuoApp) -> None:
     async with shown.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: isinstance(shown.screen, QuestionScreen) and "5 of 9" in said(shown))
+        await until(pilot, lambda: isinstance(shown.screen, QuestionScreen) and "5 of 12" in said(shown))
         await pilot.press("v")
         await until(pilot, lambda: isinstance(shown.screen, ReviewScreen) and "Worst first" in said(shown))
         await pilot.press("h")
@@ -108,7 +126,7 @@ async def test_it_leads_from_the_run_into_the_review_and_goes_when_told(shown: L
         await until(pilot, lambda: not isinstance(shown.screen, ReviewScreen))
         assert not said(shown)
         await pilot.press("h")
-        await until(pilot, lambda: "5 of 9" in said(shown))
+        await until(pilot, lambda: "5 of 12" in said(shown))
 
 
 async def test_other_runs_have_no_guide(root: Path) -> None:
