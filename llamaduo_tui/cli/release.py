@@ -11,7 +11,7 @@ import click
 
 from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.release import MARGIN, PAPER_FILE, Gate, Served
+from engine.protocol.release import MARGIN, PAPER_FILE, Served
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called

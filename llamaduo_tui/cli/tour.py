@@ -13,12 +13,6 @@ from llamaduo_tui.views.text import one_line
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
 
-REQUESTS, RATE = 40, 4
-"""Of the drill, for each mode, and how many come a second."""
-
-SLOW_RATE = 1
-"""Where transformers answers, on a processor."""
-
 
 def go_on(run: Run) -> int:
     """Release the model of a run that reached its target, ask it, rehearse the day.
@@ -32,12 +26,11 @@ def go_on(run: Run) -> int:
     lacking = lacking_for_gguf()
     if lacking:
         say(f"{lacking} is not installed: safetensors alone is released (pip install 'llamaduo-tui[gguf]')")
-    if status := follow_release(run, []):
+    if status := follow_release(run, ["--format", "safetensors"] if lacking else []):
         return status
     _head(2, "a prompt", f"takeover {called(run)} --mode shadow")
     ask_both(run)
-    rate = SLOW_RATE if lacking else RATE
-    options = [f"--requests={REQUESTS}", f"--rate={rate}"]
+    options = takeover.drill_pace(run)
     _head(3, "the drill", " ".join(["drill", called(run), *options]))
     if status := takeover.drill(run, options, None):
         return status

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.protocol import isolation, plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
-from engine.protocol.release import read_served
+from engine.protocol.release import read_gates, read_served
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import without_secrets
 from engine.protocol.takeover import (
@@ -35,6 +35,9 @@ START_S = 1900.0
 
 RESTART_S = 120.0
 OBEY_S = 10.0
+FASTEST, SLOWEST, LEAST_REQUESTS, DRILL_S = 5.0, 0.5, 20, 40.0
+"""The requests a second of a drill, how many there are at least for each mode, and the seconds that these take."""
+
 STOP_S = 200.0
 """A door that ends waits for its answers in flight."""
 
@@ -101,9 +104,20 @@ def drill(run: Run, options: Sequence[str], key_name: str | None) -> int:
     return subprocess.run(command, cwd=_own_folder(run), env=environment, check=False).returncode
 
 
+def drill_pace(run: Run) -> list[str]:
+    """The options of a drill that the released model can keep up with: half as fast as it answered its gate.
+
+    On a processor that is a request in two seconds; at a faster rate all would wait, and the page would show no more
+    than that. Each mode takes about DRILL_S.
+    """
+    rates = [gate.prompts / gate.seconds for gate in read_gates(run.release) if gate.passed and gate.seconds]
+    rate = min(FASTEST, max(SLOWEST, 0.5 * rates[0])) if rates else FASTEST
+    return [f"--requests={max(LEAST_REQUESTS, round(rate * DRILL_S))}", f"--rate={rate:.1f}"]
+
+
 def start_drill(run: Run, log: Path) -> subprocess.Popen[bytes]:
     """Rehearse in a session of its own; what it says, and its page, go into a new `log`."""
-    command, environment = _drilling(run, (), None)
+    command, environment = _drilling(run, drill_pace(run), None)
     log.parent.mkdir(mode=0o700, exist_ok=True)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:
         return subprocess.Popen(

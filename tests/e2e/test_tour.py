@@ -20,8 +20,7 @@ def test_a_reached_run_is_released_asked_and_rehearsed_with(
 ) -> None:
     """With the tiny model, whose tokens llama.cpp does not know: safetensors alone, as without the extra [gguf]."""
     monkeypatch.setattr(tour, "lacking_for_gguf", lambda: "the converter of llama.cpp")
-    monkeypatch.setattr(tour, "REQUESTS", 20)
-    monkeypatch.setattr(tour, "SLOW_RATE", 4)
+    monkeypatch.setattr(takeover, "SLOWEST", 4.0)
     run = make_run(tmp_path).run
     assert tour.go_on(run) == 0
     said = capfd.readouterr().out

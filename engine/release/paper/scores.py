@@ -8,7 +8,7 @@ from engine.protocol.decision import Interval, percent
 from engine.release.paper import figures
 from engine.release.paper.facts import Facts
 from engine.release.paper.figures import Column
-from engine.release.paper.html import Html, joined, named, quoted, table, tag
+from engine.release.paper.html import Child, Html, joined, named, quoted, table, tag
 from engine.stages import report_sections
 from engine.stages.markdown import interval
 from engine.stages.report import target_words
@@ -78,7 +78,7 @@ def kinds(facts: Facts) -> Iterator[Html]:
     best = next((place for place, row in enumerate(facts.rounds) if row.number == facts.final.best_round), -1)
     found = [(row, row.precision[0], row.precision[best]) for row in facts.kinds if row.precision[best] is not None]
     found.sort(key=lambda one: (one[2] or 0.0, one[0].name))
-    rows = [
+    rows: list[list[Child]] = [
         [
             named(row.name, 80),
             f"{row.prompts:,}",
