@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from engine.protocol.release import PAPER_FILE, lacking_for_gguf
+from engine.protocol.release import PAPER_FILE, lacking_for_gguf, read_gates
 from engine.protocol.terminal import say
 from llamaduo_tui.paths import called
 from llamaduo_tui.views.text import one_line
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 def go_on(run: Run) -> int:
     """Release the model of a run that reached its target, ask it, rehearse the day.
 
-    The exit status is 0, or that of the command that failed. Raises LlamaDuoError where a door does not start.
+    The exit status is 0 where one artefact at least is released and nothing failed, else that of the command that
+    failed. Raises LlamaDuoError where a door does not start.
     """
-    from llamaduo_tui.cli.release import follow_release
+    from llamaduo_tui.cli.release import LEFT, follow_release
     from llamaduo_tui.control import takeover
 
     _head(1, "the release", f"release {called(run)}")
     lacking = lacking_for_gguf()
     if lacking:
         say(f"{lacking} is not installed: safetensors alone is released (pip install 'llamaduo-tui[gguf]')")
-    if status := follow_release(run, ["--format", "safetensors"] if lacking else []):
+    status = follow_release(run, ["--format", "safetensors"] if lacking else [])
+    if status == LEFT or not any(gate.passed for gate in read_gates(run.release)):
         return status
     _head(2, "a prompt", f"takeover {called(run)} --mode shadow")
     ask_both(run)
