@@ -113,7 +113,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
         if before is None or before.view != view:
             self._show_guide()
             self.refresh_bindings()
-        self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(view.artefacts) or NOTHING))
+        self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(_shown(view)) or NOTHING))
         log = self.query_one(Log)
         log.set_class(not view.log, "-empty")
         if view.log == self._shown:
@@ -155,3 +155,8 @@ has the whole run on one page, for those who sign. With a released model, **t** 
 
     def action_start(self) -> None:
         self.post_message(messages.ReleaseRun(self.run))
+
+
+def _shown(view: ReleaseView) -> list[str]:
+    """The artefacts, and where the page for those who sign is."""
+    return [*view.artefacts, *([f"for those who sign: {one_line(view.paper, 300)}"] if view.paper else [])]
