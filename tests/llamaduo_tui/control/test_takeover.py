@@ -22,7 +22,8 @@ def run(root: Path) -> Run:
 
 def release(run: Run, name: str, seconds: float, *, passed: bool = True) -> None:
     gate = Gate(
-        artefact=name, engine="", passed=passed, reason="", checks=(), margin=1.0, risk=0.05, prompts=56, seconds=seconds
+        artefact=name, engine="", passed=passed, reason="", checks=(), margin=1.0, risk=0.05, prompts=56,
+        seconds=seconds,
     )  # fmt: skip
     (run.release / name).mkdir(parents=True)
     jsonl.write_json(run.release / name / "gate.json", gate.to_row())
@@ -37,9 +38,7 @@ def release(run: Run, name: str, seconds: float, *, passed: bool = True) -> None
         (0.0, ["--requests=200", "--rate=5.0"]),
     ],
 )
-def test_a_drill_asks_half_as_fast_as_the_model_answered_its_gate(
-    run: Run, seconds: float, options: list[str]
-) -> None:
+def test_a_drill_asks_half_as_fast_as_the_model_answered_its_gate(run: Run, seconds: float, options: list[str]) -> None:
     release(run, "gguf-f16", 900.0, passed=False)
     release(run, "gguf-q8_0", seconds)
     assert takeover.drill_pace(run) == options
