@@ -20,6 +20,7 @@ from engine.release.paper.page import write_pages
 from engine.release.push import push
 from engine.release.source import Source, source_of
 from engine.release.sums import write_sums
+from engine.stages import report_worth
 
 
 def release(
@@ -59,7 +60,8 @@ def _one(run: Run, source: Source, keeper: GateKeeper, form: Format) -> Gate:
     gate = keeper.hold(name)
     with writable(run.folder):
         _describe(source, artefact, folder, gate, form)
-        write_pages(run)
+        figures, assumptions = report_worth.lines(run, source.settings)
+        write_pages(run, [*figures, *assumptions])
     source.tell(f"{name}: {'released' if gate.passed else 'REFUSED'}: {gate.reason}")
     return gate
 

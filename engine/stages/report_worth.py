@@ -18,16 +18,21 @@ HEADING = "## What it is worth"
 
 def section(run: Run, settings: Migration) -> list[str]:
     """The figures and the assumptions of today, as tables."""
-    given = assumptions_of(run, settings, price_list(price(settings.service.model, settings.service), settings))
-    found = worth(given, date.today())
+    found, given = lines(run, settings)
     return [
         HEADING,
         f"As of {time.strftime('%Y-%m-%d')}. Each figure follows from the assumptions beside it; `llamaduo-tui worth "
         f"{run.name}` changes them and shows the figures of today. Unknown is what nobody has said or "
         "measured.",
-        _table("figure", "rests on", figures(found, given)),
-        _table("assumption", "from", assumptions(given)),
+        _table("figure", "rests on", found),
+        _table("assumption", "from", given),
     ]
+
+
+def lines(run: Run, settings: Migration) -> tuple[list[Line], list[Line]]:
+    """The figures of today, and the assumptions that they rest on."""
+    given = assumptions_of(run, settings, price_list(price(settings.service.model, settings.service), settings))
+    return list(figures(worth(given, date.today()), given)), list(assumptions(given))
 
 
 def _table(first: str, last: str, lines: Iterable[Line]) -> str:
