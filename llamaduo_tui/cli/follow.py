@@ -60,6 +60,10 @@ def print_output(run: Run, following: bool) -> None:
             time.sleep(POLL_S)
 
 
+RECORDING = (State.RUNNING, State.STOPPING)
+"""In which a run may be behind its last event: its record is made then."""
+
+
 def follow(run: Run) -> int:
     """Print what happens in a run until it ends, then the result, and return its exit status.
 
@@ -116,7 +120,7 @@ def _watch(run: Run) -> RunView:
         if view.asked is not None and view.asked != before:
             question = view.asked.question
             say(f"         it waits for you: {wording(question.kind).command(run, question)}")
-        if view.concluded and not state.working:  # its record is made after its last event
+        if view.concluded and state not in RECORDING:
             return view
         gone = 0 if state.working else gone + 1
         if gone >= GONE_AFTER:
