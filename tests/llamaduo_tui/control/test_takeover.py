@@ -51,5 +51,5 @@ def test_what_a_drill_says_is_in_a_log_for_its_owner_alone(run: Run, monkeypatch
     for _ in range(2):
         assert takeover.start_drill(run, log).wait() == 0
     said = log.read_text()
-    assert said == f"-m engine.takeover drill {run.folder.resolve()} --requests=40 --rate=1.0\n"
+    assert said == f"-P -m engine.takeover drill {run.folder.resolve()} --requests=40 --rate=1.0\n"
     assert log.stat().st_mode & 0o777 == 0o600

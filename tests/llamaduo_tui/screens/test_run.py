@@ -510,7 +510,7 @@ async def test_the_guide_folds_on_a_small_screen(root: Path) -> None:
     async with shown.run_test(size=(60, 20)) as pilot:
         await until(pilot, lambda: replayed(shown) and screen(shown).guided)
         folded = text_of(screen(shown), "GuideLine")
-        assert folded.startswith("5 of 9 ▸ v to read, then a to approve") and "\n" not in folded
+        assert folded.startswith("5 of 12 ▸ v to read, then a to approve") and "\n" not in folded
         await pilot.press("h")
         assert "Read some responses" in text_of(screen(shown), "GuideLine")
         await pilot.press("h")
