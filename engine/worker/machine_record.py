@@ -37,7 +37,7 @@ class MachineRecord:
     async def watch(self) -> None:
         """Record until this is cancelled; the file is written here, and not in a thread that would go on."""
         with contextlib.suppress(OSError):
-            self._continue()
+            self._continue(await asyncio.to_thread(self._read))
         while True:
             await asyncio.sleep(EVERY_S)
             sampled = await asyncio.to_thread(self._sampler.sample)
@@ -54,13 +54,15 @@ class MachineRecord:
             if self._rows >= MOST_ROWS:
                 self._thin()
 
-    def _continue(self) -> None:
-        """Go on where the last worker was."""
+    def _read(self) -> list[MachineRow]:
+        """The rows of the last worker; none where they are damaged: a chart is not worth a run."""
         try:
-            rows = list(machine.read(self._run.machine_file))
-        except DamagedError:  # a chart is not worth a run: begin a new one
-            rows = []
-            self._run.machine_file.unlink()
+            return list(machine.read(self._run.machine_file))
+        except DamagedError:
+            return []
+
+    def _continue(self, rows: list[MachineRow]) -> None:
+        """Go on where the last worker was, or begin a new file."""
         if not rows:
             jsonl.replace(self._run.machine_file, "", self._run.state_mode)
         self._rows = len(rows)

@@ -46,6 +46,7 @@ def test_the_splits_hold_every_pair_and_the_counts_agree(tmp_path: Path) -> None
         "test.jsonl",  # since it was opened here
         "test.sealed",
         "train.jsonl",
+        "volume.json",
     ]
 
 
@@ -89,6 +90,7 @@ def names_in(package: str, *names: str) -> set[str]:
 
 def test_only_the_final_stage_opens_the_test_split() -> None:
     hashed = {"infer.py:_sealed_by", "report_sections.py:seal", "verification.py:verify", "sharing.py:apply"}
+    hashed.add("facts.py:seal")
     checked = {"rows.py:seal_problems"}
     own = {"prepare.py:open_sealed", "prepare.py:prepare"}
     assert names_in("engine", "SEALED", "test.sealed") == own | hashed | checked
