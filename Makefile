@@ -27,6 +27,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 bench: $(VENV)/.installed-test
+	LONG=1 $(BIN)/python -m pytest tests/e2e/test_tour.py
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/verify.py --check --cases 200

@@ -37,7 +37,8 @@ log = os.open(os.environ["OPENED"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def note(event, arguments):
     if event == "open" and "test." in str(arguments[0]):
         frame = sys._getframe(1)
-        while frame.f_back is not None and "/engine/" not in frame.f_code.co_filename:
+        opener = "plain_file.py"
+        while frame.f_back is not None and ("/engine/" not in (of := frame.f_code.co_filename) or of.endswith(opener)):
             frame = frame.f_back
         writes, by = bool(arguments[2] & (os.O_WRONLY | os.O_RDWR)), os.path.basename(frame.f_code.co_filename)
         row = {"time": time.time(), "path": str(arguments[0]), "writes": writes, "by": by}

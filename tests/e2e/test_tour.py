@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from llamaduo_tui.views.release import release_view
 from tests.engine.release.conftest import make_run
 
 
+@pytest.mark.skipif("LONG" not in os.environ, reason="two and a half minutes: LONG=1 runs it, `make bench` does")
 @pytest.mark.timeout(600)
 def test_a_reached_run_is_released_asked_and_rehearsed_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
