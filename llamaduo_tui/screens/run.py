@@ -371,16 +371,17 @@ class RunScreen(QuestionScreen):
         self.post_message(messages.ShowData(self.run))
 
     def action_charts(self) -> None:
-        """Show the charts, or hide them: in place of the log, next to it where there is room."""
-        aside = self.has_class("-wide") or self.has_class("-vast")
-        if self.query_one(Charts).is_on_screen:
+        """Show the charts, whose keys work then, or hide them: in place of the log, next to it where there is room."""
+        aside, charts = self.has_class("-wide") or self.has_class("-vast"), self.query_one(Charts)
+        hidden = not charts.is_on_screen
+        if not hidden:
             self.set_class(aside, "-swapped")
             self._wanted = "log"
         else:
             self.remove_class("-swapped")
             self._wanted = "log" if aside else "charts"
         self._lay_out()
-        self.call_after_refresh(self.query_one(PANES[self._wanted]).focus)
+        self.call_after_refresh((charts if hidden else self.query_one(PANES[self._wanted])).focus)
 
     def action_whole_charts(self) -> None:
         """The charts on the whole screen, wherever the focus is; again, or escape, goes back."""
