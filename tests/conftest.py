@@ -6,6 +6,7 @@ Fetched models stay the user's: fetching the small real one takes a minute.
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Read by torch: each process that loads peft, and with it bitsandbytes, would else load a compiler, for functions that
 # run as plain Python on a CPU, too. Every stage of every migration here is such a process.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+
+# A shell that starts the tests in the background has them and their children ignore Ctrl+C, which some of them press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""kill -9 at ten moments: the bench that compares a killed migration with one left alone, on a tiny model."""
+"""kill -9 at six of ten moments: the bench that compares a killed migration with one left alone, on a tiny model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ BENCH = Path(__file__).parents[2] / "bench" / "crash.py"
 
 @pytest.mark.timeout(900)
 def test_kills_change_nothing_and_pay_nothing_twice(tiny_migration: Path) -> None:
-    done = subprocess.run([sys.executable, str(BENCH), str(tiny_migration), "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(BENCH), str(tiny_migration), "--few", "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("kill -9 the") >= 8
+    assert done.stdout.count("kill -9 the") >= 5
