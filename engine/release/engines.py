@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from engine.local.vllm_options import lora_rank, memory_share
 from engine.protocol import isolation
 from engine.protocol.errors import InputError
 from engine.protocol.secrets import without_secrets
@@ -17,9 +18,6 @@ from engine.release.artefact import GGUF_FILE, Artefact
 
 KEY_VARIABLE = "LLAMADUO_SERVE_KEY"
 """The environment variable in which a server gets its key."""
-
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM has for the largest rank."""
 
 TRUST = "--trust-remote-code"
 """The option by which a person allows the code that comes with a model, of `serve`, of our server and of vLLM."""
@@ -92,12 +90,18 @@ class Vllm:
 
     def command(self, folder: Path, artefact: Artefact, host: str, port: int, slots: int) -> Sequence[str]:
         model = artefact.base_path if artefact.format == "lora" else str(folder)
-        rank = vllm_rank(artefact.lora_rank)
         named = "base" if artefact.format == "lora" else artefact.model
-        lora = ["--enable-lora", "--max-lora-rank", str(rank), "--lora-modules", f"{artefact.model}={folder}"]
+        lora = [
+            "--enable-lora",
+            "--max-lora-rank",
+            str(lora_rank(artefact.lora_rank)),
+            "--lora-modules",
+            f"{artefact.model}={folder}",
+        ]
         return [
             *(self.executable, "serve", model, "--host", host, "--port", str(port), "--served-model-name", named),
             *("--max-model-len", str(artefact.context), "--chat-template", str(folder / "chat_template.jinja")),
+            *memory_share(),
             *(lora if artefact.format == "lora" else []),
             *([TRUST] if artefact.trust_remote_code else []),
         ]
@@ -134,11 +138,6 @@ def choose(artefact: Artefact, wanted: str, vllm: str, *, trusted: bool = False)
                 f"vLLM is not installed: {vllm} is no executable", "install it in an environment of its own"
             )
     return Transformers()
-
-
-def vllm_rank(rank: int) -> int:
-    """The least of vLLM's largest ranks that an adapter of this rank fits into."""
-    return next((one for one in LORA_RANKS if one >= rank), LORA_RANKS[-1])
 
 
 def has_llama_cpp() -> bool:

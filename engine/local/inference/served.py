@@ -19,7 +19,7 @@ from engine.protocol.parent_death import resume_after_parent
 LAST_LINES = 3
 """Of a server's log, in the error of one that failed."""
 
-LOG_TAIL_BYTES = 16_384
+LOG_TAIL_BYTES = 2**18
 
 END_S = 30.0
 """How long the guard may take to end a server: twice its patience and a little more."""
@@ -29,6 +29,11 @@ OWN_VARIABLES = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME", "VIRTUAL_ENV", "_
 
 TROUBLE = re.compile(r"error|exception|failed|cannot|out of memory|no such|not found|usage:", re.IGNORECASE)
 HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING)\b")
+RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): \S")
+ELSEWHERE = re.compile(r"see (root cause|stack ?trace)|root cause above", re.IGNORECASE)
+"""Exceptions that only say that another process of the server had one."""
+PREFIX = re.compile(r"(\([^()]*pid=\d+\) )?((ERROR|CRITICAL) \d\S* \S+ \[[^\]]*\] )?")
+"""Of a line of vLLM's log: the process, the level, the time and the place."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -71,8 +76,8 @@ class ServedProcess:
         return self._guard.poll()
 
     def failed(self, problem: str, hint: str) -> StageError:
-        """The error of a server that failed, with the last lines of its log."""
-        said = " | ".join(self._last_lines())
+        """The error of a server that failed, with what its log gives as the cause."""
+        said = " | ".join(self._causes())
         return StageError(
             f"{self.name} {problem}{f': {said}' if said else ''}", f"{hint}; its log: {self._log}; then resume"
         )
@@ -93,16 +98,21 @@ class ServedProcess:
             self._guard.kill()
             self._guard.wait()
 
-    def _last_lines(self) -> list[str]:
-        """The last lines of this start's log that tell of trouble; the last ones of all where none does."""
+    def _causes(self) -> list[str]:
+        """What this start's log gives as the cause.
+
+        That is the first exception, which the others follow from, and the last; without one, the last lines that tell
+        of trouble; without these, the last lines of all.
+        """
         with self._log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             began = self._began if self._began <= size else 0  # it has been rotated
             file.seek(max(began, size - LOG_TAIL_BYTES))
             text = COLOURS.sub("", file.read().decode(errors="replace"))
-        lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
+        lines = [PREFIX.sub("", " ".join(line.split()), count=1)[:300] for line in text.splitlines() if line.strip()]
+        raised = [line for line in lines if RAISED.match(line) and not ELSEWHERE.search(line)]
         trouble = [line for line in lines if TROUBLE.search(line) and not HARMLESS.search(line)]
-        return (trouble or lines)[-LAST_LINES:]
+        return list(dict.fromkeys([raised[0], raised[-1]])) if raised else (trouble or lines)[-LAST_LINES:]
 
 
 def free_port() -> int:

@@ -29,6 +29,7 @@ from engine.local.inference.seeds import WEIGHTS, adapter_name, sample_seed
 from engine.local.inference.served import ServedProcess, free_port
 from engine.local.resolve import ResolvedModel
 from engine.local.tokenizer import load_tokenizer, trusts_remote_code
+from engine.local.vllm_options import lora_rank, memory_share
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
 from engine.protocol.rows import Chat
@@ -40,9 +41,6 @@ AT_ONCE = 256
 
 BATCH = 4
 """Rounds of requests in flight that are kept together: fewer would leave the server idle at each one's end."""
-
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM has for the largest rank."""
 
 POLL_S = 1.0
 START_POLLS = 1800
@@ -165,8 +163,7 @@ class _Server:
 
     def _arguments(self, settings: Migration, model: ResolvedModel, longest: int) -> list[str]:
         adapter = self._place.adapter
-        rank = next(rank for rank in LORA_RANKS if rank >= settings.local.adapter.r)
-        lora = ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(rank)]
+        lora = ["--enable-lora", "--max-loras", "1", "--max-lora-rank", str(lora_rank(settings.local.adapter.r))]
         return [
             *("serve", str(model.path), "--host", "127.0.0.1", "--port", str(self._port)),
             *("--served-model-name", BASE, "--generation-config", "vllm", "--max-model-len", str(longest)),
@@ -174,6 +171,7 @@ class _Server:
             *([*lora, "--lora-modules", f"{self.name}={adapter}"] if adapter else []),
             *(["--trust-remote-code"] if trusts_remote_code(settings.local) else []),
             *_parallel(own := shlex.split(settings.inference.vllm_args)),
+            *memory_share(own),
             *own,
         ]
 

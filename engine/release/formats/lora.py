@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.local.vllm_options import lora_rank
 from engine.protocol import jsonl
 from engine.release.artefact import FormatName, Quantization
-from engine.release.engines import vllm_rank
 from engine.release.formats.files import copy_plain, write_small_files
 from engine.release.source import Source
 
@@ -32,7 +32,7 @@ class Lora:
         write_small_files(source, folder)
 
     def commands(self, source: Source) -> dict[str, str]:
-        name, rank = source.artefact(self.format).model, vllm_rank(source.settings.local.adapter.r)
+        name, rank = source.artefact(self.format).model, lora_rank(source.settings.local.adapter.r)
         lora = f"--enable-lora --max-lora-rank {rank} --lora-modules {name}=."
         template = f"--chat-template chat_template.jinja --max-model-len {source.context}"
         return {"vLLM": f"vllm serve {source.base.name} {lora} {template}"}

@@ -117,3 +117,22 @@ def test_a_paused_server_ends_with_the_process_that_started_it(tmp_path: Path) -
     parent.kill()
     parent.wait()
     assert gone(*server)
+
+
+def test_the_cause_is_told_and_not_what_follows_from_it(tmp_path: Path) -> None:
+    """As vLLM's processes tell of each other."""
+    log = f"""
+INFO 11-27 19:18:27 [api.py:1] starting, with default Error: none
+(Worker-0 pid=7) ERROR 11-27 19:18:41 [executor.py:953] Traceback (most recent call last):
+(Worker-0 pid=7) ERROR 11-27 19:18:41 [executor.py:953]     raise ValueError(
+(Worker-0 pid=7) ERROR 11-27 19:18:41 [executor.py:953] ValueError: Available memory is less than desired.
+{"(Worker-0 pid=7) ERROR 11-27 19:18:41 [executor.py:953]   File x.py, line 1" * 400}
+(EngineCore pid=6) Exception: WorkerProc initialization failed. See stack trace for root cause.
+(APIServer pid=5) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {{}}
+"""
+    server = ServedProcess("server", [sys.executable, "-S", "-c", f"print({log!r})"], tmp_path / "log")
+    while server.status is None:
+        time.sleep(0.02)
+    assert server.failed("did not start", "x").message == (
+        "server did not start: ValueError: Available memory is less than desired."
+    )
