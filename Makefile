@@ -29,6 +29,7 @@ test: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	LONG=1 $(BIN)/python -m pytest tests/e2e/test_tour.py
 	$(BIN)/python bench/demo.py --check
+	$(BIN)/python bench/demo.py --nf4 --check
 	$(BIN)/python bench/crash.py --check
 	$(BIN)/python bench/verify.py --check --cases 200
 	$(BIN)/python bench/powercut.py --check --points 50
