@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import psutil
 
-from engine.local.gpus import visible
+from engine.local.gpus import installed, visible
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM has for the largest rank."""
@@ -34,8 +34,8 @@ def memory_share(own: Sequence[str] = ()) -> list[str]:
     """
     if any(word.partition("=")[0].replace("_", "-") == MEMORY_SHARE for word in own):
         return []
-    gpus = visible(os.environ)
-    if gpus:
+    if installed():  # without a driver, an environment that names GPUs shows none
+        gpus = visible(os.environ)
         free = [OF_FREE["GPU"] * gpu.free / gpu.total for gpu in gpus if gpu.free is not None and gpu.total]
     else:
         memory = psutil.virtual_memory()

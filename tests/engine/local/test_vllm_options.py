@@ -20,7 +20,8 @@ def gpu(free: int | None) -> Gpu:
     [([gpu(80)], "0.90"), ([gpu(80), gpu(40)], "0.47"), ([gpu(None)], "0.90"), ([gpu(0)], "0.01"), ([], "0.35")],
 )
 def test_vllm_gets_what_is_free(gpus: list[Gpu], share: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_options, "visible", lambda _: gpus)
+    monkeypatch.setattr(vllm_options, "installed", lambda: gpus)
+    monkeypatch.setattr(vllm_options, "visible", lambda _: gpus or [gpu(None)])
     monkeypatch.setattr(vllm_options.psutil, "virtual_memory", lambda: SimpleNamespace(available=12, total=24))
     assert memory_share() == ["--gpu-memory-utilization", share]
 
