@@ -46,6 +46,10 @@ MOST_UNREAD = 2
 """Requests of a model that are asked again in vain, before anything of it could be read; others are asked once."""
 
 
+READ_AT_ONCE = 64
+"""Replies that the ledger or a batch job holds, looked up and read at once: the heart beats between thousands."""
+
+
 class Client:
     """One for all stages of a worker, so that limits, ledger and budget are shared.
 
@@ -92,6 +96,7 @@ class Client:
         if interrupted and (settings.budget_usd, settings.budget_calls) != (None, None):
             on_trouble(f"{len(interrupted)} interrupted calls count against the budget, up to ${sum(interrupted):.4f}")
         self._pending: dict[str, asyncio.Task[Any]] = {}
+        self._turns = asyncio.Semaphore(READ_AT_ONCE)
         self._unread: Counter[str] = Counter()
         self._unanswered: Counter[str] = Counter()
         self._trouble_began: dict[str, float] = {}
@@ -228,7 +233,8 @@ class Client:
 
     async def _answer(self, request: Request, read: Reader[T], correct: bool, direct: bool) -> T:
         self._batches.adopt()
-        known = await self._known(request, read)
+        async with self._turns:
+            known = await self._known(request, read)
         if known is None and not direct:
             known = await self._from_batch(request, read, correct)
         reading = known or await self._until_read(request, read, correct)
@@ -257,7 +263,9 @@ class Client:
         """
         sent, replies = request, 0
         while (completion := await self._batched(sent)) is not None:
-            reading = read_reply(completion, read)
+            async with self._turns:
+                await asyncio.sleep(0)
+                reading = read_reply(completion, read)
             if reading.problem is None:
                 if sent is not request:  # paid under the digest of what was sent
                     completion = replace(completion, prompt_tokens=0, completion_tokens=0, cost_usd=0.0)

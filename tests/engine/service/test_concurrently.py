@@ -1,8 +1,9 @@
 import asyncio
+from itertools import pairwise
 
 import pytest
 
-from engine.service.concurrently import both, concurrently
+from engine.service.concurrently import SLICE, both, concurrently
 
 
 async def test_results_come_in_the_order_of_the_calls() -> None:
@@ -88,3 +89,21 @@ async def test_the_failure_of_one_ends_the_other() -> None:
     with pytest.raises(KeyError, match="one"):
         await both(failing(), lasting())
     assert ended == ["other"]
+
+
+async def test_others_have_their_turn_while_thousands_start() -> None:
+    started, seen = 0, []
+
+    async def call() -> None:
+        nonlocal started
+        started += 1
+
+    async def other() -> None:
+        while started < 1000:
+            seen.append(started)
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await concurrently(call() for _ in range(1000))
+    await beside
+    assert max(b - a for a, b in pairwise(seen)) <= 2 * SLICE

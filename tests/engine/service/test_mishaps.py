@@ -207,7 +207,7 @@ async def test_many_faults_at_random_refuse_nobody(tmp_path: Path, slept: list[f
     dice = random.Random(1)
 
     async def handler(_server: Server, _request: web.Request) -> web.StreamResponse:
-        return error(503) if dice.random() < 0.6 else completion("hi")
+        return error(503) if dice.random() < 0.4 else completion("hi")
 
     async with asking(handler, tmp_path) as (_, client):
         replies = await asyncio.gather(*(ask(client, str(n)) for n in range(150)))
