@@ -28,7 +28,7 @@ from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
 from engine.protocol.decision import Decision, Interval, Shares
 from engine.protocol.events import Log, RoundScored, RunStarted, StageProgress, StageStarted, to_row
-from engine.protocol.rows import Response, Verdict
+from engine.protocol.rows import Message, Response, Verdict
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
 
@@ -267,7 +267,7 @@ def made(run: Run, stage: str) -> range:
 
 
 def response(n: int) -> dict[str, object]:
-    prompt = [{"role": "user", "content": f"Ticket {n:05} does not open. " + "It worked before. " * 10}]
+    prompt: list[Message] = [{"role": "user", "content": f"Ticket {n:05} does not open. " + "It worked before. " * 10}]
     return Response(
         id=f"{n:05}",
         sample=0,
@@ -279,7 +279,7 @@ def response(n: int) -> dict[str, object]:
         completion_tokens=40,
         model="small",
         adapter="a",
-    ).to_row()  # type: ignore[arg-type]
+    ).to_row()
 
 
 def verdict(n: int) -> dict[str, object]:

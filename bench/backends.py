@@ -134,7 +134,7 @@ def _answer(demo: Run, root: Path, backend: str, inference: dict[str, Any]) -> A
     shutil.copytree(demo.folder, run.folder)
     shutil.rmtree(run.final)
     settings = tomlkit.parse(run.settings_file.read_text(encoding="utf-8"))
-    settings["inference"].update(inference)  # type: ignore[union-attr]
+    settings["inference"].update(inference)
     run.settings_file.write_text(tomlkit.dumps(settings), encoding="utf-8")
     status = jsonl.read_json(run.folder / "status.json")
     jsonl.write_json(run.folder / "status.json", {**(status or {}), "state": "stopped", "process": None})

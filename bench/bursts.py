@@ -21,6 +21,7 @@ import data_run
 import frozen
 import review_run
 from terminals import Terminal
+from textual.pilot import Pilot
 from typing_fast import burst, settled, state
 
 from engine.protocol.errors import InputError
@@ -111,7 +112,7 @@ def at(root: Path, name: str) -> LlamaDuoApp:
     return frozen.app(root, None if name in ("runs", "configure") else run)
 
 
-async def opened(pilot: frozen.Pilot[object], shown: LlamaDuoApp, name: str) -> None:
+async def opened(pilot: Pilot[None], shown: LlamaDuoApp, name: str) -> None:
     """Go to a screen."""
     if name == "configure":
         shown.post_message(messages.Configure(Path("m.toml")))

@@ -54,7 +54,7 @@ def simulate(law: Law, dice: np.random.Generator) -> End:
     for start in range(0, COMPARED, LOOK):
         largest = max(largest, canary.share)
         loss -= canary.share * law.mean * LOOK
-        canary = canary.after(drawn[start : start + LOOK])
+        canary = canary.after(drawn[start : start + LOOK].tolist())
         if canary.rolled_back or canary.complete:
             return End(bool(canary.rolled_back), canary.complete, start + LOOK, largest, loss / (start + LOOK))
     return End(False, False, COMPARED, largest, loss / COMPARED)
@@ -133,7 +133,8 @@ def highest(
     """The log wealth, exact where it may be `enough`: the best bet's is never below the mean of all."""
     best: NDArray[np.float64] = (sums - count[..., None] * np.log1p(mean * np.array(bets))).max(axis=-1)
     rows, at = np.nonzero(best >= enough)
-    best[rows, at] = log_wealth(sums[rows, at], bets, np.broadcast_to(count, best.shape)[rows, at], mean)
+    counts = np.broadcast_to(count, best.shape)[rows, at].astype(np.float64)
+    best[rows, at] = log_wealth(sums[rows, at], bets, counts, mean)
     return best
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from datasketch import MinHash, MinHashLSH
-from rensa import RMinHash
+from datasketch import MinHash, MinHashLSH  # type: ignore[import-untyped]
+from rensa import RMinHash  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 

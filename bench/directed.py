@@ -29,8 +29,8 @@ from aiohttp import web
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy.special import log_softmax, softmax  # type: ignore[import-untyped]
 
 from engine.dataset.prepare import prepare, read_dev, read_train
 from engine.dataset.tfidf import TfIdf

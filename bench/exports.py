@@ -29,9 +29,9 @@ from engine.dataset.record import RowError
 from engine.protocol.rows import Message, message_text
 from engine.settings.schema import Columns, Coverage
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from expected import FOLDER, cases, problems, torn_apart
-from exports import WRITERS, in_text
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.expected import FOLDER, cases, problems, torn_apart
+from tests.exports import WRITERS, in_text
 
 
 def nested(around: Callable[[Any], Any]) -> Any:

@@ -33,12 +33,12 @@ Draw = Callable[[np.random.Generator], Floats]
 
 def losing(share: float, loss: float) -> Draw:
     """Each prompt loses as much with a chance of `share`."""
-    return lambda dice: -loss * (dice.random(PROMPTS) < share)
+    return lambda dice: np.where(dice.random(PROMPTS) < share, -loss, 0.0)
 
 
 def moving(share: float, points: float) -> Draw:
     """Each prompt gains or loses as much with a chance of `share`: a judge's noise between equal answers."""
-    return lambda dice: (dice.random(PROMPTS) < share) * dice.choice([-points, points], PROMPTS)
+    return lambda dice: np.where(dice.random(PROMPTS) < share, dice.choice([-points, points], PROMPTS), 0.0)
 
 
 WRONG: Mapping[str, Draw] = {

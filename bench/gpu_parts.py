@@ -166,7 +166,7 @@ def train_theirs(folder: Path, quantization: str, plan: Plan) -> dict[str, Any]:
 
 
 def _with_trl(model: Any, tokenizer: Any, lora: Any, rows: list[Any]) -> dict[str, Any]:
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 

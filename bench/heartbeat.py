@@ -158,7 +158,7 @@ async def measured(run: Run) -> dict[str, tuple[float, float]]:
     with (folder / "adapter" / "adapter_model.safetensors").open("wb") as file:
         file.truncate(ADAPTER_BYTES)
     made = Manifest(stage="finetune", inputs={}, settings="", seed=0, counts={}, seconds=1.0)
-    vouching = Vouching(run, lambda *_, **__: None, lambda _: None)  # type: ignore[arg-type, return-value]
+    vouching = Vouching(run, lambda *_, **__: None, lambda _: None)  # type: ignore[arg-type]
     return {
         f"{PROMPTS * REPEATS:,} verdicts are taken up": await late(lambda: judged(run, Client)),
         "and decided on": await late(lambda: asyncio.to_thread(loop._decide, context, 0)),

@@ -250,7 +250,7 @@ def _below(path: str, folder: Path) -> str:
 def _report(run: Run, first: dict[str, bytes], ops: list[Op], args: argparse.Namespace) -> int:
     console = Console()
     rebuilt = _disk(first, ops)
-    wrong = [str(path) for path in _files(run) if rebuilt.files.get(_name(run, path)) != path.read_bytes()]
+    wrong = [str(path) for path in _files(run) if rebuilt.files.get(_name(run, path)) != bytearray(path.read_bytes())]
     console.print(f"{len(ops):,} changes recorded; rebuilt otherwise than on the disk: {', '.join(wrong) or 'none'}")
     dice, expected = random.Random(SEED), _kept(run)
     cuts = sorted(dice.sample(range(len(ops) + 1), min(args.points, len(ops) + 1)))
@@ -320,7 +320,7 @@ class Lane:
             (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (run.folder / name).write_bytes(content)
         before = _keys(run.ledger_file)
-        process.sandbox_server = sandbox_here  # type: ignore[assignment]
+        process.sandbox_server = sandbox_here  # type: ignore[assignment, attr-defined]
         with suppress(Exception):  # a run that fails has another end, which is what counts
             mini_run.work(run)
         after = _keys(run.ledger_file)

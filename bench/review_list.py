@@ -70,7 +70,7 @@ def measured(run: Run) -> Iterator[Figure]:
     seconds, _ = timed(lambda: (said.undo(), said.undo()))
     yield "undone", 1.5, seconds
     one_each = run.folder / "one-each.jsonl"
-    commands.send(one_each, *(Label(round=1, prompt=id_, sample=0, agrees=True) for _, id_, _ in keys))
+    commands.send(one_each, *(Label(round=1, responses=[(id_, 0)], agrees=True) for _, id_, _ in keys))
     seconds, _ = timed(lambda: commands.recorded_labels(one_each))
     yield f"{len(keys):,} reviews read that were given one by one", 2.0, seconds
 

@@ -128,7 +128,7 @@ def corrected(queue: Sequence[DrawnAnswer], people: Floats, judge: Floats) -> In
     for answer, score, said in zip(queue, people.tolist(), judge.tolist(), strict=True):
         key = (1, answer.id, answer.sample)
         judged[key] = Judged(said, said)
-        labels[key] = Label(round=1, prompt=answer.id, sample=answer.sample, precision=score, similarity=score)
+        labels[key] = Label(round=1, responses=[(answer.id, answer.sample)], precision=score, similarity=score)
     found = reviews(labels, judged, 1, RISK, queue)
     if found is None or found.precision is None:
         raise ValueError("all drawn answers have reviews, and the mean is not corrected")

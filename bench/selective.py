@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
-from scipy.special import ndtr
+from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from engine.dataset.prepare import TEST, read_dev
 from engine.evaluation.gaffke import Sample
@@ -102,8 +102,9 @@ def draw(world: World, families: int, dice: np.random.Generator) -> Drawn:
     """Answers of so many families."""
 
     def normal() -> Floats:
-        shared = dice.normal(size=(families, 1))
-        return np.sqrt(world.alike) * shared + np.sqrt(1 - world.alike) * dice.normal(size=(families, world.size))
+        shared, own = dice.normal(size=(families, 1)), dice.normal(size=(families, world.size))
+        both: Floats = np.sqrt(world.alike) * shared + np.sqrt(1 - world.alike) * own
+        return both
 
     sure, rho = normal(), CORRELATION[world.confidence]
     quality = rho * sure + np.sqrt(1 - rho**2) * normal()
@@ -120,7 +121,8 @@ def draw(world: World, families: int, dice: np.random.Generator) -> Drawn:
 def _scores(law: str, quality: Floats) -> Floats:
     points, shares = np.array([*SCORE_LAWS[law]], dtype=float), np.array([*SCORE_LAWS[law].values()])
     places = np.searchsorted(np.cumsum(shares), ndtr(quality) * shares.sum())
-    return points[np.minimum(places, len(points) - 1)]
+    scores: Floats = points[np.minimum(places, len(points) - 1)]
+    return scores
 
 
 @cache
@@ -381,8 +383,8 @@ def main() -> int:
     power = Table("confidence", *right, title="The whole is 5 points short: shares certified")
     for row, rates in zip(POWERS, played[len(NULLS) :], strict=True):
         met &= rates.false <= RISK and (row.sealed < 250 or row.world.size > 1 or rates.certified >= LEAST_POWER)
-        shown = (rates.certified, rates.false, rates.promised, rates.moved, movable(row))
-        power.add_row(row.name, str(row.dev), str(row.sealed), *(f"{rate:.1%}" for rate in shown))
+        told = (rates.certified, rates.false, rates.promised, rates.moved, movable(row))
+        power.add_row(row.name, str(row.dev), str(row.sealed), *(f"{rate:.1%}" for rate in told))
     console = Console(width=140)
     console.print(wrong, power, f"{args.migrations} migrations a row, {time.monotonic() - began:.0f} s")
     return int(args.check and not met)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy.optimize import brentq
+from scipy.optimize import brentq  # type: ignore[import-untyped]
 
 from engine.evaluation.sequence import Sequence, Verdict, agreements, differences, log_growth, log_wealth
 
@@ -138,18 +138,19 @@ def simulate(traffic: Traffic, begun: Sequence, canaries: int, dice: Dice, until
         for row in np.flatnonzero(live < REPLAYED):
             replayed[live[row], start : start + BLOCK] = values[drawn[row]]
         grown = [np.cumsum(table[drawn], axis=1) + had[live, None] for table, had in zip(growth, sums, strict=True)]
+        counts = number[None].astype(np.float64)
         average = (expected[live, None] + means[chosen][:, None] * np.arange(1, BLOCK + 1)) / number
         average = np.where(np.abs(average - begun.least) < 1e-9, begun.least, average)
         at = (average - begun.low) / width
         for side, against in enumerate((place, 1 - place)):
-            passed = log_wealth(grown[side], bets[side], number[None], against) >= enough
+            passed = log_wealth(grown[side], bets[side], counts, against) >= enough
             now = np.where(passed.any(axis=1), number[passed.argmax(axis=1)], np.inf)
             first[side, live] = np.minimum(first[side, live], now)
             bad = average <= begun.least if side == 0 else average >= begun.least
             wrong[side, live] |= (passed & bad).any(axis=1)
             if not until_verdict:
                 if (at != place).any():
-                    passed = log_wealth(grown[side], bets[side], number[None], abs(side - at)) >= enough
+                    passed = log_wealth(grown[side], bets[side], counts, abs(side - at)) >= enough
                 wrong[2, live] |= passed.any(axis=1)
             sums[side][live] = grown[side][:, -1]
         expected[live] += means[chosen] * BLOCK
@@ -257,11 +258,11 @@ def main() -> int:
         requests, least = np.where(requests < other, requests, np.inf), LEAST_HARM if harm else LEAST_SUCCESS
         rate = float(np.isfinite(requests).mean())
         met &= rate >= least
-        middle, most = (
+        median, slowest = (
             f"{n:,.0f}" if np.isfinite(n) else f"more than {REQUESTS:,}"
             for n in np.quantile(requests, (0.5, 0.95), method="higher")
         )
-        right.add_row(traffic.name, verdict.value, f"at least {least:.0%}", f"{rate:.1%}", middle, most)
+        right.add_row(traffic.name, verdict.value, f"at least {least:.0%}", f"{rate:.1%}", median, slowest)
     console = Console()
     console.print(wrong, right, f"{args.canaries:,} canaries a row, {time.monotonic() - began:.0f} s")
     return int(args.check and not met)

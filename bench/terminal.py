@@ -8,7 +8,7 @@ import re
 import select
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 _STYLE = re.compile(r"\x1b\[[0-9;?>]*[a-zA-Z]")
 _FRAME = b"\x1b[?2026h"
@@ -19,7 +19,7 @@ PATIENCE_S = 30.0
 class Terminal:
     """Starts a program; `shown` is what it drew since the last key, without styles, `last` what a `watch` saw."""
 
-    def __init__(self, command: Sequence[str], columns: int = 120, rows: int = 40) -> None:
+    def __init__(self, command: list[str], columns: int = 120, rows: int = 40) -> None:
         self._began = time.perf_counter()
         self.pid, self._master = pty.fork()
         if self.pid == 0:

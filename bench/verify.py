@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,11 +36,11 @@ SEED = 1
 
 
 class Case(NamedTuple):
-    """A file, by its path in the run, and what is done to it; `content` is the result."""
+    """A file, by its path in the run, and what is done to its content."""
 
     file: str
     way: str
-    content: Callable[[], bytes]
+    change: Callable[[bytes], bytes]
 
 
 def main() -> int:
@@ -93,7 +94,7 @@ def _try(run: Run, case: Case) -> list[str]:
     """The files that are named where this one is damaged; it is right again afterwards."""
     path = run.folder / case.file
     whole = path.read_bytes()
-    path.write_bytes(case.content())
+    path.write_bytes(case.change(whole))
     try:
         found = verify(run)
         assert found.holds is not bool(found.problems)
@@ -111,15 +112,19 @@ def _cases(run: Run) -> Iterator[Case]:
             continue
         size = path.stat().st_size
         if not size:
-            yield Case(name, "gets a line", lambda: b"\n")
+            yield Case(name, "gets a line", _always(b"\n"))
             continue
         bit = dice.randrange(8 * size)
-        yield Case(name, "cut", lambda path=path, size=size: path.read_bytes()[: int(0.6 * size)])
-        yield Case(name, "emptied", lambda: b"")
-        yield Case(name, "doubled", lambda path=path: path.read_bytes() * 2)
-        yield Case(name, "one bit flipped", lambda path=path, bit=bit: _flipped(path.read_bytes(), bit))
+        yield Case(name, "cut", lambda whole: whole[: int(0.6 * len(whole))])
+        yield Case(name, "emptied", _always(b""))
+        yield Case(name, "doubled", lambda whole: whole * 2)
+        yield Case(name, "one bit flipped", partial(_flipped, bit=bit))
         if older := _older(run, path):
-            yield Case(name, "replaced by an older one", lambda older=older: older)
+            yield Case(name, "replaced by an older one", _always(older))
+
+
+def _always(content: bytes) -> Callable[[bytes], bytes]:
+    return lambda _: content
 
 
 def _flipped(content: bytes, bit: int) -> bytes:
