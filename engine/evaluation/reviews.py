@@ -58,7 +58,7 @@ def judged(round_: int | None, verdicts: Iterable[Verdict]) -> dict[ResponseKey,
 
 def flagged(labels: Mapping[ResponseKey, Label]) -> tuple[str, ...]:
     """The prompts whose reference response somebody flagged as bad, in any round."""
-    return tuple(sorted({label.prompt for label in labels.values() if label.flagged}))
+    return tuple(sorted({prompt for (_, prompt, _), label in labels.items() if label.flagged}))
 
 
 def flags(
@@ -72,9 +72,9 @@ def flags(
     if not flagged:
         return None
     first: dict[str, float] = {}
-    for label in labels.values():
-        if label.flagged and label.prompt in flagged:
-            first[label.prompt] = min(label.time, first.get(label.prompt, label.time))
+    for (_, prompt, _), label in labels.items():
+        if label.flagged and prompt in flagged:
+            first[prompt] = min(label.time, first.get(prompt, label.time))
     return Flags(
         count=len(flagged),
         after_scores=sum(when >= scored_at for when in first.values()),
@@ -100,7 +100,7 @@ def reviews(
     given = {
         key: label
         for key, label in labels.items()
-        if key in judge and label.prompt not in without and (label.agrees is not None or label.precision is not None)
+        if key in judge and key[1] not in without and (label.agrees is not None or label.precision is not None)
     }
     heard = [_heard((round_, answer.id, answer.sample), labels, judge) for answer in drawn]
     done = progress([said is not None for said in heard])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,24 +37,17 @@ class Control:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
-    """A person's review of one response: `agrees` with the judge or not, own scores, a note.
+class Opinion:
+    """What a person says of a response: `agrees` with the judge or not, own scores, a note.
 
-    `round` is None in the sealed test, `prompt` the row's id; `flagged` says that the reference response is bad.
+    `flagged` says that the reference response is bad.
     """
 
-    kind: Literal["label"] = "label"
-    round: int | None
-    prompt: str
-    sample: int
     agrees: bool | None = None
     precision: Score | None = None
     similarity: Score | None = None
     flagged: bool = False
     note: str = ""
-    by: str = ""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
 
     @property
     def scored(self) -> bool:
@@ -64,40 +56,34 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
-    """The same review of many responses of a round, each given by prompt and sample: one line, however many they are.
+class Label(Opinion):
+    """A person's opinion of responses of a round, each given by prompt id and sample: one line, however many they are.
 
-    The other fields are those of a `Label`.
+    `round` is None in the sealed test.
     """
 
     kind: Literal["labels"] = "labels"
     round: int | None
     responses: list[tuple[str, int]]
-    agrees: bool | None = None
-    precision: Score | None = None
-    similarity: Score | None = None
-    flagged: bool = False
-    note: str = ""
     by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
-    def each(self) -> Iterator[Label]:
-        """The review of each response; all have the id and the time of this command."""
-        for prompt, sample in self.responses:
-            yield Label(
-                round=self.round,
-                prompt=prompt,
-                sample=sample,
-                agrees=self.agrees,
-                precision=self.precision,
-                similarity=self.similarity,
-                flagged=self.flagged,
-                note=self.note,
-                by=self.by,
-                id=self.id,
-                time=self.time,
-            )
+    @property
+    def keys(self) -> list[ResponseKey]:
+        """The responses that it is about."""
+        return [(self.round, prompt, sample) for prompt, sample in self.responses]
+
+    @property
+    def opinion(self) -> Opinion:
+        """What it says of each of them."""
+        return Opinion(
+            agrees=self.agrees,
+            precision=self.precision,
+            similarity=self.similarity,
+            flagged=self.flagged,
+            note=self.note,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +105,8 @@ ResponseKey = tuple[int | None, str, int]
 PairChoices = dict[tuple[int, str], bool]
 """Whether a pair is kept, by its round and its row's id; a pair without a choice stays as the filters left it."""
 
-Command = Answer | Control | Label | Labels | PairChoice
-Kind = TypeVar("Kind", Answer, Control, Label, Labels, PairChoice)
+Command = Answer | Control | Label | PairChoice
+Kind = TypeVar("Kind", Answer, Control, Label, PairChoice)
 
 
 class RecordedLabels(NamedTuple):
@@ -167,9 +153,9 @@ def recorded_labels(path: Path) -> RecordedLabels:
     end = 0
     for line in jsonl.lines(path):
         end += len(line)
-        said = None if _CHOICE in line else _command(line)
-        for label in [said] if isinstance(said, Label) else said.each() if isinstance(said, Labels) else ():
-            found[label.round, label.prompt, label.sample] = label
+        command = None if _CHOICE in line else _command(line)
+        if isinstance(command, Label):
+            found.update(dict.fromkeys(command.keys, command))
     return RecordedLabels(found, end)
 
 
@@ -190,14 +176,10 @@ def _command(line: bytes) -> Command | None:
     return None
 
 
-_FORMS: dict[str, type[Command]] = {"answer": Answer, "label": Label, "labels": Labels, "choose": PairChoice}
+_FORMS: dict[str, type[Command]] = {"answer": Answer, "labels": Label, "choose": PairChoice}
 
 _CHOICE = b'"kind":"choose"'
-_MARKS: dict[bytes, type[Label | Labels | PairChoice]] = {
-    b'"kind":"label"': Label,
-    b'"kind":"labels"': Labels,
-    _CHOICE: PairChoice,
-}
+_MARKS: dict[bytes, type[Label | PairChoice]] = {b'"kind":"labels"': Label, _CHOICE: PairChoice}
 """How lines of reviews and choices are known without reading them: a text holds these quotes escaped."""
 
 

@@ -1,6 +1,7 @@
 """Rows of runs in format 1 (llamaduo-tui 0.1), as format 2 writes them.
 
-Format 1 had an event and a command for each question, and called a run `stopped` that ended short of its target.
+Format 1 had an event and a command for each question, a command for each response that a person reviewed, and called a
+run `stopped` that ended short of its target.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def event(row: Row) -> Row:
 
 def command(row: Row) -> Row:
     """A command; one that format 2 still has stays as it is."""
+    if row.get("kind") == "label":
+        return {**row, "kind": "labels", "responses": [(row.get("prompt"), row.get("sample"))]}
     if (answer := _ANSWERS.get(str(row.get("kind")))) is None:
         return row
     kind, choice = answer

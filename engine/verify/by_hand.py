@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from engine.evaluation import reviews
 from engine.protocol import commands
 from engine.protocol.questions import REJECT, Answer
 from engine.protocol.run_dir import Run
@@ -14,9 +15,9 @@ from engine.verify.files import Files
 
 def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]:
     """A sentence for each kind of change that people made."""
-    labels = commands.labels(run.commands_file).values()
-    said = sum(label.agrees is not None or label.precision is not None for label in labels)
-    flagged = len({label.prompt for label in labels if label.flagged})
+    labels = commands.labels(run.commands_file)
+    said = sum(label.agrees is not None or label.precision is not None for label in labels.values())
+    flagged = len(reviews.flagged(labels))
     choices = commands.pair_choices(run.commands_file)
     refused, kept = sum(not keep for keep in choices.values()), sum(choices.values())
     answers = Counter(

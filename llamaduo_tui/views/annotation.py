@@ -7,26 +7,18 @@ two machines differ, and a clock may step back.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from engine.protocol.commands import Label, Labels, RecordedLabels, ResponseKey
+from engine.protocol.commands import Label, Opinion, RecordedLabels, ResponseKey
 from engine.protocol.person import person
 from llamaduo_tui.views.review import RoundNumber, reviewed
 
-Said = list[Label | Labels]
+Said = list[Label]
 """Commands that record reviews."""
 
-
-class _Content(NamedTuple):
-    """What a label says of a response."""
-
-    agrees: bool | None = None
-    precision: float | None = None
-    similarity: float | None = None
-    flagged: bool = False
-    note: str = ""
+NOTHING = Opinion()
 
 
 @dataclass(slots=True)
@@ -43,7 +35,7 @@ class _Act:
     """What a person did at once, in words, and what was said of these responses before."""
 
     words: str
-    before: dict[ResponseKey, _Content]
+    before: dict[ResponseKey, Opinion]
 
 
 class Undone(NamedTuple):
@@ -91,8 +83,9 @@ class Annotations:
 
     def change(self, keys: Iterable[ResponseKey], words: str, **values: Any) -> Said:
         """Review responses, as an act with a name; fields that are not named stay. The caller saves the commands."""
-        before = {key: _content(self.labels.get(key)) for key in keys}
-        said = self._say({key: content._replace(**values) for key, content in before.items()})
+        before = {key: self._opinion(key) for key in keys}
+        changed = {opinion: replace(opinion, **values) for opinion in set(before.values())}
+        said = self._say({key: changed[opinion] for key, opinion in before.items()})
         self._acts.append(_Act(words, before))
         return said
 
@@ -105,8 +98,8 @@ class Annotations:
             return None
         act = self._acts.pop()
         mine = {
-            key: content
-            for key, content in act.before.items()
+            key: opinion
+            for key, opinion in act.before.items()
             if key in self.labels and self.labels[key].id in self._own
         }
         return Undone(act.words, len(mine), self._say(mine))
@@ -132,17 +125,23 @@ class Annotations:
         marks += "⚑" if any(label.flagged for label in labels) else ""
         return marks + ("✎" if any(label.note for label in labels) else "")
 
-    def _say(self, contents: Mapping[ResponseKey, _Content]) -> Said:
+    def _opinion(self, key: ResponseKey) -> Opinion:
+        label = self.labels.get(key)
+        return NOTHING if label is None else label.opinion
+
+    def _say(self, opinions: Mapping[ResponseKey, Opinion]) -> Said:
         """Record what is now said of responses: one command for all of which the same is said."""
-        alike: dict[tuple[RoundNumber, _Content], list[tuple[str, int]]] = defaultdict(list)
-        for (number, id_, sample), content in contents.items():
-            alike[number, content].append((id_, sample))
-        said = [_command(number, content, which) for (number, content), which in alike.items()]
-        for command in said:
-            each = command.each() if isinstance(command, Labels) else [command]
-            labels = {(label.round, label.prompt, label.sample): label for label in each}
-            self._unread.append(_Unread(command.id, labels))
-            self._own.add(command.id)
+        alike: dict[tuple[RoundNumber, Opinion], list[tuple[str, int]]] = defaultdict(list)
+        for (number, id_, sample), opinion in opinions.items():
+            alike[number, opinion].append((id_, sample))
+        said = [
+            Label(round=number, responses=responses, by=person(), **asdict(opinion))
+            for (number, opinion), responses in alike.items()
+        ]
+        for label in said:
+            labels = dict.fromkeys(label.keys, label)
+            self._unread.append(_Unread(label.id, labels))
+            self._own.add(label.id)
             self._put(labels)
         return said
 
@@ -153,16 +152,3 @@ class Annotations:
             counts[key[1]] += reviewed(label) - (old is not None and reviewed(old))
             if not counts[key[1]]:
                 del counts[key[1]]
-
-
-def _content(label: Label | None) -> _Content:
-    if label is None:
-        return _Content()
-    return _Content(label.agrees, label.precision, label.similarity, label.flagged, label.note)
-
-
-def _command(number: RoundNumber, content: _Content, which: Collection[tuple[str, int]]) -> Label | Labels:
-    if len(which) > 1:
-        return Labels(round=number, responses=list(which), by=person(), **content._asdict())
-    [(id_, sample)] = which
-    return Label(round=number, prompt=id_, sample=sample, by=person(), **content._asdict())

@@ -17,11 +17,11 @@ raters = st.lists(st.tuples(scores, scores), min_size=1, max_size=30)
 
 
 def labels(*made: Label) -> dict[tuple[int | None, str, int], Label]:
-    return {(label.round, label.prompt, label.sample): label for label in made}
+    return {key: label for label in made for key in label.keys}
 
 
 def label(prompt: str, round_: int | None = 1, sample: int = 0, **said: Any) -> Label:
-    return Label(round=round_, prompt=prompt, sample=sample, **said)
+    return Label(round=round_, responses=[(prompt, sample)], **said)
 
 
 @given(raters)

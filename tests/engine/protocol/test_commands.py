@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.protocol import commands
-from engine.protocol.commands import Control, Label, Labels, PairChoice
+from engine.protocol.commands import Control, Label, PairChoice
 from engine.protocol.questions import APPROVE, BUDGET, PAIRS, REJECT, ROUND, Answer, Question
 
 
@@ -84,8 +84,8 @@ def test_of_the_choices_for_a_pair_the_newest_counts(
 
 def test_of_the_labels_for_a_response_the_newest_counts(tmp_path: Path) -> None:
     path = tmp_path / "commands.jsonl"
-    first, other = Label(round=1, prompt="a", sample=0, agrees=True), Label(round=None, prompt="a", sample=0)
-    second = Label(round=1, prompt="a", sample=0, agrees=False, precision=40, note="wrong")
+    first, other = Label(round=1, responses=[("a", 0)], agrees=True), Label(round=None, responses=[("a", 0)])
+    second = Label(round=1, responses=[("a", 0)], agrees=False, precision=40, note="wrong")
     for label in (first, other, second):
         commands.send(path, label)
 
@@ -104,7 +104,7 @@ def test_each_command_has_its_own_id() -> None:
 
 
 GOOD = {"kind": "answer", "question": "round/1", "choice": "approve", "pairs": 20, "id": "x", "time": 1.0}
-LABEL = {"kind": "label", "round": 1, "prompt": "a", "sample": 0}
+LABEL = {"kind": "labels", "round": 1, "responses": [["a", 0]]}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,9 @@ LABEL = {"kind": "label", "round": 1, "prompt": "a", "sample": 0}
         json.dumps(GOOD | {"id": 3}),
         json.dumps(LABEL | {"precision": 0}),
         json.dumps(LABEL | {"similarity": 100.5}),
-        json.dumps(LABEL | {"sample": "0"}),
+        json.dumps(LABEL | {"responses": [["a", "0"]]}),
+        json.dumps({"kind": "label", "round": 1, "prompt": "a", "sample": "0"}),
+        json.dumps({"kind": "label", "round": 1, "prompt": "a"}),
         '{"kind": "stop"}',
         "[" * 100_000,
         '{"kind": "answer", "question": "round/1", "choice": "approve", "pairs": 1' + "0" * 5000 + "}",
@@ -149,9 +151,9 @@ def test_a_line_that_a_person_types_needs_no_id(tmp_path: Path) -> None:
 
 def test_one_line_reviews_many_responses(tmp_path: Path) -> None:
     path = tmp_path / "commands.jsonl"
-    commands.send(path, Label(round=1, prompt="a", sample=0, note="first"))
-    many = Labels(round=1, responses=[("a", 0), ("b", 2)], agrees=True, by="ann@gpu-7")
-    end = commands.send(path, many, Label(round=None, prompt="a", sample=0, flagged=True))
+    commands.send(path, Label(round=1, responses=[("a", 0)], note="first"))
+    many = Label(round=1, responses=[("a", 0), ("b", 2)], agrees=True, by="ann@gpu-7")
+    end = commands.send(path, many, Label(round=None, responses=[("a", 0)], flagged=True))
     recorded = commands.recorded_labels(path)
 
     assert recorded.end == end == commands.size(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import commands
+from engine.protocol.commands import Opinion
 from engine.protocol.errors import FormatError, InputError
 from engine.protocol.events import Event, EventReader, QuestionAnswered, QuestionAsked, RoundScored, RunFinished
 from engine.protocol.lock import lock
@@ -96,6 +97,16 @@ def test_old_answers_still_count(old: Run) -> None:
         return given.choice if given else None
 
     assert (answer(ROUND, 1), answer(PAIRS, 1), answer(ROUND, 2), answer(PAIRS, 2)) == (APPROVE, APPROVE, REJECT, None)
+
+
+def test_old_reviews_still_count(old: Run) -> None:
+    said = {"kind": "label", "round": 1, "prompt": "a", "similarity": None, "note": "wrong", "id": "x", "time": 1.0}
+    lines = [{**said, "sample": 0, "agrees": True}, {**said, "sample": 0, "agrees": False, "precision": 40.0}]
+    old.commands_file.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+
+    [(key, label)] = commands.labels(old.commands_file).items()
+    assert key == (1, "a", 0)
+    assert label.opinion == Opinion(agrees=False, precision=40.0, note="wrong") and (label.id, label.time) == ("x", 1.0)
 
 
 def test_a_newer_format_is_refused_and_left_alone(old: Run) -> None:

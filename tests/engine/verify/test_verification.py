@@ -162,7 +162,7 @@ def test_the_target_of_the_sealed_test_has_to_be_there(finished: Run) -> None:
 def test_what_people_did_is_shown_as_that(finished: Run) -> None:
     path = finished.folder / "round-01" / "judge" / VERDICTS_FILE
     for row in list(jsonl.read(path))[:3]:
-        commands.send(finished.commands_file, Label(round=1, prompt=row["id"], sample=0, agrees=True, flagged=True))
+        commands.send(finished.commands_file, Label(round=1, responses=[(row["id"], 0)], agrees=True, flagged=True))
     verified = verify(finished)
     assert verified.holds
     assert any("3 answers reviewed" in note for note in verified.notes)

@@ -73,6 +73,6 @@ def test_reviews_after_the_last_decision_are_in_the_report(tmp_path: Path) -> No
     assert before is None or before.n == 0
 
     for drawn in DECISION.drawn:
-        commands.send(run.commands_file, Label(round=0, prompt=drawn.id, sample=0, agrees=True))
+        commands.send(run.commands_file, Label(round=0, responses=[(drawn.id, 0)], agrees=True))
     reviews = loop._reviews_until_now(context, replace(DECISION, reviews=before))
     assert reviews is not None and (reviews.n, reviews.drawn_reviewed, reviews.drawn) == (2, 2, 2)

@@ -110,7 +110,7 @@ async def waiting(run: Run) -> AsyncIterator[Waiting]:
 
 
 def flag(prompt: str) -> Label:
-    return Label(round=1, prompt=prompt, sample=0, flagged=True)
+    return Label(round=1, responses=[(prompt, 0)], flagged=True)
 
 
 async def test_flagged_references_leave_every_round_and_may_end_the_wait(waiting: Waiting) -> None:
@@ -130,7 +130,7 @@ async def test_flagged_references_leave_every_round_and_may_end_the_wait(waiting
 
 
 async def test_a_review_is_in_the_decision_at_once_and_the_wait_goes_on(waiting: Waiting) -> None:
-    waiting.says(Label(round=1, prompt="p1", sample=0, agrees=True))
+    waiting.says(Label(round=1, responses=[("p1", 0)], agrees=True))
     scored = await waiting.hears(RoundScored)
 
     assert isinstance(scored, RoundScored)
@@ -153,13 +153,13 @@ async def test_one_flag_less_is_asked_anew(waiting: Waiting) -> None:
     assert decision.flags is not None and (decision.flags.count, decision.flags.after_scores) == (1, 1)
     assert decision.flags.precision_with == waiting.decision.precision
 
-    waiting.says(Label(round=1, prompt=BAD[0], sample=0))
+    waiting.says(Label(round=1, responses=[(BAD[0], 0)]))
     await waiting.asks()
     assert waiting.run.decision(1) == waiting.decision
 
 
 async def test_what_changes_nothing_is_not_told_again(waiting: Waiting) -> None:
-    waiting.says(Label(round=1, prompt="gone", sample=0, flagged=True), Answer(question="round/0", choice=APPROVE))
+    waiting.says(Label(round=1, responses=[("gone", 0)], flagged=True), Answer(question="round/0", choice=APPROVE))
     waiting.says(Answer(question="round/1", choice=REJECT))
     await waiting.answer
 

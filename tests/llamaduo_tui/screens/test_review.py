@@ -371,7 +371,7 @@ async def test_the_drawn_answers_are_reviewed_in_their_order(run: Run) -> None:
 
 async def test_the_drawn_sample_of_the_prompt_that_is_shown_takes_its_place(run: Run) -> None:
     draw(run, ("c3", 0), ("a1", 1))
-    commands.send(run.commands_file, Label(round=1, prompt="c3", sample=0, agrees=True))
+    commands.send(run.commands_file, Label(round=1, responses=[("c3", 0)], agrees=True))
     async with Host(run).run_test(size=(120, 40)) as pilot:
         assert shown(await press(pilot, "down", "up")) == (1, "a1", 0)
         assert shown(await press(pilot, "o", "down", "enter")) == (1, "a1", 1)
@@ -480,7 +480,7 @@ async def test_what_others_say_later_counts(run: Run) -> None:
         await settle(pilot)
         screen = await press(pilot, "y")
         later = Label(
-            round=1, prompt="a1", sample=0, agrees=False, time=screen.annotations.labels[1, "a1", 0].time - 60
+            round=1, responses=[("a1", 0)], agrees=False, time=screen.annotations.labels[1, "a1", 0].time - 60
         )
         commands.send(run.commands_file, later)
         screen.action_reload()

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import commands
-from engine.protocol.commands import Label, Labels, RecordedLabels, ResponseKey
+from engine.protocol.commands import Label, RecordedLabels, ResponseKey
 from llamaduo_tui.views.annotation import Annotations
 
 A, B, C = ((1, id_, 0) for id_ in "abc")
 
 
 def label(key: ResponseKey, time: float = 0.0, **values: object) -> Label:
-    return Label(round=key[0], prompt=key[1], sample=key[2], time=time, **values)  # type: ignore[arg-type]
+    return Label(round=key[0], responses=[(key[1], key[2])], time=time, **values)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_many_are_one_command_for_each_thing_that_is_said_of_them(file: Path) ->
     annotations = Annotations()
     annotations.change([B], "Flagged", flagged=True)
     said = annotations.change([A, B, C], "Agreed", agrees=True)
-    assert [type(command) for command in said] == [Labels, Label]
+    assert [label.keys for label in said] == [[A, C], [B]]
     commands.send(file, *said)
     read = commands.labels(file)
     assert {key: (one.agrees, one.flagged) for key, one in read.items()} == {

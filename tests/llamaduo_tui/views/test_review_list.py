@@ -62,7 +62,7 @@ def test_drawn_answers_come_as_they_were_drawn_and_no_others(run: Run) -> None:
     draw(run, ("d4", 1), ("a1", 0), ("gone", 0))
     review = Review(run)
     assert ids(review, "drawn") == ["d4", "a1"]
-    commands.send(run.commands_file, Label(round=1, prompt="d4", sample=1, agrees=True))
+    commands.send(run.commands_file, Label(round=1, responses=[("d4", 1)], agrees=True))
     assert ids(review, "drawn", "unreviewed") == ["a1"]
     assert [item.id for item in arrange(review.load(0), Known(), "drawn")] == []
 
@@ -71,12 +71,12 @@ def test_drawn_answers_are_reviewed_by_scores_and_not_by_flags_or_another_sample
     draw(run, ("d4", 1), ("a1", 0), ("c3", 0))
     loaded = Review(run).load(1)
     said = [
-        Label(round=1, prompt="d4", sample=0, agrees=True),
-        Label(round=1, prompt="d4", sample=1, flagged=True, note="hm"),
-        Label(round=1, prompt="a1", sample=0, agrees=False),
-        Label(round=1, prompt="c3", sample=0, agrees=False, precision=50, similarity=60),
+        Label(round=1, responses=[("d4", 0)], agrees=True),
+        Label(round=1, responses=[("d4", 1)], flagged=True, note="hm"),
+        Label(round=1, responses=[("a1", 0)], agrees=False),
+        Label(round=1, responses=[("c3", 0)], agrees=False, precision=50, similarity=60),
     ]
-    labels = {(label.round, label.prompt, label.sample): label for label in said}
+    labels = {key: label for label in said for key in label.keys}
     assert drawn_progress(loaded, labels) == Progress(3, 1, 2)
 
 
@@ -107,15 +107,15 @@ def test_the_queue_in_words(done: Progress, words: str) -> None:
     ],
 )
 def test_filters(review: Review, run: Run, wanted: ReviewFilter, expected: list[str]) -> None:
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=1, agrees=True))
-    commands.send(run.commands_file, Label(round=1, prompt="b2", sample=0, flagged=True))
-    commands.send(run.commands_file, Label(round=0, prompt="d4", sample=0, flagged=True))
+    commands.send(run.commands_file, Label(round=1, responses=[("a1", 1)], agrees=True))
+    commands.send(run.commands_file, Label(round=1, responses=[("b2", 0)], flagged=True))
+    commands.send(run.commands_file, Label(round=0, responses=[("d4", 0)], flagged=True))
     assert ids(review, wanted=wanted) == expected
 
 
 def test_a_review_taken_back_is_none(review: Review, run: Run) -> None:
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0, agrees=True))
-    commands.send(run.commands_file, Label(round=1, prompt="a1", sample=0))
+    commands.send(run.commands_file, Label(round=1, responses=[("a1", 0)], agrees=True))
+    commands.send(run.commands_file, Label(round=1, responses=[("a1", 0)]))
     assert not reviewed(review.labels().labels[1, "a1", 0])
     assert ids(review, wanted="unreviewed") == ["a1", "b2", "c3", "d4"]
 
@@ -158,9 +158,9 @@ KINDS = {"a1": "bug", "b2": "how-to", "c3": "bug"}
 )
 def test_a_list_is_narrowed(review: Review, narrowing: Narrowing, expected: list[str]) -> None:
     labels = {
-        (1, "a1", 1): Label(round=1, prompt="a1", sample=1, agrees=False),
-        (1, "b2", 0): Label(round=1, prompt="b2", sample=0, agrees=True),
-        (0, "c3", 0): Label(round=0, prompt="c3", sample=0, agrees=True),
+        (1, "a1", 1): Label(round=1, responses=[("a1", 1)], agrees=False),
+        (1, "b2", 0): Label(round=1, responses=[("b2", 0)], agrees=True),
+        (0, "c3", 0): Label(round=0, responses=[("c3", 0)], agrees=True),
     }
     listed = arrange(review.load(1), Known(labels, kinds=KINDS), "id", "all", narrowing)
     assert [item.id for item in listed] == expected
@@ -182,8 +182,8 @@ def test_agreeing_on_all_leaves_out_what_is_reviewed_drawn_or_not_judged(run: Ru
     draw(run, ("a1", 1))
     loaded = Review(run).load(1)
     labels = {
-        (1, "b2", 0): Label(round=1, prompt="b2", sample=0, note="hm"),
-        (1, "b2", 1): Label(round=1, prompt="b2", sample=1),  # withdrawn
+        (1, "b2", 0): Label(round=1, responses=[("b2", 0)], note="hm"),
+        (1, "b2", 1): Label(round=1, responses=[("b2", 1)]),  # withdrawn
     }
     keys = unread(loaded, loaded.entries.values(), labels)
     assert keys == [(1, "a1", 0), (1, "b2", 1), (1, "c3", 0), (1, "c3", 1)]
@@ -191,5 +191,5 @@ def test_agreeing_on_all_leaves_out_what_is_reviewed_drawn_or_not_judged(run: Ru
 
 def test_flagging_all_takes_each_prompt_once(review: Review) -> None:
     loaded = review.load(1)
-    labels = {(1, "a1", 1): Label(round=1, prompt="a1", sample=1, flagged=True)}
+    labels = {(1, "a1", 1): Label(round=1, responses=[("a1", 1)], flagged=True)}
     assert unflagged(loaded, loaded.entries.values(), labels) == [(1, "b2", 0), (1, "c3", 0), (1, "d4", 0)]
