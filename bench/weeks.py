@@ -57,7 +57,7 @@ def write(run: Run, events: int) -> None:
             )
     with run.commands_file.open("w", encoding="utf-8") as file:
         for number in range(REVIEWS):
-            row = {"kind": "label", "round": 1, "prompt": f"{number:016x}", "sample": 0, "agrees": True}
+            row = {"kind": "labels", "round": 1, "responses": [[f"{number:016x}", 0]], "agrees": True}
             file.write(json.dumps({**row, "id": f"{number:032x}", "time": 1.7e9}, separators=(",", ":")) + "\n")
     question = Question(kind=ROUND, round=1, reason="Short.", choices=("approve", "reject"), pairs=200)
     process = Process.of(os.getpid())

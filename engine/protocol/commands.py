@@ -179,8 +179,13 @@ def _command(line: bytes) -> Command | None:
 _FORMS: dict[str, type[Command]] = {"answer": Answer, "labels": Label, "choose": PairChoice}
 
 _CHOICE = b'"kind":"choose"'
-_MARKS: dict[bytes, type[Label | PairChoice]] = {b'"kind":"labels"': Label, _CHOICE: PairChoice}
-"""How lines of reviews and choices are known without reading them: a text holds these quotes escaped."""
+_MARKS: dict[bytes, type[Label | PairChoice]] = {
+    b'"kind":"labels"': Label,
+    b'"kind":"label"': Label,
+    _CHOICE: PairChoice,
+}
+"""How lines of reviews and choices are known without reading them, also those of format 1: a text holds these quotes
+escaped."""
 
 
 def _read(path: Path, form: type[Kind]) -> list[Kind]:

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from engine.protocol.limits import LONGEST_S, MOST_PROCESSES, MOST_TOKENS
 from engine.settings.table import Address, Table, Variable
 
+MODEL_FILE = ".gguf"
+"""The ending of a model in one file."""
+
 THINKING_OFF: dict[str, Any] = {"enable_thinking": False}
 """What chat templates are given unless the user says otherwise."""
 
