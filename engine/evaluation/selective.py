@@ -14,8 +14,9 @@ of Clopper and Pearson.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import floor, log
 from typing import Any, NamedTuple
@@ -165,8 +166,9 @@ def certify(rule: Rule, sealed: Sequence[Answer], target: Target, risk: float) -
     share_low = test.share_bound(risk)
     certified = share_low >= LEAST_SHARE and test.passes(risk)
     scores = test.interval(0, risk), test.interval(1, risk)
+    samples = Counter(answer.id for answer in sealed)
     return Part(
-        rule=rule,
+        rule=replace(rule, samples=max(samples.values())),
         share=round(test.share, 4),
         share_low=floor(share_low * 1e4) / 1e4,
         precision=scores[0],
@@ -174,7 +176,7 @@ def certify(rule: Rule, sealed: Sequence[Answer], target: Target, risk: float) -
         relative=target.relative_to_teacher is not None,
         answers=len(sealed),
         moved=int(test.moved.sum()),
-        prompts=len({answer.id for answer in sealed}),
+        prompts=len(samples),
         families=len(test.data.starts),
         risk=risk,
         certified=certified,

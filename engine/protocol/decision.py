@@ -166,10 +166,16 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Which answers the local model gives itself: the others are for the service."""
+    """Which answers the local model gives itself: the others are for the service.
+
+    It was tested on so many `samples` of each prompt, drawn at `temperature`, and holds for answers that are drawn
+    alike; 0 and None where an earlier version did not record them.
+    """
 
     signal: Signal
     threshold: float
+    samples: int = 0
+    temperature: float | None = None
 
     def allows(self, confidence: Confidence) -> bool:
         """Whether an answer may be given: it keeps the contract, and the signal is known and at the threshold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from engine.dataset.prepare import family_names, read_dev, read_test
@@ -17,15 +18,18 @@ from engine.protocol.stages import INFER, JUDGE, TEACHER
 from engine.settings.schema import Target
 
 
-def part(run: Run, target: Target, number: int, flagged: Collection[str]) -> Part | None:
+def part(run: Run, target: Target, number: int, flagged: Collection[str], temperature: float | None) -> Part | None:
     """Chosen on the dev answers of a round, without the `flagged` prompts, and certified on the sealed ones.
 
-    None where every dev prompt is flagged.
+    The rule records the `temperature` at which they were drawn. None where every dev prompt is flagged.
     """
     relative = target.relative_to_teacher is not None
     dev = _answers(run, number, family_names(read_dev(run.coverage)), relative, flagged)
     sealed = _answers(run, None, family_names(read_test(run.coverage)), relative, ())
-    return what_may_move(dev, sealed, target, risk=1 - target.confidence) if dev and sealed else None
+    if not dev or not sealed:
+        return None
+    found = what_may_move(dev, sealed, target, risk=1 - target.confidence)
+    return replace(found, rule=found.rule and replace(found.rule, temperature=temperature))
 
 
 def _answers(

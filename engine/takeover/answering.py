@@ -143,16 +143,19 @@ class Answerer:
             body = chat.for_local(request, self._local_model, whole=False)
             reply = await self._local.ask(replace(asked, body=body))
             return reply if last else _good(reply)
-        body = chat.for_local(request, self._local_model, whole=True, logprobs=self._checks.logprobs)
+        checks = self._checks
+        body = chat.for_local(
+            request, self._local_model, whole=True, logprobs=checks.logprobs, temperature=checks.temperature
+        )
         whole = replace(asked, body=body, stream=False)
-        first, *others = await asyncio.gather(*(self._local.ask(whole) for _ in range(self._checks.samples)))
+        first, *others = await asyncio.gather(*(self._local.ask(whole) for _ in range(checks.samples)))
         if last and first.status != 200:
             return first
         read = chat.read_reply(_good(first).body)
         if read is None:
             raise OutError("its reply is no chat completion")
         more = [one for one in (chat.read_reply(other.body) for other in others) if one is not None]
-        checked = self._checks.check(read, more)
+        checked = checks.check(read, more)
         entry.confidence = checked.confidence
         reply = self._in_form(first, asked, request)
         if checked.reason and not last:

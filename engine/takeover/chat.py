@@ -25,6 +25,14 @@ ONLY_SERVICE = frozenset(
 )
 """Parameters that have no meaning for a local model, and that some servers refuse."""
 
+SAMPLING = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "min_p", "seed", "logit_bias"),
+        *("presence_penalty", "frequency_penalty", "repetition_penalty"),
+    }
+)
+"""Parameters that decide how an answer is drawn. With a seed, all samples of a prompt would be the same."""
+
 UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What a text of another shape than OpenAI's raises where it is read."""
 
@@ -90,8 +98,18 @@ def needs_service(request: Mapping[str, Any]) -> str:
     return "several choices" if request.get("n") not in (None, 1) else ""
 
 
-def for_local(request: Mapping[str, Any], model: str, *, whole: bool, logprobs: bool = False) -> bytes:
-    """The request as the local model's server gets it; `whole` asks for no stream."""
+def for_local(
+    request: Mapping[str, Any],
+    model: str,
+    *,
+    whole: bool,
+    logprobs: bool = False,
+    temperature: float | None = None,
+) -> bytes:
+    """The request as the local model's server gets it; `whole` asks for no stream.
+
+    With a `temperature` the answer is drawn at it and by nothing else, whatever the client asks for.
+    """
     body = {name: value for name, value in request.items() if name not in ONLY_SERVICE}
     body["model"] = model
     if whole:
@@ -99,6 +117,8 @@ def for_local(request: Mapping[str, Any], model: str, *, whole: bool, logprobs: 
         body.pop("stream_options", None)
     if logprobs:
         body["logprobs"] = True
+    if temperature is not None:
+        body = {name: value for name, value in body.items() if name not in SAMPLING} | {"temperature": temperature}
     return json.dumps(body).encode()
 
 

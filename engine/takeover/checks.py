@@ -24,13 +24,15 @@ class Checked:
 class Checks:
     """What a local answer must pass; without any, it can be streamed as it comes.
 
-    `samples` answers to a prompt are needed where the rule compares them with each other, else one.
+    `samples` answers to a prompt are needed where the rule compares them with each other, else one. They must be drawn
+    at `temperature` and by nothing else, as those that the rule was tested on; None where the client may choose.
     """
 
     contract: Contract
     has_contract: bool
     rule: Rule | None
     samples: int = 1
+    temperature: float | None = None
 
     @property
     def any(self) -> bool:
@@ -69,5 +71,9 @@ def checks_of(settings: Migration, final: FinalDecision | None) -> Checks:
     part = None if final is None or final.reached else final.part
     rule = part.rule if part is not None and part.certified else None
     given = settings.task.contract
-    samples = settings.inference.samples if rule is not None and rule.signal == "agreement" else 1
-    return Checks(load(given), given != type(given)(), rule, max(samples, 1))
+    contract, has_contract = load(given), given != type(given)()
+    if rule is None:
+        return Checks(contract, has_contract, None)
+    samples = (rule.samples or settings.inference.samples) if rule.signal == "agreement" else 1
+    temperature = settings.inference.temperature if rule.temperature is None else rule.temperature
+    return Checks(contract, has_contract, rule, samples, temperature)

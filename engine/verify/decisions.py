@@ -160,14 +160,17 @@ def _other_part(run: Run, target: Target, last: Decision, final: FinalDecision, 
     answered = (INFER.folder(run, number) / RESPONSES_FILE for number in (final.best_round, None))
     if not files.sound(*(path.relative_to(run.folder).as_posix() for path in answered)):
         return ""
+    rule = final.part.rule if final.part is not None else None
     try:
-        again = part(run, target, final.best_round, last.flagged)
+        again = part(run, target, final.best_round, last.flagged, rule.temperature if rule else None)
     except LlamaDuoError:
         return ""  # the file itself is named elsewhere
     if final.part is None or again is None:
         return "" if final.part is again else "says otherwise whether a part may move than the sealed verdicts"
     if not _written_here(files):
         again = replace(again, reason=final.part.reason)
+    if rule is not None and again.rule is not None and not rule.samples:  # an earlier version did not record them
+        again = replace(again, rule=replace(again.rule, samples=0))
     left, right = records.to_row(again), records.to_row(final.part)
     return "" if _same(left, right, CLOSE_SHARE) else "names another part that may move than the sealed verdicts give"
 

@@ -280,7 +280,8 @@ def _settle(context: Context, decision: Decision, sealed: SplitScores) -> FinalD
         final = replace(final, opened_before=opened)
     if not final.bounds_pass:
         # The flags are those of the decision that chose the round, so that anyone can work the part out again.
-        final = replace(final, part=part(run, target, decision.best_round, decision.flagged))
+        temperature = context.settings.inference.temperature
+        final = replace(final, part=part(run, target, decision.best_round, decision.flagged, temperature))
     decisions.write_final(run, decision.round, final)
     return final
 

@@ -88,7 +88,7 @@ def test_a_broken_contract_never_moves_and_alone_may_be_the_rule() -> None:
 
     part = what_may_move(some(80), some(120), TARGET, RISK)
 
-    assert part.rule == Rule(signal="contract", threshold=1.0)
+    assert part.rule == Rule(signal="contract", threshold=1.0, samples=1)
     assert (part.certified, part.share) == (True, 0.75)
 
 

@@ -71,16 +71,17 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.mark.parametrize("target", [TARGET, Target(relative_to_teacher=5)])
 def test_the_answers_that_the_model_is_sure_of_may_move(run: Run, target: Target) -> None:
-    found = part(run, target, 0, ())
+    found = part(run, target, 0, (), 0.8)
 
     assert found is not None and found.certified and found.rule is not None
+    assert (found.rule.samples, found.rule.temperature) == (1, 0.8)
     assert found.share == 0.5 and 0.35 < found.share_low < 0.5
     assert found.relative == (target.relative_to_teacher is not None)
 
 
 def test_flags_leave_the_dev_answers_alone_that_choose(run: Run) -> None:
     well_answered = [f"d{n:03}" for n in range(1, COUNT, 2)]
-    found = part(run, TARGET, 0, well_answered)
+    found = part(run, TARGET, 0, well_answered, 0.8)
 
     assert found is not None and not found.certified and found.rule is None
-    assert part(run, TARGET, 0, [f"d{n:03}" for n in range(COUNT)]) is None
+    assert part(run, TARGET, 0, [f"d{n:03}" for n in range(COUNT)], 0.8) is None
