@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from calling import KEY
 
-from engine.service import client, fault_reporter, limiter, sender
+from engine.service import batch, batch_api, client, fault_reporter, limiter, sender
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,11 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for source in (client, sender, limiter, fault_reporter):
         monkeypatch.setattr(source, "time", Clock())
     return pauses
+
+
+@pytest.fixture
+def quick_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch jobs are sent and asked about within moments."""
+    monkeypatch.setattr(batch, "QUIET_S", 0.1)
+    monkeypatch.setattr(batch_api, "FIRST_POLL_S", 0.02)
+    monkeypatch.setattr(batch_api, "MAX_POLL_S", 0.05)
