@@ -45,12 +45,16 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/verdict.py --check
 	$(BIN)/python bench/sequence.py --check
 	$(BIN)/python bench/canary.py --check
+	$(BIN)/python bench/gate.py --check
 	$(BIN)/python bench/door.py --check
 	$(BIN)/python bench/selective.py --check
 	$(BIN)/python bench/power.py --check
+	$(BIN)/python bench/regressed.py --check
 	$(BIN)/python bench/reviews.py --check
 	$(BIN)/python bench/directed.py --check
 	$(BIN)/python bench/bursts.py --check
+	$(BIN)/python bench/heartbeat.py --check
+	$(BIN)/python bench/review_list.py --check
 	$(BIN)/python bench/app.py --check
 
 $(VENV)/bin/python:

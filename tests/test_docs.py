@@ -67,6 +67,13 @@ def test_paths_exist(document: str) -> None:
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_make_bench_runs_every_bench_that_is_not_named_as_left_out() -> None:
+    files = sorted((ROOT / "bench").glob("*.py"))
+    programs = [f"bench/{file.name}" for file in files if "__main__" in file.read_text(encoding="utf-8")]
+    run = re.findall(r"bench/\w+\.py(?= --check)", text("Makefile"))
+    assert [path for path in programs if path not in run and f"`{path}`" not in text("CONTRIBUTING.md")] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", text(document)):

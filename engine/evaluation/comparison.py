@@ -13,8 +13,8 @@ MARGIN = 10.0
 """Points of a prompt's mean score that count as a change, at least: a reader would not notice less."""
 
 SURE = 3.3
-"""Standard errors that a change has, at least, so that one prompt in 1,000 is listed for the judge's noise alone. A
-sampled response that came out differently is listed: it is a different response."""
+"""Standard errors that a change has, at least, so that one prompt in 1,000 is listed for the judge's noise alone, where
+that is alike on all prompts. A sampled response that came out differently is listed: it is a different response."""
 
 
 Both = list[tuple[PromptScore, PromptScore]]
@@ -34,6 +34,10 @@ def changes(against: int, before: Sequence[PromptScore], after: Sequence[PromptS
         for old, new in both
         if abs(new.mean - old.mean) > max(MARGIN, SURE * hypot(old.error, new.error))
     ]
+    surely_worse = sum(
+        old.mean - new.mean > max(MARGIN, SURE * hypot(*(max(one.error, one.error_redrawn) for one in (old, new))))
+        for old, new in both
+    )
     moved.sort(key=lambda change: (-abs(change.after - change.before), change.id))
     families = [new.unit for _, new in both]
     precision = unit_means([new.precision - old.precision for old, new in both], families)
@@ -45,6 +49,7 @@ def changes(against: int, before: Sequence[PromptScore], after: Sequence[PromptS
         improved=tuple(change for change in moved if change.after > change.before),
         regressed=tuple(change for change in moved if change.after < change.before),
         prompts=len(both),
+        surely_worse=surely_worse,
     )
 
 

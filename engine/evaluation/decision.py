@@ -160,10 +160,16 @@ def _doubt(scores: Scores, to_best: Changes | None, teacher: Teacher | None, tar
 
 
 def regression(to_best: Changes | None, target: Target) -> str:
-    """How many prompts got worse than in the best earlier round, where more did than are allowed; else ""."""
+    """How many prompts got worse than in the best earlier round, where more did than are allowed; else "".
+
+    Only those count that did by more than drawing their responses again explains: else a model that is as good as
+    before would hardly ever pass (`bench/regressed.py`).
+    """
     if target.max_regressed is None or to_best is None:
         return ""
-    worse, count = len(to_best.regressed), to_best.prompts
+    worse, count = to_best.surely_worse, to_best.prompts
+    if worse is None:
+        worse = len(to_best.regressed)
     if worse <= target.max_regressed * count:
         return ""
     allowed = f"{target.max_regressed:.0%} are allowed"

@@ -47,9 +47,17 @@ def by_prompt(verdicts: Iterable[Verdict], families: Mapping[str, str] | None = 
         if not verdict.pilot:
             prompts[verdict.id][verdict.sample].append(verdict)
     responses = {id_: [cells(rows) for rows in samples.values()] for id_, samples in prompts.items()}
-    noise = _judge_variance([cell.readable for judges in responses.values() for several in judges for cell in several])
+    # Of a verdict's mean of both scores.
+    noise = pooled_variance(
+        _middles(cell.readable) for several in responses.values() for judges in several for cell in judges
+    )
+    means = {id_: [_response_mean(judges) for judges in several] for id_, several in responses.items()}
+    drawing = pooled_variance(means.values())
     named = families or {}
-    return [_score(id_, named.get(id_) or id_, responses[id_], noise) for id_ in sorted(responses)]
+    return [
+        _score(id_, named.get(id_) or id_, responses[id_], noise, _error_redrawn(means[id_], drawing))
+        for id_ in sorted(responses)
+    ]
 
 
 def cells(verdicts: Iterable[Verdict]) -> Judges:
@@ -71,19 +79,34 @@ def mean(scores: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return sum(p for p, _ in scores) / len(scores), sum(s for _, s in scores) / len(scores)
 
 
-def _judge_variance(cells: Sequence[Repeats]) -> float:
-    """The variance of a verdict's mean of both scores, over all that were repeated; 0 where none was."""
+def pooled_variance(samples: Iterable[Sequence[float]]) -> float:
+    """The variance within samples, over all that have several values; 0 where none has."""
     squares, freedom = 0.0, 0
-    for repeats in cells:
-        if len(repeats) > 1:
-            middles = _middles(repeats)
-            center = sum(middles) / len(middles)
-            squares += sum((middle - center) ** 2 for middle in middles)
-            freedom += len(middles) - 1
+    for values in samples:
+        if len(values) > 1:
+            center = sum(values) / len(values)
+            squares += sum((value - center) ** 2 for value in values)
+            freedom += len(values) - 1
     return squares / max(1, freedom)
 
 
-def _score(id_: str, family: str, responses: Sequence[Judges], judge_variance: float) -> PromptScore:
+def _response_mean(judges: Judges) -> float:
+    return sum(mean([cell.mean for cell in judges])) / 2
+
+
+def _error_redrawn(means: Sequence[float], pooled: float) -> float:
+    """The standard error of the mean over a prompt's responses; 0 for one response, whose spread is not known.
+
+    Prompts differ in how much their responses do: their own variance counts where it is above the `pooled` one.
+    """
+    if len(means) < 2:
+        return 0.0
+    return sqrt(max(pooled, pooled_variance([means])) / len(means))
+
+
+def _score(
+    id_: str, family: str, responses: Sequence[Judges], judge_variance: float, error_redrawn: float
+) -> PromptScore:
     precision, similarity = mean([mean([cell.mean for cell in judges]) for judges in responses])
     noise = 0.0
     if judge_variance:
@@ -96,6 +119,7 @@ def _score(id_: str, family: str, responses: Sequence[Judges], judge_variance: f
         precision=precision,
         similarity=similarity,
         error=noise,
+        error_redrawn=max(noise, error_redrawn),
         spread=spread,
         family=family,
         missing=missing,

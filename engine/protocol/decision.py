@@ -36,13 +36,15 @@ class PromptScore:
     """One prompt's mean scores, 1 to 100, where what is `missing`, a share of its verdicts, counts as the worst.
 
     `family` is the same for prompts of one conversation and for near-duplicates. `error` is the standard error of the
-    mean of both that comes from the judge alone; `spread` is the widest range of one response's verdicts, in points.
+    mean of both that comes from the judge alone, `error_redrawn` the one that drawing its responses again has as well;
+    `spread` is the widest range of one response's verdicts, in points.
     """
 
     id: str
     precision: Points
     similarity: Points
     error: Points = 0.0
+    error_redrawn: Points = 0.0
     spread: Points = 0.0
     family: str = ""
     missing: float = 0.0
@@ -227,7 +229,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """A round against an earlier one, `against`: the mean differences, and the prompts that moved, the most first."""
+    """A round against an earlier one, `against`: the mean differences, and the prompts that moved, the most first.
+
+    `surely_worse` of the regressed ones did by more than drawing and judging their responses again explains; None
+    where an earlier version did not tell.
+    """
 
     against: int
     precision: Interval
@@ -235,6 +241,7 @@ class Changes:
     improved: tuple[Change, ...]
     regressed: tuple[Change, ...]
     prompts: int
+    surely_worse: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ class Target(Table):
         None,
         ge=0,
         lt=1,
-        description="Share of dev prompts that may score lower than in the best earlier round; not set: any.",
+        description="Share of dev prompts that may get surely worse than in the best earlier round; not set: any.",
     )
 
     @model_validator(mode="after")

@@ -88,6 +88,8 @@ def _outcome(run: Run, settings: Migration, rounds: list[SplitScores], made: lis
     spoken = again.reason.removesuffix(".")
     if known.versions.get("llamaduo-tui") == version() and not decision.reason.startswith(spoken):
         return "gives another reason than its verdicts"
+    if again.changes is not None and decision.changes is not None and decision.changes.surely_worse is None:
+        again = replace(again, changes=replace(again.changes, surely_worse=None))  # an earlier version did not tell
     return (
         ""
         if _same(records.to_row(again)["changes"], records.to_row(decision)["changes"])

@@ -1,4 +1,4 @@
-"""A light run of bench/verdict.py: the engine's own bounds on simulated migrations."""
+"""Light runs of bench/verdict.py and bench/regressed.py: the engine's own bounds and rules on simulated rounds."""
 
 import importlib.util
 import sys
@@ -17,7 +17,17 @@ from engine.settings.schema import Loop, Target
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_verdict", Path(__file__).parents[3] / "bench" / "verdict.py")
+    return loaded("verdict")
+
+
+@pytest.fixture(scope="module")
+def regressed() -> ModuleType:
+    return loaded("regressed")
+
+
+def loaded(name: str) -> ModuleType:
+    path = Path(__file__).parents[3] / "bench" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclasses look themselves up
@@ -62,3 +72,24 @@ def test_what_is_simulated_is_what_the_engine_decides(bench: ModuleType) -> None
         final = settle(decide([sealed], target, Loop(), hours=0), sealed, target)
 
         assert bench.passes(bench.units(case, scores), 85, bench.RISK) == final.reached
+
+
+@pytest.mark.parametrize(
+    "name", ["by 1 point, on a tenth of the prompts by 20", "responses right by chance, 2 a prompt"]
+)
+def test_a_model_as_good_as_before_is_seldom_vetoed_for_prompts_that_got_worse(
+    regressed: ModuleType, name: str
+) -> None:
+    (case,) = (one for one in regressed.CASES if one.name == name)
+    dice = np.random.default_rng(6)
+    found = [regressed.equal(case, 60, dice) for _ in range(40)]
+
+    assert np.mean([regressed.vetoed(one, 0.05) for one in found]) <= 0.1, "5 %, and two standard errors of 40 runs"
+    if case.by_chance:
+        assert np.mean([regressed.by_list(one, 0.05) for one in found]) >= 0.5, "a rule that counts all that is listed"
+
+
+def test_prompts_that_fall_from_right_to_wrong_veto(regressed: ModuleType) -> None:
+    dice = np.random.default_rng(7)
+
+    assert np.mean([regressed.vetoed(regressed.worse(0.05, 60, dice), 0.05) for _ in range(20)]) >= 0.8

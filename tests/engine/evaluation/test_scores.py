@@ -26,7 +26,7 @@ def test_a_prompt_counts_once_however_often_it_was_judged() -> None:
 
     assert by_prompt(verdicts) == [
         PromptScore(id="a", precision=10, similarity=10, family="a"),
-        PromptScore(id="b", precision=57.75, similarity=50.25, family="b", missing=0.25),
+        PromptScore(id="b", precision=57.75, similarity=50.25, error_redrawn=11, family="b", missing=0.25),
         PromptScore(id="c", precision=1, similarity=1, family="c", missing=1),
     ]
     scores = score(verdicts, 0.05)
