@@ -21,7 +21,7 @@ from engine.stages.training_mix import TrainingMix, training_mix
 
 if TYPE_CHECKING:
     from engine.local.resolve import ResolvedModel
-    from engine.local.training import TrainProgress
+    from engine.local.training import FinetuneResult, TrainProgress
 
 ADAPTER_FILE = "adapter_model.safetensors"
 
@@ -67,31 +67,36 @@ def run(job: Job) -> Result:
     )
     files = [coverage / TRAIN, coverage / DEV, *(folder / PAIRS_FILE for folder in synthetic)]
     return Result(
-        counts={
-            "pairs": trained.pairs,
-            "left_out": trained.left_out,
-            "refused_by_hand": mix.refused_by_hand,
-            "kept_by_hand": mix.kept_by_hand,
-            "again": len(again),
-            "steps": trained.steps,
-            "best_epoch": trained.best_epoch,
-            "train_loss": round(trained.train_loss, 4),
-            **_first_loss(trained.dev_loss_untuned, start),
-            "dev_loss": None if trained.dev_loss is None else round(trained.dev_loss, 4),
-            "tokens": trained.tokens,
-            "tokens_per_second": round(trained.tokens_per_second, 1),
-            "dev_pairs": trained.dev_pairs,
-            "dev_left_out": trained.dev_left_out,
-            "epochs": trained.epochs,
-            "micro_batch": trained.micro_batch,
-            "gradient_checkpointing": trained.gradient_checkpointing,
-        },
+        counts=_counts(trained, mix, len(again), start),
         inputs=named(files, job.run.folder)
         | _files(start, job.run)
         | ({"choices": mix.choices} if mix.choices else {}),
         model=f"{resolved.name}@{resolved.digest}",
         peak_memory_bytes=trained.peak_memory_bytes,
     )
+
+
+def _counts(trained: FinetuneResult, mix: TrainingMix, again: int, start: Path | None) -> dict[str, int | float | None]:
+    """What the manifest says of a training; `again` pairs are those that an earlier run's adapter had learned."""
+    return {
+        "pairs": trained.pairs,
+        "left_out": trained.left_out,
+        "refused_by_hand": mix.refused_by_hand,
+        "kept_by_hand": mix.kept_by_hand,
+        "again": again,
+        "steps": trained.steps,
+        "best_epoch": trained.best_epoch,
+        "train_loss": round(trained.train_loss, 4),
+        **_first_loss(trained.dev_loss_untuned, start),
+        "dev_loss": None if trained.dev_loss is None else round(trained.dev_loss, 4),
+        "tokens": trained.tokens,
+        "tokens_per_second": round(trained.tokens_per_second, 1),
+        "dev_pairs": trained.dev_pairs,
+        "dev_left_out": trained.dev_left_out,
+        "epochs": trained.epochs,
+        "micro_batch": trained.micro_batch,
+        "gradient_checkpointing": trained.gradient_checkpointing,
+    }
 
 
 def _start(job: Job, model: Callable[[], ResolvedModel]) -> Path | None:

@@ -20,7 +20,6 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.fields import FormSection, Path
 from llamaduo_tui.widgets.setting_row import SettingRow
 
-ValueOf = Callable[[Path], Any]
 Below = Callable[[], dict[str, Widget]]
 
 
