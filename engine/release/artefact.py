@@ -12,7 +12,6 @@ from engine.protocol.errors import DamagedError, InputError, damaged_as
 from engine.protocol.rows import RowMixin
 
 ARTEFACT_FILE = "artefact.json"
-SUMS_FILE = "SHA256SUMS"
 
 GGUF_FILE = "model.gguf"
 

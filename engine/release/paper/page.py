@@ -8,7 +8,7 @@ from importlib import resources
 from engine.protocol import jsonl
 from engine.protocol.release import PAGE_FILE, PAPER_FILE
 from engine.protocol.run_dir import Run
-from engine.release.artefact import SUMS_FILE
+from engine.protocol.sums import SUMS_FILE
 from engine.release.gate_markdown import section
 from engine.release.paper import scores, served
 from engine.release.paper.facts import Facts, Worth, facts_of
