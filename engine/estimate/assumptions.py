@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +16,7 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import RESPONSES_FILE, Pair, Response, about_tokens, prompt_text
 from engine.protocol.run_dir import Run
+from engine.protocol.sqlite_file import reading
 from engine.protocol.stages import INFER
 from engine.protocol.takeover import files
 from engine.protocol.volume import Volume, percentiles, read_volume
@@ -134,7 +134,7 @@ def _journal(path: Path) -> _Journal:
     if not path.exists():
         return _Journal()
     newest = f"(SELECT * FROM requests WHERE outcome = 'answered' ORDER BY id DESC LIMIT {NEWEST})"  # noqa: S608
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as journal:
+    with reading(path) as journal:
         rows = journal.execute(f"SELECT prompt_tokens, completion_tokens, service_s, local_s FROM {newest}").fetchall()  # noqa: S608
     counted = [(asked, answered) for asked, answered, _, _ in rows if asked is not None and answered is not None]
     return _Journal(
@@ -215,7 +215,7 @@ def _ledger_usd(path: Path) -> float | None:
     if not path.exists():
         return None
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as ledger:
+        with reading(path) as ledger:
             usd: float = ledger.execute("SELECT COALESCE(SUM(cost_usd), 0) FROM calls").fetchone()[0]
             return usd
     except sqlite3.Error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.protocol import plain_file
+from engine.protocol.sqlite_file import reading
 
 CALLS = "SELECT key, model, request, asked, answered, reply, cost_usd FROM calls ORDER BY rowid LIMIT ?"
 
@@ -27,11 +27,8 @@ class LedgerSum:
 
 def ledger_sum(path: Path, calls: int = -1) -> LedgerSum:
     """The sum of a ledger's first `calls`, by default of all. Raises sqlite3.Error where it cannot be read."""
-    import sqlite3  # a list of runs needs none
-
     digest, count = hashlib.sha256(), 0
-    plain_file.check(path)
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as ledger:
+    with reading(path, immutable=True) as ledger:
         for row in ledger.execute(CALLS, (calls,)):
             digest.update(json.dumps(row).encode() + b"\n")
             count += 1

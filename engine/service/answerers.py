@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import plain_file
+from engine.protocol.sqlite_file import reading
 
 QUERY = """
 SELECT model, COALESCE(answered_by, ''), COALESCE(fingerprint, ''), COUNT(*), MIN(answered), MAX(answered)
@@ -40,6 +38,5 @@ def answerers(ledger: Path) -> list[Answerer]:
     """
     if not ledger.exists():
         return []
-    plain_file.check(ledger)
-    with closing(sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)) as database:
+    with reading(ledger) as database:
         return [Answerer(*row) for row in database.execute(QUERY)]

@@ -21,6 +21,7 @@ from typing import Any
 
 from engine.protocol import plain_file
 from engine.protocol.file_systems import is_local
+from engine.protocol.sqlite_file import refuse_programs
 
 GATHER_S = 0.02
 """Seconds that a commit waits for more writes: nothing next to a service's response time."""
@@ -129,6 +130,11 @@ def _open(path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None]
     (mode,) = connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()
     if mode == "wal":
         connection.execute("PRAGMA synchronous=NORMAL")
-    upgrade(connection)
-    connection.executescript(schema)
+    try:
+        refuse_programs(connection)
+        upgrade(connection)
+        connection.executescript(schema)
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -7,7 +7,6 @@ disk where that is this machine's own: after a power cut the requests of the las
 
 from __future__ import annotations
 
-import sqlite3
 import time
 import uuid
 from asyncio import wrap_future
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from engine.protocol.decision import Interval
+from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import Mode, Side
 from engine.protocol.terminal import one_line
 from engine.service.database import Database
@@ -257,8 +257,5 @@ def rows(path: Path, query: str, values: tuple[object, ...] = ()) -> list[tuple[
     """The rows of a query, read by another process than the door; none without a journal."""
     if not path.exists():
         return []
-    database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)
-    try:
+    with reading(path) as database:
         return database.execute(query, values).fetchall()
-    finally:
-        database.close()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.protocol import jsonl
+from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import CHAT_PATH, Side
 from engine.takeover import chat
 from engine.takeover.chat import Json
@@ -47,7 +46,7 @@ class Kept:
 
 def kept_requests(path: Path) -> Iterator[Kept]:
     """The requests of a journal to learn from, oldest first."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
+    with reading(path) as database:
         for number, side, fell_back, differed, request, reply, service in database.execute(TO_LEARN, (CHAT_PATH,)):
             body = _object(request)
             answer = None
@@ -61,7 +60,7 @@ def kept_requests(path: Path) -> Iterator[Kept]:
 
 def unanswered(path: Path) -> int:
     """How many requests fell back to a service that gave no whole answer either."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
+    with reading(path) as database:
         count: int = database.execute(UNANSWERED, (CHAT_PATH,)).fetchone()[0]
         return count
 

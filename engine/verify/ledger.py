@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from typing import NamedTuple
 
-from engine.protocol import plain_file
 from engine.protocol.run_dir import Run
+from engine.protocol.sqlite_file import reading
 from engine.verify.checks import Problem
 from engine.verify.files import Files
 
@@ -26,8 +25,7 @@ class Paid(NamedTuple):
 
 def paid(run: Run) -> Paid:
     """Read a run's ledger as a whole. Raises sqlite3.Error where it is damaged or missing."""
-    plain_file.check(run.ledger_file)
-    with closing(sqlite3.connect(f"{run.ledger_file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as ledger:
+    with reading(run.ledger_file, immutable=True) as ledger:
         (found,) = ledger.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(" ".join(str(found).split()))

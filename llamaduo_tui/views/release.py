@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.protocol import plain_file
 from engine.protocol.release import PAPER_FILE, Gate, read_gates
 from engine.protocol.run_dir import Run
+from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import files
 from llamaduo_tui.views.text import one_line
 
@@ -60,7 +60,7 @@ def _answered(journal: Path) -> bool:
     if not journal.is_file():
         return False
     try:
-        with closing(sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as opened:
+        with reading(journal) as opened:
             return opened.execute("SELECT 1 FROM requests WHERE outcome = 'answered' LIMIT 1").fetchone() is not None
     except sqlite3.Error:
         return False

@@ -8,11 +8,11 @@ import sqlite3
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.protocol.run_dir import Run
+from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import (
     CHAT_PATH,
     DoorSettings,
@@ -109,7 +109,7 @@ def read(run: Run, now: float | None = None) -> TakeoverView:
     settings, state, status = read_settings(at), read_state(at), read_door_status(at)
     if not at.journal.exists():
         return TakeoverView(settings, state, status)
-    with closing(sqlite3.connect(f"{at.journal.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as journal:
+    with reading(at.journal) as journal:
         requests, cost, saved, failed = journal.execute(
             "SELECT COUNT(*), COALESCE(SUM(cost_usd), 0), COALESCE(SUM(saved_usd), 0), "
             "COALESCE(SUM(outcome IN ('failed', 'broken off', 'lost')), 0) FROM requests"
