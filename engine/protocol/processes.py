@@ -5,11 +5,13 @@ A run's folder may have come from somebody else, so what its status says is chec
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.protocol.boot import boot_id, start_of
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.terminal import one_line
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
     from engine.protocol.status import Process
 
-PROGRAMS = ("engine.worker", "engine.stages")
+WORK = ("engine.worker", "engine.stages")
 """The modules that work on a run, and those in them; a launcher's command line names one of them, too."""
+
+DOOR = ("engine.takeover",)
+SERVER = ("engine.release.serve",)
 
 
 def signal_tree(pid: int, number: int) -> None:
@@ -55,7 +60,7 @@ def works_on(run: Run, process: Process | None) -> bool:
     It was started when the status says, in this boot; it belongs to the owner of the status; and its command line
     names the run's folder.
     """
-    return process is not None and _proven(run, process) is not None
+    return process is not None and _proven(run.folder, process, WORK, _owner(run)) is not None
 
 
 def terminate(run: Run, worker: Process) -> None:
@@ -63,43 +68,65 @@ def terminate(run: Run, worker: Process) -> None:
 
     Raises LlamaDuoError where the process is not provably that run's.
     """
-    proven = _proven(run, worker)
+    send(worker, signal.SIGTERM, WORK, run.folder, _owner(run))
+
+
+def send(process: Process, number: int, programs: tuple[str, ...], folder: Path, owner: int | None = None) -> None:
+    """Send a signal to a process that provably runs one of these programs on a folder; one that is gone is passed over.
+
+    `owner` is the user that it has to belong to, by default this one. Raises LlamaDuoError where it is another process.
+    """
+    proven = _proven(folder, process, programs, owner)
     if proven is not None:
         import psutil
 
         with suppress(psutil.NoSuchProcess):
-            proven.terminate()
-    elif worker.alive:
+            proven.send_signal(number)
+    elif process.alive:
+        when = "" if process.here else f", known from {one_line(process.host, 60)} or from before a reboot"
         raise LlamaDuoError(
-            f"process {worker.pid}, which {one_line(run.name, 60)} names as its worker, works on something else: "
-            "it gets no signal",
-            f"see what it is: ps -f {worker.pid}",
+            f"process {process.pid} works on something else than {one_line(folder.name, 60)}{when}: it gets no signal",
+            f"see what it is: ps -f {process.pid}",
         )
 
 
 def end_orphan(run: Run, child: Process | None) -> None:
     """Kill a stage whose worker is gone: it must not write next to its successor."""
-    if child is not None and _proven(run, child) is not None:
+    if child is not None and works_on(run, child):
         kill_tree(child.pid, wait_s=10)
 
 
-def _proven(run: Run, process: Process) -> psutil.Process | None:
-    if not (process.here and process.alive):
+def _owner(run: Run) -> int:
+    """Whose run it is; -1 for one that is gone."""
+    try:
+        return run.status_file.stat().st_uid
+    except OSError:
+        return -1
+
+
+def _proven(folder: Path, process: Process, programs: tuple[str, ...], owner: int | None) -> psutil.Process | None:
+    if not _lives(process):
         return None
     import psutil
 
     try:
         found = psutil.Process(process.pid)
-        owner, line = found.uids().real, found.cmdline()
-        named = any(_is_program(word) for word in line) and any(_is_folder(word, run.folder) for word in line)
-        mine = owner == run.status_file.stat().st_uid
-        return found if named and mine and process.alive else None
+        line = found.cmdline()
+        named = any(_is_program(word, programs) for word in line) and any(_is_folder(word, folder) for word in line)
+        mine = found.uids().real == (os.geteuid() if owner is None else owner)
+        return found if named and mine and _lives(process) else None
     except (psutil.Error, OSError):
         return None
 
 
-def _is_program(word: str) -> bool:
-    return any(word == program or word.startswith(f"{program}.") for program in PROGRAMS)
+def _lives(process: Process) -> bool:
+    """Whether a process runs here, with the pid and the start that it has; where no boot has an id, that has to do."""
+    nameless = not process.boot and not boot_id()
+    return (process.here or nameless) and start_of(process.pid) == process.started
+
+
+def _is_program(word: str, programs: tuple[str, ...]) -> bool:
+    return any(word == program or word.startswith(f"{program}.") for program in programs)
 
 
 def _is_folder(word: str, folder: Path) -> bool:

@@ -16,6 +16,7 @@ from engine.protocol.paths import cache_dir
 from engine.protocol.records import Points
 from engine.protocol.rows import RowMixin
 from engine.protocol.run_dir import Run
+from engine.protocol.status import Process
 
 GATE_FILE = "gate.json"
 
@@ -168,7 +169,8 @@ def report_text(run: Run) -> str:
 class Served:
     """What is served of a release folder, while it is; `up` where the server answers.
 
-    `key_env` is the environment variable with the key that requests need, None where they need none.
+    `key_env` is the environment variable with the key that requests need, None where they need none. `process` tells
+    `pid` from a later process with the same number.
     """
 
     artefact: str
@@ -182,6 +184,7 @@ class Served:
     restarts: int
     since: float
     key_env: str | None = None
+    process: Process | None = None
 
     @property
     def base_url(self) -> str:
@@ -202,4 +205,9 @@ def read_served(release: Path) -> Served | None:
     row = jsonl.read_json(path)
     with damaged_as(path):
         served = None if row is None else records.build(Served, row)
-    return served if served is not None and psutil.pid_exists(served.pid) else None
+    if served is None:
+        return None
+    process = served.process
+    told = process is not None and process.boot  # systems without a boot id, and older versions, know the pid alone
+    lives = process.here and process.alive if process is not None and told else psutil.pid_exists(served.pid)
+    return served if lives else None

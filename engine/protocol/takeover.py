@@ -8,12 +8,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
-from engine.protocol import jsonl, records
+from engine.protocol import file_lock, jsonl, records
 from engine.protocol.decision import FinalDecision, Interval
 from engine.protocol.errors import damaged_as
 from engine.protocol.status import Process
@@ -72,6 +72,11 @@ class TakeoverFiles:
         return self.folder / "commands.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the keeper while it is at work."""
+        return self.folder / "lock"
+
+    @property
     def canary(self) -> Path:
         return self.folder / "canary.json"
 
@@ -127,7 +132,8 @@ class DoorState:
 
     `share` is what the canary moves now, 0 to 1. `compared` answers of both sides had a mean `difference`, local minus
     service in points, whose bounds hold at all times; `agreed` of them were the same. `held` says why nothing is
-    compared at the moment, `rolled_back` why the canary ended, both "" otherwise.
+    compared at the moment, `rolled_back` why the canary ended, both "" otherwise. `obeyed` is the id of the last
+    command that was carried out.
     """
 
     mode: Mode
@@ -139,6 +145,7 @@ class DoorState:
     agreed: int = 0
     difference: Interval | None = None
     time: float = 0.0
+    obeyed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +204,16 @@ def read_state(at: TakeoverFiles) -> DoorState | None:
 
 
 def read_status(at: TakeoverFiles) -> DoorStatus | None:
-    """The door's processes, None before its start. Raises DamagedError."""
+    """The door's processes, None before its start. Raises DamagedError.
+
+    A door of another machine, or from before a reboot, has stopped where nobody holds its lock.
+    """
     row = jsonl.read_json(at.status)
     with damaged_as(at.status):
-        return None if row is None else records.build(DoorStatus, row)
+        status = None if row is None else records.build(DoorStatus, row)
+    if status is not None and not status.keeper.here and file_lock.is_held(at.lock) is False:
+        return replace(status, stopped=True)
+    return status
 
 
 def send(at: TakeoverFiles, command: DoorCommand) -> None:

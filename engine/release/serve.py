@@ -17,6 +17,7 @@ from engine.protocol import jsonl, records
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.release import Served, serving_file
 from engine.protocol.secrets import key_of
+from engine.protocol.status import Process
 from engine.release.artefact import read_artefact
 from engine.release.engines import TRUST
 from engine.release.serving import LOOPBACK, Server, start
@@ -114,6 +115,7 @@ class Keeper:
             restarts=self._restarts,
             since=time.time(),
             key_env=self._key_env,
+            process=Process.of(os.getpid()),
         )
         path = serving_file(self._release)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def listen(settings: DoorSettings) -> socket.socket:
 
 def _lock(at: TakeoverFiles) -> IO[str]:
     """Be the one keeper of a take-over, until this process ends. Raises LlamaDuoError where there is another."""
-    file = (at.folder / "lock").open("a")
+    file = at.lock.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -61,6 +61,7 @@ class Standing:
             if command.id not in self._done:
                 self._done.add(command.id)
                 self._obey(command)
+                self.state = replace(self.state, obeyed=command.id)
         if writes:
             self.write()
 

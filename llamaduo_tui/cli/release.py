@@ -192,15 +192,16 @@ def _told(served: Served | None) -> str:
 
 
 def _stop(folder: Path, served: Served | None) -> str:
-    import os
     import signal
     import time
 
+    from engine.protocol.processes import SERVER, send
     from engine.protocol.release import read_served
+    from engine.protocol.status import Process
 
     if served is None:
         return "nothing is served"
-    os.kill(served.pid, signal.SIGTERM)
+    send(served.process or Process.of(served.pid), signal.SIGTERM, SERVER, folder)
     while read_served(folder) is not None:
         time.sleep(POLL_S)
     return f"{served.artefact} is no longer served"

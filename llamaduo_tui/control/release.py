@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.protocol import isolation
 from engine.protocol.run_dir import Run, writable
+from engine.protocol.sharing import check_mine
 from engine.release.environment import for_release, for_serving
 from engine.settings.load import settings_of
 
@@ -22,7 +23,11 @@ def log_file(run: Run) -> Path:
 
 
 def start(run: Run, arguments: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """Start a release in a session of its own; its exit status is 0 if all was released, 3 if something was refused."""
+    """Start a release in a session of its own; its exit status is 0 if all was released, 3 if something was refused.
+
+    Raises InputError where this user may only read the run.
+    """
+    check_mine(run)
     environment = for_release(settings_of(run), os.environ)
     with writable(run.folder):
         for folder in (run.releasing, run.work):

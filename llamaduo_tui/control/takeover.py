@@ -11,14 +11,18 @@ from pathlib import Path
 
 from engine.protocol import isolation, plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.processes import DOOR
+from engine.protocol.processes import send as send_signal
 from engine.protocol.release import read_gates, read_served
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import without_secrets
+from engine.protocol.sharing import check_mine
 from engine.protocol.takeover import (
     DoorCommand,
     DoorState,
     DoorStatus,
     TakeoverFiles,
+    commands,
     files,
     read_state,
     read_status,
@@ -140,7 +144,8 @@ def _drilling(run: Run, options: Sequence[str], key_name: str | None) -> tuple[l
 
 
 def _own_folder(run: Run) -> Path:
-    """The folder that a run's processes work in."""
+    """The folder that a run's processes work in. Raises InputError where this user may only read the run."""
+    check_mine(run)
     run.work.mkdir(exist_ok=True)
     return run.work
 
@@ -157,23 +162,31 @@ def tell(run: Run, command: DoorCommand) -> DoorState:
     at, status = at_work(run)
     if status is None:
         raise _no_door(run)
-    before = read_state(at)
     send(at, command)
     end = time.monotonic() + OBEY_S
     while time.monotonic() < end:
         state = read_state(at)
-        if state is not None and (before is None or state.time > before.time) and state.time >= command.time:
+        if state is not None and _has_obeyed(at, state, command):
             return state
         time.sleep(POLL_S)
     raise LlamaDuoError("the door has not obeyed yet", f"see its log: {at.log}")
 
 
+def _has_obeyed(at: TakeoverFiles, state: DoorState, command: DoorCommand) -> bool:
+    """Whether a command was obeyed, or one after it, whatever the clocks of door and terminal say."""
+    ids = [one.id for one in commands(at)]
+    return command.id in ids and state.obeyed in ids[ids.index(command.id) :]
+
+
 def restart(run: Run) -> DoorStatus:
-    """Let another door take over from the one at work; no request fails. Raises InputError where there is none."""
+    """Let another door take over from the one at work; no request fails.
+
+    Raises InputError where there is none, LlamaDuoError where its process is not provably that of this run.
+    """
     at, status = at_work(run)
     if status is None or not status.keeper.alive:
         raise _no_door(run)
-    os.kill(status.keeper.pid, signal.SIGHUP)
+    send_signal(status.keeper, signal.SIGHUP, DOOR, run.folder)
     end = time.monotonic() + RESTART_S
     while time.monotonic() < end:
         now = read_status(at)
@@ -184,15 +197,13 @@ def restart(run: Run) -> DoorStatus:
 
 
 def stop(run: Run) -> None:
-    """End the door at work; its answers in flight are finished. Raises InputError where there is none."""
+    """End the door at work; its answers in flight are finished. Raises as `restart`."""
     _, status = at_work(run)
     if status is None:
         raise _no_door(run)
     processes = [one for one in (status.keeper, status.door) if one is not None and one.here and one.alive]
-    if status.keeper.alive:
-        os.kill(status.keeper.pid, signal.SIGTERM)
-    elif processes:  # a door whose keeper was killed
-        os.kill(processes[0].pid, signal.SIGTERM)
+    first = status.keeper if status.keeper.alive or not processes else processes[0]  # a keeper may have been killed
+    send_signal(first, signal.SIGTERM, DOOR, run.folder)
     end = time.monotonic() + STOP_S
     while any(one.alive for one in processes):
         if time.monotonic() > end:

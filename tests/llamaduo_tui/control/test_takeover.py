@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import signal
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import frozen
 import pytest
 from frozen import make
 
-from engine.protocol import jsonl
-from engine.protocol.release import Gate
+from engine.protocol import jsonl, records
+from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.release import Gate, Served, read_served, serving_file
 from engine.protocol.run_dir import Run
+from engine.protocol.status import Process
+from engine.protocol.takeover import DoorStatus, files
 from llamaduo_tui.control import takeover
 
 
@@ -53,3 +61,66 @@ def test_what_a_drill_says_is_in_a_log_for_its_owner_alone(run: Run, monkeypatch
     said = log.read_text()
     assert said == f"-P -m engine.takeover drill {run.folder.resolve()} --requests=40 --rate=1.0\n"
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+SLEEP = (sys.executable, "-c", "import signal; signal.pause()")
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this user that has nothing to do with a run."""
+    process = subprocess.Popen(SLEEP)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def put(run: Run, keeper: Process) -> None:
+    at = files(run.folder)
+    at.folder.mkdir(exist_ok=True)
+    jsonl.write_json(at.status, records.to_row(DoorStatus(keeper=keeper, address="http://127.0.0.1:1/v1")))
+
+
+@pytest.mark.parametrize("act", [takeover.stop, takeover.restart])
+def test_a_process_that_is_not_the_door_gets_no_signal(
+    run: Run, stranger: subprocess.Popen[bytes], act: Callable[[Run], object]
+) -> None:
+    put(run, Process.of(stranger.pid))
+    with pytest.raises(LlamaDuoError, match="works on something else than done: it gets no signal"):
+        act(run)
+    assert stranger.poll() is None
+
+
+def test_a_door_from_before_a_reboot_is_gone_unless_its_lock_is_held(
+    run: Run, stranger: subprocess.Popen[bytes]
+) -> None:
+    """Its pid is another process's by now; a door on another machine of a shared disk holds the lock."""
+    put(run, replace(Process.of(stranger.pid), boot="an earlier one"))
+    with pytest.raises(InputError, match="no door is at work"):
+        takeover.stop(run)
+    with files(run.folder).lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(LlamaDuoError, match="before a reboot: it gets no signal"):
+            takeover.stop(run)
+    assert stranger.poll() is None
+
+
+def test_the_door_itself_is_stopped(run: Run) -> None:
+    door = subprocess.Popen([*SLEEP, "engine.takeover", "keep", str(run.folder)])
+    put(run, Process.of(door.pid))
+    takeover.stop(run)
+    assert door.wait(10) == -signal.SIGTERM
+
+
+def test_a_server_from_before_a_reboot_is_not_served(run: Run, stranger: subprocess.Popen[bytes]) -> None:
+    process, path = Process.of(stranger.pid), serving_file(run.release)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    earlier = replace(process, boot="an earlier one"), replace(process, started=1.0)
+    for known in (process, *earlier):
+        row = Served(
+            artefact="lora", pid=process.pid, host="127.0.0.1", port=1, model="m", engine="", log="", up=True,
+            restarts=0, since=0.0, process=known,
+        )  # fmt: skip
+        jsonl.write_json(path, records.to_row(row))
+        assert (read_served(run.release) is not None) is (known is process)
+    path.unlink()
