@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.questions import Answer, Question
-from engine.protocol.records import Score
+from engine.protocol.records import RoundNumber, Score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Label(Opinion):
     """
 
     kind: Literal["labels"] = "labels"
-    round: int | None
+    round: RoundNumber | None
     responses: list[tuple[str, int]]
     by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -91,7 +91,7 @@ class PairChoice:
     """A person keeps or refuses synthetic pairs of a round, by the ids of their rows, for trainings to come."""
 
     kind: Literal["choose"] = "choose"
-    round: int
+    round: RoundNumber
     pairs: list[str]
     keep: bool
     by: str = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.protocol.openings import Openings
-from engine.protocol.records import Points
+from engine.protocol.records import Points, RoundNumber
 
 Outcome = Literal["gate", "continue", "plateau", "rounds", "time", "budget", "prompts", "reached"]
 """What follows from a round's dev scores: `continue`, another round is worth it; `gate`, they are good enough to open
@@ -364,10 +364,10 @@ class Decision(Scores):
     were cut at their token limit.
     """
 
-    round: int
+    round: RoundNumber
     outcome: Outcome
     reason: str
-    best_round: int
+    best_round: RoundNumber
     next: NextRound | None = None
     teacher: Teacher | None = None
     changes: Changes | None = None
@@ -405,7 +405,7 @@ class FinalDecision:
 
     reached: bool
     reason: str
-    best_round: int
+    best_round: RoundNumber
     outcome: Outcome
     risk: float
     sealed: Scores

@@ -20,6 +20,7 @@ import msgspec
 from engine.protocol import format_1, jsonl, plain_file, records
 from engine.protocol.decision import Decision, Scores
 from engine.protocol.questions import APPROVE, Question
+from engine.protocol.records import RoundNumber
 from engine.protocol.status import State
 
 
@@ -30,7 +31,7 @@ class Event:
     kind: ClassVar[str] = ""
     seq: int = 0
     time: float = 0.0
-    round: int | None = None
+    round: RoundNumber | None = None
     stage: str | None = None
 
 
@@ -191,7 +192,7 @@ class RunFinished(Event):
     kind: ClassVar[str] = "run.finished"
     state: State
     reason: str
-    best_round: int | None = None
+    best_round: RoundNumber | None = None
     sealed: Scores | None = None
     report: str | None = None
 
@@ -308,9 +309,7 @@ class EventReader:
             return
         with file:
             file.seek(self._offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
+            for line in plain_file.lines(file, self._path):
                 self._offset += len(line)
                 if line.strip() and (event := _event(line)) is not None:
                     yield event

@@ -47,10 +47,7 @@ def lines(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with plain_file.open_file(path) as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            yield line
+        yield from plain_file.lines(file, path)
 
 
 def read(path: Path) -> Iterator[Row]:

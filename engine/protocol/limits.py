@@ -8,6 +8,9 @@ from __future__ import annotations
 MOST_PAIRS = 1_000_000
 """New pairs in a round; the paper writes 256,000 at most."""
 
+MOST_ROUNDS = 999
+"""Rounds of a run; settings allow 100."""
+
 MOST_ROWS = 1_000_000_000
 """Rows, samples and words."""
 

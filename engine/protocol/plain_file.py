@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +14,9 @@ from engine.protocol.errors import DamagedError
 
 MOST_BYTES = 256 * 2**20
 """Of a file that is read as a whole."""
+
+MOST_LINE_BYTES = 64 * 2**20
+"""Of a line: a file of zeros has none, and would be read into memory for its first one."""
 
 ODD = (errno.ELOOP, errno.ENXIO)
 """What the system says of links that lead nowhere, and of sockets."""
@@ -44,11 +49,25 @@ def open_file(path: Path, buffer_bytes: int = 128 * 1024) -> BinaryIO:
         raise
 
 
+def lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The lines of an open file from where it is; a torn last one is left out.
+
+    Raises OddFileError for one that does not end.
+    """
+    for line in iter(partial(file.readline, MOST_LINE_BYTES), b""):
+        if not line.endswith(b"\n"):
+            if len(line) == MOST_LINE_BYTES:
+                raise OddFileError(path, f"a line has over {MOST_LINE_BYTES // 2**20} MiB", errno.EFBIG)
+            return
+        yield line
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file. Raises OddFileError for anything else, and where it is too large to be ours."""
     with open_file(path) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
+        large = os.fstat(file.fileno()).st_size > MOST_BYTES  # seen before 256 MiB of it fill the memory
+        content = b"" if large else file.read(MOST_BYTES + 1)
+    if large or len(content) > MOST_BYTES:
         raise OddFileError(path, f"larger than {MOST_BYTES // 2**20} MiB", errno.EFBIG)
     return content
 

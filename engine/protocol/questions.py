@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.protocol.records import Calls, PairCount, Usd
+from engine.protocol.records import Calls, PairCount, RoundNumber, Usd
 
 ROUND = "round"
 """May another round of synthesis be paid for?"""
@@ -44,7 +44,7 @@ class Question:
     """
 
     kind: str
-    round: int | None
+    round: RoundNumber | None
     reason: str
     choices: tuple[str, ...] = (APPROVE,)
     pairs: int | None = None

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError
-from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
+from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_ROUNDS, MOST_USD
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,6 +26,9 @@ Points = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
 Score = Annotated[float, msgspec.Meta(ge=1, le=100)]
 """A judge's or a person's score."""
+
+RoundNumber = Annotated[int, msgspec.Meta(ge=0, le=MOST_ROUNDS)]
+"""A round; 0 is that of the untuned model."""
 
 PairCount = Annotated[int, msgspec.Meta(ge=1, le=MOST_PAIRS)]
 """A number of new pairs."""

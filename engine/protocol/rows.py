@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from engine.protocol import records
-from engine.protocol.records import Score
+from engine.protocol.records import RoundNumber, Score
 
 RESPONSES_FILE, VERDICTS_FILE = "responses.jsonl", "verdicts.jsonl"
 DRIFT_FILE = "drift.jsonl"
@@ -126,7 +126,7 @@ class SyntheticPair(RowMixin):
     category: str
     generator: str
     seed_id: str
-    round: int
+    round: RoundNumber
     tools: list[Tool] = field(default_factory=list)
 
 

@@ -14,6 +14,7 @@ from engine.protocol import checksums, file_lock, format_1, jsonl, plain_file, r
 from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.estimate import RunEstimate
+from engine.protocol.file_names import check_inner
 from engine.protocol.status import State, Status
 
 FORMAT = 3
@@ -24,6 +25,7 @@ MADE_FROM = "made_from"
 
 
 _NAME = re.compile(r"\w[\w.-]{0,99}")
+_ROUND = re.compile(r"round-([0-9]{2}|[1-9][0-9]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,13 +250,25 @@ class Run:
         sources = (checksums.read_json(decision_file) or {}).get(MADE_FROM, {})
         if not isinstance(sources, dict) or not all(isinstance(value, str) for value in sources.values()):
             raise DamagedError(decision_file, f"{MADE_FROM} is not a table of checksums")
+        with damaged_as(decision_file):
+            check_inner(sources)
         return sources
 
     def decisions(self) -> list[Decision]:
         """The decisions so far, by round. Raises DamagedError where one can't be read."""
-        names = (path.parent.name.removeprefix("round-") for path in self.folder.glob("round-*/decision.json"))
-        found = (self.decision(int(name)) for name in sorted(names, key=int) if name.isdecimal())
+        found = (self.decision(number) for number in self.rounds())
         return [decision for decision in found if decision is not None]
+
+    def rounds(self) -> list[int]:
+        """The rounds that have a decision, in order; a folder of another name than a round's is none."""
+        found = (round_of(path.parent) for path in self.folder.glob("round-*/decision.json"))
+        return sorted(number for number in found if number is not None)
+
+
+def round_of(folder: Path) -> int | None:
+    """The number of a round by the name of its folder; None for any other folder."""
+    known = _ROUND.fullmatch(folder.name)
+    return int(known[1]) if known else None
 
 
 def create(root: Path, name: str, settings_text: str) -> Run:
@@ -318,6 +332,8 @@ def writable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such run", "list them: llamaduo-tui runs") from None
+    except PermissionError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}", "ask its owner, or use --runs-dir") from None
     except OSError as error:
         raise LlamaDuoError(
             f"{path}: cannot be written: {error.strerror}", "free some space, or use --runs-dir"

@@ -12,6 +12,7 @@ from engine.protocol.boot import boot_id, pid_space, start_of
 from engine.protocol.durations import duration
 from engine.protocol.outlook import Outlook
 from engine.protocol.questions import Question
+from engine.protocol.records import RoundNumber
 
 
 class State(StrEnum):
@@ -146,7 +147,7 @@ class Status:
     worker: str = ""
     heartbeat: float = 0.0
     beat: float | None = None
-    round: int | None = None
+    round: RoundNumber | None = None
     stage: str | None = None
     question: Question | None = None
     calls: int = 0

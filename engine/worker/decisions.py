@@ -12,7 +12,7 @@ from engine.protocol.errors import DamagedError
 from engine.protocol.events import Emit, Log
 from engine.protocol.inputs import sources_changed
 from engine.protocol.rows import VERDICTS_FILE
-from engine.protocol.run_dir import MADE_FROM, Run
+from engine.protocol.run_dir import MADE_FROM, Run, round_of
 from engine.protocol.stages import JUDGE, TEACHER
 
 
@@ -61,8 +61,7 @@ def write_final(run: Run, number: int, made: FinalDecision) -> None:
 def forget_later(run: Run, number: int) -> None:
     """Remove the decisions of later rounds: they rest on one that is made again, and may never be reached."""
     for path in run.folder.glob("round-*/decision.json"):
-        name = path.parent.name.removeprefix("round-")
-        if name.isdecimal() and int(name) > number:
+        if (found := round_of(path.parent)) is not None and found > number:
             path.unlink()
 
 

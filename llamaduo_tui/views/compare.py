@@ -83,7 +83,7 @@ class Side:
             return "", ""
         with plain_file.open_file(self.responses_file) as file:
             file.seek(answer.offset)
-            row = records.parse(Response, file.readline())
+            row = records.parse(Response, file.readline(plain_file.MOST_LINE_BYTES))
         return prompt_text(row.prompt, row.tools), row.response
 
 

@@ -79,7 +79,7 @@ def line_at(path: Path, offset: int) -> bytes:
     """The line that begins there."""
     with plain_file.open_file(path) as file:
         file.seek(offset)
-        return file.readline()
+        return file.readline(plain_file.MOST_LINE_BYTES)
 
 
 def row(line: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from engine.protocol.commands import PairChoices
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import PAIRS_FILE, REJECTED_FILE, message_text, prompt_text
-from engine.protocol.run_dir import Run
+from engine.protocol.run_dir import Run, round_of
 from llamaduo_tui.views.jsonl_index import are_tools, explained, gc_paused, is_chat, line_at, lines
 from llamaduo_tui.views.jsonl_index import row as row_of
 from llamaduo_tui.views.starts import Starts
@@ -112,9 +112,8 @@ class PairReader:
         """The files that exist: coverage first, then round by round."""
         files = [PairFile(kind, None, self.run.coverage / f"{kind}.jsonl") for kind in _COVERAGE]
         for folder in sorted(self.run.folder.glob("round-*/synthesize")):
-            number = folder.parent.name.removeprefix("round-")
-            if number.isdecimal():
-                files += [PairFile(kind, int(number), folder / name) for kind, name in _SYNTHETIC]
+            if (number := round_of(folder.parent)) is not None:
+                files += [PairFile(kind, number, folder / name) for kind, name in _SYNTHETIC]
         return [file for file in files if file.path.exists()]
 
     def sealed(self) -> int | None:

@@ -18,7 +18,7 @@ from engine.protocol.commands import Label, RecordedLabels
 from engine.protocol.decision import Changes, Decision, DrawnAnswer, PromptScore
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Response, Verdict, prompt_text
-from engine.protocol.run_dir import Run
+from engine.protocol.run_dir import Run, round_of
 from engine.protocol.stages import INFER, JUDGE
 from llamaduo_tui.views.jsonl_index import explained, line_at, lines
 from llamaduo_tui.views.starts import Starts
@@ -108,8 +108,8 @@ class Review:
 
     def rounds(self) -> list[RoundNumber]:
         """The rounds with responses, oldest first, then the sealed test if it has any."""
-        names = [path.parts[-3] for path in self.run.folder.glob(f"round-*/{INFER.name}/{RESPONSES_FILE}")]
-        rounds: list[RoundNumber] = [*sorted(int(name[6:]) for name in names if name[6:].isdecimal())]
+        found = (round_of(path.parents[1]) for path in self.run.folder.glob(f"round-*/{INFER.name}/{RESPONSES_FILE}"))
+        rounds: list[RoundNumber] = [*sorted(number for number in found if number is not None)]
         return [*rounds, None] if self._responses(None).exists() else rounds
 
     def stamp(self) -> tuple[tuple[int, int], ...]:

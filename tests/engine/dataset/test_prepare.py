@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import ast
 import json
+import zlib
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 import engine.dataset
 from engine.dataset.data_filter import DataFilter
-from engine.dataset.prepare import open_sealed, prepare, read_dev, read_fingerprints, read_train
+from engine.dataset.prepare import open_sealed, prepare, read_dev, read_fingerprints, read_train, unsealed
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError, InputError
 from engine.settings.schema import Migration, Synthesis
@@ -160,3 +162,14 @@ def test_a_damaged_seal_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DamagedError, match=r"test\.sealed: damaged"):
         open_sealed(tmp_path)
     assert not (tmp_path / "test.jsonl").exists()
+
+
+def test_a_seal_that_would_fill_the_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.dataset.prepare.MOST_OPENED", 1000)
+    for size, fits in ((1000, True), (1001, False)):
+        (tmp_path / "test.sealed").write_bytes(b64encode(zlib.compress(b"\n" * size)))
+        if fits:
+            assert len(unsealed(tmp_path / "test.sealed")) == size
+        else:
+            with pytest.raises(DamagedError, match=r"test\.sealed: damaged"):
+                unsealed(tmp_path / "test.sealed")

@@ -60,3 +60,14 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         jsonl.write_json(tmp_path / "status.json", {"a": 1})
     assert target.read_text() == "mine"
+
+
+def test_a_line_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_file, "MOST_LINE_BYTES", 2**20)
+    path = tmp_path / "zeros"
+    path.write_bytes(b"one\ntwo\ntorn")
+    with plain_file.open_file(path) as file:
+        assert list(plain_file.lines(file, path)) == [b"one\n", b"two\n"]
+    os.truncate(path, 2**40)
+    with plain_file.open_file(path) as file, pytest.raises(plain_file.OddFileError, match="a line has over 1 MiB"):
+        list(plain_file.lines(file, path))
