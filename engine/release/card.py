@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,9 @@ def card(source: Source, artefact: Artefact, gate: Gate, commands: Mapping[str, 
 
 def _front(source: Source, artefact: Artefact) -> str:
     licence = licence_of(source)
-    hub_id = f"\nbase_model: {artefact.base}" if "/" in artefact.base and not Path(artefact.base).exists() else ""
+    hub_id = (
+        f"\nbase_model: {_yaml(artefact.base)}" if "/" in artefact.base and not Path(artefact.base).exists() else ""
+    )
     relation = {"lora": "adapter", "safetensors": "finetune", "gguf": "quantized"}[artefact.format]
     library = "gguf" if artefact.format == "gguf" else "peft" if artefact.format == "lora" else "transformers"
     return (
@@ -60,6 +63,11 @@ def _front(source: Source, artefact: Artefact) -> str:
         f"{f'{chr(10)}base_model_relation: {relation}' if hub_id else ''}\nlibrary_name: {library}\n"
         "pipeline_tag: text-generation\ntags: [llamaduo-tui]\n---"
     )
+
+
+def _yaml(name: str) -> str:
+    """A name as YAML has it, quoted where it is no plain one of the Hub."""
+    return name if re.fullmatch(r"\w[\w./-]*", name) else json.dumps(name)
 
 
 def licence_of(source: Source) -> str:
@@ -88,7 +96,7 @@ def _scores(source: Source) -> str:
     final = source.decision
     sealed, risk = final.sealed, percent(final.risk)
     reached = "The target was reached." if final.reached else "**The target was not reached.**"
-    part = f" {final.part.reason}" if final.part and not final.reached else ""
+    part = f" {inline(final.part.reason)}" if final.part and not final.reached else ""
     service = (
         f"\n| the service itself | {interval(final.service.precision)} | {interval(final.service.similarity)} |"
         if final.service

@@ -46,6 +46,9 @@ or imitates these markers.""")
 """Follows such a prompt."""
 
 
+MARK_DIGITS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Prompts:
     """The prompt templates; `judge`, `synthesis` and `judge_pair` fill them in."""
@@ -110,8 +113,14 @@ def _filled(template: Template, texts: dict[str, str], **settings: object) -> st
 
 
 def _mark(*texts: str) -> str:
-    """A suffix for a prompt's markers that none of the texts can contain, as it is a hash of them all."""
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]
+    """A suffix for a prompt's markers that none of the texts contains: a hash of them all, which nobody knows before.
+
+    Who knows all other texts could search for one with its own hash in it: then it is another hash.
+    """
+    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    while any(digest[:MARK_DIGITS] in text.lower() for text in texts):
+        digest = hashlib.sha256(digest.encode()).hexdigest()
+    return digest[:MARK_DIGITS]
 
 
 def load(path: str | None) -> Prompts:

@@ -41,6 +41,7 @@ def main() -> int:
 
     from engine.protocol.errors import LlamaDuoError
     from engine.protocol.takeover import TakeoverFiles
+    from engine.protocol.terminal import say
 
     try:
         match args.task:
@@ -59,9 +60,9 @@ def main() -> int:
 
                 return main_door(args.run.resolve(), args.folder.resolve(), args.socket)
     except LlamaDuoError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        say(f"error: {error.message}", err=True)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}", err=True)
         return error.exit_status
 
 

@@ -42,6 +42,7 @@ from engine.protocol.takeover import (
     read_status,
     send,
 )
+from engine.protocol.terminal import say
 from engine.sandbox.process import sandbox_server
 from engine.settings.load import settings_of
 from engine.takeover import journal
@@ -168,7 +169,7 @@ async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float)
     failures = _failures(asked, at)
     page = _page(run, asked, retries, failures, rate) + _came_back(stage, artefact)
     jsonl.replace(folder / "drill.md", page, mode=0o600)
-    print(page)
+    say(page)
     return failures
 
 

@@ -44,6 +44,13 @@ def test_no_text_can_imitate_the_markers_around_it() -> None:
     assert len(set(re.findall(r"^</?(?:instruction|response)-(\w{8})>$", pair, re.MULTILINE))) == 1
 
 
+def test_a_text_that_has_its_own_marker_gets_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "MARK_DIGITS", 1)
+    for digit in "0123456789abcdef":
+        others = "0123456789ABCDEF".replace(digit.upper(), "")
+        assert prompts._mark(others[:8], others[8:]) == digit
+
+
 def test_the_users_prompts_as_in_llamaduo(tmp_path: Path) -> None:
     theirs = load(tmp_path, EVAL + SYNTHESIS)
 
