@@ -22,6 +22,9 @@ OWN = "sha256"
 
 BLOCK = 2**20
 
+MUCH = 64 * 2**20
+"""Bytes beyond which a file that has grown is not read to count its lines."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSum:
@@ -57,6 +60,9 @@ def _sum(path: Path, *_: int) -> FileSum:
 def difference(path: Path, known: FileSum) -> str:
     """How a file differs from what it was, in words that follow its name; "" where it does not."""
     try:
+        if (size := path.stat().st_size) > 2 * known.bytes + MUCH:  # it may never end
+            plain_file.check(path)
+            return f"has {size:,} bytes, and had {known.bytes:,}"
         now = file_sum(path)
     except FileNotFoundError:
         return "is missing"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from engine.protocol.checksums import file_sum
+from engine.protocol.file_names import is_inner
 from engine.protocol.manifest import Change, Manifest
 from engine.protocol.run_dir import Run
 
+WHOLE, OLDER = 64, 16
+"""Hex digits that are kept of a checksum, now and before format 3."""
 
-def changed_inputs(run: Run, folder: Path, known: Manifest) -> Iterator[Change]:
+
+def changed_inputs(run: Run, folder: Path, known: Manifest, but: Container[str] = ()) -> Iterator[Change]:
     """The files of a run that are no longer those which the stage in a folder has used.
 
-    What the run has no copy of, such as the coverage source, may change freely.
+    What the run has no copy of, such as the coverage source, may change freely. Files named in `but`, by their path in
+    the run, are not read.
     """
     for name, given in known.inputs.items():
+        if name in but:
+            continue
         path = _place(run, folder, name, older=known.outputs is None)
-        if path is not None and (how := _difference(path, given)):
+        if path is not None and (how := _difference(path, given, digits=OLDER if known.outputs is None else WHOLE)):
             yield Change(path, how)
 
 
@@ -33,7 +40,7 @@ def _place(run: Run, folder: Path, name: str, *, older: bool) -> Path | None:
 
     Before format 3 some stages named a file by its path below the folder of their round, or below their own.
     """
-    if Path(name).is_absolute() or ("." not in name and "/" not in name):
+    if not is_inner(name) or ("." not in name and "/" not in name):
         return None
     if not older:
         return run.folder / name
@@ -41,9 +48,10 @@ def _place(run: Run, folder: Path, name: str, *, older: bool) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _difference(path: Path, given: str) -> str:
+def _difference(path: Path, given: str, digits: int = WHOLE) -> str:
+    """How a file differs from what was used; part of a checksum is enough for as many digits as were kept of it."""
     try:
-        return "" if file_sum(path).sha256.startswith(given) else "has changed"
+        return "" if file_sum(path).sha256[:digits] == given else "has changed"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from engine.protocol import checksums, jsonl, records
 from engine.protocol.checksums import FileSum, difference, file_sum, files_of
 from engine.protocol.errors import DamagedError, StageError, damaged_as
+from engine.protocol.file_names import check_inner
 
 NAME = "manifest.json"
 
@@ -58,6 +59,9 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     finished: float = 0.0
     outputs: dict[str, FileSum] | None = None
+
+    def __post_init__(self) -> None:
+        check_inner(self.outputs or ())
 
 
 class Change(NamedTuple):
@@ -129,6 +133,16 @@ def changes(folder: Path, known: Manifest) -> Iterator[Change]:
                 yield Change(path, error.problem)
             else:
                 yield from changes(path.parent, within) if within is not None else ()
+
+
+def added(folder: Path, known: Manifest) -> Iterator[Path]:
+    """The files in a complete folder that its stage did not write; none for a manifest of an earlier format."""
+    if known.outputs is None:
+        return
+    for path in files_of(folder, ends=NAME):
+        name = path.relative_to(folder)
+        if name.as_posix() not in known.outputs and _vouched(name):
+            yield path
 
 
 def unchanged(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.protocol import checksums, records
 from engine.protocol.checksums import FileSum, file_sum
 from engine.protocol.errors import damaged_as
+from engine.protocol.file_names import check_inner
 from engine.protocol.ledger_sum import LedgerSum, ledger_sum
 from engine.protocol.run_dir import Run
 
@@ -38,6 +39,9 @@ class RunRecord:
     ended: float
     files: dict[str, FileSum] = field(default_factory=dict)
     ledger: LedgerSum | None = None
+
+    def __post_init__(self) -> None:
+        check_inner(self.files)
 
 
 def record_file(run: Run) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.protocol import records
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
-from engine.protocol.terminal import one_line
+from engine.protocol.terminal import one_line, say, visible
 from engine.verify.checks import Finding, Verification
 from engine.verify.verification import verify
 
@@ -25,9 +25,9 @@ def main() -> int:
     try:
         found = verify(Run(args.run.resolve()))
     except LlamaDuoError as error:
-        print(f"{error.message}; {error.hint}", file=sys.stderr)
+        say(f"{error.message}; {error.hint}", err=True)
         return error.exit_status
-    print(json.dumps(records.to_row(found), ensure_ascii=False, indent=1) if args.json else told(found))
+    print(json.dumps(records.to_row(found), indent=1) if args.json else told(found))
     return 0 if found.holds else 1
 
 
@@ -49,10 +49,10 @@ def _verdict(found: Verification) -> str:
     broken = [check.name for check in found.checks if check.finding is Finding.BROKEN]
     unknown = [check.name for check in found.checks if check.finding is Finding.UNKNOWN]
     if broken:
-        return f"{found.run} does not hold: {', '.join(broken)}"
+        return f"{visible(found.run)} does not hold: {', '.join(broken)}"
     if unknown:
-        return f"{found.run} cannot be shown to hold: {', '.join(unknown)}"
-    return f"{found.run} holds"
+        return f"{visible(found.run)} cannot be shown to hold: {', '.join(unknown)}"
+    return f"{visible(found.run)} holds"
 
 
 if __name__ == "__main__":

@@ -52,20 +52,23 @@ def decision_problems(run: Run, settings: Migration, files: Files) -> Iterator[P
     for number, decision in enumerate(made):
         file = f"round-{number:02d}/decision.json"
         judged = f"round-{number:02d}/{JUDGE.name}"
-        if decision.round != number or not files.sound(file, f"{judged}/{VERDICTS_FILE}", "coverage/dev.jsonl"):
-            break
+        if decision.round != number:
+            yield Problem(file=file, what=f"is missing, or is the decision of round {decision.round}")
+            return
+        if not files.sound(file, f"{judged}/{VERDICTS_FILE}", "coverage/dev.jsonl"):
+            return
         flagged = _known(decision.flagged, _verdicts(run.folder / judged))
         rounds.append(score(_verdicts(run.folder / judged), GATE_RISK, families, flagged))
         what = "" if _same(plain(rounds[-1]), plain(decision)) else "has other scores than its verdicts give"
         what = what or _outcome(run, settings, rounds, made, files)
         yield from _problem(run, file, what, files)
-    if len(rounds) == len(made) > 0:
+    if made:
         yield from _final(run, made, files)
 
 
 def rests_on(files: Files) -> str:
-    """A file that is not right and that decisions rest on, so that none is made again; "" where all are right."""
-    return next((file for file in sorted(files.wrong) if claim_of(file) in GROUNDS), "")
+    """A file that is not right, or unreadable, and that decisions rest on, so that none is made again; "" for none."""
+    return next((file for file in sorted([*files.wrong, *files.private]) if claim_of(file) in GROUNDS), "")
 
 
 def _outcome(run: Run, settings: Migration, rounds: list[SplitScores], made: list[Decision], files: Files) -> str:
@@ -116,12 +119,13 @@ def _final(run: Run, made: list[Decision], files: Files) -> Iterator[Problem]:
         )
     except (LlamaDuoError, ValueError):
         return
+    best = next((one for one in made if one.round == made[-1].best_round), None)
     again = settle(
         made[-1],
         sealed,
         target,
         by_service=_by_service(run, TEACHER.folder(run, None), files),
-        regressed=made[made[-1].best_round],
+        regressed=best,
     )
     what = _differs(again, final, files) or _other_part(run, target, made[-1], final, files)
     yield from _problem(run, file, what, files)

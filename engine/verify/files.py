@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from engine.dataset.prepare import TEST
 from engine.protocol import checksums, jsonl, plain_file, records
 from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
 from engine.protocol.errors import DamagedError, damaged_as
 from engine.protocol.inputs import changed_inputs, sources_changed
 from engine.protocol.ledger_sum import LedgerSum, ledger_sum
-from engine.protocol.manifest import NAME, Manifest, changes, manifest
+from engine.protocol.manifest import NAME, Manifest, added, changes, manifest
 from engine.protocol.run_dir import Run
 from engine.protocol.run_record import GROWING, RunRecord, read_record, record_file, recorded
+from engine.protocol.stages import STAGES
 from engine.protocol.status import Status
 from engine.verify.checks import Problem
+
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+DENIED = f"cannot be read: {os.strerror(errno.EACCES)}"
+LINK = "is a link: what it leads to is no part of the run"
 
 
 @dataclass(slots=True)
@@ -25,7 +33,8 @@ class Files:
     """What the files of a run say of themselves.
 
     `wrong` maps a path to what is wrong with it; `older` are folders of stages without checksums, `added` are files
-    that came after the end, `grown` those that people, libraries or a release have added to since.
+    that came after the end, `grown` those that people, libraries or a release have added to since, `private` those that
+    this user may not read.
     """
 
     status: Status | None = None
@@ -35,22 +44,29 @@ class Files:
     older: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
 
     @property
     def problems(self) -> list[Problem]:
         return [Problem(file=file, what=what) for file, what in sorted(self.wrong.items())]
 
     def sound(self, *files: str) -> bool:
-        """Whether nothing is wrong with these files."""
-        return not any(file in self.wrong for file in files)
+        """Whether nothing is wrong with these files, and this user may read them."""
+        return not any(file in self.wrong or file in self.private for file in files)
 
     def add(self, file: str, what: str) -> None:
         """Note what is wrong with a file; the first word on it stays."""
-        self.wrong.setdefault(file, what)
+        if what == DENIED:
+            self.private.append(file)
+        else:
+            self.wrong.setdefault(file, what)
 
 
 def look(run: Run) -> Files:
-    """Read all checksums of a run and compare its files with them."""
+    """Read all checksums of a run and compare its files with them.
+
+    Raises PermissionError where this user may not even read those.
+    """
     files = Files()
     _read_status(run, files)
     _compare_with_record(run, files)
@@ -97,7 +113,9 @@ def _compare_with_record(run: Run, files: Files) -> None:
         return
     files.record = record
     for name, known in record.files.items():
-        if name in GROWING:
+        if _is_link(run, name):
+            how = LINK
+        elif name in GROWING:
             how = _grown(run.folder / name, known, files)
         elif name == run.ledger_file.name:
             how = _paid_more(run.ledger_file, known, record.ledger, files)
@@ -105,7 +123,23 @@ def _compare_with_record(run: Run, files: Files) -> None:
             how = difference(run.folder / name, known)
         if how:
             files.add(name, how)
-    files.added += [name for name, _ in recorded(run) if name not in record.files]
+    for name in sorted(name for name, _ in recorded(run) if name not in record.files):
+        if _is_made(name):
+            files.add(name, "was added after the end of the run")
+        else:
+            files.added.append(name)
+
+
+def _is_made(name: str) -> bool:
+    """Whether a file of this name lies where only stages and decisions write."""
+    top, inside, _ = name.partition("/")
+    return bool(inside) and (top in (*STAGE_NAMES, "final") or top.startswith("round-"))
+
+
+def _is_link(run: Run, name: str) -> bool:
+    """Whether a file of the run is a link, or lies behind one: what it leads to is no part of the run."""
+    own = Path(os.path.realpath(run.folder))  # `resolve` raises for a circle of links
+    return Path(os.path.realpath(own / name)) != own / name
 
 
 def _grown(path: Path, known: FileSum, files: Files) -> str:
@@ -147,9 +181,9 @@ def _paid_more(path: Path, known: FileSum, had: LedgerSum | None, files: Files) 
 def _repeats(path: Path, start: int) -> bool:
     """Whether what was appended begins like the file itself: a copy went wrong, and nobody wrote that."""
     with plain_file.open_file(path) as file:
-        first = file.readline()
+        first = file.readline(plain_file.MOST_LINE_BYTES)
         file.seek(start)
-        return file.readline() == first
+        return file.readline(plain_file.MOST_LINE_BYTES) == first
 
 
 def _compare_with_manifest(run: Run, folder: Path, files: Files) -> None:
@@ -165,8 +199,14 @@ def _compare_with_manifest(run: Run, folder: Path, files: Files) -> None:
     files.manifests[name] = known
     if known.outputs is None:
         files.older.append(name)
-    for change in (*changes(folder, known), *changed_inputs(run, folder, known)):
+    for change in (*changes(folder, known), *changed_inputs(run, folder, known, files.wrong)):
         files.add(change.path.relative_to(run.folder).as_posix(), _since(change.how, name))
+    for output in known.outputs or ():
+        if _is_link(run, f"{name}/{output}"):
+            files.add(f"{name}/{output}", LINK)
+    for path in added(folder, known):
+        if path != run.coverage / TEST:  # it is written when the seal is opened, and compared with that
+            files.add(path.relative_to(run.folder).as_posix(), f"is not a file that {name} wrote")
 
 
 def _since(how: str, name: str) -> str:
@@ -185,7 +225,8 @@ def _compare_decisions(run: Run, files: Files) -> None:
         except DamagedError as error:
             files.add(name, f"is damaged: {error.problem}")
             continue
-        for change in sources_changed(run, sources) if name not in files.wrong else ():
+        right = {file: given for file, given in sources.items() if file not in files.wrong}
+        for change in sources_changed(run, right) if name not in files.wrong else ():
             files.add(change.path.relative_to(run.folder).as_posix(), _since(change.how, name))
 
 

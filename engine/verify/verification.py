@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from engine.dataset.prepare import SEALED
 from engine.protocol import plain_file
-from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.sharing import owner
 from engine.protocol.stages import FINETUNE, INFER, JUDGE
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
@@ -20,18 +22,31 @@ from engine.verify.files import Files, look, stages
 from engine.verify.ledger import ledger_problems
 from engine.verify.release import release_problems, released
 from engine.verify.rows import answer_problems, seal_problems, verdict_problems
+from engine.verify.whole import missing_files, state_problems
 
+UNREAD = "is not for this user to read"
 OLDER = "written by an earlier version without checksums, so a change cannot be told"
 
 
 def verify(run: Run) -> Verification:
-    """Check a run; it reads every file and writes none. Raises InputError where the folder is not a run."""
+    """Check a run; it reads every file and writes none.
+
+    Raises InputError where the folder is not a run, or this user may not read it.
+    """
     if not run.folder.is_dir() or not any(path.exists() for path in (run.settings_file, run.status_file)):
         raise InputError(f"{run.folder}: not a run", "to list the runs: llamaduo-tui runs")
     format_ = _format(run)
-    files = look(run)
+    try:
+        files = look(run)
+    except PermissionError as error:
+        raise InputError(
+            f"{run.name} is a run of {owner(run) or 'this user'}, and {_name(run, Path(str(error.filename)))} {UNREAD}",
+            'ask its owner to verify it, or to set [run] share = "all"',
+        ) from None
     settings = _settings(run, files)
     for more in (
+        missing_files(run, files),
+        state_problems(run, files),
         seal_problems(run, files),
         answer_problems(run, files),
         verdict_problems(run, files),
@@ -40,7 +55,7 @@ def verify(run: Run) -> Verification:
         _report_problems(run, files),
         release_problems(run),
     ):
-        for problem in list(more):
+        for problem in list(_guarded(run, more)):
             files.add(problem.file, problem.what)
     if not format_:
         files.add("format", "is damaged: not a number that this version knows")
@@ -55,8 +70,31 @@ def verify(run: Run) -> Verification:
         record=(files.status.record if files.status else "") if with_record else "",
         sealed=sealed.sha256 if sealed else "",
         checks=found,
-        notes=tuple(by_hand(run, settings, files)),
+        notes=_notes(run, settings, files),
     )
+
+
+def _guarded(run: Run, problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Problems, and a file that could not be read while they were sought: it is one, and ends that search alone."""
+    try:
+        yield from problems
+    except DamagedError as error:
+        yield Problem(file=_name(run, error.path), what=f"is damaged: {error.problem}")
+    except OSError as error:
+        yield Problem(file=_name(run, Path(str(error.filename))), what=f"cannot be read: {error.strerror}")
+
+
+def _notes(run: Run, settings: Migration | None, files: Files) -> tuple[str, ...]:
+    try:
+        return tuple(by_hand(run, settings, files))
+    except DamagedError as error:
+        return (f"by hand: unknown, since {_name(run, error.path)} cannot be read: {error.problem}",)
+    except OSError as error:
+        return (f"by hand: unknown, since {_name(run, Path(str(error.filename)))} cannot be read: {error.strerror}",)
+
+
+def _name(run: Run, path: Path) -> str:
+    return path.relative_to(run.folder).as_posix() if path.is_relative_to(run.folder) else str(path)
 
 
 def _format(run: Run) -> int:
@@ -127,8 +165,9 @@ def _doubt(name: str, files: Files) -> str:
     if name == checks.DECISION and other:
         return f"{other[0]}: made by an earlier version, and this one decides otherwise"
     if name == checks.DECISION and (wrong := rests_on(files)):
-        return f"not decided again, since {wrong} is not right"
-    return ""
+        return f"not decided again, since {wrong} {'is not right' if wrong in files.wrong else UNREAD}"
+    private = sorted(file for file in files.private if checks.claim_of(file) == name)
+    return f"{private[0]} {UNREAD}" if private else ""
 
 
 def _held(run: Run, name: str, files: Files) -> str:

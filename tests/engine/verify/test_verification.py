@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.protocol import checksums, commands, jsonl, records
+from engine.protocol import checksums, commands, jsonl, records, sharing
 from engine.protocol.commands import Label
 from engine.protocol.errors import InputError
 from engine.protocol.manifest import NAME, Manifest, finish, manifest
 from engine.protocol.rows import VERDICTS_FILE
 from engine.protocol.run_dir import Run
 from engine.protocol.run_record import record_file, write_record
+from engine.protocol.sharing import Readers
 from engine.protocol.status import State
 from engine.service.completion import Completion, Request
 from engine.service.ledger import Ledger
@@ -27,6 +29,7 @@ from engine.verify.checks import Finding
 from engine.verify.verification import verify
 
 SUMMED = "final/judge/verdicts.jsonl"
+NOBODY = 65534
 
 
 def flip(content: bytes) -> bytes:
@@ -223,3 +226,43 @@ def test_a_release_may_pay_for_calls_after_the_end(finished: Run) -> None:
     with closing(sqlite3.connect(finished.ledger_file)) as database, database:
         database.execute("UPDATE calls SET reply = 'other' WHERE rowid = 1")
     assert [problem.file for problem in verify(finished).problems] == ["ledger.sqlite"]
+
+
+def test_commands_that_cannot_be_read_end_no_check(finished: Run) -> None:
+    """They came after the end, so that no record has them."""
+    os.mkfifo(finished.commands_file)
+    verified = verify(finished)
+    assert verified.holds
+    assert any(note.startswith("by hand: unknown, since commands.jsonl cannot be read") for note in verified.notes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try it as another user")
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        ("all", "seal: coverage/test.jsonl is not for this user to read"),
+        ("group", "InputError: mini is a run of root, and record.json is not for this user to read"),
+    ],
+)
+def test_another_user_is_told_what_is_not_for_them(finished: Run, share: Readers, told: str) -> None:
+    """What they may not read is unknown to them, and not broken."""
+    before = os.umask(0o077)
+    sharing.apply(finished, share)
+    os.umask(before)
+    modes = {path: path.stat().st_mode & 0o7777 for path in finished.folder.parents}
+    closed = {path: mode for path, mode in modes.items() if mode & 0o011 != 0o011}
+    for path, mode in closed.items():
+        path.chmod(mode | 0o011)
+    try:
+        os.setegid(0)
+        os.seteuid(NOBODY)
+        verified = verify(finished)
+        assert verified.problems == [] and not verified.holds
+        said = [f"{check.name}: {check.text}" for check in verified.checks if check.finding is Finding.UNKNOWN]
+    except InputError as error:
+        said = [f"InputError: {error.message}"]
+    finally:
+        os.seteuid(0)
+        for path, mode in closed.items():
+            path.chmod(mode)
+    assert told in said
