@@ -18,7 +18,7 @@ from engine.protocol.rows import RESPONSES_FILE, Pair, Response, about_tokens, p
 from engine.protocol.run_dir import Run
 from engine.protocol.sqlite_file import reading
 from engine.protocol.stages import INFER
-from engine.protocol.takeover import files
+from engine.protocol.takeover import JOURNAL_HINT, files
 from engine.protocol.volume import Volume, percentiles, read_volume
 from engine.protocol.worth import Given, read_given
 from engine.settings.schema import SANDBOX_MODEL, Migration
@@ -134,7 +134,7 @@ def _journal(path: Path) -> _Journal:
     if not path.exists():
         return _Journal()
     newest = f"(SELECT * FROM requests WHERE outcome = 'answered' ORDER BY id DESC LIMIT {NEWEST})"  # noqa: S608
-    with reading(path) as journal:
+    with reading(path, hint=JOURNAL_HINT) as journal:
         rows = journal.execute(f"SELECT prompt_tokens, completion_tokens, service_s, local_s FROM {newest}").fetchall()  # noqa: S608
     counted = [(asked, answered) for asked, answered, _, _ in rows if asked is not None and answered is not None]
     return _Journal(

@@ -19,7 +19,7 @@ import psutil
 
 from engine.protocol.decision import Interval
 from engine.protocol.sqlite_file import reading
-from engine.protocol.takeover import Mode, Side
+from engine.protocol.takeover import JOURNAL_HINT, Mode, Side
 from engine.protocol.terminal import one_line
 from engine.service.database import Database
 
@@ -257,5 +257,5 @@ def rows(path: Path, query: str, values: tuple[object, ...] = ()) -> list[tuple[
     """The rows of a query, read by another process than the door; none without a journal."""
     if not path.exists():
         return []
-    with reading(path) as database:
+    with reading(path, hint=JOURNAL_HINT) as database:
         return database.execute(query, values).fetchall()

@@ -15,6 +15,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import (
     CHAT_PATH,
+    JOURNAL_HINT,
     DoorSettings,
     DoorState,
     DoorStatus,
@@ -109,7 +110,7 @@ def read(run: Run, now: float | None = None) -> TakeoverView:
     settings, state, status = read_settings(at), read_state(at), read_door_status(at)
     if not at.journal.exists():
         return TakeoverView(settings, state, status)
-    with reading(at.journal) as journal:
+    with reading(at.journal, hint=JOURNAL_HINT) as journal:
         requests, cost, saved, failed = journal.execute(
             "SELECT COUNT(*), COALESCE(SUM(cost_usd), 0), COALESCE(SUM(saved_usd), 0), "
             "COALESCE(SUM(outcome IN ('failed', 'broken off', 'lost')), 0) FROM requests"
