@@ -27,6 +27,9 @@ def main() -> int:
     except LlamaDuoError as error:
         say(f"{error.message}; {error.hint}", err=True)
         return error.exit_status
+    except OSError as error:
+        say(f"{error.filename}: cannot be read: {error.strerror}", err=True)
+        return 1
     print(json.dumps(records.to_row(found), indent=1) if args.json else told(found))
     return 0 if found.holds else 1
 

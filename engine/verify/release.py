@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.protocol.errors import DamagedError
+from engine.protocol.release import GATE_FILE
 from engine.protocol.run_dir import Run
 from engine.protocol.sums import SUMS_FILE, unlike
 from engine.verify.checks import Problem
 
 
 def released(run: Run) -> list[Path]:
-    """The folders of a run's artefacts."""
-    if not run.release.is_dir():
-        return []
-    return sorted(path for path in run.release.iterdir() if path.is_dir() and not path.is_symlink())
+    """The folders of a run's artefacts; one with a gate alone holds nothing that could be served."""
+    folders = [path for path in _inside(run.release) if path.is_dir() and not path.is_symlink()]
+    return [folder for folder in folders if {path.name for path in _inside(folder)} - {GATE_FILE}]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def release_problems(run: Run) -> Iterator[Problem]:
@@ -25,7 +29,7 @@ def release_problems(run: Run) -> Iterator[Problem]:
     """
     for folder in released(run):
         yield from _problems(run, folder)
-    if run.release.is_dir() and {*run.release.iterdir()} - {*released(run)}:
+    if any(path.is_symlink() or not path.is_dir() for path in _inside(run.release)):
         yield from _problems(run, run.release)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from engine.verify.release import release_problems, released
 def sums(folder: Path, *names: str) -> None:
     lines = [f"{file_sum(folder / name).sha256}  {name}\n" for name in names]
     (folder / "SHA256SUMS").write_text("".join(lines))
+
+
+no_sums = shutil.ignore_patterns("SHA256SUMS")
 
 
 def pipe(path: Path) -> None:
@@ -50,7 +54,7 @@ CHANGES: list[tuple[str, Callable[[Path], object]]] = [
     ("evil.html is not a file of the release", lambda at: (at.parent / "evil.html").write_text("")),
     ("SHA256SUMS is missing", lambda at: (at.parent / "SHA256SUMS").unlink()),
     ("copy is a link", lambda at: (at.parent / "copy").symlink_to(at)),
-    ("other/SHA256SUMS is missing", lambda at: (at.parent / "other").mkdir()),
+    ("other/SHA256SUMS is missing", lambda at: shutil.copytree(at, at.parent / "other", ignore=no_sums)),
 ]
 
 
