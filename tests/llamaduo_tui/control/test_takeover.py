@@ -19,7 +19,7 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import Gate, Served, read_served, serving_file
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process
-from engine.protocol.takeover import DoorStatus, files
+from engine.protocol.takeover import DoorCommand, DoorState, DoorStatus, Mode, files, send
 from llamaduo_tui.control import takeover
 
 
@@ -124,3 +124,18 @@ def test_a_server_from_before_a_reboot_is_not_served(run: Run, stranger: subproc
         jsonl.write_json(path, records.to_row(row))
         assert (read_served(run.release) is not None) is (known is process)
     path.unlink()
+
+
+def test_a_command_is_obeyed_whatever_the_clocks_say(run: Run) -> None:
+    """The terminal's clock is ahead of the door's, and the door obeyed two commands before it wrote its state."""
+    at = files(run.folder)
+    at.folder.mkdir()
+    first, second = DoorCommand(kind="pause", time=9e9), DoorCommand(kind="resume", time=9e9)
+    send(at, first)
+    send(at, second)
+    state = DoorState(mode=Mode.SHADOW, time=1.0)
+    obeyed = [
+        [takeover._has_obeyed(at, replace(state, obeyed=last), one) for one in (first, second)]
+        for last in ("", first.id, second.id)
+    ]
+    assert obeyed == [[False, False], [True, False], [True, True]]
