@@ -152,11 +152,10 @@ class Run:
         Raises FormatError for a format of a newer version, DamagedError where it is no number.
         """
         try:
-            text = plain_file.read_text(self.format_file)
+            with damaged_as(self.format_file):
+                number = int(plain_file.read_text(self.format_file))
         except FileNotFoundError:
             return 1
-        with damaged_as(self.format_file):
-            number = int(text)
         if number > FORMAT:
             raise FormatError(
                 f"{self.name} was written in format {number}, and this version reads formats up to {FORMAT}",

@@ -123,3 +123,27 @@ def test_a_run_is_named_when_it_opens_its_sealed_prompts(tmp_path: Path, run: Ru
     (tmp_path / "copy/final/opened.json").write_text("{}")
     with pytest.raises(DamagedError, match=r"opened\.json: damaged"):
         _ = Run(tmp_path / "copy").identity
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe", b"9" * 5000, b"3 4"])
+def test_a_format_that_is_no_number_is_damaged(tmp_path: Path, content: bytes) -> None:
+    run = Run(tmp_path)
+    run.format_file.write_bytes(content)
+    with pytest.raises(DamagedError, match="format: damaged"):
+        _ = run.format
+
+
+def test_only_folders_named_as_rounds_are_rounds(tmp_path: Path) -> None:
+    for name in (
+        "round-00",
+        "round-07",
+        "round-100",
+        "round-7",
+        "round-007",
+        "round-1000000000",
+        "round-٣٣",
+        "round-x",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "decision.json").write_text("{}")
+    assert Run(tmp_path).rounds() == [0, 7, 100]
