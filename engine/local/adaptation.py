@@ -93,7 +93,16 @@ class Adaptations:
             _, completion = self.texts(template_turns([*prompt, probed.messages[-1]]), offered)
         except InputError as error:
             return error.message
-        return _left_out(completion.text, probed.words[-1:])
+        return _left_out(completion.text, probed.words[-1:]) or self._stopped(completion)
+
+    def _stopped(self, completion: Completion) -> str:
+        """Why generation would stop inside of a response, or ""."""
+        control, ends = rendering(self._tokenizer).control, rendering(self._tokenizer).ends
+        tokens = {token: id_ for token, id_ in control.added.items() if id_ in ends}
+        inside = control.places(completion.text, tokens)
+        return (
+            f"the local model's chat template has {inside[0][1]}, which ends responses, inside of one" if inside else ""
+        )
 
     def texts(self, turns: Sequence[dict[str, Any]], tools: Sequence[Tool]) -> tuple[str, Completion]:
         """The prompt of a chat that is adapted already, and its last turn as the model is to write it.
@@ -127,6 +136,7 @@ class Adaptations:
             return "the local model's chat template leaves out responses"
         return (
             _left_out(text, probed.words)
+            or (self._stopped(completion) if completion else "")
             or _out_of_order(text, plan, probed.words)
             or self._no_response(text, plan)
             or self._mistaken(text, plan, turns, offered)

@@ -164,10 +164,13 @@ def _quoted(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], too
     shown = rendering(tokenizer)
     blocks = shown.blocks
     tags = {tag for block in blocks for text in (block.opening, block.closing) if (tag := text.strip())}
+    said = {turn["content"] for turn in turns if turn["role"] == "assistant"}
+
+    def thought(text: str) -> int:
+        return thinking.head(text, blocks) if text in said else 0
+
     with template_errors():
-        (turns, tools), quotes = quote(
-            shown.control, [turns, list(tools)], tags, lambda text: thinking.head(text, blocks)
-        )
+        (turns, tools), quotes = quote(shown.control, [turns, list(tools)], tags, thought)
     return _Chat(turns, list(tools), quotes)
 
 
@@ -216,20 +219,24 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, bare: boo
 
 def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], start: int, end: int) -> str:
     """The text of tokens from one character to another, of their text with control tokens, but without these."""
-    first, last = (_reaching(tokenizer, ids, place) for place in (start, end))
+    shown = _decode(tokenizer, ids)
+    first, last = (_reaching(tokenizer, ids, shown[:place]) for place in (start, end))
     before = _decode(tokenizer, ids[:first])
     text = before[start:] + _decode(tokenizer, ids[first:last], bare=True)
     over = len(_decode(tokenizer, ids[:last])) - end
     return text[: len(text) - over] if over > 0 else text
 
 
-def _reaching(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> int:
-    """The fewest tokens whose text reaches a character; texts grow with their tokens, so halving finds them."""
+def _reaching(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], text: str) -> int:
+    """The fewest tokens whose text begins with this one; texts grow with their tokens, so halving finds them.
+
+    A token may hold a part of a character, which is shown as another one until the rest of it follows.
+    """
     low, high = 0, len(ids)
     while low < high:
         middle = (low + high) // 2
-        if len(_decode(tokenizer, ids[:middle])) < place:
-            low = middle + 1
-        else:
+        if _decode(tokenizer, ids[:middle]).startswith(text):
             high = middle
+        else:
+            low = middle + 1
     return low

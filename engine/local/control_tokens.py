@@ -87,8 +87,9 @@ def quote(
 ) -> tuple[Any, Quotes]:
     """A JSON value in which marks stand for the control tokens and the `tags` that its texts hold, and these marks.
 
-    Tags in the first `head` characters of a text are left to the template.
+    Tags in the first `head` characters of a text are left to the template, whether they are control tokens or not.
     """
+    tags = set(tags)
     everything = "\n".join(_strings(value))
     special = {token for _, token in control.places(everything, control.special)}
     plain = frozenset(tag for tag in tags if tag in everything and not control.places(tag, control.special))
@@ -96,10 +97,10 @@ def quote(
         return value, Quotes()
     tokens = tuple(sorted(special | plain, key=len, reverse=True))
     mark = next(mark for mark in _marks() if mark not in everything)
-    in_head, behind = _any_of(special), _any_of(tokens)
+    in_head, behind = _any_of(special - tags), _any_of(tokens)
 
     def marked(text: str) -> str:
-        start = head(text) if plain else 0
+        start = head(text) if tags.intersection(tokens) else 0
         parts = (in_head, text[:start]), (behind, text[start:])
         return "".join(pattern.sub(lambda m: f"{mark}{tokens.index(m[0])}{mark}", part) for pattern, part in parts)
 

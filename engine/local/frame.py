@@ -91,6 +91,8 @@ class Frame:
         return Completion(text, end)
 
     def _ended(self, rest: str, ending: Ending) -> Completion:
+        if ending.later:
+            return Completion(rest.removesuffix(ending.rest) + ending.tail, ending.id)
         if ending.text and rest.endswith(ending.text + ending.rest):
             return Completion(rest.removesuffix(ending.text + ending.rest), ending.id)
         start = len(self.lead) if rest.startswith(self.lead) else 0

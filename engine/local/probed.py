@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,18 +12,17 @@ from engine.local.control_tokens import ControlTokens
 from engine.local.thinking import Block
 from engine.protocol.errors import InputError
 
-QUESTION, ANSWER, THOUGHT, NAME, VALUE = "Qprobe1", "Zprobe2", "Xprobe3", "probe4", "Wprobe5"
+QUESTION, ANSWER, THOUGHT, NAME, VALUE, OTHER = "Qprobe1", "Zprobe2", "Xprobe3", "probe4", "Wprobe5", "Vprobe6"
 REASONING = ("reasoning_content", "thinking", "reasoning")
 """The fields of a message in which templates look for a thought."""
 
+_TAG = re.compile(r"<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\]")
+"""Texts that are one thing, whether the tokenizer has them as a token or not."""
+
 CALL_ID = "call00001"
-CALL: dict[str, Any] = {
-    "role": "assistant",
-    "content": "",
-    "tool_calls": [
-        {"id": CALL_ID, "type": "function", "function": {"name": NAME, "arguments": {"key": VALUE}}},
-    ],
-}
+_CALLED = {"id": CALL_ID, "type": "function", "function": {"name": NAME, "arguments": {"key": VALUE}}}
+CALL: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [_CALLED]}
+_OTHER = {"id": "call00002", "type": "function", "function": {"name": NAME, "arguments": {"key": OTHER}}}
 _ANSWERED = {"role": "assistant", "content": ANSWER}
 
 Turns = list[dict[str, Any]]
@@ -95,11 +95,13 @@ class Probed:
 
         Where the two show the question differently, that counts which they have in common behind it.
         """
-        shared = common(self.prompt, self.answered)
-        if len(shared) < self.asked:
-            return self.asked + len(common(self.prompt[self.asked :], _behind_question(self.answered, ANSWER)))
-        tag = thinking.unclosed(shared[self.asked :])
-        return len(shared) if tag is None else self.asked + tag
+        length = len(common(self.prompt, self.answered))
+        if length < self.asked:
+            length = self.asked + len(common(self.prompt[self.asked :], _behind_question(self.answered, ANSWER)))
+            return _before_tag(self.prompt, length)
+        length = _before_tag(self.prompt, length)
+        tag = thinking.unclosed(self.prompt[self.asked : length])
+        return length if tag is None else self.asked + tag
 
     @property
     def residue(self) -> str:
@@ -137,6 +139,14 @@ class Probed:
             if block.opening.strip() and block.closing.strip():
                 yield block
 
+    def inner(self, control: ControlTokens) -> set[str]:
+        """The control tokens inside of calls: those before a call's value, and those between two calls."""
+        calling = {"role": "assistant", "content": "", "tool_calls": [_CALLED, _OTHER]}
+        both = shown(self.render, [*self.question, calling])
+        between = both.partition(VALUE)[2].partition(OTHER)[0] if OTHER in both else ""
+        before = _behind_question(self.called, VALUE)
+        return {token for text in (before, between) for _, token in control.places(text, control.added)}
+
     def starts(self, control: ControlTokens) -> set[str]:
         """The control tokens that start a response: those that the prompt has and the question alone has not.
 
@@ -164,6 +174,11 @@ def common(one: str, other: str) -> str:
     """What both texts start with."""
     length = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
     return one[: min(len(one), len(other)) if length is None else length]
+
+
+def _before_tag(text: str, end: int) -> int:
+    """The place `end`, or where the tag starts that reaches over it."""
+    return next((tag.start() for tag in _TAG.finditer(text) if tag.start() < end < tag.end()), end)
 
 
 def _behind_question(text: str, says: str) -> str:

@@ -374,4 +374,51 @@ FAMILIES = {
         completion="Yes.<turn|>",
         tokens=("<|turn>", "<turn|>", "<|result>", "<result|>"),
     ),
+    "a closed block in prompts, a lead in its place in answered chats": Family(
+        "{% for m in messages %}{{ '<|SOT|><|' + m.role | upper + '|>' }}{% if m.role == 'assistant' %}"
+        "{{ '<|START_RESPONSE|>' + m.content + '<|END_RESPONSE|>' }}{% else %}{{ m.content }}{% endif %}<|EOT|>"
+        "{% endfor %}{% if add_generation_prompt %}<|SOT|><|ASSISTANT|>"
+        "{{ '<|START_THINKING|>' if reasoning is not defined or reasoning else '<|START_THINKING|><|END_THINKING|>' }}"
+        "{% endif %}",
+        prompt="<|SOT|><|USER|>Hi.<|EOT|><|SOT|><|ASSISTANT|><|START_THINKING|><|END_THINKING|>",
+        completion="<|START_RESPONSE|>Yes.<|END_RESPONSE|><|EOT|>",
+        tokens=("<|SOT|>", "<|EOT|>", "<|USER|>", "<|ASSISTANT|>", *COMMAND_MARKERS),
+        arguments=(("reasoning", False),),
+    ),
+    "an end token between turns": Family(
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+        "{% if not loop.last or add_generation_prompt %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}" + OPEN,
+    ),
+    "an end token before the next turn's header": Family(
+        "{% set open = namespace(turn='') %}{% for m in messages %}{% if open.turn == 'bot' and m.role == 'user' %}"
+        "{{ '\n<|bot_end|>' }}{% endif %}{% if m.role == 'user' %}{{ '<|user|>' + m.content + '<|user_end|>' }}"
+        "{% set open.turn = 'user' %}{% elif m.role == 'assistant' %}"
+        "{{ '<|bot|>' if open.turn != 'bot' else '' }}{{ m.content }}{% set open.turn = 'bot' %}"
+        "{% else %}{{ '<|system|>' + m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|bot|>{% endif %}",
+        prompt="<|user|>Hi.<|user_end|><|bot|>",
+        completion="Yes.\n<|bot_end|>",
+        tokens=("<|user|>", "<|user_end|>", "<|bot|>", "<|bot_end|>", "<|system|>"),
+    ),
+    "tokens for quotes inside of calls": Family(
+        _TOOLS + "{% for m in messages %}{% if m.role == 'tool' %}{{ 'response:' + m.content }}{% else %}"
+        "{{ '<|turn>' + m.role + '\n' + m.content }}{% for c in m.tool_calls or [] %}{{ '<|call>' + c.function.name }}"
+        "{% for key, value in c.function.arguments.items() %}"
+        "{{ '{' + key + ':<|\"|>' + value + '<|\"|>}' }}{% endfor %}"
+        "{{ '<call|>' }}{% endfor %}{% endif %}{{ '<|result>' if m.tool_calls else '<turn|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|turn>assistant\n' }}{% endif %}",
+        prompt="<|turn>user\nHi.<turn|>\n<|turn>assistant\n",
+        completion="Yes.<turn|>",
+        tokens=("<|turn>", "<turn|>", "<|call>", "<call|>", '<|"|>', "<|result>"),
+        call='<|call>track{parcel:<|"|>7<|"|>}<call|><|result>',
+    ),
+    "an end tag behind each call, no end token": Family(
+        _TOOLS + "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content }}{% for c in m.tool_calls or [] %}"
+        "{{ '<call>' + (c.function | tojson) + '</call>' }}{% endfor %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+        prompt="<|user|>Hi.<|assistant|>",
+        completion="Yes.<|endoftext|>",
+        tokens=("<|user|>", "<|assistant|>", "<|tool|>", "<call>", "</call>"),
+        call=_CALLED + "<|endoftext|>",
+    ),
 }  # fmt: skip

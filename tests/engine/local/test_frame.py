@@ -118,6 +118,41 @@ def test_calls_are_learned_with_the_same_habits(family: Family) -> None:
     assert tokenizer.decode(encode(tokenizer, answered, [TOOL]).completion_ids) == family.completion
 
 
+@families(CALLING)
+def test_generation_stops_behind_the_last_of_several_calls(family: Family) -> None:
+    tokenizer = family_tokenizer(family)
+    calls = [call | {"id": id_} for id_ in ("call00001", "call00002") for call in CALL["tool_calls"]]
+    twice: Message = {"role": "assistant", "content": "", "tool_calls": calls}
+    if reason := TemplateSupport(tokenizer).unsupported(Pair(id="t", messages=[*ASKED, twice], tools=[TOOL])):
+        assert reason.endswith("leaves out tool calls or their results")  # it shows one call alone
+        return
+    ids = encode(tokenizer, [*ASKED, twice], [TOOL]).completion_ids
+    assert [token in end_token_ids(tokenizer) for token in ids] == [False] * (len(ids) - 1) + [True]
+
+
+def test_calls_that_begin_with_the_end_of_texts_are_refused() -> None:
+    """Generation would stop before them."""
+    tokenizer = family_tokenizer(
+        Family(
+            "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ m.role + ':' + m.content }}"
+            "{% for c in m.tool_calls or [] %}{{ '<|sep|>call:' + (c.function | tojson) }}{% endfor %}<|sep|>"
+            "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}",
+            tokens=("<|sep|>",),
+        )
+    )
+    support = TemplateSupport(tokenizer)
+    assert support.unsupported(Pair(id="t", messages=[*ASKED, YES], tools=[TOOL])) == ""
+    reason = support.unsupported(Pair(id="c", messages=[*ASKED, CALL], tools=[TOOL]))
+    assert reason.endswith("has <|sep|>, which ends responses, inside of one")
+
+
+@families(USABLE)
+@pytest.mark.parametrize("said", ["Größe", "🙂", "日本 é"])
+def test_a_character_of_several_tokens_stays_whole(said: str, family: Family) -> None:
+    tokenizer = family_tokenizer(family)
+    assert reference(tokenizer, [*ASKED, {"role": "assistant", "content": said}]) == said
+
+
 @families(USABLE)
 def test_prompts_are_the_same_on_another_day(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     class Later(date):
@@ -241,6 +276,17 @@ def test_a_recorded_thought_is_cut_before_any_template_sees_it(family: Family) -
     ids = encode(tokenizer, [*ASKED, target]).completion_ids[:-1]
     assert tokenizer.decode(ids).startswith("End with </think>.")
     assert read_answer(tokenizer, ids).text.startswith("End with </think>.")
+
+
+def test_thinking_tags_of_earlier_responses_are_the_templates_even_as_tokens() -> None:
+    tags = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
+    tokenizer = family_tokenizer(Family(FAMILIES["an open thinking block, cut from history"].template, tokens=tags))
+    asked: Message = {"role": "user", "content": "<think>What?</think> Hi."}
+    thought: Message = {"role": "assistant", "content": "<think>Hm.</think>Yes."}
+    prompt = encode_prompt(tokenizer, [asked, thought, *ASKED])
+    shown = tokenizer.decode(prompt)
+    assert "Hm." not in shown and "Yes." in shown and "What?" in shown
+    assert prompt.count(tokenizer.convert_tokens_to_ids("<think>")) == 1  # that of the new response
 
 
 def test_a_response_that_the_template_cuts_is_refused() -> None:
