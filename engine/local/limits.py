@@ -23,6 +23,9 @@ LONGEST = 50
 MOST = 500
 """Texts that are tokenised at most, where the longest are left out of training anyway."""
 
+FEWEST = 0.75
+"""The least share of a model's embeddings that its tokenizer uses; rows that make their number round are below 5 %."""
+
 _TEMPLATE_BYTES = 4096
 """More than what templates add to a chat."""
 
@@ -30,11 +33,16 @@ _PLACEHOLDER = re.compile(r"image|audio|video|vision|img", re.IGNORECASE)
 
 
 def refuse_tokens(name: str, tokenizer: PreTrainedTokenizerBase, shape: Shape) -> None:
-    """Raise InputError where a tokenizer has tokens for which the model has no embedding.
+    """Raise InputError where a tokenizer has tokens for which the model has no embedding, or far fewer than it has.
 
     Placeholders of images and sounds that the text-only sibling of a multimodal model still has do no harm.
     """
-    rows, added = shape.vocabulary, tokenizer.added_tokens_decoder
+    rows, added, tokens = shape.vocabulary, tokenizer.added_tokens_decoder, len(tokenizer)
+    if tokens < rows * FEWEST:
+        raise InputError(
+            f"{name}: its tokenizer has {tokens:,} tokens for embeddings of {rows:,} rows, so it is another model's",
+            "take the tokenizer that belongs to these weights",
+        )
     if tokenizer.vocab_size <= rows and max(added, default=-1) < rows:
         return
     used = f"{tokenizer.chat_template} {tokenizer.eos_token} {tokenizer.pad_token} {tokenizer.bos_token}"

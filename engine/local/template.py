@@ -31,6 +31,8 @@ REPAIR = "repair chat_template.jinja in the model's folder, or download the mode
 ENDLESS = "the local model's chat template does not come to an end"
 RENDER_S = 20.0
 """Seconds for a chat; one takes milliseconds."""
+LONGEST = 20_000_000
+"""Characters of a chat; the longest that a model takes has about a million tokens."""
 
 DATE_NAMES = ("date_string", "current_date", "currentDate", "datetime", "date", "today")
 """The names under which templates take a date as an argument."""
@@ -145,7 +147,7 @@ class Template:
             raise InputError(ENDLESS, REPAIR)
         try:
             with time_limit(RENDER_S):
-                return str(
+                text = str(
                     self._tokenizer.apply_chat_template(
                         list(turns),
                         tools=tools,
@@ -158,6 +160,10 @@ class Template:
         except TimeLimitError:
             self._endless = True
             raise InputError(ENDLESS, REPAIR) from None
+        if len(text) > LONGEST:
+            self._endless = True
+            raise InputError(ENDLESS, REPAIR)
+        return text
 
     def _date_arguments(self, tools: bool) -> dict[str, Any]:
         """The day, by the template's names for it, where it refuses to go without one or leaves its place empty.
@@ -343,9 +349,15 @@ def ensure_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
         _check(str(source))
     if not tokenizer.chat_template:
         starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("").input_ids
-        tokenizer.chat_template = (
-            ("{{ bos_token }}" if starts_with_bos else "")
-            + "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-            + " + eos_token + '\n' }}{% endfor %}"
-            + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-        )
+        tokenizer.chat_template = ("{{ bos_token }}" if starts_with_bos else "") + _FOR_BASE_MODELS
+
+
+_FOR_BASE_MODELS = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + eos_token + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def lacks_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer came without a chat template and `ensure_chat_template` gave it one."""
+    return str(tokenizer.chat_template).endswith(_FOR_BASE_MODELS)

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from engine.local.checkpoint import POINTER, read_object
 from engine.local.rendering import settle
 from engine.local.resolve import ResolvedModel
 from engine.local.template import ensure_chat_template
@@ -19,6 +21,8 @@ from engine.settings.local import Local
 _PACKAGE = re.compile(r"pip install (?:-\w+ )*[`'\"]?([A-Za-z0-9][\w.\-]*)")
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "*.tiktoken")
 """The files that hold a tokenizer's vocabulary."""
+_TEXTS = ("tokenizer_config.json", "added_tokens.json", "chat_template.*", "additional_chat_templates/*.jinja")
+"""Its other files."""
 
 
 def trusts_remote_code(local: Local) -> bool:
@@ -34,13 +38,39 @@ def load_tokenizer(resolved: ResolvedModel, local: Local) -> PreTrainedTokenizer
             f"{resolved.name}: has no tokenizer",
             f"copy tokenizer.json and tokenizer_config.json of the model that it was made from into {resolved.path}",
         )
-    with loading_errors(resolved, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusted)
+    _refuse_pointers(resolved.path)
+    try:
+        with loading_errors(resolved, "the tokenizer"):
+            tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=trusted)
+    except InputError:
+        for file in _files(resolved.path):
+            if file.suffix == ".json":
+                read_object(file)  # which file is damaged, where one is
+        raise
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise InputError(f"{resolved.name}: no text tokenizer", "choose another model in local.model")
+    if not tokenizer.chat_template and (resolved.path / "tekken.json").exists():
+        raise InputError(
+            f"{resolved.name}: has Mistral's own tokenizer alone (tekken.json), and no chat template",
+            "name a copy of the model that has tokenizer.json and chat_template.jinja, or add both files",
+        )
     ensure_chat_template(tokenizer)
     settle(tokenizer, local.template, resolved.day or date.today())
     return tokenizer
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for name in (*_FILES, *_TEXTS) for file in folder.glob(name))
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Raise InputError where Git LFS has kept the contents of a file; a template's would be taken for the template."""
+    for file in _files(folder):
+        with file.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise InputError(
+                    f"{file}: a Git LFS pointer", "run `git lfs pull` in that folder, or download it again"
+                )
 
 
 @contextmanager

@@ -40,6 +40,8 @@ from engine.settings.schema import SANDBOX_MODEL, Migration, Split, Target
 if TYPE_CHECKING:
     from collections import Counter
 
+    from transformers import PreTrainedTokenizerBase
+
     from engine.local.resolve import ResolvedModel
     from engine.preflight.report import ModelChoice
     from engine.protocol.power import Power
@@ -197,7 +199,7 @@ class _Findings:
             raise ValueError("read the data first")
         most = settings.finetune.max_length
         found = measure_splits(self._misfits.tokenizer, splits, most)
-        self.notes += found.notes(most)
+        self.notes += [*missing_template_note(self._misfits.tokenizer), *found.notes(most)]
         return found
 
     def limits(self, settings: Migration, splits: Splits, model: ResolvedModel) -> list[LlamaDuoError]:
@@ -242,6 +244,17 @@ def template_notes(changes: Counter[str]) -> Iterator[str]:
     """How pairs are changed to fit the local model's chat template."""
     for change, pairs in changes.items():
         yield f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'}); to avoid this, choose another local.model"
+
+
+def missing_template_note(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """That the local model has no chat template, which may be a file that is missing."""
+    from engine.local.template import lacks_template
+
+    if lacks_template(tokenizer):
+        yield (
+            "the local model has no chat template, as a base model: chats are shown to it as ChatML, which it learns "
+            "from your pairs alone; if it is an instruct model, add its chat_template.jinja"
+        )
 
 
 def breach_note(settings: Migration, pairs: list[Pair]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from engine.local.chat import encode, encode_prompt, end_token_ids, reference, render_prompt, sample_text
-from engine.local.template import ensure_chat_template
+from engine.local.template import ensure_chat_template, lacks_template
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message, Pair
 from tests.engine.local.templates import MISTRAL, SYSTEM_LAST, TRIMMING
@@ -73,6 +73,7 @@ def test_a_base_model_gets_chatml_with_its_own_end_token() -> None:
     tokenizer.eos_token = "<|endoftext|>"
     tokenizer.pad_token = None
     ensure_chat_template(tokenizer)
+    assert lacks_template(tokenizer) and not lacks_template(TOKENIZER)
     assert tokenizer.pad_token == "<|endoftext|>"
     encoded = encode(tokenizer, chat("a", "b"))
     assert tokenizer.decode(encoded.prompt_ids) == "<|im_start|>user\na<|endoftext|>\n<|im_start|>assistant\n"

@@ -45,6 +45,18 @@ def test_tokens_without_an_embedding_are_refused(
     assert message in caught.value.message and "resize_token_embeddings" in caught.value.hint
 
 
+@pytest.mark.parametrize(("rows", "refused"), [(259, False), (272, False), (320, False), (512, True), (128_256, True)])
+def test_the_tokenizer_of_another_model_is_refused(
+    rows: int, refused: bool, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    shape = replace(SHAPE, vocabulary=rows)
+    if not refused:
+        refuse_tokens("m", tiny_tokenizer, shape)
+        return
+    with pytest.raises(InputError, match=f"259 tokens for embeddings of {rows:,} rows, so it is another model's"):
+        refuse_tokens("m", tiny_tokenizer, shape)
+
+
 @pytest.mark.parametrize(
     ("trained", "asked", "max_length", "max_new_tokens", "message", "hint"),
     [

@@ -99,7 +99,10 @@ def test_the_clock_of_a_template_knows_all_usual_directives(form: str) -> None:
     assert shown == datetime(2026, 1, 31).strftime(form)
 
 
-@pytest.mark.parametrize("endless", ["{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"])
+@pytest.mark.parametrize(
+    "endless",
+    ["{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "{{ 'x' * 30000000 }}"],
+)
 def test_a_template_without_end_is_refused(endless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template, "RENDER_S", 0.3)
     tokenizer = make_tokenizer(endless + CHATML)

@@ -14,6 +14,7 @@ from engine.local.tokenizer import load_tokenizer, loading_errors
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Message
 from engine.settings.local import Local
+from tests.engine.local.broken import POINTER
 from tests.tiny import CHATML, TOOLS, make_tokenizer
 
 LOOK = """
@@ -71,6 +72,23 @@ def test_a_tokenizer_is_loaded_without_what_only_weights_need() -> None:
     assert looked.stdout.splitlines()[-1] == "LOADED"
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", POINTER, "tokenizer.json: a Git LFS pointer"),
+        ("chat_template.jinja", POINTER, "chat_template.jinja: a Git LFS pointer"),
+        ("tokenizer.json", b'{"version": "1.0", ', "tokenizer.json: not JSON"),
+        ("tokenizer_config.json", b"[]", "tokenizer_config.json: not a JSON object"),
+        ("tokenizer.json", b"{}", "m: cannot load the tokenizer"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (saved(tmp_path, CHATML) / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_tokenizer(ResolvedModel("m", tmp_path, None, ""), Local())
+    assert caught.value.hint and "\n" not in caught.value.message
+
+
 LISTED = [{"name": "default", "template": CHATML}, {"name": "tool_use", "template": TOOLS}]
 
 
@@ -100,3 +118,12 @@ def saved(folder: Path, template: object) -> Path:
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": template}))
     return folder
+
+
+def test_the_tokenizer_of_mistral_alone_is_refused(tmp_path: Path) -> None:
+    """An instruct model would be taught ChatML in place of its own form."""
+    folder = saved(tmp_path, None)
+    load_tokenizer(ResolvedModel("base", folder, None, ""), Local())
+    (folder / "tekken.json").write_text("{}")
+    with pytest.raises(InputError, match="and no chat template"):
+        load_tokenizer(ResolvedModel("mistral", folder, None, ""), Local())

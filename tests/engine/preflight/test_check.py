@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.local.template import ensure_chat_template
 from engine.preflight import check
 from engine.preflight.report import SplitSize
 from engine.protocol.rows import Pair
@@ -14,7 +15,7 @@ from engine.sandbox import tickets
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
 from tests.engine.preflight.test_console import data_report
-from tests.tiny import make_model
+from tests.tiny import make_model, make_tokenizer
 
 
 def settings(**tables: Any) -> Migration:
@@ -87,6 +88,14 @@ def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> No
 
     assert [problem.error for problem in report.problems] == [f"{tmp_path / 'none.toml'}: no such file"]
     assert (report.notes, report.estimate, report.exit_status) == ((), None, 2)
+
+
+def test_a_missing_chat_template_is_noted() -> None:
+    tokenizer = make_tokenizer(None)
+    ensure_chat_template(tokenizer)
+    (note,) = check.missing_template_note(tokenizer)
+    assert "no chat template" in note and "chat_template.jinja" in note
+    assert not list(check.missing_template_note(make_tokenizer()))
 
 
 def test_notes_survive_an_error_and_problems_are_reported_together(tmp_path: Path) -> None:
