@@ -164,6 +164,7 @@ _RULES = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "list_type": "must be a list",
+    "too_short": "needs at least {min_length} entry",
     "dict_type": _TABLE,
     "model_type": _TABLE,
     "greater_than_equal": "must be at least {ge:,.12g}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import shlex
 from typing import Annotated, Any, Literal
 
@@ -139,6 +141,21 @@ def _splits(line: str) -> str:
     return line
 
 
+PLACEHOLDERS = ("model", "adapter", "merged", "name", "port", "folder")
+"""What `inference.serve` and `inference.model` may hold in braces; other braces stay as they are."""
+
+_BRACES = re.compile(r"(?<![${])\{(\w+)\}(?!\})")
+
+
+def _no_near_placeholder(text: str) -> str:
+    """Other programs have braces of their own, so that only names close to a placeholder's are mistakes."""
+    for name in _BRACES.findall(text):
+        near = difflib.get_close_matches(name.lower(), PLACEHOLDERS, n=1, cutoff=0.7)
+        if near and name not in PLACEHOLDERS:
+            raise ValueError(f"unknown placeholder {{{name}}}; did you mean {{{near[0]}}}?")
+    return text
+
+
 CommandLine = Annotated[str, AfterValidator(_splits)]
 """Words as a shell splits them, quotes included; nothing else of a shell's is understood."""
 
@@ -174,12 +191,12 @@ class Inference(Table):
         None, description="Address of the endpoint (http://...:8000/v1); not set: the server that `serve` starts."
     )
     api_key_env: Variable = Field(None, description="Name of the environment variable with the endpoint's API key.")
-    serve: CommandLine = Field(
+    serve: Annotated[CommandLine, AfterValidator(_no_near_placeholder)] = Field(
         "",
         description="The command that gets each round's model to the endpoint: a server, or a step that ends. It may "
         "hold {model} {adapter} {merged} (folders), {name}, {port} and {folder} (for its own files).",
     )
-    model: str = Field(
+    model: Annotated[str, AfterValidator(_no_near_placeholder)] = Field(
         "{name}", min_length=1, description="The model's name at the endpoint, with the same placeholders."
     )
     untuned_model: str | None = Field(

@@ -178,7 +178,11 @@ class _Reader:
             self.notes.append(f"tokenizer_name_or_path = {other!r}: the model's own tokenizer and template are used")
 
     def _four_bits(self, value: Any, *_: Any) -> None:
-        self.set("local.quantization", "nf4" if value is True else "none", "load_in_4bit")
+        wanted = str(value).lower()
+        if wanted not in ("true", "false"):
+            self.notes.append(f"not taken over: load_in_4bit = {value!r}: must be true or false")
+            return
+        self.set("local.quantization", "nf4" if wanted == "true" else "none", "load_in_4bit")
 
     def _batch(self, value: Any, recipe: Values, _: Path) -> None:
         rows, steps = _number(value), _number(recipe.get("gradient_accumulation_steps", 1))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -17,6 +17,15 @@ class Table(BaseModel):
     """A table of migration.toml: unknown keys are errors, values never change, and every number has two limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """`true` is no 1, though Python counts it as one."""
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, bool) and is_number(field) and bool not in parts(field.annotation):
+            raise PydanticCustomError("truth_value", "must be a number")
+        return value
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -41,6 +41,11 @@ class _Plain(yaml.SafeLoader):  # type: ignore[misc]
     """Takes no aliases, which may stand for billions of values, no tags, and no key with two values."""
 
     depth = 0
+    # A date is a text here: it may be the name of a revision, and one without that day is no error.
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML declares it)
+        first: [(tag, pattern) for tag, pattern in rules if not tag.endswith(":timestamp")]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()

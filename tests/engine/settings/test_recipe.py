@@ -111,6 +111,8 @@ def test_the_files_of_a_whole_pipeline_make_settings_that_load(tmp_path: Path) -
         ("service_model_name: gemini-1.0-pro", ("service", "model"), "gemini/gemini-1.0-pro"),
         ("rate_limit_per_minute: 60\nrate_limit_on: false\nrepeat: 1", ("service", "rpm"), None),
         ("load_in_4bit: false", ("local", "quantization"), "none"),
+        ("load_in_4bit: 'true'", ("local", "quantization"), "nf4"),
+        ("model_revision: 2024-01-01", ("local", "revision"), "2024-01-01"),
         ("dataset_name: a/b\ndataset_train_split: train", ("coverage", "source"), "a/b:train"),
         ("dataset_mixer: {a/b: 1.0, c/d: 1}", ("coverage", "source"), ["a/b:train", "c/d:train"]),
         ("reference_ds_id: a/b\nreference_ds_split: s", ("coverage", "source"), "a/b:s"),
@@ -125,6 +127,8 @@ def test_each_kind_of_key_has_its_place(text: str, path: tuple[str, str], value:
     [
         ("lora_r: 8\nlearning_rate: 5", "not taken over: learning_rate = 5: finetune.learning_rate: must be below 1"),
         ("lora_r: 8\nlora_alpha: [1]", "not taken over: lora_alpha = [1]: local.adapter.alpha: must be a whole number"),
+        ("lora_r: 8\nload_in_4bit: some", "load_in_4bit = 'some': must be true or false"),
+        ("seed: 8\nlora_r: yes", "not taken over: lora_r = True: local.adapter.r: must be a number"),
         ("lora_r: 8\nnum_train_epochs: 1.5", "finetune.epochs: must be a whole number"),
         ("lora_r: 8\nper_device_train_batch_size: many", "must be a whole number"),
         ("lora_r: 8\nprompt_tmpl_path: ../../etc/none.toml", "no such file here; set judge.prompts"),

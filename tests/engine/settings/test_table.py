@@ -41,3 +41,16 @@ def test_no_number_of_a_file_is_too_large(huge: float) -> None:
         with pytest.raises(ValidationError) as refused:
             Migration.model_validate(tables)
         assert refused.value.errors()[0]["loc"] == path
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_truth_value_is_no_number(value: bool) -> None:
+    for path, _ in numbers(Migration):
+        tables: Any = {"coverage": {"source": "a.jsonl"}, "service": {"model": "sandbox"}}
+        inner = tables
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[path[-1]] = value
+        with pytest.raises(ValidationError) as refused:
+            Migration.model_validate(tables)
+        assert refused.value.errors()[0]["loc"][: len(path)] == path

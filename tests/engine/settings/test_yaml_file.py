@@ -32,7 +32,6 @@ BOMB = "a: &a [x, x]\n" + "".join(
         ("- a\n- b\n", "not a list of keys"),
         ("", "not a list of keys"),
         ("1: a\n", "not a list of keys"),
-        ("a: 2026-99-99\n", "month"),
         ("a: \x00\n", "special characters"),
         ("a: \t{\n", "cannot"),
     ],
@@ -59,5 +58,5 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_refused(tmp_path: Path) -
 
 def test_plain_values_are_read(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
-    file.write_text("\ufeffa: 1  # one\nb: {c: [true, 2.0e-04, '*x']}\na: 1\n")
-    assert read_yaml(file) == {"a": 1, "b": {"c": [True, 2e-4, "*x"]}}
+    file.write_text("\ufeffa: 1  # one\nb: {c: [true, 2.0e-04, '*x']}\na: 1\nd: 2026-99-99\n")
+    assert read_yaml(file) == {"a": 1, "b": {"c": [True, 2e-4, "*x"]}, "d": "2026-99-99"}
