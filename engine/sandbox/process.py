@@ -26,6 +26,7 @@ async def sandbox_server(folder: Path, hidden: Collection[str] = ()) -> AsyncIte
         *isolation.module("engine.sandbox", "--port", "0", "--exit-with-parent"),
         *("--announce", str(announced), "--log", str(folder / "sandbox.jsonl")),
         stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,  # its address, which `announced` has
         env=without_secrets(os.environ, hidden),
         preexec_fn=die_with_parent,
     )

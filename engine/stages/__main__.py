@@ -21,6 +21,7 @@ from engine.local.world import rank, take_own_device
 from engine.protocol import jsonl, sharing
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.events import Emit
+from engine.protocol.notices import label_notices
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import Redacted
 from engine.protocol.stages import BY_NAME, STAGES, Place, Stage
@@ -77,6 +78,7 @@ def _work(stage: Stage, run: Run, round_: int | None, emit: Emit) -> None:
     )
     os.umask(sharing.umask(job.settings.run.share))  # on another machine it is not the worker's
     sys.stdout, sys.stderr = (Redacted(stream, job.settings.key_names) for stream in (sys.stdout, sys.stderr))
+    label_notices()
     recorder = Recorder(stage, job)
     result = importlib.import_module(f"engine.stages.{stage.name}").run(job)
     if first:

@@ -37,6 +37,7 @@ from engine.protocol.events import (
 from engine.protocol.file_lock import Locked
 from engine.protocol.lock import claim, lock
 from engine.protocol.manifest import Manifest
+from engine.protocol.notices import label_notices
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.run_record import write_record
 from engine.protocol.secrets import Redacted
@@ -382,6 +383,7 @@ def main(folder: Path, *, yes: bool) -> int:
             write_failed(run)
             return error.exit_status
         sys.stdout, sys.stderr = (Redacted(stream, worker.settings.key_names) for stream in (sys.stdout, sys.stderr))
+        label_notices()
         return asyncio.run(_until_signalled(worker))
 
 

@@ -9,6 +9,7 @@ from engine.protocol import events, plain_file
 from engine.protocol.decision import Decision, Interval
 from engine.protocol.durations import duration
 from engine.protocol.events import Event
+from engine.protocol.notices import last_message
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import Phase, phase_of
 from llamaduo_tui.views import phrases
@@ -179,11 +180,10 @@ def _figure(value: float) -> str:
 
 
 def last_line(run: Run) -> str:
-    """The last line of worker.log that is not blank, safe to show."""
+    """The last line of worker.log that may tell why the worker ended, safe to show; notices of libraries do not."""
     try:
         with plain_file.open_file(run.log_file) as file:
             file.seek(max(0, file.seek(0, 2) - 8192))
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            return one_line(last_message(file.read().decode(errors="replace").splitlines()), 300)
     except FileNotFoundError:
         return ""
-    return one_line(lines[-1], 300) if lines else ""

@@ -84,7 +84,7 @@ def test_a_worker_that_is_gone_is_reported_with_its_last_log_line(make_run: Make
     process = Process.of(gone.pid)
     gone.wait()
     run.write_status(Status(state=State.RUNNING, process=process, heartbeat=time.time()))
-    run.log_file.write_text("first\nKilled by \x1b[31mthe kernel\n\n")
+    run.log_file.write_text("first\nKilled by \x1b[31mthe kernel\n\nWARNING some.library: no kernels\n")
     with pytest.raises(LlamaDuoError) as crashed:
         follow(run)
     assert f"(pid {gone.pid}) is gone; last log line: Killed by ␛[31mthe kernel" in crashed.value.message
