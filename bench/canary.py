@@ -102,8 +102,9 @@ class Crowd:
 
     def bars(self, rows: Ints) -> Floats:
         """The log wealth at which the newest comparisons are harm, by how often they have begun."""
-        known = np.array([np.log(2 / newest(MARGIN, RISK, n).risk) for n in range(1, self.begun.max() + 1)])
-        return known[self.begun[rows] - 1]
+        known: Floats = np.array([np.log(2 / newest(MARGIN, RISK, n).risk) for n in range(1, self.begun.max() + 1)])
+        found: Floats = known[self.begun[rows] - 1]
+        return found
 
     def harmed(self, rows: Ints) -> Flags:
         """Which of the canaries in `rows` roll back now."""
@@ -223,7 +224,7 @@ def crossed(crowd: Crowd, sums: Floats, count: Ints, drawn: Ints, bars: Floats) 
     most = sums - count[:, None] * steps + crowd.counts(drawn) @ np.maximum(crowd.lost - steps, 0)
     near = np.flatnonzero(most.max(axis=1) >= bars)
     grown = sums[near, None] + np.cumsum(crowd.lost[drawn[near]], axis=1)
-    seen = count[near, None] + np.arange(1, drawn.shape[1] + 1)
+    seen = count[near, None] + np.arange(1.0, drawn.shape[1] + 1)
     reached = np.zeros(len(sums), bool)
     reached[near] = (log_wealth(grown, crowd.whole.losses, seen, crowd.place) >= bars[near, None]).any(axis=1)
     return reached

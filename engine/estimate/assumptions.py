@@ -13,12 +13,13 @@ from engine.estimate.worth import Assumptions, Figure, Latency
 from engine.protocol import records
 from engine.protocol.decision import FinalDecision, percent
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.journal_reading import journal_of
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import RESPONSES_FILE, Pair, Response, about_tokens, prompt_text
 from engine.protocol.run_dir import Run
 from engine.protocol.sqlite_file import reading
 from engine.protocol.stages import INFER
-from engine.protocol.takeover import JOURNAL_HINT, files
+from engine.protocol.takeover import files
 from engine.protocol.volume import Volume, percentiles, read_volume
 from engine.protocol.worth import Given, read_given
 from engine.settings.schema import SANDBOX_MODEL, Migration
@@ -133,9 +134,15 @@ class _Journal(NamedTuple):
 def _journal(path: Path) -> _Journal:
     if not path.exists():
         return _Journal()
-    newest = f"(SELECT * FROM requests WHERE outcome = 'answered' ORDER BY id DESC LIMIT {NEWEST})"  # noqa: S608
-    with reading(path, hint=JOURNAL_HINT) as journal:
-        rows = journal.execute(f"SELECT prompt_tokens, completion_tokens, service_s, local_s FROM {newest}").fetchall()  # noqa: S608
+    query = """
+        SELECT prompt_tokens, completion_tokens, service_s, local_s FROM requests WHERE outcome = 'answered'
+        ORDER BY id DESC LIMIT ?
+    """
+    try:
+        with journal_of(path) as journal:
+            rows = journal.execute(query, (NEWEST,)).fetchall()
+    except LlamaDuoError:  # other sources know less; a report does not fail for it
+        return _Journal()
     counted = [(asked, answered) for asked, answered, _, _ in rows if asked is not None and answered is not None]
     return _Journal(
         counted=len(counted),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.protocol import plain_file
-from engine.protocol.errors import DamagedError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,26 +24,18 @@ _PROGRAMS = (
 
 
 @contextmanager
-def reading(path: Path, *, immutable: bool = False, hint: str = "") -> Iterator[sqlite3.Connection]:
+def reading(path: Path, *, immutable: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection that only reads; an `immutable` file is one that nobody writes meanwhile.
 
-    Raises sqlite3.Error where the file is damaged, missing or holds programs, OddFileError where it is no file. With a
-    `hint` what to do, a damaged one is a DamagedError.
+    Raises sqlite3.Error where the file is damaged, missing or holds programs, OddFileError where it is no file.
     """
     import sqlite3  # a list of runs needs none
 
     plain_file.check(path)
     options = "mode=ro&immutable=1" if immutable else "mode=ro"
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, timeout=BUSY_S)) as connection:
-        try:
-            refuse_programs(connection)
-            yield connection
-        except sqlite3.OperationalError:  # another process may be at it
-            raise
-        except sqlite3.DatabaseError as error:
-            if not hint:
-                raise
-            raise DamagedError(path, str(error), hint) from None
+        refuse_programs(connection)
+        yield connection
 
 
 def refuse_programs(connection: sqlite3.Connection) -> None:

@@ -179,10 +179,6 @@ class DoorCommand:
     time: float = field(default_factory=lambda: round(time.time(), 3))
 
 
-JOURNAL_HINT = "restore it from a copy; or move it away, and the door begins another"
-"""What to do about a damaged journal."""
-
-
 def may_answer(final: FinalDecision | None) -> bool:
     """Whether a run shows that the local model may answer: its target is reached, or a part is certified."""
     return final is not None and (final.reached or (final.part is not None and final.part.certified))

@@ -29,8 +29,19 @@ GATHER_S = 0.02
 BUSY_S = 10.0
 """Seconds to wait for another process that is writing."""
 
+NO_ROOM = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY}
+)
+"""Errors of the disk, or of another process that works on the file: they may pass."""
+
+AGAIN_S, MOST_WAITING = 1.0, 20_000
+"""Seconds between two tries to write what waits for such an error to pass, and how many commits may wait."""
+
 Statement = tuple[str, Sequence[Any]]
 """SQL, and the values for its placeholders."""
+
+Pending = tuple[tuple[Statement, ...], Future[None]]
+"""Statements that are committed together, and who waits for that."""
 
 
 class Database:
@@ -44,11 +55,17 @@ class Database:
         *,
         gather_s: float = GATHER_S,
         quick: bool = False,
+        waits: Callable[[str], None] | None = None,
     ) -> None:
-        """`upgrade` changes the tables of an older version before the schema adds what is missing."""
+        """`upgrade` changes the tables of an older version before the schema adds what is missing.
+
+        Where `waits` is given, statements that the disk has no room for count as written and wait in memory, in their
+        order, until it has; `waits` is told, from another thread, when that begins and when it is over.
+        """
         self._gather_s = gather_s
+        self._waits, self._waiting, self._again_at = waits, list[Pending](), 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
-        self._pending: deque[tuple[tuple[Statement, ...], Future[None]]] = deque()
+        self._pending: deque[Pending] = deque()
         self._connection = self._thread.submit(_open, path, schema, upgrade, quick).result()
 
     async def row(self, query: str, values: Sequence[Any] = ()) -> Any:
@@ -97,30 +114,65 @@ class Database:
         return self._connection.execute(query, values).fetchone()
 
     def _commit(self) -> None:
-        """Commit all that is pending; nothing is, where an earlier caller's commit included it."""
-        if not self._pending:
+        """Commit all that is pending or waits; nothing is, where an earlier caller's commit included it."""
+        if not self._pending and not self._waiting:
             return
         if self._gather_s:
             time.sleep(self._gather_s)
         batch = [self._pending.popleft() for _ in range(len(self._pending))]
+        few = len(self._waiting) + len(batch) <= MOST_WAITING
+        if few and time.monotonic() < self._again_at:
+            self._let_wait(batch)
+            return
+        waited, batch, self._waiting = bool(self._waiting), [*self._waiting, *batch], []
         try:
             self._execute(chain.from_iterable(statements for statements, _ in batch))
-        except sqlite3.Error:  # one caller's failure is not another's
-            for statements, done in batch:
-                try:
-                    self._execute(statements)
-                except sqlite3.Error as error:
-                    done.set_exception(error)
-                else:
-                    done.set_result(None)
-        else:
-            for _, done in batch:
+        except sqlite3.Error as failed:
+            if few and self._waits is not None and _no_room(failed):
+                if not waited:
+                    self._waits(f"the disk takes no rows ({failed}): they wait in memory")
+                self._let_wait(batch)
+                self._again_at = time.monotonic() + AGAIN_S
+            else:
+                self._one_by_one(batch)
+            return
+        for _, done in batch:
+            if not done.done():
                 done.set_result(None)
+        if waited and self._waits is not None:
+            self._again_at = 0.0
+            self._waits(f"the disk takes rows again: {len(batch):,} statements that waited are written")
+
+    def _let_wait(self, batch: list[Pending]) -> None:
+        """Count statements as written that are not yet."""
+        self._waiting += batch
+        for _, done in batch:
+            if not done.done():
+                done.set_result(None)
+
+    def _one_by_one(self, batch: list[Pending]) -> None:
+        """Commit what can be: one caller's failure is not another's. What waited and fails again waits on."""
+        for statements, done in batch:
+            try:
+                self._execute(statements)
+            except sqlite3.Error as error:
+                if done.done():
+                    self._waiting.append((statements, done))
+                else:
+                    done.set_exception(error)
+            else:
+                if not done.done():
+                    done.set_result(None)
 
     def _execute(self, statements: Iterable[Statement]) -> None:
         with self._connection:
             for statement, values in statements:
                 self._connection.execute(statement, values)
+
+
+def _no_room(error: sqlite3.Error) -> bool:
+    """Whether an error is of the disk, or of another process that works on the file, and may pass."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in NO_ROOM
 
 
 def _open(path: Path, schema: str, upgrade: Callable[[sqlite3.Connection], None], quick: bool) -> sqlite3.Connection:

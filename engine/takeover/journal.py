@@ -2,7 +2,8 @@
 
 A row is opened when a request comes in and closed before its reply ends, each committed by then, so a request stands in
 it exactly once and a killed door leaves open rows behind. The next door closes those as `lost`. A commit waits for no
-disk where that is this machine's own: after a power cut the requests of the last seconds may be missing.
+disk where that is this machine's own: after a power cut the requests of the last seconds may be missing. A full disk
+keeps no request from its answer: rows wait in memory until it has room.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 import psutil
 
 from engine.protocol.decision import Interval
-from engine.protocol.sqlite_file import reading
-from engine.protocol.takeover import JOURNAL_HINT, Mode, Side
+from engine.protocol.journal_reading import journal_of
+from engine.protocol.takeover import Mode, Side
 from engine.protocol.terminal import one_line
 from engine.service.database import Database
 
@@ -153,7 +154,9 @@ class Journal:
         path.touch(mode=0o600, exist_ok=True)
         process = psutil.Process()
         self.door = f"{process.pid}:{process.create_time():.2f}"
-        self._database = Database(path, SCHEMA, gather_s=0.0, quick=True)
+        self._database = Database(
+            path, SCHEMA, gather_s=0.0, quick=True, waits=lambda told: print(f"the journal: {told}", flush=True)
+        )
 
     def open(self, entry: Entry) -> Future[None]:
         """Record a request that has come in; the result is there once that is committed."""
@@ -254,8 +257,8 @@ def _alive(door: str) -> bool:
 
 
 def rows(path: Path, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-    """The rows of a query, read by another process than the door; none without a journal."""
+    """The rows of a query, read by another process than the door; none without a journal. Raises LlamaDuoError."""
     if not path.exists():
         return []
-    with reading(path, hint=JOURNAL_HINT) as database:
+    with journal_of(path) as database:
         return database.execute(query, values).fetchall()

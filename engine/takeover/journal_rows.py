@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.protocol import jsonl
-from engine.protocol.sqlite_file import reading
-from engine.protocol.takeover import CHAT_PATH, JOURNAL_HINT, Side
+from engine.protocol.journal_reading import journal_of
+from engine.protocol.takeover import CHAT_PATH, Side
 from engine.takeover import chat
 from engine.takeover.chat import Json
 
@@ -46,7 +46,7 @@ class Kept:
 
 def kept_requests(path: Path) -> Iterator[Kept]:
     """The requests of a journal to learn from, oldest first."""
-    with reading(path, hint=JOURNAL_HINT) as database:
+    with journal_of(path) as database:
         for number, side, fell_back, differed, request, reply, service in database.execute(TO_LEARN, (CHAT_PATH,)):
             body = _object(request)
             answer = None
@@ -60,7 +60,7 @@ def kept_requests(path: Path) -> Iterator[Kept]:
 
 def unanswered(path: Path) -> int:
     """How many requests fell back to a service that gave no whole answer either."""
-    with reading(path, hint=JOURNAL_HINT) as database:
+    with journal_of(path) as database:
         count: int = database.execute(UNANSWERED, (CHAT_PATH,)).fetchone()[0]
         return count
 

@@ -11,11 +11,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.protocol.journal_reading import journal_of
 from engine.protocol.run_dir import Run
-from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import (
     CHAT_PATH,
-    JOURNAL_HINT,
     DoorSettings,
     DoorState,
     DoorStatus,
@@ -110,7 +109,7 @@ def read(run: Run, now: float | None = None) -> TakeoverView:
     settings, state, status = read_settings(at), read_state(at), read_door_status(at)
     if not at.journal.exists():
         return TakeoverView(settings, state, status)
-    with reading(at.journal, hint=JOURNAL_HINT) as journal:
+    with journal_of(at.journal) as journal:
         requests, cost, saved, failed = journal.execute(
             "SELECT COUNT(*), COALESCE(SUM(cost_usd), 0), COALESCE(SUM(saved_usd), 0), "
             "COALESCE(SUM(outcome IN ('failed', 'broken off', 'lost')), 0) FROM requests"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.service import database as databases
 from engine.service.database import Database
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS t (k INTEGER PRIMARY KEY CHECK (k < 100))"
@@ -112,3 +113,43 @@ async def test_a_quick_one_loses_nothing_with_its_process(
     again.close()
     assert count(path) == 31
     assert [file.name for file in tmp_path.iterdir()] == ["t.sqlite"]
+
+
+async def test_what_a_full_disk_refuses_waits_in_order_and_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "AGAIN_S", 0.0)
+    told: list[str] = []
+    schema = "CREATE TABLE t (k INTEGER PRIMARY KEY, text TEXT)"
+    database = Database(tmp_path / "t.sqlite", schema, gather_s=0.0, waits=told.append)
+    database.rows("PRAGMA max_page_count = 4")
+    for number in range(20):
+        await database.write("INSERT INTO t VALUES (?, ?)", (number, "x" * 1000))
+        await database.write("UPDATE t SET text = ? WHERE k = ?", (f"ended {number}" + "x" * 1000, number))
+    assert len(database.rows("SELECT k FROM t")) < 20
+    assert len(told) == 1
+    assert told[0].startswith("the disk takes no rows (database or disk is full")
+    database.rows("PRAGMA max_page_count = 10000")
+    await database.write("INSERT INTO t VALUES (?, ?)", (99, "later"))
+    assert [text[:8] for (text,) in database.rows("SELECT text FROM t WHERE k < 10")] == [
+        f"ended {number}x" for number in range(10)
+    ]
+    assert len(database.rows("SELECT k FROM t")) == 21
+    assert told[1].startswith("the disk takes rows again")
+    with pytest.raises(sqlite3.IntegrityError):  # an error of another kind stays one
+        await database.write("INSERT INTO t VALUES (?, ?)", (99, "again"))
+    database.close()
+
+
+async def test_too_many_that_wait_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "MOST_WAITING", 3)
+    database = Database(tmp_path / "t.sqlite", SCHEMA, gather_s=0.0, waits=lambda _: None)
+    database.rows("PRAGMA query_only = 1")
+    for number in range(3):
+        await database.write(INSERT, (number,))
+    with pytest.raises(sqlite3.OperationalError):
+        await database.write(INSERT, (3,))
+    database.rows("PRAGMA query_only = 0")
+    await database.write(INSERT, (4,))
+    assert database.rows("SELECT k FROM t") == [(0,), (1,), (2,), (4,)]
+    database.close()
