@@ -181,7 +181,7 @@ def _unless_out(reply: Reply) -> Reply:
         raise OutError(f"answered with status {reply.status}")
     if reply.status == 200 and chat.is_error(reply.body):
         raise OutError("answered with an error in a 200")
-    if reply.status == 200 and not chat.is_answer(reply.body, streamed=reply.rest is not None):
+    if reply.status < 400 and not chat.is_answer(reply.body, streamed=reply.rest is not None):
         raise OutError("its reply is no chat completion")
     return reply
 

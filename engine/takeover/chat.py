@@ -12,7 +12,7 @@ from math import isfinite
 from statistics import fmean
 from typing import Any
 
-from engine.protocol.jsonl import loads
+from engine.protocol.jsonl import dumps, loads
 from engine.protocol.rows import Message, Tool, ToolCall, message_text, prompt_text
 
 Json = dict[str, Any]
@@ -92,6 +92,10 @@ def needs_service(request: Mapping[str, Any]) -> str:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind not in ("text", "refusal"):
                 return f"a part of the type {kind}" if kind in PARTS else "a part that is no text"
+    tools = request.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict) or tool.get("type") != "function":
+            return "a tool that is no function"
     modalities = request.get("modalities")
     if isinstance(modalities, list) and "audio" in modalities:
         return "an answer in audio"
@@ -233,7 +237,9 @@ def is_error(body: bytes) -> bool:
 
 def is_answer(body: bytes, *, streamed: bool) -> bool:
     """Whether a reply with status 200 is a chat completion; of a stream, whether it begins as server-sent events do."""
-    return is_stream(body) or (not streamed and read_reply(body) is not None)
+    if streamed:
+        return is_stream(body)
+    return (read_stream(body) if is_stream(body) else read_reply(body)) is not None
 
 
 def is_cut(stream: bytes) -> bool:
@@ -242,6 +248,11 @@ def is_cut(stream: bytes) -> bool:
         return False
     read = read_stream(stream)
     return read is not None and not read.finish_reason
+
+
+def has_error(stream: bytes) -> bool:
+    """Whether a stream of an answer has an error among its events, as one that breaks off has as its last."""
+    return b'"error"' in stream and any("error" in one and not one.get("choices") for one in events(stream))
 
 
 def is_stream(body: bytes) -> bool:
@@ -274,8 +285,11 @@ def _message(given: Any) -> Message:
 
 
 def _call(call: Any) -> ToolCall:
-    called = call["function"]
-    function = {"name": str(called.get("name") or ""), "arguments": str(called.get("arguments") or "{}")}
+    """A call; of a tool of another kind than a function, such as a custom one, all that it says is the arguments."""
+    kind = call.get("type") or "function"
+    called = call.get(kind) if isinstance(call.get(kind), dict) else {}
+    said = called.get("arguments") or (dumps(called) if kind != "function" else "{}")
+    function = {"name": str(called.get("name") or kind), "arguments": str(said)}
     return {"id": str(call.get("id") or ""), "type": "function", "function": function}  # type: ignore[typeddict-item]
 
 

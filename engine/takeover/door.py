@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from multidict import CIMultiDict
 
+from engine.protocol.server_log import place_of
 from engine.protocol.takeover import CHAT_PATH, DoorSettings, Mode, Side
 from engine.takeover import chat
 from engine.takeover.answering import Answer, Answerer, order
@@ -208,6 +209,9 @@ class Door:
                     await _write(response, piece)
                 if given and len(kept) < KEPT_STREAM and chat.is_cut(bytes(kept)):
                     raise OutError("its stream ended before the answer did")
+                if given and chat.has_error(bytes(kept)):
+                    outcome = Outcome.BROKEN_OFF
+                    entry.reason += f"; {answer.side.value}: its stream has an error"
             except OutError as error:
                 outcome, entry.reason = Outcome.BROKEN_OFF, f"{entry.reason}; {answer.side.value}: {error}"
                 said = chat.error_body("The answer broke off.", "server_error", "broken_off")
@@ -265,7 +269,7 @@ class Door:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - the client gets no traceback, the log its kind alone: no contents
-            print(f"internal error: {type(error).__name__} in {_place(error)}", flush=True)
+            print(f"internal error: {type(error).__name__} in {place_of(error)}", flush=True)
             return _error(500, "The door failed; see its log.")
 
     async def _last_of_its_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -321,11 +325,3 @@ def _response(reply: Reply, side: Side = Side.SERVICE) -> web.Response:
 def _error(status: int, message: str, code: str | None = None) -> web.Response:
     kind = KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return web.json_response(chat.error_body(message, kind, code), status=status)
-
-
-def _place(error: BaseException) -> str:
-    """Where an error was raised: a file and a line."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
+from engine.protocol.server_log import log_kinds_alone
 from engine.protocol.takeover import Mode, TakeoverFiles, read_settings, read_state, read_status
 from engine.takeover.door import Door
 from engine.takeover.keeper import BACKLOG, READY
@@ -86,5 +87,6 @@ async def _leave(door: Door, site: web.SockSite) -> None:
 
 def main_door(folder: Path, at: Path, number: int) -> int:
     """Run one door on an inherited socket. Raises LlamaDuoError."""
+    log_kinds_alone()
     asyncio.run(serve(Run(folder), TakeoverFiles(at), socket.socket(fileno=number)))
     return 0

@@ -43,8 +43,15 @@ SECRET = re.compile(r"auth|api-?key|cookie|token|secret|password|credential|subs
 OWN = "x-llamaduo-"
 """Begins the headers between clients and the door."""
 
-NOT_PASSED = HOP_BY_HOP | {"set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "clear-site-data"}
-"""Headers of a reply that speak of the server's own address, which is not the door's."""
+NOT_PASSED = HOP_BY_HOP | {
+    *("set-cookie", "set-cookie2", "alt-svc", "strict-transport-security", "clear-site-data", "content-encoding"),
+}
+"""Headers of a reply that speak of the server's own address, which is not the door's, or of an encoding: some servers
+pack what was asked for as it is, and aiohttp unpacks it, since the door must read it."""
+
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""What a header's name consists of, and what no value may hold."""
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 """What a client may do; TRACE would show it the key."""
@@ -54,6 +61,9 @@ REST_S_LEAST = 60.0
 
 MOST_EVENT = 2**20
 """Bytes of a first event that is waited for."""
+
+DATA = re.compile(rb"(?:^|[\r\n])data:")
+END_OF_EVENT = re.compile(rb"\n\n|\r\r|\r\n\r\n")
 
 OUT = frozenset({401, 403, 404, 408, 409, 425, 429})
 """Statuses that speak of the service or of our account there, not of this request; so does every one from 500 on."""
@@ -202,9 +212,7 @@ class PassThrough:
     async def _open(self, asked: Asked) -> aiohttp.ClientResponse:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=20)
-            self._session = aiohttp.ClientSession(
-                connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            )
+            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         url = URL(self.base + asked.path, encoded=True)
         headers = self._headers(asked.headers)
         try:
@@ -241,7 +249,7 @@ class PassThrough:
 def _kept(headers: Mapping[str, str], not_kept: frozenset[str]) -> CIMultiDict[str]:
     """The headers that go on, those that are for one connection alone left out, also where only it names them.
 
-    Bytes that are no text, which aiohttp could not write again, become question marks.
+    Bytes that are no text and control characters, which cannot be written again, become question marks.
     """
     named = {
         name.strip().lower()
@@ -250,21 +258,25 @@ def _kept(headers: Mapping[str, str], not_kept: frozenset[str]) -> CIMultiDict[s
         for name in value.split(",")
     }
     return CIMultiDict(
-        (key, value.encode("utf-8", "replace").decode())
+        (key, CONTROL.sub("?", value.encode("utf-8", "replace").decode()))
         for key, value in headers.items()
-        if key.lower() not in not_kept and key.lower() not in named
+        if key.lower() not in not_kept and key.lower() not in named and NAME.fullmatch(key)
     )
 
 
 async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
-    """The start of a stream, up to the end of its first event. Raises ClientPayloadError where it ends before."""
+    """The start of a stream, up to the end of its first event with data. Raises ClientPayloadError without one.
+
+    A server that has nothing to say yet keeps its stream open by comments, and may then end it or send an error.
+    """
     begun = bytearray()
     async for chunk in chunks:
         begun += chunk
-        if b"\n\n" in begun or b"\r\n\r\n" in begun or len(begun) > MOST_EVENT:
+        data = DATA.search(begun)
+        if (data and END_OF_EVENT.search(begun, data.end())) or len(begun) > MOST_EVENT:
             return bytes(begun)
-    if not begun.strip():
-        raise aiohttp.ClientPayloadError("an empty stream")
+    if not begun.strip() or (begun.startswith(b":") and not DATA.search(begun)):
+        raise aiohttp.ClientPayloadError("a stream without an event")
     return bytes(begun)
 
 
@@ -297,6 +309,8 @@ def _why(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno  # asyncio's own text has the address
         return f"no connection: {os.strerror(number).lower() if number else 'failed'}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "its reply is not HTTP"
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError):
         return "it broke off its answer"
     return type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from aiohttp.test_utils import RawTestServer
 from door_sides import KEY, Side, door
 from test_guard import raw
 
+from engine.protocol.server_log import KindsAlone
 from engine.protocol.takeover import Mode
 from engine.takeover import chat, journal
 
@@ -87,6 +89,31 @@ async def test_the_journal_holds_no_words_of_a_part(tmp_path: Path) -> None:
         assert opened.rows("reason") == [("a part that is no text",)]
 
 
+async def test_a_bad_request_writes_no_line_and_no_key_into_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The HTTP library would log each with the bytes that it cannot read."""
+    handler = KindsAlone(level=logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        async with door(tmp_path, Mode.LOCAL_FIRST) as opened:
+            for bad in (
+                request(b"Authorization: Bearer sk-mine\x00"),
+                request(b"X: " + b"sk-mine" * 2000),
+                request(b"Content-Length: 3"),
+                request(line=b"sk-mine /v1/models HTTP/1.1"),
+                request(b"Content-Encoding: gzip", body=b"sk-mine"),
+            ):
+                assert (await raw(opened.root, bad)).split()[1] == b"400"
+        assert len(caplog.records) >= 4  # the library did log them
+        assert capsys.readouterr().err == ""
+        logging.getLogger("aiohttp.server").error("sk-mine", exc_info=ValueError("sk-mine"))
+        logging.getLogger("x").warning("sk-mine")
+        assert capsys.readouterr().err == "aiohttp.server: ValueError in unknown\nx: warning\n"
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
 GARBAGE = [
     (200, "text/html", b"<html>Log in</html>"),
     (200, "application/json", b"{"),
@@ -95,16 +122,20 @@ GARBAGE = [
     (200, "application/json", b'{"choices": [{"message": {"content": {"a": 1}}}]}'),
     (200, "text/event-stream", b""),
     (302, "text/html", b""),
+    (204, "application/json", b""),
+    (200, "text/event-stream", b": wait\n\n: wait\n\n"),
+    (200, "text/event-stream", b": wait\n\n" + chat.event({"error": {"message": "no"}})),
 ]
 
 
 @asynccontextmanager
-async def answering(replies: list[tuple[int, str, bytes]]) -> AsyncIterator[str]:
+async def answering(replies: list[tuple[int, str, bytes]], **headers: str) -> AsyncIterator[str]:
     """A server that gives the last of the replies."""
 
     async def handler(_: web.BaseRequest) -> web.Response:
         status, kind, body = replies[-1]
-        return web.Response(status=status, body=body, headers={"Content-Type": kind, "Location": "http://127.0.0.1:9/"})
+        own = {"Content-Type": kind, "Location": "http://127.0.0.1:9/", **headers}
+        return web.Response(status=status, body=body, headers=own)
 
     async with RawTestServer(handler) as server:
         yield str(server.make_url("/v1"))
@@ -118,6 +149,7 @@ async def test_garbage_is_no_answer_and_the_other_side_is_asked(tmp_path: Path) 
             for stream in (False, True):
                 answered, headers, _ = await opened.ask(stream=stream)
                 assert (answered, headers["x-llamaduo-answered-by"]) == (200, "service"), reply
+        replies.append((302, "text/html", b""))
         alone = {"x-llamaduo-side": "local"}
         status, headers, body = await opened.ask(headers=alone)
         assert (status, json.loads(body)["error"]["code"], "Location" in headers) == (503, "no_answer", False)
@@ -132,6 +164,84 @@ async def test_a_stream_without_its_end_is_broken_off(tmp_path: Path) -> None:
         _, _, body = await opened.ask(stream=True)
         assert b"broken_off" in body.splitlines()[-2]
         assert opened.rows("outcome") == [("broken off",)]
+
+
+async def test_an_error_within_a_stream_is_passed_on_and_stands_in_the_journal(tmp_path: Path) -> None:
+    chunk = chat.event({"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]})
+    stream = chunk + chat.event({"error": {"message": "overloaded"}})
+    async with (
+        answering([(200, "text/event-stream", stream)]) as base,
+        door(tmp_path, Mode.LOCAL_FIRST, local_base=base) as opened,
+    ):
+        _, _, body = await opened.ask(stream=True)
+        assert body == stream
+        assert opened.rows("outcome, reason") == [("broken off", "local-first; local: its stream has an error")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_packed_reply_is_read_and_passed_on_as_it_is(tmp_path: Path, stream: bool) -> None:
+    """Some servers pack what was asked for unpacked."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "ü 😀"}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice]}).encode()
+    kind = "application/json"
+    if stream:
+        body, kind = chat.as_stream(body, usage=False), "text/event-stream"
+    async with (
+        answering([(200, kind, gzip.compress(body))], **{"Content-Encoding": "gzip"}) as base,
+        door(tmp_path, Mode.LOCAL_FIRST, local_base=base) as opened,
+    ):
+        status, headers, found = await opened.ask(stream=stream)
+        assert (status, headers["x-llamaduo-answered-by"], "Content-Encoding" in headers) == (200, "local", False)
+        assert found == body
+
+
+@asynccontextmanager
+async def sending(*pieces: bytes) -> AsyncIterator[str]:
+    """A server that sends these bytes, one piece after the other."""
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        writer.close()
+
+    async with await asyncio.start_server(connected, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "ü 😀 漢字"}, "finish_reason": "stop"}]}
+
+
+async def test_characters_cut_between_pieces_arrive_whole(tmp_path: Path) -> None:
+    stream = chat.as_stream(json.dumps(ANSWER, ensure_ascii=False).encode(), usage=False)
+    pieces = [stream[at : at + 1] for at in range(len(stream))]
+    async with sending(HEAD + b"\r\n", *pieces) as base, door(tmp_path, Mode.LOCAL_ONLY, local_base=base) as opened:
+        _, _, body = await opened.ask(stream=True)
+        assert body == stream
+
+
+async def test_a_reply_with_odd_headers_is_passed_on_without_what_no_header_may_hold(tmp_path: Path) -> None:
+    stream = chat.as_stream(json.dumps(ANSWER).encode(), usage=False)
+    head = HEAD + b"X-Odd: a\x0bb\xff\x7f\r\nX-Fine: \ta b\r\n\r\n"
+    async with sending(head + stream) as base, door(tmp_path, Mode.LOCAL_ONLY, local_base=base) as opened:
+        status, headers, body = await opened.ask(stream=True)
+        assert (status, body) == (200, stream)
+        assert (headers["X-Odd"], headers["X-Fine"]) == ("a?b??", "a b")
+
+
+async def test_calls_of_tools_that_are_no_functions_are_the_services(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "custom", "custom": {"name": "shell", "input": "ls"}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]}}
+    reply = json.dumps({"choices": [choice]}).encode()
+    read = chat.read_reply(reply)
+    assert read is not None
+    assert read.text == '{"name": "shell", "arguments": {"name":"shell","input":"ls"}}'
+    async with door(tmp_path, Mode.LOCAL_FIRST) as opened:
+        await opened.ask(tools=[{"type": "custom", "custom": {"name": "shell"}}])
+        assert opened.rows("answered_by, reason") == [("service", "a tool that is no function")]
 
 
 def test_huge_numbers_and_deep_values_are_no_reply() -> None:
