@@ -24,7 +24,6 @@ WITHOUT_EFFECT: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0, 0.0),
     "frequency_penalty": (0, 0.0),
     "top_logprobs": (0,),
-    "response_format": ({"type": "text"},),
     "tool_choice": ("auto", "none"),
     "add_generation_prompt": (True,),
 }
@@ -55,6 +54,7 @@ class ChatRequest(msgspec.Struct):
     stream: bool = False
     stream_options: _Options | None = None
     logprobs: bool | None = None
+    response_format: dict[str, Any] | None = None
 
     @property
     def stops(self) -> list[str]:

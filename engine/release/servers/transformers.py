@@ -22,12 +22,15 @@ from typing import Any
 from aiohttp import web
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.evaluation.contract import Contract
 from engine.local.inference.ends import named_ends
 from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.loopback import of_web_page, to_own_host
+from engine.protocol.server_log import log_kinds_alone
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE
+from engine.release.servers.answer_format import FormatError, answer_format
 from engine.release.servers.command_line import arguments
 from engine.release.servers.generation import Generation, Job, Sampling, Token
 from engine.release.servers.requests import BadRequestError, ChatRequest, read_request
@@ -47,6 +50,7 @@ ERROR_TYPES = {
     403: "invalid_request_error",
     404: "invalid_request_error",
     400: "invalid_request_error",
+    422: "invalid_request_error",
 }
 
 
@@ -112,12 +116,22 @@ class Handlers:
             )
         self._counts["prompt_tokens_total"] += len(prompt)
         most = min(asked.max_completion_tokens or asked.max_tokens or self._artefact.max_new_tokens, room)
+        wanted, answer = answer_format(asked.response_format), Answer()
+        parts = self._parts(asked, prompt, most, answer)
+        if asked.stream and wanted is None:
+            return await self._stream(request, asked, prompt, answer, parts)
+        text = "".join([piece async for piece in parts])
+        whole = self._whole(asked, prompt, answer)
+        self._check(wanted, whole)
         if asked.stream:
-            return await self._stream(request, asked, prompt, most)
-        answer = Answer()
-        async for _ in self._parts(asked, prompt, most, answer):
-            pass
-        return web.json_response(self._whole(asked, prompt, answer))
+            return await self._stream(request, asked, prompt, answer, _at_once(text))
+        return web.json_response(whole)
+
+    def _check(self, wanted: Contract | None, whole: dict[str, Any]) -> None:
+        """Raise FormatError where an answer in words is not in the format that was asked for."""
+        message = whole["choices"][0]["message"]
+        if wanted is not None and "tool_calls" not in message and (broken := wanted.broken(message["content"])):
+            raise FormatError(broken)
 
     def _prompt(self, asked: ChatRequest) -> list[int]:
         """The prompt in tokens, by the template. Raises BadRequestError where that refuses the chat."""
@@ -200,12 +214,12 @@ class Handlers:
         return {"content": content, "refusal": None}
 
     async def _stream(
-        self, request: web.Request, asked: ChatRequest, prompt: list[int], most: int
+        self, request: web.Request, asked: ChatRequest, prompt: list[int], answer: Answer, parts: AsyncIterator[str]
     ) -> web.StreamResponse:
         """The answer in server-sent events; with tools it comes in one piece, since only all of it shows its calls."""
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         await response.prepare(request)
-        envelope, answer, sent = self._envelope("chat.completion.chunk"), Answer(), 0
+        envelope, sent = self._envelope("chat.completion.chunk"), 0
 
         async def send(delta: dict[str, Any], finish_reason: str | None = None, logprobs: Any = None) -> None:
             choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs}
@@ -213,7 +227,7 @@ class Handlers:
 
         try:
             await send({"role": "assistant", "content": ""})
-            async for piece in self._parts(asked, prompt, most, answer):
+            async for piece in parts:
                 if piece and not asked.offered:
                     part, sent = Answer(answer.tokens[sent:]), len(answer.tokens)
                     await send({"content": piece}, logprobs=self._logprobs(part) if asked.logprobs else None)
@@ -249,6 +263,8 @@ def create_app(handlers: Handlers, key: str) -> web.Application:
             return await handler(request)
         except BadRequestError as problem:
             return _error(400, str(problem))
+        except FormatError as problem:
+            return _error(422, str(problem))
         except web.HTTPException as problem:
             return _error(problem.status, problem.reason)
         except Exception as error:  # noqa: BLE001 - the client gets no traceback, the log gets no contents
@@ -262,6 +278,11 @@ def create_app(handlers: Handlers, key: str) -> web.Application:
     app.router.add_get("/v1/models", handlers.models)
     app.router.add_post("/v1/chat/completions", handlers.chat)
     return app
+
+
+async def _at_once(text: str) -> AsyncIterator[str]:
+    """A text that is there, as a stream's only piece."""
+    yield text
 
 
 async def _body(request: web.Request) -> bytes:
@@ -306,6 +327,7 @@ def main() -> int:
     except LlamaDuoError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
+    log_kinds_alone()  # a model may take long to load, and its libraries' warnings say why one cannot be
     app = create_app(handlers, os.environ.get(KEY_VARIABLE, ""))
     web.run_app(
         app,

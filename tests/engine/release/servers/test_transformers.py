@@ -16,7 +16,7 @@ from engine.protocol import jsonl
 from engine.release.formats.lora import Lora
 from engine.release.servers.requests import BadRequestError, read_request
 from engine.release.servers.tool_calls import read_calls
-from engine.release.servers.transformers import create_app
+from engine.release.servers.transformers import Handlers, create_app
 from engine.release.source import Source
 from tests.engine.release.conftest import make_run
 from tests.engine.release.serving_here import KEY, ServerHere
@@ -89,6 +89,23 @@ def test_refusals_are_in_openai_s_form(client: openai.OpenAI, server: ServerHere
     assert [model.id for model in client.models.list()] == [server.model]
 
 
+def test_an_answer_is_in_the_format_that_was_asked_for_or_none(
+    client: openai.OpenAI, server: ServerHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(**more: Any) -> Any:
+        messages: list[Any] = [{"role": "user", "content": "hello"}]
+        kind: Any = {"type": "json_object"}
+        return client.chat.completions.create(model=server.model, messages=messages, response_format=kind, **more)
+
+    for stream in (False, True):
+        with pytest.raises(openai.UnprocessableEntityError, match="not as `response_format` asks"):
+            asked(stream=stream)
+    monkeypatch.setattr(Handlers, "_decoded", lambda *_: '{"a": 1}')  # the tiny model knows no JSON
+    assert asked().choices[0].message.content == '{"a": 1}'
+    parts = list(asked(stream=True))
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == '{"a": 1}'
+
+
 def test_health_needs_no_key_and_metrics_do(server: ServerHere) -> None:
     assert httpx.get(f"{server.root}/health").json() == {"status": "ok"}
     assert httpx.get(f"{server.root}/metrics").status_code == 401
@@ -103,7 +120,8 @@ def test_health_needs_no_key_and_metrics_do(server: ServerHere) -> None:
         (b'{"messages": []}', "at least one message"),
         (b'{"messages": [{"role": "user", "content": "a"}], "best_of": 2}', "Unknown field 'best_of'"),
         (b'{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', "text only"),
-        (b'{"messages": [{"role": "user", "content": "a"}], "response_format": {"type": "json_object"}}', "cannot do"),
+        (b'{"messages": [{"role": "user", "content": "a"}], "response_format": "json"}', "response_format"),
+        (b'{"messages": [{"role": "user", "content": "a"}], "tool_choice": "required"}', "cannot do"),
         (b'{"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}', "tool call"),
         (b"[" * 100_000, "no chat completion"),
     ],
