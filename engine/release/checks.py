@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
 from engine.local.checkpoint import read_checkpoint, read_header
 from engine.protocol import jsonl
@@ -18,6 +19,7 @@ from engine.release.artefact import GGUF_FILE, Artefact
 from engine.release.formats.files import GENERATION_FILE, MODELFILE, NEW_CLASS, TEMPLATE_FILE, TOKENIZER_CONFIG
 from engine.release.formats.lora import ADAPTER_CONFIG
 from engine.release.gguf_reading import Gguf
+from engine.release.modelfile_checks import sampling_problem, text_problem
 from engine.release.source import Source
 from engine.release.weights import adapter_share, tied_problem
 
@@ -27,6 +29,11 @@ FLOATS = ("BF16", "F16", "F32")
 
 LEAST_SHARE, MOST_SHARE = 0.5, 1.5
 """Of the adapter's change that must be in a weight: rounding moves it a little, a lost adapter leaves none."""
+
+NO_SAMPLING = frozenset(
+    {*("do_sample", "temperature", "eos_token_id", "bos_token_id", "pad_token_id"), "transformers_version"}
+)
+"""Of generation_config.json: what is no sampling, or is looked at by itself."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_k": (0, None, 50),
@@ -177,8 +184,10 @@ def adapter(files: Files) -> Found:
     share = adapter_share(files.folder, files.artefact, files.source)
     if share is None:
         return failed("the adapter changes nothing: all its weights are as at the start of training")
-    if not LEAST_SHARE <= share <= MOST_SHARE:
-        return failed(f"{share:.0%} of the adapter's change is in the weights: the base model answers")
+    if share < LEAST_SHARE:
+        return failed(f"a weight has {share:.0%} of the adapter's change: the base model answers, or a part of it")
+    if share > MOST_SHARE:
+        return failed(f"a weight has {share:.0%} of the adapter's change: it is merged more than once")
     return passed(f"{share:.0%} of the adapter's change is in the weights")
 
 
@@ -200,16 +209,18 @@ def sampling(files: Files) -> Found:
     if files.format == "gguf":
         found = {key.rpartition(".")[2]: value for key, value in files.gguf().sampling.items()}
         found = {"temperature" if name == "temp" else name: value for name, value in found.items()}
-        parameters = dict(re.findall(r"^PARAMETER (\S+) (\S+)$", files.text(MODELFILE), re.MULTILINE))
-        asked = float(parameters.get("temperature", judged))
+        text = files.text(MODELFILE)
+        if text and (problem := sampling_problem(files.source, text)):
+            return failed(problem)
+        asked = judged
     else:
         found = files.json(GENERATION_FILE)
         asked = found.get("temperature", 1.0) if found.get("do_sample", judged > 0) else 0.0
     if abs(asked - judged) > 1e-6:
         return failed(f"the default temperature is {asked:g}; the sealed test was at {judged:g}")
-    for name, allowed in NEUTRAL.items():
-        if name in found and found[name] not in allowed:
-            return failed(f"{name} is {found[name]}; the sealed test drew by temperature alone")
+    for name, value in found.items():
+        if name not in NO_SAMPLING and value is not None and value not in NEUTRAL.get(name, ()):
+            return failed(f"{name} is {str(value)[:80]}; the sealed test drew by temperature alone")
     return passed(f"temperature {judged:g} and nothing else")
 
 
@@ -219,6 +230,12 @@ def context(files: Files) -> Found:
     if files.format == "gguf":
         named = re.search(r"^PARAMETER num_ctx (\d+)$", files.text(MODELFILE), re.MULTILINE)
         room = min(room, int(named[1])) if named else room
+        trained = files.gguf().value(f"{files.gguf().text('general.architecture')}.context_length")
+    else:
+        config = files.json("config.json")
+        trained = config.get("text_config", config).get("max_position_embeddings")
+    if isinstance(trained, int) and trained < room:
+        return failed(f"the files name {trained:,} positions; a context of {room:,} tokens is asked for")
     if most is not None and room > most:
         return failed(f"a context of {room:,} tokens is asked for; the model has {most:,} positions")
     longest = max(files.source.lengths.values(), default=0)
@@ -237,8 +254,8 @@ def paths(files: Files) -> Found:
             return failed(f"the Modelfile names {other}, which is not a file of this folder")
     elif files.format == "lora":
         base = files.json(ADAPTER_CONFIG).get("base_model_name_or_path")
-        if not isinstance(base, str) or not base or base.startswith(("/", "~")):
-            return failed(f"{ADAPTER_CONFIG} names its base by a folder of this machine: {base}")
+        if base != files.source.base.name:
+            return failed(f"{ADAPTER_CONFIG} names its base as {str(base)[:80]!r}, not {files.source.base.name!r}")
     if link := next((path for path in files.folder.rglob("*") if path.is_symlink()), None):
         return failed(f"{link.name} is a link, which a copy of the folder loses")
     return passed("nothing points out of the folder")
@@ -248,10 +265,13 @@ def tokenizer(files: Files) -> Found:
     """Whether older libraries know the tokenizer's class: servers built on transformers 4 refuse that of 5."""
     if files.format == "gguf":
         pre = files.gguf().text("tokenizer.ggml.pre")
-        return passed(f"pre-tokenizer {pre or 'of its own kind'}, which llama.cpp knows")
+        return passed(f"pre-tokenizer {pre or 'of its own kind'}; llama.cpp starts only with one that it knows")
     config = files.json(TOKENIZER_CONFIG)
     if config.get("tokenizer_class") in (None, NEW_CLASS):
         return failed(f"tokenizer_class is {config.get('tokenizer_class')}, which transformers 4 refuses")
+    named = str(config["tokenizer_class"])
+    if not files.artefact.trust_remote_code and tokenizer_class_from_name(named) is None:
+        return failed(f"tokenizer_class is {named[:80]}, which transformers does not know")
     if isinstance(config.get("extra_special_tokens"), list):
         return failed("extra_special_tokens is a list, which transformers 4 refuses")
     return passed(f"tokenizer_class is {config['tokenizer_class']}")
@@ -265,6 +285,8 @@ def ollama(files: Files) -> Found:
     for word in ("FROM ", "PARAMETER stop ", "PARAMETER num_ctx "):
         if word not in text:
             return failed(f"the Modelfile lacks {word.strip()}" if text else "there is no Modelfile")
+    if problem := text_problem(files.source, text):
+        return failed(problem)
     if "TEMPLATE " not in text:
         return passed("FROM, stop and num_ctx; the template is left to Ollama, as the file says")
     return passed("FROM, TEMPLATE, stop and num_ctx")

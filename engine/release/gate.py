@@ -27,6 +27,9 @@ from engine.release.live_checks import check_answers, check_tokens
 from engine.release.serving import Server, start
 from engine.release.source import Source
 
+UNKNOWN_PRE = "unknown pre-tokenizer"
+"""What llama.cpp says as it ends."""
+
 ADAPTER, SERVED = "adapter", "served"
 """The two sets of answers that are judged."""
 
@@ -79,6 +82,10 @@ class GateKeeper:
             if error.exit_status == 2 or not checks:
                 raise
             reason = f"it cannot be served: {error.message}."
+            if UNKNOWN_PRE in error.message:
+                told = "llama.cpp does not know the file's pre-tokenizer"
+                reason = f"{Cause.TOKENIZER}: {told}."
+                checks = merged(checks, [Check(cause=Cause.TOKENIZER, result=Result.FAILED, detail=told)])
             return self._gate(name, "", checks, passed=False, reason=reason)
 
     def _served(self, server: Server, name: str, checks: list[Check]) -> Gate:

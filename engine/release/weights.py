@@ -14,8 +14,8 @@ from engine.release.artefact import GGUF_FILE, Artefact
 from engine.release.gguf_reading import Gguf
 from engine.release.source import Source
 
-LOOKED_AT = 3
-"""Weights whose change is measured: the first, the middle and the last that the adapter changes."""
+LOOKED_AT = 9
+"""Weights whose change is measured, of those that the adapter changes: from the first to the last, evenly spaced."""
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 
@@ -44,8 +44,9 @@ def tied_problem(folder: Path, base: Path) -> str:
 def adapter_share(folder: Path, artefact: Artefact, source: Source) -> float | None:
     """The share of the adapter's change that an artefact's weights have: 1 where it is merged, 0 in the base model.
 
-    It is the projection of (artefact - base) on (merged - base), the mean over some weights, so that the noise of
-    rounding, which has no direction, hardly counts. None where the adapter changes nothing.
+    It is the projection of (artefact - base) on (merged - base), so that the noise of rounding, which has no direction,
+    hardly counts; of some weights the one that is farthest from 1, since a part may be lost. None where the adapter
+    changes nothing.
     """
     gguf = Gguf(folder / GGUF_FILE) if artefact.format == "gguf" else None
     shares = []
@@ -55,7 +56,7 @@ def adapter_share(folder: Path, artefact: Artefact, source: Source) -> float | N
         size = float((change * change).sum())
         if size > 0:
             shares.append(float(((own - base) * change).sum()) / size)
-    return sum(shares) / len(shares) if shares else None
+    return max(shares, key=lambda share: abs(share - 1), default=None)
 
 
 def changes(source: Source, for_gguf: bool) -> Iterator[tuple[str, torch.Tensor]]:
@@ -69,7 +70,8 @@ def changes(source: Source, for_gguf: bool) -> Iterator[tuple[str, torch.Tensor]
         keys = sorted(key for key in tensors.keys() if key.endswith(ends))  # noqa: SIM118
         known = read_checkpoint(source.base.path).tensors
         usable = [(key, name) for key in keys if (name := _base_name(key, known)) is not None]
-        for key, name in [usable[at] for at in sorted({0, len(usable) // 2, len(usable) - 1}) if usable][:LOOKED_AT]:
+        places = {round(at * (len(usable) - 1) / (LOOKED_AT - 1)) for at in range(LOOKED_AT)} if usable else set()
+        for key, name in [usable[at] for at in sorted(places)]:
             a, b = (tensors.get_tensor(one).float() for one in (key, key.replace("lora_A", "lora_B")))
             rank = a.shape[0]
             scale = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)

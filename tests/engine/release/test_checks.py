@@ -12,9 +12,8 @@ from engine.protocol.release import Cause, Check, Result
 from engine.release.artefact import ARTEFACT_FILE, read_artefact
 from engine.release.checks import check_files
 from engine.release.formats.safetensors import Safetensors
+from engine.release.modelfile import modelfile
 from engine.release.source import Source
-
-MODELFILE = 'FROM ./model.gguf\nPARAMETER stop "a"\nPARAMETER num_ctx 4096\nPARAMETER temperature 0\n'
 
 
 def failed(folder: Path, source: Source) -> list[Check]:
@@ -28,7 +27,7 @@ def test_a_cut_gguf_file_is_named_once(source: Source, tmp_path: Path, content: 
     folder = tmp_path / "gguf-q8_0"
     folder.mkdir()
     jsonl.write_json(folder / ARTEFACT_FILE, source.artefact("gguf", "q8_0").to_row())
-    (folder / "Modelfile").write_text(MODELFILE)
+    (folder / "Modelfile").write_text(modelfile(source, "model.gguf"))
     (folder / "model.gguf").write_bytes(content)
     (one,) = failed(folder, source)
     assert one.cause is Cause.TEMPLATE

@@ -115,6 +115,21 @@ def _base_weights(folder: Path) -> None:
     shutil.copyfile(folder.parents[3] / "base" / "model.safetensors", folder / "model.safetensors")
 
 
+def _part_of_base(folder: Path) -> None:
+    """As where one file of several was lost, and the base's taken."""
+    base = load_file(folder.parents[3] / "base" / "model.safetensors")
+    _tensors(folder, lambda own: own.update({name: base[name] for name in own if ".layers.0." in name}))
+
+
+def _merged_twice(folder: Path) -> None:
+    base = load_file(folder.parents[3] / "base" / "model.safetensors")
+
+    def again(own: dict[str, torch.Tensor]) -> None:
+        own.update({name: (2 * own[name].float() - base[name].float()).to(own[name].dtype) for name in own})
+
+    _tensors(folder, again)
+
+
 def _no_head(folder: Path) -> None:
     _tensors(folder, lambda tensors: tensors.pop("lm_head.weight"))
 
@@ -143,7 +158,14 @@ DAMAGED: list[tuple[str, Cause, Damage]] = [
     ("safetensors", Cause.MERGE, _bytes),
     ("safetensors", Cause.TIED, _no_head),
     ("safetensors", Cause.ADAPTER, _base_weights),
+    ("safetensors", Cause.ADAPTER, _part_of_base),
+    ("safetensors", Cause.ADAPTER, _merged_twice),
     ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", do_sample=True)),
+    ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", num_beams=4)),
+    ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", suppress_tokens=[5])),
+    ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", max_new_tokens=3)),
+    ("safetensors", Cause.CONTEXT, lambda folder: _json(folder, "config.json", max_position_embeddings=32)),
+    ("safetensors", Cause.TOKENIZER, lambda folder: _json(folder, "tokenizer_config.json", tokenizer_class="Other")),
     ("safetensors", Cause.SAMPLING, lambda folder: _json(folder, "generation_config.json", repetition_penalty=1.1)),
     ("safetensors", Cause.CONTEXT, _small_context),
     (
@@ -153,6 +175,8 @@ DAMAGED: list[tuple[str, Cause, Damage]] = [
     ),
     ("lora", Cause.SAVED_MODULES, lambda folder: _json(folder, "adapter_config.json", modules_to_save=["lm_head"])),
     ("lora", Cause.PATHS, lambda folder: _json(folder, "adapter_config.json", base_model_name_or_path="/home/me/base")),
+    ("lora", Cause.PATHS, lambda folder: _json(folder, "adapter_config.json", base_model_name_or_path="../base")),
+    ("lora", Cause.PATHS, lambda folder: _json(folder, "adapter_config.json", base_model_name_or_path="C:\\base")),
     ("lora", Cause.ADAPTER, lambda folder: (folder / "adapter_model.safetensors").unlink()),
 ]
 
