@@ -224,7 +224,7 @@ def crossed(crowd: Crowd, sums: Floats, count: Ints, drawn: Ints, bars: Floats) 
     most = sums - count[:, None] * steps + crowd.counts(drawn) @ np.maximum(crowd.lost - steps, 0)
     near = np.flatnonzero(most.max(axis=1) >= bars)
     grown = sums[near, None] + np.cumsum(crowd.lost[drawn[near]], axis=1)
-    seen = count[near, None] + np.arange(1.0, drawn.shape[1] + 1)
+    seen = (count[near, None] + np.arange(1, drawn.shape[1] + 1)).astype(float)
     reached = np.zeros(len(sums), bool)
     reached[near] = (log_wealth(grown, crowd.whole.losses, seen, crowd.place) >= bars[near, None]).any(axis=1)
     return reached

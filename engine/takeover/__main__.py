@@ -71,10 +71,11 @@ def _begin(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from engine.protocol.run_dir import Run
-    from engine.protocol.takeover import DoorCommand, Mode, send
+    from engine.protocol.takeover import DoorCommand, Mode, files, send
     from engine.settings.load import settings_of
     from engine.takeover import setup
     from engine.takeover.access import door_key
+    from engine.takeover.lock import lock
 
     run = Run(args.run.resolve())
     mode = Mode(args.mode)
@@ -84,7 +85,8 @@ def _begin(args: argparse.Namespace) -> None:
     door_key(settings)
     if not settings.local_model:
         settings = replace(settings, local_model=asyncio.run(setup.local_model(settings)))
-    send(setup.begin(run, settings, mode), DoorCommand(kind="mode", mode=mode))
+    with lock(files(run.folder)):  # the settings and the mode of a door at work, or about to be, are left alone
+        send(setup.begin(run, settings, mode), DoorCommand(kind="mode", mode=mode))
 
 
 def _drill(args: argparse.Namespace) -> int:

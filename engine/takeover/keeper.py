@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -18,7 +17,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
@@ -31,6 +29,7 @@ from engine.settings.load import settings_of
 from engine.takeover.access import door_key
 from engine.takeover.environment import needed
 from engine.takeover.local_server import LocalServer, local_server
+from engine.takeover.lock import lock
 from engine.takeover.released import LOCAL_KEY, trusts_code
 
 BACKLOG = 1024
@@ -61,23 +60,12 @@ def listen(settings: DoorSettings) -> socket.socket:
     return opened
 
 
-def _lock(at: TakeoverFiles) -> IO[str]:
-    """Be the one keeper of a take-over, until this process ends. Raises LlamaDuoError where there is another."""
-    file = at.lock.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise LlamaDuoError(f"{at.folder}: a door is at work already", "llamaduo-tui takeover RUN shows it") from None
-    return file
-
-
 class Keeper:
     """Holds the port, keeps a door at work."""
 
     def __init__(self, run: Run, at: TakeoverFiles, settings: DoorSettings) -> None:
         self._run, self._at, self._settings = run, at, settings
-        self._lock = _lock(at)
+        self._lock = lock(at)
         self._socket = listen(settings)
         host, port = self._socket.getsockname()[:2]
         self._status = DoorStatus(keeper=Process.of(os.getpid()), address=f"{address_of(host, port)}/v1")
