@@ -27,8 +27,8 @@ from engine.release.live_checks import check_answers, check_tokens
 from engine.release.serving import Server, start
 from engine.release.source import Source
 
-UNKNOWN_PRE = "unknown pre-tokenizer"
-"""What llama.cpp says as it ends."""
+UNKNOWN_PRE, LOG_END = "unknown pre-tokenizer", 8000
+"""What llama.cpp says before it ends, and the characters of its log that are of its last start."""
 
 ADAPTER, SERVED = "adapter", "served"
 """The two sets of answers that are judged."""
@@ -82,7 +82,7 @@ class GateKeeper:
             if error.exit_status == 2 or not checks:
                 raise
             reason = f"it cannot be served: {error.message}."
-            if UNKNOWN_PRE in error.message:
+            if log.is_file() and UNKNOWN_PRE in log.read_text(errors="replace")[-LOG_END:]:
                 told = "llama.cpp does not know the file's pre-tokenizer"
                 reason = f"{Cause.TOKENIZER}: {told}."
                 checks = merged(checks, [Check(cause=Cause.TOKENIZER, result=Result.FAILED, detail=told)])

@@ -17,7 +17,7 @@ from engine.local.inference.base import Completion
 from engine.local.inference.encoded import Encoded
 from engine.local.served_template import served_template
 from engine.protocol import jsonl
-from engine.protocol.errors import InputError
+from engine.protocol.errors import InputError, StageError
 from engine.protocol.release import HEADING, Cause, Result, read_gate, report_text
 from engine.release import gate as gates
 from engine.release import release as releases
@@ -278,3 +278,25 @@ def test_what_cannot_be_released_says_so() -> None:
     with pytest.raises(InputError, match="--quantize is for GGUF files"):
         chosen_formats(["lora"], ["q8_0"])
     assert [one.quantization for one in chosen_formats(["gguf"], ["q8_0", "f16"])] == ["f16", "q8_0"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("error loading model vocabulary: unknown pre-tokenizer type: 'x'", f"{Cause.TOKENIZER}: llama.cpp does not"),
+        ("out of memory", "it cannot be served: llama.cpp ended"),
+    ],
+)
+def test_a_server_that_does_not_start_is_a_refusal_that_says_why(
+    released: Path, source: Source, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    def started(*_: object, log: Path, **__: object) -> None:
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(f"{said}\nRuntimeError: Failed to init server\n")
+        raise StageError("llama.cpp ended with status 1", "see its log")
+
+    monkeypatch.setattr(gates, "start", started)
+    found = GateKeeper(release=released, source=source, margin=1.0, vllm="vllm").hold("safetensors")
+    assert not found.passed
+    assert found.reason.startswith(reason)
+    assert [check.cause for check in found.failed] == ([Cause.TOKENIZER] if "pre-tokenizer" in said else [])
