@@ -18,6 +18,9 @@ from engine.takeover.sides import Answering, Asked, OutError, Reply, UnreachedEr
 Chat = Mapping[str, Any]
 
 
+LAST_S = 600.0
+"""Seconds for an answer, at least, where no other side can be asked: as long as OpenAI's client waits by itself."""
+
 ASKED_FOR = "asked for"
 """Why a side answers that the client names."""
 
@@ -103,6 +106,10 @@ class Answerer:
                     return Answer(await self._ask(how.first, asked, request, entry, True), how.first, reason)
             raise OutError(f"{why}; {how.second.value}: {also}") from None
 
+    async def service_alone(self, asked: Asked) -> Reply:
+        """The service's reply to a request that no other side can answer. Raises OutError."""
+        return await self.service(replace(asked, last=True, timeout_s=max(asked.timeout_s, LAST_S)))
+
     async def service(self, asked: Asked) -> Reply:
         """What the service makes of any request. Raises OutError."""
         if self._service is None:
@@ -120,7 +127,7 @@ class Answerer:
 
     async def _ask(self, side: Side, asked: Asked, request: Chat, entry: Entry, last: bool) -> Reply:
         """A side's reply; where it is the `last` that is asked, also one that says that the side is out."""
-        asked = replace(asked, last=last)
+        asked = replace(asked, last=last, timeout_s=max(self._timeout_s, LAST_S) if last else self._timeout_s)
         began = time.monotonic()
         try:
             if side is Side.SERVICE:
@@ -138,7 +145,6 @@ class Answerer:
 
     async def _ask_local(self, asked: Asked, request: Chat, entry: Entry, last: bool) -> Reply:
         """The local model's reply; where it must be checked, all of it is there before any of it is sent."""
-        asked = replace(asked, timeout_s=self._timeout_s)
         if not self._checks.any:
             body = chat.for_local(request, self._local_model, whole=False)
             reply = await self._local.ask(replace(asked, body=body))

@@ -111,7 +111,7 @@ class Door:
             if self._parts.standing.state.mode is Mode.LOCAL_ONLY:
                 raise Refused(404, "Only chats are answered: the door is in the mode local-only.", "unknown_url")
             try:
-                reply = await self._parts.answerer.service(asked)
+                reply = await self._parts.answerer.service_alone(asked)
             except OutError as error:
                 raise Refused(503, f"The service is out: {error}.", "service_out") from None
             return await self._send(request, Answer(reply, Side.SERVICE, "passed on"), entry, opened, {})

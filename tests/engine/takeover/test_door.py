@@ -73,6 +73,21 @@ async def test_fallback_lets_the_local_model_answer_where_the_service_is_out(tmp
         assert opened.rows("answered_by, saved_usd > 0, cost_usd") == [("local", 1, 0.0)]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_only_where_another_side_can_answer_is_one_not_waited_for(tmp_path: Path, stream: bool) -> None:
+    """A model that thinks for minutes answers through the door as it does without it."""
+    slow = Side("service", delay_s=0.5)
+    async with door(tmp_path / "a", Mode.SHADOW, service=slow, timeout_s=0.2) as opened:
+        status, headers, _ = await opened.ask(stream=stream)
+        assert (status, headers["x-llamaduo-answered-by"]) == (200, "service")
+    async with door(
+        tmp_path / "b", Mode.FALLBACK, service=slow, timeout_s=0.2, local=Side("local", delay_s=0.5)
+    ) as opened:
+        status, headers, _ = await opened.ask(stream=stream)
+        assert (status, headers["x-llamaduo-answered-by"]) == (200, "local")
+        assert opened.rows("reason") == [("service no answer within 0.2 s",)]
+
+
 async def test_a_wrong_request_is_the_clients_and_no_reason_to_fall_back(tmp_path: Path) -> None:
     async with door(tmp_path, Mode.FALLBACK, service=Side("service", fault="400")) as opened:
         status, _, body = await opened.ask()
