@@ -21,14 +21,20 @@ from engine.protocol.stages import INFER
 from engine.release.artefact import read_artefact
 from engine.release.asking import AT_ONCE, TOLD_EVERY, Asking
 from engine.release.checks import check_files
-from engine.release.comparison import compare
+from engine.release.comparison import Compared, compare
 from engine.release.judging import judge_answers
 from engine.release.live_checks import check_answers, check_tokens
 from engine.release.serving import Server, start
 from engine.release.source import Source
+from engine.settings.local import Local
 
 UNKNOWN_PRE, LOG_END = "unknown pre-tokenizer", 8000
 """What llama.cpp says before it ends, and the characters of its log that are of its last start."""
+
+ROUNDED = (
+    "The adapter was trained and judged on 4-bit weights, and 16-bit ones are served: a run with "
+    '[local] quantization = "none" has no such difference.'
+)
 
 ADAPTER, SERVED = "adapter", "served"
 """The two sets of answers that are judged."""
@@ -133,7 +139,9 @@ class GateKeeper:
             self.risk,
         )
         return replace(
-            self._gate(name, server.engine, checks, passed=compared.passed, reason=compared.reason),
+            self._gate(
+                name, server.engine, checks, passed=compared.passed, reason=reason_of(compared, source.settings.local)
+            ),
             prompts=len(self.adapter),
             families=compared.families,
             identical=compared.identical,
@@ -162,6 +170,13 @@ class GateKeeper:
             margin=self.margin,
             risk=self.risk,
         )
+
+
+def reason_of(compared: Compared, local: Local) -> str:
+    """Why an artefact was released or refused; a refused one of a 4-bit base with what avoids that."""
+    if compared.passed or local.quantization == "none":
+        return compared.reason
+    return f"{compared.reason} {ROUNDED}"
 
 
 def merged(files: Iterable[Check], live: Iterable[Check]) -> list[Check]:

@@ -6,6 +6,8 @@ import random
 
 from engine.protocol.rows import Response, Verdict
 from engine.release.comparison import Compared, compare
+from engine.release.gate import ROUNDED, reason_of
+from engine.settings.local import Local
 
 
 def response(number: int) -> Response:
@@ -65,6 +67,15 @@ def test_a_missing_verdict_counts_against_the_served_answer() -> None:
     found = compared(20, {0: (None, 95.0), 1: (95.0, None)})
     assert found.precision.mean == round((95 - 100 + 1 - 95) / 20, 2)
     assert not found.passed
+
+
+def test_a_refusal_after_training_on_4_bits_says_what_avoids_it() -> None:
+    lost, same = compared(56, {1: (95.0, 20.0), 2: (95.0, 1.0)}), compared(56, {})
+    exact, rounded = Local(model="m"), Local(model="m", quantization="nf4")
+    assert (lost.passed, same.passed) == (False, True)
+    assert reason_of(lost, exact) == lost.reason
+    assert reason_of(same, rounded) == same.reason
+    assert reason_of(lost, rounded) == f"{lost.reason} {ROUNDED}"
 
 
 def test_prompts_of_one_family_count_once_and_few_show_nothing() -> None:
