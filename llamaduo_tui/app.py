@@ -81,9 +81,9 @@ class LlamaDuoApp(FormActions):
         Binding(
             "f1", "help", "Help", id="app.help_anywhere", tooltip="The same, in fields and dialogs too", priority=True
         ),
-        Binding(
-            "escape", "close_help", "Close help", False, id="app.close_help", tooltip="Close the help", priority=True
-        ),
+        Binding("escape", "hide_help_panel", "Close", False, id="app.close_help", tooltip="Close help", priority=True),
+        Binding("pageup", "scroll_help(-1)", "Help up", False, id="app.help_up", tooltip="Read back", priority=True),
+        Binding("pagedown", "scroll_help(1)", "Help down", False, id="app.help_down", tooltip="Read on", priority=True),
     ]
 
     def __init__(
@@ -338,7 +338,7 @@ class LlamaDuoApp(FormActions):
                 yield SystemCommand(title, word, partial(self._open, entry.run))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action == "close_help":
+        if action in ("hide_help_panel", "scroll_help"):
             return bool(self.screen_stack) and bool(self.screen.query("HelpPanel"))
         return super().check_action(action, parameters)
 
@@ -348,8 +348,11 @@ class LlamaDuoApp(FormActions):
         else:
             self.action_show_help_panel()
 
-    def action_close_help(self) -> None:
-        self.action_hide_help_panel()
+    def action_scroll_help(self, pages: int) -> None:
+        """Scroll the help, which is longer than a small terminal and has no focus."""
+        from llamaduo_tui.widgets.help import Help
+
+        self.screen.query_one(Help).scroll_pages(pages)
 
     def action_show_help_panel(self) -> None:
         """Show our own panel, from the palette too."""

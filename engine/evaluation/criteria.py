@@ -10,6 +10,7 @@ from engine.evaluation.intervals import DIFFERENCES, SCORES, Floats, Range, leas
 from engine.evaluation.power import needed
 from engine.evaluation.scores import SplitScores
 from engine.protocol.decision import Interval, PromptScore, Teacher
+from engine.protocol.points import points
 from engine.settings.schema import Target
 
 
@@ -55,10 +56,10 @@ class Criterion:
                 f"{self.name.capitalize()} is {_from_service(self.interval.mean)} the service's {self.service:.1f}"
             )
             if not self.above:
-                return f"{position}, where {-self.threshold:g} points below are allowed"
+                return f"{position}, and the target is at most {points(-self.threshold)} below"
             return (
-                f"{position}, but with {self.evidence} it may be {_from_service(self.interval.low)}, where "
-                f"{-self.threshold:g} points below are allowed"
+                f"{position}, but with {self.evidence} it may be {_from_service(self.interval.low)}, and "
+                f"the target is at most {points(-self.threshold)} below"
             )
         position = f"{self.name.capitalize()} {self.interval.mean:.1f} is"
         if not self.above:
@@ -142,7 +143,7 @@ def passing(both: tuple[Criterion, Criterion]) -> str:
     if precision.service is not None:
         return (
             f"Precision is {_from_service(precision.interval.mean)} the service's and similarity "
-            f"{_from_service(similarity.interval.mean)}, where {-precision.threshold:g} points below are allowed"
+            f"{_from_service(similarity.interval.mean)}, and the target is at most {points(-precision.threshold)} below"
         )
     return (
         f"Precision {precision.interval.mean:.1f} and similarity {similarity.interval.mean:.1f} "

@@ -31,6 +31,7 @@ from engine.evaluation.confidence import broken_answers, confidences
 from engine.evaluation.gaffke import Sample, lower_bound
 from engine.evaluation.intervals import DIFFERENCES, SCORES, Range, outwards
 from engine.protocol.decision import SIGNALS, Confidence, Interval, Part, Rule, Signal
+from engine.protocol.points import points
 from engine.protocol.rows import Response, Verdict
 from engine.settings.schema import Target
 
@@ -357,7 +358,7 @@ def _untested(sealed: Sequence[Answer], target: Target, risk: float, reason: str
 
 def _certified(share_low: float, target: Target, risk: float) -> str:
     margin = target.relative_to_teacher
-    scores = "at least at the target" if margin is None else f"at most {margin:g} points below the service's"
+    scores = "at least at the target" if margin is None else f"at most {points(margin)} below the service's"
     return (
         f"Of prompts like these at least {floor(100 * share_low)} % can be answered locally, with precision and "
         f"similarity {scores} (risk {100 * risk:g} %, both claims together); the rest is for the service."
@@ -372,7 +373,7 @@ def _short(test: SealedTest, intervals: Sequence[Interval | None], risk: float) 
     for name, interval, bar in zip(SCORE_NAMES, intervals, test.data.bars, strict=True):
         if interval is None or interval.low >= bar:
             continue
-        asked = f"{-bar:g} points below the service's are allowed" if relative else f"the target is {bar:g}"
+        asked = f"the target is at most {points(-bar)} below the service's" if relative else f"the target is {bar:g}"
         found = f"{interval.mean:+.1f} points from the service's" if relative else f"{interval.mean:.1f}"
         lowest = f"{interval.low:+.1f}" if relative else f"{interval.low:.1f}"
         return (

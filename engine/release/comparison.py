@@ -23,6 +23,7 @@ from engine.evaluation.intervals import DIFFERENCES, Floats, Range, interval, un
 from engine.evaluation.prompt_scores import by_prompt
 from engine.evaluation.scores import LEAST_UNITS
 from engine.protocol.decision import WORST, Interval, PromptScore, evidence, percent
+from engine.protocol.points import points
 from engine.protocol.release import Difference
 from engine.protocol.rows import Response, Verdict
 
@@ -76,13 +77,13 @@ def compare(
         passed = False
         reason = (
             f"on {told} it is {worse} points against the adapter, and may be {-low:.1f} worse (risk {percent(risk)}); "
-            f"{margin:g} are allowed."
+            f"the margin is {points(margin)}."
         )
     else:
         passed = True
         reason = (
             f"{identical:,} of {told} answered exactly like the adapter, and at most {max(0.0, -low):.1f} points worse "
-            f"(risk {percent(risk)}, for losses like those seen); {margin:g} are allowed."
+            f"(risk {percent(risk)}, for losses like those seen); the margin is {points(margin)}."
         )
     return Compared(
         passed=passed,

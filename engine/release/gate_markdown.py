@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.protocol.decision import evidence, percent
+from engine.protocol.points import points
 from engine.protocol.release import HEADING, Check, Gate
 from engine.stages.markdown import inline, interval
 
@@ -27,7 +28,7 @@ def served(gate: Gate) -> str:
             f"Served by {gate.engine}, it answered {gate.identical:,} of {evidence(gate.prompts, gate.families)} "
             f"exactly as the adapter did (at least {percent(round(gate.identical_low, 3))} of such prompts, risk "
             f"{percent(gate.risk)}). Served minus adapter: precision {interval(gate.precision)}, similarity "
-            f"{interval(gate.similarity)}; at most {gate.margin:g} points worse are allowed.\n\n"
+            f"{interval(gate.similarity)}; the margin is {points(gate.margin)}.\n\n"
         )
     rows = "\n".join(f"| {_row(check)} |" for check in gate.checks)
     return f"{compared}| check | result | found |\n|---|---|---|\n{rows}"

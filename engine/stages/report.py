@@ -13,6 +13,7 @@ from engine.protocol import jsonl, release
 from engine.protocol.decision import Decision, Drift, FinalDecision, percent
 from engine.protocol.durations import duration
 from engine.protocol.manifest import Manifest, manifest
+from engine.protocol.points import points
 from engine.protocol.rows import VERDICTS_FILE
 from engine.protocol.run_dir import FORMAT, Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, STAGES
@@ -144,7 +145,7 @@ def _rounds(run: Run, settings: Migration, decision: Decision) -> str:
 def target_words(target: Target) -> str:
     """The target in a sentence."""
     if target.relative_to_teacher is not None:
-        scores = f"at most {target.relative_to_teacher:g} points below the service's own scores on the same prompts"
+        scores = f"at most {points(target.relative_to_teacher)} below the service's own scores on the same prompts"
         return f"Target: precision and similarity {scores}; the lower bounds on sealed prompts decide."
     scores = f"precision {target.precision:g} and similarity {target.similarity:g}"
     return f"Target: {scores}; the lower bounds on sealed prompts decide."

@@ -25,6 +25,7 @@ from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
 
 from engine.evaluation.sequence import Sequence, Verdict, differences
+from engine.protocol.points import points
 
 STEPS = (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
 """The shares that a canary takes one after another."""
@@ -103,6 +104,6 @@ def allowed(low: float, margin: float) -> float:
 def _why(sequence: Sequence, margin: float) -> str:
     found = sequence.interval
     return (
-        f"the local model is more than {margin:g} points worse: {found.mean:+.1f} over {sequence.count:,} compared "
+        f"the local model is more than {points(margin)} worse: {found.mean:+.1f} over {sequence.count:,} compared "
         f"answers, at most {found.high:+.1f} (risk {100 * sequence.risk / 2:.2g} %)"
     )

@@ -281,7 +281,7 @@ def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> No
 
 
 main.add_section("Begin", demo, "tools.presets", "tools.new", edit, "tools.convert", "tools.check", run)
-main.add_section("Follow", attach, "runs.runs", "runs.status", "runs.logs", "runs.compare")
+main.add_section("Follow", attach, "runs.runs", "runs.status", "runs.logs", "runs.report", "runs.compare")
 main.add_section("Answer and control", "runs.approve", "runs.reject", "runs.pause", resume, "runs.stop")
 main.add_section("Release", "release.release", "release.serve")
 main.add_section("Take over", "takeover.takeover", "takeover.drill", "takeover.worth", "takeover.collect")
@@ -289,6 +289,7 @@ main.add_section(
     "More",
     "runs.export",
     "tools.verify",
+    "runs.delete",
     "tools.doctor",
     "tools.cache",
     "tools.locate",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
-from engine.protocol.terminal import say
+from engine.protocol.terminal import say, visible
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
 from llamaduo_tui.paths import called
@@ -142,6 +142,60 @@ def export(root: Path, run_name: str, folder: Path | None, archive: Path | None)
 
     for file in export(overview.find(root, run_name), folder):
         say(f"{file.rows:>9,}  {folder / file.name}")
+
+
+@click.command()
+@options.run
+@click.pass_obj
+def report(root: Path, run_name: str) -> None:
+    """Print the report of a run that has ended.
+
+    It is a Markdown file, RUN/final/report.md.
+
+    \b
+    Examples:  llamaduo-tui report demo
+               llamaduo-tui report demo > report.md
+    """
+    from engine.protocol import plain_file
+    from engine.protocol.errors import InputError
+    from llamaduo_tui.cli import overview
+
+    found = overview.find(root, run_name)
+    try:
+        with plain_file.open_file(found.report_file) as file:
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        raise InputError(
+            f"{found.name} has no report yet: it is written at the end", f"llamaduo-tui status {called(found)}"
+        ) from None
+    say(text.rstrip("\n"))
+
+
+@click.command()
+@options.run
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.pass_obj
+def delete(root: Path, run_name: str, yes: bool) -> None:
+    """Delete a run with its models, responses and verdicts.
+
+    It asks first, and keeps files that a run does not make. A run at work is not deleted: stop it first. The cache of
+    service replies, which all runs share, stays.
+
+    \b
+    Example:  llamaduo-tui delete demo
+    """
+    from engine.protocol.errors import InputError
+    from llamaduo_tui.cli import overview
+    from llamaduo_tui.control import actions
+
+    run = overview.find(root, run_name)
+    kept = actions.foreign(run)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InputError(f"delete asks before it deletes {run.name}, and there is no terminal", "add --yes")
+        stays = f" It keeps files that a run does not make: {kept}." if kept else ""
+        click.confirm(f"This deletes {visible(str(run.folder))} for good.{stays} Delete it?", abort=True)
+    say(actions.delete(run))
 
 
 @click.command()

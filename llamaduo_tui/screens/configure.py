@@ -60,7 +60,7 @@ class ConfigureScreen(Screen[Path | None]):
         Binding("f5,p", "preflight", "Pre-flight", id="configure.preflight", tooltip="Check all, and estimate a run"),
         Binding("f6,c", "checks", "Checks", id="configure.checks", tooltip="Go to the problems and the pre-flight"),
         Binding("ctrl+t,m", "more", "More", id="configure.more", tooltip="Show all settings, or only the usual ones"),
-        Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="Leave; asks about unsaved changes"),
+        Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="To the sections, then out of the form"),
         Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
         Binding("f8,ctrl+r", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
         Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
@@ -70,7 +70,8 @@ class ConfigureScreen(Screen[Path | None]):
     HELP = """
 ## Configuration
 
-Choose a section with the arrow keys, and press Enter to go to its fields. Each field is explained next to it.
+Choose a section with the arrow keys, and press Enter to go to its fields; Esc goes back to the sections, and from there
+it leaves the form. Each field is explained next to it.
 
 - Only the usual settings are shown; **ctrl+t** shows all, and hides them again
 - **F4** in a field chooses its value from a list, or edits it in several lines; **ctrl+o** opens it in $EDITOR
@@ -399,8 +400,11 @@ Choose a section with the arrow keys, and press Enter to go to its fields. Each 
 
     @work(group="configure.ask", exit_on_error=False)
     async def action_leave(self) -> None:
+        sections = self.query_one("#sections")
         if self._narrow and self.has_class("-checks"):
             self.action_checks()
+        elif not sections.has_focus:
+            sections.focus()
         elif await self.may_leave():
             self.dismiss(None)
 

@@ -74,10 +74,15 @@ class PickFile(ModalScreen[str | None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - an instance variable of Screen
     BINDINGS: ClassVar[list[BindingType]] = [CANCEL]
 
-    def __init__(self, title: str, folder: Path, suffixes: tuple[str, ...], typed: str = "a path") -> None:
+    def __init__(
+        self, title: str, folder: Path, suffixes: tuple[str, ...], typed: str = "a path", chosen: str = ""
+    ) -> None:
+        """What is typed is relative to `folder`; the tree begins where `chosen`, the value so far, is."""
         super().__init__()
         self._title = title
         self._folder = folder
+        near = typed_path(chosen, folder).parent if chosen else folder
+        self._first = near if is_folder(near) else folder
         self._suffixes = suffixes
         self._typed = typed
 
@@ -92,7 +97,7 @@ class PickFile(ModalScreen[str | None]):
                 yield above
                 yield Static(id="folder")
             with Container(classes="files"):
-                yield FileTree(self._folder, self._suffixes)
+                yield FileTree(self._first, self._suffixes)
                 yield from self.preview()
             with Horizontal(classes="answers"):
                 yield Button("Choose", id="choose", variant="primary", compact=True, disabled=True)
@@ -150,9 +155,9 @@ class PickFile(ModalScreen[str | None]):
 class PickCoverage(PickFile):
     """Choose the coverage data with a preview: a file from the tree, or any path or Hub id that is typed."""
 
-    def __init__(self, folder: Path, like: Coverage | None) -> None:
+    def __init__(self, folder: Path, like: Coverage | None, chosen: str = "") -> None:
         endings = (*COVERAGE_FILES, *COMPRESSED)
-        super().__init__("Coverage data", folder, endings, "a path, or a Hub dataset such as org/name")
+        super().__init__("Coverage data", folder, endings, "a path, or a Hub dataset such as org/name", chosen)
         self._like = like
         self._settling: Timer | None = None
 

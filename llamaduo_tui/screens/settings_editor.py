@@ -173,16 +173,17 @@ class SettingsEditor:
     def _picker(self, key: str) -> ModalScreen[str | None]:
         folder, value = self.draft.folder, self.draft[tuple(key.split("."))]
         names = [name for name in (value if isinstance(value, list) else [value]) if isinstance(name, str)]
+        chosen = names[-1] if names else ""
         match key:
             case "coverage.source":
-                return PickCoverage(folder, self.draft.coverage())
+                return PickCoverage(folder, self.draft.coverage(), chosen)
             case "service.model":
                 return PickModel("Service model", names)
             case "judge.models":
                 return PickModel("Judge models: Enter adds one, or removes it", names)
             case "judge.prompts":
-                return PickFile("Your own judge prompts", folder, (".toml",))
-        return PickFile("A JSON schema", folder, (".json",))
+                return PickFile("Your own judge prompts", folder, (".toml",), chosen=chosen)
+        return PickFile("A JSON schema", folder, (".json",), chosen=chosen)
 
     async def _settle(self, file: Path, message: str) -> bool:
         """Another program changed the file: add our changes to it, or discard them."""

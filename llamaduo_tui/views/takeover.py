@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.protocol.journal_reading import journal_of
+from engine.protocol.points import points
 from engine.protocol.run_dir import Run
 from engine.protocol.takeover import (
     CHAT_PATH,
@@ -200,7 +201,7 @@ def lines(view: TakeoverView) -> list[tuple[str, str]]:
         ("door", status.address if working and status is not None else "not at work"),
     ]
     if state.mode is Mode.CANARY:
-        found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {view.margin:g} points worse"))
+        found.append(("share", f"{100 * state.share:g} % local; all of it takes at most {points(view.margin)} worse"))
     found.append(("compared", _compared(state)))
     if state.held:
         found.append(("held", state.held))

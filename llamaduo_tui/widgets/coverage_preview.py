@@ -33,9 +33,9 @@ class CoveragePreview(Vertical, can_focus=True):
 
     @dataclass
     class Profiled(Message):
-        """The data were read."""
+        """The data were read; None where they cannot be."""
 
-        profile: Profile
+        profile: Profile | None
 
     def __init__(self, hint: str) -> None:
         super().__init__()
@@ -52,6 +52,8 @@ class CoveragePreview(Vertical, can_focus=True):
         request = coverage, profile.stamp(coverage) if coverage is not None else ()
         if coverage is not None and request != self._request:
             self.border_subtitle = "reading…"
+            if not self._request[0]:  # else the former contents stay, which are often the same
+                self.query_one(".counts", Static).update("")
             self._read(request, coverage)
         self._request = request
 
@@ -79,6 +81,7 @@ class CoveragePreview(Vertical, can_focus=True):
 
     async def _show_problem(self, message: str, hint: str) -> None:
         """Show why there is no preview."""
+        self.post_message(self.Profiled(None))
         details = f"\n{one_line(hint)}" if hint else ""
         await self._fill(Content.assemble(("✗ ", "$text-error"), one_line(message), (details, "dim")), [])
 

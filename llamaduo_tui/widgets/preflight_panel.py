@@ -24,6 +24,7 @@ from llamaduo_tui.views.preflight import Preflight
 from llamaduo_tui.views.text import one_line
 
 _ABOUT = "Press F5 to load your data, find the model, and estimate money, time and memory. It starts and costs nothing."
+_LATER = "Fix the problems first. Then F5 loads your data, finds the model, and estimates money, time and memory."
 Pieces = list[Content | str | tuple[str, str]]
 
 
@@ -48,7 +49,7 @@ class PreflightPanel(Vertical):
         yield problems
         with VerticalScroll(id="preflight") as findings:
             findings.border_title = "Pre-flight"
-            yield Static(Content(_ABOUT), id="findings")
+            yield Static(id="findings")
         yield Static(id="why")
         yield Button("Start the run", id="start", disabled=True)
 
@@ -115,7 +116,7 @@ class PreflightPanel(Vertical):
                 (f"Checking … {phrases.stopwatch(time.monotonic() - self._began)}   F5 cancels", "$text-accent")
             ]
         elif self._result is None:
-            pieces = [_ABOUT]
+            pieces = [_LATER if self._problems else _ABOUT]
         else:
             pieces = _findings(self._result, self._result.subject == self._subject)
         self.query_one("#findings", Static).update(Content.assemble(*pieces))

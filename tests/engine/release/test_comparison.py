@@ -51,7 +51,7 @@ def test_a_clear_loss_is_refused_with_the_worst_first() -> None:
     assert [one.id for one in found.differences] == ["p3", "p1", "p2"]
     assert found.differences[0].served == "answer 3 other"
     assert (found.differences[0].adapter_score, found.differences[0].served_score) == (95.0, 1.0)
-    assert "1 are allowed" in found.reason
+    assert "the margin is 1 point." in found.reason
 
 
 def test_one_large_loss_is_no_luck_and_a_small_one_is() -> None:

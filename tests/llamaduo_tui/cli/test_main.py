@@ -24,6 +24,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import Dropped, Process, State, Status, Stopping
 from engine.settings.load import load_settings, settings_of
 from llamaduo_tui import paths
+from llamaduo_tui.cli import runs as runs_commands
 from llamaduo_tui.cli.main import main
 
 MakeRun = Callable[..., Run]
@@ -280,6 +281,35 @@ def test_stop_of_a_run_that_does_not_run(make_run: MakeRun) -> None:
     make_run()
     shown = call("stop", "demo")
     assert (shown.exit_code, shown.stdout) == (0, "demo isn't running: it is new\n")
+
+
+def test_the_report_is_printed_once_there_is_one(make_run: MakeRun) -> None:
+    run = make_run()
+    early = call("report", "demo")
+    assert (early.exit_code, early.stdout) == (2, "")
+    assert early.stderr == "error: demo has no report yet: it is written at the end\nhint: llamaduo-tui status demo\n"
+    run.report_file.parent.mkdir()
+    run.report_file.write_text("# demo: target reached\n\n\x1b[31mred\n")
+    shown = call("report", "demo")
+    assert (shown.exit_code, shown.stdout) == (0, "# demo: target reached\n\n␛[31mred\n")
+
+
+def test_a_run_is_deleted_after_a_question_alone(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run()
+    (run.folder / "notes.txt").write_text("mine")
+    unasked = call("delete", "demo")
+    assert unasked.exit_code == 2
+    assert "hint: add --yes" in unasked.stderr
+    monkeypatch.setattr(runs_commands, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    asked = CliRunner().invoke(main, ["delete", "demo"], input="n\n")
+    assert asked.exit_code == 1
+    assert "keeps files that a run does not make: notes.txt" in asked.output
+    assert run.settings_file.exists()
+    assert "demo is deleted; kept" in CliRunner().invoke(main, ["delete", "demo"], input="y\n").output
+    assert [path.name for path in run.folder.iterdir()] == ["notes.txt"]
+    make_run(name="other")
+    assert call("delete", "other", "--yes").stdout == "other is deleted\n"
+    assert call("delete", "other", "--yes").exit_code == 2
 
 
 def test_new_writes_what_it_never_overwrites(tmp_path: Path) -> None:
