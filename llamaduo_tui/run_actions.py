@@ -126,7 +126,8 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.TryRelease)
     def _try_release(self, message: messages.TryRelease) -> None:
-        self.notify("With the released model this takes from seconds to minutes.", title="Door", markup=False)
+        said = "It starts with the released model, which takes from seconds to minutes; its screen opens then."
+        self.notify(said, title="Door", timeout=30, markup=False)
         self._open_door(message.run)
 
     @work(thread=True, group="door", exclusive=True, exit_on_error=False)

@@ -142,7 +142,7 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
     box, speed = _plain(given.box_usd_per_hour, " an hour", usd), _plain(given.tokens_per_second, " tokens a second")
     moved = _times(given.requests_per_day.value, given.share.value)
     volume = UNKNOWN if moved is None else f"{number(moved)} requests a day"
-    boxes = "1 box" if found.boxes == 1 else f"{found.boxes or 0:,} boxes"
+    machines = "1 machine" if found.boxes == 1 else f"{found.boxes or 0:,} machines"
     needed = _Needed(given)
     asked = ("input_tokens", "output_tokens", "input_price", "output_price")
     answered = ("output_tokens", "tokens_per_second")
@@ -151,7 +151,7 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
     yield Line(
         "local, 1,000 requests",
         money(found.local_per_1000),
-        needed(f"{boxes} at {box}, {found.paid_hours or 0:,.3g} h a day in all; {volume}", *local),
+        needed(f"{machines} at {box}, {found.paid_hours or 0:,.3g} h a day in all; {volume}", *local),
     )
     yield Line(
         "local, only its work",
@@ -163,9 +163,9 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
         ),
     )
     busy = UNKNOWN if found.busy_hours is None else f"{found.busy_hours:,.3g} h a day"
-    yield Line("box at work", busy, needed(f"{volume}, spread evenly; {speed}", "requests_per_day", *answered))
-    yield Line("saved", _saved(found), needed(f"{volume} moved, less the box", *asked, *local))
-    cost = f"{_plain(given.paid_usd, ' to services', usd)}; {_plain(given.worked_hours, ' h')} of the box at {box}"
+    yield Line("machine at work", busy, needed(f"{volume}, spread evenly; {speed}", "requests_per_day", *answered))
+    yield Line("saved", _saved(found), needed(f"{volume} moved, less the machine", *asked, *local))
+    cost = f"{_plain(given.paid_usd, ' to services', usd)}; {_plain(given.worked_hours, ' h')} of the machine at {box}"
     spent = ("paid_usd", "worked_hours", "box_usd_per_hour")
     yield Line("migration so far", money(found.cost_usd), needed(cost, *spent))
     yield Line("paid back", _paid_back(found), needed("from today on, at these figures", *asked, *local, *spent))
@@ -191,11 +191,11 @@ NAMES = {
     "output_tokens": "output tokens",
     "input_price": "input price",
     "output_price": "output price",
-    "box_usd_per_hour": "box",
-    "box_hours_per_day": "box is paid",
+    "box_usd_per_hour": "price of the machine",
+    "box_hours_per_day": "machine is paid",
     "tokens_per_second": "local speed",
     "paid_usd": "paid to services",
-    "worked_hours": "box at work so far",
+    "worked_hours": "machine at work so far",
 }
 """The assumptions as they are called on screen."""
 

@@ -30,6 +30,7 @@ def main() -> int:
         out.write(" ".join(line.split()) + "\n")
         out.flush()
 
+    tell("the release begins; loading what it needs takes some seconds")
     from engine.release.formats import chosen_formats
     from engine.release.release import lines_of, release
 
@@ -40,9 +41,9 @@ def main() -> int:
         formats = chosen_formats(names, quantizations)
         gates = release(Run(args.run.resolve()), formats, margin=args.margin, tell=tell, push_to=args.push)
     except LlamaDuoError as error:
-        tell(f"Error: {error.message}")
+        tell(f"error: {error.message}")
         if error.hint:
-            tell(f"Hint: {error.hint}")
+            tell(f"hint: {error.hint}")
         return error.exit_status
     for gate in gates:
         for line in lines_of(gate):

@@ -140,7 +140,7 @@ def main() -> int:
             signal.signal(number, keeper.stop)
         return keeper.run()
     except LlamaDuoError as error:
-        print(f"Error: {error.message}\nHint: {error.hint}", file=sys.stderr)
+        print(f"error: {error.message}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_status
 
 

@@ -219,5 +219,5 @@ def _wait(process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
             say(f"{_told(served)}\nmodel: {served.model}\nlog:   {served.log}")
             return
         time.sleep(POLL_S)
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("Error: ")]
-    raise LlamaDuoError(lines[-1].removeprefix("Error: ") if lines else "the server did not start", f"see {log}")
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+    raise LlamaDuoError(lines[-1].removeprefix("error: ") if lines else "the server did not start", f"see {log}")

@@ -153,7 +153,7 @@ def convert(
     run_program("engine.dataset.convert", f"--to={to}", *options, "--", *files, data=True)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings={"ignore_unknown_options": True}, options_metavar="")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def sandbox(options: tuple[str, ...]) -> None:
     """Serve an offline stand-in for the service LLM.

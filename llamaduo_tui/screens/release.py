@@ -33,6 +33,7 @@ NOTHING = (
     "Nothing is released yet. Press s to write the model in the formats that servers read. "
     "Each is served and asked the sealed prompts before it counts as released."
 )
+BEGUN = "No artefact has been written and asked yet; the log is below."
 
 
 @dataclass
@@ -113,7 +114,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
         if before is None or before.view != view:
             self._show_guide()
             self.refresh_bindings()
-        self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(_shown(view)) or NOTHING))
+        self.query_one("#release-artefacts", DiffedStatic).put(Content("\n".join(_shown(view))))
         log = self.query_one(Log)
         log.set_class(not view.log, "-empty")
         if view.log == self._shown:
@@ -158,5 +159,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
 
 
 def _shown(view: ReleaseView) -> list[str]:
-    """The artefacts, and where the page for those who sign is."""
+    """The artefacts, and where the page for those who sign is; before there is one, how to begin, or that it began."""
+    if not view.artefacts:
+        return [BEGUN if view.log else NOTHING]
     return [*view.artefacts, *([f"for those who sign: {one_line(view.paper, 300)}"] if view.paper else [])]

@@ -135,6 +135,7 @@ margin. The charts show both after each comparison. The money is by the service'
             elif isinstance(result, tuple):
                 side, answer = result
                 self.query_one(f"#{side}-answer", Static).update(clean(answer))
+                self.call_after_refresh(self._show_answers)
 
     def _show(self, view: takeover.TakeoverView) -> None:
         """Draw what has changed."""
@@ -188,6 +189,7 @@ margin. The charts show both after each comparison. The money is by the service'
     @on(Input.Submitted, "#prompt")
     def _submitted(self, event: Input.Submitted) -> None:
         if not event.value.strip():
+            self.notify("Type a prompt first, as your code would send it.", title="Take-over", markup=False)
             return
         self.add_class("-tried")
         for side in ("service", "local"):
@@ -195,6 +197,11 @@ margin. The charts show both after each comparison. The money is by the service'
             box.border_title = side
             box.update("…")
             self._ask(event.value, side)
+        self.call_after_refresh(self._show_answers)
+
+    def _show_answers(self) -> None:
+        """Scroll to the two answers, which stand below the figures."""
+        self.query_one("#answers").scroll_visible(animate=False)
 
 
 def _named(lines: list[tuple[str, str]]) -> Content:

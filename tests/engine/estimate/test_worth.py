@@ -103,7 +103,9 @@ def test_each_figure_has_its_basis_and_each_assumption_its_source() -> None:
     assert all(line.basis for line in told.values())
     assert told["service, 1,000 requests"].value == "$2.25"
     assert told["service, 1,000 requests"].basis == "500 tokens in, 100 tokens out; $2.50 and $10.00 a million"
-    assert told["local, 1,000 requests"].basis == "1 box at $0.5000 an hour, 24 h a day in all; 10,000 requests a day"
+    assert (
+        told["local, 1,000 requests"].basis == "1 machine at $0.5000 an hour, 24 h a day in all; 10,000 requests a day"
+    )
     assert told["paid back"].value == "2026-11-30, in 3 days"
     assert (told["local, an answer"].value, told["service, an answer"].value) == ("p50 0.50 s, p95 1.25 s", UNKNOWN)
     assert {line.basis for line in assumptions(known)} == {

@@ -431,17 +431,17 @@ async def test_a_check_that_crashes_is_reported(tmp_path: Path, file: Path, monk
 async def test_what_the_settings_mean_goes_with_the_data(file: Path) -> None:
     async with Host(file).run_test(size=(120, 40)) as pilot:
         await settle(pilot)
-        await until(pilot, lambda: "train" in text_of(pilot, "#outlook"))
+        await until(pilot, lambda: "train ·" in text_of(pilot, "#outlook"))
         await pilot.press("down", "enter", "end", "x")
         await settle(pilot)
         await until(pilot, lambda: "no such file" in text_of(pilot, "CoveragePreview .counts"))
-        assert "train" not in text_of(pilot, "#outlook"), "no figures of a file that is no longer named"
+        assert "train ·" not in text_of(pilot, "#outlook"), "no figures of a file that is no longer named"
 
 
 async def test_the_pre_flight_asks_for_valid_settings_first(file: Path) -> None:
     async with Host(file).run_test(size=(120, 40)) as pilot:
         assert text_of(pilot, "#findings").startswith("Press F5")
-        await pilot.press(*["down"] * 5, "enter", *["backspace"] * 9, "x")
+        await pilot.press(*["down"] * 5, "enter", "backspace", "0")
         await settle(pilot)
         assert text_of(pilot, "#findings").startswith("Fix the problems first. Then F5")
 

@@ -20,7 +20,7 @@ from engine.protocol.status import Process
 from engine.protocol.takeover import DoorStatus, files
 from llamaduo_tui.control import release, takeover
 from llamaduo_tui.screens.confirm import ConfirmScreen
-from llamaduo_tui.screens.release import NOTHING, ReleaseScreen
+from llamaduo_tui.screens.release import BEGUN, NOTHING, ReleaseScreen
 from llamaduo_tui.screens.takeover import TakeoverScreen
 from llamaduo_tui.views.release import DRILL_LOG
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
@@ -52,10 +52,11 @@ async def test_it_is_started_after_a_question_and_shown(root: Path, monkeypatch:
             artefact="gguf-q8_0", engine="", passed=False, reason="end of turn: it goes on.", checks=(failed,),
             margin=1.0, risk=0.05,
         )  # fmt: skip
-        (run.release / "gguf-q8_0").mkdir(parents=True)
-        jsonl.write_json(run.release / "gguf-q8_0" / "gate.json", gate.to_row())
         run.releasing.mkdir()
         release.log_file(run).write_text("gguf-q8_0: writing it\n\x1b[31mred\n")
+        await until(pilot, lambda: str(artefacts.content) == BEGUN)
+        (run.release / "gguf-q8_0").mkdir(parents=True)
+        jsonl.write_json(run.release / "gguf-q8_0" / "gate.json", gate.to_row())
         await until(pilot, lambda: "✗ refused" in str(artefacts.content))
         assert "end of turn: it goes on." in str(artefacts.content)
         log = shown.screen_stack[-1].query_one(Log)

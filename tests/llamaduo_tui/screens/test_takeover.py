@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widgets import Static
 
@@ -18,6 +19,7 @@ from engine.takeover.journal import Journal
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import takeover as control
 from llamaduo_tui.screens.takeover import TakeoverScreen
+from llamaduo_tui.views import takeover as views
 from llamaduo_tui.widgets.course import Course
 
 STATE = DoorState(mode=Mode.CANARY, share=0.1, time=1.0)
@@ -73,6 +75,28 @@ async def test_keys_pause_change_the_share_and_roll_back(run: Run, tmp_path: Pat
         told = [(command.kind, command.share) for command in commands(at)]
         assert told == [("pause", None), ("share", 0.2), ("roll-back", None)]
         assert all(command.who for command in commands(at))
+
+
+async def test_both_answers_are_in_sight_in_a_small_terminal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "try_prompt", lambda _, prompt, side: f"{side} says {prompt}\n" * 4)
+    app = LlamaDuoApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = TakeoverScreen(run)
+        await app.push_screen(screen)
+        while screen.view.state is None:
+            await pilot.pause(0.02)
+        await pilot.press("t", "enter")
+        assert [note.message for note in app._notifications] == ["Type a prompt first, as your code would send it."]
+        await pilot.press(*"hello", "enter")
+        answers = [screen.query_one(f"#{side}-answer", Static) for side in ("service", "local")]
+        while "says hello" not in str(answers[0].content) or "says hello" not in str(answers[1].content):
+            await pilot.pause(0.02)
+        part = screen.query_one(VerticalScroll)
+        while not all(part.region.contains_region(answer.region) for answer in answers):
+            await pilot.pause(0.02)
+        assert part.scroll_y > 0, "they stand below the figures"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import story
 
 from engine.protocol.events import Event, Log, RoundScored, RunStarted, StagePlaced, StageProgress
+from engine.protocol.run_dir import Run
 from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
 
@@ -62,6 +64,16 @@ def test_plain_lines_throttle_progress_by_the_events_clock() -> None:
     assert lines.of(done)[0].endswith("round 2 judge  64/64 verdicts")
     assert lines.of(replace(slow, done=61, time=55.0)) == []
     assert len(lines.of(replace(slow, done=3, time=61.0))) == 1
+
+
+def test_the_last_line_of_a_worker_is_no_warning(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    assert log_lines.last_line(run) == ""
+    warning = "/site/a.py:3312: FutureWarning: `x` is deprecated.\n  warnings.warn(\n"
+    run.log_file.write_text(warning)
+    assert log_lines.last_line(run) == ""
+    run.log_file.write_text(f"Traceback:\n  File x\nRuntimeError: \x1b[31mno luck\n\n{warning}")
+    assert log_lines.last_line(run) == "RuntimeError: ␛[31mno luck"
 
 
 def test_the_whole_story_reads_in_a_few_lines() -> None:

@@ -22,7 +22,7 @@ def test_a_run_of_which_little_is_known_and_one_of_which_all_is(tmp_path: Path) 
     write_given(run, replace(given, box_usd_per_hour=0.5))
     told = dict(worth.read(run, date(2026, 11, 27))[:4])
     assert told["worth"] == "service $2.25, local $1.20 for 1,000 requests"
-    assert told["saved"] == "$10.50 a day (10,000 requests a day moved, less the box)"
+    assert told["saved"] == "$10.50 a day (10,000 requests a day moved, less the machine)"
     assert told["paid back"].startswith("unknown")
     assert all(len(name) < 10 for name, _ in worth.read(run))
 
