@@ -11,6 +11,7 @@ from typing import TypeVar
 from textual import on, work
 from textual.screen import Screen
 
+from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages, terminal
@@ -230,8 +231,7 @@ def _write(name: str, text: str, ending: str) -> str:
     for number in range(1, 1000):
         file = Path.cwd() / f"{name if number == 1 else f'{name}-{number}'}{ending}"
         try:
-            with file.open("x", encoding="utf-8") as out:
-                out.write(text)
+            jsonl.create(file, text)
         except FileExistsError:
             continue
         return f"Saved to {file}"

@@ -129,6 +129,17 @@ def replace(path: Path, text: str, mode: int | None = None) -> None:
         raise
 
 
+def create(path: Path, text: str) -> None:
+    """Write a new file, whole or not at all. Raises FileExistsError, and OSError where the disk takes no more."""
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def never_make(folder: Path) -> None:
     """From now on, let this process make nothing in a folder that is gone, such as that of a moved or removed run."""
     _kept.add(folder)

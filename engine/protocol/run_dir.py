@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -287,7 +288,7 @@ def create(root: Path, name: str, settings_text: str) -> Run:
                 continue
         except OSError as error:
             raise InputError(f"{run.folder}: cannot be created: {error.strerror}", "choose --runs-dir") from None
-        with writable(run.folder):
+        with made_whole(run.folder):
             run.write_format()
             run.write_status(Status())
             jsonl.replace(run.settings_file, settings_text, 0o600)
@@ -322,6 +323,17 @@ def all_runs(root: Path) -> list[Run]:
             except OSError:
                 continue
     return [run for _, run in sorted(found, key=lambda each: each[0], reverse=True)]
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[None]:
+    """Make a new run's folder, which is removed where that fails: half a run is none, but would keep its name."""
+    try:
+        with writable(folder):
+            yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from engine.protocol import isolation
+from engine.protocol import isolation, jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import cache_dir
@@ -48,12 +48,11 @@ def new(file: Path, name: str | None, recipes: tuple[Path, ...]) -> None:
         values, notes = recipe.merged(values, read.values), read.notes
     text = template.render(preset=values)
     try:
-        with file.open("x", encoding="utf-8") as out:
-            out.write(text)
+        jsonl.create(file, text)
     except FileExistsError:
         raise InputError(f"{file}: already exists", "choose another name: `new` never overwrites") from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{file}: cannot be written: {error.strerror}", "choose another place") from None
     for note in notes:
         say(note)
     say(f"Wrote {file}. Fill in the fields marked FILL IN, then: llamaduo-tui check {file}")

@@ -28,9 +28,10 @@ def create(root: Path, name: str, settings: Migration, yes: bool) -> Run:
         loop = settings.loop.model_copy(update={"approval": "auto"})
         settings = settings.model_copy(update={"loop": loop})
     run = runs.create(root, name, template.render(settings))
-    frozen = _freeze(run, settings)
-    if frozen != settings:
-        jsonl.replace(run.settings_file, template.render(frozen), 0o600)
+    with runs.made_whole(run.folder):
+        frozen = _freeze(run, settings)
+        if frozen != settings:
+            jsonl.replace(run.settings_file, template.render(frozen), 0o600)
     return run
 
 

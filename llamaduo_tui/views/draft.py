@@ -299,8 +299,7 @@ def _read(file: Path) -> str | None:
 
 def _create(file: Path, text: str) -> None:
     try:
-        with file.open("x", encoding="utf-8") as out:
-            out.write(text)
+        jsonl.create(file, text)
     except FileExistsError:
         raise InputError(f"{file} already exists", "choose another name, or open that file") from None
 

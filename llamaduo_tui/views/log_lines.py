@@ -113,7 +113,8 @@ class Lines:
         if abs(event.time - shown_at) < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:  # clocks are set back, too
             return []
         self._shown[place] = (event.time, share)
-        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{phrases.time_left(done, total, left)}"]
+        remaining = f", {duration(left)} left" if left is not None else ""
+        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{remaining}"]
 
 
 def summary(view: RunView, folder: Path) -> list[str]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from engine.protocol.durations import duration
 from engine.protocol.stages import BY_NAME, Phase
 from llamaduo_tui.views.text import one_line
 
@@ -37,10 +36,6 @@ def part(part: Part) -> str:
     return "data" if part is Phase.DATA else "sealed test"
 
 
-LEFT_FROM = 0.05
-"""The share from which on the time left is told: that of the first few is off by far."""
-
-
 def count(number: int, what: str) -> str:
     """A number of things: "1 run", "1,204 lines"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
@@ -50,12 +45,6 @@ def stopwatch(seconds: float) -> str:
     """Seconds where room is short: "0:45", "12:03", "2:05:00"."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def time_left(done: int, total: int, seconds: float | None) -> str:
-    """How long the rest of some work takes: ", 5 min left"; "" where that is not known, or nothing is left."""
-    told = seconds is not None and LEFT_FROM * total <= done < total
-    return f", {duration(seconds or 0)} left" if told else ""
 
 
 def brief(seconds: float) -> str:

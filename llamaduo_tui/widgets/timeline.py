@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from engine.protocol.decision import Interval
+from engine.protocol.durations import duration
 from engine.protocol.stages import Phase, expected
 from engine.settings.schema import Target
 from llamaduo_tui.views import phrases
@@ -18,6 +19,9 @@ from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 LABEL = 13
 _BAR = 12
+LEFT_FROM = 0.05
+"""The share from which on the time left is told: that of the first few is off by far."""
+
 WIDEST_AXIS = 60
 NARROWEST_AXIS = 8
 """Cells of an axis from 0 to 100; with less room there are only the figures."""
@@ -176,7 +180,8 @@ def _stage(stage: StageView, now: float, alive: bool) -> Content:
 
 def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
-    left = phrases.time_left(stage.done, stage.total, stage.seconds_left)
+    told = stage.seconds_left is not None and stage.done >= LEFT_FROM * stage.total
+    left = f", {duration(stage.seconds_left or 0)} left" if told else ""
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}{_nodes(stage)}"
 
 

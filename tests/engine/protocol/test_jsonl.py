@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -106,6 +107,22 @@ def test_replacing_keeps_the_old_one_on_a_failure(tmp_path: Path, monkeypatch: p
         jsonl.write_json(path, {"new": 1})
     assert jsonl.read_json(path) == {"old": "\ud800"}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_new_file_is_whole_or_none(tmp_path: Path) -> None:
+    file = tmp_path / "new.toml"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            jsonl.create(file, "x" * 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not file.exists()
+    jsonl.create(file, "ä")
+    with pytest.raises(FileExistsError):
+        jsonl.create(file, "other")
+    assert file.read_text(encoding="utf-8") == "ä"
 
 
 def test_the_mode_of_a_replaced_file(tmp_path: Path) -> None:

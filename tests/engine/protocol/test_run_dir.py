@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import jsonl
-from engine.protocol.errors import DamagedError, InputError
+from engine.protocol.errors import DamagedError, InputError, LlamaDuoError
 from engine.protocol.run_dir import Run, all_runs, create, find
 from engine.protocol.status import Status
 from engine.settings.load import settings_of
@@ -31,6 +32,16 @@ def test_a_new_run(run: Run) -> None:
     assert settings_of(run).service.model == "sandbox"
     assert stat.S_IMODE(run.status_file.stat().st_mode) == 0o600
     assert run.round(3).name == "round-03"
+
+
+def test_a_run_that_cannot_be_written_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(jsonl, "replace", full)
+    with pytest.raises(LlamaDuoError, match="cannot be written: No space left"):
+        create(tmp_path, "demo", "")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_a_name_in_use_gets_a_number(tmp_path: Path, run: Run) -> None:
