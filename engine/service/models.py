@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import warnings
@@ -11,9 +12,13 @@ from typing import Any
 import httpx
 
 from engine.protocol.errors import InputError
+from engine.service import catalog
 from engine.service.access import ACCESS, Access
 from engine.service.providers import PROVIDERS
 from engine.settings.schema import SANDBOX_MODEL, Service
+
+NEAR = 0.8
+"""How much alike, from 0 to 1, an unknown name of a model and a listed one must be to be the one that was meant."""
 
 BATCH_PRICE = 0.5
 """The usual price of a batch call, over that of a direct one."""
@@ -190,10 +195,11 @@ def _may_do_without_key(access: Access) -> bool:
 
 def _access_by_litellm(model: str) -> Access:
     if not _provider(model):
-        raise InputError(
-            f"{model!r}: unknown provider",
-            'use a litellm model name, "openai/NAME" for an OpenAI-compatible endpoint, or "sandbox"',
-        )
+        known = [*(one.name for one in catalog.listed()), SANDBOX_MODEL]
+        nearest = difflib.get_close_matches(model, known, n=1, cutoff=NEAR)
+        names = 'use a litellm model name, "openai/NAME" for an OpenAI-compatible endpoint, or "sandbox"'
+        hint = f"did you mean {nearest[0]!r}? Else {names}" if nearest else names
+        raise InputError(f"{model!r}: unknown provider", hint)
     return _access(model)
 
 

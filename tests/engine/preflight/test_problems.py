@@ -37,6 +37,13 @@ def test_a_model_of_no_provider() -> None:
     assert "'my-model': unknown provider" in problem.message and "openai/NAME" in problem.hint
 
 
+@pytest.mark.parametrize("typed, meant", [("gpt-4oo", "gpt-4o"), ("sandbx", "sandbox")])
+def test_a_name_with_a_slip_names_the_nearest(typed: str, meant: str) -> None:
+    (problem,) = problems(settings(model=typed))
+    assert isinstance(problem, InputError)
+    assert problem.hint.startswith(f"did you mean {meant!r}?")
+
+
 def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     (problem,) = problems(settings(model="gpt-4o"))
     assert "OPENAI_API_KEY is not in the environment" in problem.message
