@@ -52,6 +52,9 @@ async def test_a_small_terminal_shows_all_of_the_help_page_by_page(root: Path) -
         await until(pilot, lambda: bool(shown.screen.query("Help VerticalScroll")))
         text = shown.screen.query_one("Help VerticalScroll")
         await until(pilot, lambda: text.max_scroll_y > 0)
+        explained = shown.screen.query_one("#widget-help", Markdown)
+        await until(pilot, lambda: explained.size.height > 15)
+        assert explained.virtual_size.height <= explained.size.height, "one part scrolls, not a part in it"
         while text.scroll_y < text.max_scroll_y:
             before = text.scroll_y
             await pilot.press("pagedown")
