@@ -38,7 +38,7 @@ def answering(show: bool) -> list[Binding]:
             id="run.amount",
             tooltip="Change the number or the cap",
         ),
-        Binding("E", "more", "Explain", show, id="run.more", tooltip="Show what the facts of the question rest on"),
+        Binding("E", "more", "Explain", show, id="run.more", tooltip="Show what the facts rest on, or only them"),
         Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the responses that got worse"),
     ]
 

@@ -22,6 +22,7 @@ from llamaduo_tui import messages
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.release import ReleaseView, release_view
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.guide_line import GuideLine
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -74,6 +75,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
         self._latest: ReleaseRead | None = None
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         yield DiffedStatic(id="release-title", markup=False)
         yield GuideLine()
         with Container(id="release-body"):

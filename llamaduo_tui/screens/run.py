@@ -6,45 +6,39 @@ It is the same while the run works, attached later, or after the end: it replays
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Input, Log
 
-from engine.protocol.errors import LlamaDuoError
-from engine.protocol.machine import Machine, MachineRow
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import messages
-from llamaduo_tui.screens.question import QuestionScreen, answering
-from llamaduo_tui.views import answers, machine, takeover
-from llamaduo_tui.views.answers import Answers
+from llamaduo_tui.screens.question import answering
+from llamaduo_tui.screens.watching import AnswersRead, MachineSampled, WatchingScreen
+from llamaduo_tui.views import panes, takeover
 from llamaduo_tui.views.guide import Step, step
-from llamaduo_tui.views.jsonl_index import gc_paused
 from llamaduo_tui.views.text import one_line
-from llamaduo_tui.views.watcher import RunWatcher
-from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets import design, state_styles
 from llamaduo_tui.widgets.answers_view import AnswersView
 from llamaduo_tui.widgets.cards.card import Card
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.end_card import EndCard
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.log_view import LogView
 from llamaduo_tui.widgets.run_head import happening, head, tabs
 from llamaduo_tui.widgets.timeline import Rounds, Timeline
 from llamaduo_tui.widgets.usage import Usage
 
-POLL_S = 0.25
-MACHINE_S = 3.0
 TICK_S = 1.0
+
+LEAST, FRAME = 8, 2
+"""Lines of the rounds at least, and those of their frame."""
 
 CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data", "release", "takeover")
 """What only the run's owner may do; reviews and pairs are shown with the prompts that others may not read."""
@@ -54,23 +48,7 @@ PANES: dict[str, type[Widget]] = {"scores": Rounds, "answers": AnswersView, "log
 """The parts of the screen that a key each goes to, and what has the focus there. The smallest screens show one."""
 
 
-@dataclass
-class AnswersRead(Message):
-    """The worst answers, None where nothing may be read; `of` is what the run had scored then."""
-
-    answers: Answers | None
-    of: object
-
-
-@dataclass
-class MachineSampled(Message):
-    """How busy the machine is, and all that the run has recorded of its own, where that is new."""
-
-    machine: Machine
-    recorded: tuple[MachineRow, ...] | None
-
-
-class RunScreen(QuestionScreen):
+class RunScreen(WatchingScreen):
     """The progress of a run, and the keys for it."""
 
     CSS_PATH = "run.tcss"
@@ -93,22 +71,25 @@ class RunScreen(QuestionScreen):
         Binding("d", "data", "Data", id="run.data", tooltip="Read the pairs it learns from; keep or refuse new ones"),
         Binding("escape", "back", "Runs", id="run.back", tooltip="Back to all runs; this run continues"),
         Binding("c", "charts", "Charts", id="run.charts", tooltip="Show or hide the charts"),
-        Binding("C", "whole_charts", "Charts", False, id="run.whole_charts", tooltip="The charts on the whole screen"),
+        Binding(
+            "C", "whole_charts", "Whole charts", False, id="run.whole_charts", tooltip="Charts on the whole screen"
+        ),
         Binding("1", "pane('scores')", "Scores", False, id="run.scores", tooltip="To the rounds and their scores"),
         Binding("2", "pane('answers')", "Answers", id="run.answers", tooltip="To the worst answers"),
         Binding("3", "pane('log')", "Log", id="run.log", tooltip="To the log"),
-        Binding("4", "pane('charts')", "Charts", False, id="run.only_charts", tooltip="To the training charts alone"),
+        Binding("4", "pane('charts')", "Charts alone", False, id="run.only_charts", tooltip="To the charts alone"),
     ]
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._left = threading.Event()
         self._offered: object = None
         self._reported = ""
         self._wanted = ""
         self._read_of: object = None
+        self._own: list[str] = []
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         yield DiffedStatic(id="head", markup=False)
         yield DiffedStatic(id="tabs", markup=False)
         with Container(id="body"):
@@ -119,6 +100,7 @@ class RunScreen(QuestionScreen):
                     yield Usage()
                 with Vertical(id="question"):
                     yield DiffedStatic(id="now", markup=False)
+                    yield EndCard(self.run)
                     yield from self.cards()
                 yield AnswersView()
             with Container(id="lower"):
@@ -127,43 +109,13 @@ class RunScreen(QuestionScreen):
         yield KeyBar()
 
     def on_mount(self) -> None:
-        self.query_one("#rounds").border_title = "1 rounds"
+        self.query_one("#rounds").border_title = panes.titled("scores", "rounds and scores")
         self.query_one(Usage).border_title = "service and machine"
         self._lay_out()
         self._draw()
-        self._watch_run()
-        self._watch_machine()
+        self.watch_run()
+        self.watch_machine()
         self.set_interval(TICK_S, self._tick)
-
-    def on_unmount(self) -> None:
-        self._left.set()
-
-    @work(thread=True, group="watch", exit_on_error=False)
-    def _watch_run(self) -> None:
-        watcher, first = RunWatcher(self.run, self._now), True
-        while not self._left.is_set():
-            try:
-                with gc_paused() if first else nullcontext():
-                    update = watcher.poll(self._left.is_set)
-                first = False
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                self.post_message(messages.ReadFailed(_problem(error)))
-                update = None
-            if update is not None:
-                self.post_message(messages.RunChanged(self.run, update))
-            self._left.wait(POLL_S)
-
-    @work(thread=True, group="machine", exit_on_error=False)
-    def _watch_machine(self) -> None:
-        history = machine.History(self.run)
-        while not self._left.is_set():
-            recorded = None
-            try:
-                recorded = history.new()
-            except (OSError, LlamaDuoError) as error:
-                self.post_message(messages.ReadFailed(_problem(error)))
-            self.post_message(MachineSampled(machine.sample(), recorded))
-            self._left.wait(MACHINE_S)
 
     @on(messages.RunChanged)
     def _changed(self, message: messages.RunChanged) -> None:
@@ -175,7 +127,8 @@ class RunScreen(QuestionScreen):
         self.query_one(LogView).add(update.events, update.output)
         self.query_one(Charts).show(update.view, self.target)
         ahead = update.outlook if self.state.working else None
-        self.query_one(Usage).show(update.view.usage, self.budget, ahead)
+        self.query_one(Usage).show(update.view.usage, self.budget, ahead, self.state is State.RUNNING)
+        self._level()
         self._lay_out()
         self._draw()
         self._read_answers()
@@ -189,18 +142,7 @@ class RunScreen(QuestionScreen):
         decided = (len(self.view.scored), self.view.outcome is not None and self.view.outcome.state.ended)
         if any(decided) and decided != self._read_of:
             self._read_of = decided
-            self._find_answers(decided, sealed=decided[1] and self.mine)
-
-    @work(thread=True, group="answers", exclusive=True, exit_on_error=False)
-    def _find_answers(self, of: object, *, sealed: bool) -> None:
-        try:
-            found = answers.worst(self.run, sealed=sealed)
-        except PermissionError:  # of another user, who does not share them
-            found = None
-        except (OSError, LlamaDuoError) as error:
-            self.post_message(messages.ReadFailed(_problem(error)))
-            return
-        self.post_message(AnswersRead(found, of))
+            self.find_answers(decided, sealed=decided[1] and self.mine)
 
     @on(AnswersRead)
     def _answers_read(self, message: AnswersRead) -> None:
@@ -229,7 +171,7 @@ class RunScreen(QuestionScreen):
         """Show the part that is wanted, and what stands next to it in this width; the focus goes on with it."""
         for name in PANES:
             self.set_class(name == self.pane, f"-on-{name}")
-        self.query_one("#tabs", DiffedStatic).put(tabs(PANES, self.pane))
+        self.query_one("#tabs", DiffedStatic).put(tabs(self.pane))
         self.call_after_refresh(self._keep_focus)
 
     def _keep_focus(self) -> None:
@@ -250,6 +192,7 @@ class RunScreen(QuestionScreen):
     def show_guide(self) -> None:
         super().show_guide()
         if self.latest is not None:
+            self.query_one(EndCard).show(self.latest, self.target, self.guided)
             self._draw()
 
     @on(LogView.Save)
@@ -262,11 +205,20 @@ class RunScreen(QuestionScreen):
 
     @on(MachineSampled)
     def _sampled(self, message: MachineSampled) -> None:
+        if message.recorded:
+            self._own = [gpu.index for gpu in message.recorded[-1].machine.gpus]
         for usage in self.query(Usage):
-            usage.show_machine(message.machine)
+            usage.show_machine(message.machine, self._own)
+        self._level()
         if message.recorded is not None:
             for charts in self.query(Charts):
                 charts.show_machine(message.recorded)
+
+    def _level(self) -> None:
+        """Give the rounds the height of the figures next to them."""
+        for rounds in self.query(Rounds):
+            beside = self.has_class("-wide") or self.has_class("-vast")
+            rounds.styles.min_height = max(LEAST, self.query_one(Usage).wanted + FRAME) if beside else None
 
     @on(messages.ReadFailed)
     def _read_failed(self, message: messages.ReadFailed) -> None:
@@ -284,12 +236,9 @@ class RunScreen(QuestionScreen):
         if self.state.working and self.query(Card):
             self._draw()
 
-    def _now(self) -> float:
-        return float(self.app.clock())  # type: ignore[attr-defined]
-
     def _draw(self) -> None:
         """Draw again what shows the time, which passes between events, too."""
-        now = self._now()
+        now = self.now()
         top = self.query_one("#head", DiffedStatic)
         owner = self.latest.owner if self.latest is not None else ""
         mark = state_styles.of(self.state, self.mine)
@@ -299,10 +248,8 @@ class RunScreen(QuestionScreen):
         box = self.query_one("#now", DiffedStatic)
         untold = (State.STOPPING, State.CRASHED, State.FAILED, State.STALE)  # the guide does not say why
         shown = self.view.concluded or not self.guided or self.state in untold
-        box.display = shown and not self.has_class("-asks")
-        title, said = happening(
-            self.view, self.state, self.stopping, now, self.gone, guided=self.guided, mine=self.mine
-        )
+        box.display = shown and not self.has_class("-asks") and not self.query_one(EndCard).display
+        title, said = happening(self.view, self.state, self.stopping, now, self.gone, mine=self.mine)
         if box.border_title != title:
             box.border_title = title
         box.put(said)
@@ -329,11 +276,20 @@ class RunScreen(QuestionScreen):
                 return self.state is State.STOPPING
             case "review":
                 return bool(self.view.scored)
+            case "more" if any(card.has_more for card in self.query(EndCard)):
+                return True
             case "pane":
                 name = str(parameters[0])
                 here = isinstance(self.focused, PANES[name])
                 return not here and (name != "answers" or self.has_class("-answered"))
         return super().check_action(action, parameters)
+
+    def action_more(self) -> None:
+        ended = self.query_one(EndCard)
+        if ended.display:
+            ended.toggle_more()
+        else:
+            super().action_more()
 
     def action_back(self) -> None:
         if self.maximized is not None:
@@ -389,10 +345,3 @@ class RunScreen(QuestionScreen):
         if not charts.is_on_screen:
             self.action_charts()
         self.call_after_refresh(charts.action_maximize)
-
-
-def _problem(error: Exception) -> str:
-    """Why a run cannot be read, and what to do about it where that is known."""
-    if isinstance(error, LlamaDuoError):
-        return "; ".join(filter(None, (error.message, error.hint)))
-    return f"{type(error).__name__}: {error}"

@@ -20,6 +20,7 @@ from engine.protocol.takeover import DoorCommand, Mode
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.views import takeover, worth
 from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.key_bar import KeyBar
 
@@ -62,6 +63,7 @@ margin. The charts show both after each comparison. The money is by the service'
         self._failed = ""
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         title = Content.assemble(("Take-over", "bold"), f"  {one_line(self.run.name, 40)}")
         yield Static(title, id="takeover-title")
         with VerticalScroll():

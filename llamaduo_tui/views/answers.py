@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.protocol.rows import prompt_text
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views import diff
 from llamaduo_tui.views.diff import Line, Piece
@@ -82,16 +83,23 @@ def worst(run: Run, *, sealed: bool = False) -> Answers | None:
 
 def _answer(review: Review, number: RoundNumber, entry: PromptEntry) -> Answer:
     response = review.response(number, entry.id, entry.samples[0]).response
+    prompt = prompt_text(response.prompt[-1:])
     service, local = _compared(one_line(response.target, CHARS), one_line(response.response, CHARS))
     score = entry.score
     return Answer(
-        prompt=one_line(entry.start),
+        prompt=one_line(_on_from(entry.start, prompt), CHARS),
         service=service,
         local=local,
         precision=score.precision if score is not None else None,
         similarity=score.similarity if score is not None else None,
         change=entry.change,
     )
+
+
+def _on_from(start: str, prompt: str) -> str:
+    """A prompt from where its row in a list begins; such a row is short, since it is kept for each prompt."""
+    at = prompt.find(start.removeprefix("…"))
+    return start if at < 0 else f"{start}{prompt[at + len(start.removeprefix('…')) :][:CHARS]}"
 
 
 def _compared(service: str, local: str) -> tuple[Line, Line]:

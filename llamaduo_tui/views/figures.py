@@ -89,7 +89,7 @@ def scores(view: RunView, target: Target | None) -> tuple[Figure, ...]:
         figures.append(
             Figure(
                 name=name,
-                unit="points, bounds at 1 % risk",
+                unit="points, bounds at 1% risk",
                 x="round",
                 series=tuple(series),
                 low=0.0,

@@ -113,8 +113,7 @@ class Lines:
         if abs(event.time - shown_at) < EVERY_S and 0 <= share - shown_share < EVERY_SHARE:  # clocks are set back, too
             return []
         self._shown[place] = (event.time, share)
-        remaining = f", {duration(left)} left" if left is not None else ""
-        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{remaining}"]
+        return [f"{done:,}/{total:,} {one_line(unit, 20)}{self._loss}{phrases.left(done, total, left)}"]
 
 
 def summary(view: RunView, folder: Path) -> list[str]:

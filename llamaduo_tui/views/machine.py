@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from engine.local.machine import Sampler
 
 
+FIRST_S = 0.2
+"""Seconds of the first sample."""
+
+
 def sample() -> Machine:
-    """The load since the last sample; the first loads NVIDIA's library, and may take a moment."""
+    """The load since the last sample; the first loads NVIDIA's library, and takes a moment to see any load."""
     return _sampler().sample()
 
 
@@ -22,7 +27,9 @@ def sample() -> Machine:
 def _sampler() -> Sampler:
     from engine.local.machine import Sampler
 
-    return Sampler()
+    sampler = Sampler()
+    time.sleep(FIRST_S)  # a load of no time at all would be 0 %
+    return sampler
 
 
 class History:

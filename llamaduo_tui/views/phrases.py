@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.protocol.durations import duration
 from engine.protocol.stages import BY_NAME, Phase
 from llamaduo_tui.views.text import one_line
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from engine.protocol.events import ServiceUsage
     from engine.protocol.status import Status
     from llamaduo_tui.views.run_view import Part, RunView
+
+LEFT_FROM = 0.05
+"""The share of a work from which on the time left is told: that of the first few is off by far."""
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
 
@@ -54,6 +58,12 @@ def brief(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def left(done: int, total: int, seconds: float | None) -> str:
+    """The time left of a work: ", 12 s left"; "" where nobody knows it yet, and at the end."""
+    told = seconds is not None and LEFT_FROM * total <= done < total
+    return f", {duration(seconds or 0.0)} left" if told else ""
+
+
 def gone(status: Status) -> str:
     """Which worker is gone: "its worker on gpu-7 is gone"; the host is left out where it is this one."""
     process = status.process
@@ -87,6 +97,11 @@ def money(usd: float | None) -> str:
 def clock(seconds: float) -> str:
     """The time of day of an event, on this machine's clock."""
     return _told("%H:%M:%S", seconds)
+
+
+def weekday(seconds: float) -> str:
+    """The day and the time of something to come: "Fri 19:40"."""
+    return _told("%a %H:%M", seconds)
 
 
 def day(seconds: float) -> str:

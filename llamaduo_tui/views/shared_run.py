@@ -63,7 +63,7 @@ class SharedRun:
             final = self._run.final_decision()
         if final is None:
             return RunFinished(state=status.state, reason="It has ended.")
-        return RunFinished(state=status.state, reason=final.told, best_round=final.best_round)
+        return RunFinished(state=status.state, reason=final.told, best_round=final.best_round, sealed=final.sealed)
 
 
 def _scored(decision: Decision) -> RoundScored:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.protocol import plain_file
-from engine.protocol.errors import LlamaDuoError
+from engine.protocol.decision import FinalDecision
+from engine.protocol.errors import DamagedError, LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.outlook import Outlook
 from engine.protocol.run_dir import Run
@@ -25,7 +26,7 @@ from engine.settings.schema import Migration
 from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.views.shared_run import SharedRun, hides_events
-from llamaduo_tui.views.text import clean
+from llamaduo_tui.views.text import clean, one_line
 
 KEPT_LINES = 20_000
 TAIL_BYTES = 2 * 1024 * 1024
@@ -46,7 +47,8 @@ class Line:
 class RunUpdate:
     """The whole view and state of a run, what it waits for before it stops, and the lines that are new.
 
-    `gone` says which worker is gone, for a run that has crashed, `owner` whose run it is where that is another user.
+    `gone` says which worker is gone, for a run that has crashed, `owner` whose run it is where that is another user,
+    `final` what the sealed prompts decided.
     """
 
     view: RunView
@@ -59,6 +61,7 @@ class RunUpdate:
     outlook: Outlook | None = None
     gone: str = "its worker is gone"
     owner: str = ""
+    final: FinalDecision | None = None
 
 
 class RunWatcher:
@@ -74,6 +77,8 @@ class RunWatcher:
         self._state: State | None = None
         self._stopping: Stopping | None = None
         self._settings: Migration | None = None
+        self._final: FinalDecision | None = None
+        self._final_read = False
         self._mine = may_change(run)
         self._shared = SharedRun(run) if hides_events(run) else None
 
@@ -92,6 +97,7 @@ class RunWatcher:
             if left():
                 return None
             events.extend(self._take(event))
+        events.extend(self._read_final())
         self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
         output = self._output.read_new()
         if before == (self._state, self._stopping, self._view) and not output:
@@ -107,7 +113,22 @@ class RunWatcher:
             status.outlook,
             phrases.gone(status),
             owner(self._run),
+            self._final,
         )
+
+    def _read_final(self) -> list[Line]:
+        """Read what the sealed prompts decided, once the run has ended; gives a line where it is damaged."""
+        outcome = self._view.outcome
+        if self._final_read or outcome is None or not outcome.state.ended:
+            return []
+        self._final_read = True
+        try:
+            self._final = self._run.final_decision()
+        except PermissionError:  # of another user, who does not share it
+            return []
+        except DamagedError as error:
+            return [Line(one_line(str(error), WRAP), "error")]
+        return []
 
     def _take(self, event: Event) -> Iterator[Line]:
         self._view = reduce(self._view, event)

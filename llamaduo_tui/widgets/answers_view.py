@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from textual.app import ComposeResult
 from textual.content import Content
 
+from llamaduo_tui.views import panes
 from llamaduo_tui.views.answers import Answer, Answers
 from llamaduo_tui.views.diff import Line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
@@ -48,18 +49,18 @@ underlined. `v` opens all of them in the review.
     def _draw(self) -> None:
         width = self.content_size.width - self.styles.scrollbar_size_vertical
         self.border_title = title(self._answers)
-        if width:
+        if width > SCORES:
             self.query_one(DiffedStatic).put(Content("\n").join(lines(self._answers, width)))
 
 
 def title(answers: Answers | None) -> str:
-    """What is shown: "answers · round 1 · the 30 worst of 64"."""
+    """What is shown: "[2] answers · round 1 · the 30 lowest of 64"."""
     if answers is None:
-        return "2 answers"
+        return panes.titled("answers", "answers")
     shown = len(answers.worst)
     part = "sealed test" if answers.round is None else f"round {answers.round}"
-    of = f"the {shown} worst of {answers.prompts}" if shown < answers.prompts else "worst first"
-    return f"2 answers · {part} · {of if shown else 'v reads them'}"
+    of = f"the {shown} lowest of {answers.prompts}" if shown < answers.prompts else "lowest first"
+    return panes.titled("answers", f"answers · {part} · {of if shown else 'v reads them'}")
 
 
 def lines(answers: Answers | None, width: int) -> list[Content]:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from engine.protocol.machine import MachineRow
 from engine.settings.schema import Target
-from llamaduo_tui.views import figures
+from llamaduo_tui.views import figures, panes
 from llamaduo_tui.views.chart_grid import Grid
 from llamaduo_tui.views.figures import Page
 from llamaduo_tui.views.run_view import RunView
@@ -52,12 +52,12 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
         Binding("right_square_bracket", "turn(1)", "Next page", id="charts.next", tooltip="The next page of charts"),
         Binding("left_square_bracket", "turn(-1)", "Page before", False, id="charts.before", tooltip="The page before"),
         Binding("e", "earlier", "Earlier rounds", id="charts.earlier", tooltip="Show or hide earlier rounds"),
-        Binding("m", "maximize", "Maximise", id="charts.maximise", tooltip="Use the whole screen, or go back"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.page = Page.TRAINING
+        self._turned = False
         self._earlier = True
         self._view = RunView()
         self._target: Target | None = None
@@ -72,14 +72,23 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
         new = [section.losses for section in view.sections] != [section.losses for section in self._view.sections]
         scored = view.scored != self._view.scored or view.outcome != self._view.outcome
         self._view, self._target = view, target
+        self._begin()
         if (new and self.page is Page.TRAINING) or (scored and self.page is Page.SCORES):
             self._make()
 
     def show_machine(self, rows: Sequence[MachineRow]) -> None:
         """Take what is recorded of the machine."""
         self._rows = rows
+        self._begin()
         if self.page is Page.MACHINE:
             self._make()
+
+    def _begin(self) -> None:
+        """Until the reader turns to a page: training, or the machine where there is none yet."""
+        trained = any(section.losses for section in self._view.sections)
+        page = Page.TRAINING if trained or not self._rows else Page.MACHINE
+        if not self._turned and page is not self.page:
+            self._turn(page)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "earlier":
@@ -88,10 +97,13 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
 
     def action_page(self, name: str) -> None:
         """Show another page, at the place where the reader left it."""
-        if name == self.page:
-            return
+        self._turned = True
+        if name != self.page:
+            self._turn(Page(name))
+
+    def _turn(self, page: Page) -> None:
         self._left[self.page] = self.grid
-        self.page = Page(name)
+        self.page = page
         self.grid = self._left.get(self.page, Grid())
         self._make()
         self.draw()
@@ -105,13 +117,6 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
         self._earlier = not self._earlier
         self._make()
         self.draw()
-
-    def action_maximize(self) -> None:
-        if self.screen.maximized is not None:
-            self.screen.minimize()
-        else:
-            self.screen.maximize(self, container=False)
-        self.focus()
 
     def _make(self) -> None:
         """The figures of the page, as the run is now."""
@@ -130,7 +135,8 @@ the wheel, zoom; `0` shows all. `w` saves the values as CSV.
     def _show_border(self) -> None:
         """The pages in the title of the border, which a click chooses, too; below, how many charts have no room."""
         names = (f"[reverse]{page}[/]" if page is self.page else page for page in PAGES)
-        title = " · ".join(f"[@click=page('{page}')]{name}[/]" for page, name in zip(PAGES, names, strict=True))
+        links = (f"[@click=page('{page}')]{name}[/]" for page, name in zip(PAGES, names, strict=True))
+        title = panes.titled("charts", " · ".join(links))
         hidden = len(self.grid.cells(*self.content_size)) < len(self.grid.figures)
         where = f"↑↓ chart {self.grid.chosen + 1} of {len(self.grid.figures)} · " if hidden else ""
         below = f"{where}[@click=maximize]m {'back' if self.screen.maximized is self else 'maximise'}[/] · ←→ read"

@@ -13,6 +13,9 @@ from textual.widget import Widget
 
 HELP = "help"
 
+SMALL = 80
+"""Columns below which keys stand close together, since few of them fit."""
+
 
 class _Key(NamedTuple):
     """A key in the bar: its cells, from `start` up to `end`, and what it is bound to."""
@@ -77,15 +80,19 @@ class KeyBar(Widget):
         return next((key for key in self._keys if key.start <= x < key.end), None)
 
     def _fitting(self, width: int) -> Iterator[_Key]:
-        """Each action's first key, as many as fit next to that of the help; spaced out where all of them fit."""
+        """Each action's first key, as many as fit next to that of the help; those of a maximised part come first."""
         by_action: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
             if active.binding.show:
                 by_action.setdefault(active.binding.action, active)
-        ranked = sorted(by_action.values(), key=lambda bound: (bound.node is self.app, bound.node is not self.screen))
+        whole = self.screen.maximized is not None
+        ranked = sorted(
+            by_action.values(),
+            key=lambda bound: (bound.node is self.app, (bound.node is not self.screen) is not whole),
+        )
         keys = [(self.app.get_key_display(bound.binding), bound) for bound in ranked]
         helping = [(name, bound) for name, bound in keys if bound.binding.action == HELP]
-        gap = next((gap for gap in (3, 2) if 1 + sum(_width(*key) + gap for key in keys) <= width), 1)
+        gap = 3 if 1 + sum(_width(*key) + 3 for key in keys) <= width else 2 if width >= SMALL else 1
         room = width - sum(_width(name, bound) + gap for name, bound in helping)
         start = 0 if gap == 1 else 1
         for name, bound in [*(key for key in keys if key not in helping), *helping]:

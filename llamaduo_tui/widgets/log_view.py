@@ -14,7 +14,7 @@ from textual.events import DescendantBlur, DescendantFocus
 from textual.message import Message
 from textual.widgets import Input, Log
 
-from llamaduo_tui.views import phrases
+from llamaduo_tui.views import panes, phrases
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import KEPT_LINES, Line
 from llamaduo_tui.widgets.following_log import FollowingLog, LogHighlighter
@@ -246,11 +246,12 @@ blocks copying.
         """Source, filters and actions in the title of the border."""
         links = ["[@click=output]events[/]" if self._source == "events" else "[@click=output]output[/]"]
         if self._source == "events":
-            stage = re.sub(r"\W", " ", one_line(self._stage, 20)) or "all"
-            links += [f"[@click=level]level: {_LEVELS[self._level]}[/]", f"[@click=stage]stage: {stage}[/]"]
+            stage = re.sub(r"\W", " ", one_line(self._stage, 20))
+            level = f"level: {_LEVELS[self._level]}" if self._level != _RANKS[0] else "level"
+            links += [f"[@click=level]{level}[/]", f"[@click=stage]{f'stage: {stage}' if stage else 'stage'}[/]"]
         links += ["[@click=search]search[/]", "[@click=copy('all')]copy[/]", "[@click=save('all')]save[/]"]
         links += ["[@click=maximize]maximise[/]"]
-        self.border_title = " · ".join(links)
+        self.border_title = panes.titled("log", " · ".join(links))
         self._show_place()
         self.refresh_bindings()
 

@@ -40,6 +40,7 @@ class Plots(Widget, can_focus=True):
         Binding("minus", "zoom(-1)", "Zoom out", False, id="chart.out", tooltip="Show twice as much"),
         Binding("0", "whole", "All", False, id="chart.whole", tooltip="Show all from start to end"),
         Binding("enter", "alone", "Only this", id="chart.alone", tooltip="Show only the chosen chart, or all"),
+        Binding("m", "maximize", "Maximise", id="charts.maximise", tooltip="Use the whole screen, or go back"),
         Binding("w", "save", "Save", False, id="chart.save", tooltip="Save the chosen chart's values as CSV"),
     ]
 
@@ -124,6 +125,13 @@ class Plots(Widget, can_focus=True):
 
     def action_alone(self) -> None:
         self._look(self.grid.only())
+
+    def action_maximize(self) -> None:
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        else:
+            self.screen.maximize(self, container=False)
+        self.focus()
 
     def action_save(self) -> None:
         figure = self.grid.figure

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from textual.content import Content
 
 from engine.protocol.durations import duration
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
-from llamaduo_tui.views import phrases
+from llamaduo_tui.views import panes, phrases
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
-from llamaduo_tui.widgets.timeline import progress
 
 
-def tabs(names: Iterable[str], pane: str) -> Content:
-    """The parts of the smallest screens, each with its key; one is shown."""
-    parts = [(f" {key} {name} ", "bold reverse" if name == pane else "") for key, name in enumerate(names, 1)]
-    return Content.assemble(*parts)
+def tabs(pane: str, parts: Sequence[str] = panes.RUN) -> Content:
+    """The parts of a screen that shows one of them, each with its key."""
+    shown = [(f" {panes.titled(name, name, parts)} ", "bold reverse" if name == pane else "") for name in parts]
+    return Content.assemble(*shown)
 
 
 def head(
@@ -57,13 +56,11 @@ def happening(
     now: float,
     gone: str,
     *,
-    guided: bool = False,
     mine: bool = True,
 ) -> tuple[str, Content]:
-    """A title and a sentence for a newcomer: the current work and its purpose, or the end and the next step.
+    """A title and a sentence for a newcomer: the current work and its purpose, or why it rests and the next step.
 
-    The guide, where it is shown, says what to press at the end. `gone` is which worker is gone. A run of another user
-    has no next step.
+    `gone` is which worker is gone. A run of another user has no next step.
     """
 
     def then(said: str) -> Content:
@@ -73,12 +70,9 @@ def happening(
         failed = view.failure
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), then(failed.hint))
     if view.outcome is not None and not state.working:
-        outcome = view.outcome
-        report = "" if guided else f"o to release the model; r for the report, {outcome.report}"
-        mark = state_styles.of(outcome.state)
-        able = " The small model can take over." if outcome.state is State.REACHED and not guided else ""
-        ended, why = (f"{mark.sign} ", mark.style), f"{one_line(outcome.reason, 800)}{able}"
-        return "the end", Content.assemble(ended, why, then(report if outcome.state.ended else "r to resume"))
+        mark = state_styles.of(view.outcome.state)
+        ended = Content.assemble((f"{mark.sign} ", mark.style), one_line(view.outcome.reason, 800))
+        return mark.word, ended + (Content() if view.outcome.state.ended else then("r to resume"))
     if state is State.CRASHED:
         said = f"{gone[:1].upper()}{gone[1:]}: killed, out of memory, or the machine restarted. Finished work is kept."
         return "crashed", Content.assemble(said, then("r to resume; O for the output, which may show why"))
@@ -99,8 +93,6 @@ def happening(
     if view.current is not None:
         section, stage = view.current
         place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
-        if stage.total:
-            place = f"{place} · {progress(stage)}"
     return place.replace("[", "("), Content(explained)
 
 

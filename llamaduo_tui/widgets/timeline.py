@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from engine.protocol.decision import Interval
-from engine.protocol.durations import duration
 from engine.protocol.stages import Phase, expected
 from engine.settings.schema import Target
 from llamaduo_tui.views import phrases
@@ -19,9 +18,9 @@ from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 LABEL = 13
 _BAR = 12
-LEFT_FROM = 0.05
-"""The share from which on the time left is told: that of the first few is off by far."""
 
+NARROW = 64
+"""Cells of a line below which the bar of a stage is short, so that the time left has room."""
 WIDEST_AXIS = 60
 NARROWEST_AXIS = 8
 """Cells of an axis from 0 to 100; with less room there are only the figures."""
@@ -71,8 +70,8 @@ class Timeline(DiffedStatic):
     def _draw(self) -> None:
         view, target, now, alive = self._shown
         width = self.content_size.width
-        if width:
-            scored, begun = scores(view, target, width), timeline(view, now, alive)
+        if width > LABEL:  # less, and it is not laid out yet
+            scored, begun = scores(view, target, width), timeline(view, now, alive, width)
             if self.screen.has_class("-short") and not self.screen.has_class("-small"):  # the newest lines
                 scored = [*scored[:1], *scored[1:][-BRIEF_ROUNDS:]]
                 room = 0 if self.screen.has_class("-asks") else BRIEF_LINES if view.concluded else SHORT_LINES
@@ -82,9 +81,9 @@ class Timeline(DiffedStatic):
             self.put(Content("\n").join(line.truncate(width, ellipsis=True) for line in lines))
 
 
-def timeline(view: RunView, now: float, alive: bool = True) -> list[Content]:
+def timeline(view: RunView, now: float, alive: bool = True, width: int = 200) -> list[Content]:
     """One line for each section that has begun, and one for what may follow."""
-    lines = [_section(section, view, now, alive) for section in view.sections if section.stages]
+    lines = [_section(section, view, now, alive, width) for section in view.sections if section.stages]
     rounds = [section.part for section in view.sections if isinstance(section.part, int)]
     if (
         alive
@@ -154,34 +153,40 @@ def measure(value: Interval, goal: float | None, axis: int) -> Content:
     return Content.assemble((f"{value.mean:5.1f}{'✓' if passed else ' '}{bounds:>7} ", style), *cells, " ")
 
 
-def _section(section: Section, view: RunView, now: float, alive: bool) -> Content:
-    parts: list[Content] = [_stage(stage, now, alive) for stage in section.stages]
+def _section(section: Section, view: RunView, now: float, alive: bool, width: int) -> Content:
+    """A section's stages; of those to come, as many as have room."""
+    bar = _BAR if width >= NARROW else _BAR // 3
+    parts: list[Content] = [_stage(stage, now, alive, bar) for stage in section.stages]
     if alive and view.sections[-1] is section and not view.concluded:
         begun = {stage.name for stage in section.stages}
         to_come = [stage.name for stage in expected(section.phase) if stage.name not in begun]
-        parts += [Content.styled(f"· {name}", "$foreground-muted") for name in to_come]
+        room = width - LABEL - sum(part.cell_length + 2 for part in parts)
+        coming = "  ".join(f"· {name}" for name in to_come)
+        while len(coming) > room and to_come:
+            to_come.pop()
+            coming = "  ".join([*(f"· {name}" for name in to_come), "· …"]) if to_come else ""
+        parts += [Content.styled(coming, "$foreground-muted")] if coming else []
     return Content.assemble((f"{phrases.part(section.part):<{LABEL}}", "bold"), Content("  ").join(parts))
 
 
-def _stage(stage: StageView, now: float, alive: bool) -> Content:
+def _stage(stage: StageView, now: float, alive: bool, bar: int) -> Content:
     name = one_line(stage.name, 20)
     if stage.state == "done":
         return Content.assemble(
             ("✓ ", "$text-success"), name, (f" {phrases.stopwatch(stage.seconds or 0)}", "$foreground-muted")
         )
     if stage.state == "interrupted" or not alive:
-        at = f" at {stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}" if stage.total and not alive else ""
+        at = f" at {stage.done:,}/{stage.total:,}" if stage.total and not alive else ""
         return Content.assemble(("✗ ", "$text-error"), name, (f" interrupted{at}", "$foreground-muted"))
     head = Content.assemble(("▶ ", "$text-primary"), (name, "bold"))
     if not stage.total:
         return head + Content(f" {phrases.stopwatch(now - stage.started)}{_nodes(stage)}")
-    return Content.assemble(head, " ", state_styles.bar(stage.done / stage.total, _BAR), f" {progress(stage)}")
+    return Content.assemble(head, " ", state_styles.bar(stage.done / stage.total, bar), f" {progress(stage)}")
 
 
 def progress(stage: StageView) -> str:
     """How far a stage is: "44/120 steps, 1 min 54 s left"."""
-    told = stage.seconds_left is not None and stage.done >= LEFT_FROM * stage.total
-    left = f", {duration(stage.seconds_left or 0)} left" if told else ""
+    left = phrases.left(stage.done, stage.total, stage.seconds_left)
     return f"{stage.done:,}/{stage.total:,} {one_line(stage.unit, 10)}{left}{_nodes(stage)}"
 
 

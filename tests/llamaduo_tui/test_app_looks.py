@@ -41,7 +41,7 @@ async def drawn(pilot: Pilot[None]) -> None:
 
     def done() -> bool:
         screen = pilot.app.screen
-        if not isinstance(screen, RunScreen) or not screen.query_one(Log).lines:
+        if not isinstance(screen, RunScreen) or not any(log.lines for log in screen.query(Log)):  # being composed
             return False
         charts = screen.query_one(Charts)
         return charts.has_class("-drawn") or not screen.view.sections or not charts.display

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Button
 
@@ -182,9 +183,7 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
 
     def keyed(self, action: str, text: str) -> str:
         """A button's text with the key that does the same, as bound by the user."""
-        bound = (active.binding for active in self.screen.active_bindings.values())
-        key = next((self.app.get_key_display(binding) for binding in bound if binding.action == action), "")
-        return f"{key} {text}".lstrip()
+        return keyed(self.screen, action, text)
 
     def say(self, facts: Sequence[Fact], brief: Content, more: Sequence[Fact] = ()) -> None:
         """Show the facts line by line, and the gist on one line; `more` are those that a key shows."""
@@ -220,6 +219,13 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         """What the key for more shows: "i changes, weakest, kinds"."""
         names = "fewer facts" if self.has_class("-all") else ", ".join(dict.fromkeys(one.name for one in self._more))
         return self.keyed("more", names) if self.has_more else ""
+
+
+def keyed(screen: Screen[Any], action: str, text: str) -> str:
+    """A text with the key of an action in front of it, as bound by the user."""
+    bound = (active.binding for active in screen.active_bindings.values())
+    key = next((screen.app.get_key_display(binding) for binding in bound if binding.action == action), "")
+    return f"{key} {text}".lstrip()
 
 
 class Fact(NamedTuple):

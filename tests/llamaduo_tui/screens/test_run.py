@@ -446,6 +446,20 @@ async def test_the_charts_have_the_focus_where_they_stand_in_for_the_log(root: P
         await until(pilot, lambda: isinstance(shown.focused, Log))
 
 
+async def test_next_to_the_log_the_charts_get_the_keys_and_hide_with_the_same_key(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", frozen.TRAINING))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and on_screen(shown) == {"scores", "log", "charts"})
+        await until(pilot, lambda: isinstance(shown.focused, Log))
+        await pilot.press("c")  # hides them: they stand next to the log already
+        await until(pilot, lambda: on_screen(shown) == {"scores", "log"} and isinstance(shown.focused, Log))
+        await pilot.press("c")
+        await until(pilot, lambda: on_screen(shown) == {"scores", "log", "charts"})
+        await until(pilot, lambda: isinstance(shown.focused, Charts))
+        await pilot.press("right_square_bracket")
+        assert screen(shown).query_one(Charts).page == "scores"
+
+
 async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
     shown = app(root, make(root, "gone", "running", frozen.TRAINING, worker=2**22 - 1))
     async with shown.run_test(size=(120, 40)) as pilot:
@@ -491,7 +505,7 @@ async def test_each_width_has_its_own_design_and_at_rest_the_log_yields_to_the_a
             await pilot.press(key)
             await until(pilot, lambda parts=parts: on_screen(shown) == parts)
             assert shown.focused is not None and shown.focused.is_on_screen
-        assert "3 log" in text_of(screen(shown), "#tabs")
+        assert "[3] log" in text_of(screen(shown), "#tabs")
 
 
 async def test_a_run_at_work_begins_with_the_scores_on_a_small_screen_and_with_the_log_on_others(root: Path) -> None:

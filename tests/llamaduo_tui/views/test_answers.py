@@ -27,7 +27,7 @@ def test_the_worst_of_the_newest_judged_round_come_first_with_the_words_that_dif
     assert [piece.text for piece in first.local if piece.changed] == ["TimeForge"]
     assert [piece.text for piece in first.service if piece.changed] == ["DeskPilot"]
     assert last.same and not first.same
-    assert title(found) == "2 answers · round 1 · worst first"
+    assert title(found) == "[2] answers · round 1 · lowest first"
     shown = [line.plain.rstrip() for line in lines(found, 60)]
     assert shown[0].split()[:5] == ["40", "50", "▼40", "DeskPilot", "crashes"] and shown[0].endswith("…")
     assert shown[1].split()[0] == "service" and shown[2].split()[0] == "local"

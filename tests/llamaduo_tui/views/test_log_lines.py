@@ -56,10 +56,10 @@ def test_plain_lines_throttle_progress_by_the_events_clock() -> None:
     ]
     told = [line for event in every for line in lines.of(event)]
     assert 10 <= len(told) <= 12
-    slow = StageProgress(round=1, stage="judge", done=1, total=1000, unit="verdicts", seconds_left=61.0, time=50.0)
-    assert lines.of(slow)[0].endswith("round 1 judge  1/1,000 verdicts, 1 min 1 s left")
-    assert lines.of(replace(slow, done=2, time=55.0)) == []
-    assert len(lines.of(replace(slow, done=3, time=61.0))) == 1
+    slow = StageProgress(round=1, stage="judge", done=100, total=1000, unit="verdicts", seconds_left=61.0, time=50.0)
+    assert lines.of(slow)[0].endswith("round 1 judge  100/1,000 verdicts, 1 min 1 s left")
+    assert lines.of(replace(slow, done=102, time=55.0)) == []
+    assert len(lines.of(replace(slow, done=103, time=61.0))) == 1
 
 
 def test_the_last_line_of_a_worker_is_no_warning(tmp_path: Path) -> None:

@@ -43,3 +43,12 @@ def test_a_log_that_begins_again_is_read_from_its_start(tmp_path: Path) -> None:
     tail.read_new()
     file.write_text("second\n")
     assert [line.text for line in tail.read_new()] == ["second"]
+
+
+def test_a_damaged_final_decision_is_a_line_and_the_run_is_shown(root: Path) -> None:
+    run = make(root, "done", "reached", frozen.REACHED)
+    run.final.mkdir(exist_ok=True)
+    run.final_decision_file.write_text('{"reached": 7}')
+    update = RunWatcher(run, lambda: frozen.NOW).poll()
+    assert update is not None and update.view.outcome is not None
+    assert update.final is None and update.events[-1].level == "error" and "decision.json" in update.events[-1].text

@@ -115,7 +115,7 @@ async def test_the_mouse_reads_chooses_pages_and_zooms(root: Path) -> None:
         assert charts(shown).grid.at == 119.0, "the middle of the last column, in which 119 and 120 are"
         await pilot._post_mouse_events([MouseScrollUp], widget=Charts, offset=(30, 30))
         await until(pilot, lambda: charts(shown).grid.window == (60.5, 120.0))
-        await pilot.click(Charts, offset=(16, 0))
+        await pilot.click(Charts, offset=(20, 0))
         await until(pilot, lambda: charts(shown).page == "scores")
         await pilot.click(Charts, offset=(30, 30))
         assert (charts(shown).grid.chosen, charts(shown).grid.at) == (1, 0.0)
