@@ -26,7 +26,7 @@ from textual.timer import Timer
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
-from llamaduo_tui import keymap, messages, paths, preferences, style_cache, terminal, theming
+from llamaduo_tui import keymap, messages, palette, paths, preferences, style_cache, terminal, theming
 from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
@@ -304,7 +304,7 @@ class LlamaDuoApp(FormActions):
     def _compare(self, message: messages.CompareRuns) -> None:
         from llamaduo_tui.screens.compare import CompareScreen
 
-        self.push_screen(CompareScreen(message.runs))
+        self.push_screen(CompareScreen(message.runs, message.rounds))
 
     @on(messages.ShowRelease)
     def _show_release(self, message: messages.ShowRelease) -> None:
@@ -322,12 +322,7 @@ class LlamaDuoApp(FormActions):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: Textual's own commands, what the keys do now, the ways to start a run, and all runs."""
-        yield from (one for one in super().get_system_commands(screen) if one.title not in ("Maximize", "Minimize"))
-        for bound in screen.active_bindings.values():
-            if bound.enabled and bound.binding.id and bound.node is not self:  # the app's own are among Textual's
-                explanation = f"{self.get_key_display(bound.binding)}: {bound.tooltip}"
-                act = partial(self.run_action, bound.binding.action, bound.node)
-                yield SystemCommand(bound.binding.description, explanation, act)
+        yield from palette.commands(self, screen, super().get_system_commands(screen))
         if screen is not self._runs:
             yield SystemCommand("New migration", "Set up your own migration", self._runs.action_new)
             yield SystemCommand("Demo", "Watch the whole loop: no key, no GPU, no downloads", self._runs.action_demo)

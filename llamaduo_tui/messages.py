@@ -159,9 +159,10 @@ class SaveText(Message):
 
 @dataclass
 class CompareRuns(Message):
-    """Show runs side by side."""
+    """Show runs side by side; of a single one, so many of its rounds, from round 0 on."""
 
     runs: list[Run]
+    rounds: int = 0
 
 
 @dataclass

@@ -42,8 +42,8 @@ A run moves one task from a cloud LLM to a small local model. Its worker continu
 - **■ stopped**, **✗ failed** or **✗ crashed**: `r` resumes it
 - **? no heartbeat**: its worker has not reported for a while
 
-**space** marks runs, and **=** compares the marked ones: settings, scores, losses and answers side by side. `s` changes
-the order, `f` which states are listed.
+**space** marks runs, and **=** compares the marked ones: settings, scores, losses and answers side by side. With no
+runs marked, **=** compares the rounds of the chosen one. `s` changes the order, `f` which states are listed.
 
 The scores are those of the best round, from 1 to 100, with the trend over all rounds.
 """
@@ -68,6 +68,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         Binding("delete,backspace", "delete", "Delete", id="runs.delete", tooltip="Delete the run with all its files"),
         Binding("space", "mark", "Mark", id="runs.mark", tooltip="Mark the run, to compare it with others"),
         Binding("equals_sign,C", "compare", "Compare", id="runs.compare", tooltip="Compare the marked runs"),
+        Binding("equals_sign,C", "rounds", "Compare rounds", id="runs.rounds", tooltip="Compare the run's rounds"),
         Binding("escape", "close_search", "All runs", id="runs.all", tooltip="Close the search"),
     ]
 
@@ -128,6 +129,9 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
                 )
             case "compare":
                 return len(self._marked) > 1
+            case "rounds":
+                readable = entry is not None and entry.whole and len(entry.scores) > 1
+                return isinstance(self.focused, OptionList) and len(self._marked) < 2 and readable
             case "close_search":
                 return any(search.display for search in self.query(Input))
         return True
@@ -253,6 +257,10 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
     def action_compare(self) -> None:
         if len(self._marked) > 1:
             self.post_message(messages.CompareRuns(list(self._marked)))
+
+    def action_rounds(self) -> None:
+        if (entry := self._chosen) is not None:
+            self.post_message(messages.CompareRuns([entry.run], rounds=len(entry.scores)))
 
     def action_order(self) -> None:
         self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]

@@ -23,6 +23,8 @@ from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, INFER, JUDGE
 from engine.protocol.status import State
 from engine.settings.load import settings_of
+from llamaduo_tui.views.starts import Starts
+from llamaduo_tui.views.text import one_line
 
 MUCH = 10.0
 """Points of the mean of both scores from which on an answer counts as better."""
@@ -124,6 +126,21 @@ def compare(runs: Sequence[tuple[Run, int | None]], losses: bool = True) -> Comp
     """Compare runs, each in a round, None for its best. Raises LlamaDuoError where one cannot be read."""
     sides = tuple(_side(run, number, losses) for run, number in runs)
     return Compared(sides, _differing(sides), _shared(*sides[:2]))
+
+
+@dataclass
+class _Row:
+    start: str = ""
+
+
+def beginnings(compared: Compared, count: int) -> list[str]:
+    """The beginnings of the first so many shared prompts, from where they differ; reads the first side's file."""
+    starts, rows = Starts(), list[_Row]()
+    for one in compared.shared[:count]:
+        rows.append(_Row())
+        starts.add(rows[-1], compared.sides[0].text(one.id)[0])
+    starts.shorten(rows)
+    return [one_line(row.start) for row in rows]
 
 
 def as_row(compared: Compared, prompts: int = 0) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.compare import MUCH, Compared, Side
 from llamaduo_tui.views.text import clean, one_line
 
-NAME = 24
+NAME = 16
 AXIS = 40
 """Cells of the axis of scores, where there is room."""
 
@@ -23,7 +24,7 @@ def lines(compared: Compared, prompts: int = 0, width: int = 200) -> list[str]:
         facts(compared),
         scores(compared, width),
         settings(compared),
-        [shared(compared)] if compared.shared else [],
+        textwrap.wrap(shared(compared), max(60, width)) if compared.shared else [],
     ]
     parts += [list(answer(compared, number)) for number in range(min(prompts, len(compared.shared)))]
     return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
@@ -42,7 +43,7 @@ def facts(compared: Compared) -> list[str]:
         ("cost", lambda side: phrases.money(side.cost_usd)),
         ("work", lambda side: duration(side.worked_s)),
     ]
-    return _table([(name, [told(side) for side in compared.sides]) for name, told in rows])
+    return _table([(name, [told(side) for side in compared.sides]) for name, told in rows], compared)
 
 
 def scores(compared: Compared, room: int = 200) -> list[str]:
@@ -70,7 +71,7 @@ def settings(compared: Compared) -> list[str]:
     if not compared.settings:
         return ["settings: all alike"]
     rows = [(path, [_value(value) for value in values]) for path, values in compared.settings.items()]
-    return ["settings that differ", *_table(rows)]
+    return ["settings that differ", *_table(rows, compared)]
 
 
 def shared(compared: Compared) -> str:
@@ -109,9 +110,15 @@ def _value(value: Any) -> str:
     return "not set" if value is None else one_line(value if isinstance(value, str) else json.dumps(value), 40)
 
 
-def _table(rows: list[tuple[str, list[str]]]) -> list[str]:
-    widths = [max(len(cells[at]) for _, cells in rows) for at in range(len(rows[0][1]))]
-    names = max(NAME, *(len(name) for name, _ in rows))
+def _table(rows: list[tuple[str, list[str]]], compared: Compared) -> list[str]:
+    """Rows with a column for each run, which begins at the same place in all tables."""
+    values = [[_value(value) for value in each] for each in compared.settings.values()]
+    own = [[one_line(side.name, 40), one_line(side.model, 40), one_line(side.service, 40)] for side in compared.sides]
+    widths = [
+        max(map(len, (*own[at], *(each[at] for each in values), *(cells[at] for _, cells in rows))))
+        for at in range(len(compared.sides))
+    ]
+    names = max(NAME, *(len(path) for path in compared.settings), *(len(name) for name, _ in rows))
     return [
         "  ".join(
             [f"{name:<{names}}", *(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))]
