@@ -22,14 +22,16 @@ from textual.worker import Worker, WorkerState
 from llamaduo_tui.screens.settings_editor import SettingsEditor
 from llamaduo_tui.views import fields, outlook, phrases
 from llamaduo_tui.views.draft import Draft, Problem
-from llamaduo_tui.views.fields import Field
+from llamaduo_tui.views.fields import Field, FormSection
 from llamaduo_tui.views.kept import Keeper
 from llamaduo_tui.views.outlook import Outlook
 from llamaduo_tui.views.service_keys import keys_of
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
+from llamaduo_tui.widgets.meanings import Meanings
 from llamaduo_tui.widgets.preflight_panel import PreflightPanel
 from llamaduo_tui.widgets.setting_row import SettingRow
 from llamaduo_tui.widgets.settings_form import SectionList, SettingsForm
@@ -41,6 +43,9 @@ WALKED_S = 0.1
 """Seconds after which a section is shown while keys walk through the list of sections."""
 
 _WALKING = ("up", "down", "pageup", "pagedown", "home", "end", "j", "k")
+
+SUMMARY = 24
+"""Characters of a section's values in the list of sections."""
 
 KEPT_S = 0.5
 """Seconds after which a change is kept on disk."""
@@ -91,6 +96,7 @@ it leaves the form. Each field is explained next to it.
         self._outlook = Outlook()
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         with Horizontal(id="top"):
             yield Static(id="where")
             yield Static(id="verdict")
@@ -98,6 +104,7 @@ it leaves the form. Each field is explained next to it.
             yield SectionList(*[Option(s.title, id=s.name) for s in self._sections], id="sections", markup=False)
             with Vertical(id="centre"):
                 yield SettingsForm(id="form")
+                yield Meanings()
                 yield Static(id="help")
             with Vertical(id="side"):
                 yield Static(id="outlook")
@@ -123,9 +130,13 @@ it leaves the form. Each field is explained next to it.
         self._outlook = replace(self._outlook, **known)
         lines = [Content.assemble((f"{name:<9}", "bold"), text) for name, text in self._outlook.lines]
         shown = self.query_one("#outlook", Static)
-        shown.display = bool(lines)
+        shown.set_class(not lines, "-empty")
         shown.update(Content("\n").join(lines))
         self._show_help()
+
+    def on_resize(self) -> None:
+        self._mark_sections()  # wide ones have a summary
+        self.call_after_refresh(self._show_help)
 
     @on(CoveragePreview.Profiled)
     def _profiled(self, event: CoveragePreview.Profiled) -> None:
@@ -139,6 +150,11 @@ it leaves the form. Each field is explained next to it.
     def _narrow(self) -> bool:
         """Whether form and checks do not fit next to each other."""
         return self.has_class("-small") or self.has_class("-narrow")
+
+    @property
+    def _filled(self) -> bool:
+        """Whether there is room for the values of all sections, and for all that they mean."""
+        return self.has_class("-vast") and self.has_class("-tall")
 
     @property
     def _form(self) -> SettingsForm:
@@ -252,7 +268,17 @@ it leaves the form. Each field is explained next to it.
         sections = self.query_one("#sections", OptionList)
         for index, section in enumerate(self._sections):
             mark = "✗" if section.name in wrong else "●" if section.name in edited else " "
-            sections.replace_option_prompt_at_index(index, Content(f"{mark} {section.title}"))
+            title = Content(f"{mark} {section.title}")
+            summary = self._summary(section) if self._filled else ""
+            if summary:
+                title = Content.assemble(title, (f"\n    {summary}", "dim"))
+            sections.replace_option_prompt_at_index(index, title)
+
+    def _summary(self, section: FormSection) -> str:
+        """The values of a section that are not its defaults."""
+        values = [self._draft[field.path] for field in section.fields]
+        given = [one_line(fields.line_of(value), 200) for value in values if value is not None]
+        return one_line(" · ".join(Path(text).name if text.startswith("/") else text for text in given), SUMMARY)
 
     def _show_top(self) -> None:
         draft, count = self._draft, len(self._editor.problems)
@@ -279,7 +305,7 @@ it leaves the form. Each field is explained next to it.
             problem = next((p for p in self._editor.problems if p.field == field), None)
             bounds = f" ({field.bounds})" if field.bounds else ""
             default = "" if field.required else f" · default: {field.unset}"
-            effect = self._outlook.effect(field.key)
+            effect = "" if self._filled else self._outlook.effect(field.key)
             said: list[str | tuple[str, str]] = (
                 [(effect[:1].upper() + effect[1:], "$text-accent"), "\n"] if effect else []
             )
@@ -288,6 +314,7 @@ it leaves the form. Each field is explained next to it.
             if problem is not None:
                 text = Content.assemble(("✗ " + one_line(problem.text, 200), "$text-error"), "\n", text)
         self.query_one("#help", Static).update(text)
+        self.query_one(Meanings).show(self._outlook, field.key if field is not None else "")
 
     # Problems and the pre-flight
 

@@ -50,6 +50,14 @@ class Work(NamedTuple):
         return f"{phrases.count(round(self.calls), 'call')}, {short(self.tokens)} tokens, {usd}"
 
 
+class Meaning(NamedTuple):
+    """What some settings mean, and whether the one that is edited decides it."""
+
+    name: str
+    text: str
+    decided: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
     """Settings, a preview of their data, and what this machine and the price list say; each may be unknown yet.
@@ -73,6 +81,15 @@ class Outlook:
             ("Memory", self._memory()),
         )
         return [(name, text) for name, text in named if text]
+
+    def meanings(self, key: str = "") -> list[Meaning]:
+        """All that the settings mean for this data and machine; what the setting with this key decides is marked."""
+        decided, told = _EFFECTS.get(key), list[Meaning]()
+        for name, say in _MEANINGS:
+            text = say(self)
+            if text and all(text != one.text for one in told):
+                told.append(Meaning(name, text, say is decided))
+        return told
 
     def effect(self, key: str) -> str:
         """What the value of a setting means for this data and machine; "" where it means nothing to count."""
@@ -290,3 +307,16 @@ _EFFECTS: dict[str, Callable[[Outlook], str]] = {
     **dict.fromkeys(("target.precision", "target.similarity", "target.confidence"), Outlook._sealed),
     "loop.max_rounds": Outlook._total,
 }
+
+_MEANINGS: tuple[tuple[str, Callable[[Outlook], str]], ...] = (
+    ("data", Outlook._data),
+    ("sealed test", Outlook._sealed),
+    ("lengths", Outlook._lengths),
+    ("memory", Outlook._memory),
+    ("training", Outlook._training),
+    ("responses", Outlook._responses),
+    ("judging", Outlook._verdicts),
+    ("new pairs", Outlook._pairs),
+    ("service", Outlook._total),
+    ("budget", Outlook._budget),
+)

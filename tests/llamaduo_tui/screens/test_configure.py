@@ -586,3 +586,15 @@ class TestLooks:
             await settle(pilot)
 
         assert snap_compare(Host(file), terminal_size=size, run_before=choose)
+
+
+def test_looks_wide(file: Path, snap_compare: Callable[..., bool]) -> None:
+    """A wide terminal has the values of all sections, and below the fields all that they mean for the data."""
+
+    async def tune(pilot: Pilot[Any]) -> None:
+        await until(pilot, lambda: "train" in text_of(pilot, "Meanings"))
+        await pilot.press(*["down"] * 5, "enter")
+        await settle(pilot)
+        await until(pilot, lambda: "▸ training" in text_of(pilot, "Meanings"))
+
+    assert snap_compare(Host(file), terminal_size=(200, 60), run_before=tune)
