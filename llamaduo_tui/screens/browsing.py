@@ -89,7 +89,8 @@ class BrowsingScreen(QuestionScreen):
             case "view" | "copy" | "save":
                 return self.page_view.page is not None
             case "whole":
-                return self.page_view.page is not None and self.page_view.page.is_long
+                shown = self.page_view
+                return shown.page is not None and (shown.page.is_long or shown.folded or shown.whole)
         return super().check_action(action, parameters)
 
     def action_view(self) -> None:

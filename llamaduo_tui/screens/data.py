@@ -25,6 +25,7 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.pairs import LoadedFile, PairFile, can_choose, in_round, status_of
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
+from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.cards.pairs_card import PairsCard
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -67,6 +68,7 @@ class DataScreen(BrowsingScreen):
         self._sealed: int | None = None
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         yield DiffedStatic(id="data-title", markup=False)
         yield PairTools(id="data-tools")
         with Container(id="data-body"):

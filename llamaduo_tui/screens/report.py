@@ -17,6 +17,7 @@ from engine.protocol.run_dir import Run
 from llamaduo_tui.views.text import clean, markdown, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
+from llamaduo_tui.widgets.plain_markdown import PlainMarkdown
 
 
 class ReportScreen(Screen[None]):
@@ -45,7 +46,7 @@ people's reviews, the best and the worst responses, the cost, and the files that
             title + Content.styled(one_line(str(self.run.report_file), 300), "$foreground-muted"), id="report-title"
         )
         with KeyedScroll():
-            yield Markdown(open_links=False)
+            yield PlainMarkdown("Reading ...")
         yield KeyBar()
 
     def on_mount(self) -> None:

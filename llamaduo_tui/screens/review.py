@@ -33,6 +33,7 @@ from llamaduo_tui.views.review_list import (
 )
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
+from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.line_input import LineInput
@@ -63,6 +64,7 @@ class ReviewScreen(ReviewingScreen):
         Binding("u", "unreviewed", "Next", id="review.unreviewed", tooltip="Go to the next prompt without a review"),
         Binding("space", "read_on", "Read on", id="review.read_on", tooltip="A page down, then the next prompt"),
         Binding("enter", "zoom", "Full width", id="review.zoom", tooltip="Hide the list, or show it again"),
+        Binding("m", "whole", "Show all", id="review.whole", tooltip="Show all of a long text, or less of it"),
         Binding("D", "as_one", "Diff", id="review.diff", tooltip="Both responses side by side, or in one column"),
         Binding("v", "view", "View", id="review.view", tooltip="Switch between JSON fields, text and Markdown"),
         Binding("d", "data", "Data", id="review.data", tooltip="Show the pairs that the run learns from"),
@@ -78,7 +80,6 @@ class ReviewScreen(ReviewingScreen):
         Binding("comma", "sample(-1)", "Sample before", False, id="review.sample_before", tooltip="The sample before"),
         Binding("left_square_bracket", "peek(-1)", "Earlier", id="review.earlier", tooltip="The response a round ago"),
         Binding("right_square_bracket", "peek(1)", "Later", id="review.later", tooltip="The response a round later"),
-        Binding("m", "whole", "Show all", id="review.whole", tooltip="Show all of a long text, or its beginning"),
         Binding("slash", "search", "Search", id="review.search", tooltip="Search prompts and responses"),
         Binding("t", "menu('round')", "Round", id="review.round", tooltip="Choose a round or the sealed test"),
         Binding("o", "menu('sort')", "Sort", id="review.order", tooltip="Sort; drawn answers correct scores"),
@@ -101,6 +102,7 @@ class ReviewScreen(ReviewingScreen):
         self._matches: set[str] | None = None
 
     def compose(self) -> ComposeResult:
+        design.fit(self)
         yield Static(id="review-title", markup=False)
         with Horizontal(id="review-tools"):
             yield Select([("reading…", "")], id="round", allow_blank=False, compact=True, tooltip="Round (t)")
@@ -199,7 +201,7 @@ class ReviewScreen(ReviewingScreen):
                 *own,
                 bool(page.judged.verdicts),
                 page.judged.readable,
-                page.is_long,
+                page.is_long or self.response.folded,
                 len(page.judged.entry.samples) > 1,
                 self.response.neighbour(-1) is not None,
                 self.response.neighbour(1) is not None,

@@ -17,6 +17,7 @@ from textual.widgets import Markdown
 from llamaduo_tui.views.diff import Line, Row, unified
 from llamaduo_tui.views.text import markdown
 from llamaduo_tui.widgets.lines import Lines
+from llamaduo_tui.widgets.plain_markdown import PlainMarkdown
 
 GUTTER = 2
 """Columns before a line: its mark and a space."""
@@ -82,7 +83,7 @@ class Comparison(Container):
         for text, title in zip(texts, titles, strict=True):
             if title is None:
                 continue
-            rendered = Markdown(markdown(text), open_links=False)
+            rendered = PlainMarkdown(markdown(text))
             rendered.border_title = Content(title)
             await self.mount(rendered)
 

@@ -71,4 +71,33 @@ class WrappedText(Lines):
 
     def _wrap(self) -> None:
         if self.content_size.width > 0:
-            self.set_lines(self._text.wrap(self.content_size.width))
+            self.set_lines(self.fitted(self._text.wrap(self.content_size.width)))
+
+    def fitted(self, lines: Sequence[Content]) -> Sequence[Content]:
+        """The lines to show."""
+        return lines
+
+
+class FoldedText(WrappedText):
+    """A text that leaves room for what is below it: of many lines, those from a place on are shown."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id)
+        self._most, self._place = 0, ""
+        self.folded = False
+
+    def fold(self, most: int, place: str = "") -> None:
+        """Show at most so many lines, all of them where it is 0; they begin with the line that has this text."""
+        if (most, place) != (self._most, self._place):
+            self._most, self._place = most, place
+            self._wrap()
+
+    def fitted(self, lines: Sequence[Content]) -> Sequence[Content]:
+        self.folded = 0 < self._most < len(lines)
+        if not self.folded:
+            return lines
+        room = self._most - 1
+        found = next((at for at, line in enumerate(lines) if self._place and self._place in line.plain), 0)
+        at = min(found, len(lines) - room)
+        said = Content.styled(f"⋯ {len(lines) - room:,} of {len(lines):,} lines are left out", "$text-warning")
+        return [*lines[at : at + room], said]

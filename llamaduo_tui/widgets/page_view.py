@@ -97,6 +97,11 @@ class PageView(KeyedScroll, Generic[Key, AnyPage]):
         """The page that is shown; None while another one is loaded, for a key pressed then means that one."""
         return self._page if self._page is not None and self._page.key == self._wanted else None
 
+    @property
+    def folded(self) -> bool:
+        """Whether lines are left out until the reader wants all of them."""
+        return False
+
     def show(self, key: Key) -> None:
         """Show another row, cut where it is long."""
         self.whole = False

@@ -70,4 +70,4 @@ def _points(score: float | None) -> str:
 def _signed(change: float | None) -> str:
     if change is None:
         return ""
-    return "=" if abs(change) < 0.05 else f"{'▲' if change > 0 else '▼'}{abs(change):.0f}"
+    return "=" if abs(change) < 0.5 else f"{'▲' if change > 0 else '▼'}{abs(change):.0f}"

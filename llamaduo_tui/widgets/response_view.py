@@ -19,8 +19,17 @@ from llamaduo_tui.views.diff import Row, json_rows, text_rows
 from llamaduo_tui.views.review import JudgedResponse, Review, RoundNumber
 from llamaduo_tui.views.text import clean
 from llamaduo_tui.widgets.comparison import Comparison
-from llamaduo_tui.widgets.lines import WrappedText
+from llamaduo_tui.widgets.lines import FoldedText
 from llamaduo_tui.widgets.page_view import VIEW_NAMES, Page, PageView, View, choose_view
+
+PROMPT_LINES = 3
+"""Lines of a prompt that even a small terminal shows."""
+
+PLACE = 16
+"""Characters by which the line is found where a prompt differs from others."""
+
+FRAME = 3
+"""Lines above and below a prompt's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,7 @@ class ResponseView(PageView[ResponseKey, ResponsePage]):
 
 The prompt, then the service's response and the local model's side by side; the judge's verdicts stay below them. **≠**
 marks what differs. `D` shows both in one column, **−** before the service's lines and **+** before the local model's.
+Of a long prompt the lines from where it differs are shown: `m` shows all.
 `enter` hides the list, for long texts, and `esc` shows it again. At the top is the prompt's mean score by round: `[`
 and `]` show the responses of earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text
 and Markdown.
@@ -67,16 +77,17 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
 
     def compose(self) -> ComposeResult:
         yield Static(id="history", markup=False)
-        yield WrappedText(id="prompt")
+        yield FoldedText(id="prompt")
         yield Comparison(id="comparison")
 
     def load(self, key: ResponseKey, view: View, limit: int | None) -> ResponsePage:
         return _page(key, self.review.response(*key), view, limit)
 
     async def fill(self, page: ResponsePage, before: ResponsePage | None) -> None:
-        prompt = self.query_one("#prompt", WrappedText)
+        prompt = self.query_one("#prompt", FoldedText)
         prompt.border_title = Content("Prompt")
         prompt.show(Content(page.prompt))
+        self._fold()
         comparison = self.query_one(Comparison)
         if page.view == "markdown":
             await comparison.show_markdown(page.texts, _titles(page))
@@ -85,6 +96,20 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
         self.show_history(self._rounds)
         if before is None or before.key[1] != page.key[1]:
             self.scroll_home(animate=False)
+
+    @property
+    def folded(self) -> bool:
+        return self.query_one("#prompt", FoldedText).folded
+
+    def on_resize(self) -> None:
+        self._fold()
+
+    def _fold(self) -> None:
+        """Leave at least half of the room to the responses, unless the reader wants all of the prompt."""
+        most = max(PROMPT_LINES, self.size.height // 2 - FRAME)
+        start = self.page.judged.entry.start if self.page is not None else ""
+        place = start.removeprefix("…").partition("\n")[0][:PLACE]
+        self.query_one("#prompt", FoldedText).fold(0 if self.whole else most, place)
 
     def toggle_as_one(self) -> None:
         """Show both responses side by side, or in one column; as Markdown they are side by side."""

@@ -138,8 +138,10 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
             return Strip.blank(self.size.width, self.rich_style)
         here = index == self.highlighted
         base = self.get_component_rich_style("row-list--cursor") if here else self.rich_style
-        cells = [Segment("▸ " if here else "  ", base), *self.cells(self.items[index], base)]
-        return Strip(cells).adjust_cell_length(self.size.width, base)
+        row = Strip([Segment("▸ " if here else "  ", base), *self.cells(self.items[index], base)])
+        if row.cell_length > self.size.width:
+            row = Strip([*row.crop(0, self.size.width - 1), Segment("…", base)])
+        return row.adjust_cell_length(self.size.width, base)
 
     def tone(self, name: str) -> Style:
         """A tone to add to a row's style: good, fair, poor or muted."""
