@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import frozen
 import pytest
+import story
 from frozen import app, make, replayed, screen, until
 from textual.events import MouseScrollUp
 from textual.pilot import Pilot
@@ -14,6 +16,7 @@ from textual.widgets import Log
 from typing_fast import NAMES, burst
 
 from engine.protocol import jsonl, records
+from engine.protocol.events import to_row
 from engine.protocol.machine import Gpu, Machine, MachineRow
 from engine.protocol.run_dir import Run
 from llamaduo_tui.app import LlamaDuoApp
@@ -165,3 +168,18 @@ def test_looks(size: tuple[int, int], root: Path, snap_compare: Snap, monkeypatc
         await pilot.pause()
 
     assert snap_compare(app(root, run), terminal_size=size, run_before=looked_at)
+
+
+async def test_until_there_is_training_the_machine_is_shown_and_a_page_that_was_chosen_stays(root: Path) -> None:
+    run = make(root, "fresh", "running", frozen.WAITING[:3])
+    record(run)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: bool(shown.screen.query(Charts)) and charts(shown).page == "machine")
+        told = [to_row(replace(event, seq=99 + at, time=frozen.NOW)) for at, event in enumerate(story.finetune(1))]
+        jsonl.append(run.events_file, told)
+        await until(pilot, lambda: charts(shown).page == "training")
+        charts(shown).action_page("machine")
+        jsonl.append(run.events_file, [to_row(replace(story.usage(7), seq=999, time=frozen.NOW))])
+        await until(pilot, lambda: screen(shown).view.usage is not None)
+        assert charts(shown).page == "machine"
