@@ -35,6 +35,9 @@ from llamaduo_tui.widgets.run_head import tabs
 LISTED = 300
 """Prompts that the list of answers has, those with the greatest difference."""
 
+PARTS = {"scores": "#overview", "losses": "Plots", "answers": "OptionList"}
+"""What scrolls, or is read, in each part."""
+
 MOST_ROUNDS = 4
 """Rounds of a run that are compared."""
 
@@ -199,21 +202,15 @@ whole screen, `w` saves.
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "pane":
-            wanted = self._part(str(parameters[0]))
-            return not (wanted.has_focus and wanted.is_on_screen)
+            return not any(part.has_focus and part.is_on_screen for part in self.query(PARTS[str(parameters[0])]))
         return super().check_action(action, parameters)
 
     def action_pane(self, name: str) -> None:
         if self.maximized is not None:
             self.minimize()
         self._show_pane(name)
-        self.call_after_refresh(self._part(name).focus)
+        self.call_after_refresh(self.query_one(PARTS[name], Widget).focus)
         self.call_after_refresh(self._write)
-
-    def _part(self, name: str) -> Widget:
-        """What scrolls, or is read, in a part."""
-        part: Widget = self.query_one({"scores": "#overview", "losses": "Plots", "answers": "OptionList"}[name])
-        return part
 
     def action_back(self) -> None:
         if self.maximized is not None:
