@@ -596,5 +596,8 @@ def test_looks_wide(file: Path, snap_compare: Callable[..., bool]) -> None:
         await pilot.press(*["down"] * 5, "enter")
         await settle(pilot)
         await until(pilot, lambda: "▸ training" in text_of(pilot, "Meanings"))
+        assert isinstance(pilot.app.focused, Input)
+        pilot.app.focused.cursor_blink = False
+        await pilot.pause()
 
     assert snap_compare(Host(file), terminal_size=(200, 60), run_before=tune)
