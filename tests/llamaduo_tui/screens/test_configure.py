@@ -582,6 +582,7 @@ class TestLooks:
 
     def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], looked: None) -> None:
         async def choose(pilot: Pilot[Any]) -> None:
+            await until(pilot, lambda: "train" in text_of(pilot, "#outlook"))
             await pilot.press("f3")
             await settle(pilot)
 
