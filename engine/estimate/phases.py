@@ -51,16 +51,24 @@ class _Calls:
 
 
 def phases(
-    settings: Migration, splits: Splits, prompts: Prompts, parameters: int, device: Device
+    settings: Migration,
+    splits: Splits,
+    prompts: Prompts,
+    parameters: int,
+    device: Device,
+    again: Sequence[Pair] = (),
 ) -> Iterator[PhaseEstimate]:
-    """The baseline, every round, and the sealed test, for a model with these many parameters."""
+    """The baseline, every round, and the sealed test, for a model with these many parameters.
+
+    The pairs `again`, which an earlier run has learned, are trained on in each round, too.
+    """
     pairs = [*splits.train, *splits.dev, *splits.test]
     speed = measure(device)
     judging, synthesis = _judging(settings, prompts, splits.dev), _synthesis(settings, prompts, pairs)
     again = _judging_again(settings, judging, len(splits.dev))
     inference = partial(inference_seconds, settings, parameters, device, speed)
     training = partial(training_seconds, settings, parameters, speed)
-    length = sum(map(_tokens, pairs)) / len(pairs)
+    length, repeated = sum(map(_tokens, pairs)) / len(pairs), sum(map(_tokens, again))
     teacher = settings.target.teacher
     yield _phase(
         "round 0",
@@ -72,7 +80,7 @@ def phases(
         count = len(splits.train) + (number - 1) * settings.synthesis.pairs_per_round
         yield _phase(
             f"round {number}",
-            _local(FINETUNE, training(count * length)),
+            _local(FINETUNE, training(count * length + repeated)),
             _local(INFER, inference(len(splits.dev))),
             (JUDGE, judging + again),
             *([(SYNTHESIZE, synthesis)] if number < settings.loop.max_rounds else []),

@@ -23,7 +23,16 @@ from engine.evaluation.decision import GATE_RISK, fewest_units
 from engine.evaluation.power import sealed_power
 from engine.preflight import console
 from engine.preflight.compute import Resources
-from engine.preflight.data import SAMPLE, data_report, independent, opened_notes, seen_notes, split_notes, unit_name
+from engine.preflight.data import (
+    SAMPLE,
+    data_report,
+    independent,
+    opened_notes,
+    seen_notes,
+    split_notes,
+    unit_name,
+    volume_note,
+)
 from engine.preflight.needs import NeedsReader
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
@@ -87,7 +96,7 @@ def check(
         findings.notes += rounding_note(settings)
         errors += findings.limits(settings, splits, model())
         errors += lengths.problems(settings.finetune.max_length)
-        estimate = _estimate(settings, splits, model(), lengths)
+        estimate = _estimate(settings, splits, model(), lengths, findings.again)
         errors += resources.memory_problems(estimate)
         errors += resources.problems()
         findings.notes += resources.notes()
@@ -137,6 +146,7 @@ class _Findings:
         self.data: DataReport | None = None
         self.power: Power | None = None
         self.probes: list[ModelProbe] = []
+        self.again: list[Pair] = []
         self._misfits: Misfits | None = None
         self._needs: NeedsReader | None = None
         self._split: Split | None = None
@@ -145,20 +155,23 @@ class _Findings:
         self, settings: Migration, model: Callable[[], ResolvedModel], reading: Callable[[ReadProgress], None]
     ) -> Splits:
         """Load and split the data. Raises InputError where it cannot be used or a split stays empty."""
-        from engine.stages.earlier import seen
+        from engine.stages.earlier import seen, trained_again_with
         from engine.stages.local_model import misfits
 
         self._misfits = misfits(settings, model)
         self._needs, self._split = NeedsReader(settings.task.contract.language), settings.coverage.split
         loaded = load(settings.coverage, self._unsupported(self._misfits, self._needs), reading)
         self.notes += breach_note(settings, loaded.pairs)
-        known = seen(settings)
+        known = seen(settings.finetune.start_from)
         splits = split(loaded.pairs, settings.coverage.split, known)
         self.data = data_report(settings.coverage, loaded, splits)
         check_splits(splits)
         self.notes += split_notes(self.data, splits, settings.coverage.split)
-        self.notes += seen_notes(splits, known)
+        self.again = trained_again_with(settings.synthesis, known, splits)
+        self.notes += seen_notes(splits, known, len(self.again))
         self.notes += opened_notes(splits.test)
+        if settings.worth.requests_per_day is None:
+            self.notes += volume_note(loaded.volume)
         self.notes += template_notes(self._misfits.notes)
         self.power = power(settings.target, splits)
         self.notes += size_notes(settings, self.data)
@@ -223,12 +236,14 @@ class _Findings:
         return failures
 
 
-def _estimate(settings: Migration, splits: Splits, model: ResolvedModel, lengths: SplitLengths) -> Estimate:
+def _estimate(
+    settings: Migration, splits: Splits, model: ResolvedModel, lengths: SplitLengths, again: list[Pair]
+) -> Estimate:
     from engine.local.device import find_device
     from engine.preflight.estimate import estimate  # imports torch
 
     judging = prompts.load(settings.judge.prompts)
-    return estimate(settings, splits, judging, model, find_device(), lengths.longest)
+    return estimate(settings, splits, judging, model, find_device(), lengths.longest, again)
 
 
 def rounding_note(settings: Migration) -> Iterator[str]:

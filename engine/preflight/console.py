@@ -124,6 +124,7 @@ def estimate_lines(estimate: Estimate) -> Iterator[str]:
     *phases, most = map(_row, estimate.shown)
     yield from phases
     yield f"{most}, with all {len(estimate.phases) - 2} rounds"
+    yield f"a day     at most {estimate.calls_a_day:,} calls within 24 hours"
     if estimate.batch:
         yield "batches   half the price, as estimated; each takes up to 24 h more than these times"
     yield "Times are rough: this machine was measured for a moment."

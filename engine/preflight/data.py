@@ -11,8 +11,10 @@ from engine.dataset.families import ungrouped
 from engine.dataset.load import Loaded
 from engine.dataset.split import TINY, Known, Splits, unsealable
 from engine.dataset.summary import summary
+from engine.estimate.worth import number
 from engine.preflight.report import DataReport, SplitSize
 from engine.protocol.rows import Pair, about_tokens, prompt_text
+from engine.protocol.volume import Volume
 from engine.settings.schema import Coverage, Split
 
 SAMPLE = 4_000
@@ -84,8 +86,8 @@ def split_notes(report: DataReport, splits: Splits, shares: Split) -> Iterator[s
         )
 
 
-def seen_notes(splits: Splits, known: Known) -> Iterator[str]:
-    """How many rows the adapter to start from was trained on, and what follows."""
+def seen_notes(splits: Splits, known: Known, again: int) -> Iterator[str]:
+    """How many rows the adapter to start from was trained on, and how many more of its pairs are trained `again`."""
     trained, steered = {pair.id for pair in known.trained}, {pair.id for pair in known.steered}
     if rows := sum(pair.id in trained for part in splits for pair in part):
         yield (
@@ -94,6 +96,19 @@ def seen_notes(splits: Splits, known: Known) -> Iterator[str]:
         )
     if rows := sum(pair.id in steered for part in splits for pair in part):
         yield f"{rows:,} rows are dev rows of the run of finetune.start_from: they are not sealed again"
+    if again:
+        pairs = "1 pair" if again == 1 else f"{again:,} pairs"
+        yield f"{pairs} that the run of finetune.start_from learned, and your data lacks, are trained on again"
+
+
+def volume_note(volume: Volume) -> Iterator[str]:
+    """How often the service was asked, where the data's dates tell."""
+    if volume.per_day is not None:
+        of = "" if volume.dated == volume.rows else f" of {volume.rows:,}"
+        yield (
+            f"about {number(volume.per_day)} requests a day, by {volume.dated:,}{of} rows in {number(volume.days)} days; "
+            "for a sample of your logs, set worth.requests_per_day"
+        )
 
 
 def opened_notes(test: Sequence[Pair]) -> Iterator[str]:

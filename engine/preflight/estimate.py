@@ -16,17 +16,27 @@ from engine.local.resolve import ResolvedModel
 from engine.local.skeleton import skeleton
 from engine.preflight.report import Estimate
 from engine.protocol.estimate import PhaseEstimate
+from engine.protocol.rows import Pair
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
 
 
 def estimate(
-    settings: Migration, splits: Splits, prompts: Prompts, resolved: ResolvedModel, device: Device, longest: int
+    settings: Migration,
+    splits: Splits,
+    prompts: Prompts,
+    resolved: ResolvedModel,
+    device: Device,
+    longest: int,
+    again: Sequence[Pair] = (),
 ) -> Estimate:
-    """Estimate a run on this machine; `longest` are the tokens of the longest pair. No weights are loaded."""
+    """Estimate a run on this machine; `longest` are the tokens of the longest pair. No weights are loaded.
+
+    The pairs `again`, of an earlier run, are trained on in each round, too.
+    """
     model = _skeleton(resolved, settings)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    phases = list(phases_of(settings, splits, prompts, parameters, device))
+    phases = list(phases_of(settings, splits, prompts, parameters, device, again))
     most = _sum(phases)
     return Estimate(
         train=len(splits.train),

@@ -1,7 +1,7 @@
 """The profile of coverage data for the form's preview: a quick look at its beginning, without a model.
 
-`python -m engine.preflight.profile` is the program behind the preview: it reads the table `[coverage]` as JSON from its
-standard input and prints a `Preview`.
+`python -m engine.preflight.profile` is the program behind the preview: it reads a JSON object from its standard input,
+the table `[coverage]` and `start_from`, the run to start from or null, and prints a `Preview`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.dataset.load import Loaded, load
 from engine.dataset.sources import files, hub_id, located
@@ -26,6 +26,9 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.rows import Pair, about_tokens, prompt_text
 from engine.settings.schema import Coverage
 from engine.settings.source import STDIN, is_address
+
+if TYPE_CHECKING:
+    from engine.dataset.split import Known
 
 MOST_BYTES = 16 * 2**20
 """Bytes that are read of the data."""
@@ -45,17 +48,19 @@ LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
 """Endings of files whose beginning can be read alone."""
 
 
-def read_profile(coverage: Coverage) -> Profile:
-    """Read the beginning of the coverage data.
+def read_profile(coverage: Coverage, start_from: str | None = None) -> Profile:
+    """Read the beginning of the coverage data, which is split as a run splits it that starts from another run.
 
     Raises InputError where it cannot be read, or not in part: data on the Hub or behind an address, and large files
     that are no rows of lines.
     """
     loaded, read_bytes, total = beginning(coverage)
     read = summary(coverage, loaded)
+    known, problem = _known(start_from)
+    shown = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
     return Profile(
-        **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
-        **_split(coverage, loaded),
+        **shown | {"notes": {**read.notes, **problem}},
+        **_split(coverage, loaded, known),
         samples=tuple(map(_sample, loaded.pairs[:SAMPLES])),
         read_bytes=read_bytes,
         total_bytes=total,
@@ -152,15 +157,33 @@ def _beginning(file: Path, place: Path, most: int) -> Path:
     return copy
 
 
-def _split(coverage: Coverage, loaded: Loaded) -> dict[str, Any]:
-    """Rows for train, dev and test, how many are independent, what these are called, and whether all that is exact."""
+def _known(start_from: str | None) -> tuple[Known | None, dict[str, int]]:
+    """What the run to start from has seen; where nobody can tell, a note says why."""
+    if start_from is None:
+        return None, {}
+    from engine.stages.earlier import seen  # loads the libraries of the local model
+
+    try:
+        return seen(start_from), {}
+    except LlamaDuoError as error:
+        return None, {error.message: 0}
+
+
+def _split(coverage: Coverage, loaded: Loaded, known: Known | None) -> dict[str, Any]:
+    """Rows for train, dev and test, how many are independent, what these are called, and whether all that is exact.
+
+    Of the pairs `known`, `trained` of these are for training only.
+    """
+    trained = {pair.id for pair in known.trained} if known is not None else set()
+    seen = {"trained": sum(pair.id in trained for pair in loaded.pairs)}
     count, shares = len(loaded.pairs), coverage.split
     if count <= MOST_SPLIT:
-        from engine.dataset.split import split  # imports scipy
+        from engine.dataset.split import NOTHING, split  # imports scipy
         from engine.preflight.data import independent, unit_name
 
-        parts = split(loaded.pairs, shares)
+        parts = split(loaded.pairs, shares, known or NOTHING)
         return {
+            **seen,
             **{name: len(part) for name, part in parts._asdict().items()},
             "dev_units": independent(parts.dev),
             "test_units": independent(parts.test),
@@ -169,7 +192,7 @@ def _split(coverage: Coverage, loaded: Loaded) -> dict[str, Any]:
         }
     dev, test = round(shares.dev * count), round(shares.test * count)
     sizes = {"train": count - dev - test, "dev": dev, "test": test}
-    return {**sizes, "dev_units": 0, "test_units": 0, "unit": "prompt", "exact": False}
+    return {**seen, **sizes, "dev_units": 0, "test_units": 0, "unit": "prompt", "exact": False}
 
 
 def _sample(pair: Pair) -> SamplePair:
@@ -177,9 +200,10 @@ def _sample(pair: Pair) -> SamplePair:
 
 
 def main() -> int:
-    """Read a `[coverage]` table from standard input, print its preview, and return the exit status."""
+    """Read what to preview from standard input, print the preview, and return the exit status."""
     try:
-        profile = read_profile(Coverage.model_validate(json.load(sys.stdin)))
+        given = json.load(sys.stdin)
+        profile = read_profile(Coverage.model_validate(given["coverage"]), given.get("start_from"))
         preview = Preview(profile=profile, problem=None)
     except LlamaDuoError as error:
         preview = Preview(profile=None, problem=Problem.of(error))

@@ -10,6 +10,7 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.estimate import PhaseEstimate
 from engine.protocol.power import Power, plural
 from engine.protocol.probe import ModelProbe
+from engine.protocol.volume import DAY_S
 
 SHOWN_PHASES = 6
 """Phases that are listed at the start of a long run, before the last two."""
@@ -54,6 +55,19 @@ class Estimate:
     device: str
     batch: bool
     phases: tuple[PhaseEstimate, ...]
+
+    @property
+    def calls_a_day(self) -> int:
+        """The most calls within 24 hours, as services with a daily limit count them; a phase counts whole."""
+        most = 0
+        for first in range(len(self.phases)):
+            calls, seconds = 0, 0.0
+            for phase in self.phases[first:]:
+                if seconds >= DAY_S:
+                    break
+                calls, seconds = calls + phase.calls, seconds + phase.seconds
+            most = max(most, calls)
+        return most
 
     @property
     def shown(self) -> list[PhaseEstimate]:
@@ -126,6 +140,8 @@ class Profile(Summary):
 
     `prompt_tokens` and `response_tokens` are the means of a pair, estimated as bytes over four; `lengths` are those of
     whole pairs, ascending, of many pairs evenly spaced ones with the first and the last.
+
+    `trained` rows are for training only, since the run to start from has learned them.
     """
 
     train: int
@@ -141,6 +157,7 @@ class Profile(Summary):
     prompt_tokens: float = 0.0
     response_tokens: float = 0.0
     lengths: tuple[int, ...] = ()
+    trained: int = 0
 
     @property
     def whole(self) -> bool:

@@ -11,7 +11,7 @@ from engine.dataset.split import NOTHING, Known, Splits
 from engine.protocol import jsonl, records
 from engine.protocol.events import Log
 from engine.stages.base import Job, Result
-from engine.stages.earlier import earlier, refuse_other_base, seen
+from engine.stages.earlier import earlier, refuse_other_base, seen, trained_again_with
 from engine.stages.local_model import local_model, misfits
 from engine.stages.progress import Progress
 
@@ -30,7 +30,9 @@ def run(job: Job) -> Result:
     def note(message: str) -> None:
         job.emit(Log(level="info", message=message))
 
-    counts = prepare(settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits), known)
+    counts = prepare(
+        settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits, known), known
+    )
     for change, pairs in unsupported.notes.items():
         note(f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})")
     return Result(counts=counts, inputs={str(file): file for file in files(settings.coverage.sources)})
@@ -42,15 +44,16 @@ def _seen(job: Job) -> Known:
         return NOTHING
     refuse_other_base(found, local_model(job.run, job.settings, job.emit))
     job.emit(Log(level="info", message=f"starts from the adapter of {found.run.name}, round {found.round}"))
-    return seen(job.settings)
+    return seen(job.settings.finetune.start_from)
 
 
-def _estimate(job: Job, splits: Splits) -> None:
+def _estimate(job: Job, splits: Splits, known: Known) -> None:
     """Keep what the run is expected to take. A run goes on without it: only the time left is then told later."""
     try:
         from engine.estimate.start import estimate_run  # loads the model's library
 
-        estimate = estimate_run(job.settings, splits, local_model(job.run, job.settings, job.emit))
+        again = trained_again_with(job.settings.synthesis, known, splits)
+        estimate = estimate_run(job.settings, splits, local_model(job.run, job.settings, job.emit), again)
         jsonl.write_json(job.run.estimate_file, records.to_row(estimate))
     except Exception as error:  # noqa: BLE001 - whatever it is, the stages that need it will say so
         traceback.print_exc()

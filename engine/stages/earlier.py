@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.dataset.contamination import Fingerprint, fingerprints
 from engine.dataset.data_filter import DataFilter
 from engine.dataset.prepare import read_dev, read_fingerprints, read_train
-from engine.dataset.split import Known
+from engine.dataset.split import Known, Splits
 from engine.local.resolve import ResolvedModel
 from engine.protocol import checksums, commands
 from engine.protocol.errors import InputError, LlamaDuoError
@@ -18,7 +19,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, SYNTHESIZE
 from engine.settings.load import settings_of
 from engine.settings.local import Adapter
-from engine.settings.schema import Migration
+from engine.settings.schema import Migration, Synthesis
 from engine.stages.training_mix import training_mix
 
 WEIGHTS = "adapter_model.safetensors"
@@ -79,31 +80,49 @@ def refuse_other_base(found: Earlier, resolved: ResolvedModel) -> None:
         )
 
 
-def seen(settings: Migration) -> Known:
-    """The pairs that the adapter to start from was trained on, and those that steered its training.
+def seen(start_from: str | None) -> Known:
+    """The pairs that the adapter of the run in this folder was trained on, and those that steered its training.
 
-    Those of the runs before it count, too. Raises InputError where one of these can no longer be read.
+    Those of the runs before it count, too; None names no run. Raises InputError where one can no longer be read.
     """
     trained, steered = list[Pair](), list[Pair]()
-    for run in _chain(settings):
+    for run in _chain(start_from):
         trained += trained_on(run, settings_of(run))
         steered += read_dev(run.coverage)
     return Known(trained, steered)
 
 
 def replayed(settings: Migration, coverage: Path) -> list[Pair]:
-    """The pairs that the adapter to start from was trained on and that a run's own data lacks: the synthetic ones.
-
-    They are trained on again, so that what they taught is not forgotten; one that repeats or contains a dev or test
-    prompt of this run is left out. Raises InputError as `seen` does.
-    """
+    """`trained_again` of a run whose data is prepared in the folder `coverage`. Raises InputError as `seen` does."""
     if settings.finetune.start_from is None:
         return []
-    train = read_train(coverage)
-    own = {pair.id for pair in [*train, *read_dev(coverage)]}
-    pairs = list({pair.id: pair for pair in seen(settings).trained if pair.id not in own}.values())
-    leaks = DataFilter(settings.synthesis, read_fingerprints(coverage), train).leaks(pairs) if pairs else []
+    known = seen(settings.finetune.start_from)
+    train, dev = read_train(coverage), read_dev(coverage)
+    return trained_again(settings.synthesis, known, train, dev, lambda: read_fingerprints(coverage))
+
+
+def trained_again(
+    synthesis: Synthesis,
+    known: Known,
+    train: Sequence[Pair],
+    dev: Sequence[Pair],
+    held_out: Callable[[], Sequence[Fingerprint]],
+) -> list[Pair]:
+    """The pairs that the adapter to start from was trained on and that a run's own data lacks: the synthetic ones.
+
+    They are trained on again, so that what they taught is not forgotten; one that repeats or contains a prompt of dev
+    or test, whose fingerprints are `held_out`, is left out.
+    """
+    own = {pair.id for pair in [*train, *dev]}
+    pairs = list({pair.id: pair for pair in known.trained if pair.id not in own}.values())
+    leaks = DataFilter(synthesis, held_out(), train).leaks(pairs) if pairs else []
     return [pair for pair, leak in zip(pairs, leaks, strict=True) if not leak]
+
+
+def trained_again_with(synthesis: Synthesis, known: Known, splits: Splits) -> list[Pair]:
+    """`trained_again` of a run with these splits, which need not be written yet."""
+    held_out = [*splits.dev, *splits.test]
+    return trained_again(synthesis, known, splits.train, splits.dev, lambda: list(fingerprints(held_out)))
 
 
 def trained_on(run: Run, settings: Migration) -> list[Pair]:
@@ -113,16 +132,16 @@ def trained_on(run: Run, settings: Migration) -> list[Pair]:
     return [_pair(chat) for chat in mix.chats]
 
 
-def _chain(settings: Migration) -> Iterator[Run]:
-    """The run to start from, the one that this started from, and so on."""
+def _chain(name: str | None) -> Iterator[Run]:
+    """The run in this folder, the one that it started from, and so on."""
     passed = set[Path]()
-    while (name := settings.finetune.start_from) is not None:
+    while name is not None:
         run = Run(Path(name).resolve())
         if run.folder in passed:
             raise _unusable(run, "it started from itself")
         passed.add(run.folder)
         try:
-            settings = settings_of(run)
+            name = settings_of(run).finetune.start_from
         except LlamaDuoError as error:
             raise _unusable(run, f"nobody can tell what its adapter was trained on: {error.message}") from None
         yield run

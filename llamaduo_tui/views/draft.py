@@ -160,6 +160,11 @@ class Draft:
         except ValidationError:
             return None
 
+    def start_from(self) -> str | None:
+        """The folder of the run to start from, which need not exist; None where none is named."""
+        named = _at(absolute(self.tables(), self.folder), ("finetune", "start_from"))
+        return named if isinstance(named, str) and named else None
+
     def save(self, file: Path) -> None:
         """Write the settings, finished or not; an existing file keeps its comments and all that was not changed.
 

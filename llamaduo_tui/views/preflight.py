@@ -12,7 +12,7 @@ from engine.protocol import programs, records
 from engine.protocol.data_summary import concern_line, reason_lines
 from engine.protocol.errors import LlamaDuoError
 from engine.settings import template
-from engine.settings.schema import Migration
+from engine.settings.schema import SANDBOX_MODEL, Migration
 from llamaduo_tui.views import phrases, profile
 from llamaduo_tui.views.text import one_line
 
@@ -42,19 +42,28 @@ def subject(settings: Migration) -> str:
     return f"{settings.digest()} {profile.stamp(settings.coverage)}"
 
 
-def command(file: Path) -> list[str]:
+def command(file: Path, *options: str) -> list[str]:
     """The command line of the check."""
-    return programs.command("engine.preflight.check", str(file), "--json")
+    return programs.command("engine.preflight.check", str(file), "--json", *options)
 
 
-async def examine(settings: Migration) -> Preflight:
-    """Check settings; cancelling ends the process. Raises LlamaDuoError where the check itself crashes."""
+def asked(settings: Migration) -> list[str]:
+    """The models that a probe asks: those behind a service, and not the sandbox, which starts with the run."""
+    return [name for name in dict.fromkeys([settings.service.model, *settings.judge_models]) if name != SANDBOX_MODEL]
+
+
+async def examine(settings: Migration, probe: bool = False) -> Preflight:
+    """Check settings, and with `probe` ask the service models once, which costs a fraction of a cent.
+
+    Cancelling ends the process. Raises LlamaDuoError where the check itself crashes.
+    """
     of = subject(settings)
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         file = Path(folder) / "migration.toml"
         file.write_text(template.render(settings), encoding="utf-8")
+        line = command(file, "--probe") if probe else command(file)
         pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(*command(file), stdin=null, stdout=pipe, stderr=pipe)
+        process = await asyncio.create_subprocess_exec(*line, stdin=null, stdout=pipe, stderr=pipe)
         try:
             out, log = await process.communicate()
         finally:
@@ -91,6 +100,7 @@ def facts(estimate: Estimate) -> list[tuple[str, str]]:
         ("Machine", one_line(estimate.device, 80)),
         ("Model", f"{estimate.parameters / 1e6:,.0f} million parameters"),
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train{answers}"),
+        ("A day", f"at most {estimate.calls_a_day:,} calls in 24 h"),
         *batch,
     ]
 

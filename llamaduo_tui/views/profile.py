@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 from engine.preflight.report import Preview, Profile, rows_of
@@ -28,15 +29,16 @@ def command() -> list[str]:
     return programs.command("engine.preflight.profile")
 
 
-async def read_profile(coverage: Coverage) -> Profile:
-    """Read the beginning of the coverage data in a process; cancelling ends it.
+async def read_profile(coverage: Coverage, start_from: str | None = None) -> Profile:
+    """Read the beginning of the coverage data in a process, for a run that starts from another one; cancelling ends it.
 
     Raises InputError where there is no preview, with the reason.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command(), stdin=pipe, stdout=pipe, stderr=pipe)
     try:
-        out, log = await asyncio.wait_for(process.communicate(coverage.model_dump_json().encode()), TIMEOUT_S)
+        asked = {"coverage": coverage.model_dump(mode="json"), "start_from": start_from}
+        out, log = await asyncio.wait_for(process.communicate(json.dumps(asked).encode()), TIMEOUT_S)
     except TimeoutError:
         raise InputError(f"the preview takes more than {TIMEOUT_S:.0f} s", "run the pre-flight instead") from None
     finally:
@@ -78,6 +80,8 @@ def heading(profile: Profile) -> list[str]:
         for name, rows, units in (("dev", profile.dev, profile.dev_units), ("sealed", profile.test, profile.test_units))
         if 0 < units < rows
     ]
+    if profile.trained:
+        related.append(f"{phrases.count(profile.trained, 'row')} for training only: start_from has learned them")
     part = [] if profile.whole else [f"only the first {profile.read_bytes / 2**20:,.0f} MiB were read"]
     return [f"{profile.rows:,} rows: {split}", *([", ".join(related)] if related else []), *part, *sources, *formats]
 

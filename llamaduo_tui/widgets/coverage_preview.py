@@ -19,8 +19,8 @@ from llamaduo_tui.views import profile
 from llamaduo_tui.views.profile import Stamp
 from llamaduo_tui.views.text import one_line
 
-Request = tuple[Coverage | None, Stamp]
-"""The coverage to preview, and the state of its files."""
+Request = tuple[Coverage | None, str | None, Stamp]
+"""The coverage to preview, the run to start from, and the state of the files."""
 
 
 class CoveragePreview(Vertical, can_focus=True):
@@ -40,27 +40,30 @@ class CoveragePreview(Vertical, can_focus=True):
     def __init__(self, hint: str) -> None:
         super().__init__()
         self._hint = hint
-        self._request: Request = None, ()
+        self._request: Request = None, None, ()
 
     def compose(self) -> ComposeResult:
         self.border_title = "Preview"
         yield Static(Content(self._hint), classes="counts")
         yield Vertical(classes="samples")
 
-    def request(self, coverage: Coverage | None) -> None:
-        """Preview a coverage file; an unchanged file is not read again, and None changes nothing."""
-        request = coverage, profile.stamp(coverage) if coverage is not None else ()
+    def request(self, coverage: Coverage | None, start_from: str | None = None) -> None:
+        """Preview a coverage file, split as for a run that starts from another one.
+
+        An unchanged file is not read again, and None changes nothing.
+        """
+        request = coverage, start_from, profile.stamp(coverage) if coverage is not None else ()
         if coverage is not None and request != self._request:
             self.border_subtitle = "reading…"
             if not self._request[0]:  # else the former contents stay, which are often the same
                 self.query_one(".counts", Static).update("")
-            self._read(request, coverage)
+            self._read(request, coverage, start_from)
         self._request = request
 
     @work(group="configure.preview", exclusive=True, exit_on_error=False)
-    async def _read(self, request: Request, coverage: Coverage) -> None:
+    async def _read(self, request: Request, coverage: Coverage, start_from: str | None) -> None:
         try:
-            result: Profile | InputError = await profile.read_profile(coverage)
+            result: Profile | InputError = await profile.read_profile(coverage, start_from)
         except InputError as error:
             result = error
         self.post_message(self._Read(request, result))

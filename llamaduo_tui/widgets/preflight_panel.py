@@ -81,20 +81,24 @@ class PreflightPanel(Vertical):
             return "run the pre-flight first (F5)"
         return "" if self._result.passed else "fix what the pre-flight found"
 
-    def toggle(self) -> None:
-        """Run the pre-flight, or cancel the running one."""
+    @property
+    def checking(self) -> bool:
+        return self._check is not None
+
+    def toggle(self, probe: bool = False) -> None:
+        """Run the pre-flight, with a `probe` of the service models or without, or cancel the running one."""
         if self._check is not None:
             self._check.cancel()
             self._check = None
         elif self._settings is not None:
             self._began = time.monotonic()
-            self._check = self._examine(self._settings)
+            self._check = self._examine(self._settings, probe)
         self._show()
 
     @work(group="configure.preflight", exclusive=True, exit_on_error=False)
-    async def _examine(self, settings: Migration) -> None:
+    async def _examine(self, settings: Migration, probe: bool) -> None:
         try:
-            self._result = await preflight.examine(settings)
+            self._result = await preflight.examine(settings, probe)
         except LlamaDuoError as error:
             self._result = Preflight(preflight.subject(settings), None, error)
         self._check = None
@@ -118,7 +122,7 @@ class PreflightPanel(Vertical):
         elif self._result is None:
             pieces = [_LATER if self._problems else _ABOUT]
         else:
-            pieces = _findings(self._result, self._result.subject == self._subject)
+            pieces = [*_probed(self._result, self._settings), *_findings(self._result, self._subject)]
         self.query_one("#findings", Static).update(Content.assemble(*pieces))
         why_not, button = self.why_not, self.query_one("#start", Button)
         button.disabled = bool(why_not)
@@ -128,9 +132,22 @@ class PreflightPanel(Vertical):
         self.post_message(self.Changed())
 
 
-def _findings(result: Preflight, current: bool) -> Pieces:
+def _probed(result: Preflight, settings: Migration | None) -> Pieces:
+    """What the service models answered; before they are asked, the key that asks them."""
     pieces: Pieces = []
-    if not current:
+    for probe in result.report.probes if result.report else ():
+        mark, style = ("!", "$text-warning") if probe.refusal else ("✓", "$text-success")
+        pieces += [(f"{mark} ", style), f"{one_line(probe.line)}\n"]
+    if result.passed and not pieces and settings is not None and (models := preflight.asked(settings)):
+        names = one_line(" and ".join(models), 80)
+        pieces.append((f"F10 asks {names} once for real, for a fraction of a cent.\n", "$text-accent"))
+    return pieces
+
+
+def _findings(result: Preflight, subject: str) -> Pieces:
+    """What was found; `subject` is what settings and data are now."""
+    pieces: Pieces = []
+    if result.subject != subject:
         pieces.append(("! Outdated: settings or data have changed. Press F5 to check again.\n\n", "$text-warning"))
     for problem in result.problems:
         pieces += [("✗ ", "$text-error"), one_line(problem.error), "\n"]

@@ -8,6 +8,7 @@ from engine.preflight import console
 from engine.preflight.report import DataReport, Finding, ModelChoice, Problem, Report, SplitSize
 from engine.protocol import records
 from engine.protocol.errors import InputError
+from engine.protocol.estimate import PhaseEstimate
 from engine.settings.schema import Target
 from tests.engine.preflight.estimates import estimate
 
@@ -29,6 +30,17 @@ def test_an_estimate_is_a_few_lines() -> None:
     assert lines[2] == "round 0            40 calls        9,000 tokens         $1.50   3 min 5 s"
     assert [line.split("  ")[0] for line in lines[7:11]] == ["round 5", "round 9", "sealed test", "at most"]
     assert lines[10].endswith("$16.50   2 h 10 min, with all 9 rounds")
+    assert lines[11] == "a day     at most 440 calls within 24 hours"
+
+
+def test_calls_a_day_are_those_of_the_busiest_24_hours() -> None:
+    hours = (("round 0", 40, 10), ("round 1", 90, 20), ("round 2", 80, 20), ("sealed test", 50, 1))
+    phases = tuple(
+        PhaseEstimate(name=name, calls=calls, tokens=1, usd=None, seconds=3600 * taken) for name, calls, taken in hours
+    )
+    assert replace(estimate(), phases=phases).calls_a_day == 90 + 80, "round 2 begins 20 hours after round 1"
+    assert replace(estimate(), phases=phases[:1]).calls_a_day == 40
+    assert replace(estimate(), phases=()).calls_a_day == 0
 
 
 def test_a_price_may_be_unknown_and_batches_take_longer() -> None:

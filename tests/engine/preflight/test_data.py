@@ -7,9 +7,18 @@ from dataclasses import replace
 
 from engine.dataset import openings
 from engine.dataset.load import Loaded
-from engine.dataset.split import Splits
-from engine.preflight.data import data_report, independent, opened_notes, split_notes, unit_name
+from engine.dataset.split import Known, Splits
+from engine.preflight.data import (
+    data_report,
+    independent,
+    opened_notes,
+    seen_notes,
+    split_notes,
+    unit_name,
+    volume_note,
+)
 from engine.protocol.rows import Pair
+from engine.protocol.volume import DAY_S, Volume
 from engine.settings.schema import Coverage, Split
 
 
@@ -71,3 +80,18 @@ def test_prompts_that_earlier_runs_opened_are_reported_before_a_run() -> None:
         "new ones."
     ]
     assert list(opened_notes(test[6:])) == []
+
+
+def test_what_an_earlier_run_learned_is_reported() -> None:
+    pairs = [row(number) for number in range(9)]
+    splits, known = Splits(pairs[:6], pairs[6:7], pairs[7:]), Known(pairs[:4], pairs[6:7])
+    assert list(seen_notes(splits, Known(), 0)) == []
+    assert [note.partition(" r")[0] for note in seen_notes(splits, known, 1)] == ["4", "1", "1 pair that the"]
+    *_, again = seen_notes(splits, known, 1_200)
+    assert again == "1,200 pairs that the run of finetune.start_from learned, and your data lacks, are trained on again"
+
+
+def test_the_dates_of_the_data_tell_the_requests_a_day() -> None:
+    assert list(volume_note(Volume(rows=9, dated=9, first=0, last=DAY_S / 2))) == [], "half a day says nothing"
+    (note,) = volume_note(Volume(rows=9_000, dated=4_800, first=0, last=4 * DAY_S))
+    assert note.startswith("about 1,200 requests a day, by 4,800 of 9,000 rows in 4 days; ")

@@ -11,13 +11,13 @@ import pytest
 from engine.dataset.contamination import fingerprints
 from engine.dataset.load import load
 from engine.dataset.prepare import open_sealed, read_dev, read_train
-from engine.dataset.split import split
+from engine.dataset.split import Known, Splits, split
 from engine.local.resolve import ResolvedModel
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
-from engine.stages.earlier import earlier, refuse_other_base, replayed, seen
+from engine.stages.earlier import earlier, refuse_other_base, replayed, seen, trained_again_with
 from tests.engine.earlier_run import DIGEST, SYNTHETIC, ended_run, rows, settings
 
 
@@ -85,7 +85,7 @@ def test_what_was_trained_on_stays_for_training_and_dev_is_not_sealed(first: Run
     jsonl.write(source, [*rows(60), *rows(120)[60:], *added])
     made = later(first, source)
     pairs = load(made.coverage).pairs
-    parts = split(pairs, made.coverage.split, seen(made))
+    parts = split(pairs, made.coverage.split, seen(made.finetune.start_from))
     dev, test = ({pair.id for pair in part} for part in (parts.dev, parts.test))
     assert not {pair.id for pair in train} & (dev | test)
     assert not {pair.id for pair in read_dev(first.coverage)} & test
@@ -102,6 +102,11 @@ def test_what_the_own_data_lacks_is_trained_on_again_unless_it_leaks(first: Run,
     made = later(first, tmp_path / "x.jsonl")
     assert replayed(settings("x"), second.coverage) == []
     assert [pair.prompt[0]["content"] for pair in replayed(made, second.coverage)] == [SYNTHETIC]
+    splits = Splits(read_train(second.coverage), read_dev(second.coverage), open_sealed(second.coverage))
+    known = seen(str(first.folder))
+    told = trained_again_with(made.synthesis, known, splits)
+    assert told == replayed(made, second.coverage), "a check counts what the training will take"
+    assert trained_again_with(made.synthesis, Known(), splits) == []
     dev = read_dev(second.coverage)[0]
     messages = [{"role": "user", "content": f"Well then: {SYNTHETIC}, and so on"}, dev.messages[-1]]
     jsonl.write(
@@ -114,8 +119,8 @@ def test_what_the_own_data_lacks_is_trained_on_again_unless_it_leaks(first: Run,
 def test_the_whole_chain_counts_and_a_circle_is_refused(tmp_path: Path) -> None:
     first = ended_run(tmp_path, "one", 30)
     second = ended_run(tmp_path, "two", 40, finetune={"start_from": str(first.folder)})
-    known = seen(later(second, tmp_path / "x.jsonl"))
+    known = seen(str(second.folder))
     assert len(known.trained) == len(read_train(first.coverage)) + len(read_train(second.coverage)) + 2
     first.settings_file.write_text(second.settings_file.read_text())
     with pytest.raises(InputError, match="it started from itself"):
-        seen(later(second, tmp_path / "x.jsonl"))
+        seen(str(second.folder))

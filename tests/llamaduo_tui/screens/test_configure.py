@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,25 @@ import pytest
 from frozen import app, until
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
+from typing_fast import burst
 
-from engine.preflight.report import Advice, ModelAdvice, ModelChoice
+from engine.preflight.report import Advice, ModelAdvice, ModelChoice, Profile
 from engine.protocol import records
+from engine.protocol.errors import InputError
 from engine.service import catalog
 from engine.service.catalog import Listed
 from engine.settings import preset
 from engine.settings.load import load_settings
+from engine.settings.schema import Coverage
 from llamaduo_tui import messages
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.key_turns import KeyTurns
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
-from llamaduo_tui.views import outlook, preflight, presets
+from llamaduo_tui.views import kept, outlook, preflight, presets, profile
 from llamaduo_tui.views.draft import Draft
+from llamaduo_tui.views.kept import Keeper, Kept
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.settings_form import SettingsForm
 
@@ -418,6 +423,76 @@ async def test_a_running_preflight_can_be_cancelled(file: Path, monkeypatch: pyt
         await pilot.press("f5")
         await pilot.pause()
         assert "Checking" not in text_of(pilot, "#findings")
+
+
+async def test_a_key_asks_the_models_after_a_question(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call costs money, however little: only the user's yes sends one."""
+    given: list[tuple[str, ...]] = []
+    answer = {"model": "gpt-4o", "task": "verdict", "seconds": 1.2, "cost_usd": 0.0004}
+    result = PASSED | {"probes": [answer, {**answer, "model": "gpt-4o-mini", "refusal": "no \x1b[31mway"}]}
+
+    def command(_: Path, *options: str) -> list[str]:
+        given.append(options)
+        told = result if "--probe" in options else PASSED
+        return [sys.executable, "-Sc", f"print({json.dumps(json.dumps(told))})"]
+
+    monkeypatch.setattr(preflight, "command", command)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("P")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, ConfigureScreen) and given == [], "the sandbox starts with the run"
+        file.write_text(SETTINGS.replace('"sandbox"', '"openai/gpt-4o"') + '[judge]\nmodels = ["openai/gpt-4o-mini"]\n')
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await pilot.press("f5")
+        await settle(pilot)
+        assert "F10 asks openai/gpt-4o and openai/gpt-4o-mini once for real" in text_of(pilot, "#findings")
+        await pilot.press("f10", "enter")
+        await settle(pilot)
+        assert given == [()], "the button with the focus says no"
+        await pilot.press("f10", "right", "enter")
+        await settle(pilot)
+        assert given == [(), ("--probe",)]
+        told = text_of(pilot, "#findings")
+        assert "✓ gpt-4o answers: a verdict in 1.2 s, $0.0004" in told
+        assert "! gpt-4o-mini refuses the rows that it was asked about: no ␛" in told and "F10" not in told
+        assert "Ready" in text_of(pilot, "#why")
+
+
+async def test_the_preview_splits_as_a_run_that_starts_from_another(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def read(coverage: Coverage, start_from: str | None = None) -> Profile:
+        asked.append(start_from)
+        raise InputError("not in this test")
+
+    monkeypatch.setattr(profile, "read_profile", read)
+    file.write_text(SETTINGS.replace("epochs = 3", 'start_from = "runs/first"'))
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert asked == [str(file.resolve().parent / "runs" / "first")]
+
+
+async def test_what_is_typed_while_a_file_is_saved_is_a_change_to_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Keeper.write
+
+    def slow(keeper: Keeper, record: Kept | None) -> None:
+        time.sleep(0.3)
+        write(keeper, record)
+
+    monkeypatch.setattr(Keeper, "write", slow)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await burst(pilot, "enter", *"sav", "f2", *"ed")
+        screen = pilot.app.screen
+        assert isinstance(screen, ConfigureScreen)
+        assert load_settings(file).task.name == "ticketssav"
+        await until(pilot, lambda: [one.kept.edits[0].value for one in kept._all()] == ['v = "ticketssaved"'])
+        await burst(pilot, "f2")
+        assert load_settings(file).task.name == "ticketssaved"
+        await until(pilot, lambda: not list(kept._all()))
 
 
 async def test_a_check_that_crashes_is_reported(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
