@@ -31,7 +31,7 @@ def notification(title: str, body: str, environment: Mapping[str, str] | None = 
     nine = f"{ESC}]9;{title}: {body}{BEL}"
     seven = f"{ESC}]777;notify;{title.replace(';', ',')};{body}{BEL}"
     found = nine if program in _ONLY_9 else seven if program in _ONLY_777 or "foot" in term else nine + seven
-    return wrapped(found) if env.get("TMUX") else found
+    return wrapped(found) if _around(env) == "tmux" else found
 
 
 def mouse(on: bool) -> str:
@@ -44,9 +44,21 @@ def copy_words(by_tmux: bool, file_key: str, environment: Mapping[str, str] | No
     env = os.environ if environment is None else environment
     if by_tmux:
         return "It is in tmux's buffer, and in your terminal's clipboard if that takes it."
-    if env.get("TMUX"):
+    if (around := _around(env)) == "tmux":
         return f"tmux may keep it from your terminal (set -s set-clipboard on). {file_key} saves it to a file."
+    if around:
+        return f"{around} may keep it from your terminal. {file_key} saves it to a file."
     return f"If your terminal blocks copying, {file_key} saves it to a file."
+
+
+def _around(env: Mapping[str, str]) -> str:
+    """What the terminal is in, "" for nothing that is known: over SSH only the name of the terminal tells."""
+    term = env.get("TERM", "")
+    if env.get("TMUX") or term.startswith("tmux"):
+        return "tmux"
+    if env.get("STY"):
+        return "screen"
+    return "tmux or screen" if term.startswith("screen") else ""
 
 
 def wrapped(sequence: str) -> str:

@@ -30,6 +30,15 @@ def test_tmux_passes_a_wrapped_sequence_on() -> None:
     assert found == wrapped("\x1b]9;run: waits\x07") == "\x1bPtmux;\x1b\x1b]9;run: waits\x07\x1b\\"
 
 
+def test_tmux_around_an_ssh_session_shows_by_the_name_of_the_terminal() -> None:
+    remote = {"TERM": "tmux-256color"}
+    assert notification("run", "waits", remote) == wrapped("\x1b]9;run: waits\x07\x1b]777;notify;run;waits\x07")
+    assert notification("run", "waits", {"TERM": "screen-256color"}).startswith("\x1b]9;"), "perhaps GNU screen"
+    assert copy_words(False, "w", remote).startswith("tmux may keep it")
+    assert copy_words(False, "w", {"TERM": "screen", "STY": "1.x"}).startswith("screen may keep it")
+    assert copy_words(False, "w", {"TERM": "screen.xterm-256color"}).startswith("tmux or screen may keep it")
+
+
 def test_copying_arrives_in_a_default_tmux(tmp_path: Path) -> None:
     """In a real server with its defaults, where OSC 52 of programs is dropped."""
     socket = tmp_path / "tmux"
