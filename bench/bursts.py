@@ -1,8 +1,9 @@
 """Bursts of keys on every screen, and a hang-up: they end where a slow typist would, and nothing typed is lost.
 
-    python bench/bursts.py [--check]
+    python bench/bursts.py [--check] [--screen NAME ...] [--terminal]
 
-Prints a table: burst, bar, measured; the figures are bursts that ended otherwise. `--check` exits 1 where one did.
+Prints a table: screen, burst, bar, measured; the figures are bursts that ended otherwise. `--check` exits 1 where one
+did. `--screen` tries some screens only, `--terminal` only the program in a terminal, on a machine that is kept busy.
 """
 
 from __future__ import annotations
@@ -10,9 +11,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
+import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "llamaduo_tui"))
@@ -20,24 +28,72 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "llama
 import data_run
 import frozen
 import review_run
-from terminals import Terminal
 from textual.pilot import Pilot
+from textual.screen import Screen
 from typing_fast import burst, settled, state
 
+from engine.protocol import jsonl, records
 from engine.protocol.errors import InputError
-from llamaduo_tui import messages, run_actions
+from engine.protocol.run_dir import Run
+from engine.protocol.status import Process
+from engine.protocol.takeover import DoorState, DoorStatus, Mode, files
+from engine.service import catalog
+from engine.service.catalog import Listed
+from llamaduo_tui import messages, run_actions, terminal
 from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.screens.configure import ConfigureScreen
-from llamaduo_tui.screens.data import DataScreen
-from llamaduo_tui.screens.review import ReviewScreen
-from llamaduo_tui.screens.run import RunScreen
-from llamaduo_tui.screens.runs import RunsScreen
+from llamaduo_tui.cli.main import main as program
+from llamaduo_tui.control import actions, release, takeover
 from llamaduo_tui.views import kept, kinds, outlook, preflight, presets, profile
+from tests.terminal import Terminal
 
 SETTINGS = '[coverage]\nsource = "rows.jsonl"\n[service]\nmodel = "sandbox"\n'
-KINDS = {"runs": RunsScreen, "run": RunScreen, "review": ReviewScreen, "data": DataScreen, "configure": ConfigureScreen}
-OPENS = {"review": "v", "data": "d"}
-RESTS = ("down", "pagedown", "tab", "enter", "f1", "f4")
+TIMES = 20
+SIZE = (120, 40)
+COMMON = ("down", "up", "pagedown", "pageup", "home", "end", "left", "right", "tab", "shift+tab", "enter", "space")
+TYPED = ("f1", "f4", "x", "7", "slash", "ctrl+p")
+LEFT = ("escape", "q", "ctrl+c", "ctrl+q", "ctrl+z")
+"""Keys that leave; what is on the screen then says nothing."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A screen, or a dialog: the runs that it needs, where the app begins, and the keys that lead to it."""
+
+    keys: tuple[str, ...] = ()
+    run: str = ""
+    edits: bool = False
+    runs: bool = True
+
+
+PLACES = {
+    "welcome": Place(runs=False),
+    "runs": Place(),
+    "search": Place(("slash", "o")),
+    "run": Place(run="done"),
+    "waiting": Place(run="waits"),
+    "charts": Place(("c",), run="done"),
+    "review": Place(("v",), run="done"),
+    "review form": Place(("v", "n"), run="done"),
+    "review narrowed": Place(("v", "i"), run="done"),
+    "data": Place(("d",), run="done"),
+    "report": Place(("r",), run="done"),
+    "release": Place(("o",), run="done"),
+    "take-over": Place(("t",), run="done"),
+    "compare": Place(("space", "space", "equals_sign")),
+    "compare answers": Place(("space", "space", "equals_sign", "3")),
+    "configure": Place(edits=True),
+    "configure field": Place(("enter",), edits=True),
+    "configure value": Place((*["down"] * 8, "enter", "f4"), edits=True),
+    "pick file": Place(("f4",), edits=True),
+    "pick model": Place(("down", "down", "enter", "f4"), edits=True),
+    "pick preset": Place(("f3",), edits=True),
+    "save as": Place(("n", "f2")),
+    "unsaved": Place(("enter", "x", "f6", "escape"), edits=True),
+    "confirm": Place(("x",), run="waits"),
+    "palette": Place(("ctrl+p",), run="done"),
+    "themes": Place(("T",)),
+    "help": Place(("f1",), run="done"),
+}
 MIXED = {
     "runs": [*["down"] * 20, *["slash", "o", "t"], "escape", *["up"] * 20, "n", "escape", "question_mark", "escape"],
     "run": [*["tab"] * 20, *["down"] * 20, "slash", *"train", "enter", "escape", "question_mark", "escape", "tab"],
@@ -46,37 +102,57 @@ MIXED = {
         "down", "y", "u", "b", "Y", "n", "U", "D", "enter", "escape", "i", "escape", "down",
     ],
     "data": [*["down"] * 20, *["tab"] * 7, *["up"] * 20, "question_mark", "escape", "pagedown"],
+    "compare": ["1", *["down"] * 5, "3", *["down"] * 3, "tab", "2", "right", "L", "3", "up", "question_mark", "escape"],
     "configure": [
         *["down"] * 5, "enter", *["backspace"] * 2, *"12", "enter", *["pagedown"] * 4, *["pageup"] * 9,
-        "enter", "f4", *"x", "escape", "tab", *"my", "f4", *"abc", "enter", *"de", "escape", "f6",
+        "enter", "f4", *"x", "escape", "tab", *"my", "f2", *"own", "f4", *"abc", "enter", *"de", "escape", "f6",
         "f4", *["down"] * 3, "escape", *["pagedown"] * 12, "m", "f1", "escape", *["up"] * 20,
     ],
 }  # fmt: skip
+"""Keys that move the focus and open dialogs."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--screen", choices=PLACES, action="append")
+    parser.add_argument("--terminal", action="store_true")
+    parser.add_argument("--program", nargs=argparse.REMAINDER, help="the program itself, which starts nothing")
     options = parser.parse_args()
-    wrong = 0
-    with tempfile.TemporaryDirectory() as folder:
+    if options.program is not None:
         keep_still()
+        program(options.program)
+    names = options.screen or list(PLACES)
+    with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        os.environ["XDG_STATE_HOME"] = folder
-        Path("m.toml").write_text(SETTINGS)
-        for name in KINDS:
-            fast, slow = (asyncio.run(end(Path(folder, f"{name}-{fast}"), name, fast=fast)) for fast in (True, False))
-            stuck = asyncio.run(twenty(Path(folder, f"{name}-20"), name))
-            for what, measured in (("fast is not slow", int(fast != slow)), ("20 at once", stuck)):
-                print(f"{name:<10} {what:<18} 0 {measured}", flush=True)
-                wrong += measured
-        lost = hung_up(Path(folder, "m.toml"))
-        print(f"{'configure':<10} {'lost at a hang-up':<18} 0 {lost}")
-    raise SystemExit(options.check and wrong + lost > 0)
+        os.environ |= {"XDG_STATE_HOME": folder, "XDG_CONFIG_HOME": folder, "LLAMADUO_RUNS": f"{folder}/runs"}
+        Path("rows.jsonl").write_text("")
+        wrong = in_terminal(Path(folder), names)
+        if not options.terminal:
+            keep_still()
+            wrong += sum(tried(Path(folder), name) for name in names)
+    raise SystemExit(options.check and wrong > 0)
+
+
+def told(name: str, what: str, measured: int, of: object = "") -> int:
+    print(f"{name:<16} {what:<22} 0 {measured}  {of}", flush=True)
+    return measured
+
+
+def tried(folder: Path, name: str) -> int:
+    """How many bursts on a screen do not end where a slow typist's keys do."""
+    fast, slow = (asyncio.run(repeated(Path(folder, f"{name}-20-{fast}"), name, fast=fast)) for fast in (True, False))
+    differing = [key for key, end in slow.items() if fast.get(key) != end]
+    stuck = [key for key, end in fast.items() if end is None]
+    wrong = told(name, "20 at once", len({*differing, *stuck}), " ".join(differing))
+    if name in MIXED:
+        fast, slow = (asyncio.run(mixed(Path(folder, f"{name}-{fast}"), name, fast=fast)) for fast in (True, False))
+        wrong += told(name, "fast is not slow", int(fast != slow))
+    return wrong
 
 
 def keep_still() -> None:
-    """Nothing is started, whichever keys are hit, and the machine is not asked for its models."""
+    """Nothing is started, whichever keys are hit, and neither machine nor clipboard is asked for anything."""
 
     def refuse(*_: object) -> None:
         raise InputError("not in this benchmark")
@@ -85,74 +161,184 @@ def keep_still() -> None:
     for module, name, value in (
         (run_actions, "_start", refuse),
         (run_actions, "_resume", refuse),
+        (actions, "stop", refuse),
+        (release, "start", refuse),
+        (takeover, "start", refuse),
+        (takeover, "start_drill", refuse),
+        (takeover, "send", refuse),
+        (terminal, "copy_to_tmux", lambda _: False),
+        (catalog, "listed", lambda: [Listed("gpt-4o", "openai", 2.5, 10.0, 128_000)] * 30),
         (outlook, "facts", lambda: outlook.Facts({}, {}, 2**30)),
         (profile, "command", lambda: nothing),
         (presets, "command", lambda: nothing),
         (kinds, "command", lambda _: nothing),
-        (preflight, "command", lambda _: nothing),
+        (preflight, "command", lambda *_: nothing),
     ):
         setattr(module, name, value)
 
 
-def hung_up(file: Path) -> int:
-    """1 where what was typed before a hang-up is lost."""
-    screen = Terminal("edit", str(file))
-    screen.read_until("Configuration")
-    screen.press("\rhalf a na")
-    screen.read_until("half a na")
-    screen.hang_up()
-    os.waitpid(screen.pid, 0)
-    return int([one.draft()["task", "name"] for one in kept.left(file)] != ["half a na"])
+def made(root: Path) -> dict[str, Run]:
+    """Runs to list: one that has ended, with all that its screens show, and one that waits."""
+    done = data_run.coverage(review_run.rounds(frozen.make(root, "done", "reached", frozen.REACHED)))
+    done.report_file.parent.mkdir(parents=True, exist_ok=True)
+    done.report_file.write_text("# Report\n\n" + "One more line.\n\n" * 100)
+    door = files(done.folder)
+    door.folder.mkdir()
+    own = Process.of(os.getpid())
+    jsonl.write_json(door.state, records.to_row(DoorState(mode=Mode.CANARY, share=0.1, time=1.0)))
+    status = DoorStatus(keeper=own, address="http://127.0.0.1:1/v1", door=own)
+    jsonl.write_json(door.status, records.to_row(status))
+    return {"done": done, "waits": frozen.make(root, "waits", "waiting", frozen.WAITING, 900)}
 
 
-def at(root: Path, name: str) -> LlamaDuoApp:
-    """An app with runs to list, and one to show where the screen needs it."""
-    run = data_run.coverage(review_run.rounds(frozen.make(root, "done", "reached", frozen.REACHED)))
-    frozen.make(root, "other", "reached", frozen.REACHED, 900)
-    return frozen.app(root, None if name in ("runs", "configure") else run)
+def app(root: Path, name: str) -> LlamaDuoApp:
+    """An app with what the screen needs."""
+    root.mkdir(parents=True)
+    place = PLACES[name]
+    runs = made(root) if place.runs else {}
+    Path("m.toml").write_text(SETTINGS)
+    return frozen.app(root, runs.get(place.run))
 
 
-async def opened(pilot: Pilot[None], shown: LlamaDuoApp, name: str) -> None:
-    """Go to a screen."""
-    if name == "configure":
-        shown.post_message(messages.Configure(Path("m.toml")))
-    elif name != "runs":
+async def opened(pilot: Pilot[Any], shown: LlamaDuoApp, name: str) -> Screen[Any]:
+    """Go to a screen from the start, or from wherever keys have led."""
+    place = PLACES[name]
+    while len(shown.screen_stack) > 1:
+        await shown.pop_screen()
+        await pilot.pause()
+    shown.form = None
+    for left in kept._all():
+        left.place.unlink()
+    Path("m.toml").write_text(SETTINGS)
+    if place.run:
+        shown.post_message(messages.OpenRun(Run(shown.root / place.run)))
         await frozen.until(pilot, lambda: frozen.replayed(shown))
-        if name in OPENS:
-            await pilot.press(OPENS[name])
-    await frozen.until(pilot, lambda: isinstance(shown.screen, KINDS[name]) and shown.focused is not None)
+    elif place.edits:
+        shown.post_message(messages.Configure(Path("m.toml")))
+        await frozen.until(pilot, lambda: shown.form is not None and shown.screen is shown.form)
+    else:
+        await frozen.until(pilot, lambda: bool(shown._entries) == place.runs and shown.focused is not None)
+        await burst(pilot, "escape", "home")
     await settled(pilot)
+    for key in place.keys:
+        await burst(pilot, key)
+        await pilot.pause()
+    return shown.screen
 
 
-async def end(root: Path, name: str, *, fast: bool) -> list[object]:
+async def repeated(root: Path, name: str, *, fast: bool) -> dict[str, object]:
+    """Where 20 of each key lead, at once or one after the other; None where Escape does not lead back."""
+    shown, ends = app(root, name), dict[str, object]()
+    async with shown.run_test(size=SIZE) as pilot:
+        screen = await opened(pilot, shown, name)
+        begin = state(shown)
+        own = [key for key, bound in screen.active_bindings.items() if bound.node is not shown]
+        for key in dict.fromkeys(key for key in (*COMMON, *TYPED, *own) if key not in LEFT):
+            for keys in [[key] * TIMES] if fast else [[key]] * TIMES:
+                await burst(pilot, *keys)
+            ends[key] = state(shown)
+            while shown.screen is not screen and screen in shown.screen_stack:
+                above = shown.screen
+                await burst(pilot, "escape")
+                if shown.screen is above and (await burst(pilot, "escape")) is None and shown.screen is above:
+                    ends[key] = None
+                    break
+            if shown.screen is not screen or state(shown) != begin:
+                screen = await opened(pilot, shown, name)
+                begin = state(shown)
+    return ends
+
+
+async def mixed(root: Path, name: str, *, fast: bool) -> list[object]:
     """What a person sees after the mixed keys."""
-    shown = at(root, name)
-    async with shown.run_test(size=(120, 40)) as pilot:
+    shown = app(root, name)
+    async with shown.run_test(size=SIZE) as pilot:
         await opened(pilot, shown, name)
         for keys in [MIXED[name]] if fast else [[key] for key in MIXED[name]]:
             await burst(pilot, *keys)
         return state(shown)
 
 
-async def twenty(root: Path, name: str) -> int:
-    """How many keys, 20 of each at once, end in a screen that Escape does not leave."""
-    stuck = 0
-    shown = at(root, name)
-    async with shown.run_test(size=(120, 40)) as pilot:
-        await opened(pilot, shown, name)
-        screen = shown.screen
-        for key in RESTS:
-            await burst(pilot, *[key] * 20)
-            while screen in shown.screen_stack and shown.screen is not screen:
-                above = shown.screen
-                await burst(pilot, "escape")
-                if shown.screen is above:
-                    stuck += 1
-                    break
-            if screen not in shown.screen_stack:
-                await opened(pilot, shown, name)
-                screen = shown.screen
-    return stuck
+# The program in a terminal
+
+PROGRAM = (sys.executable, str(Path(__file__).resolve()), "--program")
+
+BYTES = {
+    "down": "\x1b[B", "up": "\x1b[A", "right": "\x1b[C", "left": "\x1b[D", "pagedown": "\x1b[6~", "pageup": "\x1b[5~",
+    "home": "\x1b[H", "end": "\x1b[F", "shift+tab": "\x1b[Z", "tab": "\t", "enter": "\r", "space": " ", "slash": "/",
+    "equals_sign": "=", "f1": "\x1bOP", "f2": "\x1bOQ", "f3": "\x1bOR", "f4": "\x1bOS", "f6": "\x1b[17~",
+}  # fmt: skip
+ALL = [*BYTES.values(), *"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ0123456789.,[]+-=?*"]
+HELP = "\x1bOP"
+ANSWERS_S = 60.0
+
+
+def in_terminal(folder: Path, names: Sequence[str]) -> int:
+    """How many screens do not take 20 of each key at once in a terminal, and keep what was typed before a hang-up."""
+    wrong = 0
+    with busy_machine():
+        for name in names:
+            wrong += told(name, "in a busy terminal", int(not survives(folder, name)))
+    if "configure" in names:
+        Path("m.toml").write_text(SETTINGS)
+        wrong += told("configure", "lost at a hang-up", hung_up(Path("m.toml")))
+    return wrong
+
+
+@contextmanager
+def busy_machine() -> Iterator[None]:
+    """Two processes a core that do nothing but compute."""
+    load = [subprocess.Popen([sys.executable, "-Sc", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for process in load:
+            process.kill()
+            process.wait()
+
+
+def survives(folder: Path, name: str) -> bool:
+    """Whether the program still shows its help after 20 of each key on a screen, and shows no traceback."""
+    place, root = PLACES[name], folder / f"terminal-{name}"
+    os.environ["LLAMADUO_RUNS"] = str(root)
+    root.mkdir()
+    if place.runs:
+        made(root)
+    Path("m.toml").write_text(SETTINGS)
+    arguments = ["edit", "m.toml"] if place.edits else ["attach", place.run] if place.run else []
+    screen = Terminal([*PROGRAM, *arguments])
+    try:
+        screen.read_until("Configuration" if place.edits else "llamaduo" if not place.run else place.run)
+        for key in place.keys:
+            screen.press(BYTES.get(key, key))
+        screen.press("".join(key * TIMES for key in ALL))
+        return answers(screen)
+    finally:
+        screen.kill()
+
+
+def answers(screen: Terminal) -> bool:
+    """Whether the program opens its help, or closes it, and has shown no traceback."""
+    end = time.monotonic() + ANSWERS_S
+    while screen.read(1.0):  # all that was typed is handled
+        if time.monotonic() > end or "Traceback" in screen.shown:
+            return False
+    screen.press(HELP)
+    while time.monotonic() < end:
+        if not screen.read(1.0):
+            return bool(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.shown)) and "Traceback" not in screen.shown
+    return False
+
+
+def hung_up(file: Path) -> int:
+    """1 where what was typed before a hang-up is lost."""
+    screen = Terminal([*PROGRAM, "edit", str(file)])
+    screen.read_until("Configuration")
+    screen.press("\rhalf a na")
+    screen.read_until("half a na")
+    screen.hang_up()
+    os.waitpid(screen.pid, 0)
+    return int([one.draft()["task", "name"] for one in kept.left(file)] != ["half a na"])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from llamaduo_tui import keymap, messages, palette, paths, preferences, style_cache, terminal, theming
 from llamaduo_tui.form_actions import FormActions
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
 from llamaduo_tui.views.run_list import Entry, RunList
@@ -174,7 +175,7 @@ class LlamaDuoApp(FormActions):
         """Let the user try themes and choose one, from the folder as it is now."""
         self._choose_theme()
 
-    @work
+    @work(group=ASKS)
     async def _choose_theme(self) -> None:
         from llamaduo_tui.screens.themes import ThemesScreen
 
@@ -313,7 +314,7 @@ class LlamaDuoApp(FormActions):
         self.push_screen(ReleaseScreen(message.run))
 
     @on(messages.StartDemo)
-    @work
+    @work(group=ASKS)
     async def _start_demo(self) -> None:
         """Start at once for a newcomer; where there are runs the key may have been meant for another screen."""
         details = "It trains a small model on this machine and keeps the processor busy for some minutes. It is free."
@@ -372,7 +373,7 @@ class LlamaDuoApp(FormActions):
         found = (bound.binding for bound in self.screen.active_bindings.values() if bound.binding.id == id_)
         return next((self.get_key_display(binding) for binding in found), "")
 
-    @work
+    @work(group=ASKS)
     async def action_leave(self) -> None:
         """Close the app after a question about unsaved settings; workers keep running."""
         if self.form is not None and not await self.form.may_leave():

@@ -13,6 +13,7 @@ from textual.screen import Screen
 
 from engine.protocol.errors import InputError
 from llamaduo_tui import messages, paths
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.run_actions import RunActions
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.text import one_line
@@ -31,7 +32,7 @@ class FormActions(RunActions):
         self.form: ConfigureScreen | None = None
 
     @on(messages.Configure)
-    @work
+    @work(group=ASKS)
     async def _configure(self, message: messages.Configure) -> None:
         """Edit settings, with the changes to this file that were left behind."""
         from llamaduo_tui.views.draft import Draft
@@ -46,7 +47,7 @@ class FormActions(RunActions):
             return
         await self._edit_draft(draft)
 
-    @work
+    @work(group=ASKS)
     async def offer_left(self) -> None:
         """Offer the settings that were neither saved nor discarded, the newest first."""
         if not paths.drafts():  # the form is half as much again as the rest of the start
@@ -72,8 +73,7 @@ class FormActions(RunActions):
     async def _left(self, file: Path | None = None) -> list[Left]:
         from llamaduo_tui.views import kept
 
-        with self.keys_held():
-            return await asyncio.to_thread(kept.left, file)
+        return await asyncio.to_thread(kept.left, file)
 
     async def _continue(self, left: Left) -> bool:
         """Edit a draft that was left behind; False where it cannot be restored, which is reported."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
 from textual.app import App
@@ -13,9 +12,13 @@ from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.worker import Worker, get_current_worker
 
 PATIENCE_S = 2.0
 """Seconds that a key waits at most for the end of what the key before it began."""
+
+ASKS = "ask"
+"""The group of workers that act on a key and may ask a question: keys wait until such a worker asks, or has ended."""
 
 Result = TypeVar("Result")
 
@@ -32,7 +35,7 @@ class KeyTurns(App[Result]):
         self._typed: deque[Event] = deque()
         self._due: Event | None = None
         self._turn: asyncio.Task[None] | None = None
-        self._preparing = 0
+        self._asked: dict[Worker[Any], object] = {}
 
     async def on_event(self, event: Event) -> None:
         """Handle an event; a key that came too early waits for its turn."""
@@ -61,14 +64,20 @@ class KeyTurns(App[Result]):
         awaits = getattr(self.screen, "awaits", None) if self.screen_stack else None
         return awaits is not None and isinstance(event, Key) and bool(awaits(event.key))
 
-    @contextmanager
-    def keys_held(self) -> Iterator[None]:
-        """Let keys wait while a question is prepared that the next key may answer."""
-        self._preparing += 1
+    async def push_screen_wait(self, screen: Any, *, mode: str | None = None) -> Any:
+        """The answer to the question that a worker asks on this screen."""
+        worker = get_current_worker()
+        self._asked[worker] = screen
         try:
-            yield
+            return await super().push_screen_wait(screen, mode=mode)
         finally:
-            self._preparing -= 1
+            del self._asked[worker]
+
+    @property
+    def _acting(self) -> bool:
+        """Whether a worker still does what a key began, and its question, if any, is not on the screen."""
+        acting = (worker for worker in self.workers if worker.group == ASKS and not worker.is_finished)
+        return any(self._asked.get(worker) not in self.screen_stack for worker in acting)
 
     async def _replace_screen(self, screen: Screen[Any]) -> Screen[Any]:
         """Remove a screen once all of it is mounted: Textual gives one that goes while it is built no children."""
@@ -100,7 +109,7 @@ class KeyTurns(App[Result]):
             for node in busy:
                 await _handled(node)
             awaited = bool(self._typed) and self._awaited(self._typed[0])
-            if self._preparing or awaited or screen._callbacks:  # done after the next refresh, such as a focus
+            if self._acting or awaited or screen._callbacks:  # done after the next refresh, such as a focus
                 await asyncio.sleep(0.01)
             elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
                 return

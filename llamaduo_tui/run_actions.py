@@ -15,7 +15,7 @@ from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages, terminal
-from llamaduo_tui.key_turns import KeyTurns
+from llamaduo_tui.key_turns import ASKS, KeyTurns
 from llamaduo_tui.views.text import one_line
 
 Outcome = TypeVar("Outcome")
@@ -54,7 +54,8 @@ class RunActions(KeyTurns[None]):
         from llamaduo_tui.screens.confirm import ConfirmScreen
 
         dialog: Screen[bool] = ConfirmScreen(question, details, yes, harmless)
-        return await self.push_screen_wait(dialog)
+        answer: bool = await self.push_screen_wait(dialog)
+        return answer
 
     def attempt(self, act: Callable[[], Outcome]) -> Outcome | None:
         """The result of an action, None where it failed, which is reported; call it in a thread."""
@@ -94,13 +95,12 @@ class RunActions(KeyTurns[None]):
         self._act(partial(_resume, message.run, lambda text: self.post_message(messages.ActionDone(text))))
 
     @on(messages.StopRun)
-    @work
+    @work(group=ASKS)
     async def _stop(self, message: messages.StopRun) -> None:
         from llamaduo_tui.control import actions
 
         run, name = message.run, one_line(message.run.name, 40)
-        with self.keys_held():
-            waits = await asyncio.to_thread(self.attempt, partial(actions.waits, run))
+        waits = await asyncio.to_thread(self.attempt, partial(actions.waits, run))
         if waits:
             details = f"{waits} Dropped calls may be billed, and resume sends them again."
             if await self.confirm(f"Drop the calls of {name}?", details, "Drop them"):
@@ -116,7 +116,7 @@ class RunActions(KeyTurns[None]):
             self._act(partial(actions.stop, run))
 
     @on(messages.ReleaseRun)
-    @work
+    @work(group=ASKS)
     async def _release(self, message: messages.ReleaseRun) -> None:
         details = (
             "It writes safetensors, and a GGUF file where llama.cpp is installed, starts each and asks it the sealed "
@@ -137,7 +137,7 @@ class RunActions(KeyTurns[None]):
             self.post_message(messages.ShowTakeover(run))
 
     @on(messages.DrillRun)
-    @work
+    @work(group=ASKS)
     async def _drill(self, message: messages.DrillRun) -> None:
         details = (
             "The sandbox plays the service, so nothing is paid; a server of the released model is killed and started "
@@ -148,7 +148,7 @@ class RunActions(KeyTurns[None]):
             self._act(partial(_begin_drill, message.run))
 
     @on(messages.DeleteRun)
-    @work
+    @work(group=ASKS)
     async def _delete(self, message: messages.DeleteRun) -> None:
         from llamaduo_tui.control import actions
 

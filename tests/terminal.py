@@ -6,9 +6,11 @@ import os
 import pty
 import re
 import select
+import signal
 import termios
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 
 class Terminal:
@@ -33,9 +35,27 @@ class Terminal:
                 except OSError:
                     raise AssertionError(f"ended before {wanted!r} was shown: {self.shown[-2000:]!r}") from None
 
+    def read(self, seconds: float) -> bool:
+        """Read what is shown next; whether anything was, within these seconds."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # it has ended
+            return False
+        self.shown += data.decode(errors="replace")
+        return bool(data)
+
     def press(self, key: str) -> None:
         self.shown = ""
         os.write(self._master, key.encode())
+
+    def kill(self) -> None:
+        """End the program at once, however it is."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self._master)
 
     def hang_up(self) -> None:
         os.close(self._master)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from textual import on
@@ -56,11 +54,6 @@ class BrowsingScreen(QuestionScreen):
             return False
         bound = self.active_bindings.get(key)
         return bound is None or not isinstance(bound.node, RowList)
-
-    def keys_held(self) -> AbstractContextManager[None]:
-        """Let keys wait while a question is prepared that the next key may answer."""
-        held: Callable[[], AbstractContextManager[None]] = getattr(self.app, "keys_held", nullcontext)
-        return held()
 
     def on_resize(self) -> None:
         for comparison in self.query(Comparison):

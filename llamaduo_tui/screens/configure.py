@@ -19,8 +19,9 @@ from textual.widgets import Button, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.settings_editor import SettingsEditor
-from llamaduo_tui.views import fields, outlook, phrases
+from llamaduo_tui.views import fields, outlook, phrases, preflight
 from llamaduo_tui.views.draft import Draft, Problem
 from llamaduo_tui.views.fields import Field, FormSection
 from llamaduo_tui.views.kept import Keeper
@@ -69,6 +70,7 @@ class ConfigureScreen(Screen[Path | None]):
         Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
         Binding("f8,ctrl+r", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
         Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
+        Binding("f10,P", "probe", "Ask models", False, id="configure.probe", tooltip="Pre-flight that asks each model"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
     ]
@@ -81,9 +83,10 @@ it leaves the form. Each field is explained next to it.
 - Only the usual settings are shown; **ctrl+t** shows all, and hides them again
 - **F4** in a field chooses its value from a list, or edits it in several lines; **ctrl+o** opens it in $EDITOR
 - **F2** or **ctrl+s** saves at any time. Unsaved changes are kept, too: they are back after a lost connection
-- **F5** checks everything and estimates a run; it costs nothing. **F9** starts the run
+- **F5** checks everything and estimates a run; it costs nothing. **F10** does so, and asks each service model once, for
+  a fraction of a cent: a wrong key, name or address shows within seconds. **F9** starts the run
 - Without function keys: in a field **ctrl+l** is F4 and **ctrl+r** is F8; in the list of sections **b** is F3,
-  **d** F4, **p** F5, **c** F6, **o** F7 and **S** F9
+  **d** F4, **p** F5, **c** F6, **o** F7, **S** F9 and **P** F10
 """
 
     def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:
@@ -251,7 +254,7 @@ it leaves the form. Each field is explained next to it.
 
     def _preview(self) -> None:
         for preview in self.query(CoveragePreview):
-            preview.request(self._draft.coverage())
+            preview.request(self._draft.coverage(), self._draft.start_from())
 
     def _mark_rows(self) -> None:
         problems = {problem.field.path: problem for problem in reversed(self._editor.problems) if problem.field}
@@ -330,7 +333,7 @@ it leaves the form. Each field is explained next to it.
         if row is not None:
             row.focus_field()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def _remove(self, problem: Problem) -> None:
         await self._editor.remove(problem)
 
@@ -338,6 +341,19 @@ it leaves the form. Each field is explained next to it.
         self._panel.toggle()
         if self._narrow and not self.has_class("-checks"):
             self.action_checks()
+
+    @work(group=ASKS, exit_on_error=False)
+    async def action_probe(self) -> None:
+        """Run the pre-flight with a call to each service model, which the user agrees to."""
+        settings = self._editor.settings
+        if settings is None or self._panel.checking:
+            return
+        if not (models := preflight.asked(settings)):
+            self.notify("Nothing to ask: the sandbox starts with the run", markup=False)
+        elif await self._editor.agrees_to_ask(models) and not self._panel.checking:
+            self._panel.toggle(probe=True)
+            if self._narrow and not self.has_class("-checks"):
+                self.action_checks()
 
     @on(PreflightPanel.Changed)
     def _update_start(self) -> None:
@@ -348,7 +364,7 @@ it leaves the form. Each field is explained next to it.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "start":
             return not self._panel.why_not
-        if action == "preflight":
+        if action in ("preflight", "probe"):
             return not self._editor.problems
         if action == "restore":
             return self._focused is not None and self._draft[self._focused.path] is not None
@@ -372,30 +388,30 @@ it leaves the form. Each field is explained next to it.
             self._draft[self._focused.path] = None
             self._show_values()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_save(self) -> None:
         await self._editor.save()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_open(self) -> None:
         await self._editor.open_other()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_preset(self) -> None:
         await self._editor.apply_preset()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_coverage(self) -> None:
         self._show_section("coverage")
         await self._editor.pick("coverage.source")
 
     @on(SettingRow.PickRequested)
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def _pick(self, event: SettingRow.PickRequested) -> None:
         await self._editor.pick(event.field.key)
 
     @on(SettingRow.LinesRequested)
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def _edit_lines(self, event: SettingRow.LinesRequested) -> None:
         await self._editor.edit_lines(event.field, event.text)
 
@@ -407,7 +423,7 @@ it leaves the form. Each field is explained next to it.
         """Show all settings, or only the usual ones."""
         self.toggle_class("-all")
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_start(self) -> None:
         self.validate()  # the coverage file may have changed
         if self._panel.why_not:
@@ -425,7 +441,7 @@ it leaves the form. Each field is explained next to it.
         """Ask about unsaved changes; whether the screen may be left."""
         return await self._editor.may_leave()
 
-    @work(group="configure.ask", exit_on_error=False)
+    @work(group=ASKS, exit_on_error=False)
     async def action_leave(self) -> None:
         sections = self.query_one("#sections")
         if self._narrow and self.has_class("-checks"):

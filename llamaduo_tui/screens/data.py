@@ -18,6 +18,7 @@ from textual.widgets import Input, Static
 from engine.protocol.commands import PairChoices
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.browsing import BrowsingScreen
 from llamaduo_tui.screens.pairs_loader import Arranged, ChoicesSaved, FileLoaded, PairsLoader, Polled, SearchDone
 from llamaduo_tui.screens.question import answering
@@ -272,14 +273,13 @@ class DataScreen(BrowsingScreen):
         if entry is not None:
             self._loader.choose([entry], keep)
 
-    @work(group="data-all", exclusive=True)
+    @work(group=ASKS, exclusive=True)
     async def action_choose_all(self, keep: bool) -> None:
         """Keep or refuse all pairs in the list, once their number is confirmed."""
         from llamaduo_tui.screens.confirm import ConfirmScreen
 
         entries, choices = self._pairs.items, self.choices
-        with self.keys_held():
-            chosen = await asyncio.to_thread(lambda: [entry for entry in entries if can_choose(entry, choices, keep)])
+        chosen = await asyncio.to_thread(lambda: [entry for entry in entries if can_choose(entry, choices, keep)])
         verb = "keep" if keep else "refuse"
         if not chosen:
             self.notify(f"The list has no pair to {verb}.")

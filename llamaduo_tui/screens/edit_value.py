@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +26,9 @@ from llamaduo_tui.views.fields import Field
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets.key_bar import KeyBar
 
+LOOK_S = 0.5
+"""Seconds between two looks at what an editor has written."""
+
 _FORMS = {
     "table": "A line for each key: name = value, as in TOML.",
     "names": "A line for each one.",
@@ -32,7 +37,10 @@ _FORMS = {
 
 
 class EditValue(ModalScreen[None]):
-    """Edits the value of a field; `changed` takes each new value, and returns what is wrong with it."""
+    """Edits the value of a field; `changed` takes each new value, and returns what is wrong with it.
+
+    `keep` keeps what has changed on disk at once.
+    """
 
     CSS_PATH = "configure.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,8 +48,9 @@ class EditValue(ModalScreen[None]):
         Binding("ctrl+o", "outside", "$EDITOR", id="value.outside", tooltip="Edit the text in $EDITOR"),
     ]
 
-    def __init__(self, field: Field, text: str, changed: Callable[[Any], str]) -> None:
+    def __init__(self, field: Field, text: str, changed: Callable[[Any], str], keep: Callable[[], None]) -> None:
         super().__init__()
+        self._keep = keep
         self._field = field
         self._text = text
         self._changed = changed
@@ -72,18 +81,26 @@ class EditValue(ModalScreen[None]):
     def action_outside(self) -> None:
         """Edit the text in the user's own editor."""
         area = self.query_one(TextArea)
-        text = edit_outside(self.app, area.text, self._field)
+        text = edit_outside(self.app, area.text, self._field, self._saved)
         if text is not None:
             area.text = text
 
+    def _saved(self, text: str) -> None:
+        self._changed(fields.parse_lines(self._field, text))
+        self._keep()
 
-def edit_outside(app: App[Any], text: str, field: Field) -> str | None:
-    """The text as the user's editor left it; None where there is no editor, or it failed, which is reported."""
+
+def edit_outside(app: App[Any], text: str, field: Field, saved: Callable[[str], None]) -> str | None:
+    """The text as the user's editor left it; None where there is no editor, or it failed, which is reported.
+
+    While the editor is open `saved` gets the text that it has written last: the terminal may be lost before it ends.
+    An editor that fails changes nothing, so `saved` then gets `text` again.
+    """
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     try:
         if not command:
             raise InputError("no editor is set", "export EDITOR=nano, for example, before you start the app")
-        return _edited(app, shlex.split(command), text, ".toml" if field.kind == "table" else ".txt")
+        return _edited(app, shlex.split(command), text, ".toml" if field.kind == "table" else ".txt", saved)
     except InputError as error:
         said = f"{error.message}\n{error.hint}".strip()
     except SuspendNotSupported:
@@ -94,12 +111,35 @@ def edit_outside(app: App[Any], text: str, field: Field) -> str | None:
     return None
 
 
-def _edited(app: App[Any], command: list[str], text: str, ending: str) -> str:
+def _edited(app: App[Any], command: list[str], text: str, ending: str, saved: Callable[[str], None]) -> str:
     with tempfile.TemporaryDirectory(prefix="llamaduo-") as folder:
         file = Path(folder) / f"value{ending}"
         file.write_text(text + "\n", encoding="utf-8")
         with app.suspend():
-            status = subprocess.run([*command, str(file)], check=False).returncode
+            status = _wait(subprocess.Popen([*command, str(file)]), file, text, saved)
         if status:
+            saved(text)
             raise InputError(f"{command[0]} ended with status {status}", "the value is not changed")
-        return file.read_text(encoding="utf-8").rstrip("\n")
+        return _read(file)
+
+
+def _wait(editor: subprocess.Popen[bytes], file: Path, text: str, saved: Callable[[str], None]) -> int:
+    """Wait for an editor, handing on what it writes; its exit status.
+
+    Ctrl+C is the editor's own meanwhile, though it reaches all programs of the terminal.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        while True:
+            try:
+                return editor.wait(LOOK_S)
+            except subprocess.TimeoutExpired:
+                with suppress(OSError, ValueError):  # it is being written
+                    if (now := _read(file)) != text:
+                        saved(text := now)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8").rstrip("\n")

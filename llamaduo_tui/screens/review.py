@@ -15,6 +15,7 @@ from textual.widgets import Input, Select, Static
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.question import answering
 from llamaduo_tui.screens.review_loader import RoundLoaded, SearchDone
 from llamaduo_tui.screens.reviewing import RECORDING, ReviewingScreen
@@ -325,7 +326,7 @@ class ReviewScreen(ReviewingScreen):
     def action_as_one(self) -> None:
         self.response.toggle_as_one()
 
-    @work(group="review-narrow", exclusive=True)
+    @work(group=ASKS, exclusive=True)
     async def action_narrow(self) -> None:
         """Ask what to narrow the list to, and show what matches."""
         from llamaduo_tui.screens.narrow import NarrowScreen

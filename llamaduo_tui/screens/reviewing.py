@@ -11,6 +11,7 @@ from textual.worker import Worker, WorkerState
 from engine.protocol.commands import Label, ResponseKey
 from engine.protocol.person import person
 from engine.protocol.run_dir import Run
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.browsing import BrowsingScreen
 from llamaduo_tui.screens.review_loader import SAVE_GROUP, LabelsSaved, ReviewLoader
 from llamaduo_tui.views import phrases
@@ -164,7 +165,7 @@ class ReviewingScreen(BrowsingScreen):
 
     # -- many responses -----------------------------------------------------------------------------------------
 
-    @work(group="review-all", exclusive=True)
+    @work(group=ASKS, exclusive=True)
     async def action_agree_all(self) -> None:
         """Agree with the judge on all that is listed, once its number is confirmed."""
         if self.round is None:
@@ -184,7 +185,7 @@ class ReviewingScreen(BrowsingScreen):
             )
             self.notify(f"Agreed with the judge on {phrases.count(len(keys), 'response')}; U undoes it.")
 
-    @work(group="review-all", exclusive=True)
+    @work(group=ASKS, exclusive=True)
     async def action_flag_all(self) -> None:
         """Flag the references of all prompts that are listed, once their number is confirmed."""
         if self.round is None:

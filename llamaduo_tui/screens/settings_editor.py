@@ -89,8 +89,8 @@ class SettingsEditor:
         while file is not None:
             try:
                 draft.save(file)
-                await self.discard()
-                self._take(Draft.open(file))
+                self._take(Draft.open(file))  # at once: what is typed from now on is a change to the saved file
+                await self.keep()
             except ChangedOnDiskError as error:
                 return await self._settle(file, error.message)
             except InputError as error:
@@ -128,20 +128,34 @@ class SettingsEditor:
         """Edit a value in several lines, beginning with `text`, or with the value."""
 
         def take(value: Any) -> str:
-            self.draft[field.path] = value
-            self._changed()
+            self._take_value(field, value)
             return next((problem.text for problem in self.problems if problem.field == field), "")
 
-        await self._screen.app.push_screen_wait(
-            EditValue(field, fields.lines_of(self.draft[field.path]) if text is None else text, take)
-        )
+        text = fields.lines_of(self.draft[field.path]) if text is None else text
+        await self._screen.app.push_screen_wait(EditValue(field, text, take, self.keep_now))
 
     def edit_outside(self, field: Field) -> None:
         """Edit a value in $EDITOR."""
-        text = edit_outside(self._screen.app, fields.lines_of(self.draft[field.path]), field)
-        if text is not None:
-            self.draft[field.path] = fields.parse_lines(field, text)
-            self._changed()
+
+        def saved(text: str) -> None:
+            self._take_value(field, fields.parse_lines(field, text))
+            self.keep_now()
+
+        before = self.draft[field.path]
+        text = edit_outside(self._screen.app, fields.lines_of(before), field, saved)
+        self._take_value(field, before if text is None else fields.parse_lines(field, text))
+
+    def _take_value(self, field: Field, value: Any) -> None:
+        self.draft[field.path] = value
+        self._changed()
+
+    async def agrees_to_ask(self, models: list[str]) -> bool:
+        """Whether the user agrees to a call to each of these models."""
+        question = (
+            f"{one_line(', '.join(models), 300)}: the pre-flight asks each once for real, with the prompts and "
+            "parameters of a run. It costs a fraction of a cent, and a run reuses the replies."
+        )
+        return await self._ask(Ask("Ask the models?", question, [("no", "No"), ("ask", "Ask them")])) == "ask"
 
     async def remove(self, problem: Problem) -> None:
         """Ask whether to remove an unknown key."""

@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.takeover import DoorCommand, Mode
+from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.views import takeover, worth
 from llamaduo_tui.views.text import clean, one_line
@@ -171,7 +172,7 @@ margin. The charts show both after each comparison. The money is by the service'
     def action_back_out(self) -> None:
         self._tell(DoorCommand(kind="roll-back"))
 
-    @work
+    @work(group=ASKS)
     async def action_share(self, steps: int) -> None:
         """Change the share by a step, after a question: it moves traffic of real users."""
         state = self.view.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import sys
 import time
@@ -19,10 +20,12 @@ from textual.screen import Screen
 from textual.widgets import Input
 from typing_fast import burst, settled, state
 
+import llamaduo_tui
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages, run_actions
 from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.control import actions
 from llamaduo_tui.key_turns import PATIENCE_S, KeyTurns
 from llamaduo_tui.screens.compare import CompareScreen
 from llamaduo_tui.screens.configure import ConfigureScreen
@@ -131,6 +134,50 @@ async def test_a_key_waits_for_the_one_before_but_not_for_ever() -> None:
         await burst(pilot, "f2", "a", "b")
         assert shown.query_one(Input).value == "ab"
         assert time.monotonic() - shown.began >= PATIENCE_S
+
+
+ON_THEIR_OWN = {"runs", "review-kinds", "presets.look", "configure.preflight", "configure.preview", "configure.keep"}
+"""Groups of workers that no key waits for: what they find out is shown when it is there."""
+
+
+def test_keys_wait_for_each_worker_that_a_key_starts() -> None:
+    """An async worker asks a question, or takes what was typed: a key that comes sooner would mean something else."""
+    groups = []
+    for file in Path(llamaduo_tui.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.AsyncFunctionDef):
+                groups += [(file.name, node.name, one) for one in map(group, node.decorator_list) if one is not None]
+    asking = [one for one in groups if one[2] == "ASKS"]
+    assert len(asking) > 15 and {one[2] for one in groups} == {"ASKS", *ON_THEIR_OWN}, groups
+
+
+def group(decorator: ast.expr) -> str | None:
+    """The group of a worker by its decorator, "" for that of all that name none; None for other decorators."""
+    call = decorator.func if isinstance(decorator, ast.Call) else decorator
+    if not isinstance(call, ast.Name) or call.id != "work":
+        return None
+    named = {one.arg: one.value for one in decorator.keywords} if isinstance(decorator, ast.Call) else {}
+    found = named.get("group")
+    return found.id if isinstance(found, ast.Name) else found.value if isinstance(found, ast.Constant) else ""
+
+
+async def test_a_key_after_delete_answers_its_question_however_slow_the_disk(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = actions.foreign
+
+    def slow(run: Run) -> str:
+        time.sleep(0.3)
+        return kept(run)
+
+    monkeypatch.setattr(actions, "foreign", slow)
+    shown = at(root, "runs")
+    async with shown.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, shown, "runs")
+        await burst(pilot, "delete", "n")
+        assert shown.screen is screen, "n is the answer, and begins no new migration"
+        await burst(pilot, "delete", "y", "delete", "y")
+        await until(pilot, lambda: not list(root.iterdir()))
 
 
 SCREENS: dict[str, Callable[[Run], Screen[Any]]] = {
