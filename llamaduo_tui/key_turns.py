@@ -14,6 +14,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker, get_current_worker
 
+from engine.protocol.terminal import obeyed_left_out
+from llamaduo_tui.views import phrases
+
 PATIENCE_S = 2.0
 """Seconds that a key waits at most for the end of what the key before it began."""
 
@@ -42,6 +45,11 @@ class KeyTurns(App[Result]):
         if not isinstance(event, Key | Paste) or event.is_forwarded:
             await super().on_event(event)
             return
+        if isinstance(event, Paste) and event is not self._due:
+            event.text, left_out = obeyed_left_out(event.text)
+            if left_out:
+                said = phrases.count(left_out, "control character")
+                self.notify(f"{said} of the pasted text left out", markup=False)
         waiting = self._turn is not None and not self._turn.done()
         if event is not self._due and (waiting or self._awaited(event)):
             self._typed.append(event)

@@ -104,9 +104,9 @@ def seen_notes(splits: Splits, known: Known, again: int) -> Iterator[str]:
 def volume_note(volume: Volume) -> Iterator[str]:
     """How often the service was asked, where the data's dates tell."""
     if volume.per_day is not None:
-        of = "" if volume.dated == volume.rows else f" of {volume.rows:,}"
+        rows = f"{volume.dated:,}" if volume.dated == volume.rows else f"{volume.dated:,} of {volume.rows:,}"
         yield (
-            f"about {number(volume.per_day)} requests a day, by {volume.dated:,}{of} rows in {number(volume.days)} days; "
+            f"about {number(volume.per_day)} requests a day, by {rows} rows in {number(volume.days)} days; "
             "for a sample of your logs, set worth.requests_per_day"
         )
 

@@ -24,6 +24,9 @@ _SHOWN: dict[int, str] = {
     0x2029: "\n",
 }
 
+_IN_PLACE = {code: sign if len(sign) == 1 else "\ufffd" for code, sign in _SHOWN.items()}
+_DROPPED = {**dict.fromkeys(_SHOWN), **{code: sign for code, sign in _SHOWN.items() if sign == "\n"}, ord("\t"): "\t"}
+
 LIVE = "LLAMADUO_LIVE"
 """Environment variable: a program passes our standard error on to a terminal, and rewrites lines after `REWRITE`."""
 
@@ -37,6 +40,21 @@ TAB = 4
 def clean(text: str) -> str:
     """The text with nothing left that a terminal would obey, but line feeds; every kind of line end is one."""
     return text.replace("\r\n", "\n").expandtabs(TAB).translate(_SHOWN)
+
+
+def in_place(text: str) -> str:
+    """The text with a sign in place of each character that a terminal would obey; its length stays, for a cursor."""
+    return text.translate(_IN_PLACE)
+
+
+def obeyed_left_out(text: str) -> tuple[str, int]:
+    """The text without what a terminal would obey, but tabs and line feeds, and how many characters that left out.
+
+    Every kind of line end is a line feed.
+    """
+    lines = text.replace("\r\n", "\n")
+    kept = lines.translate(_DROPPED)
+    return kept, len(lines) - len(kept)
 
 
 def one_line(text: str, limit: int = 500) -> str:

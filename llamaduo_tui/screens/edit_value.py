@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
@@ -21,6 +22,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
 from engine.protocol.errors import InputError
+from engine.protocol.terminal import in_place
 from llamaduo_tui.views import fields
 from llamaduo_tui.views.fields import Field
 from llamaduo_tui.views.text import clean, one_line
@@ -34,6 +36,14 @@ _FORMS = {
     "names": "A line for each one.",
     "sources": "A line for each one.",
 }
+
+
+class LinesInput(TextArea):
+    """A field of several lines that shows nothing that a terminal would obey."""
+
+    def get_line(self, line_index: int) -> Text:
+        shown = "\t".join(map(in_place, self.document.get_line(line_index).split("\t")))
+        return Text(shown, end="", no_wrap=True)
 
 
 class EditValue(ModalScreen[None]):
@@ -61,7 +71,7 @@ class EditValue(ModalScreen[None]):
             box.border_subtitle = "Esc: done, changes are kept"
             form = _FORMS.get(self._field.kind, "")
             yield Static(Content(f"{self._field.description} {form}".strip()), classes="about")
-            yield TextArea(self._text, soft_wrap=True, tab_behavior="focus", id="value")
+            yield LinesInput(self._text, soft_wrap=True, tab_behavior="focus", id="value")
             yield Static(id="wrong")
         yield KeyBar()
 

@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from llamaduo_tui.views.review_list import AGREEMENTS, CONTRACTS, Narrowing
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.line_input import LineInput
 
 ANY = ""
 """No condition, among the values of a menu; kinds stand behind a colon."""
@@ -129,7 +130,7 @@ def _limits(
         for id_, value, hint in ((low_id, low, least), (high_id, high, most)):
             if id_ == high_id:
                 yield Label("to", classes="to", markup=False)
-            yield Input(
+            yield LineInput(
                 "" if value is None else f"{value:.15g}",
                 id=id_,
                 placeholder=hint,

@@ -23,6 +23,7 @@ from llamaduo_tui.widgets import run_rows, state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_list import KeyedList
+from llamaduo_tui.widgets.line_input import LineInput
 
 
 class RunsScreen(Screen[None]):
@@ -84,7 +85,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
-        search = Input(placeholder="name or state", compact=True)
+        search = LineInput(placeholder="name or state", compact=True)
         search.display = False
         yield search
         yield DiffedStatic(id="columns", markup=False)

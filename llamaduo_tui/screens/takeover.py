@@ -24,6 +24,7 @@ from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.key_bar import KeyBar
+from llamaduo_tui.widgets.line_input import LineInput
 
 REFRESH_S = 1.0
 WORTH_S = 30.0
@@ -81,7 +82,7 @@ margin. The charts show both after each comparison. The money is by the service'
             with Horizontal(id="answers"):
                 yield Static(id="service-answer", markup=False)
                 yield Static(id="local-answer", markup=False)
-        yield Input(placeholder="A prompt for both sides; Enter asks, Escape leaves", id="prompt")
+        yield LineInput(placeholder="A prompt for both sides; Enter asks, Escape leaves", id="prompt")
         yield KeyBar()
 
     def on_mount(self) -> None:

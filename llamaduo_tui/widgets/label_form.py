@@ -53,11 +53,11 @@ class LabelForm(Vertical):
     def compose(self) -> ComposeResult:
         with Horizontal(classes="scores"):
             yield Label("Precision", markup=False)
-            yield Input(
+            yield LineInput(
                 id="label-precision", compact=True, max_length=5, restrict=_NUMBER, tooltip="Is it correct? 1 to 100"
             )
             yield Label("Similarity", markup=False)
-            yield Input(
+            yield LineInput(
                 id="label-similarity",
                 compact=True,
                 max_length=5,

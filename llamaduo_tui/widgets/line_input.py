@@ -1,10 +1,12 @@
-"""A field of one line in which a paste of several lines loses nothing without a word."""
+"""Fields that show nothing that a terminal would obey, and in which a paste loses nothing without a word."""
 
 from __future__ import annotations
 
+from rich.text import Text
 from textual.events import Paste
 from textual.widgets import Input
 
+from engine.protocol.terminal import in_place
 from llamaduo_tui.views import phrases
 
 
@@ -12,6 +14,10 @@ class LineInput(Input):
     """Keeps all lines of a paste, joined by `joint`; with none it keeps the first one and reports the others."""
 
     joint: str | None = " "
+
+    @property
+    def _value(self) -> Text:
+        return Text(in_place(self.value), no_wrap=True, overflow="ignore", end="")
 
     def _on_paste(self, event: Paste) -> None:
         event.prevent_default()

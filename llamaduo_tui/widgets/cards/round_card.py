@@ -18,6 +18,7 @@ from llamaduo_tui.views.run_view import RunView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.cards.card import Card, Fact, fact
+from llamaduo_tui.widgets.line_input import LineInput
 
 WEAKEST = 3
 """Groups of prompts that the card names."""
@@ -48,7 +49,7 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
     def answers(self) -> list[Widget]:
         return [
             Label("pairs", classes="amount-label"),
-            Input(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
+            LineInput(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
             Button("Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
             Button("Finish", id="reject", compact=True, tooltip="End with the sealed test"),
         ]
