@@ -22,7 +22,7 @@ from llamaduo_tui.views import kept
 from llamaduo_tui.views.draft import FIELDS
 from llamaduo_tui.views.kept import Left, left
 
-TOPICS = FIELDS["synthesis", "topics"]
+NAMES = FIELDS["notify", "apprise"]
 
 
 class Given(App[None]):
@@ -46,11 +46,19 @@ def editor(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setenv("VISUAL", line)
 
 
-def test_what_an_editor_saves_is_handed_on_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_editor_saves_is_handed_on_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_value, "LOOK_S", 0.05)
-    editor(monkeypatch, "open(f, 'a').write('second\\n'); time.sleep(0.4); open(f, 'a').write('third\\n')")
-    saved: list[str] = []
-    assert edit_outside(Given(), "first", TOPICS, saved.append) == "first\nsecond\nthird"
+    seen, saved = tmp_path / "seen", list[str]()
+    editor(
+        monkeypatch,
+        f"with open(f, 'a') as out: out.write('second\\n')\nwhile not os.path.exists({str(seen)!r}): time.sleep(0.01)",
+    )
+
+    def take(text: str) -> None:
+        saved.append(text)
+        seen.touch()
+
+    assert edit_outside(Given(), "first", NAMES, take) == "first\nsecond"
     assert saved == ["first\nsecond"]
 
 
@@ -59,8 +67,8 @@ def test_an_editor_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     editor(monkeypatch, "open(f, 'a').write('second\\n'); time.sleep(0.3); sys.exit(1)")
     saved: list[str] = []
     app = Given()
-    assert edit_outside(app, "first", TOPICS, saved.append) is None
-    assert saved == ["first\nsecond", "first"] and "ended with status 1" in app.told[0]
+    assert edit_outside(app, "first", NAMES, saved.append) is None
+    assert saved[-1] == "first" and "ended with status 1" in app.told[0]
 
 
 def test_ctrl_c_is_the_editor_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +77,7 @@ def test_ctrl_c_is_the_editor_s(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.signal(signal.SIGINT, lambda number, _: told.append(number))
     try:
         editor(monkeypatch, "time.sleep(0.2); os.kill(os.getppid(), signal.SIGINT); time.sleep(0.2)")
-        assert edit_outside(Given(), "first", TOPICS, print) == "first"
+        assert edit_outside(Given(), "first", NAMES, print) == "first"
         assert told == []
         os.kill(os.getpid(), signal.SIGINT)
         assert told == [signal.SIGINT], "afterwards it is the app's again"
@@ -82,14 +90,13 @@ def test_a_hang_up_loses_nothing_that_the_editor_has_saved(
 ) -> None:
     file = tmp_path / "m.toml"
     file.write_text('[task]\nname = "a"\n')
-    ready = tmp_path / "ready"
-    editor(monkeypatch, f"open(f, 'w').write('by hand\\n'); open({str(ready)!r}, 'w'); time.sleep(60)")
+    editor(monkeypatch, "open(f, 'w').write('by hand\\n'); time.sleep(60)")
     screen = Terminal("edit", str(file))
     screen.read_until("Configuration")
     screen.press("\r\x0f")
     end = time.monotonic() + 60
     while not any(one.draft()["task", "name"] == "by hand" for one in at_work()):
-        assert time.monotonic() < end, "it is not kept"
+        assert time.monotonic() < end, f"it is not kept: {screen.shown[-2000:]!r}"
         screen.read(0.1)
     screen.kill()
     assert [one.draft()["task", "name"] for one in left(file)] == ["by hand"]
