@@ -270,7 +270,8 @@ BYTES = {
 }  # fmt: skip
 ALL = [*BYTES.values(), *"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ0123456789.,[]+-=?*"]
 HELP = "\x1bOP"
-ANSWERS_S = 60.0
+ANSWERS_S = 240.0
+"""A frozen program never answers; a busy machine may take long."""
 
 
 def in_terminal(folder: Path, names: Sequence[str]) -> int:
@@ -308,7 +309,7 @@ def survives(folder: Path, name: str) -> bool:
     arguments = ["edit", "m.toml"] if place.edits else ["attach", place.run] if place.run else []
     screen = Terminal([*PROGRAM, *arguments])
     try:
-        screen.read_until("Configuration" if place.edits else "llamaduo" if not place.run else place.run)
+        screen.read_until("Configuration" if place.edits else "llamaduo" if not place.run else place.run, ANSWERS_S)
         for key in place.keys:
             screen.press(BYTES.get(key, key))
         screen.press("".join(key * TIMES for key in ALL))
@@ -333,9 +334,9 @@ def answers(screen: Terminal) -> bool:
 def hung_up(file: Path) -> int:
     """1 where what was typed before a hang-up is lost."""
     screen = Terminal([*PROGRAM, "edit", str(file)])
-    screen.read_until("Configuration")
+    screen.read_until("Configuration", ANSWERS_S)
     screen.press("\rhalf a na")
-    screen.read_until("half a na")
+    screen.read_until("half a na", ANSWERS_S)
     screen.hang_up()
     os.waitpid(screen.pid, 0)
     return int([one.draft()["task", "name"] for one in kept.left(file)] != ["half a na"])

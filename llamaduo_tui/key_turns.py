@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
@@ -39,11 +40,14 @@ class KeyTurns(App[Result]):
         self._due: Event | None = None
         self._turn: asyncio.Task[None] | None = None
         self._asked: dict[Worker[Any], object] = {}
+        self._continued = 0.0
 
     async def on_event(self, event: Event) -> None:
         """Handle an event; a key that came too early waits for its turn."""
         if not isinstance(event, Key | Paste) or event.is_forwarded:
             await super().on_event(event)
+            return
+        if event.time < self._continued:
             return
         if isinstance(event, Paste) and event is not self._due:
             event.text, left_out = obeyed_left_out(event.text)
@@ -60,6 +64,12 @@ class KeyTurns(App[Result]):
         await super().on_event(event)
         if not own:
             self._turn = asyncio.create_task(self._take_turns())
+
+    def action_suspend_process(self) -> None:
+        """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it."""
+        super().action_suspend_process()
+        self._typed.clear()
+        self._continued = time.monotonic()
 
     @property
     def next_key(self) -> str:

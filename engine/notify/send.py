@@ -1,6 +1,8 @@
 """Sending a message to every target at once: a command, a webhook, and whatever Apprise knows.
 
-A target that hangs, refuses or does not exist costs the others nothing; none is tried for longer than `LONGEST_S`.
+A target that hangs, refuses or does not exist costs the others nothing; none is tried for longer than `LONGEST_S`, and
+none may answer with more than there is room for. No redirect is followed: a POST would become a GET, which delivers
+nothing, or the message would reach another server than the one in the settings.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 
+import psutil
+
 from engine.notify.notice import Notice
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.processes import kill_tree
@@ -24,6 +28,10 @@ from engine.settings.notify import Notify, filled
 
 LONGEST_S = 30.0
 """For a command; Apprise and webhooks get as long for all that they send."""
+
+
+MOST_BYTES, LOOK_S = 256 * 2**20, 0.05
+"""Memory that the answers of all targets may take, and seconds between two looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ def send(settings: Notify, notice: Notice, environment: Mapping[str, str] | None
         ways["webhook"] = partial(_post, settings.webhook, notice, env)
     for number, address in enumerate(settings.apprise, start=1):
         ways[f"apprise {number}"] = partial(_apprise, address, notice, env)
-    problems = dict.fromkeys(ways, f"no end after {LONGEST_S:g} s")
+    problems, done = dict.fromkeys(ways, f"no end after {LONGEST_S:g} s"), set[str]()
 
     def go(name: str) -> None:
         try:
@@ -53,13 +61,19 @@ def send(settings: Notify, notice: Notice, environment: Mapping[str, str] | None
             problems[name] = error.message
         except Exception as error:  # noqa: BLE001 - a library's own; its text may hold the address
             problems[name] = type(error).__name__
+        done.add(name)
 
     threads = [threading.Thread(target=go, args=(name,), daemon=True) for name in ways]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + LONGEST_S + 1
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    process = psutil.Process()
+    most = process.memory_info().rss + MOST_BYTES
+    while (going := [thread for thread in threads if thread.is_alive()]) and time.monotonic() < deadline:
+        going[0].join(LOOK_S)
+        if process.memory_info().rss > most:  # a server that never ends its answer
+            problems |= dict.fromkeys(ways.keys() - done, "its answer is too long")
+            break
     return [Delivery(name, problem) for name, problem in problems.items()]
 
 
@@ -100,10 +114,16 @@ def _post(address: str, notice: Notice, env: Mapping[str, str]) -> str:
 
     row = {**asdict(notice), "lines": list(notice.lines), "text": f"{notice.title}\n{notice.text}"}
     try:
-        response = httpx.post(filled(address, env), json=row, timeout=LONGEST_S / 3)
+        with httpx.stream("POST", filled(address, env), json=row, timeout=LONGEST_S / 3) as response:
+            return "" if response.is_success else _refused(response.status_code)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, UnicodeError) as error:
         return f"cannot be reached ({type(error).__name__})"
-    return "" if response.is_success else f"HTTP status {response.status_code}"
+
+
+def _refused(status: int) -> str:
+    """A status as a problem, with what to do about a redirect."""
+    where = ": name the address that it redirects to" if 300 <= status < 400 else ""
+    return f"HTTP status {status}{where}"
 
 
 def _apprise(address: str, notice: Notice, env: Mapping[str, str]) -> str:
@@ -115,11 +135,12 @@ def _apprise(address: str, notice: Notice, env: Mapping[str, str]) -> str:
     logger = logging.getLogger("apprise")
     logger.propagate = False  # its lines name addresses
     logger.addHandler(reasons)
-    target = apprise.Apprise.instantiate(filled(address, env))
+    asset = apprise.AppriseAsset(http_redirects=False)
+    target = apprise.Apprise.instantiate(filled(address, env), asset=asset)
     if target is None:
         return "not an address that Apprise knows"
     target.socket_connect_timeout = target.socket_read_timeout = LONGEST_S / 3
-    notifier = apprise.Apprise()
+    notifier = apprise.Apprise(asset=asset)
     notifier.add(target)
     sent = notifier.notify(title=notice.title, body=notice.text, body_format=apprise.NotifyFormat.TEXT)
     return "" if sent else reasons.said or "not delivered"
@@ -134,4 +155,4 @@ class _Reasons(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         found = re.search(r"error[= ](\d{3})", record.getMessage())
-        self.said = f"HTTP status {found[1]}" if found else self.said
+        self.said = _refused(int(found[1])) if found else self.said

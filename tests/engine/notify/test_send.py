@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ class Inbox:
 
     status: int = 200
     delay: float = 0.0
+    endless: bool = False
     got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     port: int = 0
 
@@ -40,9 +42,18 @@ def inbox() -> Iterator[Inbox]:
             kept.got.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
             time.sleep(kept.delay)
             self.send_response(kept.status)
-            self.send_header("Content-Length", "2")
+            if 300 <= kept.status < 400:
+                self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", str(2**40) if kept.endless else "2")
             self.end_headers()
-            self.wfile.write(b"{}")
+            with suppress(OSError):
+                self.wfile.write(b"{}")
+                while kept.endless:
+                    self.wfile.write(b"x" * 2**16)
+
+        def do_GET(self) -> None:
+            kept.got.append((self.path, {}, b""))
+            self.send_error(404)
 
         def log_message(self, *args: object) -> None:
             pass
@@ -94,6 +105,24 @@ def test_secrets_come_from_the_environment_and_stay_there(inbox: Inbox, notice: 
     assert problems == {"webhook": "HTTP status 403", "apprise 1": "HTTP status 403"}
     absent = {one.target: one.problem for one in send(settings, notice, {})}
     assert absent == {"webhook": "HOOK_PATH is not in the environment", "apprise 1": "NTFY is not in the environment"}
+
+
+def test_no_redirect_is_followed(inbox: Inbox, notice: Notice) -> None:
+    """A POST would become a GET, which looks delivered; the other server may be anybody's."""
+    settings = Notify(webhook=f"{inbox.address}/hook", apprise=[f"ntfy://127.0.0.1:{inbox.port}/topic"])
+    for inbox.status in (301, 302, 307, 308):
+        said = f"HTTP status {inbox.status}: name the address that it redirects to"
+        assert [one.problem for one in send(settings, notice)] == [said, said]
+    assert [path for path, _, _ in inbox.got if path == "/elsewhere"] == []
+    assert len(inbox.got) == 8
+
+
+def test_an_endless_answer_ends(inbox: Inbox, notice: Notice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "MOST_BYTES", 2**25)
+    inbox.endless = True
+    settings = Notify(webhook=f"{inbox.address}/hook", apprise=[f"ntfy://127.0.0.1:{inbox.port}/topic"])
+    assert [one.problem for one in send(settings, notice)] == ["", "its answer is too long"]
+    inbox.endless = False
 
 
 def test_dead_targets_hold_up_no_other(
