@@ -65,7 +65,7 @@ def phases(
     pairs = [*splits.train, *splits.dev, *splits.test]
     speed = measure(device)
     judging, synthesis = _judging(settings, prompts, splits.dev), _synthesis(settings, prompts, pairs)
-    again = _judging_again(settings, judging, len(splits.dev))
+    drift = _judging_again(settings, judging, len(splits.dev))
     inference = partial(inference_seconds, settings, parameters, device, speed)
     training = partial(training_seconds, settings, parameters, speed)
     length, repeated = sum(map(_tokens, pairs)) / len(pairs), sum(map(_tokens, again))
@@ -82,13 +82,13 @@ def phases(
             f"round {number}",
             _local(FINETUNE, training(count * length + repeated)),
             _local(INFER, inference(len(splits.dev))),
-            (JUDGE, judging + again),
+            (JUDGE, judging + drift),
             *([(SYNTHESIZE, synthesis)] if number < settings.loop.max_rounds else []),
         )
     yield _phase(
         "sealed test",
         _local(INFER, inference(len(splits.test))),
-        (JUDGE, _judging(settings, prompts, splits.test) + again),
+        (JUDGE, _judging(settings, prompts, splits.test) + drift),
         *([(TEACHER, _teacher(settings, prompts, splits.test))] if teacher else []),
     )
 

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from engine.dataset.split import Splits
+from engine.estimate import phases
 from engine.local.device import find_device
 from engine.local.resolve import ResolvedModel
 from engine.preflight.estimate import estimate
@@ -20,7 +22,7 @@ PAIRS = [
 ]
 
 
-def estimated(model: Path, *, teacher: bool, drift: int = 0, **service: int) -> Estimate:
+def estimated(model: Path, *, teacher: bool, drift: int = 0, again: Sequence[Pair] = (), **service: int) -> Estimate:
     tables = {
         "coverage": {"source": "a.jsonl"},
         "service": {"model": "gpt-4o", **service},
@@ -30,7 +32,7 @@ def estimated(model: Path, *, teacher: bool, drift: int = 0, **service: int) -> 
     settings = Migration.model_validate(tables)
     splits = Splits(PAIRS[:10], PAIRS[10:20], PAIRS[20:])
     resolved = ResolvedModel("tiny", model, None, "0")
-    return estimate(settings, splits, prompts.load(None), resolved, find_device(), longest=200)
+    return estimate(settings, splits, prompts.load(None), resolved, find_device(), longest=200, again=again)
 
 
 def test_the_service_s_own_answers_are_in_the_estimate(tmp_path: Path) -> None:
@@ -53,6 +55,17 @@ def test_every_round_is_estimated_and_adds_up(tmp_path: Path) -> None:
     assert sum(phase.usd or 0 for phase in found.phases) == pytest.approx(found.usd_most)
     assert baseline.calls == sealed.calls == 10 * (2 * 2 + 1 + 2)  # two answers and the service's own, judged twice
     assert last.calls == 40 < first.calls == second.calls == 40 + 40  # nothing is written after the last round
+
+
+def test_pairs_of_an_earlier_run_take_time_in_each_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_model(tmp_path)
+    monkeypatch.setattr(phases, "training_seconds", lambda settings, parameters, speed, tokens: tokens)
+    alone, after = (estimated(tmp_path, teacher=False, again=again) for again in ((), PAIRS))
+    for number in (1, 2):
+        before, now = (found.phases[number].stages[0] for found in (alone, after))
+        assert now.name == before.name == "finetune"
+        assert now.seconds - before.seconds == pytest.approx(3 * alone.phases[1].stages[0].seconds, rel=0.01)
+    assert alone.calls_most == after.calls_most
 
 
 def test_the_service_s_limits_take_time(tmp_path: Path) -> None:
