@@ -73,6 +73,9 @@ class LlamaDuoApp(FormActions):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "leave", "Quit", id="app.quit", tooltip="Close the app; runs keep running"),
         Binding("ctrl+c", "leave", "Quit", id="app.leave", tooltip="Close the app; runs keep running", show=False),
+        Binding(
+            "ctrl+c", "cancel", "Cancel", False, id="app.cancel", tooltip="Close the dialog, as Esc does", priority=True
+        ),
         Binding("T", "change_theme", "Theme", False, id="app.theme", tooltip="Try colour themes and choose one"),
         Binding(
             "ctrl+z", "suspend_process", "Suspend", False, id="app.suspend", tooltip="Back to the shell; fg returns"
@@ -336,7 +339,18 @@ class LlamaDuoApp(FormActions):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("hide_help_panel", "scroll_help"):
             return bool(self.screen_stack) and bool(self.screen.query("HelpPanel"))
+        if action == "cancel":
+            return bool(self.screen_stack) and self.screen.is_modal and not self._selected
         return super().check_action(action, parameters)
+
+    @property
+    def _selected(self) -> bool:
+        """Whether text is selected, which Ctrl+C copies."""
+        return bool(getattr(self.focused, "selected_text", "") or self.screen.get_selected_text())
+
+    async def action_cancel(self) -> None:
+        """Close a dialog in its own way: it takes no keys of the app."""
+        await self._check_bindings("escape")
 
     def action_help(self) -> None:
         if self.screen.query("HelpPanel"):

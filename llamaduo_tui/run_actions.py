@@ -41,8 +41,12 @@ class RunActions(KeyTurns[None]):
             self.notify("There is nothing to copy.", markup=False)
             return
         by_tmux = terminal.copy_to_tmux(text)
-        self.copy_to_clipboard(text)
+        super().copy_to_clipboard(text)
         self.notify(terminal.copy_words(by_tmux, file_key), title=f"{what} copied", markup=False)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy what is selected in a field or with the mouse; Textual alone copies it in a way that tmux drops."""
+        self.copy_text(text, "Selection")
 
     def start_run(self, file: Path, name: str | None = None) -> None:
         """Start a run with the settings in a file, named after its task without a name, and open it."""

@@ -6,7 +6,7 @@ from rich.text import Text
 from textual.events import Paste
 from textual.widgets import Input
 
-from engine.protocol.terminal import in_place
+from engine.protocol.terminal import in_place, obeyed_left_out
 from llamaduo_tui.views import phrases
 
 
@@ -33,6 +33,10 @@ class LineInput(Input):
             self._paste_line((self.joint or "").join(kept))
         elif len(lines) == 1:
             self._paste_line(lines[0])
+
+    def action_paste(self) -> None:
+        """Paste what was copied in the app, as what is pasted by the terminal."""
+        self._on_paste(Paste(obeyed_left_out(self.app.clipboard)[0]))
 
     def take_lines(self, text: str) -> bool:
         """Take a paste of several lines in another way; whether it is taken."""

@@ -29,6 +29,7 @@ from engine.protocol.events import Log as LogEvent
 from engine.protocol.questions import APPROVE
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
+from llamaduo_tui import terminal
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
 from llamaduo_tui.screens.compare import CompareScreen
@@ -360,7 +361,7 @@ async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_an
     monkeypatch.chdir(tmp_path)
     shown = app(root, make(root, "done", "reached", frozen.REACHED))
     copied: list[str] = []
-    monkeypatch.setattr(shown, "copy_to_clipboard", copied.append)
+    monkeypatch.setattr(terminal, "copy_to_tmux", lambda text: bool(copied.append(text)))
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: replayed(shown))
         log = screen(shown).query_one(Log)

@@ -65,6 +65,17 @@ async def test_values_with_control_characters_stay_and_are_drawn_as_signs() -> N
         assert app.query_one(TextArea).text == "set\x1b[2J\ttoo\x9b"
 
 
+async def test_what_was_copied_in_the_app_is_pasted_as_one_line() -> None:
+    app = Fields()
+    async with app.run_test(size=(60, 20)) as pilot:
+        field = app.query_one(Input)
+        field.focus()
+        field.clear()
+        app.copy_to_clipboard("one\ntwo \x1b[2J")
+        await burst(pilot, "ctrl+v", "!")
+        assert field.value == "one two [2J!" and app.told == ["2 lines are pasted as one"]
+
+
 @pytest.mark.parametrize("count", [100_000])
 async def test_a_long_paste_is_taken_whole(count: int) -> None:
     app = Fields()
