@@ -21,7 +21,7 @@ from textual.worker import Worker, WorkerState
 
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.settings_editor import SettingsEditor
-from llamaduo_tui.views import fields, outlook, phrases, preflight
+from llamaduo_tui.views import fields, outlook, phrases
 from llamaduo_tui.views.draft import Draft, Problem
 from llamaduo_tui.views.fields import Field, FormSection
 from llamaduo_tui.views.kept import Keeper
@@ -337,23 +337,16 @@ it leaves the form. Each field is explained next to it.
     async def _remove(self, problem: Problem) -> None:
         await self._editor.remove(problem)
 
-    def action_preflight(self) -> None:
-        self._panel.toggle()
+    def action_preflight(self, probe: bool = False) -> None:
+        self._panel.toggle(probe)
         if self._narrow and not self.has_class("-checks"):
             self.action_checks()
 
     @work(group=ASKS, exit_on_error=False)
     async def action_probe(self) -> None:
         """Run the pre-flight with a call to each service model, which the user agrees to."""
-        settings = self._editor.settings
-        if settings is None or self._panel.checking:
-            return
-        if not (models := preflight.asked(settings)):
-            self.notify("Nothing to ask: the sandbox starts with the run", markup=False)
-        elif await self._editor.agrees_to_ask(models) and not self._panel.checking:
-            self._panel.toggle(probe=True)
-            if self._narrow and not self.has_class("-checks"):
-                self.action_checks()
+        if await self._editor.agrees_to_probe() and not self._panel.checking:
+            self.action_preflight(probe=True)
 
     @on(PreflightPanel.Changed)
     def _update_start(self) -> None:
@@ -365,7 +358,7 @@ it leaves the form. Each field is explained next to it.
         if action == "start":
             return not self._panel.why_not
         if action in ("preflight", "probe"):
-            return not self._editor.problems
+            return not self._editor.problems and not (action == "probe" and self._panel.checking)
         if action == "restore":
             return self._focused is not None and self._draft[self._focused.path] is not None
         return True

@@ -17,7 +17,7 @@ from llamaduo_tui.screens.configure_dialogs import Ask, AskPath, PickPreset
 from llamaduo_tui.screens.edit_value import EditValue, edit_outside
 from llamaduo_tui.screens.pick_file import PickCoverage, PickFile
 from llamaduo_tui.screens.pick_model import PickModel
-from llamaduo_tui.views import fields, kept, phrases, presets
+from llamaduo_tui.views import fields, kept, phrases, preflight, presets
 from llamaduo_tui.views.draft import ChangedOnDiskError, Draft, Problem, reopened
 from llamaduo_tui.views.fields import Field
 from llamaduo_tui.views.kept import Keeper
@@ -149,8 +149,12 @@ class SettingsEditor:
         self.draft[field.path] = value
         self._changed()
 
-    async def agrees_to_ask(self, models: list[str]) -> bool:
-        """Whether the user agrees to a call to each of these models."""
+    async def agrees_to_probe(self) -> bool:
+        """Whether the user agrees to a call to each model; False where there is none to ask, which is reported."""
+        models = preflight.asked(self.settings) if self.settings is not None else []
+        if not models:
+            self._screen.notify("Nothing to ask: the sandbox starts with the run", markup=False)
+            return False
         question = (
             f"{one_line(', '.join(models), 300)}: the pre-flight asks each once for real, with the prompts and "
             "parameters of a run. It costs a fraction of a cent, and a run reuses the replies."
