@@ -127,6 +127,8 @@ class LlamaDuoApp(FormActions):
 
     def on_mount(self) -> None:
         signal.signal(signal.SIGHUP, self._hang_up)  # ignored, as under nohup, a closed terminal is read for ever
+        if os.isatty(0) and not self.is_headless:
+            terminal.watch(self._terminal_gone)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=143))
         loop.add_signal_handler(signal.SIGINT, self.action_leave)
@@ -149,6 +151,12 @@ class LlamaDuoApp(FormActions):
             os.kill(os.getpid(), number)
         else:
             self.exit(return_code=128 + number)
+
+    def _terminal_gone(self) -> None:
+        """End where the hang-up was not heard, in a thread: the app waits for the terminal that is gone."""
+        if self.form is not None:
+            self.form.keep_now()
+        os._exit(128 + signal.SIGHUP)
 
     def _apply_preferences(self) -> None:
         """Register all themes and use the one that the user has chosen."""

@@ -10,10 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping
 
 ESC, BEL = "\x1b", "\x07"
 TMUX_S = 2.0
+WATCH_S = 2.0
+"""Seconds between two looks at whether the terminal is still there."""
+
 MOUSE = ("?1000", "?1003", "?1015", "?1006")
 """The modes by which a terminal reports the mouse to a program."""
 
@@ -37,6 +43,25 @@ def notification(title: str, body: str, environment: Mapping[str, str] | None = 
 def mouse(on: bool) -> str:
     """The sequence that lets the app have the mouse, or the terminal."""
     return "".join(f"{ESC}[{mode}{'h' if on else 'l'}" for mode in MOUSE)
+
+
+def watch(gone: Callable[[], None]) -> None:
+    """Call `gone`, in a thread, soon after the terminal of the standard input is gone; at once return.
+
+    On a line that stalls, as that of a closed laptop, the app waits in a write for ever, and hears no hang-up.
+    """
+
+    def look() -> None:
+        missed = 0
+        while missed < 2:  # the signal of a hang-up comes first, where it is heard
+            time.sleep(WATCH_S)
+            try:
+                termios.tcgetattr(0)
+            except termios.error:
+                missed += 1
+        gone()
+
+    threading.Thread(target=look, name="terminal", daemon=True).start()
 
 
 def copy_words(by_tmux: bool, file_key: str, environment: Mapping[str, str] | None = None) -> str:

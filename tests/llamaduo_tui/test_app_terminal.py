@@ -55,6 +55,22 @@ def test_stopping_is_confirmed(root: Path) -> None:
     assert [c.kind for c in commands.read(run.commands_file)] == ["stop"]
 
 
+def test_a_hang_up_of_a_stalled_line_leaves_no_app_behind(root: Path) -> None:
+    """Nobody reads what it draws, as behind a closed laptop: it waits in a write when the connection ends."""
+    screen = Terminal("edit", str(root / "m.toml"))
+    screen.read_until("Configuration")
+    for _ in range(40):
+        screen.press("\x1b[6~" * 5 + "\x1b[5~" * 5)
+        time.sleep(0.02)
+    time.sleep(1)
+    screen.hang_up()
+    end = time.monotonic() + 60
+    while not (ended := os.waitpid(screen.pid, os.WNOHANG))[0]:
+        assert time.monotonic() < end, "it is left behind"
+        time.sleep(0.05)
+    assert os.waitstatus_to_exitcode(ended[1]) in (-signal.SIGHUP, 128 + signal.SIGHUP)
+
+
 def test_ctrl_c_leaves_it_running_and_attach_comes_back(root: Path) -> None:
     screen, run = waiting(root)
     screen.press("\x03")
