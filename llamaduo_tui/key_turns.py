@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
 from textual.app import App
+from textual.css.query import NoMatches
 from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
 from textual.screen import Screen
@@ -47,7 +48,7 @@ class KeyTurns(App[Result]):
         if not isinstance(event, Key | Paste) or event.is_forwarded:
             await super().on_event(event)
             return
-        if event.time < self._continued:
+        if event.time < self._continued or not self.screen_stack:  # typed for the shell; or the app is closing
             return
         if isinstance(event, Paste) and event is not self._due:
             event.text, left_out = obeyed_left_out(event.text)
@@ -103,6 +104,12 @@ class KeyTurns(App[Result]):
             for part in parts:
                 await part._mounted_event.wait()
         return await super()._replace_screen(screen)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End with an error, unless the app is closing: a screen that is still built has no children then, either."""
+        if isinstance(error, NoMatches) and (self._exit or not self._running):
+            return
+        super()._handle_exception(error)
 
     async def _take_turns(self) -> None:
         """Wait until the last key is handled, then pass the next one on, until there is none."""

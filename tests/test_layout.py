@@ -23,6 +23,7 @@ ABOUT_SEVERAL = {
     "engine/takeover/test_drop_in.py": "clients of the service at the door",
     "engine/takeover/test_hostile.py": "hostile clients and broken sides",
     "llamaduo_tui/control/test_isolated.py": "processes that outlive the terminal",
+    "llamaduo_tui/test_app_keys.py": "keys of the terminal, in several screens",
     "llamaduo_tui/test_app_looks.py": "pictures of several screens",
     "llamaduo_tui/test_app_shared.py": "the app at another user's runs",
     "llamaduo_tui/test_app_sizes.py": "all screens at all sizes",

@@ -18,7 +18,7 @@ from frozen import app, make, replayed, until
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input
-from typing_fast import burst, settled, state
+from typing_fast import burst, send, settled, state
 
 import llamaduo_tui
 from engine.protocol.errors import InputError
@@ -206,3 +206,7 @@ async def test_a_screen_may_go_at_any_moment_while_it_comes(root: Path, name: st
             await shown.pop_screen()
         await pilot.pause()
         assert len(shown.screen_stack) == 1
+        shown.push_screen(SCREENS[name](run))
+        await asyncio.sleep(0)
+        shown.exit()
+        send(shown, ["down", "enter"])  # typed on while the app closes

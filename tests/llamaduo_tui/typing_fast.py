@@ -43,7 +43,7 @@ async def paste(pilot: Pilot[Any], text: str) -> None:
 async def settled(pilot: Pilot[Any]) -> None:
     """Wait until no key is left, and fail where one is stuck."""
     app: Any = pilot.app
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         await asyncio.sleep(0)  # the first key is taken
         while app.message_queue_size or app._typed or (app._turn is not None and not app._turn.done()):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
