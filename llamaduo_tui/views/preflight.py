@@ -100,7 +100,6 @@ def facts(estimate: Estimate) -> list[tuple[str, str]]:
         ("Machine", one_line(estimate.device, 80)),
         ("Model", f"{estimate.parameters / 1e6:,.0f} million parameters"),
         ("Memory", f"{needs:.1f} of {free:.1f} GiB free to train{answers}"),
-        ("A day", f"at most {estimate.calls_a_day:,} calls in 24 h"),
         *batch,
     ]
 
