@@ -145,8 +145,8 @@ def tried(folder: Path, name: str) -> int:
     stuck = [key for key, end in fast.items() if end is None]
     wrong = told(name, "20 at once", len({*differing, *stuck}), " ".join(differing))
     if name in MIXED:
-        fast, slow = (asyncio.run(mixed(Path(folder, f"{name}-{fast}"), name, fast=fast)) for fast in (True, False))
-        wrong += told(name, "fast is not slow", int(fast != slow))
+        hurried, calm = (asyncio.run(mixed(Path(folder, f"{name}-{fast}"), name, fast=fast)) for fast in (True, False))
+        wrong += told(name, "fast is not slow", int(hurried != calm))
     return wrong
 
 
@@ -239,7 +239,9 @@ async def repeated(root: Path, name: str, *, fast: bool) -> dict[str, object]:
             while shown.screen is not screen and screen in shown.screen_stack:
                 above = shown.screen
                 await burst(pilot, "escape")
-                if shown.screen is above and (await burst(pilot, "escape")) is None and shown.screen is above:
+                if shown.screen is above:
+                    await burst(pilot, "escape")  # the first one closed a part of it
+                if shown.screen is above:
                     ends[key] = None
                     break
             if shown.screen is not screen or state(shown) != begin:
