@@ -45,6 +45,7 @@ from engine.service import prompts
 from engine.settings.load import load_settings
 from engine.settings.preset import load_all
 from engine.settings.schema import SANDBOX_MODEL, Migration, Split, Target
+from engine.settings.template import unfilled
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -81,6 +82,8 @@ def check(
     estimate: Estimate | None = None
     try:
         settings = load_settings(file)
+        if unset := unfilled(settings):
+            raise InputError(f"still to be filled in: {', '.join(unset)}", f"write your values into {file}")
         findings.notes += [*judge_note(settings), *base_note(settings), *notify_note(settings)]
         resources = Resources(settings, dict(os.environ))
         resources.use()

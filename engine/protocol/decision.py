@@ -417,6 +417,6 @@ class FinalDecision:
 
     @property
     def told(self) -> str:
-        """All that a reader has to know, in sentences: what was opened before comes first."""
+        """All that a reader has to know, in sentences: the verdict first, what was opened before last."""
         opened = self.opened_before.sentence if self.opened_before else ""
-        return " ".join(filter(None, (opened, self.reason, self.part.reason if self.part else "")))
+        return " ".join(filter(None, (self.reason, self.part.reason if self.part else "", opened)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import tomlkit
@@ -95,3 +96,14 @@ def allowed(field: FieldInfo) -> str:
     phrases = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     text = ", ".join(f"{phrase} {bounds[sign]:,.12g}" for sign, phrase in phrases.items() if sign in bounds)
     return f"({text})" if text else ""
+
+
+def unfilled(settings: Migration) -> list[str]:
+    """The settings that still hold what the template says for what only the user knows."""
+    source = settings.coverage.source
+    named = isinstance(source, str) and Path(source).name == _PLACEHOLDERS["coverage.source"]
+    waits = {
+        "coverage.source": named and not Path(str(source)).exists(),
+        "service.model": settings.service.model == _PLACEHOLDERS["service.model"],
+    }
+    return [name for name, unset in waits.items() if unset]

@@ -90,6 +90,7 @@ margin. The charts show both after each comparison. The money is by the service'
         self.set_interval(REFRESH_S, self._read)
         self._read_worth()
         self.set_interval(WORTH_S, self._read_worth)
+        self._read_sample()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         state = self.view.state
@@ -112,6 +113,10 @@ margin. The charts show both after each comparison. The money is by the service'
     @work(thread=True, group="takeover-worth", exclusive=True, exit_on_error=False)
     def _read_worth(self) -> list[tuple[str, str]]:
         return worth.read(self.run)
+
+    @work(thread=True, group="takeover-sample", exit_on_error=False)
+    def _read_sample(self) -> str:
+        return takeover.sample_prompt(self.run)
 
     @work(thread=True, group="takeover-tell", exit_on_error=False)
     def _tell(self, command: DoorCommand) -> None:
@@ -136,6 +141,9 @@ margin. The charts show both after each comparison. The money is by the service'
                 self._show(result)
             elif isinstance(result, list):
                 self.query_one("#worth", Static).update(_named(result))
+            elif isinstance(result, str):
+                prompt = self.query_one("#prompt", Input)
+                prompt.value = prompt.value or result
             elif isinstance(result, tuple):
                 side, answer = result
                 self.query_one(f"#{side}-answer", Static).update(clean(answer))

@@ -9,10 +9,14 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
+from engine.protocol import records
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.journal_reading import journal_of
 from engine.protocol.points import points
+from engine.protocol.rows import Pair
 from engine.protocol.run_dir import Run
 from engine.protocol.takeover import (
     CHAT_PATH,
@@ -25,6 +29,7 @@ from engine.protocol.takeover import (
     read_state,
 )
 from engine.protocol.takeover import read_status as read_door_status
+from engine.protocol.terminal import clean
 
 MINUTES = 60
 MARGIN = 2.0
@@ -35,6 +40,9 @@ POINTS = 120
 
 LAST = 8
 """Fallbacks that are shown."""
+
+SAMPLES = 20
+"""Dev rows among which a prompt to try is looked for."""
 
 TRY_S = 120.0
 SIDES = ("service", "local", "nobody")
@@ -221,6 +229,17 @@ def _compared(state: DoorState) -> str:
         f"{state.compared:,} answers, {state.agreed:,} the same; local {found.mean:+.1f} points "
         f"({found.low:+.1f} to {found.high:+.1f})"
     )
+
+
+def sample_prompt(run: Run) -> str:
+    """A dev prompt of one line, to try; "" where there is none, or its messages are more than one."""
+    try:
+        for pair in islice(records.read(run.coverage / "dev.jsonl", Pair), SAMPLES):
+            if len(pair.prompt) == 1 and (text := pair.prompt[0].get("content") or "") and "\n" not in text.strip():
+                return clean(text.strip())
+    except (OSError, LlamaDuoError):  # also another user's rows
+        return ""
+    return ""
 
 
 def try_prompt(view: TakeoverView, prompt: str, side: str) -> str:

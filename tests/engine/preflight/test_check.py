@@ -14,6 +14,7 @@ from engine.protocol.rows import Pair
 from engine.sandbox import tickets
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
+from engine.settings.template import render
 from tests.engine.preflight.test_console import data_report
 from tests.tiny import make_model, make_tokenizer
 
@@ -81,6 +82,14 @@ def test_a_base_model_is_named_as_one() -> None:
     assert note.startswith("google/gemma-2b is a base model")
     assert not list(check.base_note(settings(local={"model": "google/gemma-3-1b-it"})))
     assert not list(check.base_note(settings(local={"model": "somebody/else"})))
+
+
+def test_what_a_new_file_waits_for_is_the_only_problem(tmp_path: Path) -> None:
+    (tmp_path / "new.toml").write_text(render())
+    report = check.check(tmp_path / "new.toml", lambda _: None)
+    (problem,) = report.problems
+    assert problem.error == "still to be filled in: coverage.source, service.model"
+    assert not report.notes
 
 
 def test_settings_that_cannot_be_read_are_the_only_problem(tmp_path: Path) -> None:

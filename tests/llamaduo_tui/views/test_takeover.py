@@ -80,3 +80,14 @@ def test_the_journal_in_figures(tmp_path: Path) -> None:
     assert shown["compared"] == "4 answers, 2 the same; local -1.5 points (-20.0 to +3.0)"
     assert shown["share"].startswith("10 % local")
     assert shown["requests"] == "4, 1 failed"
+
+
+def test_a_dev_prompt_of_one_line_is_there_to_try(tmp_path: Path) -> None:
+    run = create(tmp_path, "demo", '[coverage]\nsource = "x"\n[service]\nmodel = "sandbox"\n')
+    assert takeover.sample_prompt(run) == ""
+    run.coverage.mkdir()
+    chats = [["Be short.", "a"], ["two\nlines"], ["The app\x1b[2J is slow. "], ["later"]]
+    for number, texts in enumerate(chats):
+        messages = [{"role": "user", "content": text} for text in [*texts, "answer"]]
+        jsonl.append(run.coverage / "dev.jsonl", [{"id": str(number), "messages": messages}])
+    assert takeover.sample_prompt(run) == "The app␛[2J is slow."
