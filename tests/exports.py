@@ -20,7 +20,7 @@ def _split(chat: list[Message]) -> tuple[str | None, list[Message], str]:
 
 
 def _openai_reply(answer: str) -> Json:
-    message = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
+    message: Json = {"role": "assistant", "content": answer, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     return {"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o", "choices": [choice], "usage": {}}
 
@@ -92,7 +92,7 @@ def bedrock(chat: list[Message]) -> Json:
     }
     if system is not None:
         request["system"] = [{"text": system}]
-    message = {"role": "assistant", "content": [{"text": answer}]}
+    message: Json = {"role": "assistant", "content": [{"text": answer}]}
     return {"request": request, "response": {"output": {"message": message}, "stopReason": "end_turn"}}
 
 

@@ -21,7 +21,7 @@ class Terminal:
         if self.pid == 0:
             os.environ |= {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
             termios.tcsetwinsize(0, (30, 100))
-            os.execvp(command[0], command)
+            os.execvp(command[0], list(command))
         self.shown = ""
 
     def read_until(self, wanted: str, seconds: float = 30.0) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Decision, DrawnAnswer, Interval, Shares
-from engine.protocol.rows import Response, Verdict
+from engine.protocol.rows import Message, Response, Verdict
 from engine.protocol.run_dir import Run
 
 Scores = tuple[float, float] | None
@@ -17,7 +17,7 @@ Scores = tuple[float, float] | None
 def response(
     id_: str, sample: int = 0, *, prompt: str = "", target: str = "yes", answer: str = "no", finish: str = "stop"
 ) -> Response:
-    turns = [{"role": "user", "content": prompt or f"Question {id_}?"}]
+    turns: list[Message] = [{"role": "user", "content": prompt or f"Question {id_}?"}]
     return Response(
         id=id_,
         sample=sample,
@@ -29,7 +29,7 @@ def response(
         completion_tokens=5,
         model="tiny@0",
         adapter="a",
-    )  # type: ignore[arg-type]
+    )
 
 
 def verdicts(id_: str, sample: int, *scores: Scores, judge: str = "gpt-4o") -> list[Verdict]:
