@@ -134,4 +134,4 @@ def _limits(source: Source, artefact: Artefact) -> Iterator[str]:
             "adapters of Llama, Mistral and Gemma models only."
         )
     if source.settings.local.quantization != "none" and artefact.format != "lora":
-        yield "- It was trained on a 4-bit base and merged into 16-bit weights, which are near to those, not the same."
+        yield "- It was trained on a 4-bit base: the weights have the values of the 4-bit ones, written with 16 bits."

@@ -148,12 +148,12 @@ def merge(files: Files) -> Found:
 def weights(files: Files) -> Found:
     """Whether the weights that answer are those that were judged."""
     nf4 = files.source.settings.local.quantization != "none"
-    if nf4:
+    if nf4 and files.artefact.format == "lora":
         told = "the adapter was judged on a 4-bit base and is served on 16-bit weights"
     elif files.artefact.quantization not in ("", "f16"):
         told = f"the weights are rounded to {files.artefact.quantization}"
     else:
-        return passed("16-bit weights, as judged")
+        return passed(f"16-bit weights{' with the values of the 4-bit ones' if nf4 else ''}, as judged")
     return passed(f"{told}: the comparison of the answers decides")
 
 

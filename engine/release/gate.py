@@ -32,8 +32,8 @@ UNKNOWN_PRE, LOG_END = "unknown pre-tokenizer", 8000
 """What llama.cpp says before it ends, and the characters of its log that are of its last start."""
 
 ROUNDED = (
-    "The adapter was trained and judged on 4-bit weights, and 16-bit ones are served: a run with "
-    '[local] quantization = "none" has no such difference.'
+    "The adapter was trained and judged on 4-bit weights, and alone it is served on the base's 16-bit ones: "
+    "safetensors and GGUF have the values of the 4-bit weights."
 )
 
 ADAPTER, SERVED = "adapter", "served"
@@ -138,10 +138,9 @@ class GateKeeper:
             self.margin,
             self.risk,
         )
+        reason = reason_of(compared, source.settings.local, name)
         return replace(
-            self._gate(
-                name, server.engine, checks, passed=compared.passed, reason=reason_of(compared, source.settings.local)
-            ),
+            self._gate(name, server.engine, checks, passed=compared.passed, reason=reason),
             prompts=len(self.adapter),
             families=compared.families,
             identical=compared.identical,
@@ -172,9 +171,9 @@ class GateKeeper:
         )
 
 
-def reason_of(compared: Compared, local: Local) -> str:
-    """Why an artefact was released or refused; a refused one of a 4-bit base with what avoids that."""
-    if compared.passed or local.quantization == "none":
+def reason_of(compared: Compared, local: Local, artefact: str) -> str:
+    """Why an artefact was released or refused; a refused adapter of a 4-bit base with what avoids that."""
+    if compared.passed or local.quantization == "none" or artefact != "lora":
         return compared.reason
     return f"{compared.reason} {ROUNDED}"
 

@@ -130,9 +130,9 @@ class Source:
         """The model with the adapter in its weights, 16 bits each, made once."""
         done = self.scratch / "complete"
         if not done.exists():
-            self.tell("merging the adapter into the base model's 16-bit weights")
+            self.tell("merging the adapter into the base model's weights, 16 bits each")
             if self.settings.local.quantization != "none":
-                self.tell("it was judged on a 4-bit base: the merged weights are near to those, not the same")
+                self.tell("it was judged on a 4-bit base: 16-bit weights with the values of the 4-bit ones are written")
             write_merged(self.base, self.settings.local, self.adapter, self.scratch)
             done.touch()
         return self.scratch

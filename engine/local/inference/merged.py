@@ -19,13 +19,13 @@ def write_merged(model: ResolvedModel, local: Local, adapter: Path | None, folde
     """The folder with the adapter merged into the weights; that of the untuned model where there is no adapter.
 
     All but the weights is copied from the base model as it is; the chat template gets the arguments and the day of
-    training. It is done in main memory. Raises InputError where either cannot be used.
+    training. A base of 4 bits is written with the 16-bit numbers that these stand for. It is done in main memory.
+    Raises InputError where either cannot be used.
     """
     if adapter is None:
         return model.path
     shutil.rmtree(folder, ignore_errors=True)
-    # A server needs the GPU's memory, and 16-bit weights, since 4-bit ones take no adapter in.
-    merged = load_model(model, local.model_copy(update={"quantization": "none"}), processor(), adapter)
+    merged = load_model(model, local, processor(), adapter, merge=True)  # a server needs the GPU's memory
     merged.save_pretrained(str(folder))
     del merged
     weights = {file for pattern in WEIGHTS for file in model.path.glob(pattern)}

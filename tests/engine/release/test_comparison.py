@@ -73,9 +73,9 @@ def test_a_refusal_after_training_on_4_bits_says_what_avoids_it() -> None:
     lost, same = compared(56, {1: (95.0, 20.0), 2: (95.0, 1.0)}), compared(56, {})
     exact, rounded = Local(model="m"), Local(model="m", quantization="nf4")
     assert (lost.passed, same.passed) == (False, True)
-    assert reason_of(lost, exact) == lost.reason
-    assert reason_of(same, rounded) == same.reason
-    assert reason_of(lost, rounded) == f"{lost.reason} {ROUNDED}"
+    assert reason_of(lost, exact, "lora") == reason_of(lost, rounded, "safetensors") == lost.reason
+    assert reason_of(same, rounded, "lora") == same.reason
+    assert reason_of(lost, rounded, "lora") == f"{lost.reason} {ROUNDED}"
 
 
 def test_prompts_of_one_family_count_once_and_few_show_nothing() -> None:
