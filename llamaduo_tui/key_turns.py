@@ -123,8 +123,8 @@ class KeyTurns(App[Result]):
             self.post_message(self._due)
 
     async def _settled(self) -> None:
-        """Return once no widget has a message left that a key may have caused, and all are mounted."""
-        while True:
+        """Return once no widget has a message left that a key may have caused, and all are mounted; or the app ends."""
+        while self.is_running:
             await _handled(self)
             screen = self.screen
             chain = (self.focused or screen).ancestors_with_self
@@ -138,11 +138,13 @@ class KeyTurns(App[Result]):
                 await asyncio.sleep(0.01)
             elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
                 return
+            else:
+                await asyncio.sleep(0)  # where none of these is at work any more, nothing else lets others have a turn
 
 
 def _busy(node: object) -> bool:
-    """Whether a node has messages that it has not begun to handle."""
-    return isinstance(node, Widget) and (node.message_queue_size > 0 or not node.is_mounted)
+    """Whether a node has messages that it has not begun to handle; one that was removed handles none."""
+    return isinstance(node, Widget) and node.is_attached and (node.message_queue_size > 0 or not node.is_mounted)
 
 
 def _mounting(node: object) -> TypeGuard[Widget]:

@@ -11,7 +11,7 @@ _NOTICE = re.compile(
     r"(DEBUG|INFO|WARNING) [\w.]+: "  # as `label_notices` has them
     r"|\[transformers\] "
     r"|(\[rank\d+\]:)?[VIW]\d{4} [\d:.]+ "  # of torch and of libraries in C++
-    r"|[^|]*\d+%\|[^|]*\|"  # a bar of progress
+    r"|[^|%]*\d%\|[^|]*\|"  # a bar of progress
 )
 _WARNING = re.compile(r"\S+:\d+: \w*Warning: ")
 """As Python prints a warning; its source follows in an indented line."""

@@ -56,7 +56,8 @@ class CoveragePreview(Vertical, can_focus=True):
         if coverage is not None and request != self._request:
             self.border_subtitle = "reading…"
             if not self._request[0]:  # else the former contents stay, which are often the same
-                self.query_one(".counts", Static).update("")
+                for counts in self.query(".counts").results(Static):  # none while it is built
+                    counts.update("")
             self._read(request, coverage, start_from)
         self._request = request
 

@@ -144,7 +144,7 @@ async def test_the_app_says_once_that_a_run_is_of_a_newer_version(root: Path, mo
     polls: list[RunWatcher] = []
     poll = RunWatcher.poll
     monkeypatch.setattr(RunWatcher, "poll", lambda self, *left: polls.append(self) or poll(self, *left))
-    monkeypatch.setattr("llamaduo_tui.screens.run.POLL_S", 0.01)
+    monkeypatch.setattr("llamaduo_tui.screens.watching.POLL_S", 0.01)
     shown = app(root, newer(root))
     async with shown.run_test() as pilot:
         await until(pilot, lambda: len(polls) > 5 and bool(shown._notifications))

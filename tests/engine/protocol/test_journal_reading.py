@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.protocol import journal_reading
+from engine.protocol import sqlite_file
 from engine.protocol.errors import DamagedError, LlamaDuoError
 from engine.protocol.journal_reading import journal_of
 
@@ -31,7 +31,7 @@ def test_what_is_no_journal_is_named_with_its_file(tmp_path: Path, content: byte
 
 
 def test_a_busy_one_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_reading, "BUSY_S", 0.0)
+    monkeypatch.setattr(sqlite_file, "BUSY_S", 0.0)
     path = tmp_path / "journal.sqlite"
     writer = sqlite3.connect(path)
     writer.execute("CREATE TABLE requests (id INTEGER)")

@@ -17,6 +17,6 @@ def test_figures_and_assumptions_in_tables(tmp_path: Path) -> None:
     heading, told, figures, assumptions = section(run, settings_of(run))
     assert heading == HEADING and "llamaduo-tui worth demo" in told
     assert "| service, 1,000 requests | $2.25 | 500 tokens in, 100 tokens out; $2.50 and $10.00 a million |" in figures
-    assert "| local, 1,000 requests | unknown | unknown: box, local speed |" in figures
+    assert "| local, 1,000 requests | unknown | unknown: price of the machine, local speed |" in figures
     assert "| requests a day | 10,000 | given by \\`worth\\` |" in assumptions
     assert assumptions.count("\n") == 1 + 11

@@ -129,7 +129,7 @@ def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkey
     sleeps = [sys.executable, "-c", "import signal; signal.pause()"]
     deaf, stranger = subprocess.Popen([*sleeps, "engine.worker", str(run.folder)]), subprocess.Popen(sleeps)
     run.write_status(Status(state=State.RUNNING, process=Process.of(stranger.pid), heartbeat=time.time()))
-    with pytest.raises(LlamaDuoError, match="works on something else: it gets no signal"):
+    with pytest.raises(LlamaDuoError, match="works on something else than demo: it gets no signal"):
         actions.stop(run)
     assert stranger.poll() is None
     stranger.kill()
