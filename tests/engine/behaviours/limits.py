@@ -210,7 +210,7 @@ ROWS = (
             respond=lambda latency=latency: limited(1.0, 1.0, SILENT, lambda ask: right(ask, after_s=latency)),  # type: ignore[misc]
             count=60,
             settings={"patience_s": 600.0},
-            seconds=(0, 60 / 0.8),
+            seconds=(0, 60 / 0.8 + latency),
         )
         for latency in (0.2, 2.0)
     ),

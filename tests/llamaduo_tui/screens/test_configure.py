@@ -659,6 +659,7 @@ class TestLooks:
         async def choose(pilot: Pilot[Any]) -> None:
             await until(pilot, lambda: "train" in text_of(pilot, "#outlook"))
             await pilot.press("f3")
+            await until(pilot, lambda: not isinstance(pilot.app.screen, ConfigureScreen))
             await settle(pilot)
 
         assert snap_compare(Host(file), terminal_size=size, run_before=choose)
