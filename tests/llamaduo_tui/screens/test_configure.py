@@ -13,7 +13,7 @@ import pytest
 from frozen import app, until
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, Static
-from typing_fast import burst
+from typing_fast import burst, settled
 
 from engine.preflight.report import Advice, ModelAdvice, ModelChoice, Profile
 from engine.protocol import records
@@ -152,8 +152,10 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def settle(pilot: Pilot[Any]) -> None:
-    """Wait until what was typed is checked, and every reader is done."""
+    """Wait until what was typed has done all that it does, is checked, and every reader is done."""
     await pilot.pause()
+    await settled(pilot)
+    await until(pilot, lambda: all(node.is_mounted for node in pilot.app.screen.walk_children(with_self=True)))
     screen = pilot.app.screen
     if isinstance(screen, ConfigureScreen):
         screen.validate()
