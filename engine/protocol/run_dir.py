@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.protocol import checksums, file_lock, format_1, jsonl, plain_file, records
-from engine.protocol.decision import Decision, FinalDecision
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
-from engine.protocol.estimate import RunEstimate
 from engine.protocol.file_names import check_inner
 from engine.protocol.status import State, Status
+
+if TYPE_CHECKING:  # their classes take longer to make than a list of runs to read
+    from engine.protocol.decision import Decision, FinalDecision
+    from engine.protocol.estimate import RunEstimate
 
 FORMAT = 3
 """How this version writes the files of a run; it reads earlier formats, too. Before 3 there were no checksums."""
@@ -225,6 +228,8 @@ class Run:
 
     def decision(self, number: int) -> Decision | None:
         """The decision after a round, None before there is one. Raises DamagedError where it can't be read."""
+        from engine.protocol.decision import Decision
+
         path = self.decision_file(number)
         row = checksums.read_json(path)
         with damaged_as(path):
@@ -232,6 +237,8 @@ class Run:
 
     def estimate(self) -> RunEstimate | None:
         """What the run was expected to take when it began; None where nobody estimated it, or it can't be read."""
+        from engine.protocol.estimate import RunEstimate
+
         try:
             row = jsonl.read_json(self.estimate_file)
             return None if row is None else records.build(RunEstimate, row)
@@ -240,6 +247,8 @@ class Run:
 
     def final_decision(self) -> FinalDecision | None:
         """What the sealed prompts decided, None before they did. Raises DamagedError where it can't be read."""
+        from engine.protocol.decision import FinalDecision
+
         path = self.final_decision_file
         row = checksums.read_json(path)
         with damaged_as(path):

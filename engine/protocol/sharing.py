@@ -57,6 +57,11 @@ def owner(run: Run) -> str:
         return f"user {uid}"
 
 
+def hides_events(run: Run) -> bool:
+    """Whether this user may read the run's state alone."""
+    return run.events_file.exists() and not os.access(run.events_file, os.R_OK)
+
+
 def may_change(run: Run) -> bool:
     """Whether this user may answer, control and delete a run."""
     return os.access(run.folder, os.R_OK | os.W_OK | os.X_OK)

@@ -76,6 +76,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
     def __init__(self) -> None:
         super().__init__()
         self._entries: list[Entry] | None = None
+        self._due = False
         self._shown: list[Entry] = []
         self._drawn: list[Content] = []
         self._offered: object = None
@@ -95,14 +96,16 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
 
     def show(self, entries: list[Entry]) -> None:
         """Show all runs as just read; only changes are drawn."""
-        self._entries = entries
+        self._entries, self._due = entries, True
         self._draw()
 
     def on_resize(self) -> None:
         self._draw()
 
     def on_screen_resume(self) -> None:
-        self._draw()
+        """Draw what was read while another screen stood above."""
+        if self._due:
+            self._draw()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         entry = self._chosen
@@ -146,6 +149,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         entries = self._entries
         if entries is None or not self.is_active or not self.query(OptionList):  # hidden, not composed, or going
             return
+        self._due = False
         wanted = self.query_one(Input).value.casefold()
         self._marked = [run for run in self._marked if any(entry.run == run for entry in entries)]
         listed = [e for e in entries if e.state in FILTERS[self._filter]]

@@ -7,18 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.protocol.decision import Interval
 from engine.protocol.errors import UnreadableError
-from engine.protocol.events import RunStarted, first_event
 from engine.protocol.manifest import manifest
 from engine.protocol.outlook import Outlook
 from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run, all_runs
-from engine.protocol.sharing import is_private, may_change, owner
+from engine.protocol.sharing import hides_events, is_private, may_change, owner
 from engine.protocol.stages import FINETUNE
 from engine.protocol.status import State, Status
-from llamaduo_tui.views.shared_run import hides_events
+
+if TYPE_CHECKING:  # their classes take longer to make than a list of runs to read
+    from engine.protocol.decision import Interval
+    from engine.protocol.events import RunStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,10 @@ def _read(run: Run, status: Status) -> Entry:
 
 def _started(run: Run) -> RunStarted | None:
     """How the run began; None before that, and where its owner shares no events."""
+    if not run.events_file.exists():
+        return None
+    from engine.protocol.events import RunStarted, first_event
+
     with suppress(PermissionError):
         if isinstance(started := first_event(run.events_file), RunStarted):
             return started

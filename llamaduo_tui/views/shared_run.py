@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -11,11 +10,6 @@ from engine.protocol.events import Event, Log, RoundScored, RunFinished, Service
 from engine.protocol.run_dir import Run
 from engine.protocol.sharing import owner
 from engine.protocol.status import Status
-
-
-def hides_events(run: Run) -> bool:
-    """Whether this user may read the run's state alone."""
-    return run.events_file.exists() and not os.access(run.events_file, os.R_OK)
 
 
 class SharedRun:

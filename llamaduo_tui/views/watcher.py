@@ -19,13 +19,13 @@ from engine.protocol.errors import DamagedError, LlamaDuoError
 from engine.protocol.events import Event, EventReader, Log, RunFailed
 from engine.protocol.outlook import Outlook
 from engine.protocol.run_dir import Run
-from engine.protocol.sharing import may_change, owner
+from engine.protocol.sharing import hides_events, may_change, owner
 from engine.protocol.status import State, Stopping
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views import log_lines, phrases
 from llamaduo_tui.views.run_view import RunView, reduce
-from llamaduo_tui.views.shared_run import SharedRun, hides_events
+from llamaduo_tui.views.shared_run import SharedRun
 from llamaduo_tui.views.text import clean, one_line
 
 KEPT_LINES = 20_000

@@ -43,6 +43,19 @@ def test_each_answer_counts_alike_however_often_it_was_judged() -> None:
     assert (found.precision, found.similarity) == (41, 41)
 
 
+@pytest.mark.parametrize("scored", [80, None])
+def test_one_verdict_is_scored_as_several_that_agree(scored: float | None) -> None:
+    """A prompt with one verdict is read on a shorter way."""
+    noisy = [verdict("noisy", 60 + 10 * n, repeat=n) for n in range(2)]
+    for judges in (1, 2):
+        rows = [verdict("p", scored, judge=str(judge)) for judge in range(judges)]
+        found = by_prompt([*noisy, *rows], {"p": "family"})[1]
+        errors = 0 if scored is None else (50 / judges) ** 0.5  # their variance is 50
+        assert (found.precision, found.similarity, found.spread, found.family) == (scored or 1,) * 2 + (0, "family")
+        assert (found.error, found.error_redrawn) == pytest.approx((errors, errors))
+        assert found.missing == (scored is None)
+
+
 def test_each_judge_counts_alike_however_often_it_was_asked() -> None:
     first = [verdict("p", 80, judge="one", repeat=n) for n in range(2)]
     (found,) = by_prompt([*first, *(verdict("p", 40, judge="other", repeat=n) for n in range(6))])
