@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,27 @@ settings.load_profile("patient")
 
 MODELS = cache_dir() / "models"
 
-# Read by OpenMP as torch is loaded: two test processes on two cores would else spin for each other's threads.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+LONGEST = (
+    "e2e/test_demo.py",
+    "service/test_providers_behave.py",
+    "e2e/",
+    "screens/test_configure.py",
+    "training/test_run.py",
+    "screens/",
+)
+"""Parts of paths, the longest file first."""
+
+# Read by OpenMP as torch is loaded: several test processes on few cores would else wait for each other's threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Read by torch: each process that loads peft, and with it bitsandbytes, would else load a compiler, for functions that
 # run as plain Python on a CPU, too. Every stage of every migration here is such a process.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+
+
+# Where the shell forbids it, each of the hundreds of processes would else compile all modules for itself.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # A shell that starts the tests in the background has them and their children ignore Ctrl+C, which some of them press.
@@ -53,6 +69,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LLAMADUO_CACHE", str(cache))
     monkeypatch.setenv("LLAMADUO_RUNS", str(folder / "runs"))
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files be the first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
