@@ -1,4 +1,8 @@
-"""Messages: what screens and widgets ask the app for, and what readers report to them."""
+"""Messages: what screens and widgets ask the app for, and what readers report to them.
+
+Nobody compares or prints them: the methods for that would take longer to make, at each start, than a list of runs to
+read.
+"""
 
 from __future__ import annotations
 
@@ -15,70 +19,70 @@ if TYPE_CHECKING:
     from llamaduo_tui.views.watcher import RunUpdate
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RunsListed(Message):
     """All runs, as just read."""
 
     entries: list[Entry]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReadFailed(Message):
     """Files of a run could not be read; the reader tries again."""
 
     error: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class OpenRun(Message):
     """Show a run."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ShowReport(Message):
     """Show the report of a run that has ended."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ShowTakeover(Message):
     """Show the take-over of a run."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ShowRelease(Message):
     """Show the release of a run that has ended, or offer one."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReleaseRun(Message):
     """Release the best model of a run that has ended."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TryRelease(Message):
     """Start the door of a released model, unless one is at work, and show the take-over."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class DrillRun(Message):
     """Rehearse with a released model the day on which the service is gone."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReviewRun(Message):
     """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 
@@ -86,7 +90,7 @@ class ReviewRun(Message):
     regressed: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RunChanged(Message):
     """A run has changed."""
 
@@ -94,14 +98,14 @@ class RunChanged(Message):
     update: RunUpdate
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ShowData(Message):
     """Show the pairs that a run learns from."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class AnswerRun(Message):
     """Answer the open question of a run; `pairs` overrides the number of pairs in it."""
 
@@ -110,7 +114,7 @@ class AnswerRun(Message):
     pairs: int | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RaiseBudget(Message):
     """Raise a run's cap on money, in USD, or on calls."""
 
@@ -119,14 +123,14 @@ class RaiseBudget(Message):
     calls: int | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class StopRun(Message):
     """Stop a run's worker, once the user has confirmed."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class PauseRun(Message):
     """Pause a run, or let it continue."""
 
@@ -134,21 +138,21 @@ class PauseRun(Message):
     on: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ResumeRun(Message):
     """Start a new worker for a run whose last one has ended."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class DeleteRun(Message):
     """Delete a run, once the user has confirmed."""
 
     run: Run
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SaveText(Message):
     """Write text to a new file in the current folder, named NAME and its ending."""
 
@@ -157,7 +161,7 @@ class SaveText(Message):
     ending: str = ".txt"
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CompareRuns(Message):
     """Show runs side by side; of a single one, so many of its rounds, from round 0 on."""
 
@@ -165,12 +169,12 @@ class CompareRuns(Message):
     rounds: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class StartDemo(Message):
     """Start the demo and show it."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Configure(Message):
     """Open the settings of a new migration, or those in a file; or new ones that begin as those of a run."""
 
@@ -178,14 +182,14 @@ class Configure(Message):
     like: Run | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ActionDone(Message):
     """The app has done what it was asked for."""
 
     text: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ActionFailed(Message):
     """The app could not do what it was asked for."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from textual import on
@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Middle
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Input, OptionList
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from engine.protocol.run_dir import Run
@@ -23,7 +23,9 @@ from llamaduo_tui.widgets import run_rows, state_styles
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.keyed_list import KeyedList
-from llamaduo_tui.widgets.line_input import LineInput
+
+if TYPE_CHECKING:
+    from llamaduo_tui.widgets.line_input import LineInput
 
 
 class RunsScreen(Screen[None]):
@@ -83,12 +85,10 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         self._order = ORDERS[0]
         self._filter = "all"
         self._marked: list[Run] = []
+        self._search: LineInput | None = None
 
     def compose(self) -> ComposeResult:
         yield DiffedStatic(id="head", markup=False)
-        search = LineInput(placeholder="name or state", compact=True)
-        search.display = False
-        yield search
         yield DiffedStatic(id="columns", markup=False)
         yield KeyedList(markup=False)
         yield DiffedStatic(id="chosen", markup=False)
@@ -137,7 +137,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
                 readable = entry is not None and entry.whole and len(entry.scores) > 1
                 return isinstance(self.focused, OptionList) and len(self._marked) < 2 and readable
             case "close_search":
-                return any(search.display for search in self.query(Input))
+                return self._searching
         return True
 
     @property
@@ -150,7 +150,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
         if entries is None or not self.is_active or not self.query(OptionList):  # hidden, not composed, or going
             return
         self._due = False
-        wanted = self.query_one(Input).value.casefold()
+        wanted = self._search.value.casefold() if self._search is not None else ""
         self._marked = [run for run in self._marked if any(entry.run == run for entry in entries)]
         listed = [e for e in entries if e.state in FILTERS[self._filter]]
         found = [e for e in listed if wanted in _sought(e).casefold()]
@@ -184,7 +184,7 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
             len(self._marked) > 1,
             self._chosen and (self._chosen.state, self._chosen.mine, self._chosen.whole),
             bool(self._entries),
-            self.query_one(Input).display,
+            self._searching,
         )
         if offered != self._offered:
             self._offered = offered
@@ -225,26 +225,35 @@ The scores are those of the best round, from 1 to 100, with the trend over all r
     def _highlighted(self) -> None:
         self._offer()
 
-    @on(Input.Changed)
-    def _search_changed(self) -> None:
+    def on_input_changed(self) -> None:
         self._draw()
 
-    @on(Input.Submitted)
-    def _search_done(self) -> None:
+    def on_input_submitted(self) -> None:
         self.query_one(OptionList).focus()
 
     def action_open(self) -> None:
         if (entry := self._chosen) is not None and entry.state not in (State.UNREADABLE, State.PRIVATE):
             self.post_message(messages.OpenRun(entry.run))
 
+    @property
+    def _searching(self) -> bool:
+        return self._search is not None and self._search.display
+
     def action_search(self) -> None:
-        self.query_one(Input).display = True
-        self.query_one(Input).focus()
+        """Show the field of the search, which is made when it is first wanted: most starts do without it."""
+        if self._search is None:
+            from llamaduo_tui.widgets.line_input import LineInput
+
+            self._search = LineInput(placeholder="name or state", compact=True)
+            self.mount(self._search, before="#columns")
+        self._search.display = True
+        self._search.focus()
         self._offer()
 
     def action_close_search(self) -> None:
-        self.query_one(Input).clear()
-        self.query_one(Input).display = False
+        if self._search is not None:
+            self._search.clear()
+            self._search.display = False
         self.query_one(OptionList).focus()
         self._offer()
 

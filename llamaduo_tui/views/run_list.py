@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.protocol.errors import UnreadableError
-from engine.protocol.manifest import manifest
 from engine.protocol.outlook import Outlook
 from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run, all_runs
 from engine.protocol.sharing import hides_events, is_private, may_change, owner
-from engine.protocol.stages import FINETUNE
 from engine.protocol.status import State, Status
 
 if TYPE_CHECKING:  # their classes take longer to make than a list of runs to read
@@ -143,6 +141,9 @@ def _started(run: Run) -> RunStarted | None:
 
 def _pairs(run: Run, last: int) -> int:
     """The pairs of the last training that is complete."""
+    from engine.protocol.manifest import manifest
+    from engine.protocol.stages import FINETUNE
+
     for number in range(last or len(list(run.folder.glob("round-*"))), 0, -1):
         try:
             done = manifest(FINETUNE.folder(run, number))
