@@ -175,11 +175,12 @@ class LlamaDuoApp(FormActions):
             known = ", ".join(sorted(self.available_themes))
             self.call_later(self.show_error, InputError(f"unknown theme {wanted!r}", f"choose one of: {known}"))
 
+        self._first_theme = self.theme
         self.stylesheet.set_variables(self.get_css_variables())
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Style what is on the screen anew; before there is one, its first styles have the theme already."""
-        if self.screen_stack:
+        """Style what is on the screen anew; before there is one, its first styles have the first theme already."""
+        if self.screen_stack or self.theme != self._first_theme:
             super().refresh_css(animate)
 
     def _load_themes(self) -> None:

@@ -51,7 +51,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session", autouse=True)
 def state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What fixtures of several tests run, before a test has its home, leaves nothing in the user's state folder."""
-    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    folder = tmp_path_factory.mktemp("state")
+    os.environ["XDG_STATE_HOME"] = str(folder)
+    os.environ["LLAMADUO_CACHE"] = str(_cache(folder))
+
+
+def _cache(folder: Path) -> Path:
+    """A cache in a folder, with the user's models."""
+    MODELS.mkdir(parents=True, exist_ok=True)
+    cache = folder / "cache"
+    cache.mkdir()
+    (cache / "models").symlink_to(MODELS.absolute())
+    return cache
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +73,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         if name.lower().endswith(("_api_key", "_api_base", "_proxy")) or name.startswith(("LLAMADUO_", "XDG_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
-    MODELS.mkdir(parents=True, exist_ok=True)
-    cache = folder / "cache"
-    cache.mkdir()
-    (cache / "models").symlink_to(MODELS.absolute())
-    monkeypatch.setenv("LLAMADUO_CACHE", str(cache))
+    monkeypatch.setenv("LLAMADUO_CACHE", str(_cache(folder)))
     monkeypatch.setenv("LLAMADUO_RUNS", str(folder / "runs"))
     return folder
 
