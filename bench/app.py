@@ -22,7 +22,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import psutil
-from terminal import Terminal
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.protocol import jsonl
 from engine.protocol import run_dir as runs
@@ -31,6 +32,7 @@ from engine.protocol.events import Log, RoundScored, RunStarted, StageProgress, 
 from engine.protocol.rows import Message, Response, Verdict
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
+from tests.terminal import Terminal
 
 PROGRAM = str(Path(sys.executable).with_name("llamaduo-tui"))
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -42,6 +44,7 @@ class Bare(App):
     def compose(self): yield Label("all of it")
 Bare().run()
 """
+SIZE = (120, 40)
 STARTS = 9
 IDLE_S = 12.0
 LINES_A_SECOND = 2000
@@ -79,11 +82,11 @@ def starts(root: Path) -> float:
 
     def ours() -> float:
         with app(root) as terminal:
-            return terminal.until(lambda shown: "run-00" in shown and "run-19" in shown and "Help" in shown)
+            return terminal.read_until(lambda shown: "run-00" in shown and "run-19" in shown and "Help" in shown)
 
     def bare() -> float:
-        terminal = Terminal([sys.executable, "-c", BARE])
-        seconds = terminal.until("all of it")
+        terminal = Terminal([sys.executable, "-c", BARE], *SIZE)
+        seconds = terminal.read_until("all of it")
         terminal.close()
         return seconds
 
@@ -105,7 +108,9 @@ def many(root: Path) -> Iterator[tuple[str, float, float, str]]:
     waits = []
     for _ in range(STARTS):
         with app(root) as terminal:
-            waits.append(terminal.until(lambda shown: f"{RUNS} runs" in shown and "Help" in shown and "50" in shown))
+            waits.append(
+                terminal.read_until(lambda shown: all(part in shown for part in (f"{RUNS} runs", "Help", "50")))
+            )
     yield f"{RUNS} runs of two rounds listed", 1.0, statistics.median(waits), "s"
 
 
@@ -113,13 +118,13 @@ def idle(root: Path) -> Iterator[tuple[str, float, float, str]]:
     """What goes over the wire at the list, and at a run at work, while nothing happens but that the clock ticks."""
     run = at_work(root, "idle")
     with app(root) as terminal:
-        terminal.until("Help")
+        terminal.read_until("Help")
         terminal.watch(3.0)
         sent, frames = terminal.watch(IDLE_S)
         yield "frames sent at the list while nothing happens", 4.0, frames, "a second"
         yield "bytes sent at the list while nothing happens", 4000.0, sent, "a second"
     with app(root, "attach", run.name) as terminal:
-        terminal.until("following")
+        terminal.read_until("following")
         terminal.watch(3.0)
         sent, frames = terminal.watch(IDLE_S)
         yield "frames sent at a run at work while only its clock ticks", 4.0, frames, "a second"
@@ -130,19 +135,19 @@ def growing(root: Path, seconds: float) -> Iterator[tuple[str, float, float, str
     """How keys are answered and what memory is taken while a log grows, and what a reader of its past is sent."""
     run = at_work(root, "busy")
     with written(run), app(root, "attach", run.name) as terminal:
-        terminal.until("following")
+        terminal.read_until("following")
         terminal.press("O")
-        terminal.until("loss 0.123456789")
+        terminal.read_until("loss 0.123456789")
         terminal.watch(2.0)
         waits, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
             for key, answer in (("\x1b[A", "press end to follow"), ("\x1b[F", "following")):
                 terminal.watch(0.15)
                 terminal.press(key)
-                waits.append(terminal.until(answer))
+                waits.append(terminal.read_until(answer))
         memory = psutil.Process(terminal.pid).memory_info().rss / 1e6
         terminal.press("\x1b[5~")
-        terminal.until("press end to follow")
+        terminal.read_until("press end to follow")
         terminal.watch(1.0)
         sent, frames = terminal.watch(IDLE_S)
     yield f"key answered beside {LINES_A_SECOND:,} lines/s, 95th percentile", 0.05, percentile(waits), "s"
@@ -155,9 +160,9 @@ def huge(root: Path) -> Iterator[tuple[str, float, float, str]]:
     """How soon a large run is there, and how its log and its answers scroll."""
     run = large(root)
     with app(root, "attach", run.name) as terminal:
-        terminal.until("19,999/20,000")
+        terminal.read_until("19,999/20,000")
         terminal.press("O")
-        yield f"a log of {LOG_LINES:,} lines opened", 2.0, terminal.until(f"step {LOG_LINES - 1} "), "s"
+        yield f"a log of {LOG_LINES:,} lines opened", 2.0, terminal.read_until(f"step {LOG_LINES - 1} "), "s"
         yield (
             "a page of it scrolled, 95th percentile",
             0.1,
@@ -168,11 +173,11 @@ def huge(root: Path) -> Iterator[tuple[str, float, float, str]]:
         yield (
             f"a run of {LOG_LINES:,} log lines and {RESPONSES:,} responses opened",
             2.0,
-            terminal.until("19,999/"),
+            terminal.read_until("19,999/"),
             "s",
         )
         terminal.press("v")
-        yield f"its {RESPONSES:,} responses opened for review", 2.0, terminal.until("Ticket 00010"), "s"
+        yield f"its {RESPONSES:,} responses opened for review", 2.0, terminal.read_until("Ticket 00010"), "s"
         terminal.watch(3.0)
         scrolled = percentile(pages(terminal, "\x1b[6~", r"Ticket (\d+)", 1))
         yield "a page of them scrolled, 95th percentile", 0.1, scrolled, "s"
@@ -188,7 +193,7 @@ def pages(terminal: Terminal, key: str, row: str, way: int) -> list[float]:
 
     for _ in range(PAGES):
         terminal.press(key)
-        waits.append(terminal.until(moved))
+        waits.append(terminal.read_until(moved))
         terminal.watch(0.1)
         furthest = max(way * int(number) for number in re.findall(row, terminal.last))
     return waits
@@ -196,8 +201,8 @@ def pages(terminal: Terminal, key: str, row: str, way: int) -> list[float]:
 
 @contextmanager
 def app(root: Path, *arguments: str) -> Iterator[Terminal]:
-    """The program in a terminal of 120 by 40 cells."""
-    terminal = Terminal([PROGRAM, "--runs-dir", str(root), *arguments])
+    """The program in a terminal."""
+    terminal = Terminal([PROGRAM, "--runs-dir", str(root), *arguments], *SIZE)
     try:
         yield terminal
     finally:

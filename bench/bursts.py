@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -328,7 +327,7 @@ def answers(screen: Terminal) -> bool:
     screen.press(HELP)
     while time.monotonic() < end:
         if not screen.read(1.0):
-            return bool(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.shown)) and "Traceback" not in screen.shown
+            return bool(screen.shown) and "Traceback" not in screen.shown
     return False
 
 

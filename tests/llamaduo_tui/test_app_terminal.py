@@ -99,8 +99,8 @@ def test_the_terminal_is_given_back_as_it_was(told: signal.Signals, root: Path) 
     screen, run = waiting(root)
     os.kill(screen.pid, told)
     assert screen.exit_status() == 128 + told
-    assert "\x1b[?1049l" in screen.shown
-    assert "\x1b[?25h" in screen.shown
+    assert b"\x1b[?1049l" in screen.raw
+    assert b"\x1b[?25h" in screen.raw
     actions.stop(run)
 
 
