@@ -38,7 +38,7 @@ from engine.service.models import load_litellm
 from engine.settings.load import settings_of
 from engine.stages import judge
 from engine.stages.base import ServiceJob, record
-from engine.worker import loop
+from engine.worker import deciding
 from engine.worker.status_writer import HEARTBEAT_S
 from engine.worker.vouching import Vouching
 
@@ -161,7 +161,7 @@ async def measured(run: Run) -> dict[str, tuple[float, float]]:
     vouching = Vouching(run, lambda *_, **__: None, lambda _: None)  # type: ignore[arg-type]
     return {
         f"{PROMPTS * REPEATS:,} verdicts are taken up": await late(lambda: judged(run, Client)),
-        "and decided on": await late(lambda: asyncio.to_thread(loop._decide, context, 0)),
+        "and decided on": await late(lambda: asyncio.to_thread(deciding.decide_round, context, 0)),
         "a stage with an adapter of 1 GiB ends": await late(lambda: asyncio.to_thread(finish, folder, made)),
         "and is passed over": await late(lambda: vouching.complete(FINETUNE, 1)),
     }

@@ -21,7 +21,7 @@ from engine.protocol.run_dir import Run, create
 from engine.protocol.status import State
 from engine.service.client import Client
 from engine.service.full_price import FullPrice
-from engine.worker import loop
+from engine.worker import deciding, loop
 from engine.worker.process import Worker
 
 SETTINGS = """
@@ -85,8 +85,8 @@ class Waiting:
         self.run, self._reader = run, EventReader(run.events_file)
         self.worker = Worker(run, yes=False)
         self.worker.client = cast(Client, SimpleNamespace(spent=0.0))
-        loop._decide(self.worker, 0)
-        self.decision = loop._decide(self.worker, 1)
+        deciding.decide_round(self.worker, 0)
+        self.decision = deciding.decide_round(self.worker, 1)
         self.answer = asyncio.create_task(loop._ask_for_another_round(self.worker, self.decision))
 
     async def hears(self, event: type[Event]) -> Event:
@@ -172,7 +172,7 @@ def test_with_every_reference_flagged_there_is_nothing_to_decide_on(run: Run) ->
         commands.send(run.commands_file, flag(f"p{n}"))
 
     with pytest.raises(StageError, match="flagged reference"):
-        loop._decide(Worker(run, yes=False), 0)
+        deciding.decide_round(Worker(run, yes=False), 0)
 
 
 def test_a_target_relative_to_a_service_that_answered_nothing(run: Run) -> None:
@@ -181,7 +181,7 @@ def test_a_target_relative_to_a_service_that_answered_nothing(run: Run) -> None:
     finish(run.teacher, Manifest(stage="teacher", inputs={}, settings="", seed=0, counts={}, seconds=0))
 
     with pytest.raises(StageError, match="relative_to_teacher cannot be evaluated"):
-        loop._decide(Worker(run, yes=False), 0)
+        deciding.decide_round(Worker(run, yes=False), 0)
 
 
 async def test_a_question_of_any_kind_waits_for_its_own_answer(run: Run) -> None:

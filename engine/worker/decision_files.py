@@ -16,7 +16,7 @@ from engine.protocol.run_dir import MADE_FROM, Run, round_of
 from engine.protocol.stages import JUDGE, TEACHER
 
 
-def decision(run: Run, number: int, emit: Emit) -> Decision | None:
+def read(run: Run, number: int, emit: Emit) -> Decision | None:
     """The decision after a round, where it was made from the verdicts that there are; a warning where it was not."""
     try:
         known = run.decision(number)
@@ -26,8 +26,8 @@ def decision(run: Run, number: int, emit: Emit) -> Decision | None:
     return known if known is None or _holds(run, run.decision_file(number), emit) else None
 
 
-def final_decision(run: Run, emit: Emit) -> FinalDecision | None:
-    """What the sealed prompts decided, as `decision`."""
+def read_final(run: Run, emit: Emit) -> FinalDecision | None:
+    """What the sealed prompts decided, as `read`."""
     try:
         known = run.final_decision()
     except DamagedError as error:

@@ -1,4 +1,4 @@
-"""What the loop does between its stages."""
+"""What a run decides between its stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.protocol.rows import VERDICTS_FILE, Verdict
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import JUDGE
 from engine.settings.schema import Migration
-from engine.worker import loop
+from engine.worker import deciding
 
 EVEN = Interval(mean=50, low=40, high=60)
 SHARE = Shares(precision=0.5, similarity=0.5)
@@ -47,11 +47,11 @@ def test_the_target_cannot_be_chosen_after_the_sealed_prompts_are_open(tmp_path:
     run = Run(tmp_path)
     run.final.mkdir()
     context: Any = SimpleNamespace(run=run, settings=SETTINGS)
-    was = loop._target_when_opened(context)
+    was = deciding.target_when_opened(context)
     assert was == SETTINGS.target
     lower = SETTINGS.model_copy(update={"target": was.model_copy(update={"precision": 5})})
     context = SimpleNamespace(run=run, settings=lower)
-    assert loop._target_when_opened(context) == was
+    assert deciding.target_when_opened(context) == was
 
     checksums.write_json(run.opened_file, {"run": "x"})
     kept = run.sealed_target_file.read_text()
@@ -60,7 +60,7 @@ def test_the_target_cannot_be_chosen_after_the_sealed_prompts_are_open(tmp_path:
         if damage is not None:
             run.sealed_target_file.write_text(damage)
         with pytest.raises(DamagedError) as caught:
-            loop._target_when_opened(context)
+            deciding.target_when_opened(context)
         assert caught.value.hint.startswith("restore it from a copy: it is the target that stood when")
         run.sealed_target_file.write_text(kept)
 
@@ -69,10 +69,10 @@ def test_reviews_after_the_last_decision_are_in_the_report(tmp_path: Path) -> No
     run = Run(tmp_path)
     jsonl.write(JUDGE.folder(run, 0) / VERDICTS_FILE, [verdict(f"p{number}") for number in range(6)])
     context: Any = SimpleNamespace(run=run, settings=SETTINGS)
-    before = loop._reviews_until_now(context, DECISION)
+    before = deciding.reviews_until_now(context, DECISION)
     assert before is None or before.n == 0
 
     for drawn in DECISION.drawn:
         commands.send(run.commands_file, Label(round=0, responses=[(drawn.id, 0)], agrees=True))
-    reviews = loop._reviews_until_now(context, replace(DECISION, reviews=before))
+    reviews = deciding.reviews_until_now(context, replace(DECISION, reviews=before))
     assert reviews is not None and (reviews.n, reviews.drawn_reviewed, reviews.drawn) == (2, 2, 2)
