@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import sqlite3
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
@@ -24,27 +21,22 @@ from engine.service.faults import RefusedError
 from engine.service.full_price import Ask, nobody_to_ask
 from engine.service.in_flight import CallsInFlight
 from engine.service.ledger import Ledger
-from engine.service.models import endpoint, max_output_tokens, supports_schema
+from engine.service.models import max_output_tokens, supports_schema
 from engine.service.output_parsing import ParsingError
-from engine.service.replies import MOST_REPLIES, Problem, ProblemKind, Reader, Reading, corrected, read_reply, whole
+from engine.service.patience import Patience
+from engine.service.replies import MOST_REPLIES, Problem, Reader, Reading, corrected, read_reply, whole
 from engine.service.sender import Sender
+from engine.service.shared_replies import SharedReplies
 from engine.service.usage import Usage
-from engine.settings.schema import SANDBOX_MODEL, Service
+from engine.settings.schema import Service
 
 T = TypeVar("T")
 
 EMPTY_PAUSE_S, LONGEST_EMPTY_PAUSE_S = 1.0, 30.0
 """The pause after a first empty reply, and the longest: some services send them while they start."""
 
-TROUBLED = 5
-"""Requests in a row without a readable reply, after which a model that has answered before is in trouble."""
-
 GROWTH, GROWTH_IN_THOUGHT = 2, 4
 """By how much the limit of tokens grows after a cut reply; more where thoughts took it all."""
-
-MOST_UNREAD = 2
-"""Requests of a model that are asked again in vain, before anything of it could be read; others are asked once."""
-
 
 READ_AT_ONCE = 64
 """Replies that the ledger or a batch job holds, looked up and read at once: the heart beats between thousands."""
@@ -82,10 +74,9 @@ class Client:
         )
         self._settings = settings
         self._ledger = ledger
-        self._cache = cache
-        self._sandbox_base = sandbox_base
+        self._shared = SharedReplies(cache, settings, sandbox_base, on_trouble)
+        self._patience = Patience(ledger, settings.patience_s, on_trouble)
         self._on_change = on_change
-        self._on_trouble = on_trouble
         self._budget = Budget(
             settings.budget_usd,
             settings.budget_calls,
@@ -97,10 +88,6 @@ class Client:
             on_trouble(f"{len(interrupted)} interrupted calls count against the budget, up to ${sum(interrupted):.4f}")
         self._pending: dict[str, asyncio.Task[Any]] = {}
         self._turns = asyncio.Semaphore(READ_AT_ONCE)
-        self._unread: Counter[str] = Counter()
-        self._unanswered: Counter[str] = Counter()
-        self._trouble_began: dict[str, float] = {}
-        self._asking_again: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         faults = FaultReporter(settings, on_trouble)
         self._in_flight = CallsInFlight(settings.timeout_s, on_drain)
         self._sender = Sender(
@@ -248,12 +235,12 @@ class Client:
                 self._count_cached()
                 return reading
             self._ledger.reject(request)
-        if (completion := await self._from_cache(request)) is not None:
+        if (completion := await self._shared.completion(request)) is not None:
             if (reading := read_reply(completion, read)).problem is None:
                 await self._ledger.record(request, completion, time.time())
                 self._count_cached()
                 return reading
-            await self._forget(request)
+            await self._shared.forget(request)
         return None
 
     async def _from_batch(self, request: Request, read: Reader[T], correct: bool) -> Reading[T] | None:
@@ -271,7 +258,7 @@ class Client:
                     completion = replace(completion, prompt_tokens=0, completion_tokens=0, cost_usd=0.0)
                     await self._ledger.record(request, completion, time.time())
                 self._ledger.readable.add(request.model)
-                await self._to_cache(request, completion)
+                await self._shared.record(request, completion)
                 return reading
             self._ledger.reject(sent)
             again, replies = self._again(request, sent, reading, correct), replies + 1
@@ -293,10 +280,14 @@ class Client:
             reading = await self._reply(request, sent, read)
             if reading.problem is None:
                 return reading
-            self._count_unanswered(request.model, reading.problem)
-            async with self._turn_to_ask_again(request.model) as worth_it:
+            self._patience.unanswered(request.model, reading.problem)
+            async with self._patience.turn_to_ask_again(request.model) as worth_it:
                 problems = Counter([reading.problem.kind])
-                while worth_it and reading.problem is not None and self._asks_again(request, reading.problem, problems):
+                while (
+                    worth_it
+                    and reading.problem is not None
+                    and self._patience.asks_again(request.model, reading.problem, problems)
+                ):
                     again = self._again(request, sent, reading, correct)
                     if again is None:
                         break
@@ -308,7 +299,8 @@ class Client:
                     if sent.max_completion_tokens > first.max_completion_tokens:
                         self._sender.needs(request.model, sent.max_completion_tokens)
                     return reading
-                self._unread[request.model] += worth_it
+                if worth_it:
+                    self._patience.asked_in_vain(request.model)
         raise _exception(reading.problem)
 
     async def _reply(self, request: Request, sent: Request, read: Reader[T]) -> Reading[T]:
@@ -323,31 +315,9 @@ class Client:
         completion = await self._sender.reply(request.digest, sent, usable)
         assert reading is not None
         if reading.problem is None:
-            self._unread[request.model] = self._unanswered[request.model] = 0
-            self._trouble_began.pop(request.model, None)
-            await self._to_cache(request, completion)
+            self._patience.answered(request.model)
+            await self._shared.record(request, completion)
         return reading
-
-    def _count_unanswered(self, model: str, problem: Problem) -> None:
-        self._unanswered[model] += problem.kind != "refused"
-        if self._is_troubled(model) and model not in self._trouble_began:
-            self._trouble_began[model] = time.monotonic()
-            self._on_trouble(f"{model} answers no request any more, asking now and then: {problem.reason}")
-
-    def _is_troubled(self, model: str) -> bool:
-        """Whether a model that has answered before answers no request any more."""
-        return model in self._ledger.readable and self._unanswered[model] >= TROUBLED
-
-    def _asks_again(self, request: Request, problem: Problem, problems: Counter[ProblemKind]) -> bool:
-        """Whether to pay for another reply after so many of each kind without an answer.
-
-        Empty ones of a model in trouble are waited out, as an outage is.
-        """
-        if problems[problem.kind] < MOST_REPLIES[problem.kind] and problems.total() < max(MOST_REPLIES.values()):
-            return True
-        if problem.kind not in ("empty", "broken") or not self._is_troubled(request.model):
-            return False
-        return self._has_patience(request.model)
 
     def _again(self, request: Request, sent: Request, reading: Reading[Any], correct: bool) -> Request | None:
         """What to send after a reply with a problem; None where nothing is left to try."""
@@ -363,59 +333,9 @@ class Client:
             return corrected(sent, problem) if correct else None
         return sent
 
-    @asynccontextmanager
-    async def _turn_to_ask_again(self, model: str) -> AsyncIterator[bool]:
-        """Whether it is worth asking again: while nothing of a model can be read, one request finds out for all."""
-        if self._can_be_read(model):
-            yield True
-            return
-        async with self._asking_again[model]:
-            yield self._can_be_read(model) or self._has_patience(model)
-
-    def _can_be_read(self, model: str) -> bool:
-        return model in self._ledger.readable and not self._is_troubled(model)
-
-    def _has_patience(self, model: str) -> bool:
-        """Whether a model of which nothing can be read is asked again: few times at first, later for `patience_s`."""
-        if model not in self._ledger.readable:
-            return self._unread[model] < MOST_UNREAD
-        return time.monotonic() < self._trouble_began.get(model, math.inf) + self._settings.patience_s
-
     def _count_cached(self) -> None:
         self.usage.cached_calls += 1
         self._on_change(self.usage)
-
-    async def _from_cache(self, request: Request) -> Completion | None:
-        if self._cache is None or request.model == SANDBOX_MODEL:
-            return None
-        try:
-            return await self._cache.completion(request, self._address(request.model))
-        except sqlite3.Error as error:
-            self._turn_cache_off(error)
-            return None
-
-    async def _to_cache(self, request: Request, completion: Completion) -> None:
-        if self._cache is None or request.model == SANDBOX_MODEL:
-            return
-        try:
-            await self._cache.record(request, self._address(request.model), completion)
-        except sqlite3.Error as error:
-            self._turn_cache_off(error)
-
-    async def _forget(self, request: Request) -> None:
-        if self._cache is None:
-            return
-        try:
-            await self._cache.forget(request, self._address(request.model))
-        except sqlite3.Error as error:
-            self._turn_cache_off(error)
-
-    def _turn_cache_off(self, error: sqlite3.Error) -> None:
-        self._cache = None
-        self._on_trouble(f"reply cache is off: {error}")
-
-    def _address(self, model: str) -> str:
-        return str(endpoint(model, self._settings, self._sandbox_base).get("api_base", ""))
 
 
 def _exception(problem: Problem) -> Exception:
