@@ -19,8 +19,9 @@ from engine.settings.loop import Loop, Synthesis, Target
 from engine.settings.notify import Notify
 from engine.settings.service import RESERVED_PARAMS, SANDBOX_MODEL, Judge, ModelEndpoint, Service
 from engine.settings.table import Table
-from engine.settings.takeover import Takeover, Worth
+from engine.settings.takeover import Takeover
 from engine.settings.task import Contract, Task
+from engine.settings.worth import Worth
 
 __all__ = [
     "COMPRESSED",
