@@ -32,17 +32,17 @@ class RunActions(KeyTurns[None]):
         self.root = root
         self.stopping: set[Run] = set()
 
-    def copy_text(self, text: str, what: str, file_key: str = "w") -> None:
+    def copy_text(self, text: str, what: str) -> None:
         """Copy a text to the clipboard, by tmux where the app runs in one, and say where it went.
 
-        By default tmux lets no program inside reach the clipboard. `file_key` is the key that saves the text instead.
+        By default tmux lets no program inside reach the clipboard.
         """
         if not text.strip():
             self.notify("There is nothing to copy.", markup=False)
             return
         by_tmux = terminal.copy_to_tmux(text)
         super().copy_to_clipboard(text)
-        self.notify(terminal.copy_words(by_tmux, file_key), title=f"{what} copied", markup=False)
+        self.notify(terminal.copy_words(by_tmux), title=f"{what} copied", markup=False)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy what is selected in a field or with the mouse; Textual alone copies it in a way that tmux drops."""

@@ -64,16 +64,16 @@ def watch(gone: Callable[[], None]) -> None:
     threading.Thread(target=look, name="terminal", daemon=True).start()
 
 
-def copy_words(by_tmux: bool, file_key: str, environment: Mapping[str, str] | None = None) -> str:
+def copy_words(by_tmux: bool, environment: Mapping[str, str] | None = None) -> str:
     """Where a copied text went, and what to do where it does not arrive."""
     env = os.environ if environment is None else environment
     if by_tmux:
         return "It is in tmux's buffer, and in your terminal's clipboard if that takes it."
     if (around := _around(env)) == "tmux":
-        return f"tmux may keep it from your terminal (set -s set-clipboard on). {file_key} saves it to a file."
+        return "tmux may keep it from your terminal (set -s set-clipboard on). w saves it to a file."
     if around:
-        return f"{around} may keep it from your terminal. {file_key} saves it to a file."
-    return f"If your terminal blocks copying, {file_key} saves it to a file."
+        return f"{around} may keep it from your terminal. w saves it to a file."
+    return "If your terminal blocks copying, w saves it to a file."
 
 
 def _around(env: Mapping[str, str]) -> str:

@@ -43,18 +43,18 @@ class Budget:
         """USD of all calls so far, interrupted ones included."""
         return self._spent
 
-    async def reserve(self, max_cost: float, calls: int = 1) -> None:
-        """Reserve room for calls that together cost at most `max_cost` USD.
+    async def reserve(self, max_cost: float) -> None:
+        """Reserve room for a call that costs at most `max_cost` USD.
 
         Waits for calls in flight where their true cost may leave room, else for higher caps, and reports that.
         """
         async with self._changed:
-            while shortage := self._shortage(max_cost, calls):
+            while shortage := self._shortage(max_cost, 1):
                 if self._in_flight == 0 and not self._reported:
                     self._reported = True
                     self._on_used_up(shortage)
                 await self._changed.wait()
-            self.hold(max_cost, calls)
+            self.hold(max_cost, 1)
 
     async def reserve_some(self, max_costs: Sequence[float], least: int) -> int:
         """Reserve room for the first of several calls, as many as fit now; returns how many.

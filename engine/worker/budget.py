@@ -24,7 +24,7 @@ class Start(Protocol):
     def __call__(self, task: Coroutine[Any, Any, Answer | None]) -> asyncio.Task[Answer | None]: ...
 
 
-class Budget:
+class RunBudget:
     """The caps in USD and in calls that hold now."""
 
     def __init__(self, run: Run, settings: Service, status: Callable[[], Status], emit: Emit) -> None:

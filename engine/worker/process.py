@@ -57,7 +57,7 @@ from engine.stages.base import NO_ROUND, ServiceJob, Work, record
 from engine.stages.failure import explain
 from engine.worker import loop, paid
 from engine.worker.accounts import Accounts
-from engine.worker.budget import Budget
+from engine.worker.budget import RunBudget
 from engine.worker.children import run_stage_process
 from engine.worker.controls import Controls
 from engine.worker.environment import needed
@@ -94,7 +94,7 @@ class Worker:
         self._presence = Presence(run, self._status.status.worker)
         self._recording = Recording(run, self.settings, self._status, self._plan)
         self.emit: Emit = self._recording.emit
-        self._budget = Budget(run, self.settings.service, lambda: self._status.status, self.emit)
+        self._budget = RunBudget(run, self.settings.service, lambda: self._status.status, self.emit)
         self._accounts = Accounts(self._status, self.emit)
         self._controls = Controls(run, self._status, lambda: self._accounts.client, self.emit)
         self.questions = Questions(

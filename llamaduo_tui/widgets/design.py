@@ -6,8 +6,6 @@ from typing import Any
 
 from textual.screen import Screen
 
-Breakpoints = list[tuple[int, str]]
-
 
 def fit(screen: Screen[Any]) -> None:
     """Give a screen the classes of its breakpoints, before it is composed.

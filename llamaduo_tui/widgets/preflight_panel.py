@@ -34,8 +34,8 @@ class PreflightPanel(Vertical):
     class Changed(Message):
         """What prevents a start may be something else now."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self) -> None:
+        super().__init__()
         self._settings: Migration | None = None
         self._subject = ""
         self._problems: list[Problem] = []

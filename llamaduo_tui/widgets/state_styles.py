@@ -54,7 +54,7 @@ def trend(values: Sequence[float], width: int) -> str:
     return "".join(_BLOCKS[round(min(100.0, max(0.0, value)) / 100 * 7)] for value in values[-width:])
 
 
-def bar(share: float, width: int, style: str = "$primary") -> Content:
+def bar(share: float, width: int) -> Content:
     """A share from 0 to 1 as a bar."""
     full = round(min(1.0, max(0.0, share)) * width)
-    return Content.assemble(("━" * full, style), ("─" * (width - full), "$border-blurred"))
+    return Content.assemble(("━" * full, "$primary"), ("─" * (width - full), "$border-blurred"))

@@ -34,9 +34,9 @@ def test_tmux_around_an_ssh_session_shows_by_the_name_of_the_terminal() -> None:
     remote = {"TERM": "tmux-256color"}
     assert notification("run", "waits", remote) == wrapped("\x1b]9;run: waits\x07\x1b]777;notify;run;waits\x07")
     assert notification("run", "waits", {"TERM": "screen-256color"}).startswith("\x1b]9;"), "perhaps GNU screen"
-    assert copy_words(False, "w", remote).startswith("tmux may keep it")
-    assert copy_words(False, "w", {"TERM": "screen", "STY": "1.x"}).startswith("screen may keep it")
-    assert copy_words(False, "w", {"TERM": "screen.xterm-256color"}).startswith("tmux or screen may keep it")
+    assert copy_words(False, remote).startswith("tmux may keep it")
+    assert copy_words(False, {"TERM": "screen", "STY": "1.x"}).startswith("screen may keep it")
+    assert copy_words(False, {"TERM": "screen.xterm-256color"}).startswith("tmux or screen may keep it")
 
 
 def test_copying_arrives_in_a_default_tmux(tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_copying_arrives_in_a_default_tmux(tmp_path: Path) -> None:
 
 
 def test_it_is_told_where_a_copy_went() -> None:
-    assert copy_words(True, "w", {"TMUX": "x"}).startswith("It is in tmux's buffer")
-    assert "set-clipboard on" in copy_words(False, "w", {"TMUX": "x"})
-    assert copy_words(False, "w", {}) == "If your terminal blocks copying, w saves it to a file."
+    assert copy_words(True, {"TMUX": "x"}).startswith("It is in tmux's buffer")
+    assert "set-clipboard on" in copy_words(False, {"TMUX": "x"})
+    assert copy_words(False, {}) == "If your terminal blocks copying, w saves it to a file."
 
 
 def test_the_mouse_is_let_go_and_taken_back() -> None:
