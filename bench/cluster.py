@@ -24,8 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
+from figures import Figure, show
 
 from engine.protocol import jsonl
 from engine.protocol.events import Event, EventReader, StagePlaced, StageProgress
@@ -118,14 +117,10 @@ def main() -> int:
             rows = _measure(root, nodes)
         finally:
             nodes.stop()
-    table = Table("figure", "bar", "measured", "")
-    for figure, bar, measured, met in rows:
-        table.add_row(figure, bar, measured, "met" if met else "MISSED")
-    Console().print(table)
-    return int(args.check and not all(met for *_, met in rows))
+    return int(not show(rows) and args.check)
 
 
-def _measure(root: Path, nodes: Nodes) -> list[tuple[str, str, str, bool]]:
+def _measure(root: Path, nodes: Nodes) -> list[Figure]:
     from tests.tiny import make_model
 
     make_model(root / "model")
@@ -163,7 +158,7 @@ def _measure(root: Path, nodes: Nodes) -> list[tuple[str, str, str, bool]]:
     return rows
 
 
-def _paused_and_killed(run: Run) -> list[tuple[str, str, str, bool]]:
+def _paused_and_killed(run: Run) -> list[Figure]:
     """Pause and resume a training on both nodes, then kill the worker with -9."""
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(run.folder), FINETUNE.name, "1"])
     seen = len(_events(run))

@@ -20,6 +20,7 @@ from importlib import resources
 from pathlib import Path
 
 import psutil
+from figures import Figure, show
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -45,11 +46,9 @@ def main() -> int:
         status, peak = _run(root, _nf4(root) if args.nf4 else ["demo", "--until", "reached"])
         seconds = time.monotonic() - began
         run = Run(root / "demo")
-        console = Console()
-        console.print(_stage_table(run))
+        Console().print(_stage_table(run))
         rows = [*_demo_bars(run, status, peak), *_time_bars(root, None if args.nf4 else seconds)]
-    console.print(_bar_table(rows))
-    return int(args.check and not all(met for *_, met in rows))
+    return int(not show(rows) and args.check)
 
 
 def _nf4(root: Path) -> list[str]:
@@ -114,7 +113,7 @@ def _stage_table(run: Run) -> Table:
     return table
 
 
-def _demo_bars(run: Run, status: int, peak: int) -> Iterator[tuple[str, str, str, bool]]:
+def _demo_bars(run: Run, status: int, peak: int) -> Iterator[Figure]:
     decisions = run.decisions()
     gain = decisions[-1].precision.mean - decisions[0].precision.mean
     peak = max([peak, *(complete.peak_memory_bytes for _, complete, _ in _stages(run))])
@@ -124,7 +123,7 @@ def _demo_bars(run: Run, status: int, peak: int) -> Iterator[tuple[str, str, str
     yield "largest process, GiB", "under 4", f"{peak / 2**30:.2f}", peak < 4 * 2**30
 
 
-def _time_bars(root: Path, demo: float | None) -> Iterator[tuple[str, str, str, bool]]:
+def _time_bars(root: Path, demo: float | None) -> Iterator[Figure]:
     if demo is not None:
         yield "seconds", "under 150", f"{demo:.0f}", demo < 150
     for arguments in (["--version"], ["--runs-dir", str(root), "runs"]):
@@ -136,13 +135,6 @@ def _timed(command: list[str]) -> float:
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
     return time.monotonic() - began
-
-
-def _bar_table(rows: list[tuple[str, str, str, bool]]) -> Table:
-    table = Table("figure", _right("bar"), _right("measured"), "", title="Bars")
-    for figure, bar, measured, met in rows:
-        table.add_row(figure, bar, measured, "met" if met else "MISSED")
-    return table
 
 
 def _right(name: str) -> Column:

@@ -4,7 +4,7 @@
 
 Support tickets of five kinds, two frequent and three rare, and the sandbox as service over HTTP. Coverage, judge,
 decision and synthesis are the engine's own. The local model is NOT an LLM unless `--real` is given: it is a softmax
-regression on words for kind and for priority, trained anew each round on all pairs, and a rule that is always right for
+regression on words for kind and for priority, trained in each round on all pairs, and a rule that is always right for
 the product. That takes milliseconds, and fails where it has seen too little. `--real` fine-tunes SmolLM2-135M instead,
 by whole runs of the program: hours on two cores. Bar: `failures` needs at most 70 % of the pairs that `uniform` needs,
 median of the seeds.

@@ -15,8 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from figures import show
 
 from engine.protocol.manifest import manifest
 from engine.protocol.run_dir import Run
@@ -69,11 +68,7 @@ def main() -> int:
             ("report", "written", "written" if run.report_file.exists() else "none", run.report_file.exists()),
             ("dev loss, untuned and tuned", "lower", f"{losses[0]:.3f}, {losses[1]:.3f}", losses[1] < losses[0]),
         ]
-    table = Table("figure", "bar", "measured", "")
-    for figure, bar, measured, met in rows:
-        table.add_row(figure, bar, measured, "met" if met else "MISSED")
-    Console().print(table)
-    return int(args.check and not all(met for *_, met in rows))
+    return int(not show(rows) and args.check)
 
 
 if __name__ == "__main__":

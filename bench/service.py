@@ -27,8 +27,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from figures import Figure, show
 
 from engine.protocol import jsonl
 from engine.protocol.rows import Message, Response, Verdict
@@ -56,8 +55,6 @@ FASTER = 10
 BARE_CALLS = 8
 """Calls at once where CPU time is measured."""
 
-Row = tuple[str, str, str, bool]
-
 
 @dataclass(frozen=True)
 class Server:
@@ -84,21 +81,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit 1 where a figure misses its bar")
     args = parser.parse_args()
-    rows: list[Row] = []
+    rows: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:  # the crashes come first: they fork, which wants no other thread
         for number, measure in enumerate(
             (crash, faults, requests_as_limit, tokens_as_limit, published_way, cost_per_call)
         ):
             (scratch := Path(folder) / str(number)).mkdir()
             rows += measure(scratch)
-    table = Table("figure", "bar", "measured", "")
-    for figure, bar, measured, met in rows:
-        table.add_row(figure, bar, measured, "met" if met else "MISSED")
-    Console().print(table)
-    return int(args.check and not all(met for *_, met in rows))
+    return int(not show(rows) and args.check)
 
 
-def crash(scratch: Path) -> Iterator[Row]:
+def crash(scratch: Path) -> Iterator[Figure]:
     calls, kills, dice = 400, 20, random.Random(1)
     paid, seen, paid_twice = set[str](), 0, 0
     with sandbox(scratch, "--latency", "0.2") as server:
@@ -119,7 +112,7 @@ def crash(scratch: Path) -> Iterator[Row]:
     yield "  asked again, in flight at a kill", "", str(seen - calls - paid_twice), True
 
 
-def faults(scratch: Path) -> Iterator[Row]:
+def faults(scratch: Path) -> Iterator[Figure]:
     kinds = [kind for kind in KINDS if kind != "401"]  # a wrong key ends a run at once
     spec = ",".join(f"{kind}={0.3 / len(kinds)}" for kind in kinds)
     with sandbox(scratch, "--latency", "0.05", "--faults", spec) as server:
@@ -133,7 +126,7 @@ def faults(scratch: Path) -> Iterator[Row]:
     yield figure, "400", f"{sum(right)} ({client.usage.failed_calls} failures)", sum(right) == len(right) == 400
 
 
-def requests_as_limit(scratch: Path) -> Iterator[Row]:
+def requests_as_limit(scratch: Path) -> Iterator[Figure]:
     with sandbox(scratch, "--rpm", "3000", "--latency", "0.5") as server:
         asyncio.run(_judge(scratch, server, 600, rpm=3000))
         used = _rate([(at, 1.0) for at in server.times()]) / 3000
@@ -141,7 +134,7 @@ def requests_as_limit(scratch: Path) -> Iterator[Row]:
         yield "  refused with 429", "0", str(server.refusals), server.refusals == 0
 
 
-def tokens_as_limit(scratch: Path) -> Iterator[Row]:
+def tokens_as_limit(scratch: Path) -> Iterator[Figure]:
     tpm = 600_000
     with sandbox(scratch, "--tpm", str(tpm), "--latency", "0.5") as server:
         client = asyncio.run(_judge(scratch, server, 200, tpm=tpm))
@@ -151,7 +144,7 @@ def tokens_as_limit(scratch: Path) -> Iterator[Row]:
         yield "  refused with 429", "0", str(server.refusals), server.refusals == 0
 
 
-def published_way(scratch: Path) -> Iterator[Row]:
+def published_way(scratch: Path) -> Iterator[Figure]:
     rpm, latency = 60 * FASTER, 1.0 / FASTER
     with sandbox(scratch, "--rpm", str(rpm), "--latency", str(latency)) as server:
         theirs = asyncio.run(_in_groups(server, [_prompt(response) for response in _responses(60)]))
@@ -164,7 +157,7 @@ def published_way(scratch: Path) -> Iterator[Row]:
     yield figure, "2.5", measured, theirs / ours >= 2.5
 
 
-def cost_per_call(scratch: Path) -> Iterator[Row]:
+def cost_per_call(scratch: Path) -> Iterator[Figure]:
     calls, rounds = 250, 3
     bare, ours = [], []
     with sandbox(scratch) as server:

@@ -30,8 +30,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from figures import Figure, show
 
 from engine.protocol.errors import ServiceError
 from engine.protocol.events import Event, Log
@@ -244,10 +243,7 @@ def _settings(base: str, cap: float) -> Migration:
     )
 
 
-Row = tuple[str, str, str, bool]
-
-
-async def play(folder: Path) -> list[Row]:
+async def play(folder: Path) -> list[Figure]:
     weekend, person = Weekend(), Person()
     began, really = clock.CLOCK.monotonic(), clock.MONOTONIC()
     async with mocking(weekend.respond) as mock:
@@ -258,7 +254,7 @@ async def play(folder: Path) -> list[Row]:
     return [("hours, simulated", "", f"{hours:.1f}, in {clock.MONOTONIC() - really:.0f} s", True), *rows]
 
 
-def _rows(weekend: Weekend, mock: Mock, folder: Path, person: Person) -> Iterator[Row]:
+def _rows(weekend: Weekend, mock: Mock, folder: Path, person: Person) -> Iterator[Figure]:
     right_, wrong, missing = judged(folder, VERDICTS)
     expected = VERDICTS - len(FILTERED)
     yield "verdicts right", str(expected), str(right_), right_ == expected
@@ -321,11 +317,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_STATE_HOME"] = folder  # the record of opened prompts is the user's
         rows = clock.run(play(Path(folder)))
-    table = Table("figure", "bar", "measured", "")
-    for figure, bar, measured, met in rows:
-        table.add_row(figure, bar, measured, "met" if met else "MISSED")
-    Console().print(table)
-    return int(args.check and not all(met for *_, met in rows))
+    return int(not show(rows) and args.check)
 
 
 if __name__ == "__main__":
