@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from llamaduo_tui.views.plot import Figure, Line, Look, Point, draw, lay_out
+from llamaduo_tui.views.chart_data import Figure, Point
+from llamaduo_tui.views.plot import Line, Look, draw, lay_out
 
 WIDE, HIGH = 48, 8
 """Columns and lines that a chart needs next to or above another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llamaduo_tui.views.plot import COLOURS, Figure, Series
+from llamaduo_tui.views.chart_data import COLOURS, Figure, Series
 from llamaduo_tui.views.takeover import Standpoint
 
 FLOOR, CEILING = -30.0, 15.0

@@ -9,7 +9,7 @@ from engine.protocol.decision import Interval, Scores
 from engine.protocol.machine import Gpu, MachineRow
 from engine.settings.schema import Target
 from llamaduo_tui.views.axes import Tick
-from llamaduo_tui.views.plot import COLOURS, MARKS, Figure, Point, Series
+from llamaduo_tui.views.chart_data import COLOURS, MARKS, Figure, Point, Series
 from llamaduo_tui.views.run_view import Loss, RunView, Section, goals
 
 Measured = tuple[float, float | None]

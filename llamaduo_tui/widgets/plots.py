@@ -14,9 +14,10 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widget import Widget
 
-from llamaduo_tui.views import plot
+from llamaduo_tui.views import chart_data
+from llamaduo_tui.views.chart_data import Figure
 from llamaduo_tui.views.chart_grid import Grid
-from llamaduo_tui.views.plot import Figure
+from llamaduo_tui.views.plot import Line
 
 REDRAW_S = 0.5
 
@@ -51,8 +52,8 @@ class Plots(Widget, can_focus=True):
             super().__init__()
             self.name, self.text = name, text
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id)
+    def __init__(self) -> None:
+        super().__init__()
         self.grid = Grid()
         self._lines: Sequence[Content] = ()
         self._stale = True
@@ -138,7 +139,7 @@ class Plots(Widget, can_focus=True):
         if figure is None or not figure.places:
             self.notify("There is nothing to save.", markup=False)
         else:
-            self.post_message(self.Save(figure.name.replace(" ", "-"), plot.table(figure)))
+            self.post_message(self.Save(figure.name.replace(" ", "-"), chart_data.table(figure)))
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
         if event.button == 1:
@@ -174,5 +175,5 @@ class Plots(Widget, can_focus=True):
             self.draw()
 
 
-def _content(line: plot.Line) -> Content:
+def _content(line: Line) -> Content:
     return Content.assemble(*line) if line else Content()

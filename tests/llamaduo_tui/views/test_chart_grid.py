@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaduo_tui.views.chart_data import Figure, Series
 from llamaduo_tui.views.chart_grid import Cell, Grid
-from llamaduo_tui.views.plot import Figure, Series
 
 POINTS = tuple((float(n), 2.0 + n) for n in range(1, 41))
 SERIES = Series("round 1", POINTS, "1", "red")

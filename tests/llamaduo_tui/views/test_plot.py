@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from llamaduo_tui.views import plot
 from llamaduo_tui.views.axes import Tick
-from llamaduo_tui.views.plot import Figure, Line, Look, Series, draw, lay_out
+from llamaduo_tui.views.chart_data import Figure, Series, table
+from llamaduo_tui.views.plot import Line, Look, draw, lay_out
 
 FALLING = Series("round 1", tuple((float(n), 4.0 - n / 5) for n in range(1, 16)), "1", "red")
 DEV = Series("round 1 dev", ((5.0, 3.5), (10.0, 2.5)), "1", "red", line=False, brief=True)
@@ -118,7 +119,7 @@ def test_nothing_to_draw_is_said_in_full() -> None:
 
 
 def test_values_are_saved_as_a_table() -> None:
-    assert plot.table(LOSS).splitlines()[:6] == [
+    assert table(LOSS).splitlines()[:6] == [
         "step,round 1 dev,round 1", "1,,3.8", "2,,3.6", "3,,3.4", "4,,3.2", "5,3.5,3",
     ]  # fmt: skip
 
