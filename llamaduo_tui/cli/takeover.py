@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from llamaduo_tui.paths import called
 
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
-    from engine.protocol.takeover import DoorState, DoorStatus
+    from engine.protocol.takeover import DoorCommand, DoorState, DoorStatus
 
 MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 
@@ -45,15 +46,9 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.pass_obj
 def takeover(
     root: Path,
+    /,
     run_name: str,
     mode: str | None,
-    local: str | None,
-    local_key_env: str | None,
-    artefact: str | None,
-    local_model: str | None,
-    host: str | None,
-    port: int | None,
-    key_env: str | None,
     contents: bool | None,
     anyway: bool,
     share: float | None,
@@ -63,6 +58,7 @@ def takeover(
     restart: bool,
     stop: bool,
     as_json: bool,
+    **of_door: str | int | None,
 ) -> None:
     """Let the local model take over, behind the service's own API.
 
@@ -85,7 +81,6 @@ def takeover(
                llamaduo-tui takeover demo --share 10
                llamaduo-tui takeover demo --stop
     """
-    from engine.protocol.takeover import DoorCommand, Mode
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import takeover as control
 
@@ -97,33 +92,22 @@ def takeover(
         return
     if restart:
         control.restart(run)
-    told = []
-    given = {"local": local, "local-model": local_model, "local-key-env": local_key_env, "artefact": artefact}
-    given |= {"host": host, "port": str(port) if port is not None else None, "key-env": key_env}
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    words = _words(of_door)
     if contents is not None:
         words.append("--contents" if contents else "--no-contents")
     if words and (mode is None or working is not None):
         remedy = "name its --mode" if working is None else "end this one with --stop, then start it with --mode"
         raise click.UsageError(f"{words[0].partition('=')[0]} is for a door that starts: {remedy}")
     if mode is not None and working is None:
-        _one_local(local, artefact)
+        _one_local(of_door["local"], of_door["artefact"])
         if sys.stdout.isatty():
             say("the door is starting; with the released model this takes from seconds to minutes …", err=True)
-        named = {name for name in (key_env, local_key_env) if name}
+        named = {str(name) for name in (of_door["key_env"], of_door["local_key_env"]) if name}
         control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])], named)
+        mode = None
     elif mode is not None:
         _may_change(run, mode, anyway)
-        told.append(DoorCommand(kind="mode", mode=Mode(mode)))
-    if share is not None:
-        told.append(DoorCommand(kind="share", share=share / 100))
-    if auto_share:
-        told.append(DoorCommand(kind="share"))
-    if paused is not None:
-        told.append(DoorCommand(kind="pause" if paused else "resume"))
-    if roll_back:
-        told.append(DoorCommand(kind="roll-back"))
-    for command in told:
+    for command in _changes(mode, share, auto_share, paused, roll_back):
         control.tell(run, command)
     _, working = control.at_work(run)
     state = control.state_of(run)
@@ -141,15 +125,7 @@ def takeover(
 @click.option("--requests", type=click.IntRange(20, 10_000), default=200, show_default=True, help="For each mode.")
 @click.option("--rate", type=click.FloatRange(0.5, 50), default=5.0, show_default=True, help="Requests a second.")
 @click.pass_obj
-def drill(
-    root: Path,
-    run_name: str,
-    local: str | None,
-    local_key_env: str | None,
-    artefact: str | None,
-    requests: int,
-    rate: float,
-) -> None:
+def drill(root: Path, /, run_name: str, requests: int, rate: float, **of_door: str | None) -> None:
     """Rehearse the day on which the service is gone.
 
     A door of its own answers prompts of the run. The service is cut, then a server of the released model is killed
@@ -165,10 +141,9 @@ def drill(
     from llamaduo_tui.control import takeover as control
 
     run = overview.find(root, run_name)
-    _one_local(local, artefact)
-    given = {"local": local, "local-key-env": local_key_env, "artefact": artefact}
-    words = [f"--{name}={value}" for name, value in given.items() if value]
-    sys.exit(control.drill(run, [*words, f"--requests={requests}", f"--rate={rate}"], local_key_env))
+    _one_local(of_door["local"], of_door["artefact"])
+    words = [*_words(of_door), f"--requests={requests}", f"--rate={rate}"]
+    sys.exit(control.drill(run, words, of_door["local_key_env"]))
 
 
 @click.command()
@@ -186,9 +161,9 @@ def collect(root: Path, run_name: str, to: Path | None, following: Path | None, 
     The journal has texts only where the door was told to keep them: `takeover RUN --contents`.
 
     It writes the rows to RUN/takeover/collected.jsonl, and to RUN/takeover/next.toml the settings of a next run, which
-    reads them beside the old data and starts from this run's adapter. The next run's report says what it gained.
+    reads them with the old data and starts from this run's adapter. The next run's report says what it gained.
 
-    
+    \b
     Examples:  llamaduo-tui collect demo
                llamaduo-tui collect demo --to rows.jsonl --next next.toml
     """
@@ -220,11 +195,11 @@ def worth(root: Path, /, run_name: str, as_json: bool, **given: str | None) -> N
     """Show what the move is worth, and on what that rests.
 
     Money for 1,000 requests both ways, what the migration has cost, the day on which it has paid for itself, and how
-    long both sides take. Each figure has its assumptions beside it: they come from the run's data, its ledger, its
+    long both sides take. Each figure has its assumptions next to it: they come from the run's data, its ledger, its
     journal and litellm's price list, or from you. What you give is kept for the next time, for the app's screen too;
     "unset" takes it back. The settings' table [worth] has the same names.
 
-    
+    \b
     Examples:  llamaduo-tui worth demo
                llamaduo-tui worth demo --requests-per-day 20000 --box-usd-per-hour 0.80
                llamaduo-tui worth demo --requests-per-day unset
@@ -232,11 +207,36 @@ def worth(root: Path, /, run_name: str, as_json: bool, **given: str | None) -> N
     from llamaduo_tui.cli import overview
 
     folder = overview.find(root, run_name).folder
-    words = [f"--{name.replace('_', '-')}={text}" for name, text in given.items() if text is not None]
-    run_program("engine.takeover.worth", str(folder), *words, *(["--json"] if as_json else []))
+    run_program("engine.takeover.worth", str(folder), *_words(given), *(["--json"] if as_json else []))
 
 
-def _one_local(local: str | None, artefact: str | None) -> None:
+def _words(given: Mapping[str, str | int | None]) -> list[str]:
+    """Options by the names of their parameters, as words of the engine's programs."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+
+
+def _changes(
+    mode: str | None, share: float | None, auto_share: bool, paused: bool | None, roll_back: bool
+) -> list[DoorCommand]:
+    """What a door at work is told; `share` is in percent."""
+    from engine.protocol.takeover import DoorCommand, Mode
+
+    told = []
+    if mode is not None:
+        told.append(DoorCommand(kind="mode", mode=Mode(mode)))
+    if share is not None:
+        told.append(DoorCommand(kind="share", share=share / 100))
+    if auto_share:
+        told.append(DoorCommand(kind="share"))
+    if paused is not None:
+        told.append(DoorCommand(kind="pause" if paused else "resume"))
+    if roll_back:
+        told.append(DoorCommand(kind="roll-back"))
+    return told
+
+
+def _one_local(local: object, artefact: object) -> None:
+    """Raise UsageError where both sides of a choice are named."""
     if local and artefact:
         raise click.UsageError("--local names another server than that of an --artefact: leave one of them out")
 
