@@ -16,20 +16,21 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
-from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState
 
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.settings_editor import SettingsEditor
-from llamaduo_tui.views import fields, outlook, phrases
+from llamaduo_tui.views import fields, outlook
 from llamaduo_tui.views.draft import Draft, Problem
-from llamaduo_tui.views.fields import Field, FormSection
+from llamaduo_tui.views.fields import Field
 from llamaduo_tui.views.kept import Keeper
 from llamaduo_tui.views.outlook import Outlook
 from llamaduo_tui.views.service_keys import keys_of
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
+from llamaduo_tui.widgets.draft_head import DraftHead
+from llamaduo_tui.widgets.field_help import FieldHelp
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
 from llamaduo_tui.widgets.meanings import Meanings
@@ -44,9 +45,6 @@ WALKED_S = 0.1
 """Seconds after which a section is shown while keys walk through the list of sections."""
 
 _WALKING = ("up", "down", "pageup", "pagedown", "home", "end", "j", "k")
-
-SUMMARY = 24
-"""Characters of a section's values in the list of sections."""
 
 KEPT_S = 0.5
 """Seconds after which a change is kept on disk."""
@@ -100,15 +98,13 @@ it leaves the form. Each field is explained next to it.
 
     def compose(self) -> ComposeResult:
         design.fit(self)
-        with Horizontal(id="top"):
-            yield Static(id="where")
-            yield Static(id="verdict")
+        yield DraftHead(id="top")
         with Horizontal(id="body"):
-            yield SectionList(*[Option(s.title, id=s.name) for s in self._sections], id="sections", markup=False)
+            yield SectionList(self._sections)
             with Vertical(id="centre"):
                 yield SettingsForm(id="form")
                 yield Meanings()
-                yield Static(id="help")
+                yield FieldHelp(id="help")
             with Vertical(id="side"):
                 yield Static(id="outlook")
                 yield PreflightPanel()
@@ -116,7 +112,7 @@ it leaves the form. Each field is explained next to it.
 
     def on_mount(self) -> None:
         self.query_one("#outlook").border_title = "With these settings"
-        self.query_one("#sections", OptionList).highlighted = 0
+        self._list.highlighted = 0
         self._show_highlighted()
         self.validate()
         self._keep_soon()
@@ -160,6 +156,10 @@ it leaves the form. Each field is explained next to it.
         return self.has_class("-vast") and self.has_class("-tall")
 
     @property
+    def _list(self) -> SectionList:
+        return self.query_one(SectionList)
+
+    @property
     def _form(self) -> SettingsForm:
         return self.query_one(SettingsForm)
 
@@ -172,18 +172,18 @@ it leaves the form. Each field is explained next to it.
     @on(OptionList.OptionHighlighted, "#sections")
     def _section_chosen(self) -> None:
         """Show the section, soon where the next key chooses another one: a page takes longer than a repeated key."""
-        if getattr(self.app, "next_key", "") in _WALKING and self.query_one("#sections").has_focus:
+        if getattr(self.app, "next_key", "") in _WALKING and self._list.has_focus:
             self.set_timer(WALKED_S, self._show_highlighted)
         else:
             self._show_highlighted()
 
     def _show_highlighted(self) -> None:
         """Show the section that is highlighted now, which may be a later one than that of an event."""
-        section = self._sections[self.query_one("#sections", OptionList).highlighted or 0]
+        section = self._sections[self._list.highlighted or 0]
         if self._form.section is section:
             return
         if self._focused is not None:
-            self.query_one("#sections").focus()
+            self._list.focus()
         self._form.show(section, self._draft.__getitem__, lambda: self._extras(section.name))
         self._mark_rows()
         self._show_help()
@@ -203,7 +203,7 @@ it leaves the form. Each field is explained next to it.
     def _show_section(self, name: str) -> None:
         """Highlight a section and show it."""
         names = [section.name for section in self._sections]
-        self.query_one("#sections", OptionList).highlighted = names.index(name)
+        self._list.highlighted = names.index(name)
         self._show_highlighted()
 
     def _extras(self, section: str) -> dict[str, Widget]:
@@ -240,7 +240,7 @@ it leaves the form. Each field is explained next to it.
         self._editor.check()
         self._mark_rows()
         self._mark_sections()
-        self._show_top()
+        self.query_one(DraftHead).show(self._draft, self._editor.problems)
         self._show_outlook(settings=self._editor.settings)
         self._panel.set_settings(self._editor.settings, self._editor.problems)
         self._preview()
@@ -266,31 +266,7 @@ it leaves the form. Each field is explained next to it.
             states.show(keys_of(self._draft, states.name or ""))
 
     def _mark_sections(self) -> None:
-        wrong = [problem.path[0] for problem in self._editor.problems if problem.path]
-        edited = [path[0] for path in self._draft.edits]
-        sections = self.query_one("#sections", OptionList)
-        for index, section in enumerate(self._sections):
-            mark = "✗" if section.name in wrong else "●" if section.name in edited else " "
-            title = Content(f"{mark} {section.title}")
-            summary = self._summary(section) if self._filled else ""
-            if summary:
-                title = Content.assemble(title, (f"\n    {summary}", "dim"))
-            sections.replace_option_prompt_at_index(index, title)
-
-    def _summary(self, section: FormSection) -> str:
-        """The values of a section that are not its defaults."""
-        values = [self._draft[field.path] for field in section.fields]
-        given = [one_line(fields.line_of(value), 200) for value in values if value is not None]
-        return one_line(" · ".join(Path(text).name if text.startswith("/") else text for text in given), SUMMARY)
-
-    def _show_top(self) -> None:
-        draft, count = self._draft, len(self._editor.problems)
-        name = one_line(str(draft.file), 200) if draft.file is not None else "new settings"
-        state = " ● not saved" if draft.edits or draft.new else ""
-        where = Content.assemble(("Configuration ", "bold"), name, (state, "$text-warning"))
-        self.query_one("#where", Static).update(where)
-        problems = Content.styled(f"✗ {phrases.count(count, 'problem')}", "$text-error")
-        self.query_one("#verdict", Static).update(problems if count else Content.styled("✓ valid", "$text-success"))
+        self._list.mark(self._draft, self._editor.problems, summaries=self._filled)
 
     # Help for the focused field
 
@@ -302,21 +278,9 @@ it leaves the form. Each field is explained next to it.
 
     def _show_help(self) -> None:
         field = self._focused
-        if field is None:
-            text = Content.styled("↑↓ choose a section · Enter opens it", "dim")
-        else:
-            problem = next((p for p in self._editor.problems if p.field == field), None)
-            bounds = f" ({field.bounds})" if field.bounds else ""
-            default = "" if field.required else f" · default: {field.unset}"
-            effect = "" if self._filled else self._outlook.effect(field.key)
-            said: list[str | tuple[str, str]] = (
-                [(effect[:1].upper() + effect[1:], "$text-accent"), "\n"] if effect else []
-            )
-            said += [field.description, "\n"] if self.has_class("-small") else []
-            text = Content.assemble(*said, (f"{field.key}{bounds}{default}", "dim"))
-            if problem is not None:
-                text = Content.assemble(("✗ " + one_line(problem.text, 200), "$text-error"), "\n", text)
-        self.query_one("#help", Static).update(text)
+        problem = next((problem for problem in self._editor.problems if field and problem.field == field), None)
+        effect = self._outlook.effect(field.key) if field is not None and not self._filled else ""
+        self.query_one(FieldHelp).show(field, problem, effect, described=self.has_class("-small"))
         self.query_one(Meanings).show(self._outlook, field.key if field is not None else "")
 
     # Problems and the pre-flight
@@ -364,14 +328,13 @@ it leaves the form. Each field is explained next to it.
         return True
 
     def action_section(self, by: int) -> None:
-        sections = self.query_one("#sections", OptionList)
-        sections.focus()
-        sections.highlighted = max(0, min(len(self._sections) - 1, (sections.highlighted or 0) + by))
+        self._list.focus()
+        self._list.highlighted = max(0, min(len(self._sections) - 1, (self._list.highlighted or 0) + by))
 
     def action_checks(self) -> None:
         if self._narrow and self.has_class("-checks"):
             self.remove_class("-checks")
-            self.query_one("#sections").focus()
+            self._list.focus()
             return
         self.add_class("-checks")
         self.query_one("#problems" if self._editor.problems else "#preflight").focus()
@@ -436,11 +399,10 @@ it leaves the form. Each field is explained next to it.
 
     @work(group=ASKS, exit_on_error=False)
     async def action_leave(self) -> None:
-        sections = self.query_one("#sections")
         if self._narrow and self.has_class("-checks"):
             self.action_checks()
-        elif not sections.has_focus:
-            sections.focus()
+        elif not self._list.has_focus:
+            self._list.focus()
         elif await self.may_leave():
             self.dismiss(None)
 

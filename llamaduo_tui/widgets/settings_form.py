@@ -6,6 +6,7 @@ A page is made once, when its section is first shown; afterwards it is only hidd
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 from rich.cells import cell_len
@@ -15,12 +16,16 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
 
 from llamaduo_tui.views import phrases
-from llamaduo_tui.views.fields import FormSection, Path
+from llamaduo_tui.views.draft import Draft, Problem
+from llamaduo_tui.views.fields import FormSection, Path, line_of
+from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.setting_row import SettingRow
 
-Below = Callable[[], dict[str, Widget]]
+SUMMARY = 24
+"""Characters of a section's values in the list of sections."""
 
 
 class SectionList(OptionList):
@@ -30,6 +35,21 @@ class SectionList(OptionList):
         Binding("pageup,k", "cursor_up", "Section above", show=False, id="sections.up", tooltip="Previous section"),
         Binding("pagedown,j", "cursor_down", "Section below", show=False, id="sections.down", tooltip="Next section"),
     ]
+
+    def __init__(self, sections: Sequence[FormSection]) -> None:
+        super().__init__(*[Option(one.title, id=one.name) for one in sections], id="sections", markup=False)
+        self._sections = sections
+
+    def mark(self, draft: Draft, problems: Sequence[Problem], *, summaries: bool) -> None:
+        """Mark the sections with problems and with changes; `summaries` adds the values of each."""
+        wrong = {problem.path[0] for problem in problems if problem.path}
+        edited = {path[0] for path in draft.edits}
+        for index, section in enumerate(self._sections):
+            mark = "✗" if section.name in wrong else "●" if section.name in edited else " "
+            title = Content(f"{mark} {section.title}")
+            if summaries and (summary := _summary(section, draft)):
+                title = Content.assemble(title, (f"\n    {summary}", "dim"))
+            self.replace_option_prompt_at_index(index, title)
 
 
 class SectionPage(Vertical):
@@ -116,3 +136,10 @@ class SettingsForm(VerticalScroll, inherit_bindings=False, can_focus=False):
     def row(self, path: Path) -> SettingRow | None:
         """The row of a field, if it is in the section that is shown."""
         return next((row for row in self.rows if row.field.path == path), None)
+
+
+def _summary(section: FormSection, draft: Draft) -> str:
+    """The values of a section that are not its defaults; of paths the last part."""
+    values = [draft[field.path] for field in section.fields]
+    given = [one_line(line_of(value), 200) for value in values if value is not None]
+    return one_line(" · ".join(PurePath(text).name if text.startswith("/") else text for text in given), SUMMARY)
