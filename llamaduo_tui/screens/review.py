@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
@@ -19,7 +20,7 @@ from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.question import answering
 from llamaduo_tui.screens.review_loader import RoundLoaded, SearchDone
 from llamaduo_tui.screens.reviewing import RECORDING, ReviewingScreen
-from llamaduo_tui.views import guide, phrases
+from llamaduo_tui.views import guide, review_words
 from llamaduo_tui.views.kinds import read_kinds
 from llamaduo_tui.views.review import Review, RoundNumber
 from llamaduo_tui.views.review_list import (
@@ -29,9 +30,8 @@ from llamaduo_tui.views.review_list import (
     Narrowing,
     ReviewFilter,
     arrange,
-    drawn_progress,
-    queue_words,
 )
+from llamaduo_tui.views.review_words import round_name
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.views.watcher import RunUpdate
 from llamaduo_tui.widgets import design
@@ -40,7 +40,7 @@ from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.line_input import LineInput
 from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.prompt_list import HEADING, PromptList
-from llamaduo_tui.widgets.response_view import ResponseView, round_name
+from llamaduo_tui.widgets.response_view import ResponseView
 from llamaduo_tui.widgets.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -222,35 +222,17 @@ class ReviewScreen(ReviewingScreen):
         known = Known(self.annotations.labels, self.bookmarks, self._kinds or {}, self._matches)
         items = arrange(self.round, known, self.sort, self._filter, self._narrowing)
         self.query_one("#review-list").set_class(not items, "-empty")
-        none = "No prompt matches the filter and the search."
-        if self._narrowing.words:
-            none += f" The list is narrowed to: {', '.join(self._narrowing.words)}. Press i to change that."
-        if not self.round.entries:
-            none = "No responses yet."
-        elif self.sort == "drawn" and not self.round.drawn:
-            none = "No answers are drawn for this round. A round of dev prompts has some once it is decided on."
+        none = review_words.nothing(self.round, self._narrowing, self.sort)
         self.query_one("#review-empty", Static).update(Content(none))
         self.prompts.show(items)
         self._show_title()
         self._update_keys()
 
     def _show_title(self) -> None:
-        facts = []
+        facts: Iterable[str] = ()
         if self.round is not None:
-            shown, total = len(self.prompts.items), len(self.round.entries)
-            prompts = phrases.count(total, "prompt")
-            reviewed = self.annotations.reviewed(self.number) & self.round.entries.keys()
-            facts = [round_name(self.number), prompts if shown == total else f"{shown:,} of {prompts}"]
-            facts += [f"{len(reviewed):,} reviewed"]
-            narrowed = [one_line(words, 80) for words in self._narrowing.words]
-            if self.round.drawn:
-                done = drawn_progress(self.round, self.annotations.labels)
-                queue = self.sort == "drawn"
-                facts = [queue_words(done)] if queue else [*facts, f"{done.reviewed} of {done.drawn} drawn"]
-            facts[1:1] = narrowed
-            facts += [] if self.round.judged else ["not judged yet"]
-            unreadable = self.round.unreadable
-            facts += [f"! {phrases.count(unreadable, 'unreadable line')}"] if unreadable else []
+            shown = len(self.prompts.items)
+            facts = review_words.facts(self.round, shown, self.annotations, self._narrowing, self.sort)
         name = "" if self.sort == "drawn" else f"{one_line(self.run.name, 40)}  "
         self.query_one("#review-title", Static).update(
             Content.assemble(("Review", "bold"), f"  {name}", (" · ".join(facts), "$foreground-muted"))

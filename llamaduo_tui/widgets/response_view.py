@@ -13,10 +13,9 @@ from textual.widgets import Static
 from engine.protocol import jsonl
 from engine.protocol.commands import ResponseKey
 from engine.protocol.rows import prompt_text
-from engine.protocol.stages import Phase
-from llamaduo_tui.views import phrases
 from llamaduo_tui.views.diff import Row, json_rows, text_rows
 from llamaduo_tui.views.review import JudgedResponse, Review, RoundNumber
+from llamaduo_tui.views.review_words import round_name
 from llamaduo_tui.views.text import clean
 from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.lines import FoldedText
@@ -182,11 +181,6 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
         known = self.review.loaded.get(number)
         entry = known.entries.get(self.page.judged.entry.id) if known and self.page else None
         return entry.mean if entry else None
-
-
-def round_name(number: RoundNumber) -> str:
-    """A round's name: "round 1", "sealed test"."""
-    return phrases.part(Phase.SEALED if number is None else number)
 
 
 def _page(key: ResponseKey, judged: JudgedResponse, wanted: View, limit: int | None) -> ResponsePage:
