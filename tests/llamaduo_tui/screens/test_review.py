@@ -1,4 +1,4 @@
-"""The Review screen on real run files, by keyboard and by mouse."""
+"""The review on real run files: its list, its responses, its search."""
 
 from __future__ import annotations
 
@@ -7,91 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import review_run
 from frozen import text_of, until
-from review_run import draw, response, verdicts, write
+from review_host import Host, drawn, labels, listed, press, settle, shown
+from review_run import response, verdicts, write
 from textual.pilot import Pilot
 from textual.widgets import Input, Markdown, Select
 from typing_fast import burst
 
-from engine.protocol import commands, jsonl
-from engine.protocol.commands import Label
+from engine.protocol import jsonl
 from engine.protocol.run_dir import Run
-from engine.protocol.status import State
-from llamaduo_tui.key_turns import KeyTurns
 from llamaduo_tui.screens.narrow import NarrowScreen
-from llamaduo_tui.screens.review import ReviewScreen
-from llamaduo_tui.views import bookmarks, kinds
-from llamaduo_tui.views.run_view import RunView
-from llamaduo_tui.views.watcher import RunUpdate
+from llamaduo_tui.views import kinds
 from llamaduo_tui.widgets.comparison import Comparison, Side
-from llamaduo_tui.widgets.label_form import LabelForm
 from llamaduo_tui.widgets.prompt_list import PromptList
 from llamaduo_tui.widgets.response_view import ResponseView
 from llamaduo_tui.widgets.verdicts import Verdicts
 
 SIZES = [(80, 24), (120, 40)]
-
-
-class Host(KeyTurns[None]):
-    """An app with nothing but the screen, which handles keys as the whole app does."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run_shown = run
-
-    def on_mount(self) -> None:
-        self.push_screen(ReviewScreen(self.run_shown))
-
-    def copy_text(self, text: str, _: str) -> None:
-        """As the whole app does outside of tmux."""
-        self.copy_to_clipboard(text)
-
-
-async def settle(pilot: Pilot[Any]) -> ReviewScreen:
-    """Wait until every reader is done and what it read is drawn."""
-    await pilot.pause()
-    await pilot.app.workers.wait_for_complete()
-    await pilot.pause()
-    await pilot.app.workers.wait_for_complete()
-    await pilot.pause()
-    screen = pilot.app.screen
-    assert isinstance(screen, ReviewScreen)
-    return screen
-
-
-async def drawn(pilot: Pilot[Any]) -> None:
-    """Wait until the first prompt is read and shown, too."""
-    screen = await settle(pilot)
-    await until(pilot, lambda: screen.query_one(ResponseView).page is not None)
-    await settle(pilot)
-
-
-async def press(pilot: Pilot[Any], *keys: str) -> ReviewScreen:
-    await settle(pilot)
-    for key in keys:
-        await pilot.press(key)
-        await settle(pilot)
-    return await settle(pilot)
-
-
-def shown(screen: ReviewScreen) -> tuple[int | None, str, int]:
-    page = screen.query_one(ResponseView).page
-    assert page is not None
-    return page.key
-
-
-def listed(screen: ReviewScreen) -> list[str]:
-    return [item.id for item in screen.query_one(PromptList).items]
-
-
-def labels(run: Run) -> dict[tuple[int | None, str, int], Label]:
-    return commands.labels(run.commands_file)
-
-
-@pytest.fixture
-def run(make_run: Callable[..., Run]) -> Run:
-    return review_run.rounds(make_run())
 
 
 async def test_opens_at_the_worst_of_the_newest_round(run: Run) -> None:
@@ -103,60 +35,6 @@ async def test_opens_at_the_worst_of_the_newest_round(run: Run) -> None:
         assert '≠ product   "TimeForge"' in text_of(screen, "#response")
         assert "Wrong product." in text_of(screen, "#verdicts")
         assert text_of(screen, "#history") == "round 0: 85 → [round 1: 45]"
-
-
-async def test_agree_and_take_back(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        screen = await press(pilot, "y")
-        assert labels(run)[1, "a1", 0].agrees is True
-        assert screen.marks("a1") == "✓"
-        assert "✓ you agree" in str(screen.query_one(Verdicts).border_title)
-        screen = await press(pilot, "y")
-        assert labels(run)[1, "a1", 0].agrees is None
-        assert screen.marks("a1") == ""
-
-
-async def test_disagree_with_own_scores_and_a_note(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        screen = await press(pilot, "n")
-        assert screen.query_one("#label-precision", Input).value == "40"
-        await press(pilot, "backspace", "backspace", "1", "0", "1", "enter")
-        assert "1 to 100" in text_of(screen, "#label-problem")
-        assert not run.commands_file.exists()
-        await press(pilot, "backspace", "tab", "tab", "b", "y", "enter")
-        label = labels(run)[1, "a1", 0]
-        assert (label.agrees, label.precision, label.similarity, label.note) == (False, 10, 50, "by")
-        assert screen.marks("a1") == "✗✎"
-        assert not screen.query_one(LabelForm).has_class("-open")
-        assert screen.query_one(PromptList).has_focus
-
-
-async def test_flag_and_note_keep_what_was_said_before(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        await press(pilot, "y", "b", "e", "o", "k", "enter")
-        label = labels(run)[1, "a1", 0]
-        assert (label.agrees, label.flagged, label.note) == (True, True, "ok")
-
-
-async def test_next_unreviewed_goes_round(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        screen = await press(pilot, "y", "u", "y", "end", "u")
-        assert shown(screen)[1] == "d4"
-
-
-async def test_escape_leaves_the_form_and_then_the_screen(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        screen = await press(pilot, "n", "escape")
-        assert not screen.query_one(LabelForm).has_class("-open")
-        await pilot.press("escape")
-        await pilot.pause()
-        assert not isinstance(pilot.app.screen, ReviewScreen)
-        assert not run.commands_file.exists()
 
 
 async def test_keys_wait_for_the_page_that_they_are_about(run: Run) -> None:
@@ -173,14 +51,6 @@ async def test_keys_wait_for_the_page_that_they_are_about(run: Run) -> None:
         assert (said[1, "b2", 0].flagged, said[1, "b2", 0].agrees) == (True, True)
         assert set(said) == {(1, "c3", 0), (1, "d4", 0), (1, "b2", 0)}
         assert screen.query_one(PromptList).has_focus
-
-
-async def test_a_review_and_its_withdrawal_are_written_in_this_order(run: Run) -> None:
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        await drawn(pilot)
-        await burst(pilot, *"yyyyyy")
-        await settle(pilot)
-        assert labels(run)[1, "a1", 0].agrees is None
 
 
 async def test_the_verdict_stays_in_sight_of_a_long_response(make_run: Callable[..., Run]) -> None:
@@ -207,48 +77,6 @@ async def test_both_responses_in_one_column(run: Run) -> None:
         assert not screen.query_one("#reference").display
         screen = await press(pilot, "v", "v", "D")
         assert screen.query_one("#reference").display
-
-
-async def test_a_bookmark_is_kept_in_the_review_folder(run: Run) -> None:
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        await drawn(pilot)
-        screen = await press(pilot, "down", "asterisk", "g", "end", "enter")
-        assert listed(screen) == ["c3"]
-        assert bookmarks.read(run) == {"c3"}
-        await press(pilot, "asterisk")
-        assert bookmarks.read(run) == set()
-        assert not run.commands_file.exists()
-
-
-async def test_a_run_of_another_user_offers_no_reviews(run: Run) -> None:
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        await drawn(pilot)
-        screen = await settle(pilot)
-        screen.take(RunUpdate(RunView(), State.RUNNING, None, [], [], mine=False))
-        await burst(pilot, "y", "b", "asterisk", "Y", "B", "n", "e")
-        assert not run.commands_file.exists() and not bookmarks.read(run)
-        assert screen.check_action("read_on", ()) is True
-
-
-async def test_all_that_is_listed_is_marked_at_once_and_undone_at_once(run: Run) -> None:
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        await drawn(pilot)
-        await burst(pilot, "e", *"hm", "enter", "Y", "n")
-        assert len(labels(run)) == 1, "the dialog is answered with no"
-        await burst(pilot, "Y", "y")
-        screen = await settle(pilot)
-        assert len(run.commands_file.read_bytes().splitlines()) == 2, "one line for all"
-        assert {key for key, label in labels(run).items() if label.agrees} == {
-            (1, "a1", 1),
-            *((1, id_, sample) for id_ in ("b2", "c3") for sample in (0, 1)),
-        }
-        assert [screen.marks(id_) for id_ in ("a1", "b2", "c3", "d4")] == ["✓✎", "✓", "✓", ""]
-        assert "3 reviewed" in text_of(screen, "#review-title")
-        await burst(pilot, "B", "y", "U", "U")
-        screen = await settle(pilot)
-        assert [screen.marks(id_) for id_ in ("a1", "b2", "c3", "d4")] == ["✎", "", "", ""]
-        assert not any(label.agrees or label.flagged for label in labels(run).values())
-        assert screen.check_action("undo", ()) is True, "the note"
 
 
 async def test_the_list_is_narrowed_by_a_dialog(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,49 +178,6 @@ async def test_order_filter_and_search(run: Run) -> None:
         assert screen.check_action("agree", ()) is False
 
 
-async def test_the_drawn_answers_are_reviewed_in_their_order(run: Run) -> None:
-    draw(run, ("c3", 1), ("d4", 0), ("b2", 1))
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        screen = await settle(pilot)
-        assert "4 prompts · 0 reviewed · 0 of 3 drawn" in text_of(screen, "#review-title")
-        await press(pilot, "o", "down", "enter")
-        assert listed(screen) == ["c3", "d4", "b2"]
-        assert shown(screen) == (1, "c3", 1)
-        await press(pilot, "b", "y", "down", "down", "y")
-        assert shown(screen) == (1, "b2", 1)
-        assert "3 drawn, 2 reviewed, 1 skipped; 1 more until scores" in text_of(screen, "#review-title")
-        await press(pilot, "u")
-        assert shown(screen) == (1, "d4", 0)
-        await press(pilot, "b", "home", "u")
-        assert shown(screen) == (1, "d4", 0)
-        await press(pilot, "y")
-        assert "3 drawn, all reviewed: the report gives their mean" in text_of(screen, "#review-title")
-
-
-async def test_the_drawn_sample_of_the_prompt_that_is_shown_takes_its_place(run: Run) -> None:
-    draw(run, ("c3", 0), ("a1", 1))
-    commands.send(run.commands_file, Label(round=1, responses=[("c3", 0)], agrees=True))
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        assert shown(await press(pilot, "down", "up")) == (1, "a1", 0)
-        assert shown(await press(pilot, "o", "down", "enter")) == (1, "a1", 1)
-
-
-async def test_a_round_without_drawn_answers_says_when_there_are_some(run: Run) -> None:
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        screen = await press(pilot, "o", "down", "enter")
-        assert listed(screen) == []
-        assert "No answers are drawn for this round" in text_of(screen, "#review-empty")
-
-
-async def test_nobody_agrees_with_a_judge_that_said_nothing(make_run: Callable[..., Run]) -> None:
-    run = make_run()
-    write(run.round(0), [response("a")], verdicts("a", 0, None))
-    async with Host(run).run_test(size=(120, 40)) as pilot:
-        screen = await settle(pilot)
-        assert screen.check_action("agree", ()) is False
-        assert screen.check_action("disagree", ()) is True
-
-
 async def test_the_mouse_chooses_a_prompt(run: Run) -> None:
     async with Host(run).run_test(size=(120, 40)) as pilot:
         await settle(pilot)
@@ -464,28 +249,6 @@ async def test_the_sealed_test_is_one_of_the_rounds(run: Run) -> None:
         assert shown(screen) == (None, "z9", 0)
         await press(pilot, "y")
         assert labels(run)[None, "z9", 0].agrees is True
-
-
-async def test_a_label_that_cannot_be_written_is_taken_back(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        run.commands_file.mkdir()
-        await pilot.press("y")
-        screen = await settle(pilot)
-        assert screen.marks("a1") == ""
-
-
-async def test_what_others_say_later_counts(run: Run) -> None:
-    async with Host(run).run_test() as pilot:
-        await settle(pilot)
-        screen = await press(pilot, "y")
-        later = Label(
-            round=1, responses=[("a1", 0)], agrees=False, time=screen.annotations.labels[1, "a1", 0].time - 60
-        )
-        commands.send(run.commands_file, later)
-        screen.action_reload()
-        screen = await settle(pilot)
-        assert screen.marks("a1") == "✗"
 
 
 async def test_a_rewritten_file_says_so(run: Run) -> None:
