@@ -1,4 +1,4 @@
-"""The documents name what exists: commands, options, paths, states, settings, the version and the licence."""
+"""The documents name what exists: commands, options, keys, paths, states, settings, the version and the licence."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from urllib.parse import unquote
 import click
 import pytest
 import tomli
+from textual.binding import Binding
 
 from engine.protocol.status import State
 from engine.settings.schema import Migration
+from llamaduo_tui import keymap
+from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +25,13 @@ PLACEHOLDER = re.compile(r"NAME|_N\.py")
 
 RECENT = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 """Documents of the present; the changelog also names what has gone."""
+
+KEYS = {
+    "Esc": "escape", "esc": "escape", "PgUp": "pageup", "PgDn": "pagedown",
+    "←": "left", "→": "right", "↑": "up", "↓": "down",
+}  # fmt: skip
+"""Keys of the README by the names that Textual has for them; others have the same name there."""
+IS_KEY = re.compile(rf".|F\d+|ctrl\+.|space|[Ee]nter|Home|End|{'|'.join(KEYS)}")
 
 
 def text(document: str) -> str:
@@ -100,6 +110,18 @@ def test_settings_in_the_readme_exist() -> None:
         for table, name in re.findall(r"^\[?([a-z]+)\]?[. ]([a-z_]+)(?: = .*)?\]?$", piece):
             model = tables[table].annotation if table in tables else None
             assert model is None or name in model.model_fields, piece
+
+
+def test_keys_in_the_readme_exist() -> None:
+    def full_names(keys: str) -> set[str]:
+        return {binding.key for binding in Binding.make_bindings([Binding(keys, "")])}
+
+    known = set[str]().union(*(full_names(binding.key) for binding in keymap.bindings(LlamaDuoApp)))
+    about_keys = text("README.md").partition("\n## Runs\n")[2].partition("\n## How a decision is made\n")[0]
+    words = {word for piece in re.findall(r"`([^`\n]+)`", about_keys) for word in piece.split()}
+    named = [word for word in sorted(words) if IS_KEY.fullmatch(word)]
+    assert len(named) > 40, "the pattern finds keys"
+    assert [key for key in named if not full_names(KEYS.get(key, key if len(key) == 1 else key.lower())) <= known] == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:
