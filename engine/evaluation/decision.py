@@ -122,7 +122,7 @@ def _outcome(
     if not above:
         return "continue", f"{standing}."
     if out_of_reach(both, GATE_RISK):
-        return "continue", f"{standing}, which so few dev prompts cannot mend: finishing opens the sealed prompts."
+        return "continue", f"{standing}; the gate needs more dev prompts: finishing opens the sealed prompts."
     return "continue", f"{standing}; another round may do it."
 
 

@@ -255,6 +255,7 @@ class _Data:
 
     @classmethod
     def of(cls, answers: Sequence[Answer], target: Target) -> _Data:
+        """The arrays of answers for a target. Raises ValueError where there are none."""
         if not answers:
             raise ValueError("no answers")
         order = sorted(answers, key=lambda answer: (answer.family, answer.id))

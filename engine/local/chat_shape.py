@@ -134,4 +134,4 @@ def _value(kind: str, word: str) -> Any:
 
 def _name(mark: Mark) -> str:
     names = {"system": "system prompts", "assistant": "responses before the last", "tool": CALLS}
-    return "text beside tool calls" if mark.calls else names.get(mark.role, f"{mark.role} turns")
+    return "text next to tool calls" if mark.calls else names.get(mark.role, f"{mark.role} turns")

@@ -44,7 +44,7 @@ def usable_checkpoint(resolved: ResolvedModel, local: Local) -> Checkpoint:
     checkpoint = read_checkpoint(resolved.path)
     if (resolved.path / "adapter_config.json").exists():
         raise InputError(
-            f"{resolved.name}: has a LoRA adapter beside its weights (adapter_config.json), which would be loaded too",
+            f"{resolved.name}: has a LoRA adapter next to its weights (adapter_config.json), which would be loaded too",
             f"remove the adapter's files from {resolved.path}, or merge the adapter into the weights",
         )
     refuse_quantised(resolved.name, checkpoint, local.quantization)

@@ -27,7 +27,7 @@ def load_start(model: PeftModel, folder: Path) -> None:
     wanted = get_peft_model_state_dict(model)
     if problem := _problem(found, wanted):
         raise InputError(
-            f"{path}: {problem}, so it is no adapter of this model", "start from one with the same local.adapter"
+            f"{path}: {problem}, so it does not fit this model", "start from one with the same local.adapter"
         )
     set_peft_model_state_dict(model, found)
 
@@ -42,5 +42,5 @@ def _problem(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) ->
         if tensor.shape != wanted[name].shape:
             return f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
         if not torch.isfinite(tensor).all():
-            return f"{name} holds what is no finite number"
+            return f"{name} has values that are not finite"
     return ""

@@ -137,7 +137,7 @@ def _splits(line: str) -> str:
     try:
         shlex.split(line)
     except ValueError as error:
-        raise ValueError(f"is no command line: {error}") from None
+        raise ValueError(f"invalid command line: {error}") from None
     return line
 
 

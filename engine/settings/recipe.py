@@ -166,7 +166,7 @@ class _Reader:
         lines = [f"  {line}" for line in self._taken]
         groups = {
             "Decided by the run itself": self._decided,
-            "Left out, as there is no counterpart": self._left,
+            "Left out, without a counterpart": self._left,
         }
         told = [f"{title}: {', '.join(keys)}" for title, keys in groups.items() if keys]
         return ["Taken over:", *lines, *told, *(f"Note: {note}" for note in self.notes)]

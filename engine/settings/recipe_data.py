@@ -31,7 +31,7 @@ def coverage_source(recipe: dict[str, Any]) -> tuple[str | list[str] | None, lis
 
 
 def _asked(recipe: dict[str, Any]) -> list[str]:
-    """The prompts that people wrote, with both splits of the paper's own dataset: a run seals a part of it anew."""
+    """The prompts that people wrote, with both splits of the paper's own dataset: a run seals another part of it."""
     sources: dict[str, None] = {}
     for name, split in (("reference_ds_id", "reference_ds_split"), ("test_ds_id", "test_ds_split")):
         dataset, part = recipe.get(name), recipe.get(split)

@@ -20,7 +20,7 @@ from engine.stages.markdown import inline, interval
 
 
 def gain(run: Run, settings: Migration, final: FinalDecision, sealed: SplitScores) -> list[str]:
-    """What the sealed prompts say of this run against the one that it started from; nothing where it started anew."""
+    """What the sealed prompts say of this run against the one that it started from; none without one."""
     if settings.finetune.start_from is None:
         return []
     before = Run(Path(settings.finetune.start_from))

@@ -130,7 +130,7 @@ def part(final: FinalDecision) -> list[str]:
         return []
     rule = f" The local model gives {found.rule.words}." if found.certified and found.rule else ""
     risks = (
-        f" This is a statement of its own, beside that on the whole task: each has a risk of {percent(found.risk)}."
+        f" It is separate from the statement on the whole task: each has a risk of {percent(found.risk)}."
         if found.rule
         else ""
     )

@@ -1,4 +1,4 @@
-"""A section of the report: what the migration is worth, with each assumption beside its figure."""
+"""A section of the report: what the migration is worth, with each assumption next to its figure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def section(run: Run, settings: Migration) -> list[str]:
     found, given = lines(run, settings)
     return [
         HEADING,
-        f"As of {time.strftime('%Y-%m-%d')}. Each figure follows from the assumptions beside it; `llamaduo-tui worth "
+        f"As of {time.strftime('%Y-%m-%d')}. Each figure follows from the assumptions next to it; `llamaduo-tui worth "
         f"{run.name}` changes them and shows the figures of today. Unknown is what nobody has said or "
         "measured.",
         _table("figure", "rests on", found),

@@ -25,7 +25,7 @@ from engine.verify.checks import Problem
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 DENIED = f"cannot be read: {os.strerror(errno.EACCES)}"
-LINK = "is a link: what it leads to is no part of the run"
+LINK = "is a link; its target is not part of the run"
 
 
 @dataclass(slots=True)

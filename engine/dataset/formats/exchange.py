@@ -92,7 +92,7 @@ def _logged(row: Fields, name: str, given: Any, columns: Columns, notes: set[str
         inner = Fields(value)
         beside = (other for other in inner.present((*CONTEXT, *PROMPT)) if not reply.missing(inner.get(other)))
         if lost := [*dict.fromkeys(beside)]:
-            raise RowError(f"no prompt: {name} has {listed(lost)} beside its messages; set coverage.columns")
+            raise RowError(f"no prompt: {name} has {listed(lost)} outside its messages; set coverage.columns")
     return _answered(row, _with_tools(row, found, notes), columns, notes, whole=False, cells=cell)
 
 

@@ -227,7 +227,7 @@ def with_system(
     config = parsed(value.get("config"))  # of Gemini's SDK
     places = [value, *([config] if isinstance(config, dict) else [])]
     if "documents" in value and not is_nothing(parsed(value["documents"])):
-        raise RowError("file: the request has documents beside its messages")
+        raise RowError("file: the request has documents outside its messages")
     offered = offered or next((found for place in places if (found := tools.definitions(place, notes))), [])
     for place in places:
         known = _names(place)

@@ -42,7 +42,7 @@ def _question(row: Fields, columns: Columns, notes: set[str]) -> list[Turn]:
     if is_blank(row.get(name)):
         raise RowError(f"no prompt: {name} is empty")
     if options := next((other for other in row.present(OPTIONS) if _are_texts(parsed(row.get(other)))), None):
-        raise RowError(f"no prompt: the question's {options} stand beside it; put them into one column")
+        raise RowError(f"no prompt: the question's {options} are in other columns; put them into one")
     given = [_text(row.get(name))] if instruction is not None else asked(row.get(name), notes)
     if len(given) == 1 and given[0].message["role"] == "user":
         extra = [_context(row.get(other)) for other in row.present(CONTEXT) if other != name]

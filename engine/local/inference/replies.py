@@ -73,7 +73,7 @@ def completion_of(encoded: Encoded, sample: Sample, reply: Json) -> Completion:
         (choice,) = msgspec.convert(reply, _Reply).choices
         answer = read_text(encoded.tokenizer, _text(encoded, sample, choice.message))
     except (ValueError, TypeError, LookupError, RecursionError):
-        raise StageError("the endpoint's reply is no chat completion", "check inference.api_base") from None
+        raise StageError("the endpoint's reply is not a chat completion", "check inference.api_base") from None
     if choice.finish_reason not in FINISHED:
         shown = _clean(repr(choice.finish_reason[:80]))
         raise StageError(f"the endpoint ended a response for an unknown reason: {shown}", "see its log")

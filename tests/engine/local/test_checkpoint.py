@@ -66,5 +66,5 @@ def test_an_adapter_beside_the_weights_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "model.safetensors", f'{{"x": {tensor("[2]", "[0, 8]")}}}')
     for name in ("config.json", "adapter_config.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match="LoRA adapter beside its weights"):
+    with pytest.raises(InputError, match="LoRA adapter next to its weights"):
         usable_checkpoint(ResolvedModel("m", tmp_path, None, "0"), Local())

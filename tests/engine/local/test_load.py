@@ -65,7 +65,7 @@ def test_an_adapter_that_transformers_loads_with_a_base_is_refused(
     """It is seen from the files, and again in the model, since code of its own may add one."""
     shutil.copytree(tiny.path, adapter, dirs_exist_ok=True)
     model = ResolvedModel("tuned", adapter, None, "")
-    with pytest.raises(InputError, match="has a LoRA adapter beside its weights"):
+    with pytest.raises(InputError, match="has a LoRA adapter next to its weights"):
         load_base(model, Local(), FLOAT32)
     monkeypatch.setattr("engine.local.load.usable_checkpoint", lambda found, _: read_checkpoint(found.path))
     with pytest.raises(InputError, match=r"its weights contain an adapter: .*lora_A") as refused:

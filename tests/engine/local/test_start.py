@@ -57,7 +57,7 @@ def test_all_weights_are_taken(tmp_path: Path) -> None:
             {"base_model.model.lm_head.lora_A.weight": torch.zeros(2, 8)},
             "1 tensors belong nowhere, such as .*head",
         ),
-        (2, {NAME: torch.full((2, 8), torch.nan)}, "no finite number"),
+        (2, {NAME: torch.full((2, 8), torch.nan)}, "not finite"),
         (4, {}, r"has the shape \(4, .*\) instead of \(2"),
     ],
 )

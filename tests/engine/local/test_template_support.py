@@ -79,7 +79,7 @@ AT_ONCE = pair(USER, calls(2), result(1), result(2), ANSWER, tools=[TOOL])
         (
             NO_CALL_TEXT,
             [pair(USER, {**calls(), "content": "I look."}, result(), ANSWER)],
-            "leaves out text beside tool calls",
+            "leaves out text next to tool calls",
         ),
         (
             TEXT_ONLY,

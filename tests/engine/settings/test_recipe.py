@@ -76,7 +76,7 @@ def test_a_recipe_to_fine_tune_is_taken_over(tmp_path: Path) -> None:
     assert read.values["loop"] == {"seed": 42}
     notes = "\n".join(read.notes)
     assert "lora_r -> local.adapter.r = 8" in notes
-    assert "Left out, as there is no counterpart: hub_model_id, neftune_noise_alpha" in notes
+    assert "Left out, without a counterpart: hub_model_id, neftune_noise_alpha" in notes
     assert "Decided by the run itself: torch_dtype, use_peft, max_steps" in notes
     assert "tokenizer_name_or_path" in notes and "counts one GPU" in notes and "'test' is not used" in notes
 

@@ -266,7 +266,7 @@ def test_a_folder_that_is_not_a_run_is_called_so(tmp_path: Path) -> None:
         ({}, {"backend": "endpoint", "serve": "s {adaptor} {port}"}, "{adaptor}; did you mean {adapter}?"),
         ({}, {"backend": "endpoint", "serve": "s {port}", "model": "{names}"}, "{names}; did you mean {name}?"),
         ({}, {"backend": "endpoint", "serve": "server {port}", "untuned_model": "a"}, "needs api_base"),
-        ({}, {"vllm_args": "--a 'b"}, "is no command line: No closing quotation"),
+        ({}, {"vllm_args": "--a 'b"}, "invalid command line: No closing quotation"),
         ({"quantization": "nf4"}, {"backend": "vllm"}, 'needs local.quantization = "none"'),
         (
             {"quantization": "nf4"},

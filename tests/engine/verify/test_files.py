@@ -66,13 +66,13 @@ def test_a_link_is_not_the_file(finished: Run, tmp_path: Path, name: str) -> Non
     finished.write_status(replace(finished.status(), record=write_record(finished)))
     assert told(finished) == []
     path.symlink_to(path.rename(tmp_path / "elsewhere"))
-    assert told(finished) == [f"{name} is a link: what it leads to is no part of the run"]
+    assert told(finished) == [f"{name} is a link; its target is not part of the run"]
 
 
 def test_files_behind_a_link(finished: Run, tmp_path: Path) -> None:
     path = finished.folder / INFER
     path.symlink_to(path.rename(tmp_path / "elsewhere"))
-    assert f"{INFER}/responses.jsonl is a link: what it leads to is no part of the run" in told(finished)
+    assert f"{INFER}/responses.jsonl is a link; its target is not part of the run" in told(finished)
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../../../../etc/passwd", "a\0b", "x" * 300])

@@ -332,7 +332,7 @@ def test_new_takes_a_preset_and_recipes_over(tmp_path: Path) -> None:
     shown = call("new", str(file), "--preset", "qwen3-1.7b", "--from", str(yaml))
     assert shown.exit_code == 0
     assert "lora_r -> local.adapter.r = 8" in shown.stdout
-    assert "Left out, as there is no counterpart: hub_model_id" in shown.stdout
+    assert "Left out, without a counterpart: hub_model_id" in shown.stdout
     settings = load_settings(file)
     assert (settings.local.model, settings.local.adapter.r, settings.local.adapter.alpha) == ("google/gemma-2b", 8, 16)
     assert settings.finetune.learning_rate == 3e-4  # of the preset
