@@ -131,14 +131,23 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.TryRelease)
     def _try_release(self, message: messages.TryRelease) -> None:
-        said = "It starts with the released model, which takes from seconds to minutes; its screen opens then."
+        if any(one.group == "door" and not one.is_finished for one in self.workers):
+            self.notify("It is starting already.", title="Door", markup=False)
+            return
+        said = "It starts with the released model, which takes from seconds to minutes; stay here and its screen opens."
         self.notify(said, title="Door", timeout=30, markup=False)
         self._open_door(message.run)
 
-    @work(thread=True, group="door", exclusive=True, exit_on_error=False)
-    def _open_door(self, run: Run) -> None:
-        if self.attempt(partial(_door, run)) is not None:
+    @work(group="door", exit_on_error=False)
+    async def _open_door(self, run: Run) -> None:
+        """Start the door; its screen opens only where it was asked for, as what is typed elsewhere means other keys."""
+        asked = self.screen
+        address = await asyncio.to_thread(self.attempt, partial(_door, run))
+        if address is not None and self.screen is asked:
             self.post_message(messages.ShowTakeover(run))
+        elif address is not None:
+            said = f"The door of {one_line(run.name, 40)} answers at {address}; t on the run's screen shows it."
+            self.notify(said, title="Door", markup=False)
 
     @on(messages.DrillRun)
     @work(group=ASKS)

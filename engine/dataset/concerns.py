@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.dataset.personal import KINDS, counted, kinds_in
+from engine.protocol.counts import number_of
 from engine.protocol.data_summary import Concern
 from engine.protocol.rows import Pair
 
@@ -179,7 +180,7 @@ def _of_answers(
 ) -> Iterator[Concern]:
     found = [pair for pair in pairs if not pair.target_calls and test(pair.messages[-1]["content"])]
     if found:
-        answers = "1 answer" if len(found) == 1 else f"{len(found):,} answers"
+        answers = number_of(len(found), "answer")
         words = what.replace("refuse ", "refuses ").replace("look ", "looks ") if len(found) == 1 else what
         excerpt = _excerpt(found[0].messages[-1]["content"])
         yield Concern(
@@ -199,7 +200,7 @@ def _personal(pairs: Sequence[Pair]) -> Iterator[Concern]:
             found.append(pair)
     if not found:
         return
-    rows = "1 row" if len(found) == 1 else f"{len(found):,} rows"
+    rows = number_of(len(found), "row")
     of = "" if len(searched) == len(pairs) else f" of the {len(searched):,} that were searched"
     kinds_in_words = ", ".join(counted(kind, counts[kind]) for kind in KINDS if counts[kind])
     yield Concern(

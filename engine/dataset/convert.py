@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from engine.dataset.reading import ReadingLine
 from engine.dataset.sources import files
 from engine.dataset.summary import summary
 from engine.protocol import data_summary, jsonl, toml
+from engine.protocol.counts import number_of
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.rows import Pair
 from engine.protocol.terminal import clean, say
@@ -29,6 +31,16 @@ from engine.settings.schema import Columns, Coverage
 
 STDOUT = "-"
 INTERRUPTED, BROKEN_PIPE = 130, 141
+SETTINGS = {
+    r"coverage\.columns\.(\w+)": r"--column \1=...",
+    r"coverage\.columns": "--column",
+    r'coverage\.turns = "all"': "--turns all",
+    r"coverage\.redact = true": "--redact",
+    r"coverage\.limit": "--limit",
+    r"set coverage\.source to": "name",
+}
+"""How reading speaks of the settings, and what the command has in their place."""
+
 TURNS = get_args(Coverage.model_fields["turns"].annotation)
 
 
@@ -99,6 +111,13 @@ def convert(coverage: Coverage, to: str, *, force: bool = False, dropped: Path |
         with _replaced(dropped) as file:
             _write_lines(file, ({"place": row.place, "reason": row.reason, "row": row.row} for row in loaded.dropped))
     return loaded
+
+
+def as_options(text: str) -> str:
+    """A text of reading data, with the command's options where it names settings."""
+    for setting, option in SETTINGS.items():
+        text = re.sub(setting, option, text)
+    return text
 
 
 def _coverage_table(settings: Path) -> dict[str, Any]:
@@ -184,12 +203,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int)  # the schema of [coverage] checks it
     parser.add_argument("--redact", action="store_true")
     args = parser.parse_args(argv)
+
+    def told(text: str) -> None:
+        say(text if args.settings else as_options(text), err=True)
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))  # so that a half-written file is removed
     try:
         coverage = coverage_of(args.files, args.settings, args.column, args.turns, args.limit, args.redact)
         loaded = convert(coverage, args.to, force=args.force, dropped=args.dropped)
     except LlamaDuoError as error:
-        say(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), err=True)
+        told(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
         return error.exit_status
     except KeyboardInterrupt:
         say("stopped", err=True)
@@ -205,8 +228,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     found = summary(coverage, loaded)
-    say("\n".join(data_summary.lines(found)), err=True)
-    written = f"wrote     {found.used:,} rows to {'standard output' if args.to == STDOUT else clean(args.to)}"
+    told("\n".join(data_summary.lines(found)))
+    written = (
+        f"wrote     {number_of(found.used, 'row')} to {'standard output' if args.to == STDOUT else clean(args.to)}"
+    )
     say(written + (f", {found.dropped:,} dropped to {args.dropped}" if args.dropped else ""), err=True)
     return 0
 

@@ -232,7 +232,8 @@ def _hint(first: Dropped, reader: _Reader) -> str:
     if first.reason == NO_INPUT:
         return "set coverage.source to both files, or to their folder"
     hints = {
-        "no prompt": "set coverage.columns.prompt or .messages; a dot leads into objects: inputs.question",
+        "no prompt": "set coverage.columns.prompt or coverage.columns.messages; a dot leads into objects, such as "
+        "inputs.question",
         "no answer": "set coverage.columns.response; a dot leads into objects: outputs.answer",
         "failed": "export calls that succeeded",
         "cut": "export answers that are whole: these ended at a limit",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from engine.dataset.load import ReadProgress
+from engine.protocol.counts import number_of
 from engine.protocol.durations import duration
 from engine.protocol.terminal import LIVE, REWRITE
 
@@ -44,7 +45,7 @@ class ReadingLine:
         self._shown = False
 
     def _line(self, progress: ReadProgress, seconds: float) -> str:
-        rows = f"read {progress.rows:,} rows"
+        rows = f"read {number_of(progress.rows, 'row')}"
         if progress.share is None or progress.share <= 0:
             return rows
         if progress.share >= 1:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from engine.estimate.worth import Assumptions, Figure, Latency
 from engine.protocol import records
+from engine.protocol.counts import number_of
 from engine.protocol.decision import FinalDecision, percent
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.journal_reading import journal_of
@@ -155,7 +156,7 @@ def _journal(path: Path) -> _Journal:
 
 def _tokens(run: Run, of_journal: float | None, volume: Volume | None, name: str, seen: _Journal) -> Figure:
     if of_journal is not None:
-        return Figure(of_journal, f"mean of {seen.counted:,} requests in the journal")
+        return Figure(of_journal, f"mean of {number_of(seen.counted, 'request')} in the journal")
     known: float | None = getattr(volume, name) if volume is not None else None
     if known is not None:
         return Figure(known, "mean of the coverage data, estimated as bytes over four")
@@ -243,7 +244,9 @@ def _service_latency(seen: _Journal, volume: Volume | None) -> Latency:
     if seen.service:
         return Latency(percentiles(list(seen.service)), _of_journal(seen.service))
     if volume is not None and volume.service is not None:
-        return Latency(volume.service, f"{volume.service.answers:,} rows of the coverage data that say it")
+        return Latency(
+            volume.service, f"{number_of(volume.service.answers, 'row')} of the coverage data with durations"
+        )
     return Latency(None, "unknown: neither the journal nor the data says it")
 
 

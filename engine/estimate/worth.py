@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from engine.protocol.counts import number_of
 from engine.protocol.volume import Seconds
 
 UNKNOWN = "unknown"
@@ -142,7 +143,7 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
     box, speed = _plain(given.box_usd_per_hour, " an hour", usd), _plain(given.tokens_per_second, " tokens a second")
     moved = _times(given.requests_per_day.value, given.share.value)
     volume = UNKNOWN if moved is None else f"{number(moved)} requests a day"
-    machines = "1 machine" if found.boxes == 1 else f"{found.boxes or 0:,} machines"
+    machines = number_of(found.boxes or 0, "machine")
     needed = _Needed(given)
     asked = ("input_tokens", "output_tokens", "input_price", "output_price")
     answered = ("output_tokens", "tokens_per_second")
@@ -232,7 +233,7 @@ def _saved(found: Worth) -> str:
 def _paid_back(found: Worth) -> str:
     if found.break_even is not None and found.break_even_days is not None:
         days = math.ceil(found.break_even_days)
-        return f"{found.break_even.isoformat()}, in {days:,} {'day' if days == 1 else 'days'}"
+        return f"{found.break_even.isoformat()}, in {number_of(days, 'day')}"
     if found.saved_per_day is None or found.cost_usd is None:
         return UNKNOWN
     return "never, at this volume" if found.saved_per_day <= 0 else "not within a century"

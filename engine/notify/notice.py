@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.counts import number_of
 from engine.protocol.decision import Decision, Interval, Scores
 from engine.protocol.durations import duration
 from engine.protocol.events import RunFailed, RunFinished
@@ -168,7 +169,7 @@ def _again(question: Question) -> str:
 
 
 def _amount(cap: str, value: float) -> str:
-    return f"{math.ceil(value):,} calls" if cap == "calls" else f"${value:.2f}"
+    return number_of(math.ceil(value), "call") if cap == "calls" else f"${value:.2f}"
 
 
 def _scores(now: Situation, scores: Scores | None) -> list[str]:
@@ -194,7 +195,7 @@ def _costs(now: Situation, ahead: bool = True) -> list[str]:
     """What was spent and, while there is work `ahead`, the time and money of the whole run."""
     outlook = now.outlook
     if not ahead or outlook is None:
-        return [f"Spent: ${now.status.spent_usd:.2f}, {now.status.calls:,} calls."]
+        return [f"Spent: ${now.status.spent_usd:.2f}, {number_of(now.status.calls, 'call')}."]
     return [f"{outlook.money}.", f"{outlook.time}."]
 
 

@@ -37,9 +37,9 @@ from engine.preflight.needs import NeedsReader
 from engine.preflight.problems import doubts, problems
 from engine.preflight.report import DataReport, Estimate, Problem, Report, SplitSize
 from engine.preflight.training import SplitLengths, measure_splits
+from engine.protocol.counts import number_of, plural
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.paths import cache_dir
-from engine.protocol.power import plural
 from engine.protocol.terminal import say
 from engine.service import prompts
 from engine.settings.load import load_settings
@@ -261,7 +261,7 @@ def rounding_note(settings: Migration) -> Iterator[str]:
 def template_notes(changes: Counter[str]) -> Iterator[str]:
     """How pairs are changed to fit the local model's chat template."""
     for change, pairs in changes.items():
-        yield f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'}); to avoid this, choose another local.model"
+        yield f"{change} ({number_of(pairs, 'pair')}); to avoid this, choose another local.model"
 
 
 def missing_template_note(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:

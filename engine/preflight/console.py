@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from engine.preflight.report import DataReport, Estimate, Finding, ModelAdvice, ModelChoice, Report
 from engine.protocol import data_summary, records
+from engine.protocol.counts import number_of
 from engine.protocol.durations import duration
 from engine.protocol.estimate import PhaseEstimate
 from engine.protocol.terminal import clean, say
@@ -123,8 +124,9 @@ def estimate_lines(estimate: Estimate) -> Iterator[str]:
     )
     *phases, most = map(_row, estimate.shown)
     yield from phases
-    yield f"{most}, with all {len(estimate.phases) - 2} rounds"
-    yield f"a day     at most {estimate.calls_a_day:,} calls within 24 hours"
+    rounds = len(estimate.phases) - 2
+    yield f"{most}, with {'its one round' if rounds == 1 else f'all {rounds} rounds'}"
+    yield f"a day     at most {number_of(estimate.calls_a_day, 'call')} within 24 hours"
     if estimate.batch:
         yield "batches   half the price, as estimated; each takes up to 24 h more than these times"
     yield "Times are rough: this machine was measured for a moment."

@@ -13,6 +13,7 @@ from engine.dataset.split import TINY, Known, Splits, unsealable
 from engine.dataset.summary import summary
 from engine.estimate.worth import number
 from engine.preflight.report import DataReport, SplitSize
+from engine.protocol.counts import number_of
 from engine.protocol.rows import Pair, about_tokens, prompt_text
 from engine.protocol.volume import Volume
 from engine.settings.schema import Coverage, Split
@@ -91,13 +92,13 @@ def seen_notes(splits: Splits, known: Known, again: int) -> Iterator[str]:
     trained, steered = {pair.id for pair in known.trained}, {pair.id for pair in known.steered}
     if rows := sum(pair.id in trained for part in splits for pair in part):
         yield (
-            f"{rows:,} rows were trained on by the run of finetune.start_from: they, and rows related to them, are for "
-            "training only"
+            f"{number_of(rows, 'row')} for training only, and all rows related to them: the run of finetune.start_from "
+            "trained on them"
         )
     if rows := sum(pair.id in steered for part in splits for pair in part):
-        yield f"{rows:,} rows are dev rows of the run of finetune.start_from: they are not sealed again"
+        yield f"{number_of(rows, 'row')} not sealed again: in the run of finetune.start_from they are dev rows"
     if again:
-        pairs = "1 pair" if again == 1 else f"{again:,} pairs"
+        pairs = number_of(again, "pair")
         yield f"{pairs} that the run of finetune.start_from learned, and your data lacks, are trained on again"
 
 

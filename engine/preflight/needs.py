@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.evaluation.contract import language_of
+from engine.protocol.counts import number_of
 from engine.protocol.rows import Pair, about_tokens, message_text, prompt_text
 
 SAMPLE = 100
@@ -40,7 +41,7 @@ class Needs:
         """All of it in a sentence."""
         spoken = ", ".join(f"{code} {share:.0%}" for code, share in self.languages.items())
         parts = [
-            f"{self.pairs:,} {'pair' if self.pairs == 1 else 'pairs'}, the longest about {self.longest:,} tokens",
+            f"{number_of(self.pairs, 'pair')}, the longest about {self.longest:,} tokens",
             f"{self.tools:,} with tools" if self.tools else "no tools",
             f"languages, detected: {spoken}" if spoken else "languages unknown",
         ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.counts import number_of
 from engine.protocol.data_summary import Summary
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.estimate import PhaseEstimate
-from engine.protocol.power import Power, plural
+from engine.protocol.power import Power
 from engine.protocol.probe import ModelProbe
 from engine.protocol.volume import DAY_S
 
@@ -104,8 +105,8 @@ class SplitSize:
 def rows_of(rows: int, units: int, unit: str) -> str:
     """A number of rows, and of the units that they are parts of, where that are fewer and known."""
     if not 0 < units < rows:
-        return f"{rows:,} rows"
-    return f"{rows:,} prompts of {units:,} {unit if units == 1 else plural(unit)}"
+        return number_of(rows, "row")
+    return f"{number_of(rows, 'prompt')} of {number_of(units, unit)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

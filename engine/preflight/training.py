@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.dataset.split import Splits
 from engine.local.lengths import Lengths, measure, too_long
+from engine.protocol.counts import number_of
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.settings.local import Finetune
 
@@ -55,7 +56,7 @@ class SplitLengths:
         """How many pairs of each split are left out, and what follows."""
         for name, found in (("train", self.train), ("dev", self.dev)):
             if found.refused:
-                yield f"{name}: {found.refused:,} pairs are left out of training, the first is {found.reason}"
+                yield f"{name}: {number_of(found.refused, 'pair')} left out of training, the first is {found.reason}"
         splits = [(name, found.too_long, found.pairs) for name, found in (("train", self.train), ("dev", self.dev))]
         if dropped := too_long(splits, max_length, exact=self.train.exact and self.dev.exact):
             yield f"{dropped} and left out; the longest has {self.longest:,}: see finetune.max_length"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.protocol import jsonl, plain_file
+from engine.protocol.counts import number_of
 from engine.protocol.errors import DamagedError
 
 OWN = "sha256"
@@ -74,9 +75,9 @@ def difference(path: Path, known: FileSum) -> str:
         return f"is empty, and had {_size(known)}"
     if now.lines is not None and known.lines is not None and now.lines != known.lines:
         return (
-            f"has {now.lines:,} of {known.lines:,} lines"
+            f"has {now.lines:,} of {number_of(known.lines, 'line')}"
             if now.lines < known.lines
-            else (f"has {now.lines:,} lines, and had {known.lines:,}")
+            else f"has {number_of(now.lines, 'line')}, and had {known.lines:,}"
         )
     if now.bytes != known.bytes:
         return f"has {now.bytes:,} bytes, and had {known.bytes:,}"
@@ -84,7 +85,7 @@ def difference(path: Path, known: FileSum) -> str:
 
 
 def _size(known: FileSum) -> str:
-    return f"{known.bytes:,} bytes" if known.lines is None else f"{known.lines:,} lines"
+    return number_of(known.bytes, "byte") if known.lines is None else number_of(known.lines, "line")
 
 
 def flush(paths: Iterable[Path]) -> None:

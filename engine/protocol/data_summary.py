@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from engine.protocol.counts import number_of
 from engine.protocol.terminal import one_line
 
 SHOWN_REASONS = 12
@@ -59,7 +60,7 @@ def lines(found: Summary) -> Iterator[str]:
     """The counts for people, each text cleaned for the terminal."""
     yield f"source    {one_line(', '.join(found.sources), 300)}"
     for name, count in found.formats.items():
-        yield f"format    {one_line(name, 120)}: {_rows(count)}"
+        yield f"format    {one_line(name, 120)}: {number_of(count, 'row')}"
     dropped = f", {found.dropped:,} dropped" if found.dropped else ""
     yield f"rows      {found.rows:,} read, {found.used:,} used{dropped}"
     yield from reason_lines(found.reasons)
@@ -82,7 +83,7 @@ def reason_lines(found: tuple[Reason, ...]) -> Iterator[str]:
 
 def note_line(note: str, count: int) -> str:
     """A note with its number of rows, if it is about rows."""
-    return f"{_rows(count)}: {one_line(note, 300)}" if count else one_line(note, 300)
+    return f"{number_of(count, 'row')}: {one_line(note, 300)}" if count else one_line(note, 300)
 
 
 def concern_line(concern: Concern) -> str:
@@ -90,7 +91,3 @@ def concern_line(concern: Concern) -> str:
     example = f' ({one_line(concern.place, 120)}: "{one_line(concern.excerpt, 90)}")' if concern.excerpt else ""
     first = "" if example else f", such as {one_line(concern.place, 120)}"
     return f"{concern.text}{example}{first}; {concern.hint}"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.counts import number_of
 from engine.protocol.openings import Openings
 from engine.protocol.records import Points, RoundNumber
 
@@ -127,10 +128,10 @@ def percent(share: float) -> str:
 
 def evidence(prompts: int, families: int) -> str:
     """Prompts in words, and of how many families they are where that is fewer."""
-    counted = "1 prompt" if prompts == 1 else f"{prompts:,} prompts"
+    counted = number_of(prompts, "prompt")
     if families == prompts:
         return counted
-    return f"{counted} of {families:,} {'family' if families == 1 else 'families'}"
+    return f"{counted} of {number_of(families, 'family')}"
 
 
 Signal = Literal["contract", "mean_logprob", "least_logprob", "agreement"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.protocol.counts import number_of, plural
+
 POWER = 0.8
 """The share of runs in which a model that is good enough should be recognised."""
 
@@ -53,7 +55,7 @@ class Power:
         return (self._recognised(), *([self._steps()] if self.steps else []))
 
     def _recognised(self) -> str:
-        sealed = f"With {self.units:,} sealed {self.unit if self.units == 1 else plural(self.unit)}"
+        sealed = f"With {number_of(self.units, f'sealed {self.unit}')}"
         ending = f"recognised in {POWER:.0%} of runs, for {self.assumed} ({self._target()})"
         if self.recognised is None:
             best = "a model as good as the service" if self.relative else "the best model"
@@ -90,11 +92,6 @@ class Power:
         if not self.relative:
             return f"{step.true:g}"
         return f"one {_points(step.true)} below" if step.true else "one as good as the service"
-
-
-def plural(unit: str) -> str:
-    """More than one of a unit: "prompts", "conversations", "families"."""
-    return f"{unit[:-1]}ies" if unit.endswith("y") else f"{unit}s"
 
 
 def _points(gap: float) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.protocol.boot import boot_id, pid_space, start_of
+from engine.protocol.counts import number_of
 from engine.protocol.durations import duration
 from engine.protocol.outlook import Outlook
 from engine.protocol.questions import Question
@@ -107,7 +108,7 @@ class Stopping:
 
     def said(self, now: float) -> str:
         """What completes "the run ...": "waits for 8 calls in flight, at most 45 s"; `now` is by the worker's clock."""
-        calls = "1 call" if self.calls == 1 else f"{self.calls:,} calls"
+        calls = number_of(self.calls, "call")
         return f"waits for {calls} in flight, at most {duration(self.until - now)}"
 
 

@@ -77,6 +77,11 @@ class TakeoverFiles:
         return self.folder / "lock"
 
     @property
+    def drill_lock(self) -> Path:
+        """Held by a drill while it is at work."""
+        return self.folder / "drill.lock"
+
+    @property
     def canary(self) -> Path:
         return self.folder / "canary.json"
 

@@ -117,17 +117,22 @@ def template(files: Files) -> Found:
 
 
 def end(files: Files) -> Found:
-    """Whether servers end an answer where training does: at the template's own end token."""
+    """Whether servers end an answer where training does: at the template's own end token, and at no word before it."""
     names = {str(files.source.tokenizer.convert_ids_to_tokens(token)): token for token in files.source.ends}
     needed = files.source.turn_ends
     known: set[Any]
     if files.format == "gguf":
-        known = files.gguf().ends
+        known, named = files.gguf().ends, files.gguf().named_ends
     else:
-        named = files.json(GENERATION_FILE).get("eos_token_id")
-        known = set(named) if isinstance(named, list) else {named}
+        listed = files.json(GENERATION_FILE).get("eos_token_id")
+        known = named = set(listed) if isinstance(listed, list) else {listed}
     if lacking := [name for name, token in names.items() if token in needed and token not in known]:
         return failed(f"{lacking[0]} ends an answer in training, and is not among the end tokens")
+    tokenizer = files.source.tokenizer
+    of_text = named - {None, *files.source.ends, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    if of_text:
+        word = tokenizer.convert_ids_to_tokens(min(of_text))
+        return failed(f"{str(word)[:40]!r} is among the end tokens: answers of training go on behind it")
     return passed(f"answers end at {', '.join(names)}")
 
 

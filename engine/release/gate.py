@@ -14,6 +14,7 @@ from engine.local.inference import load_inference
 from engine.local.inference.base import Completion, Place, Prompt
 from engine.local.inference.encoded import Encoded
 from engine.protocol import records
+from engine.protocol.counts import number_of
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.release import Cause, Check, Gate, Result
 from engine.protocol.rows import RESPONSES_FILE, Response, Verdict
@@ -127,7 +128,7 @@ class GateKeeper:
         verdicts: dict[str, list[Verdict]] = {ADAPTER: [], SERVED: []}
         cost = 0.0
         if differing:
-            source.tell(f"{name}: {len(differing):,} answers differ from the adapter's; the service judges both")
+            source.tell(f"{name}: {number_of(len(differing), 'answer')} unlike the adapter's; the service judges both")
             sets = {ADAPTER: differing, SERVED: [answers[row.id] for row in differing]}
             verdicts, cost = judge_answers(source.run, source.settings, sets, source.work / name, source.tell)
         compared = compare(

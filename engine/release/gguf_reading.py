@@ -46,11 +46,15 @@ class Gguf:
         return value if isinstance(value, str) else ""
 
     @property
+    def named_ends(self) -> set[int]:
+        """The end tokens that its header names."""
+        return {self.value(f"tokenizer.ggml.{key}") for key in END_KEYS} - {None}
+
+    @property
     def ends(self) -> set[int]:
         """The tokens at which llama.cpp ends an answer."""
-        named = {self.value(f"tokenizer.ggml.{key}") for key in END_KEYS} - {None}
         tokens = self.value("tokenizer.ggml.tokens") or []
-        return named | {number for number, token in enumerate(tokens) if token in END_NAMES}
+        return self.named_ends | {number for number, token in enumerate(tokens) if token in END_NAMES}
 
     @property
     def sampling(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from statistics import fmean
 from engine.local.chat import encode_prompt
 from engine.local.inference.base import Completion
 from engine.local.rendering import rendering
+from engine.protocol.counts import number_of
 from engine.protocol.release import Cause, Check, Result
 from engine.protocol.rows import Pair, Response, message_text
 from engine.release.source import Source
@@ -43,8 +44,8 @@ def check_tokens(source: Source, pairs: Sequence[Pair], served: Sequence[Sequenc
             )
     aside = f"; {left_out} with control tokens in their text are left out" if left_out else ""
     return [
-        _check(Cause.BOS, bos_problem, f"as in training, in {compared:,} prompts"),
-        _check(Cause.TOKENS, problem, f"the same as in training, in {compared:,} prompts{aside}"),
+        _check(Cause.BOS, bos_problem, f"as in training, in {number_of(compared, 'prompt')}"),
+        _check(Cause.TOKENS, problem, f"the same as in training, in {number_of(compared, 'prompt')}{aside}"),
     ]
 
 
@@ -67,7 +68,7 @@ def check_answers(source: Source, judged: Sequence[Response], served: Sequence[C
     else:
         told = f"the same answers differ by {fmean(moved):.3f} nats a token in the mean"
         kernels = _check(Cause.KERNELS, told if fmean(moved) > MOST_LOGPROB else "", told)
-    return [_check(Cause.END, end, f"{len(ended):,} answers end where the adapter's end"), kernels]
+    return [_check(Cause.END, end, f"{number_of(len(ended), 'answer')} with the same end as the adapter's"), kernels]
 
 
 def _check(cause: Cause, problem: str, fine: str) -> Check:

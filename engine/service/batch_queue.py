@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from openai import OpenAIError
 
+from engine.protocol.counts import number_of
 from engine.protocol.errors import ServiceError
 from engine.service.batch_api import BatchApi, age, backoff
 from engine.service.batch_faults import Obstacle, failure_of, names_permission, obstacle
@@ -191,7 +192,7 @@ class BatchQueue:
         """
         try:
             if job.id is not None:
-                self._note(f"batch job {job.id}: waiting for its {len(job.requests):,} calls, sent earlier")
+                self._note(f"batch job {job.id}: waiting for its {number_of(len(job.requests), 'call')}, sent earlier")
             elif not await (self._find(job) if adopted else self._send(job)):
                 return
             try:
@@ -224,7 +225,7 @@ class BatchQueue:
             self._put_back(job, job.requests, error)
             return False
         left = f"; {len(self._pending):,} more wait for the next job" if self._pending else ""
-        self._note(f"batch job {job.id}: {len(job.requests):,} calls sent; results take up to 24 h{left}")
+        self._note(f"batch job {job.id}: {number_of(len(job.requests), 'call')} sent; results take up to 24 h{left}")
         return True
 
     async def _find(self, job: Job) -> bool:
@@ -237,7 +238,7 @@ class BatchQueue:
             self._note(f"cannot search the provider for a batch job: {self._shared.faults.describe(error)}")
         if job.id is not None:
             await self._shared.ledger.jobs.mark_sent(job)
-            self._note(f"batch job {job.id}: waiting for its {len(job.requests):,} calls, sent earlier")
+            self._note(f"batch job {job.id}: waiting for its {number_of(len(job.requests), 'call')}, sent earlier")
             return True
         await self._release(job, {})
         if self._settings.batch:
@@ -285,7 +286,7 @@ class BatchQueue:
         if done:
             self._tries, self._ask_from, self._limit = 0, None, min(self._most, 2 * self._limit)
         cost = sum(completion.cost_usd for completion in done.values())
-        ended = f"batch job {job.id} {batch.status} after {age(job)}: {len(done):,} replies for {usd(cost)}"
+        ended = f"batch job {job.id} {batch.status} after {age(job)}: {number_of(len(done), 'reply')} for {usd(cost)}"
         rest = self._callers.wanted({key: request for key, request in job.requests.items() if key not in done})
         if not rest:
             self._note(ended)
@@ -332,11 +333,11 @@ class BatchQueue:
             case Obstacle.UNSUPPORTED:
                 self._direct.send(self._take_pending(), f"{self._model} takes no batch jobs: {described}")
             case Obstacle.TOO_LARGE if size < 2 * MIN_CALLS:
-                reason = f"{self._model} takes no batch job of {size:,} calls: {described}"
+                reason = f"{self._model} takes no batch job of {number_of(size, 'call')}: {described}"
                 self._direct.send(self._take_pending(), reason)
             case Obstacle.TOO_LARGE:
                 self._most = self._limit = size // 2
-                self._note(f"batch job too large, the next has {self._limit:,} calls: {described}")
+                self._note(f"batch job too large, the next has {number_of(self._limit, 'call')}: {described}")
             case Obstacle.QUEUE:
                 self._limit = max(1, size // 2)
                 await self._wait_for_room(error, f"the provider's batch queue has no room: {described}")
@@ -362,7 +363,7 @@ class BatchQueue:
             self._ask_from = now + (0.0 if at_once else self._settings.patience_s)
         if now - self._noted >= NOTE_EVERY_S:
             self._noted = now
-            self._note(f"{reason}; trying again with at most {min(self._limit, len(self._pending)):,} calls")
+            self._note(f"{reason}; trying again with at most {number_of(min(self._limit, len(self._pending)), 'call')}")
         if self._asked is None and now + delay > self._ask_from:
             question = self._direct.question(self._pending, reason)
             self._asked = _Asked(question, dict(self._pending), self._start(self._shared.ask(question)))  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.protocol.counts import number_of
 from engine.protocol.paths import cache_dir
 from engine.service.completion import Completion, Request
 from engine.service.database import Database
@@ -121,7 +122,7 @@ def main(arguments: list[str]) -> int:
             print(show(path))
         else:
             deleted = prune(path, options.days)
-            print(f"{deleted:,} {'reply' if deleted == 1 else 'replies'} deleted")
+            print(f"{number_of(deleted, 'reply')} deleted")
     except sqlite3.Error as error:
         print(f"error: {path}: {error}", file=sys.stderr)
         print(

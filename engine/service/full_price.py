@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
+from engine.protocol.counts import number_of
 from engine.protocol.errors import ServiceError
 from engine.service.callers import Callers, Requests
 from engine.service.completion import Completion, Request
@@ -142,4 +143,4 @@ def usd(amount: float) -> str:
 
 
 def _calls(requests: Requests) -> str:
-    return f"{len(requests):,} {'call' if len(requests) == 1 else 'calls'}"
+    return number_of(len(requests), "call")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tomlkit
 
 from engine.protocol import jsonl, plain_file
+from engine.protocol.counts import number_of
 from engine.protocol.errors import InputError
 from engine.protocol.events import Emit, Log
 from engine.protocol.run_dir import Run
@@ -31,7 +32,7 @@ class Caps(NamedTuple):
 
     def __str__(self) -> str:
         usd = [] if self.usd is None else [f"${self.usd:.2f}"]
-        calls = [] if self.calls is None else [f"{self.calls:,} calls"]
+        calls = [] if self.calls is None else [number_of(self.calls, "call")]
         return ", ".join(usd + calls) or "no limit"
 
 

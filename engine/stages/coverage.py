@@ -9,6 +9,7 @@ from engine.dataset.prepare import prepare
 from engine.dataset.sources import files
 from engine.dataset.split import NOTHING, Known, Splits
 from engine.protocol import jsonl, records
+from engine.protocol.counts import number_of
 from engine.protocol.events import Log
 from engine.stages.base import Job, Result
 from engine.stages.earlier import earlier, refuse_other_base, seen, trained_again_with
@@ -34,7 +35,7 @@ def run(job: Job) -> Result:
         settings, job.folder, unsupported, progress, note, lambda splits: _estimate(job, splits, known), known
     )
     for change, pairs in unsupported.notes.items():
-        note(f"{change} ({pairs:,} {'pair' if pairs == 1 else 'pairs'})")
+        note(f"{change} ({number_of(pairs, 'pair')})")
     return Result(counts=counts, inputs={str(file): file for file in files(settings.coverage.sources)})
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.dataset.prepare import DEV, TRAIN, read_dev
 from engine.local.world import first_process_first
 from engine.protocol import commands
+from engine.protocol.counts import number_of
 from engine.protocol.events import Emit, Log, StageProgress, TrainMetrics
 from engine.protocol.manifest import begin
 from engine.protocol.rows import PAIRS_FILE, Chat
@@ -51,7 +52,8 @@ def run(job: Job) -> Result:
     for level, message in _by_hand(mix):
         job.emit(Log(level=level, message=message))
     if again:
-        told = f"{len(again):,} pairs that the earlier adapter learned, and this run's data lacks, are trained on again"
+        pairs = number_of(len(again), "pair")
+        told = f"trained on again: {pairs} that the earlier adapter learned, and this run's data lacks"
         job.emit(Log(level="info", message=told))
     dev = [Chat(pair.messages, pair.tools) for pair in read_dev(coverage)]
     trained = training.finetune(
@@ -153,6 +155,6 @@ class _Reporter:
 def _by_hand(mix: TrainingMix) -> Iterator[tuple[str, str]]:
     """What people changed, as log lines: level and message."""
     if mix.choices:
-        yield "info", f"by hand: {mix.refused_by_hand:,} pairs refused, {mix.kept_by_hand:,} kept"
+        yield "info", f"by hand: {number_of(mix.refused_by_hand, 'pair')} refused, {mix.kept_by_hand:,} kept"
     if mix.leaks:
-        yield "warning", f"{mix.leaks:,} pairs kept by hand are left out: they repeat dev or test prompts"
+        yield "warning", f"left out: {number_of(mix.leaks, 'pair')} kept by hand, repeating dev or test prompts"

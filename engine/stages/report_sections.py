@@ -14,6 +14,7 @@ from engine.evaluation.decision import GATE_RISK
 from engine.evaluation.scores import SplitScores
 from engine.local.lengths import too_long
 from engine.protocol import jsonl
+from engine.protocol.counts import number_of
 from engine.protocol.decision import Change, Decision, FinalDecision, Interval, Reviews, Scores, Teacher, percent
 from engine.protocol.manifest import manifest
 from engine.protocol.rows import RESPONSES_FILE, prompt_text
@@ -255,7 +256,7 @@ def _agreement(reviews: Reviews) -> str:
 def _corrected(reviews: Reviews, number: int) -> str:
     if not reviews.drawn:
         return "No answers were drawn at random for review, so people's scores do not correct the judge's."
-    drawn = "1 answer" if reviews.drawn == 1 else f"{reviews.drawn} answers"
+    drawn = number_of(reviews.drawn, "answer")
     if reviews.precision is None or reviews.similarity is None:
         skipped = f", and {reviews.drawn_skipped} of the others were skipped" if reviews.drawn_skipped else ""
         return (

@@ -24,6 +24,7 @@ from engine.dataset.load import Loaded, load
 from engine.dataset.prepare import read_dev, read_fingerprints
 from engine.dataset.summary import reasons
 from engine.protocol import jsonl
+from engine.protocol.counts import number_of
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.limits import MOST_ROWS
 from engine.protocol.paths import called
@@ -186,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         print(json.dumps(_json(found, rows, following), indent=1))
     elif found.rows:
-        say(f"wrote     {len(found.rows):,} rows to {rows}")
+        say(f"wrote     {number_of(len(found.rows), 'row')} to {rows}")
         say(f"next      {following}: these rows beside yours, from the adapter of {run.name}")
         say(f"          llamaduo-tui check {following}, then: llamaduo-tui run {following}")
     else:

@@ -48,6 +48,7 @@ from engine.settings.load import settings_of
 from engine.takeover import journal
 from engine.takeover.gate import Gate
 from engine.takeover.local_server import local_server
+from engine.takeover.lock import lock_drill
 from engine.takeover.released import LOCAL_KEY, trusts_code
 from engine.takeover.setup import names_of
 
@@ -140,10 +141,14 @@ async def _restart(stage: Stage) -> None:
 async def rehearse(run: Run, settings: DoorSettings, requests: int, rate: float) -> list[str]:
     """Run the drill and write RUN/takeover/drill.md; returns what failed, which is nothing where all is well.
 
-    Raises LlamaDuoError where it cannot begin.
+    Raises LlamaDuoError where it cannot begin, as while another is at work.
     """
+    with lock_drill(files(run.folder)):
+        return await _rehearse(run, settings, requests, rate)
+
+
+async def _rehearse(run: Run, settings: DoorSettings, requests: int, rate: float) -> list[str]:
     folder = files(run.folder).folder
-    folder.mkdir(mode=0o700, exist_ok=True)
     at = TakeoverFiles(folder / "drill")
     shutil.rmtree(at.folder, ignore_errors=True)
     at.folder.mkdir(mode=0o700)

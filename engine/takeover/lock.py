@@ -1,12 +1,17 @@
-"""One keeper a take-over: its lock is held as long as its process lives."""
+"""One keeper and one drill a take-over: their locks are held as long as their processes live."""
 
 from __future__ import annotations
 
-import fcntl
+from pathlib import Path
 from typing import IO
 
+from engine.protocol import file_lock
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.file_lock import Locked
 from engine.protocol.takeover import TakeoverFiles
+
+READER_S = 1.0
+"""Seconds for one who only looks whether a lock is held to let it go."""
 
 
 def lock(at: TakeoverFiles) -> IO[str]:
@@ -14,11 +19,18 @@ def lock(at: TakeoverFiles) -> IO[str]:
 
     Raises LlamaDuoError where there is another, also one whose door or local model still starts.
     """
-    at.folder.mkdir(mode=0o700, exist_ok=True)
-    file = at.lock.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    return _taken(at.lock, f"{at.folder}: a door is at work already", "llamaduo-tui takeover RUN shows it")
+
+
+def lock_drill(at: TakeoverFiles) -> IO[str]:
+    """Be the one drill of a take-over until the file is closed, or this process ends. Raises LlamaDuoError."""
+    return _taken(at.drill_lock, f"{at.folder}: a drill is at work already", "wait for its end")
+
+
+def _taken(path: Path, held: str, hint: str) -> IO[str]:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    file = path.open("a")
+    if file_lock.take(file, READER_S) is Locked.HELD:
         file.close()
-        raise LlamaDuoError(f"{at.folder}: a door is at work already", "llamaduo-tui takeover RUN shows it") from None
+        raise LlamaDuoError(held, hint)
     return file

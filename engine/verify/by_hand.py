@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from engine.evaluation import reviews
 from engine.protocol import commands
+from engine.protocol.counts import number_of
 from engine.protocol.questions import REJECT, Answer
 from engine.protocol.run_dir import Run
 from engine.settings.schema import Migration
@@ -24,11 +25,11 @@ def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]
         f"{given.choice} ({given.question})" for given in commands.read(run.commands_file) if isinstance(given, Answer)
     )
     if said:
-        yield f"by hand: {_count(said, 'answer')} reviewed"
+        yield f"by hand: {number_of(said, 'answer')} reviewed"
     if flagged:
-        yield f"by hand: {_count(flagged, 'reference')} flagged as bad, left out of the dev scores"
+        yield f"by hand: {number_of(flagged, 'reference')} flagged as bad, left out of the dev scores"
     if refused or kept:
-        yield f"by hand: {_count(refused, 'pair')} refused, {kept:,} kept"
+        yield f"by hand: {number_of(refused, 'pair')} refused, {kept:,} kept"
     for answer, count in answers.items():
         verb = "rejected" if answer.startswith(REJECT) else "approved" if answer.startswith("approve") else "answered"
         yield f"by hand: {verb} {answer.partition(' ')[2]}" + (f", {count} times" if count > 1 else "")
@@ -43,7 +44,3 @@ def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]
     if files.added:
         shown = ", ".join(files.added[:5]) + (f" and {len(files.added) - 5} more" if len(files.added) > 5 else "")
         yield f"added since the end, and no part of the record: {shown}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

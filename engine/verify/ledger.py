@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.protocol.counts import number_of
 from engine.protocol.run_dir import Run
 from engine.protocol.sqlite_file import reading
 from engine.verify.checks import Problem
@@ -50,7 +51,9 @@ def ledger_problems(run: Run, files: Files) -> Iterator[Problem]:
         return
     calls = status.calls + status.interrupted_calls
     if found.replies + found.interrupted < calls:
-        yield Problem(file=FILE, what=f"has {found.replies + found.interrupted:,} calls, and {calls:,} were made")
+        yield Problem(
+            file=FILE, what=f"has {number_of(found.replies + found.interrupted, 'call')}, and {calls:,} were made"
+        )
     elif max(status.cost_usd, spent) - found.usd >= CENT:
         yield Problem(file=FILE, what=f"counts ${found.usd:.2f}, and ${max(status.cost_usd, spent):.2f} were paid")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.dataset.prepare import DEV, SEALED, TEST, read_dev, read_test, unsealed
 from engine.protocol import plain_file, records
+from engine.protocol.counts import number_of
 from engine.protocol.decision import BEST, WORST
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import Manifest, file_hash
@@ -58,7 +59,7 @@ def answer_problems(run: Run, files: Files) -> Iterator[Problem]:
 def _answers(rows: list[Response], pairs: list[Pair], known: Manifest, *, every: bool) -> str:
     """What is wrong with answers to these prompts; the service may leave some unanswered, the local model none."""
     if len(rows) != known.counts.get("responses"):
-        return f"has {len(rows):,} answers, and {known.counts.get('responses')} were counted"
+        return f"has {number_of(len(rows), 'answer')}, and {known.counts.get('responses')} were counted"
     keys = Counter((row.id, row.sample) for row in rows)
     if twice := next((key for key, count in keys.items() if count > 1), None):
         return f"answers prompt {twice[0]} twice"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.protocol.counts import number_of
 from engine.protocol.errors import DamagedError
 from engine.protocol.manifest import NAME, manifest
 from engine.protocol.questions import LEDGER, Question
@@ -30,8 +31,8 @@ class Shortfall(NamedTuple):
         return Question(
             kind=LEDGER,
             round=None,
-            reason=f"ledger.sqlite has {self.recorded:,} calls, and {self.paid:,} were made: {self.calls:,} are "
-            f"missing{money}. Stop the run, restore the ledger from a copy and resume. Or go on without it: the "
+            reason=f"ledger.sqlite has {number_of(self.recorded, 'call')}, and {self.paid:,} were made: {self.calls:,} "
+            f"are missing{money}. Stop the run, restore the ledger from a copy and resume. Or go on without it: the "
             "missing calls count against the budget, and requests that are needed again are paid again.",
             cost_usd=self.usd,
             name=f"{self.paid}-{self.recorded}",

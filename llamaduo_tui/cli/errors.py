@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +19,9 @@ from llamaduo_tui.views.text import clean
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Where a disk, or a quota, or what the output goes to, is full."""
 
 
 class Commands(click.Group):
@@ -64,6 +69,14 @@ class Commands(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name, commands[name].get_short_help_str(width)) for name in names])
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:  # of `--help` and `--version`, which are printed before `invoke`
+            if error.errno not in NO_ROOM:
+                raise
+            sys.exit(_no_room(error))
+
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -84,7 +97,7 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_output()
             ctx.exit(BROKEN_PIPE)
         except LlamaDuoError as error:
             if ctx.params["debug"]:
@@ -94,6 +107,8 @@ class Commands(click.Group):
         except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
             if ctx.params["debug"]:
                 traceback.print_exc()
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                ctx.exit(_no_room(error))
             said = f"unexpected: {type(error).__name__}: {error}"
             say(said + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
             ctx.exit(1)
@@ -107,6 +122,20 @@ class Commands(click.Group):
                 f"no command {clean(args[0])!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""), ctx
             )
         return super().resolve_command(ctx, args)
+
+
+def _no_room(error: OSError) -> int:
+    """Say that nothing more can be written, if that can still be said; the exit status."""
+    _leave_output()
+    place = error.filename or "the output, or a file,"
+    with suppress(OSError):
+        _say(f"{place} cannot be written: {error.strerror}", "make room where the output goes and where the runs are")
+    return 1
+
+
+def _leave_output() -> None:
+    """Let go what is still to be printed: it would fail again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, hint: str) -> None:

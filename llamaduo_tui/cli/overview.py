@@ -110,7 +110,7 @@ def details(run: Run) -> list[str]:
     for decision in decisions:
         means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
         lines.append(f"  round {decision.round}: {means}. {one_line(decision.reason)}")
-    usage = f"{status.calls:,} calls, {status.cached_calls:,} cached, {status.tokens:,} tokens"
+    usage = f"{phrases.count(status.calls, 'call')}, {status.cached_calls:,} cached, {status.tokens:,} tokens"
     spent = phrases.spent(status.cost_usd, status.interrupted_calls, status.interrupted_usd)
     lines.append(f"  service: {usage}, {spent}")
     if status.outlook is not None and state.working:

@@ -184,11 +184,9 @@ def _release_folder(root: Path, place: str) -> tuple[Path, bool]:
 
 
 def _told(served: Served | None) -> str:
-    if served is None:
-        return "nothing is served"
-    state = "serving" if served.up else "starting"
-    again = f", started again {served.restarts} times" if served.restarts else ""
-    return f"{state} {served.artefact} at {served.base_url} by {served.engine or '…'} (pid {served.pid}{again})"
+    from llamaduo_tui.views.release import told
+
+    return "nothing is served" if served is None else told(served)
 
 
 def _stop(folder: Path, served: Served | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from engine.protocol.counts import number_of
 from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_USD
 from engine.protocol.terminal import say, visible
 from llamaduo_tui.cli import options as options
@@ -133,8 +134,8 @@ def export(root: Path, run_name: str, folder: Path | None, archive: Path | None)
         from engine.archive import archive as write_archive
 
         run = overview.find(root, run_name)
-        count = write_archive(run, archive)
-        say(f"{count:,} files in {archive}")
+        files = write_archive(run, archive)
+        say(f"{number_of(files, 'file')} in {archive}")
         say(f"check it elsewhere: tar xf {archive.name} && llamaduo-tui verify ./{run.name}")
         return
     assert folder is not None

@@ -258,28 +258,16 @@ def _row(state: DoorState | None) -> object:
 
 
 def _told(run: Run, status: DoorStatus | None, state: DoorState | None) -> list[str]:
-    """Where a take-over stands, in lines."""
-    from engine.protocol.takeover import Mode
+    """Where a take-over stands, in lines: as its screen says it."""
+    from llamaduo_tui.views import takeover as view
 
     if state is None:
         return [f"{run.name}: no take-over yet; begin: llamaduo-tui takeover {called(run)} --mode shadow"]
-    lines = [f"mode      {state.mode.value}{', paused' if state.paused else ''}"]
+    found = dict(view.lines(view.read(run)))
     if status is None:
-        lines.append(f"door      not at work; start it: llamaduo-tui takeover {called(run)} --mode {state.mode.value}")
+        found["door"] = f"not at work; start it: llamaduo-tui takeover {called(run)} --mode {state.mode.value}"
     else:
-        lines.append(f"door      {status.address} (start {status.starts})")
-    if state.mode is Mode.CANARY or state.rolled_back:
-        lines.append(f"share     {100 * state.share:g} % to the local model")
-    if state.difference is not None:
-        found = state.difference
-        lines.append(
-            f"compared  {state.compared:,} answers, {state.agreed:,} the same; local minus service "
-            f"{found.mean:+.1f} points ({found.low:+.1f} to {found.high:+.1f})"
-        )
-    if state.rolled_back:
-        lines.append(f"rolled back: {state.rolled_back}")
-    if state.held:
-        lines.append(f"nothing is compared: {state.held}")
+        found["door"] = f"{status.address} (start {status.starts})"
     if state.time:
-        lines.append(f"as of     {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(state.time))}")
-    return lines
+        found["as of"] = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.time))
+    return [f"{name:<10}{value}" for name, value in found.items()]

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from engine.protocol import isolation, plain_file
+from engine.protocol import file_lock, isolation, plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.processes import DOOR
 from engine.protocol.processes import send as send_signal
@@ -120,7 +120,12 @@ def drill_pace(run: Run) -> list[str]:
 
 
 def start_drill(run: Run, log: Path) -> subprocess.Popen[bytes]:
-    """Rehearse in a session of its own; what it says, and its page, go into a new `log`."""
+    """Rehearse in a session of its own; what it says, and its page, go into a new `log`.
+
+    Raises LlamaDuoError while another drill is at work, whose log it is.
+    """
+    if file_lock.is_held(files(run.folder).drill_lock):
+        raise LlamaDuoError(f"a drill of {run.name} is at work already", "wait for its end: the log shows its page")
     command, environment = _drilling(run, drill_pace(run), None)
     log.parent.mkdir(mode=0o700, exist_ok=True)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:

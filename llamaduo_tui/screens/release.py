@@ -15,9 +15,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Log
 
-from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
-from engine.settings.load import settings_of
 from llamaduo_tui import messages
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.release import ReleaseView, release_view
@@ -94,7 +92,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
 
     @work(thread=True, group="release", exit_on_error=False)
     def _watch(self) -> None:
-        demo = self._is_demo()
+        demo = guide.leads_in(self.run)
         while not self._left.is_set():
             try:
                 self.post_message(ReleaseRead(release_view(self.run), demo))
@@ -102,12 +100,6 @@ has the whole run on one page, for those who sign. With a released model, **t** 
                 self.post_message(messages.ReadFailed(str(error)))
                 return
             self._left.wait(POLL_S)
-
-    def _is_demo(self) -> bool:
-        try:
-            return guide.leads(settings_of(self.run))
-        except (LlamaDuoError, OSError):
-            return False
 
     @on(ReleaseRead)
     def _read(self, message: ReleaseRead) -> None:
@@ -161,7 +153,8 @@ has the whole run on one page, for those who sign. With a released model, **t** 
 
 
 def _shown(view: ReleaseView) -> list[str]:
-    """The artefacts, and where the page for those who sign is; before there is one, how to begin, or that it began."""
+    """The artefacts, what is served, and where the page for those who sign is; without artefacts, how to begin."""
     if not view.artefacts:
         return [BEGUN if view.log else NOTHING]
-    return [*view.artefacts, *([f"for those who sign: {one_line(view.paper, 300)}"] if view.paper else [])]
+    served = [one_line(view.served, 300)] if view.served else []
+    return [*view.artefacts, *served, *([f"for those who sign: {one_line(view.paper, 300)}"] if view.paper else [])]

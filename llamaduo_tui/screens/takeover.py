@@ -19,10 +19,11 @@ from engine.protocol.run_dir import Run
 from engine.protocol.takeover import DoorCommand, Mode
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.confirm import ConfirmScreen
-from llamaduo_tui.views import takeover, worth
+from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.course import Course
+from llamaduo_tui.widgets.guide_line import GuideLine
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.line_input import LineInput
 
@@ -56,6 +57,7 @@ margin. The charts show both after each comparison. The money is by the service'
         Binding("minus", "share(-1)", "Less", id="takeover.less", key_display="-", tooltip="Lower the canary's share"),
         Binding("b", "back_out", "Roll back", id="takeover.roll_back", tooltip="The service answers, at once"),
         Binding("t", "try", "Try", id="takeover.try", tooltip="Ask one prompt of both sides; the service is paid"),
+        Binding("h", "guide", "Guide", False, id="takeover.guide", tooltip="Hide or show the demo's guide"),
     ]
 
     def __init__(self, run: Run) -> None:
@@ -63,11 +65,13 @@ margin. The charts show both after each comparison. The money is by the service'
         self.run = run
         self.view = takeover.TakeoverView()
         self._failed = ""
+        self._demo = False
 
     def compose(self) -> ComposeResult:
         design.fit(self)
         title = Content.assemble(("Take-over", "bold"), f"  {one_line(self.run.name, 40)}")
         yield Static(title, id="takeover-title")
+        yield GuideLine()
         with VerticalScroll():
             yield Static(id="figures", markup=False)
             yield Course()
@@ -91,6 +95,7 @@ margin. The charts show both after each comparison. The money is by the service'
         self._read_worth()
         self.set_interval(WORTH_S, self._read_worth)
         self._read_sample()
+        self._read_demo()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         state = self.view.state
@@ -104,6 +109,8 @@ margin. The charts show both after each comparison. The money is by the service'
                 return working and state is not None and not state.rolled_back
             case "try":
                 return working
+            case "guide":
+                return self._demo
         return super().check_action(action, parameters)
 
     @work(thread=True, group="takeover-read", exclusive=True, exit_on_error=False)
@@ -117,6 +124,10 @@ margin. The charts show both after each comparison. The money is by the service'
     @work(thread=True, group="takeover-sample", exit_on_error=False)
     def _read_sample(self) -> str:
         return takeover.sample_prompt(self.run)
+
+    @work(thread=True, group="takeover-demo", exit_on_error=False)
+    def _read_demo(self) -> bool:
+        return guide.leads_in(self.run)
 
     @work(thread=True, group="takeover-tell", exit_on_error=False)
     def _tell(self, command: DoorCommand) -> None:
@@ -144,6 +155,9 @@ margin. The charts show both after each comparison. The money is by the service'
             elif isinstance(result, str):
                 prompt = self.query_one("#prompt", Input)
                 prompt.value = prompt.value or result
+            elif isinstance(result, bool):
+                self._demo = result
+                self._show_guide()
             elif isinstance(result, tuple):
                 side, answer = result
                 self.query_one(f"#{side}-answer", Static).update(clean(answer))
@@ -165,10 +179,20 @@ margin. The charts show both after each comparison. The money is by the service'
         self.query_one("#events", Static).update(_events(view))
         self.refresh_bindings()
 
+    def _show_guide(self) -> None:
+        leads = self._demo and self.app.guided  # type: ignore[attr-defined]
+        step = guide.door(self.has_class("-trying"), self.has_class("-tried")) if leads else None
+        self.query_one(GuideLine).show(step)
+
+    def action_guide(self) -> None:
+        self.app.guided = not self.app.guided  # type: ignore[attr-defined]
+        self._show_guide()
+
     def action_back(self) -> None:
         if self.has_class("-trying"):
             self.remove_class("-trying")
             self.query_one(VerticalScroll).focus()
+            self._show_guide()
         else:
             self.dismiss()
 
@@ -197,6 +221,7 @@ margin. The charts show both after each comparison. The money is by the service'
     def action_try(self) -> None:
         self.add_class("-trying")
         self.query_one("#prompt", Input).focus()
+        self._show_guide()
 
     @on(Input.Submitted, "#prompt")
     def _submitted(self, event: Input.Submitted) -> None:
@@ -204,6 +229,7 @@ margin. The charts show both after each comparison. The money is by the service'
             self.notify("Type a prompt first, as your code would send it.", title="Take-over", markup=False)
             return
         self.add_class("-tried")
+        self._show_guide()
         for side in ("service", "local"):
             box = self.query_one(f"#{side}-answer", Static)
             box.border_title = side

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.questions import PAIRS, ROUND
+from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, SYNTHESIZE, Phase
 from engine.protocol.status import State
+from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.release import ReleaseView
@@ -27,6 +30,14 @@ class Step(NamedTuple):
 def leads(settings: Migration | None) -> bool:
     """Whether a run is the demo: its task, answered by the sandbox."""
     return settings is not None and settings.uses_sandbox and settings.task.name == DEMO
+
+
+def leads_in(run: Run) -> bool:
+    """Whether a run is the demo; one whose settings cannot be read is not."""
+    try:
+        return leads(settings_of(run))
+    except (LlamaDuoError, OSError):
+        return False
 
 
 _TITLES = (
@@ -73,6 +84,9 @@ def review(view: RunView) -> Step:
 
 def after(view: ReleaseView) -> Step:
     """On the screen of the release: what comes once the target is reached."""
+    if view.drilling:
+        said = "The drill is at work, and goes on if you leave. Its page follows in the log."
+        return _step(DRILL, said, "nothing to press while the log moves")
     if view.drilled:
         said = f"The log says what answered and what failed. For those who sign: {view.paper}"
         return _step(DRILL, said, "esc, and esc again; n there for your own task")
@@ -84,7 +98,7 @@ def after(view: ReleaseView) -> Step:
         return _step(DRILL, said, "d for the drill; it takes a minute or two")
     if view.released:
         said = "Released. A door with the service's API lets your code, and you, ask both sides."
-        return _step(PROMPT, said, "t starts the door; t there asks both sides a ticket; esc comes back")
+        return _step(PROMPT, said, "t starts the door, and its screen opens")
     said = (
         "Each artefact is served, asked the sealed tickets over HTTP, and compared with the adapter that was judged. "
         "It is released only if it answers like it."
@@ -92,6 +106,17 @@ def after(view: ReleaseView) -> Step:
     if view.log:
         return _step(RELEASE, said, "nothing to press while the log moves; s again after an error")
     return _step(RELEASE, said, "s to release")
+
+
+def door(trying: bool, tried: bool) -> Step:
+    """On the screen of the take-over: how both sides are asked, and the way back."""
+    if tried:
+        said = "Both sides answer. In shadow your code gets the service's answer, and a share of both is compared."
+        return _step(PROMPT, said, "esc, and esc again, goes back" if trying else "esc goes back")
+    if trying:
+        return _step(PROMPT, "One of the dev tickets, or what you type instead.", "enter asks both sides")
+    said = "The door has the service's API: your code changes its base URL to this address, and nothing else."
+    return _step(PROMPT, said, "t asks both sides a ticket")
 
 
 def _at_work(view: RunView) -> Step:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from engine.protocol.counts import number_of
 from engine.protocol.durations import duration
 from engine.protocol.stages import BY_NAME, Phase
 from llamaduo_tui.views.text import one_line
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 LEFT_FROM = 0.05
 """The share of a work from which on the time left is told: that of the first few is off by far."""
+
+count = number_of
+"""A number of things: "1 run", "1,204 lines"."""
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
 
@@ -38,11 +42,6 @@ def part(part: Part) -> str:
     if isinstance(part, int):
         return f"round {part}"
     return "data" if part is Phase.DATA else "sealed test"
-
-
-def count(number: int, what: str) -> str:
-    """A number of things: "1 run", "1,204 lines"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def stopwatch(seconds: float) -> str:
@@ -129,7 +128,7 @@ def calls(usage: ServiceUsage) -> str:
     """The calls to the service LLM and their tokens."""
     failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
     tokens = usage.prompt_tokens + usage.completion_tokens
-    return f"{count(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}, {tokens:,} tokens"
+    return f"{number_of(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}, {tokens:,} tokens"
 
 
 def usage(usage: ServiceUsage) -> str:
@@ -141,4 +140,4 @@ def spent(usd: float, interrupted_calls: int, interrupted_usd: float) -> str:
     """What was paid, and what interrupted calls may have cost: "$0.01, and up to $0.36 of 8 interrupted calls"."""
     if not interrupted_usd:
         return money(usd)
-    return f"{money(usd)}, and up to {money(interrupted_usd)} of {count(interrupted_calls, 'interrupted call')}"
+    return f"{money(usd)}, and up to {money(interrupted_usd)} of {number_of(interrupted_calls, 'interrupted call')}"

@@ -83,7 +83,13 @@ def heading(profile: Profile) -> list[str]:
     if profile.trained:
         related.append(f"{phrases.count(profile.trained, 'row')} for training only: start_from has learned them")
     part = [] if profile.whole else [f"only the first {profile.read_bytes / 2**20:,.0f} MiB were read"]
-    return [f"{profile.rows:,} rows: {split}", *([", ".join(related)] if related else []), *part, *sources, *formats]
+    return [
+        f"{phrases.count(profile.rows, 'row')}: {split}",
+        *([", ".join(related)] if related else []),
+        *part,
+        *sources,
+        *formats,
+    ]
 
 
 def reasons(profile: Profile) -> list[str]:

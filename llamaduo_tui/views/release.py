@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.protocol import plain_file
-from engine.protocol.release import PAPER_FILE, Gate, read_gates
+from engine.protocol import file_lock, plain_file
+from engine.protocol.counts import number_of
+from engine.protocol.release import PAPER_FILE, Gate, Served, read_gates, read_served
 from engine.protocol.run_dir import Run
 from engine.protocol.sqlite_file import reading
 from engine.protocol.takeover import files
@@ -24,29 +25,42 @@ DRILL_LOG = "drill.log"
 class ReleaseView:
     """The artefacts so far, a line each, and the last lines of the logs of the release and of a drill.
 
-    `released` says that one has passed, `tried` that a door has answered, `drilled` that there is the page of a drill.
-    `paper` is the place of REPORT.html, "" before there is one.
+    `released` says that one has passed, `tried` that a door has answered, `drilling` that a drill is at work, `drilled`
+    that there is the page of one.
+    `paper` is the place of REPORT.html, "" before there is one; `served` says what is served, "" where nothing is.
     """
 
     artefacts: tuple[str, ...]
     log: tuple[str, ...]
     released: bool = False
     tried: bool = False
+    drilling: bool = False
     drilled: bool = False
     paper: str = ""
+    served: str = ""
 
 
 def release_view(run: Run) -> ReleaseView:
     """Read it all. Raises OSError, and DamagedError where a gate can't be read."""
     gates, takeover, paper = read_gates(run.release), files(run.folder), run.release / PAPER_FILE
+    served = read_served(run.release)
     return ReleaseView(
         artefacts=tuple(_artefacts(gates)),
         log=(*_lines(run.releasing / "release.log"), *_lines(takeover.folder / DRILL_LOG)),
         released=any(gate.passed for gate in gates),
         tried=_answered(takeover.journal),
+        drilling=bool(file_lock.is_held(takeover.drill_lock)),
         drilled=(takeover.folder / "drill.md").is_file(),
         paper=str(paper) if paper.is_file() else "",
+        served="" if served is None else told(served),
     )
+
+
+def told(served: Served) -> str:
+    """What is served, where, and by what."""
+    state = "serving" if served.up else "starting"
+    again = f", started again {number_of(served.restarts, 'time')}" if served.restarts else ""
+    return f"{state} {served.artefact} at {served.base_url} by {served.engine or '…'} (pid {served.pid}{again})"
 
 
 def _artefacts(gates: Sequence[Gate]) -> Iterator[str]:

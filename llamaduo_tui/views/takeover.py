@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from engine.protocol import records
+from engine.protocol.counts import number_of
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.journal_reading import journal_of
 from engine.protocol.points import points
@@ -226,7 +227,7 @@ def _compared(state: DoorState) -> str:
         return "nothing yet"
     found = state.difference
     return (
-        f"{state.compared:,} answers, {state.agreed:,} the same; local {found.mean:+.1f} points "
+        f"{number_of(state.compared, 'answer')}, {state.agreed:,} the same; local {found.mean:+.1f} points "
         f"({found.low:+.1f} to {found.high:+.1f})"
     )
 

@@ -136,7 +136,15 @@ async def test_a_key_waits_for_the_one_before_but_not_for_ever() -> None:
         assert time.monotonic() - shown.began >= PATIENCE_S
 
 
-ON_THEIR_OWN = {"runs", "review-kinds", "presets.look", "configure.preflight", "configure.preview", "configure.keep"}
+ON_THEIR_OWN = {
+    "runs",
+    "review-kinds",
+    "presets.look",
+    "configure.preflight",
+    "configure.preview",
+    "configure.keep",
+    "door",
+}
 """Groups of workers that no key waits for: what they find out is shown when it is there."""
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
 
+from engine.protocol.counts import number_of
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -26,7 +28,7 @@ class Fit:
         return None if self.recompute else Fit(1, True)
 
     def __str__(self) -> str:
-        rows = f"{self.micro_batch} {'pair' if self.micro_batch == 1 else 'pairs'} in a pass"
+        rows = f"{number_of(self.micro_batch, 'pair')} in a pass"
         return f"{rows}, with gradient checkpointing" if self.recompute else rows
 
 

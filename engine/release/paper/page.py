@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import resources
 
 from engine.protocol import jsonl
+from engine.protocol.counts import number_of
 from engine.protocol.release import PAGE_FILE, PAPER_FILE
 from engine.protocol.run_dir import Run
 from engine.protocol.sums import SUMS_FILE
@@ -108,4 +109,5 @@ def _warnings(facts: Facts) -> Iterator[str]:
         if one.shifted:
             yield f"{one.judge} scored otherwise than in round 0 when it judged the sealed test ({one.change})."
     if decision is not None and decision.flagged:
-        yield f"Dev scores leave out {len(decision.flagged)} prompts whose reference a reviewer flagged as bad."
+        flagged = number_of(len(decision.flagged), "prompt")
+        yield f"Dev scores leave out {flagged} whose reference a reviewer flagged as bad."

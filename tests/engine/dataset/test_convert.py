@@ -86,7 +86,7 @@ def test_a_file_is_replaced_only_by_force(export: Path, capsys: pytest.CaptureFi
         (["none.jsonl", "--to", "rows.jsonl"], "no such file"),
         (["export.jsonl", "--to", "rows.jsonl", "--column", "prompt"], "is not NAME=COLUMN"),
         (["export.jsonl", "--to", "rows.jsonl", "--column", "promt=x"], "unknown name"),
-        (["export.jsonl", "--to", "rows.jsonl", "--limit", "1"], "coverage.limit: must be at least 3"),
+        (["export.jsonl", "--to", "rows.jsonl", "--limit", "1"], "--limit: must be at least 3"),
         (["--to", "rows.jsonl"], "coverage.source: is required"),
         (["--to", "rows.jsonl", "--settings", "none.toml"], "none.toml: cannot be read"),
         (["empty.jsonl", "--to", "rows.jsonl"], "has no rows"),
@@ -102,6 +102,34 @@ def test_what_cannot_be_done_is_two_lines(
     assert err.startswith("error: ") and said in err and len(err.splitlines()) <= 2
     assert sorted(path.name for path in Path().iterdir()) == ["empty.jsonl", "export.jsonl"]
     assert export.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments", "said"),
+    [
+        ('{"inputs": {"q": 1, "z": 2}, "response": "x"}', [], "hint: set --column prompt=... or --column messages=..."),
+        ('{"prompt": "a", "other": "x"}', [], "hint: set --column response=...; a dot leads into objects"),
+        ('{"prompt": "a", "response": "b"}', ["--column", "response=c"], "no column 'c' (--column response=...)"),
+        ('{"prompt": "a", "response": "b"}', ["--column", "group=c"], "--column group=...: no row has a column 'c'"),
+    ],
+)
+def test_it_names_its_own_options(
+    row: str, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reading speaks of settings, which the user of this command need not have."""
+    file = tmp_path / "one.jsonl"
+    file.write_text(f"{row}\n")
+    assert convert.main([str(file), "--to", str(tmp_path / "rows.jsonl"), *arguments]) == 2
+    shown = capsys.readouterr().err
+    assert said in shown and "coverage." not in shown
+
+
+def test_with_a_settings_file_it_names_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    settings = tmp_path / "m.toml"
+    settings.write_text('[coverage]\nsource = "one.jsonl"\n[coverage.columns]\nresponse = "c"\n')
+    assert convert.main(["--to", str(tmp_path / "rows.jsonl"), "--settings", str(settings)]) == 2
+    assert "(coverage.columns.response)" in capsys.readouterr().err
 
 
 def test_options_stand_over_the_table_of_a_settings_file(export: Path) -> None:

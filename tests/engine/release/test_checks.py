@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from gguf import GGUFWriter
 
 from engine.protocol import jsonl
 from engine.protocol.release import Cause, Check, Result
 from engine.release.artefact import ARTEFACT_FILE, read_artefact
-from engine.release.checks import check_files
+from engine.release.checks import Files, check_files, context, end, template
 from engine.release.formats.safetensors import Safetensors
 from engine.release.modelfile import modelfile
 from engine.release.source import Source
@@ -52,3 +53,44 @@ def test_cut_weights_are_named_once(source: Source, written: Path, tmp_path: Pat
     (one,) = failed(folder, source)
     assert one.cause is Cause.MERGE
     assert "model.safetensors" in one.detail
+
+
+def gguf(folder: Path, source: Source, **changed: object) -> Files:
+    """The header of a GGUF file as the converter writes it, but for what is changed, and its Modelfile."""
+    folder.mkdir()
+    tokens = source.tokenizer.convert_ids_to_tokens(list(range(len(source.tokenizer))))
+    said = {"context": source.context, "template": source.template, "eos": source.tokenizer.eos_token_id} | changed
+    writer = GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_context_length(said["context"])
+    writer.add_chat_template(said["template"])
+    writer.add_token_list(tokens)
+    writer.add_eos_token_id(said["eos"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (folder / "Modelfile").write_text(modelfile(source, "model.gguf"))
+    return Files(folder, source.artefact("gguf", "q8_0"), source)
+
+
+def test_a_gguf_header_as_it_is_written_passes(source: Source, tmp_path: Path) -> None:
+    files = gguf(tmp_path / "gguf-q8_0", source)
+    assert [look(files)[0] for look in (template, end, context)] == 3 * [Result.PASSED]
+
+
+def test_a_gguf_file_with_fewer_positions_is_named(source: Source, tmp_path: Path) -> None:
+    result, detail = context(gguf(tmp_path / "gguf-q8_0", source, context=32))
+    assert result is Result.FAILED and detail.startswith("the files name 32 positions; a context of ")
+
+
+def test_a_gguf_file_with_another_template_is_named(source: Source, tmp_path: Path) -> None:
+    other = source.template.replace("<|im_start|>", "<|endoftext|>", 1)
+    result, detail = template(gguf(tmp_path / "gguf-q8_0", source, template=other))
+    assert (result, detail) == (Result.FAILED, "the template in the GGUF file is not that of training")
+
+
+def test_an_end_token_that_is_a_word_is_named(source: Source, tmp_path: Path) -> None:
+    """Servers would cut answers at it; llama.cpp still knows the true end by its text."""
+    word = source.tokenizer.encode("broken", add_special_tokens=False)[0]
+    result, detail = end(gguf(tmp_path / "gguf-q8_0", source, eos=word))
+    assert result is Result.FAILED and detail.endswith("is among the end tokens: answers of training go on behind it")

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine.protocol import jsonl, records
+from engine.protocol.decision import Interval
 from engine.protocol.run_dir import Run, create
-from engine.protocol.takeover import DoorStatus, files
+from engine.protocol.takeover import DoorState, DoorStatus, Mode, files
 from llamaduo_tui.cli import takeover
 from llamaduo_tui.cli.main import main
 from llamaduo_tui.control import takeover as control
@@ -51,3 +53,19 @@ def test_collect_and_worth_pass_on_what_is_said(run: Run, started: list[tuple[st
         ("engine.takeover.collect", folder, f"--to={folder}/rows.jsonl", "--force"),
         ("engine.takeover.worth", folder, "--requests-per-day=5", "--share=unset", "--json"),
     ]
+
+
+@pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.CANARY])
+def test_it_says_how_many_answers_were_the_same(run: Run, mode: Mode) -> None:
+    """Also before the first comparison, and with a door that is not at work."""
+    at = files(run.folder)
+    at.folder.mkdir()
+    jsonl.write_json(at.state, records.to_row(DoorState(mode=mode)))
+    assert "compared  nothing yet\n" in called(run, "takeover", "demo")
+    found = Interval(mean=-0.5, low=-3.0, high=2.0)
+    state = DoorState(mode=mode, compared=12, agreed=11, difference=found, time=1.0)
+    jsonl.write_json(at.state, records.to_row(state))
+    said = called(run, "takeover", "demo")
+    assert "compared  12 answers, 11 the same; local -0.5 points (-3.0 to +2.0)\n" in said
+    assert "door      not at work; start it: llamaduo-tui takeover " in said and f" --mode {mode.value}\n" in said
+    assert "requests  0, 0 failed\n" in said

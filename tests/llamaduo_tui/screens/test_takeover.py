@@ -21,6 +21,7 @@ from llamaduo_tui.control import takeover as control
 from llamaduo_tui.screens.takeover import TakeoverScreen
 from llamaduo_tui.views import takeover as views
 from llamaduo_tui.widgets.course import Course
+from llamaduo_tui.widgets.guide_line import GuideLine
 
 STATE = DoorState(mode=Mode.CANARY, share=0.1, time=1.0)
 
@@ -97,6 +98,32 @@ async def test_both_answers_are_in_sight_in_a_small_terminal(
         while not all(part.region.contains_region(answer.region) for answer in answers):
             await pilot.pause(0.02)
         assert part.scroll_y > 0, "they stand below the figures"
+
+
+async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.settings_file.write_text('[task]\nname = "demo"\n' + run.settings_file.read_text())
+    monkeypatch.setattr(views, "try_prompt", lambda view, prompt, side: f"{side} says {prompt}")
+    app = LlamaDuoApp(tmp_path)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = TakeoverScreen(run)
+        await app.push_screen(screen)
+        line = screen.query_one(GuideLine)
+
+        async def led(press: str) -> None:
+            while not (line.display and f"▸ {press}   h hides" in str(line.content)):
+                await pilot.pause(0.02)
+
+        await led("t asks both sides a ticket")
+        assert "11 of 12" in str(line.content)
+        await pilot.press("t")
+        await led("enter asks both sides")
+        await pilot.press(*"hello", "enter")
+        await led("esc, and esc again, goes back")
+        await pilot.press("escape")
+        await led("esc goes back")
+        await pilot.press("h")
+        while line.display:
+            await pilot.pause(0.02)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
