@@ -38,7 +38,8 @@ class FormActions(RunActions):
         from llamaduo_tui.views.draft import Draft
 
         left = await self._left(message.file) if message.file is not None else []
-        if left and await self._continue(left[0]):
+        if left and (restored := self._restored(left[0])):
+            await self._edit_left(left[0], restored)
             return
         try:
             draft = Draft.copy(message.like.settings_file) if message.like is not None else Draft.open(message.file)
@@ -60,36 +61,41 @@ class FormActions(RunActions):
             changes = phrases.count(len(one.kept.edits), "change")
             question = f"{changes} to {name}, last at {_at(one.kept.time)}, not saved."
             if rest := len(left) - number - 1:
-                question += f"\n\n{phrases.count(rest, 'older draft')}."
+                question += f"\n\nThen {phrases.count(rest, 'older draft')}; Esc leaves all for later."
             answers = [("continue", "Continue editing"), ("later", "Later"), ("discard", "Discard")]
             dialog: Screen[str | None] = Ask("Unsaved settings", question, answers)
             answer = await self.push_screen_wait(dialog)
+            if answer is None:
+                return
             if answer == "discard":
                 with suppress(OSError):
                     one.place.unlink(missing_ok=True)
-            elif answer != "continue" or not await self._continue(one):
-                return
+            elif answer == "continue" and (draft := self._restored(one)) and await self._edit_left(one, draft):
+                return  # to the run that was started
 
     async def _left(self, file: Path | None = None) -> list[Left]:
         from llamaduo_tui.views import kept
 
         return await asyncio.to_thread(kept.left, file)
 
-    async def _continue(self, left: Left) -> bool:
-        """Edit a draft that was left behind; False where it cannot be restored, which is reported."""
-        from llamaduo_tui.views.kept import Keeper
-
+    def _restored(self, left: Left) -> Draft | None:
+        """A draft that was left behind; None where it cannot be restored, which is reported."""
         try:
-            draft = left.draft()
+            return left.draft()
         except InputError as problem:
             self.show_error(problem)
-            return False
+            return None
+
+    async def _edit_left(self, left: Left, draft: Draft) -> bool:
+        """Edit a draft that was left behind; whether a run is started with it."""
+        from llamaduo_tui.views.kept import Keeper
+
         said = f"Unsaved changes of {_at(left.kept.time)} are back. F2 saves them; Esc can discard them."
         self.notify(said, title="Restored", timeout=15, markup=False)
-        await self._edit_draft(draft, Keeper(left.place))
-        return True
+        return await self._edit_draft(draft, Keeper(left.place))
 
-    async def _edit_draft(self, draft: Draft, keeper: Keeper | None = None) -> None:
+    async def _edit_draft(self, draft: Draft, keeper: Keeper | None = None) -> bool:
+        """Show the form; whether a run is started with it."""
         from llamaduo_tui.screens.configure import ConfigureScreen
 
         self.form = form = ConfigureScreen(draft, keeper)
@@ -99,6 +105,7 @@ class FormActions(RunActions):
             self.form = None
         if file is not None:
             self.start_run(file)
+        return file is not None
 
 
 def _at(seconds: float) -> str:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typing_fast
 from frozen import app, until
 from terminals import FAKE_WORKER, Terminal
-from textual.widgets import Input
+from textual.pilot import Pilot
+from textual.widgets import Button, Input
 from typing_fast import burst, paste, settled
 
 from engine.protocol.run_dir import Run
@@ -97,6 +99,39 @@ async def test_what_was_left_is_offered_and_can_be_discarded(root: Path, tmp_pat
         assert len(shown.screen_stack) == 1
 
 
+async def test_each_that_was_left_is_offered_and_can_wait_or_go(root: Path, tmp_path: Path) -> None:
+    places = []
+    for number in range(4):
+        file = tmp_path / f"m{number}.toml"
+        file.write_text('[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
+        draft = Draft.open(file)
+        draft["task", "name"] = f"task{number}"
+        places.append(dead(draft))
+    (tmp_path / "m2.toml").write_text("[broken")
+    shown = app(root)
+
+    async def offered(number: int) -> None:
+        await until(pilot, lambda: isinstance(shown.screen, Ask) and f"m{number}.toml" in shown.screen._question)
+
+    async with shown.run_test(size=(60, 20)) as pilot:
+        await offered(3)
+        assert isinstance(shown.screen, Ask) and "3 older drafts; Esc leaves all" in shown.screen._question
+        box = shown.screen.query_one(".dialog").region
+        assert all(box.contains_region(button.region) for button in shown.screen.query(Button))
+        await burst(pilot, "right", "enter")  # later
+        await offered(2)
+        await burst(pilot, "enter")  # it cannot be restored any more, which is said
+        await offered(1)
+        await burst(pilot, "right", "right", "enter")  # discarded
+        await offered(0)
+        await burst(pilot, "escape")
+        await until(pilot, lambda: len(shown.screen_stack) == 1)
+    assert [place.exists() for place in places] == [True, False, True, True]
+
+
+SLOW_KEY_S = 2.0
+"""Of somebody who reads the screen before each key."""
+
 LANGFUSE = (
     *("id", "traceId", "type", "name", "startTime", "endTime", "level"),
     *("statusMessage", "model", "modelParameters", "input", "output", "metadata", "usage"),
@@ -131,6 +166,12 @@ async def test_a_stranger_starts_a_run_from_a_csv_in_the_form_alone(
     monkeypatch.setattr(outlook, "facts", lambda: outlook.Facts({}, {}, 2**30))
     monkeypatch.setattr(launch, "worker_command", lambda run, yes: [sys.executable, str(FAKE_WORKER), str(run.folder)])
     shown = app(root)
+    pressed = []
+
+    async def burst(pilot: Pilot[Any], *keys: str) -> None:
+        pressed.extend(keys)
+        await typing_fast.burst(pilot, *keys)
+
     async with shown.run_test(size=(120, 40)) as pilot:
         await burst(pilot, "n")
         await burst(pilot, "enter", *"tickets", "tab")
@@ -146,6 +187,7 @@ async def test_a_stranger_starts_a_run_from_a_csv_in_the_form_alone(
         await until(pilot, lambda: not shown.screen.query_one("#start").disabled)
         await burst(pilot, "f9")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+    assert len(pressed) * SLOW_KEY_S < 180
     actions.stop(Run(root / "tickets"))
     settings = load_settings(root / "tickets" / "migration.toml")
     assert settings.task.topic == "support tickets\nof a web shop"
