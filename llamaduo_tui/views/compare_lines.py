@@ -14,23 +14,26 @@ from llamaduo_tui.views.compare import MUCH, Compared, Side
 from llamaduo_tui.views.text import clean, one_line
 
 NAME = 16
+WIDEST, NARROWEST = 40, 8
+"""Characters of a column."""
+
 AXIS = 40
 """Cells of the axis of scores, where there is room."""
 
 
 def lines(compared: Compared, prompts: int = 0, width: int = 200) -> list[str]:
-    """All of a comparison, with so many prompts and their answers; scores in so many cells, at least 60."""
+    """All of a comparison, with so many prompts and their answers; tables and scores in so many cells, if they can."""
     parts = [
-        facts(compared),
+        facts(compared, width),
         scores(compared, width),
-        settings(compared),
-        textwrap.wrap(shared(compared), max(60, width)) if compared.shared else [],
+        settings(compared, width),
+        textwrap.wrap(shared(compared), max(AXIS, width)) if compared.shared else [],
     ]
     parts += [list(answer(compared, number)) for number in range(min(prompts, len(compared.shared)))]
     return "\n\n".join("\n".join(part) for part in parts if part).split("\n")
 
 
-def facts(compared: Compared) -> list[str]:
+def facts(compared: Compared, room: int = 200) -> list[str]:
     """A column for each run."""
     rows: list[tuple[str, Callable[[Side], str]]] = [
         ("run", lambda side: one_line(side.name, 40)),
@@ -43,7 +46,7 @@ def facts(compared: Compared) -> list[str]:
         ("cost", lambda side: phrases.money(side.cost_usd)),
         ("work", lambda side: duration(side.worked_s)),
     ]
-    return _table([(name, [told(side) for side in compared.sides]) for name, told in rows], compared)
+    return _table([(name, [told(side) for side in compared.sides]) for name, told in rows], compared, room)
 
 
 def scores(compared: Compared, room: int = 200) -> list[str]:
@@ -66,12 +69,12 @@ def measure(value: Interval, axis: int = AXIS) -> str:
     return f"{value.mean:5.1f} {f'({value.low:.0f} to {value.high:.0f})':<12} 0 {cells} 100"
 
 
-def settings(compared: Compared) -> list[str]:
+def settings(compared: Compared, room: int = 200) -> list[str]:
     """The settings that differ."""
     if not compared.settings:
         return ["settings: all alike"]
     rows = [(path, [_value(value) for value in values]) for path, values in compared.settings.items()]
-    return ["settings that differ", *_table(rows, compared)]
+    return ["settings that differ", *_table(rows, compared, room)]
 
 
 def shared(compared: Compared) -> str:
@@ -107,21 +110,29 @@ def _dev_loss(side: Side) -> str:
 
 
 def _value(value: Any) -> str:
-    return "not set" if value is None else one_line(value if isinstance(value, str) else json.dumps(value), 40)
+    return "not set" if value is None else one_line(value if isinstance(value, str) else json.dumps(value), 300)
 
 
-def _table(rows: list[tuple[str, list[str]]], compared: Compared) -> list[str]:
+def _table(rows: list[tuple[str, list[str]]], compared: Compared, room: int) -> list[str]:
     """Rows with a column for each run, which begins at the same place in all tables."""
     values = [[_value(value) for value in each] for each in compared.settings.values()]
     own = [[one_line(side.name, 40), one_line(side.model, 40), one_line(side.service, 40)] for side in compared.sides]
+    names = max(NAME, *(len(path) for path in compared.settings), *(len(name) for name, _ in rows))
+    most = min(WIDEST, max(NARROWEST, (room - names) // len(compared.sides) - 2))
     widths = [
-        max(map(len, (*own[at], *(each[at] for each in values), *(cells[at] for _, cells in rows))))
+        min(most, max(map(len, (*own[at], *(each[at] for each in values), *(cells[at] for _, cells in rows)))))
         for at in range(len(compared.sides))
     ]
-    names = max(NAME, *(len(path) for path in compared.settings), *(len(name) for name, _ in rows))
     return [
         "  ".join(
-            [f"{name:<{names}}", *(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))]
+            [f"{name:<{names}}", *(f"{cell:<{width}}" for cell, width in zip(_cut(cells, most), widths, strict=True))]
         ).rstrip()
         for name, cells in rows
     ]
+
+
+def _cut(cells: list[str], most: int) -> list[str]:
+    """The cells of a row in so many characters; the ends of those that begin alike, such as paths."""
+    begins = {cell[: most - 1] for cell in cells}
+    ends = len(begins) == 1 and len(set(cells)) > 1
+    return [cell if len(cell) <= most else f"…{cell[1 - most :]}" if ends else one_line(cell, most) for cell in cells]

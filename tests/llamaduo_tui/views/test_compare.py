@@ -92,6 +92,16 @@ def test_rounds_of_one_run(two: tuple[Run, Run]) -> None:
         compare([(two[0], 7), (two[0], 2)])
 
 
+@pytest.mark.parametrize("width", [56, 76, 140])
+def test_tables_have_room_and_paths_that_begin_alike_show_their_ends(two: tuple[Run, Run], width: int) -> None:
+    compared = compare([(run, None) for run in two])
+    compared.settings["coverage.source"] = tuple(f"{'/a/long/way' * 9}/{name}.jsonl" for name in ("small", "large"))
+    told = compare_lines.lines(compared, width=width)
+    assert max(map(len, told)) <= width
+    (source,) = (line.split() for line in told if line.startswith("coverage.source"))
+    assert [source[1].endswith("small.jsonl"), source[2].endswith("large.jsonl")] == [True, True]
+
+
 def test_all_bounds_stand_on_one_axis(two: tuple[Run, Run]) -> None:
     lines = compare_lines.scores(compare([(run, None) for run in two]))
     axes = [line[line.index(" 0 ") :] for line in lines if " 0 " in line]
