@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.events import DescendantFocus
+from textual.events import DescendantFocus, Key
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
@@ -83,8 +83,8 @@ it leaves the form. Each field is explained next to it.
 - **F2** or **ctrl+s** saves at any time. Unsaved changes are kept, too: they are back after a lost connection
 - **F5** checks everything and estimates a run; it costs nothing. **F10** does so, and asks each service model once, for
   a fraction of a cent: a wrong key, name or address shows within seconds. **F9** starts the run
-- Without function keys: in a field **ctrl+l** is F4 and **ctrl+r** is F8; in the list of sections **b** is F3,
-  **d** F4, **p** F5, **c** F6, **o** F7, **S** F9 and **P** F10
+- In the list of sections letters are commands: **b** is F3, **d** F4, **p** F5, **c** F6, **o** F7, **S** F9 and **P**
+  F10. In a field **ctrl+l** is F4 and **ctrl+r** is F8
 """
 
     def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:
@@ -275,6 +275,12 @@ it leaves the form. Each field is explained next to it.
         self._focused = row.field if row is not None else None
         self._show_help()
         self.refresh_bindings()
+
+    def on_key(self, event: Key) -> None:
+        """Say where text goes when somebody types in the list of sections, in which letters are commands."""
+        if event.is_printable and self.query_one("#sections").has_focus and event.key not in self.active_bindings:
+            said = "Letters are commands here: F1 explains them. To type, press Enter: it goes to the fields."
+            self.query_one("#help", Static).update(Content.styled(said, "$text-warning"))
 
     def _show_help(self) -> None:
         field = self._focused

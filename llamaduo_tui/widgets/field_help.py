@@ -16,7 +16,7 @@ class FieldHelp(Static):
     def show(self, field: Field | None, problem: Problem | None, effect: str, described: bool) -> None:
         """Explain a field, None for the list of sections; `described` adds what is else shown next to the field."""
         if field is None:
-            self.update(Content.styled("↑↓ choose a section · Enter opens it", "dim"))
+            self.update(Content.styled("↑↓ choose a section · Enter goes to its fields", "dim"))
             return
         bounds = f" ({field.bounds})" if field.bounds else ""
         default = "" if field.required else f" · default: {field.unset}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from textual.events import Leave, MouseDown, MouseMove
 from textual.widget import Widget
 
 HELP = "help"
+
+_FAR = re.compile(r"^f\d+$|\+")
+"""Function keys and combinations, which some terminals keep for themselves."""
 
 SMALL = 80
 """Columns below which keys stand close together, since few of them fit."""
@@ -80,11 +84,17 @@ class KeyBar(Widget):
         return next((key for key in self._keys if key.start <= x < key.end), None)
 
     def _fitting(self, width: int) -> Iterator[_Key]:
-        """Each action's first key, as many as fit next to that of the help; those of a maximised part come first."""
+        """A key for each action, as many as fit next to that of the help; those of a maximised part come first.
+
+        It is the action's first key, or its letter where letters are commands now: who types there sees what they do.
+        """
         by_action: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
             if active.binding.show:
-                by_action.setdefault(active.binding.action, active)
+                action = active.binding.action
+                first = by_action.setdefault(action, active)
+                if _FAR.search(first.binding.key) and not _FAR.search(active.binding.key):
+                    by_action[action] = active
         whole = self.screen.maximized is not None
         ranked = sorted(
             by_action.values(),

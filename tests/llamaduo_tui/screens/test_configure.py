@@ -41,6 +41,18 @@ async def test_typing_is_checked_and_an_error_leads_to_its_field(file: Path) -> 
         assert "valid" in text_of(pilot, "#verdict")
 
 
+async def test_text_typed_into_the_list_of_sections_is_told_where_it_goes(file: Path) -> None:
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("y")
+        assert "Letters are commands here" in text_of(pilot, "#help")
+        await pilot.press("down", "up")
+        await settle(pilot)
+        assert "choose a section" in text_of(pilot, "#help")
+        await pilot.press("enter", "y")
+        assert isinstance(pilot.app.focused, Input) and pilot.app.focused.value == "ticketsy"
+
+
 async def test_saving_keeps_comments(file: Path) -> None:
     async with Host(file).run_test() as pilot:
         await pilot.press(*["down"] * 5, "enter", "backspace", "5", "f2")

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.widgets import Input, OptionList
 
 from llamaduo_tui.widgets.key_bar import KeyBar
 
@@ -46,6 +47,32 @@ async def test_what_has_no_room_makes_place_for_the_help() -> None:
     assert await shown(36) == "a Approve c Not now e 日本語 h Help"
     assert await shown(35) == "a Approve c Not now h Help"
     assert await shown(20) == "a Approve h Help"
+
+
+class Typing(App[None]):
+    """A list and a field; the same action has a function key, a combination and a letter."""
+
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f3,ctrl+b,b", "preset", "Preset"),
+        Binding("f2,ctrl+s", "s", "Save"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield OptionList("one")
+        yield Input()
+        yield KeyBar()
+
+
+async def test_where_letters_are_commands_they_are_shown_and_in_a_field_the_keys_that_work_there() -> None:
+    async with Typing().run_test(size=(60, 12)) as pilot:
+        bar = pilot.app.query_one(KeyBar)
+        pilot.app.query_one(OptionList).focus()
+        await pilot.pause()
+        assert bar.render().plain.split("   ")[:2] == [" b Preset", "f2 Save"]
+        pilot.app.query_one(Input).focus()
+        await pilot.pause()
+        assert bar.render().plain.split("   ")[:2] == [" f3 Preset", "f2 Save"]
 
 
 async def test_a_click_is_its_key_and_the_mouse_over_it_tells_more() -> None:
