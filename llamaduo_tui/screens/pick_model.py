@@ -38,8 +38,11 @@ FIRST = (
 )
 """Models that come first, where litellm knows them; then come those of the same providers."""
 
-NAME = 40
-"""Columns of a name; a longer one is cut."""
+NAME, SHORTEST = 40, 12
+"""Columns of a name, less in a narrow terminal; a longer one is cut."""
+
+OTHERS = 38
+"""Columns of all but the name: frame, mark, price and context."""
 
 
 class PickModel(ModalScreen[str | None]):
@@ -99,7 +102,8 @@ class PickModel(ModalScreen[str | None]):
         prices = phrases.money(model.input_price), phrases.money(model.output_price)
         price = " / ".join(prices) if model.input_price or model.output_price else "free"
         context = "" if model.context is None else f"{model.context / 1000:,.0f}k"
-        name = set_cell_size(one_line(model.name, 100), NAME)
+        width = max(SHORTEST, min(NAME, self.app.size.width - OTHERS))
+        name = set_cell_size(one_line(model.name, 100), width)
         return Content.assemble(f"{mark}{name} ", (f"{price:>17} {context:>7}", "$foreground-muted"))
 
     @on(OptionList.OptionHighlighted)

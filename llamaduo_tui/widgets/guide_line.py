@@ -38,10 +38,10 @@ class GuideLine(DiffedStatic):
             return
         self.put(
             Content.assemble(
-                (f"{step.number} of {LAST} · {step.title}  ", "bold $text-accent"),
+                (f"{step.number} of {LAST} · {step.title}", "bold $text-accent"),
+                ("  h hides  ", "$foreground-muted"),  # not behind the last line, where it may find no room
                 step.said,
                 ("\n▸ ", "bold $text-accent"),
                 (step.press, "bold"),
-                ("   h hides", "$foreground-muted"),
             )
         )

@@ -134,11 +134,11 @@ def table(
 def brief(
     usage: ServiceUsage | None, budget: float | None, machine: Machine | None, own: Sequence[str] = ()
 ) -> list[Content]:
-    """One line for the service, one for the machine; several GPUs of the run are added up."""
+    """One line for the service, its money first, one for the machine; several GPUs of the run are added up."""
     lines = []
     if usage is not None:
         calls = phrases.calls(usage)
-        lines.append(_row("service", Content.assemble(f"{calls}, ", _money(usage, budget, bar=False)), 13))
+        lines.append(_row("service", Content.assemble(_money(usage, budget, bar=False), f", {calls}"), 13))
     if machine is not None:
         ours, others = told_apart(machine.gpus, own)
         if len(ours) == 1:

@@ -9,19 +9,19 @@ from textual.widgets import Button, Static
 
 _LOOP = Content("\n").join(
     [
-        Content("your pairs ─▶ fine-tune ─▶ answer ─▶ judge ─▶ your decision"),
-        Content("                  ▲                               │"),
-        Content("                  ╰────────── new pairs ◀─────────╯"),
+        Content("pairs ─▶ fine-tune ─▶ answer ─▶ judge ─▶ decision"),
+        Content("             ▲                               │"),
+        Content("             ╰────────── new pairs ◀─────────╯"),
     ]
 )
 
 
 class Welcome(Vertical):
-    """An invitation to the demo; its buttons do what the screen's keys do."""
+    """An invitation to the demo, of lines that a terminal of 60 columns holds; its buttons do what the keys do."""
 
     def compose(self) -> ComposeResult:
         self.border_title = "No runs yet"
-        yield Static("Move a task from a cloud LLM to your own small model.", classes="claim", markup=False)
+        yield Static("Move a task from a cloud LLM to your own small model", classes="claim", markup=False)
         yield Static(_LOOP, classes="loop")
         yield Static(
             "A run trains the small model on prompts with responses that you approve of. The cloud LLM judges its "
@@ -31,7 +31,7 @@ class Welcome(Vertical):
         )
         with Horizontal():
             yield Button("d Watch the demo", variant="primary", compact=True, action="screen.demo")
-            yield Static("about eight minutes: no key, no GPU, free", markup=False)
+            yield Static("8 minutes: no key, no GPU, free", markup=False)
         with Horizontal():
             yield Button("n Set up your own", compact=True, action="screen.new")
-            yield Static("a form with every setting explained", markup=False)
+            yield Static("a form, every setting explained", markup=False)

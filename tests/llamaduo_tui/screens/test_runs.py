@@ -39,6 +39,15 @@ async def test_who_waits_stands_first_then_the_newest(root: Path) -> None:
         assert names == ["◆ waits for you", "▶ running", "✓ reached", "✗ failed", "✗ crashed"]
 
 
+async def test_the_welcome_is_whole_in_a_small_terminal(root: Path) -> None:
+    shown = app(root)
+    async with shown.run_test(size=(60, 20)) as pilot:
+        await until(pilot, lambda: shown.screen.has_class("-empty"))
+        for said in shown.screen.query("Welcome Static"):
+            assert shown.screen.region.contains_region(said.region)
+            assert max(map(len, str(said.visual).split("\n"))) <= said.content_size.width or said.has_class("said")
+
+
 async def test_rows_of_a_long_list_end_before_its_scrollbar(root: Path) -> None:
     for number in range(30):
         make(root, f"a-run-with-quite-a-long-name-{number}", "stopped", [])
