@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,10 @@ from engine.protocol import jsonl, records
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process
-from engine.protocol.takeover import DoorState, DoorStatus, Mode, files
+from engine.protocol.takeover import DoorSettings, DoorState, DoorStatus, Mode, files
 from engine.service import catalog
 from engine.service.catalog import Listed
-from llamaduo_tui import messages, run_actions, terminal
+from llamaduo_tui import key_turns, messages, run_actions, terminal
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.cli.main import main as program
 from llamaduo_tui.control import actions, release, takeover
@@ -49,14 +49,17 @@ SETTINGS = '[coverage]\nsource = "rows.jsonl"\n[service]\nmodel = "sandbox"\n'
 TIMES = 20
 SIZE = (120, 40)
 COMMON = ("down", "pagedown", "tab", "enter", "f1", "f4", "x", "7", "slash")
+ANSWERS_S = 240.0
+"""A frozen program never answers; a busy machine may take long."""
 LEFT = ("escape", "q", "ctrl+c", "ctrl+q", "ctrl+z")
 """Keys that leave; what is on the screen then says nothing."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A screen, or a dialog: the runs that it needs, where the app begins, and the keys that lead to it."""
+    """A screen, or a dialog, `shows`: the runs that it needs, where the app begins, and the keys that lead to it."""
 
+    shows: str
     keys: tuple[str, ...] = ()
     run: str = ""
     edits: bool = False
@@ -64,33 +67,33 @@ class Place:
 
 
 PLACES = {
-    "welcome": Place(runs=False),
-    "runs": Place(),
-    "search": Place(("slash", "o")),
-    "run": Place(run="done"),
-    "waiting": Place(run="waits"),
-    "charts": Place(("c",), run="done"),
-    "review": Place(("v",), run="done"),
-    "review form": Place(("v", "n"), run="done"),
-    "review narrowed": Place(("v", "i"), run="done"),
-    "data": Place(("d",), run="done"),
-    "report": Place(("r",), run="done"),
-    "release": Place(("o",), run="done"),
-    "take-over": Place(("t",), run="done"),
-    "compare": Place(("space", "space", "equals_sign")),
-    "compare answers": Place(("space", "space", "equals_sign", "3")),
-    "configure": Place(edits=True),
-    "configure field": Place(("enter",), edits=True),
-    "configure value": Place((*["down"] * 8, "enter", "f4"), edits=True),
-    "pick file": Place(("f4",), edits=True),
-    "pick model": Place(("down", "down", "enter", "f4"), edits=True),
-    "pick preset": Place(("f3",), edits=True),
-    "save as": Place(("n", "f2")),
-    "unsaved": Place(("enter", "x", "f6", "escape"), edits=True),
-    "confirm": Place(("x",), run="waits"),
-    "palette": Place(("ctrl+p",), run="done"),
-    "themes": Place(("T",)),
-    "help": Place(("f1",), run="done"),
+    "welcome": Place("RunsScreen", runs=False),
+    "runs": Place("RunsScreen"),
+    "search": Place("RunsScreen", ("slash", "o")),
+    "run": Place("RunScreen", run="done"),
+    "waiting": Place("RunScreen", run="waits"),
+    "charts": Place("RunScreen", ("c",), run="done"),
+    "review": Place("ReviewScreen", ("v",), run="done"),
+    "review form": Place("ReviewScreen", ("v", "n"), run="done"),
+    "review narrowed": Place("NarrowScreen", ("v", "i"), run="done"),
+    "data": Place("DataScreen", ("d",), run="done"),
+    "report": Place("ReportScreen", ("r",), run="done"),
+    "release": Place("ReleaseScreen", ("o",), run="done"),
+    "take-over": Place("TakeoverScreen", ("t",), run="done"),
+    "compare": Place("CompareScreen", ("space", "space", "equals_sign")),
+    "compare answers": Place("CompareScreen", ("space", "space", "equals_sign", "3")),
+    "configure": Place("ConfigureScreen", edits=True),
+    "configure field": Place("ConfigureScreen", ("enter",), edits=True),
+    "configure value": Place("EditValue", ("enter", "down", "f4"), edits=True),
+    "pick file": Place("PickCoverage", ("f4",), edits=True),
+    "pick model": Place("PickModel", ("down", "down", "enter", "f4"), edits=True),
+    "pick preset": Place("PickPreset", ("f3",), edits=True),
+    "save as": Place("AskPath", ("n", "f2")),
+    "unsaved": Place("Ask", ("enter", "x", "f6", "escape", "escape"), edits=True),
+    "confirm": Place("ConfirmScreen", ("x",), run="waits"),
+    "palette": Place("CommandPalette", ("ctrl+p",), run="done"),
+    "themes": Place("ThemesScreen", ("T",)),
+    "help": Place("RunScreen", ("f1",), run="done"),
 }
 MIXED = {
     "runs": [*["down"] * 20, *["slash", "o", "t"], "escape", *["up"] * 20, "n", "escape", "question_mark", "escape"],
@@ -132,6 +135,11 @@ def main() -> None:
     raise SystemExit(options.check and wrong > 0)
 
 
+async def until(pilot: Pilot[Any], what: Callable[[], bool]) -> None:
+    """Let the app go on until it is so, which a busy machine may take long for."""
+    await frozen.until(pilot, what, ANSWERS_S)
+
+
 def told(name: str, what: str, measured: int, of: object = "") -> int:
     print(f"{name:<16} {what:<22} 0 {measured}  {of}", flush=True)
     return measured
@@ -150,7 +158,10 @@ def tried(folder: Path, name: str) -> int:
 
 
 def keep_still() -> None:
-    """Nothing is started, whichever keys are hit, and neither machine nor clipboard is asked for anything."""
+    """Nothing is started, whichever keys are hit, and neither machine nor clipboard is asked for anything.
+
+    Keys wait for as long as it takes: one that a busy machine has lost would say nothing of the app.
+    """
 
     def refuse(*_: object) -> None:
         raise InputError("not in this benchmark")
@@ -165,6 +176,7 @@ def keep_still() -> None:
         (takeover, "start_drill", refuse),
         (takeover, "send", refuse),
         (terminal, "copy_to_tmux", lambda _: False),
+        (key_turns, "PATIENCE_S", ANSWERS_S),
         (catalog, "listed", lambda: [Listed("gpt-4o", "openai", 2.5, 10.0, 128_000)] * 30),
         (outlook, "facts", lambda: outlook.Facts({}, {}, 2**30)),
         (profile, "command", lambda: nothing),
@@ -183,6 +195,11 @@ def made(root: Path) -> dict[str, Run]:
     door = files(done.folder)
     door.folder.mkdir()
     own = Process.of(os.getpid())
+    settings = DoorSettings(
+        host="127.0.0.1", port=1, key_env=None, local="http://127.0.0.1:1/v1", timeout_s=1.0, compare=0.1, margin=3.0,
+        budget_usd=None, contents=True,
+    )  # fmt: skip
+    jsonl.write_json(door.settings, records.to_row(settings))
     jsonl.write_json(door.state, records.to_row(DoorState(mode=Mode.CANARY, share=0.1, time=1.0)))
     status = DoorStatus(keeper=own, address="http://127.0.0.1:1/v1", door=own)
     jsonl.write_json(door.status, records.to_row(status))
@@ -210,17 +227,18 @@ async def opened(pilot: Pilot[Any], shown: LlamaDuoApp, name: str) -> Screen[Any
     Path("m.toml").write_text(SETTINGS)
     if place.run:
         shown.post_message(messages.OpenRun(Run(shown.root / place.run)))
-        await frozen.until(pilot, lambda: frozen.replayed(shown))
+        await until(pilot, lambda: frozen.replayed(shown))
     elif place.edits:
         shown.post_message(messages.Configure(Path("m.toml")))
-        await frozen.until(pilot, lambda: shown.form is not None and shown.screen is shown.form)
+        await until(pilot, lambda: shown.form is not None and shown.screen is shown.form)
     else:
-        await frozen.until(pilot, lambda: bool(shown._entries) == place.runs and shown.focused is not None)
+        await until(pilot, lambda: bool(shown._entries) == place.runs and shown.focused is not None)
         await burst(pilot, "escape", "home")
     await settled(pilot)
     for key in place.keys:
         await burst(pilot, key)
         await pilot.pause()
+    assert type(shown.screen).__name__ == place.shows, f"{name} is not reached: {shown.screen}"
     return shown.screen
 
 
@@ -270,8 +288,6 @@ BYTES = {
 }  # fmt: skip
 ALL = [*BYTES.values(), *"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ0123456789.,[]+-=?*"]
 HELP = "\x1bOP"
-ANSWERS_S = 240.0
-"""A frozen program never answers; a busy machine may take long."""
 
 
 def in_terminal(folder: Path, names: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from llamaduo_tui.widgets.page_view import PageView
 from llamaduo_tui.widgets.row_list import RowList
 
 STACKED_BELOW = 100
-"""Columns of a terminal below which the two texts of a comparison stand one below the other."""
+"""Columns of a terminal below which the two texts of a comparison are not side by side."""
 
 
 class BrowsingScreen(QuestionScreen):
@@ -49,15 +49,17 @@ class BrowsingScreen(QuestionScreen):
         return not self.is_mounted or isinstance(self.focused, Input)
 
     def awaits(self, key: str) -> bool:
-        """Whether a key has to wait for the page that is being read: all do but those that move in the list."""
-        if self.typing or not self.page_view.reading:
+        """Whether a key has to wait for the list, or for the page that is being read: those that move in it do not."""
+        if self.typing:
             return False
+        if super().awaits(key):
+            return True
         bound = self.active_bindings.get(key)
-        return bound is None or not isinstance(bound.node, RowList)
+        return self.page_view.reading and (bound is None or not isinstance(bound.node, RowList))
 
     def on_resize(self) -> None:
         for comparison in self.query(Comparison):
-            comparison.set_class(self.size.width < STACKED_BELOW, "-stacked")
+            comparison.stack(self.size.width < STACKED_BELOW)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
@@ -65,7 +67,7 @@ class BrowsingScreen(QuestionScreen):
 
     @on(PageView.Failed)
     def _report(self, message: PageView.Failed) -> None:
-        error = message.error
+        error, self.ready = message.error, True
         if isinstance(error, LlamaDuoError):
             title, details = error.message, error.hint
         elif isinstance(error, OSError) and error.filename:

@@ -20,6 +20,7 @@ from textual.worker import Worker, WorkerState
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
+from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import compare_lines, figures, panes
 from llamaduo_tui.views.compare import Compared, beginnings, compare
 from llamaduo_tui.views.jsonl_index import gc_paused
@@ -61,7 +62,7 @@ class AnswersRead(Message):
     replies: list[Reply]
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(Opening, Screen[None]):
     """Reads the runs once, in a thread; a wide terminal shows all parts, others the one that a digit chooses."""
 
     CSS_PATH = "compare.tcss"
@@ -132,6 +133,7 @@ whole screen, `w` saves.
         if event.state is WorkerState.ERROR and (error := event.worker.error) is not None:
             said = f"{error.message}; {error.hint}" if isinstance(error, LlamaDuoError) else str(error)
             if event.worker.group == "compare":
+                self.ready = True
                 self.query_one("#compare-text", Static).update(clean(said))
             else:
                 self.notify(one_line(said), title="cannot be read", severity="error", markup=False)
@@ -157,6 +159,7 @@ whole screen, `w` saves.
             for side in compared.sides
         ]
         self.query_one(Plots).show_figures((figures.overlaid(losses),))
+        self.ready = True
 
     def on_resize(self) -> None:
         self.call_after_refresh(self._write)  # the new layout has another width

@@ -134,12 +134,17 @@ class DataScreen(BrowsingScreen):
         if message.choices is not None:
             self.choices = message.choices
         self._sealed = message.sealed
+        self.ready = self.ready or not message.files
         if message.files != self.files:
             self.files = message.files
             self._tools.offer(self.files, self.loaded)
         if chosen:
             self._redraw()
         self._show_title()
+
+    @on(messages.ReadFailed)
+    def _read_failed(self) -> None:
+        self.ready = True
 
     def on_file_loaded(self, message: FileLoaded) -> None:
         if self.query(PairList):
@@ -163,6 +168,7 @@ class DataScreen(BrowsingScreen):
         reading = any(file not in self._loaded for file in self.files)
         nothing = "No pair matches the filter and the search." if self._loaded else "No data yet."
         self.query_one("#data-empty", Static).update(Content(nothing))
+        self.ready = self.ready or bool(message.entries) or not reading
         empty = not message.entries and not reading
         reappears = box.has_class("-empty") and not empty and not isinstance(self.focused, Input)
         box.set_class(empty, "-empty")

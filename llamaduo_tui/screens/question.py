@@ -14,6 +14,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import State, Stopping
 from engine.settings.schema import Target
 from llamaduo_tui import messages
+from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.watcher import RunUpdate
@@ -43,7 +44,7 @@ def answering(show: bool) -> list[Binding]:
     ]
 
 
-class QuestionScreen(Screen[None]):
+class QuestionScreen(Opening, Screen[None]):
     """Shows a run's open question; keys go to the card that asks it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

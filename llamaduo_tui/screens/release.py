@@ -17,6 +17,7 @@ from textual.widgets import Log
 
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages
+from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import guide
 from llamaduo_tui.views.release import ReleaseView, release_view
 from llamaduo_tui.views.text import one_line
@@ -43,7 +44,7 @@ class ReleaseRead(Message):
     demo: bool
 
 
-class ReleaseScreen(Screen[None]):
+class ReleaseScreen(Opening, Screen[None]):
     """The artefacts above, the log below."""
 
     CSS_PATH = "release.tcss"
@@ -103,7 +104,7 @@ has the whole run on one page, for those who sign. With a released model, **t** 
 
     @on(ReleaseRead)
     def _read(self, message: ReleaseRead) -> None:
-        before, self._latest = self._latest, message
+        before, self._latest, self.ready = self._latest, message, True
         view = message.view
         if before is None or before.view != view:
             self._show_guide()
@@ -119,6 +120,10 @@ has the whole run on one page, for those who sign. With a released model, **t** 
             log.clear()
             log.write_lines(view.log)
         self._shown = view.log
+
+    @on(messages.ReadFailed)
+    def _read_failed(self) -> None:
+        self.ready = True
 
     def on_screen_resume(self) -> None:
         """The user may have hidden the guide on the screen above."""

@@ -146,6 +146,7 @@ class ReviewScreen(ReviewingScreen):
 
     def on_round_loaded(self, message: RoundLoaded) -> None:
         """Take over a round; the cursor stays on its prompt."""
+        self.ready = True
         fresh = self.round is None or self.round.number != message.round.number
         self.round, self._rounds, self._stamp = message.round, message.rounds, message.stamp
         self.annotations.update(message.labels)
@@ -162,6 +163,7 @@ class ReviewScreen(ReviewingScreen):
         self.response.show_history(self._rounds)
 
     def on_no_responses(self) -> None:
+        self.ready = True
         self.query_one("#review-list").add_class("-empty")
 
     def on_files_changed(self) -> None:
@@ -178,6 +180,7 @@ class ReviewScreen(ReviewingScreen):
     @on(PromptList.Chosen)
     def _show_prompt(self, message: PromptList.Chosen) -> None:
         self.query_one(LabelForm).close()
+        self.remove_class("-labels")
         if message.item is None:
             self.response.clear()
         else:
@@ -272,6 +275,7 @@ class ReviewScreen(ReviewingScreen):
     def action_regressed(self) -> None:
         """Show the prompts that got worse in the newest round."""
         self.query_one("#filter", Select).value = "regressed"
+        self.ready = False
         self.loader.open_newest()
 
     def action_unreviewed(self) -> None:
@@ -344,6 +348,7 @@ class ReviewScreen(ReviewingScreen):
 
     def action_reload(self) -> None:
         self.loader.review = self.response.review = Review(self.run)
+        self.ready = False
         self.loader.open(self.number)
 
     def action_copy(self) -> None:
@@ -377,6 +382,7 @@ class ReviewScreen(ReviewingScreen):
             self._filter = value  # type: ignore[assignment]  # one of FILTERS
             self._arrange()
         elif self.round is not None and value != _value(self.number):
+            self.ready = False
             self.loader.open(None if value == SEALED else int(str(value)))
         self.focus_reading()
 

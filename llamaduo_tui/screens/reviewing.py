@@ -134,11 +134,13 @@ class ReviewingScreen(BrowsingScreen):
     def _open_form(self, key: ResponseKey, scores: tuple[float | None, float | None] | None) -> None:
         label = self.annotations.labels.get(key)
         self._labelled = key
+        self.add_class("-labels")
         self.query_one(LabelForm).open(scores, label.note if label else "")
 
     @on(LabelForm.Saved)
     def _form_saved(self, message: LabelForm.Saved) -> None:
         """The review is for the response that the form was opened on."""
+        self.remove_class("-labels")
         self.focus_reading()
         if message.precision is None:
             self._annotate("Note written", self._labelled, note=message.note)
@@ -148,6 +150,7 @@ class ReviewingScreen(BrowsingScreen):
 
     @on(LabelForm.Cancelled)
     def _form_cancelled(self) -> None:
+        self.remove_class("-labels")
         self.focus_reading()
 
     def focus_reading(self) -> None:

@@ -124,6 +124,7 @@ class RunScreen(WatchingScreen):
         self._reported = ""
         update = message.update
         self.take(update)
+        self.ready = True
         self.query_one(LogView).add(update.events, update.output)
         self.query_one(Charts).show(update.view, self.target)
         ahead = update.outlook if self.state.working else None
@@ -224,6 +225,7 @@ class RunScreen(WatchingScreen):
     def _read_failed(self, message: messages.ReadFailed) -> None:
         """Report a problem once, though each poll finds it."""
         message.stop()
+        self.ready = True
         if message.error != self._reported:
             self._reported = message.error
             self.notify(one_line(message.error, 300), title="cannot be read", severity="error", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.takeover import DoorCommand, Mode
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.screens.confirm import ConfirmScreen
+from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
@@ -34,7 +36,7 @@ WORTH_S = 30.0
 STEPS = (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 1.0)
 
 
-class TakeoverScreen(Screen[None]):
+class TakeoverScreen(Opening, Screen[None]):
     """What the door's journal says, once a second."""
 
     CSS_PATH = "takeover.tcss"
@@ -94,7 +96,6 @@ margin. The charts show both after each comparison. The money is by the service'
         self.set_interval(REFRESH_S, self._read)
         self._read_worth()
         self.set_interval(WORTH_S, self._read_worth)
-        self._read_sample()
         self._read_demo()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -104,7 +105,8 @@ margin. The charts show both after each comparison. The money is by the service'
             case "pause" | "go_on":
                 return working and state is not None and state.paused is (action == "go_on")
             case "share":
-                return working and state is not None and state.mode is Mode.CANARY and not state.rolled_back
+                canary = working and state is not None and state.mode is Mode.CANARY and not state.rolled_back
+                return canary and not isinstance(self.focused, Input)  # in which + and - are text
             case "back_out":
                 return working and state is not None and not state.rolled_back
             case "try":
@@ -120,10 +122,6 @@ margin. The charts show both after each comparison. The money is by the service'
     @work(thread=True, group="takeover-worth", exclusive=True, exit_on_error=False)
     def _read_worth(self) -> list[tuple[str, str]]:
         return worth.read(self.run)
-
-    @work(thread=True, group="takeover-sample", exit_on_error=False)
-    def _read_sample(self) -> str:
-        return takeover.sample_prompt(self.run)
 
     @work(thread=True, group="takeover-demo", exit_on_error=False)
     def _read_demo(self) -> bool:
@@ -141,7 +139,7 @@ margin. The charts show both after each comparison. The money is by the service'
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
-            error = event.worker.error
+            error, self.ready = event.worker.error, True
             said = error.message if isinstance(error, LlamaDuoError) else str(error)
             if said != self._failed:
                 self._failed = said
@@ -152,9 +150,6 @@ margin. The charts show both after each comparison. The money is by the service'
                 self._show(result)
             elif isinstance(result, list):
                 self.query_one("#worth", Static).update(_named(result))
-            elif isinstance(result, str):
-                prompt = self.query_one("#prompt", Input)
-                prompt.value = prompt.value or result
             elif isinstance(result, bool):
                 self._demo = result
                 self._show_guide()
@@ -165,13 +160,16 @@ margin. The charts show both after each comparison. The money is by the service'
 
     def _show(self, view: takeover.TakeoverView) -> None:
         """Draw what has changed."""
-        self.view, self._failed = view, ""
+        self.view, self._failed, self.ready = view, "", True
         self.query_one("#figures", Static).update(_named(takeover.lines(view)))
         for side in ("service", "local"):
             counts = view.minutes[side]
             self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
             self.query_one(f"#{side}-chart", Sparkline).data = list(counts)
-            times, slow = view.seconds.get(side), view.slow.get(side) or [0.0]
+            times, slow = (
+                view.seconds.get(side),
+                view.slow.get(side) or [0.0] * 60,
+            )  # one value alone is drawn as high as the chart
             told = "not asked" if times is None else f"p50 {times[0]:.2f} s, p95 {times[1]:.2f} s"
             self.query_one(f"#{side}-slow-label", Static).update(f"{side}: {told}; p95 a minute")
             self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
@@ -218,9 +216,14 @@ margin. The charts show both after each comparison. The money is by the service'
         if await self.app.push_screen_wait(ConfirmScreen("Change the share?", details, "Change it")):
             self._tell(DoorCommand(kind="share", share=share))
 
-    def action_try(self) -> None:
+    @work(group=ASKS)
+    async def action_try(self) -> None:
+        """Ask for a prompt, at first one of the dev prompts; what is typed ahead goes behind it."""
+        prompt = self.query_one("#prompt", Input)
+        if not prompt.value:
+            prompt.value = await asyncio.to_thread(takeover.sample_prompt, self.run)
         self.add_class("-trying")
-        self.query_one("#prompt", Input).focus()
+        prompt.focus()
         self._show_guide()
 
     @on(Input.Submitted, "#prompt")

@@ -61,7 +61,7 @@ class ComparedAnswers(KeyedScroll):
             part.display = False
 
     def on_resize(self) -> None:
-        self.query_one(Comparison).set_class(self.size.width < SIDE_BY_SIDE, "-stacked")
+        self.query_one(Comparison).stack(self.size.width < SIDE_BY_SIDE)
 
     async def show(self, prompt: str, replies: Sequence[Reply]) -> None:
         """Show the prompt and its answers, of two runs at least."""

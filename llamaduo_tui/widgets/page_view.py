@@ -8,9 +8,11 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 from textual import on, work
 from textual.content import Content
+from textual.layout import Layout
 from textual.message import Message
 from textual.worker import Worker, WorkerState, get_current_worker
 
+from llamaduo_tui.widgets.filling import Filling
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 SHOWN_CHARS = 20_000
@@ -47,7 +49,9 @@ AnyPage = TypeVar("AnyPage", bound=Page[Any])
 
 
 class PageView(KeyedScroll, Generic[Key, AnyPage]):
-    """Loads a page in a thread and shows it; all of it scrolls as one. Its subclass loads and fills.
+    """Loads a page in a thread and shows it; all of it scrolls as one, and a short one fills the room.
+
+    Its subclass loads and fills.
 
     While it is `reading`, keys about the page that comes have to wait.
     """
@@ -77,12 +81,17 @@ class PageView(KeyedScroll, Generic[Key, AnyPage]):
         page: Page[Any]
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
+        self._filling = Filling()
         super().__init__(id=id, classes="-nothing")
         self.view: View = "fields"
         self.whole = False
         self._page: AnyPage | None = None
         self._wanted: Key | None = None
         self.reading = False
+
+    @property
+    def layout(self) -> Layout:
+        return self._filling
 
     @abstractmethod
     def load(self, key: Key, view: View, limit: int | None) -> AnyPage:

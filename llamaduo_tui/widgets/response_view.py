@@ -42,13 +42,18 @@ class ResponsePage(Page[ResponseKey]):
 
 
 class ResponseView(PageView[ResponseKey, ResponsePage]):
-    """A response with its prompt and its reference; `as_one` shows both responses in one column."""
+    """A response with its prompt and its reference.
+
+    `as_one` shows both responses in one column, or not; None does so where the terminal is narrow: of short responses
+    both are in sight.
+    """
 
     HELP = """
 ## Response
 
 The prompt, then the service's response and the local model's side by side; the judge's verdicts stay below them. **≠**
-marks what differs. `D` shows both in one column, **−** before the service's lines and **+** before the local model's.
+marks what differs. `D` shows both in one column, as narrow terminals do, with **−** before the service's lines and
+**+** before the local model's; or no longer.
 Of a long prompt the lines from where it differs are shown: `m` shows all.
 `enter` hides the list, for long texts, and `esc` shows it again. At the top is the prompt's mean score by round: `[`
 and `]` show the responses of earlier and later rounds, `.` shows another sample. `v` switches between JSON fields, text
@@ -71,7 +76,7 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
     def __init__(self, review: Review, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id)
         self.review = review
-        self.as_one = False
+        self.as_one: bool | None = None
         self._rounds: list[RoundNumber] = []
 
     def compose(self) -> ComposeResult:
@@ -113,7 +118,7 @@ Your reviews measure how reliable the judge is. Those of the answers **drawn for
     def toggle_as_one(self) -> None:
         """Show both responses side by side, or in one column; as Markdown they are side by side."""
         if self.page is not None:
-            self.as_one = not self.as_one
+            self.as_one = not self.query_one(Comparison).one_column
             if self.page.view == "markdown":
                 self.view = "text"
             self.turn_to(self.page.key)

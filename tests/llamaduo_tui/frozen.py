@@ -89,9 +89,9 @@ def app(root: Path, at: Run | None = None) -> LlamaDuoApp:
     return LlamaDuoApp(root, at, clock=lambda: NOW)
 
 
-async def until(pilot: Pilot[Any], what: Callable[[], bool]) -> None:
+async def until(pilot: Pilot[Any], what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Let the app go on until it is so."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "it did not happen"
         await pilot.pause()

@@ -17,16 +17,17 @@ import review_run
 from frozen import app, make, replayed, until
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 from typing_fast import burst, send, settled, state
 
 import llamaduo_tui
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
-from llamaduo_tui import messages, run_actions
+from llamaduo_tui import key_turns, messages, run_actions
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
 from llamaduo_tui.key_turns import PATIENCE_S, KeyTurns
+from llamaduo_tui.screens import compare
 from llamaduo_tui.screens.compare import CompareScreen
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.data import DataScreen
@@ -38,6 +39,8 @@ from llamaduo_tui.screens.takeover import TakeoverScreen
 from llamaduo_tui.screens.themes import ThemesScreen
 from llamaduo_tui.views import outlook, preflight, presets, profile
 from llamaduo_tui.views.draft import Draft
+from llamaduo_tui.views.review import Review
+from llamaduo_tui.views.watcher import RunWatcher
 
 pytestmark = pytest.mark.usefixtures("still_machine")
 SETTINGS = '[coverage]\nsource = "rows.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -113,6 +116,34 @@ async def test_twenty_of_a_key_at_once_neither_freeze_nor_crash(root: Path) -> N
             await burst(pilot, *[key] * 20)
             assert shown.screen is screen
         assert shown.is_running
+
+
+async def test_keys_typed_ahead_wait_until_a_screen_has_read_what_they_are_about(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(module: Any, name: str) -> None:
+        at_once = getattr(module, name)
+
+        def slow(*args: Any, **options: Any) -> Any:
+            time.sleep(0.3)
+            return at_once(*args, **options)
+
+        monkeypatch.setattr(module, name, slow)
+
+    monkeypatch.setattr(key_turns, "PATIENCE_S", 60.0)  # this machine may be busy
+    slowly(RunWatcher, "poll")
+    slowly(Review, "load")
+    slowly(compare, "compare")
+    for name in ("one", "two"):
+        review_run.rounds(make(root, name, "waiting", frozen.WAITING))
+    shown = app(root)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, shown, "runs")
+        await burst(pilot, "enter", "v", "n", "7")
+        assert isinstance(shown.focused, Input) and shown.focused.value.endswith("7"), "the form of own scores"
+        await burst(pilot, *["escape"] * 4)
+        await burst(pilot, "space", "space", "equals_sign", "3", "down", "down")
+        assert isinstance(shown.screen, CompareScreen) and shown.screen.query_one(OptionList).highlighted == 2
 
 
 class Slow(KeyTurns[None]):

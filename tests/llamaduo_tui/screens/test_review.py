@@ -79,6 +79,24 @@ async def test_both_responses_in_one_column(run: Run) -> None:
         assert screen.query_one("#reference").display
 
 
+async def test_in_a_small_terminal_both_responses_are_in_sight_also_while_own_scores_are_typed(run: Run) -> None:
+    async with Host(run).run_test(size=(80, 24)) as pilot:
+        await drawn(pilot)
+        screen = await press(pilot, "n")
+        side, room = screen.query_one("#response"), screen.query_one(ResponseView)
+        assert text_of(screen, "#response").splitlines()[:3] == [
+            '− product   "DeskPilot"', '+ product   "TimeForge"', '  kind      "bug"'
+        ]  # fmt: skip
+        assert room.region.contains_region(side.region) and room.max_scroll_y == 0
+        screen = await press(pilot, "escape")
+        assert screen.query_one(PromptList).has_focus and screen.query_one(PromptList).region.height >= 4
+        await press(pilot, "D")
+        assert screen.query_one("#reference").display
+        await pilot.resize_terminal(120, 40)
+        await press(pilot, "D", "D")
+        assert screen.query_one("#reference").region.bottom == room.region.bottom, "the sides fill the room"
+
+
 async def test_the_list_is_narrowed_by_a_dialog(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "command", lambda _: ["printf", '{"a1":"bug","c3":"bug","b2":"how-to"}'])
     async with Host(run).run_test(size=(120, 40)) as pilot:
@@ -151,7 +169,7 @@ async def test_escape_ends_the_search_and_enter_keeps_what_it_found(run: Run) ->
 
 
 async def test_space_reads_down_the_answer_and_then_goes_to_the_next(run: Run) -> None:
-    async with Host(run).run_test(size=(80, 24)) as pilot:
+    async with Host(run).run_test(size=(80, 18)) as pilot:
         screen = await press(pilot, "space")
         assert screen.query_one(PromptList).highlighted == 0
         assert screen.query_one(ResponseView).scroll_offset.y > 0

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from frozen import until
 from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widgets import Static
@@ -88,7 +89,10 @@ async def test_both_answers_are_in_sight_in_a_small_terminal(
         await app.push_screen(screen)
         while screen.view.state is None:
             await pilot.pause(0.02)
-        await pilot.press("t", "enter")
+        await pilot.press("t")
+        await until(pilot, lambda: screen.query_one("#prompt").has_focus)
+        assert screen.check_action("share", (1,)) is False, "+ is text in the field"
+        await pilot.press("enter")
         assert [note.message for note in app._notifications] == ["Type a prompt first, as your code would send it."]
         await pilot.press(*"hello", "enter")
         answers = [screen.query_one(f"#{side}-answer", Static) for side in ("service", "local")]
