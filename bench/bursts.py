@@ -177,7 +177,7 @@ def keep_still() -> None:
         (takeover, "send", refuse),
         (terminal, "copy_to_tmux", lambda _: False),
         (key_turns, "PATIENCE_S", ANSWERS_S),
-        (catalog, "listed", lambda: [Listed("gpt-4o", "openai", 2.5, 10.0, 128_000)] * 30),
+        (catalog, "listed", lambda: [Listed(f"gpt-{n}", "openai", 2.5, 10.0, 128_000) for n in range(30)]),
         (outlook, "facts", lambda: outlook.Facts({}, {}, 2**30)),
         (profile, "command", lambda: nothing),
         (presets, "command", lambda: nothing),

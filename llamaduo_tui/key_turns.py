@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.css.query import NoMatches
 from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
@@ -91,6 +92,17 @@ class KeyTurns(App[Result]):
             return await super().push_screen_wait(screen, mode=mode)
         finally:
             del self._asked[worker]
+
+    def pop_screen(self) -> AwaitComplete:
+        """Close the top screen; a worker that waits for its answer ends where none can come any more.
+
+        Keys wait for workers that act: for one that waits in vain each key would take all of its patience.
+        """
+        asked = [one.future for one in self.screen._result_callbacks if one.future is not None]
+        popped = super().pop_screen()
+        for future in asked:
+            future.cancel()  # of one that has its answer this changes nothing
+        return popped
 
     @property
     def _acting(self) -> bool:

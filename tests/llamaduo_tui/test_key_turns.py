@@ -146,6 +146,18 @@ async def test_keys_typed_ahead_wait_until_a_screen_has_read_what_they_are_about
         assert isinstance(shown.screen, CompareScreen) and shown.screen.query_one(OptionList).highlighted == 2
 
 
+async def test_no_key_waits_for_a_form_that_was_closed_for_a_run(root: Path) -> None:
+    shown = at(root, "runs")
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, shown, "configure")
+        await burst(pilot, "enter", "x")
+        shown.post_message(messages.OpenRun(Run(root / "done")))  # as the palette does
+        await until(pilot, lambda: replayed(shown))
+        await until(pilot, lambda: not shown._acting and shown.form is None)
+        await burst(pilot, "escape")
+        assert shown.is_running and len(shown.screen_stack) == 1
+
+
 class Slow(KeyTurns[None]):
     """An app in which a key takes longer than any key should wait."""
 
