@@ -25,6 +25,12 @@ class LedgerSum:
     writes: int
 
 
+def calls_in(path: Path) -> int:
+    """How many calls a ledger has. Raises sqlite3.Error where it cannot be read."""
+    with reading(path, immutable=True) as ledger:
+        return int(ledger.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
+
+
 def ledger_sum(path: Path, calls: int = -1) -> LedgerSum:
     """The sum of a ledger's first `calls`, by default of all. Raises sqlite3.Error where it cannot be read."""
     digest, count = hashlib.sha256(), 0

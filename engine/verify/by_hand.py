@@ -41,6 +41,8 @@ def by_hand(run: Run, settings: Migration | None, files: Files) -> Iterator[str]
         yield "by hand: reviews or choices came after the end; the report does not have them"
     if "ledger.sqlite" in files.grown:
         yield "calls were paid after the end, such as a release's; the run's own are as they were"
+    if "ledger.sqlite" in files.rewritten:
+        yield "the ledger's file was written anew after the end, as by VACUUM or a copy; its calls are as they were"
     if files.added:
         shown = ", ".join(files.added[:5]) + (f" and {len(files.added) - 5} more" if len(files.added) > 5 else "")
         yield f"added since the end, and no part of the record: {shown}"

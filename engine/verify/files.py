@@ -15,7 +15,7 @@ from engine.protocol import checksums, jsonl, plain_file, records
 from engine.protocol.checksums import BLOCK, FileSum, difference, file_sum
 from engine.protocol.errors import DamagedError, damaged_as
 from engine.protocol.inputs import changed_inputs, sources_changed
-from engine.protocol.ledger_sum import LedgerSum, ledger_sum
+from engine.protocol.ledger_sum import LedgerSum, calls_in, ledger_sum
 from engine.protocol.manifest import NAME, Manifest, added, changes, manifest
 from engine.protocol.run_dir import Run
 from engine.protocol.run_record import GROWING, RunRecord, read_record, record_file, recorded
@@ -33,8 +33,8 @@ class Files:
     """What the files of a run say of themselves.
 
     `wrong` maps a path to what is wrong with it; `older` are folders of stages without checksums, `added` are files
-    that came after the end, `grown` those that people, libraries or a release have added to since, `private` those that
-    this user may not read.
+    that came after the end, `grown` those that people, libraries or a release have added to since, `rewritten` those
+    with the same content in other bytes, `private` those that this user may not read.
     """
 
     status: Status | None = None
@@ -44,6 +44,7 @@ class Files:
     older: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
+    rewritten: list[str] = field(default_factory=list)
     private: list[str] = field(default_factory=list)
 
     @property
@@ -164,17 +165,20 @@ def _grown(path: Path, known: FileSum, files: Files) -> str:
 
 
 def _paid_more(path: Path, known: FileSum, had: LedgerSum | None, files: Files) -> str:
-    """How a ledger differs from that at the end, unless it was only written to since, and has the same calls first."""
+    """How a ledger differs from that at the end, unless SQLite has written it since, and it has the same calls first.
+
+    One with the old number of writes was changed by something else; a copy that SQLite made counts them anew.
+    """
     how = difference(path, known)
     if not how or had is None:
         return how
     try:
-        now = ledger_sum(path, had.calls)
+        now, calls = ledger_sum(path, had.calls), calls_in(path)
     except (sqlite3.Error, OSError):
         return how
-    if now.writes <= had.writes or replace(now, writes=had.writes) != had:
+    if now.writes in (0, had.writes) or replace(now, writes=had.writes) != had:
         return how
-    files.grown.append(path.name)
+    (files.grown if calls > had.calls else files.rewritten).append(path.name)
     return ""
 
 

@@ -228,6 +228,37 @@ def test_a_release_may_pay_for_calls_after_the_end(finished: Run) -> None:
     assert [problem.file for problem in verify(finished).problems] == ["ledger.sqlite"]
 
 
+def vacuum_into(ledger: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute("VACUUM INTO ?", (str(copy),))
+    copy.replace(ledger)
+
+
+def dump_and_read(ledger: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as database, closing(sqlite3.connect(copy)) as new:
+        new.executescript("".join(database.iterdump()))
+    copy.replace(ledger)
+
+
+def vacuum(ledger: Path, _: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute("VACUUM")
+
+
+@pytest.mark.parametrize("rewrite", [vacuum, vacuum_into, dump_and_read])
+def test_a_ledger_that_sqlite_wrote_anew_has_the_same_calls(
+    finished: Run, tmp_path: Path, rewrite: Callable[[Path, Path], None]
+) -> None:
+    rewrite(finished.ledger_file, tmp_path / "copy.sqlite")
+    verification = verify(finished)
+    assert verification.holds and any("written anew" in note for note in verification.notes)
+    assert not any("were paid" in note for note in verification.notes)
+
+    with closing(sqlite3.connect(finished.ledger_file)) as database, database:
+        database.execute("DELETE FROM calls WHERE rowid = 1")
+    assert [problem.file for problem in verify(finished).problems] == ["ledger.sqlite"]
+
+
 def test_commands_that_cannot_be_read_end_no_check(finished: Run) -> None:
     """They came after the end, so that no record has them."""
     os.mkfifo(finished.commands_file)
