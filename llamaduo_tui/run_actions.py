@@ -13,6 +13,7 @@ from textual.screen import Screen
 
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError, LlamaDuoError
+from engine.protocol.full_disk import full
 from engine.protocol.run_dir import Run
 from llamaduo_tui import messages, terminal
 from llamaduo_tui.key_turns import ASKS, KeyTurns
@@ -68,7 +69,8 @@ class RunActions(KeyTurns[None]):
         except LlamaDuoError as error:
             self.post_message(messages.ActionFailed(error.message, error.hint))
         except OSError as error:
-            self.post_message(messages.ActionFailed(f"{error.filename or 'the run'}: {error.strerror}", ""))
+            used_up = full(error) or (f"{error.filename or 'the run'}: {error.strerror}", "")
+            self.post_message(messages.ActionFailed(*used_up))
         return None
 
     def show_error(self, error: LlamaDuoError) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from engine.protocol import checksums, file_lock, format_1, jsonl, plain_file, records
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
 from engine.protocol.file_names import check_inner
+from engine.protocol.full_disk import full
 from engine.protocol.status import State, Status
 
 if TYPE_CHECKING:  # their classes take longer to make than a list of runs to read
@@ -355,6 +356,7 @@ def writable(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}", "ask its owner, or use --runs-dir") from None
     except OSError as error:
-        raise LlamaDuoError(
-            f"{path}: cannot be written: {error.strerror}", "free some space, or use --runs-dir"
-        ) from None
+        if (used_up := full(error)) is not None:
+            what = used_up.what if error.filename else f"{path}: {used_up.what}"
+            raise LlamaDuoError(what, f"{used_up.hint}; or use --runs-dir") from None
+        raise LlamaDuoError(f"{path}: cannot be written: {error.strerror}", "choose --runs-dir") from None

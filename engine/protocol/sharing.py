@@ -48,7 +48,28 @@ def umask(share: Readers) -> int:
 
 def owner(run: Run) -> str:
     """The name of the user whose run it is; "" where it is this user's. Raises OSError where the folder is gone."""
-    uid = run.folder.stat().st_uid
+    return _other_user(run.folder.stat().st_uid)
+
+
+def denied(error: PermissionError) -> InputError:
+    """A file that this user may not open, with whom to ask for it."""
+    path = Path(os.fsdecode(error.filename or "."))
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            theirs = _other_user(place.stat().st_uid)
+            break
+    else:
+        theirs = ""
+    if not theirs:
+        return InputError(f"{path}: permission denied", "see its mode: ls -l")
+    return InputError(
+        f"{path}: permission denied: it is a file of {theirs}",
+        'ask its owner; [run] share = "group" or "all" opens a run to the group of its folder',
+    )
+
+
+def _other_user(uid: int) -> str:
+    """The name of a user; "" for this one."""
     if uid == os.geteuid():
         return ""
     try:

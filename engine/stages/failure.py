@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import sqlite3
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed
+from engine.protocol.full_disk import full
 from engine.protocol.memory import no_memory
 from engine.protocol.stages import FINETUNE, INFER
 
-FULL_DISK = re.compile(r"No space left|disk is full")
 LESS_MEMORY = {
     INFER.name: "lower inference.batch_size or max_new_tokens",
     FINETUNE.name: "lower finetune.max_length or batch_size",
@@ -55,14 +52,9 @@ def explain(error: BaseException, settings: Path | None = None, *, stage: str = 
 def _explain(error: BaseException, stage: str) -> RunFailed:
     if isinstance(error, LlamaDuoError):
         return RunFailed(error=error.message, hint=error.hint, exit_status=error.exit_status)
-    if (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or FULL_DISK.search(str(error)):
-        where = getattr(error, "filename", None)
-        full, free = _full(error)
-        return RunFailed(
-            error=f"{full}{f': {where}' if where else ''}",
-            hint=f"{free}, then resume: complete stages are kept",
-            exit_status=1,
-        )
+    if (used_up := full(error)) is not None:
+        hint = f"{used_up.hint}, then resume: complete stages are kept"
+        return RunFailed(error=used_up.what, hint=hint, exit_status=1)
     if isinstance(error, sqlite3.DatabaseError):
         damaged = not isinstance(error, sqlite3.OperationalError)
         return RunFailed(
@@ -80,15 +72,3 @@ def _explain(error: BaseException, stage: str) -> RunFailed:
         )
     line = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     return RunFailed(error=line, hint="see the run's worker.log", exit_status=1)
-
-
-def _full(error: BaseException) -> tuple[str, str]:
-    """What is used up, and what to do: a disk without inodes has room, by `df`."""
-    if getattr(error, "errno", None) == errno.EDQUOT:
-        return "your disk quota is used up", "delete files of yours, or ask for a higher quota"
-    where = getattr(error, "filename", None)
-    with suppress(OSError, TypeError, ValueError):
-        free = os.statvfs(Path(where or ".").parent)
-        if free.f_files and not free.f_favail:
-            return "the disk has no room for more files (inodes)", "delete some files; df -i shows how many there are"
-    return "the disk is full", "free some space"

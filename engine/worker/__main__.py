@@ -14,6 +14,7 @@ def main() -> int:
     args = parser.parse_args()
 
     from engine.protocol.errors import LlamaDuoError
+    from engine.protocol.full_disk import full
     from engine.worker import process
 
     try:
@@ -21,6 +22,11 @@ def main() -> int:
     except LlamaDuoError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
+    except Exception as error:
+        if (used_up := full(error)) is None:
+            raise
+        print(f"{used_up.what}; {used_up.hint}, then resume", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

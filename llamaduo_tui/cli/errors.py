@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 import sys
 import traceback
@@ -14,14 +13,13 @@ from typing import Any
 import click
 
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.full_disk import Full, full
+from engine.protocol.sharing import denied
 from engine.protocol.terminal import say
 from llamaduo_tui.views.text import clean
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Where a disk, or a quota, or what the output goes to, is full."""
 
 
 class Commands(click.Group):
@@ -73,9 +71,9 @@ class Commands(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as error:  # of `--help` and `--version`, which are printed before `invoke`
-            if error.errno not in NO_ROOM:
+            if (used_up := full(error)) is None:
                 raise
-            sys.exit(_no_room(error))
+            sys.exit(_no_room(used_up))
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -107,8 +105,12 @@ class Commands(click.Group):
         except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
             if ctx.params["debug"]:
                 traceback.print_exc()
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                ctx.exit(_no_room(error))
+            if isinstance(error, PermissionError):
+                told = denied(error)
+                _say(told.message, told.hint)
+                ctx.exit(told.exit_status)
+            if (used_up := full(error)) is not None:
+                ctx.exit(_no_room(used_up))
             said = f"unexpected: {type(error).__name__}: {error}"
             say(said + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
             ctx.exit(1)
@@ -124,12 +126,11 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _no_room(error: OSError) -> int:
+def _no_room(used_up: Full) -> int:
     """Say that nothing more can be written, if that can still be said; the exit status."""
     _leave_output()
-    place = error.filename or "the output, or a file,"
     with suppress(OSError):
-        _say(f"{place} cannot be written: {error.strerror}", "make room where the output goes and where the runs are")
+        _say(*used_up)
     return 1
 
 

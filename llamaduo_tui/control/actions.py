@@ -179,8 +179,9 @@ def pause(run: Run, on: bool) -> str:
 def foreign(run: Run) -> str:
     """The files in a run's folder that the run didn't make, the first few of them; "" where there are none.
 
-    Raises InputError for a folder that is no run.
+    Raises InputError for a folder that is no run, and for a run of somebody else.
     """
+    check_mine(run)
     run.check_is_run()
     return phrases.paths(run_files.foreign(run), run.folder)
 

@@ -11,6 +11,7 @@ from textual.widgets import Input, Select
 from textual.worker import Worker, WorkerState
 
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.full_disk import full
 from llamaduo_tui.screens.question import QuestionScreen
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.comparison import Comparison
@@ -70,6 +71,8 @@ class BrowsingScreen(QuestionScreen):
         error, self.ready = message.error, True
         if isinstance(error, LlamaDuoError):
             title, details = error.message, error.hint
+        elif (used_up := full(error)) is not None:
+            title, details = used_up
         elif isinstance(error, OSError) and error.filename:
             title, details = f"{error.filename}: {error.strerror}", "check whose it is and whether the disk is full"
         else:

@@ -39,7 +39,7 @@ def test_a_run_that_cannot_be_written_leaves_no_folder(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(jsonl, "replace", full)
-    with pytest.raises(LlamaDuoError, match="cannot be written: No space left"):
+    with pytest.raises(LlamaDuoError, match="demo: the disk is full"):
         create(tmp_path, "demo", "")
     assert not (tmp_path / "demo").exists()
 

@@ -158,3 +158,12 @@ def test_another_user_reads_what_is_shared_and_changes_nothing(shared_root: Path
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait()
+
+
+def test_who_may_be_asked_for_a_file(tmp_path: Path) -> None:
+    mine = sharing.denied(PermissionError(13, "Permission denied", str(tmp_path / "gone" / "a")))
+    assert mine.message.endswith("gone/a: permission denied") and "ls -l" in mine.hint
+    if os.geteuid() == 0:
+        os.chown(tmp_path, OTHER, -1)
+        theirs = sharing.denied(PermissionError(13, "Permission denied", str(tmp_path / "gone" / "a")))
+        assert theirs.message.endswith(f"it is a file of user {OTHER}") and "ask its owner" in theirs.hint
