@@ -42,6 +42,8 @@ def archive(run: Run, file: Path) -> int:
             raw.flush()
         unfinished.rename(file)
     except OSError as error:
+        if isinstance(error, LlamaDuoError) or run.folder in Path(str(error.filename)).parents:  # a file of the run
+            raise
         raise InputError(f"{file}: cannot be written: {error.strerror}", "choose another place") from None
     finally:
         unfinished.unlink(missing_ok=True)

@@ -107,7 +107,7 @@ def open_sealed(folder: Path) -> list[Pair]:
     """
     if (folder / SEALED).is_file():
         text = unsealed(folder / SEALED)
-        if not (folder / TEST).is_file() or (folder / TEST).read_bytes() != text.encode():
+        if not (folder / TEST).is_file() or plain_file.read_bytes(folder / TEST) != text.encode():
             jsonl.replace(folder / TEST, text, mode=0o600)
     return _read(folder / TEST)
 

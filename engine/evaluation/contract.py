@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema_rs import RegexOptions, ValidationError, validator_for
 from pydantic_core import from_json
 
+from engine.protocol import plain_file
 from engine.protocol.errors import InputError
 from engine.protocol.rows import CONTRACT, Response, Verdict
 from engine.settings import schema
@@ -135,7 +136,7 @@ def _schema(given: str | dict[str, Any]) -> Any:
     schema: Any = given
     if isinstance(given, str):
         try:
-            schema = json.loads(Path(given).read_text(encoding="utf-8"))
+            schema = json.loads(plain_file.read_text(Path(given)))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"invalid JSON: {error}"
             raise InputError(f"{key}: {given}: {reason}", "name a JSON schema file, or write an inline table") from None

@@ -90,7 +90,7 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 def read_json(path: Path) -> Row | None:
     """The object of a JSON file, or None where there is no file. Raises DamagedError where it holds no object."""
     try:
-        return _object(plain_file.read_bytes(path), path, "not a JSON object")
+        return _object(plain_file.read_bytes(path, plain_file.MOST_JSON_BYTES), path, "not a JSON object")
     except FileNotFoundError:
         return None
 

@@ -6,6 +6,7 @@ teacher/, stands in the outer manifest by its own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.protocol import checksums, jsonl, records
+from engine.protocol import checksums, jsonl, plain_file, records
 from engine.protocol.checksums import FileSum, difference, file_sum, files_of
 from engine.protocol.errors import DamagedError, StageError, damaged_as
 from engine.protocol.file_names import check_inner
@@ -92,7 +93,7 @@ def is_complete(folder: Path) -> bool:
 def begin(folder: Path, settings: str) -> None:
     """Start or go on with a stage's folder; one that was begun under other settings is removed first."""
     mark = folder / "settings"
-    if folder.exists() and (not mark.exists() or mark.read_text() != settings):
+    if folder.exists() and (not mark.exists() or plain_file.read_text(mark) != settings):
         shutil.rmtree(folder)
     jsonl.replace(mark, settings)
 
@@ -145,10 +146,15 @@ def added(folder: Path, known: Manifest) -> Iterator[Path]:
             yield path
 
 
-def unchanged(folder: Path) -> None:
-    """Raise StageError where a complete folder's files are not as its stage wrote them, so that nobody uses them."""
+def unchanged(folder: Path, *, readable: bool = False) -> None:
+    """Raise StageError where a complete folder's files are not as its stage wrote them, so that nobody uses them.
+
+    With `readable`, those that this user may not read are left out.
+    """
     known = manifest(folder)
     for change in changes(folder, known) if known is not None else ():
+        if readable and change.path.exists() and not os.access(change.path, os.R_OK):
+            continue
         raise StageError(
             f"{change.path} {change.how}: it is not as its stage wrote it",
             "restore it from a copy; or resume, which makes it again",

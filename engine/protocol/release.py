@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.protocol import jsonl, records
+from engine.protocol import jsonl, plain_file, records
 from engine.protocol.decision import Interval
 from engine.protocol.errors import damaged_as
 from engine.protocol.loopback import address_of
@@ -158,11 +158,15 @@ def report_text(run: Run) -> str:
 
     A release leaves the run's own file as it was vouched for at the end, and writes a page of its own.
     """
-    text, page = run.report_file.read_text(encoding="utf-8"), run.release / PAGE_FILE
+    text, page = _text(run.report_file), run.release / PAGE_FILE
     if not page.is_file():
         return text
     own = text.partition(f"\n{HEADING}\n")[0].rstrip("\n")
-    return f"{own}\n\n{page.read_text(encoding='utf-8')}"
+    return f"{own}\n\n{_text(page)}"
+
+
+def _text(path: Path) -> str:
+    return plain_file.read_bytes(path).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from engine.protocol import toml
+from engine.protocol import plain_file, toml
 from engine.protocol.errors import InputError
 from engine.protocol.rows import Response, prompt_text
 
@@ -136,7 +136,7 @@ def load(path: str | None) -> Prompts:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return toml.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(plain_file.read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", "set [judge] prompts to a TOML file of prompts") from None
     except (OSError, UnicodeDecodeError, toml.TomlError) as error:

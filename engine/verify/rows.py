@@ -13,7 +13,7 @@ from engine.protocol.decision import BEST, WORST
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import Manifest, file_hash
 from engine.protocol.rows import CONTRACT, RESPONSES_FILE, VERDICTS_FILE, Pair, Response, Verdict
-from engine.protocol.run_dir import Run
+from engine.protocol.run_dir import Run, round_of
 from engine.protocol.stages import FINETUNE, INFER, JUDGE, TEACHER
 from engine.verify.checks import Problem
 from engine.verify.files import Files, stages
@@ -90,7 +90,7 @@ def _adapter(run: Run, name: str, rows: list[Response], files: Files) -> str:
 def _round(run: Run, name: str) -> int | None:
     """The round whose model gave the answers in a folder; None where no decision says so."""
     if name.startswith("round-"):
-        return int(name.split("/")[0].removeprefix("round-"))
+        return round_of(Path(name.split("/")[0]))
     try:
         final = run.final_decision()
     except LlamaDuoError:

@@ -163,8 +163,7 @@ def report(root: Path, run_name: str) -> None:
 
     found = overview.find(root, run_name)
     try:
-        with plain_file.open_file(found.report_file) as file:
-            text = file.read().decode(errors="replace")
+        text = plain_file.read_bytes(found.report_file).decode(errors="replace")
     except FileNotFoundError:
         raise InputError(
             f"{found.name} has no report yet: it is written at the end", f"llamaduo-tui status {called(found)}"

@@ -5,7 +5,7 @@ Files are streamed: of 100,000 answers only ids, scores and offsets are kept, an
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,7 +233,7 @@ def _losses(run: Run, number: int) -> Iterator[Point]:
     file = FINETUNE.folder(run, number) / METRICS
     rows: Iterator[dict[str, Any]]
     if file.exists():
-        rows = (row for line in jsonl.lines(file) if isinstance(row := _loads(line), dict))
+        rows = map(_loads, jsonl.lines(file))
     else:
         kind = f'"{TrainMetrics.kind}"'.encode()
         rows = (row for line in jsonl.lines(run.events_file) if kind in line and (row := _event_row(line, number)))
@@ -253,15 +253,21 @@ def _event_row(line: bytes, number: int) -> dict[str, Any]:
     return {"step": event.step, "loss": event.loss, "dev_loss": event.dev_loss}
 
 
-def _loads(line: bytes) -> Any:
+def _loads(line: bytes) -> dict[str, Any]:
     try:
-        return json.loads(line)
+        row = jsonl.loads(line)
     except ValueError:
         return {}
+    return row if isinstance(row, dict) else {}
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 class _Judged(msgspec.Struct):

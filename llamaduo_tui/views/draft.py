@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AbstractTable, AoT, InlineTable
 
-from engine.protocol import jsonl, toml
+from engine.protocol import jsonl, plain_file, toml
 from engine.protocol.errors import InputError
 from engine.protocol.toml import TomlError
 from engine.settings import template
@@ -293,7 +293,7 @@ def _problem(found: Any) -> Problem:
 def _read(file: Path) -> str | None:
     """The text of a file with its own line ends; None for a missing file."""
     try:
-        return file.read_bytes().decode()
+        return plain_file.read_text(file)
     except FileNotFoundError:
         return None
     except OSError as error:

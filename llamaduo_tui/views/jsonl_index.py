@@ -31,14 +31,15 @@ _gc_users = 0
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The complete lines of a file and their offsets; without a torn last one, and none for a missing file."""
+    """The complete lines of a file and their offsets; without a torn last one, and none for a missing file.
+
+    Raises OddFileError, an OSError, for a line that does not end.
+    """
     if not path.exists():
         return
     with plain_file.open_file(path, BUFFER_BYTES) as file:
         offset = 0
-        for number, line in enumerate(file):
-            if not line.endswith(b"\n"):
-                return
+        for number, line in enumerate(plain_file.lines(file, path)):
             if number % TURN_LINES == 0:
                 time.sleep(0)  # hands the interpreter over, or keys wait 5 ms for each of their many turns
             yield offset, line

@@ -13,7 +13,6 @@ from engine.protocol.events import (
     BudgetChanged,
     Event,
     EventReader,
-    Log,
     QuestionAnswered,
     QuestionAsked,
     RoundScored,
@@ -37,8 +36,9 @@ if TYPE_CHECKING:
 Part = int | Literal[Phase.DATA, Phase.SEALED]
 """Where a stage belongs: in a round, by its number, or in the phase before or after them."""
 
-LOG_LINES = 200
 LOSS_POINTS = 400
+MOST_STAGES = 50
+"""In a section: there are eight kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,6 @@ class RunView:
     asked: QuestionAsked | None = None
     answered: QuestionAnswered | None = None
     caps: BudgetChanged | None = None
-    logs: tuple[Log, ...] = ()
     outcome: RunFinished | None = None
     failure: RunFailed | None = None
 
@@ -161,8 +160,6 @@ def reduce(view: RunView, event: Event) -> RunView:
         case BudgetChanged():
             settled = view.question is not None and view.question.kind == BUDGET
             return replace(view, asked=None if settled else view.asked, caps=event)
-        case Log():
-            return replace(view, logs=(*view.logs[-LOG_LINES + 1 :], event))
         case RunFinished():
             return replace(_interrupted(view), outcome=event)
         case RunFailed():
@@ -209,7 +206,7 @@ def _reduce_stage(section: Section, event: Event) -> Section:
         case TrainMetrics():
             section = replace(section, losses=_losses(section.losses, event))
     if known is None:
-        return replace(section, stages=(*section.stages, stage))
+        return replace(section, stages=(*section.stages[-MOST_STAGES + 1 :], stage))
     return replace(section, stages=tuple(stage if s.name == name else s for s in section.stages))
 
 

@@ -155,21 +155,26 @@ def _minutes(journal: sqlite3.Connection, now: float) -> dict[str, list[int]]:
 
 def _seconds(journal: sqlite3.Connection, side: str, now: float) -> tuple[float, float] | None:
     column = COLUMNS[side]
-    query = f"SELECT {column} FROM requests WHERE opened > ? AND {column} IS NOT NULL ORDER BY id DESC LIMIT 2000"  # noqa: S608
+    query = (
+        f"SELECT {_real(column)} FROM requests "  # noqa: S608
+        f"WHERE opened > ? AND {column} IS NOT NULL ORDER BY id DESC LIMIT 2000"
+    )
     found = sorted(row[0] for row in journal.execute(query, (now - 60 * MINUTES,)))
     return (found[len(found) // 2], found[int(0.95 * (len(found) - 1))]) if found else None
 
 
 def _fallbacks(journal: sqlite3.Connection) -> tuple[Fallback, ...]:
     query = (
-        "SELECT opened, answered_by, reason FROM requests WHERE outcome IN ('failed', 'broken off', 'lost') "
+        f"SELECT {_real('opened')}, {_text('answered_by')}, {_text('reason')} FROM requests "  # noqa: S608
+        "WHERE outcome IN ('failed', 'broken off', 'lost') "
         "OR reason LIKE 'local: %' OR reason LIKE 'service %' ORDER BY id DESC LIMIT ?"
     )
     return tuple(Fallback(at, side or "nobody", reason or "") for at, side, reason in journal.execute(query, (LAST,)))
 
 
 def _changes(journal: sqlite3.Connection) -> tuple[Change, ...]:
-    query = "SELECT time, who, what, why FROM changes ORDER BY rowid DESC LIMIT ?"
+    texts = ", ".join(map(_text, ("who", "what", "why")))
+    query = f"SELECT {_real('time')}, {texts} FROM changes ORDER BY rowid DESC LIMIT ?"  # noqa: S608
     return tuple(Change(*row) for row in journal.execute(query, (LAST,)))
 
 
@@ -177,7 +182,8 @@ def _slow(journal: sqlite3.Connection, side: str, now: float) -> list[float]:
     """The p95 of a side's seconds in each of the last minutes, oldest first."""
     column, begin = COLUMNS[side], now - 60 * MINUTES
     query = (
-        f"SELECT CAST((opened - ?) / 60 AS INTEGER), {column} FROM requests WHERE opened > ? AND {column} IS NOT NULL"  # noqa: S608
+        f"SELECT CAST((opened - ?) / 60 AS INTEGER), {_real(column)} FROM requests "  # noqa: S608
+        f"WHERE opened > ? AND {column} IS NOT NULL"
     )
     times: list[list[float]] = [[] for _ in range(MINUTES)]
     for place, seconds in journal.execute(query, (begin, begin)):
@@ -191,11 +197,21 @@ def _course(journal: sqlite3.Connection) -> tuple[Standpoint, ...]:
     try:
         (count,) = journal.execute("SELECT COUNT(*) FROM course").fetchone()
         step = max(1, -(-count // POINTS))
-        query = "SELECT compared, mean, low, high, share FROM course WHERE (? - rowid) % ? = 0 ORDER BY rowid"
+        numbers = ", ".join(map(_real, ("mean", "low", "high", "share")))
+        query = f"SELECT CAST(compared AS INTEGER), {numbers} FROM course WHERE (? - rowid) % ? = 0 ORDER BY rowid"  # noqa: S608
         last = journal.execute("SELECT COALESCE(MAX(rowid), 0) FROM course").fetchone()[0]
         return tuple(Standpoint(*row) for row in journal.execute(query, (last, step)))
     except sqlite3.OperationalError:
         return ()
+
+
+def _real(column: str) -> str:
+    """A column as a number that can be shown: SQLite takes any value in any column, and infinities."""
+    return f"MAX(-1e12, MIN(1e12, CAST({column} AS REAL)))"
+
+
+def _text(column: str) -> str:
+    return f"CAST({column} AS TEXT)"
 
 
 def lines(view: TakeoverView) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from engine.dataset.prepare import open_sealed, prepare, read_dev, read_train
 from engine.export import export
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import PairChoice
-from engine.protocol.errors import DamagedError, InputError
+from engine.protocol.errors import DamagedError, InputError, StageError
 from engine.protocol.jsonl import Row
 from engine.protocol.manifest import Manifest, finish
 from engine.protocol.rows import CONTRACT, Pair, Response, SyntheticPair, Verdict
@@ -195,9 +196,30 @@ def test_it_never_overwrites_and_leaves_nothing_half(run: Run, tmp_path: Path) -
     with pytest.raises(InputError, match="cannot be written: Not a directory"):
         export(run, tmp_path / "log.jsonl" / "rows")
     (run.round(1) / "judge" / "verdicts.jsonl").write_text('{"no": "verdict"}\n')
-    with pytest.raises(DamagedError):
+    with pytest.raises(StageError, match="it is not as its stage wrote it"):
         export(run, tmp_path / "rows")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "mine", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("judge/verdicts.jsonl", '{"no": "verdict"}\n', "line 1: "),
+        ("infer/responses.jsonl", "", "judges an answer that nobody gave"),
+        ("../coverage/train.jsonl", "", "a seed that is not in the train split"),
+    ],
+)
+def test_rows_of_an_earlier_version_have_no_checksums(
+    run: Run, tmp_path: Path, file: str, change: str, said: str
+) -> None:
+    for path in run.folder.rglob("manifest.json"):
+        row = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("outputs", "sha256")}
+        path.write_text(json.dumps(row))
+    export(run, tmp_path / "whole")
+    (run.round(1) / file).write_text(change)
+    with pytest.raises(DamagedError, match=said):
+        export(run, tmp_path / "rows")
+    assert not (tmp_path / "rows").exists()
 
 
 def test_a_run_without_data_says_so(tmp_path: Path) -> None:

@@ -37,8 +37,11 @@ def test_tables_are_read(tmp_path: Path, immutable: bool) -> None:
         f"CREATE VIEW calls AS {ENDLESS};",
         "CREATE TABLE other (a); CREATE TRIGGER t AFTER INSERT ON other BEGIN DELETE FROM other; END;",
         "CREATE VIRTUAL TABLE calls USING fts5(key, cost_usd);",
+        "CREATE TABLE calls (key TEXT, cost_usd REAL, reply TEXT AS (hex(zeroblob(400000000))));",
+        "CREATE TABLE calls (key TEXT, cost_usd REAL CHECK (length(hex(zeroblob(400000000))) > 1));",
+        f"CREATE TABLE calls (key TEXT DEFAULT '{'x' * 20_000}', cost_usd REAL);",
     ],
-    ids=["view", "trigger", "virtual table"],
+    ids=["view", "trigger", "virtual table", "computed column", "condition", "long default"],
 )
 def test_programs_are_refused(tmp_path: Path, script: str) -> None:
     path = made(tmp_path / "a.sqlite", script)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from engine.protocol.events import (
     BudgetChanged,
     Event,
-    Log,
     RoundScored,
     RunFailed,
     RunFinished,
@@ -24,7 +23,7 @@ from engine.protocol.events import (
 from engine.protocol.questions import PAIRS, ROUND
 from engine.protocol.stages import Phase
 from engine.protocol.status import State
-from llamaduo_tui.views.run_view import LOG_LINES, LOSS_POINTS, RunView, reduce
+from llamaduo_tui.views.run_view import LOSS_POINTS, MOST_STAGES, RunView, reduce
 from llamaduo_tui.widgets.timeline import progress
 
 
@@ -100,16 +99,15 @@ def test_a_dev_loss_joins_the_training_loss_of_its_step() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    logs: list[Event] = [Log(level="info", message=str(n)) for n in range(LOG_LINES + 50)]
     losses: list[Event] = [
         TrainMetrics(round=1, stage="finetune", step=n, steps=5000, epoch=0.1, loss=1.0) for n in range(1, 5001)
     ]
-    view = view_of([*logs, *losses])
-    assert [log.message for log in view.logs][-1] == str(LOG_LINES + 49)
-    assert len(view.logs) == LOG_LINES
+    view = view_of(losses)
     steps = [loss.step for loss in view.section(1).losses]
     assert len(steps) <= LOSS_POINTS + 1
     assert (steps[0], steps[-1]) == (1, 5000)
+    stages: list[Event] = [StageStarted(round=1, stage=f"stage {n}") for n in range(5000)]
+    assert len(view_of(stages).section(1).stages) == MOST_STAGES
 
 
 def test_a_review_that_leaves_nothing_to_ask_closes_the_question() -> None:
