@@ -1,4 +1,5 @@
 # make demo            a real small model is migrated before your eyes (HEADLESS=1: without a screen)
+# make install         the program alone
 # make test            all checks and tests
 # make bench           the figures in the README, measured here
 # PYTHON=... chooses the interpreter, TORCH=... the torch to install ("torch==2.13.0", a wheel, ...).
@@ -12,10 +13,12 @@ TORCH ?= $(if $(wildcard /proc/driver/nvidia/version)$(shell command -v nvidia-s
 
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test bench clean
+.PHONY: demo install test bench clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/llamaduo-tui demo $(if $(HEADLESS),--headless --yes)
+
+install: $(VENV)/.installed
 
 # Five processes use two cores while the others wait for a screen, a clock or another process.
 test: $(VENV)/.installed-test

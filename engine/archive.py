@@ -14,6 +14,7 @@ from engine.protocol.run_dir import Run
 from engine.settings.load import settings_of
 
 COMPRESSED = (".gz", ".tgz")
+NAMES = (".tar", ".tar.gz", ".tgz")
 LEFT_OUT = ("lock",)
 BLOCK = 2**20
 
@@ -27,6 +28,8 @@ def archive(run: Run, file: Path) -> int:
     state = run.state()
     if state.working:
         raise InputError(f"{run.name} is {state}: its files still change", "stop it first, or wait for its end")
+    if not file.name.casefold().endswith(NAMES):
+        raise InputError(f"{file}: an archive is a tar file", f"name it {file.stem or run.name}.tar or .tar.gz")
     if file.exists():
         raise InputError(f"{file}: already exists", "choose another name: `export` never overwrites")
     keys = _keys(run)
@@ -59,7 +62,7 @@ def _files(run: Run) -> Iterator[Path]:
 
 
 def _open(raw: IO[bytes], file: Path) -> tarfile.TarFile:
-    compressed = file.suffix in COMPRESSED
+    compressed = file.suffix.casefold() in COMPRESSED
     return tarfile.open(fileobj=raw, mode="w:gz") if compressed else tarfile.open(fileobj=raw, mode="w")
 
 

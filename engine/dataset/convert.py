@@ -27,15 +27,19 @@ from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.rows import Pair
 from engine.protocol.terminal import clean, say
 from engine.settings.load import absolute, explain
-from engine.settings.schema import Columns, Coverage
+from engine.settings.schema import COMPRESSED, COVERAGE_FILES, Columns, Coverage
 
 STDOUT = "-"
+OTHER_KINDS = {*COVERAGE_FILES, *COMPRESSED, ".xlsx", ".zip"} - {".jsonl", ".ndjson", ".json"}
+"""Endings by which written rows would be taken for something else."""
+
 INTERRUPTED, BROKEN_PIPE = 130, 141
 SETTINGS = {
+    r'coverage\.columns\.(\w+) = "([^"]*)"': r"--column \1=\2",
     r"coverage\.columns\.(\w+)": r"--column \1=...",
     r"coverage\.columns": "--column",
-    r'coverage\.turns = "all"': "--turns all",
     r"coverage\.redact = true": "--redact",
+    r'coverage\.turns = "(\w+)"': r"--turns \1",
     r"coverage\.limit": "--limit",
     r"set coverage\.source to": "name",
 }
@@ -124,7 +128,7 @@ def _coverage_table(settings: Path) -> dict[str, Any]:
     try:
         tables = toml.loads(settings.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{settings}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{settings}: cannot be read: {error.strerror}", "check its name") from None
     except (UnicodeDecodeError, toml.TomlError) as error:
         raise InputError(f"{settings}: is not valid TOML: {error}") from None
     return _table(absolute(tables, settings.resolve().parent).get("coverage"))
@@ -157,6 +161,8 @@ def _check_place(place: Path, coverage: Coverage, force: bool) -> None:
             raise InputError(f"{place}: already exists", "choose another name, or replace it with --force")
         if not place.absolute().parent.is_dir():
             raise InputError(f"{place}: there is no folder {place.parent}", "create it first")
+        if place.suffix.casefold() in OTHER_KINDS and (place.is_file() or not place.exists()):
+            raise InputError(f"{place}: rows are written as JSONL", f"name it {place.stem.split('.')[0]}.jsonl")
     except (OSError, ValueError) as error:
         raise InputError(f"{str(place)[:200]!r}: invalid path: {error}") from None
 

@@ -238,5 +238,9 @@ def _hint(first: Dropped, reader: _Reader) -> str:
         "failed": "export calls that succeeded",
         "cut": "export answers that are whole: these ended at a limit",
     }
+    if {row.kind for row in reader.dropped} == {"invalid JSON"}:
+        return "each line of a .jsonl file is a JSON object; give a table the ending .csv or .tsv"
+    if first.kind == "wrong number of fields":
+        return "a .csv file is a table whose first line names its columns; give JSON the ending .json or .jsonl"
     default = "a row holds chat `messages`, a call of an API, or a prompt and a response: see coverage.columns"
     return hints.get(first.kind, default)

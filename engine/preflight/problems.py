@@ -129,9 +129,7 @@ def _connection_problems(address: str) -> Iterator[LlamaDuoError]:
         socket.create_connection(endpoint, timeout=CONNECT_S).close()
     except (OSError, UnicodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        yield ServiceError(
-            f"{address} cannot be reached: {reason}", "start that server, or correct [service] api_base; then resume"
-        )
+        yield ServiceError(f"{address} cannot be reached: {reason}", "start that server, or correct [service] api_base")
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:

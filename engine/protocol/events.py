@@ -319,6 +319,17 @@ class EventReader:
         return list(self.new())
 
 
+def last_failure(path: Path) -> RunFailed | None:
+    """Why a run has failed, from the end of its events; None where that is not there, or not for this user."""
+    try:
+        with plain_file.open_file(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - BUFFER_BYTES))
+            events = [_event(line) for line in file if line.endswith(b"\n")]
+    except OSError:
+        return None
+    return next((event for event in reversed(events) if isinstance(event, RunFailed)), None)
+
+
 def _last_seq(path: Path) -> int:
     """The highest number in a file: it is near the end, unless that is damaged."""
     try:

@@ -14,8 +14,12 @@ from pydantic import BaseModel, ValidationError
 from engine.protocol import plain_file, toml
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
+from engine.settings.local import DEVICE_FORM
 from engine.settings.schema import COMPRESSED, COVERAGE_FILES, MODEL_FILE, Migration
 from engine.settings.source import STDIN, is_address, is_pattern
+from engine.settings.table import VARIABLE_FORM
+from engine.settings.task import LANGUAGE_FORM, NAME_FORM
+from engine.settings.template import unfilled
 
 FILES = (*COVERAGE_FILES, *COMPRESSED, MODEL_FILE)
 """Endings by which a relative name means a file next to migration.toml, not an id of the Hub."""
@@ -53,6 +57,9 @@ def load_settings(path: Path) -> Migration:
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text", "save it as UTF-8, or name a migration.toml") from None
     except toml.TomlError as error:
+        if path.suffix.casefold() in (*COVERAGE_FILES, *COMPRESSED):
+            hint = f"llamaduo-tui new migration.toml, and name the data there: coverage.source = {path.name!r}"
+            raise InputError(f"{path}: is data, not settings", hint) from None
         raise InputError(
             f"{path}: is not valid TOML: {error}", "fix that line, or write a new file: llamaduo-tui new FILE"
         ) from None
@@ -66,6 +73,26 @@ def load_settings(path: Path) -> Migration:
         message = f"{path}: coverage.source: a run cannot read the terminal's input ({STDIN!r})"
         raise InputError(message, "write it to a file first: llamaduo-tui convert - --to rows.jsonl")
     return settings
+
+
+def check_present(settings: Migration, path: Path) -> None:
+    """Raise InputError where a run with the settings of a file could only fail: values to fill in, files that are not.
+
+    Addresses, patterns and ids are for the run to find.
+    """
+    if unset := unfilled(settings):
+        raise InputError(f"{path}: still to be filled in: {', '.join(unset)}", "write your values into it")
+    named = [("coverage.source", source) for source in settings.coverage.sources]
+    for key, value in [*named, ("local.model", settings.local.model)]:
+        if Path(value).is_absolute() and not is_pattern(value) and _is_missing(Path(value)):
+            raise InputError(f"{value}: no such file or folder", f"correct {key} in {path}")
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether nothing is there; what cannot be told is for the run to say."""
+    with suppress(OSError, ValueError):
+        return not path.exists()
+    return False
 
 
 def settings_of(run: Run) -> Migration:
@@ -150,10 +177,18 @@ def _absolute(value: str, key: str, folder: Path) -> str:
     return value
 
 
+FORMS = {
+    DEVICE_FORM: "a GPU's index (0, or 0:1 of a MIG instance) or UUID (GPU-..., MIG-...)",
+    VARIABLE_FORM: "the name of an environment variable, such as OPENAI_API_KEY, and never the key itself",
+    NAME_FORM: "1 to 64 letters, digits, spaces, '.', '_' or '-', the first of them a letter or a digit",
+    LANGUAGE_FORM: "two small letters, such as en",
+}
+"""What the schema's patterns mean, in plain words."""
+
 _WHOLE, _NUMBER, _TABLE = "must be a whole number", "must be a number", "must be a table"
 _RULES = {
     "string_type": "must be a string",
-    "string_pattern_mismatch": "must have the form {pattern}",
+    "string_pattern_mismatch": "must be {form}",
     "literal_error": "must be {expected}",
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
@@ -186,10 +221,12 @@ def explain(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{key}: is required"
     rule = _RULES.get(problem["type"])
-    message = rule.format(**problem.get("ctx", {})) if rule else problem["msg"].removeprefix("Value error, ")
+    allowed = problem.get("ctx", {})
+    form = FORMS.get(allowed.get("pattern", ""), "")
+    message = rule.format(**allowed, form=form) if rule else problem["msg"].removeprefix("Value error, ")
     # A user may write the API key itself instead of its variable's name.
     secret = problem["type"] == "secret" or isinstance(problem["input"], dict)
-    secret = secret or problem["loc"][-1:] in (("api_key_env",), ("api_base",))
+    secret = secret or allowed.get("pattern") == VARIABLE_FORM or problem["loc"][-1:] == ("api_base",)
     secret = secret or problem["loc"][:1] == ("notify",)
     given = "" if secret else f" (not {repr(problem['input'])[:80]})"
     return f"{key}: {message}{given}" if key else message

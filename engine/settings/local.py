@@ -223,7 +223,8 @@ def _text(device: object) -> object:
     return str(device) if isinstance(device, int) and not isinstance(device, bool) else device
 
 
-Device = Annotated[str, BeforeValidator(_text), Field(pattern=r"^([0-9]+(:[0-9]+)?|(GPU|MIG)-\S+)$")]
+DEVICE_FORM = r"^([0-9]+(:[0-9]+)?|(GPU|MIG)-\S+)$"
+Device = Annotated[str, BeforeValidator(_text), Field(pattern=DEVICE_FORM)]
 """A GPU: its index, as 0 or as 0:1 for an instance of MIG, or its UUID."""
 
 

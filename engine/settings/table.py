@@ -82,4 +82,5 @@ def no_secret_address(address: str | None) -> str | None:
 
 
 Address = Annotated[str | None, AfterValidator(no_secret_address)]
-Variable = Annotated[str | None, Field(pattern=r"^[A-Za-z_]\w*$")]
+VARIABLE_FORM = r"^[A-Za-z_]\w*$"
+Variable = Annotated[str | None, Field(pattern=VARIABLE_FORM)]

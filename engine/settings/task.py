@@ -9,6 +9,9 @@ from pydantic import Field
 from engine.protocol.limits import MOST_ROWS
 from engine.settings.table import Table
 
+NAME_FORM = r"^[\w][\w .-]{0,63}$"
+LANGUAGE_FORM = "^[a-z]{2}$"
+
 
 class Contract(Table):
     """Rules for every response. Checked locally, free, before judging; a violation scores 1 on both metrics."""
@@ -23,7 +26,7 @@ class Contract(Table):
     max_chars: int | None = Field(None, ge=1, le=MOST_ROWS, description="Maximum characters of the response.")
     language: str | None = Field(
         None,
-        pattern="^[a-z]{2}$",
+        pattern=LANGUAGE_FORM,
         description="Language of the response, as in ISO 639-1 (en, de); not checked below about 8 words.",
     )
 
@@ -31,6 +34,6 @@ class Contract(Table):
 class Task(Table):
     """The task to migrate."""
 
-    name: str = Field("migration", pattern=r"^[\w][\w .-]{0,63}$", description="A short name; runs are named after it.")
+    name: str = Field("migration", pattern=NAME_FORM, description="A short name; runs are named after it.")
     topic: str = Field("", description="The task in a few words; the service reads it when it writes new pairs.")
     contract: Contract = Contract()

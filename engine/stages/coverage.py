@@ -10,6 +10,7 @@ from engine.dataset.sources import files
 from engine.dataset.split import NOTHING, Known, Splits
 from engine.protocol import jsonl, records
 from engine.protocol.counts import number_of
+from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import Log
 from engine.stages.base import Job, Result
 from engine.stages.earlier import earlier, refuse_other_base, seen, trained_again_with
@@ -58,4 +59,5 @@ def _estimate(job: Job, splits: Splits, known: Known) -> None:
         jsonl.write_json(job.run.estimate_file, records.to_row(estimate))
     except Exception as error:  # noqa: BLE001 - whatever it is, the stages that need it will say so
         traceback.print_exc()
-        job.emit(Log(level="warning", message=f"the run could not be estimated ({type(error).__name__})"))
+        why = error.message if isinstance(error, LlamaDuoError) else type(error).__name__
+        job.emit(Log(level="warning", message=f"the run could not be estimated: {why}"))

@@ -13,7 +13,7 @@ import time
 
 from engine.protocol import plain_file
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.events import EventReader
+from engine.protocol.events import EventReader, RunFailed
 from engine.protocol.release import next_commands
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
@@ -35,10 +35,12 @@ _EXIT_STATUS = {State.REACHED: 0, State.MISSED: 3, State.STOPPED: LEFT}
 
 def print_events(run: Run) -> None:
     """Print a run's events so far."""
-    lines = log_lines.Lines(dates=True)
+    lines, event = log_lines.Lines(dates=True), None
     for event in EventReader(run.events_file).new():
         for line in lines.of(event):
             say(line)
+    if isinstance(event, RunFailed) and event.hint:
+        say(f"hint: {one_line(event.hint)}")
 
 
 def print_output(run: Run, following: bool) -> None:

@@ -129,9 +129,10 @@ def run(root: Path, file: Path, headless: bool, yes: bool, detach: bool, run_nam
     Examples:  llamaduo-tui run migration.toml
                llamaduo-tui run migration.toml --detach --yes
     """
-    from engine.settings.load import load_settings
+    from engine.settings.load import check_present, load_settings
 
     settings = load_settings(file)
+    check_present(settings, file)
     name = run_name or "-".join(settings.task.name.split())
     _start_new(root, name, settings, headless=headless, yes=yes, detach=detach)
 

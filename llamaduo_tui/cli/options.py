@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def print_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=1))
+
+
+class Variable(click.ParamType):
+    """The name of an environment variable; a key in its place is refused, and not shown."""
+
+    name = "variable"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[A-Za-z_]\w*", value):
+            self.fail("it must be the name of an environment variable, and never the key itself", param, ctx)
+        return str(value)
 
 
 class Amount(click.FloatRange):

@@ -12,6 +12,7 @@ from engine.protocol import records
 from engine.protocol import run_dir as runs
 from engine.protocol.decision import Decision
 from engine.protocol.errors import InputError, LlamaDuoError, UnreadableError
+from engine.protocol.events import last_failure
 from engine.protocol.outlook import Outlook
 from engine.protocol.processes import works_on
 from engine.protocol.questions import ROUND
@@ -32,6 +33,8 @@ def find(root: Path, name: str) -> Run:
     """
     if "/" in name:
         folder = Path(name).expanduser().absolute()
+        if folder.is_dir() and not (folder / "migration.toml").exists():
+            raise InputError(f"{name}: is no folder of a run", "to list the runs: llamaduo-tui runs")
         return runs.find(folder.parent, folder.name)
     every = runs.all_runs(root)
     begin = [run for run in every if run.name.startswith(name)]
@@ -72,6 +75,7 @@ def row(run: Run) -> dict[str, Any]:
         "heartbeat": status.heartbeat or None,
         "format": run.format if problem is None else None,
         "problem": problem.message if problem is not None else None,
+        "failure": failure.error if state is State.FAILED and (failure := last_failure(run.events_file)) else None,
         "owner": owner(run) or None,
         "folder": str(run.folder),
         "report": str(run.report_file) if _is_readable(run.report_file) else None,
@@ -133,6 +137,12 @@ def details(run: Run) -> list[str]:
         if status.question.kind != ROUND:  # the decision above tells why another round is asked about
             lines.append(f"  it asks: {one_line(status.question.reason, 600)}")
         lines.append(f"  it waits: {wording(status.question.kind).command(run, status.question)}")
+    elif state is State.FAILED and (failure := last_failure(run.events_file)) is not None:
+        lines.append(f"  failed: {one_line(failure.error, 600)}")
+        lines += [f"  hint: {one_line(failure.hint, 600)}"] if failure.hint else []
+        lines.append(f"  then: llamaduo-tui resume {called(run)}")
+    elif state is State.STOPPED:
+        lines.append(f"  to go on: llamaduo-tui resume {called(run)}")
     elif state is State.CRASHED:
         lines.append(f"  {phrases.gone(status)}: llamaduo-tui resume {called(run)}")
         if works_on(run, status.child):

@@ -107,7 +107,12 @@ def follow_release(run: Run, arguments: Sequence[str]) -> int:
 )
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Where it listens.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in, who need the key.")
-@click.option("--key-env", metavar="NAME", help="Variable of the environment with the key that requests need.")
+@click.option(
+    "--key-env",
+    metavar="NAME",
+    type=options.Variable(),
+    help="Variable of the environment with the key that requests need.",
+)
 @click.option("--vllm", metavar="PATH", default="vllm", help="The executable of vLLM, used where there is a GPU.")
 @click.option("--trust-remote-code", "trusted", is_flag=True, help="Run code that comes with the model; read it first.")
 @click.option("--status", "wanted", flag_value="status", help="Say what is served.")
@@ -155,6 +160,8 @@ def serve(
         raise InputError(
             f"--host {host} lets others in: it needs a key", "name a variable that holds one with --key-env"
         )
+    if key_env and not os.environ.get(key_env, "").strip():
+        raise InputError(f"--key-env: {key_env} holds no key in this environment", f"export {key_env}=...")
     from engine.release.servable import servable
     from llamaduo_tui.control import release as control
 

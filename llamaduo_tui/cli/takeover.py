@@ -28,12 +28,22 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @options.run
 @click.option("--mode", type=click.Choice(MODES), help="Which side answers; a door at work changes its mode at once.")
 @click.option("--local", metavar="URL", help="Another server with OpenAI's API than that of the released model.")
-@click.option("--local-key-env", metavar="NAME", help="Environment variable with the key of the server at --local.")
+@click.option(
+    "--local-key-env",
+    metavar="NAME",
+    type=options.Variable(),
+    help="Environment variable with the key of the server at --local.",
+)
 @click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")
 @click.option("--local-model", metavar="NAME", help="Its name there, if not the first one that the server lists.")
 @click.option("--host", help="Address to listen on; anything but 127.0.0.1 needs --key-env.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
-@click.option("--key-env", metavar="NAME", help="Environment variable with the key that clients must show.")
+@click.option(
+    "--key-env",
+    metavar="NAME",
+    type=options.Variable(),
+    help="Environment variable with the key that clients must show.",
+)
 @click.option("--contents/--no-contents", default=None, help="Keep requests and answers in the journal, for collect.")
 @click.option("--anyway", is_flag=True, help="Take over although the run does not show that the local model may.")
 @click.option("--share", type=click.FloatRange(0, 100), metavar="PERCENT", help="Set the canary's share by hand.")
@@ -120,7 +130,12 @@ def takeover(
 @click.command()
 @options.run
 @click.option("--local", metavar="URL", help="Another server with OpenAI's API, which is cut off and not killed.")
-@click.option("--local-key-env", metavar="NAME", help="Environment variable with the key of the server at --local.")
+@click.option(
+    "--local-key-env",
+    metavar="NAME",
+    type=options.Variable(),
+    help="Environment variable with the key of the server at --local.",
+)
 @click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")
 @click.option("--requests", type=click.IntRange(20, 10_000), default=200, show_default=True, help="For each mode.")
 @click.option("--rate", type=click.FloatRange(0.5, 50), default=5.0, show_default=True, help="Requests a second.")

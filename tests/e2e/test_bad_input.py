@@ -63,12 +63,15 @@ def test_empty_coverage_file(migrate: Migrate, tiny_migration: Path) -> None:
     said(migrate(('source = "tickets.jsonl"', 'source = "empty.jsonl"')), 2, "empty.jsonl")
 
 
-def test_broken_lines_are_dropped_and_said(migrate: Migrate, tiny_migration: Path, tmp_path: Path) -> None:
+def test_broken_lines_are_dropped_and_said(
+    migrate: Migrate, tiny_migration: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     rows = (tiny_migration.with_name("tickets.jsonl")).read_text()
     tiny_migration.with_name("broken.jsonl").write_text('{"messages": [\n' + rows)
     # The run gets past its data, and fails at the next thing that is wrong.
-    done = migrate(('source = "tickets.jsonl"', 'source = "broken.jsonl"'), ('model = "/', 'model = "/none/'))
-    said(done, 2, "no such file or folder")
+    (tmp_path / "hollow").mkdir()
+    hollow = (str(tiny_model), str(tmp_path / "hollow"))
+    said(done := migrate(('source = "tickets.jsonl"', 'source = "broken.jsonl"'), hollow), 2, "no config.json")
     assert "dropped 1" in done.stdout
     dropped = (tmp_path / "runs").glob("*/coverage/dropped.jsonl")
     assert '"line":1' in next(dropped).read_text()

@@ -29,6 +29,12 @@ def test_an_archive_verifies_elsewhere(finished: Run, tmp_path: Path, name: str)
         archive(finished, file)
 
 
+def test_an_archive_is_named_as_what_it_is(finished: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a tar file"):
+        archive(finished, tmp_path / "demo.zip")
+    assert not list(tmp_path.glob("*demo*"))
+
+
 def test_a_key_is_never_archived(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = finished.settings_file
     settings.write_text(settings.read_text().replace("cache = false", 'cache = false\napi_key_env = "MY_KEY"'))

@@ -10,7 +10,7 @@ from engine.dataset.sources.folder import LOOKS_LIKE_DATA
 from engine.dataset.sources.stream import Stream
 from engine.protocol.errors import InputError
 from engine.settings.schema import COMPRESSED, COVERAGE_FILES, ContainerName
-from engine.settings.source import container_of
+from engine.settings.source import STDIN, container_of
 
 MAGIC: dict[bytes, ContainerName] = {
     b"PAR1": "parquet",
@@ -39,6 +39,8 @@ def container(stream: Stream) -> ContainerName:
         return "json"
     if not place.again and place.size is None and _is_table(head):
         return "csv"
+    if place.key == STDIN:
+        raise InputError(f"{place.name}: is none of JSONL, JSON, CSV, Parquet and Arrow", "name a file in place of -")
     known = f"{', '.join(COVERAGE_FILES)}, also with {', '.join(COMPRESSED)}"
     suffix = PurePath(place.name).suffix
     hint = f"name a file that ends in {known}, or a dataset id of the Hub"

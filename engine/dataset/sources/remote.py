@@ -14,6 +14,8 @@ from engine.settings.source import is_pattern
 PAGES = ("http", "https")
 """Protocols without folders, whose addresses hold a query rather than a pattern."""
 
+ACCESS = "check the address, the network, and your access to it"
+
 
 def remote_files(address: str) -> list[Place]:
     """The files that an address names: one, those of a folder, or those that match a pattern, in the order of names.
@@ -24,12 +26,15 @@ def remote_files(address: str) -> list[Place]:
     system, path = _connected(address, name)
     try:
         sizes = _sizes(system, path, one=address.partition("://")[0] in PAGES)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        cause = error.__cause__  # fsspec says so of a server that cannot be reached, too
+        if cause is not None and not isinstance(cause, FileNotFoundError):
+            raise InputError(f"{name}: cannot be read: {first_line(cause)}", ACCESS) from None
         sizes = {}
     except Exception as error:  # noqa: BLE001 - each file system raises errors of its own
-        raise InputError(f"{name}: cannot be read: {first_line(error)}", "check the address and your access") from None
+        raise InputError(f"{name}: cannot be read: {first_line(error)}", ACCESS) from None
     if not sizes:
-        raise InputError(f"{name}: no such file", "check the address, and your access to it")
+        raise InputError(f"{name}: no such file", ACCESS)
     return [_place(system, file, size) for file, size in sorted(sizes.items(), key=lambda item: natural(item[0]))]
 
 

@@ -90,6 +90,13 @@ def test_a_file_is_replaced_only_by_force(export: Path, capsys: pytest.CaptureFi
         (["--to", "rows.jsonl"], "coverage.source: is required"),
         (["--to", "rows.jsonl", "--settings", "none.toml"], "none.toml: cannot be read"),
         (["empty.jsonl", "--to", "rows.jsonl"], "has no rows"),
+        (["export.jsonl", "--to", "rows.csv"], "rows are written as JSONL\nhint: name it rows.jsonl"),
+        (["export.jsonl", "--to", "rows.jsonl.gz"], "rows are written as JSONL"),
+        (["export.jsonl", "--to", "rows.jsonl", "--dropped", "left.xlsx"], "rows are written as JSONL"),
+        (
+            ["export.jsonl", "--to", "rows.jsonl", "--column", "prompt=x"],
+            "set --column prompt=... or --column messages=",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_two_lines(
@@ -130,6 +137,19 @@ def test_with_a_settings_file_it_names_its_settings(tmp_path: Path, capsys: pyte
     settings.write_text('[coverage]\nsource = "one.jsonl"\n[coverage.columns]\nresponse = "c"\n')
     assert convert.main(["--to", str(tmp_path / "rows.jsonl"), "--settings", str(settings)]) == 2
     assert "(coverage.columns.response)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "hint"),
+    [("a.jsonl", "prompt,response\na,b\nc,d\n", "ending .csv"), ("a.csv", '{\n "x": 1,\n "y": 2\n}\n', "ending .json")],
+)
+def test_a_file_of_another_kind_than_its_name_says_so(
+    name: str, text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(text)
+    assert convert.main([name, "--to", "rows.jsonl"]) == 2
+    assert hint in capsys.readouterr().err.splitlines()[1]
 
 
 def test_options_stand_over_the_table_of_a_settings_file(export: Path) -> None:

@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
-from engine.settings.load import load_settings, settings_of
+from engine.settings.load import FORMS, load_settings, settings_of
 from engine.settings.schema import Migration, ModelEndpoint
 
 LEAST: dict[str, Any] = {"coverage": {"source": "pairs.jsonl"}, "service": {"model": "gpt-4o"}}
@@ -104,6 +106,31 @@ def test_a_key_in_the_place_of_its_variable_is_not_repeated(tmp_path: Path) -> N
     with pytest.raises(InputError, match="api_key_env") as caught:
         load(tmp_path, service={"api_key_env": "sk-proj-1234"})
     assert "sk-proj" not in caught.value.message
+
+
+@pytest.mark.parametrize("table", [{"takeover": {"key_env": "sk-a-1"}}, {"inference": {"api_key_env": "sk-a-1"}}])
+def test_no_key_is_repeated_wherever_a_variable_is_named(tmp_path: Path, table: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="must be the name of an environment variable") as caught:
+        load(tmp_path, **table)
+    assert "sk-a" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"task": {"name": "../etc"}}, "task.name: must be 1 to 64 letters"),
+        ({"task": {"contract": {"language": "english"}}}, "must be two small letters, such as en"),
+        ({"compute": {"devices": ["first"]}}, "must be a GPU's index"),
+    ],
+)
+def test_patterns_are_told_in_words(tmp_path: Path, table: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load(tmp_path, **table)
+
+
+def test_every_pattern_of_the_schema_has_its_words() -> None:
+    patterns = set(re.findall(r'"pattern": "([^"]+)"', json.dumps(Migration.model_json_schema())))
+    assert {json.loads(f'"{pattern}"') for pattern in patterns} == set(FORMS)
 
 
 @pytest.mark.parametrize(

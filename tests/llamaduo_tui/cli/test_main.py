@@ -271,6 +271,7 @@ def test_an_interrupt_before_the_worker_says_anything_ends_it(
     )
     monkeypatch.setattr("llamaduo_tui.control.launch.time", SimpleNamespace(sleep=interrupt))
     file = tmp_path / "mine.toml"
+    (tmp_path / "a.jsonl").touch()
     file.write_text('[task]\nname = "mine"\n[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
     shown = call("run", str(file), "--headless")
     assert (shown.exit_code, shown.stdout) == (130, "mine has not started; start it: llamaduo-tui resume mine\n")

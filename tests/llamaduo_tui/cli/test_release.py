@@ -40,6 +40,21 @@ def test_others_are_let_in_with_a_key_only(folder: Path, monkeypatch: pytest.Mon
     assert "needs a key" in refused("serve", str(folder), "--host", "0.0.0.0", "--key-env", "EMPTY")
 
 
+def test_a_key_that_is_asked_for_must_be_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERVE_KYE", raising=False)
+    assert "SERVE_KYE holds no key in this environment" in refused("serve", str(folder), "--key-env", "SERVE_KYE")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("serve", "--key-env"), ("takeover", "--key-env"), ("takeover", "--local-key-env"), ("drill", "--local-key-env")],
+)
+def test_a_key_in_the_place_of_its_variable_is_not_shown(arguments: tuple[str, str], tmp_path: Path) -> None:
+    command, option = arguments
+    said = refused("--runs-dir", str(tmp_path), command, "demo", option, "sk-secret-1")
+    assert "never the key itself" in said and "sk-secret" not in said
+
+
 def test_nothing_is_served_yet(folder: Path) -> None:
     for option in ("--status", "--stop"):
         done = CliRunner().invoke(main, ["serve", str(folder), option])
