@@ -85,7 +85,7 @@ def check_present(settings: Migration, path: Path) -> None:
     named = [("coverage.source", source) for source in settings.coverage.sources]
     for key, value in [*named, ("local.model", settings.local.model)]:
         if Path(value).is_absolute() and not is_pattern(value) and _is_missing(Path(value)):
-            raise InputError(f"{value}: no such file or folder", f"correct {key} in {path}")
+            raise InputError(f"{value}: no such file or folder", f"{_alike(Path(value))}correct {key} in {path}")
 
 
 def _is_missing(path: Path) -> bool:
@@ -93,6 +93,14 @@ def _is_missing(path: Path) -> bool:
     with suppress(OSError, ValueError):
         return not path.exists()
     return False
+
+
+def _alike(path: Path) -> str:
+    """A question after a name that was meant, if one beside it is nearly the same."""
+    with suppress(OSError):
+        if near := difflib.get_close_matches(path.name, [beside.name for beside in path.parent.iterdir()], n=1):
+            return f"did you mean {near[0]!r}? Else "
+    return ""
 
 
 def settings_of(run: Run) -> Migration:

@@ -148,4 +148,5 @@ def _say(message: str, hint: str) -> None:
 def _misuse(error: click.UsageError) -> tuple[str, str]:
     """The message and hint of a usage error that click found."""
     found = error.format_message().rstrip(".")
+    found = found.replace("a valid integer range", "a whole number").replace("a valid float range", "a number")
     return found[:1].lower() + found[1:], f"see {error.ctx.command_path if error.ctx else 'llamaduo-tui'} --help"

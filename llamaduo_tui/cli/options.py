@@ -35,15 +35,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=1))
 
 
-class Variable(click.ParamType):
+def variable(_ctx: click.Context, _: click.Parameter, name: str | None) -> str | None:
     """The name of an environment variable; a key in its place is refused, and not shown."""
-
-    name = "variable"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"[A-Za-z_]\w*", value):
-            self.fail("it must be the name of an environment variable, and never the key itself", param, ctx)
-        return str(value)
+    if name is not None and not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise click.BadParameter("it must be the name of an environment variable, and never the key itself")
+    return name
 
 
 class Amount(click.FloatRange):

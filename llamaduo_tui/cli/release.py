@@ -110,7 +110,7 @@ def follow_release(run: Run, arguments: Sequence[str]) -> int:
 @click.option(
     "--key-env",
     metavar="NAME",
-    type=options.Variable(),
+    callback=options.variable,
     help="Variable of the environment with the key that requests need.",
 )
 @click.option("--vllm", metavar="PATH", default="vllm", help="The executable of vLLM, used where there is a GPU.")

@@ -31,7 +31,7 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.option(
     "--local-key-env",
     metavar="NAME",
-    type=options.Variable(),
+    callback=options.variable,
     help="Environment variable with the key of the server at --local.",
 )
 @click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")
@@ -41,7 +41,7 @@ MODES = ("shadow", "canary", "local-first", "fallback", "local-only")
 @click.option(
     "--key-env",
     metavar="NAME",
-    type=options.Variable(),
+    callback=options.variable,
     help="Environment variable with the key that clients must show.",
 )
 @click.option("--contents/--no-contents", default=None, help="Keep requests and answers in the journal, for collect.")
@@ -133,7 +133,7 @@ def takeover(
 @click.option(
     "--local-key-env",
     metavar="NAME",
-    type=options.Variable(),
+    callback=options.variable,
     help="Environment variable with the key of the server at --local.",
 )
 @click.option("--artefact", metavar="NAME", help="Which released artefact to serve, if not the first that works here.")

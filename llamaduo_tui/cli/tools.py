@@ -51,6 +51,8 @@ def new(file: Path, name: str | None, recipes: tuple[Path, ...]) -> None:
         jsonl.create(file, text)
     except FileExistsError:
         raise InputError(f"{file}: already exists", "choose another name: `new` never overwrites") from None
+    except FileNotFoundError:
+        raise InputError(f"{file}: there is no folder {file.parent}", "create it first") from None
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}", "choose another place") from None
     for note in notes:

@@ -130,7 +130,7 @@ def test_patterns_are_told_in_words(tmp_path: Path, table: dict[str, Any], said:
 
 def test_every_pattern_of_the_schema_has_its_words() -> None:
     patterns = set(re.findall(r'"pattern": "([^"]+)"', json.dumps(Migration.model_json_schema())))
-    assert {json.loads(f'"{pattern}"') for pattern in patterns} == set(FORMS)
+    assert {json.loads(f'"{pattern}"') for pattern in patterns} <= set(FORMS)
 
 
 @pytest.mark.parametrize(

@@ -158,5 +158,6 @@ def test_a_reader_that_goes_away_is_no_error(make_run: MakeRun, root: Path) -> N
 def settings_file(root: Path) -> Path:
     root.parent.mkdir(exist_ok=True)
     file = root.parent / "migration.toml"
+    (root.parent / "a.jsonl").touch()
     file.write_text('[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n')
     return file

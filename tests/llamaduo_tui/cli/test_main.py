@@ -61,6 +61,16 @@ def test_an_unknown_command_names_the_nearest() -> None:
         (["new"], "missing argument 'FILE'", "llamaduo-tui new"),
         (["--runs"], "no such option", "llamaduo-tui"),
         (["approve", "demo", "--pairs", "0"], "invalid value for '--pairs': 0 is not", "llamaduo-tui approve"),
+        (
+            ["approve", "demo", "--pairs", "x"],
+            "invalid value for '--pairs': 'x' is not a whole number",
+            "llamaduo-tui approve",
+        ),
+        (
+            ["approve", "demo", "--budget", "$9"],
+            "invalid value for '--budget': '$9' is not a number",
+            "llamaduo-tui approve",
+        ),
     ],
 )
 def test_bad_usage_is_a_line_and_a_hint(args: list[str], error: str, command: str) -> None:

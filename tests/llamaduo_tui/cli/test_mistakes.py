@@ -26,8 +26,9 @@ def test_a_failed_run_says_why_and_what_next(make_run: MakeRun) -> None:
     failure = RunFailed(error="no key", hint="export KEY=...", exit_status=2)
     run = make_run([*story.to_approval(), failure])
     run.write_status(Status(state=State.FAILED))
-    said = call("status", "demo").stdout.splitlines()[-3:]
-    assert said == ["  failed: no key", "  hint: export KEY=...", "  then: llamaduo-tui resume demo"]
+    said = call("status", "demo").stdout.splitlines()[-4:]
+    assert said[:3] == ["  failed: no key", "  hint: export KEY=...", "  then: llamaduo-tui resume demo"]
+    assert said[3] == f"  its own settings: {run.settings_file}"
     assert json.loads(call("status", "demo", "--json").stdout)["failure"] == "no key"
     assert call("logs", "demo").stdout.splitlines()[-1] == "hint: export KEY=..."
     run.events_file.unlink()
@@ -47,6 +48,7 @@ def test_a_folder_that_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
         ("your-prompts.jsonl", "sandbox", "a/b", "still to be filled in: coverage.source"),
         ("rows.jsonl", "provider/model", "a/b", "still to be filled in: service.model"),
         ("gone.jsonl", "sandbox", "a/b", "gone.jsonl: no such file"),
+        ("row.jsonl", "sandbox", "a/b", "hint: did you mean 'rows.jsonl'? Else correct coverage.source"),
         ("rows.jsonl", "sandbox", "/gone/model", "/gone/model: no such file or folder\nhint: correct local.model"),
     ],
 )
