@@ -141,8 +141,6 @@ def details(run: Run) -> list[str]:
         lines.append(f"  failed: {one_line(failure.error, 600)}")
         lines += [f"  hint: {one_line(failure.hint, 600)}"] if failure.hint else []
         lines.append(f"  then: llamaduo-tui resume {called(run)}")
-        if str(run.settings_file) not in failure.hint:
-            lines.append(f"  its own settings: {visible(str(run.settings_file))}")
     elif state is State.STOPPED:
         lines.append(f"  to go on: llamaduo-tui resume {called(run)}")
     elif state is State.CRASHED:
