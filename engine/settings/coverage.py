@@ -56,8 +56,10 @@ class Split(Table):
         return self
 
 
-def _no_secret_source(source: str | list[str]) -> str | list[str]:
+def _sound_source(source: str | list[str]) -> str | list[str]:
     for one in [source] if isinstance(source, str) else source:
+        if not one.strip():
+            raise ValueError("must not be empty")
         if "://" in one:
             no_secret_address(one)
     return source
@@ -66,7 +68,7 @@ def _no_secret_source(source: str | list[str]) -> str | list[str]:
 class Coverage(Table):
     """Prompts with responses that you are happy with."""
 
-    source: Annotated[str | list[str], AfterValidator(_no_secret_source)] = Field(
+    source: Annotated[str | list[str], AfterValidator(_sound_source)] = Field(
         description=f"A file ({', '.join(COVERAGE_FILES)}; also {', '.join(COMPRESSED)}), a folder or a pattern "
         "(logs/*.jsonl) of such files, an address (s3://...), a dataset id of the Hub, or a list of these."
     )

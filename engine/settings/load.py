@@ -173,7 +173,7 @@ def _absolute(value: str, key: str, folder: Path) -> str:
         return _absolute_words(value, folder, program=key == "serve")
     if key == "vllm":
         return _program(value, folder) if value.strip() else value
-    if value == STDIN or is_address(value):
+    if value == STDIN or is_address(value) or not value.strip():  # the folder itself was never meant
         return value
     with suppress(OSError, ValueError, RuntimeError):
         path = Path(value)
@@ -197,6 +197,7 @@ _WHOLE, _NUMBER, _TABLE = "must be a whole number", "must be a number", "must be
 _RULES = {
     "string_type": "must be a string",
     "string_pattern_mismatch": "must be {form}",
+    "string_too_short": "must not be empty",
     "literal_error": "must be {expected}",
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,

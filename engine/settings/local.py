@@ -38,7 +38,9 @@ class Adapter(Table):
 class Local(Table):
     """The local LLM to migrate to."""
 
-    model: str = Field("SmolLM2-135M-Instruct", description="A Hub id, a folder of safetensors, or a .gguf file.")
+    model: str = Field(
+        "SmolLM2-135M-Instruct", min_length=1, description="A Hub id, a folder of safetensors, or a .gguf file."
+    )
     revision: str | None = Field(None, description="Branch, tag or commit of a Hub model.")
     quantization: Literal["none", "nf4"] = Field("none", description="nf4: train on a 4-bit base model (QLoRA).")
     template: dict[str, Any] = Field(
