@@ -67,15 +67,15 @@ async def test_a_file_changed_meanwhile_is_asked_about(file: Path) -> None:
         theirs = SETTINGS.replace("March", "April")
         file.write_text(theirs)
         await pilot.press("f2")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
         await pilot.press("enter")
-        await pilot.pause()
+        await until(pilot, lambda: isinstance(pilot.app.screen, ConfigureScreen))
         assert file.read_text() == theirs
         await pilot.press("f2")
-        await pilot.pause()
-        await pilot.click("#merge")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
         await settle(pilot)
-        assert file.read_text() == theirs.replace("epochs = 3", "epochs = 5")
+        await pilot.click("#merge")
+        await until(pilot, lambda: file.read_text() == theirs.replace("epochs = 3", "epochs = 5"))
 
 
 async def test_a_new_migration_by_keyboard_alone(file: Path) -> None:

@@ -79,7 +79,7 @@ async def test_every_answer_can_be_clicked(root: Path) -> None:
         await until(pilot, lambda: screen(shown).query_one(RoundCard).display)
         await pilot.pause()
         await pilot.click("RoundCard .stop")
-        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen))
+        await until(pilot, lambda: isinstance(shown.screen, ConfirmScreen) and bool(shown.screen.query("#no")))
         await pilot.click("#no")
         await until(pilot, lambda: isinstance(shown.screen, RunScreen))
         await pilot.click("RoundCard #reject")
