@@ -34,14 +34,14 @@ OTHER_KINDS = {*COVERAGE_FILES, *COMPRESSED, ".xlsx", ".zip"} - {".jsonl", ".ndj
 """Endings by which written rows would be taken for something else."""
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
+COLUMN_VALUE = re.compile(r'coverage\.columns\.([a-z]+) = "([^"]*)"')
+COLUMN = re.compile(r"coverage\.columns\.([a-z]+)")
 SETTINGS = {
-    r'coverage\.columns\.(\w+) = "([^"]*)"': r"--column \1=\2",
-    r"coverage\.columns\.(\w+)": r"--column \1=...",
-    r"coverage\.columns": "--column",
-    r"coverage\.redact = true": "--redact",
-    r'coverage\.turns = "(\w+)"': r"--turns \1",
-    r"coverage\.limit": "--limit",
-    r"set coverage\.source to": "name",
+    "coverage.columns": "--column",
+    'coverage.turns = "all"': "--turns all",
+    "coverage.redact = true": "--redact",
+    "coverage.limit": "--limit",
+    "set coverage.source to": "name",
 }
 """How reading speaks of the settings, and what the command has in their place."""
 
@@ -119,8 +119,9 @@ def convert(coverage: Coverage, to: str, *, force: bool = False, dropped: Path |
 
 def as_options(text: str) -> str:
     """A text of reading data, with the command's options where it names settings."""
+    text = COLUMN.sub(r"--column \1=...", COLUMN_VALUE.sub(r"--column \1=\2", text))
     for setting, option in SETTINGS.items():
-        text = re.sub(setting, option, text)
+        text = text.replace(setting, option)
     return text
 
 

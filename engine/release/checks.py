@@ -121,6 +121,7 @@ def end(files: Files) -> Found:
     names = {str(files.source.tokenizer.convert_ids_to_tokens(token)): token for token in files.source.ends}
     needed = files.source.turn_ends
     known: set[Any]
+    named: set[Any]
     if files.format == "gguf":
         known, named = files.gguf().ends, files.gguf().named_ends
     else:
