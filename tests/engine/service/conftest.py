@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from calling import KEY
 
-from engine.service import batch, batch_api, client, fault_reporter, limiter, sender
+from engine.service import batch, batch_api, client, fault_reporter, limiter, patience, sender
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     for source in (client, sender, limiter):
         monkeypatch.setattr(source, "asyncio", Aio())
-    for source in (client, sender, limiter, fault_reporter):
+    for source in (client, patience, sender, limiter, fault_reporter):
         monkeypatch.setattr(source, "time", Clock())
     return pauses
 
