@@ -25,8 +25,8 @@ LONGEST = (
     "e2e/test_demo.py",
     "service/test_providers_behave.py",
     "e2e/",
-    "screens/test_configure.py",
-    "training/test_run.py",
+    "screens/test_configure",
+    "training/test_run",
     "screens/",
 )
 """Parts of paths, the longest file first."""
