@@ -20,7 +20,7 @@ MOST_LINE_BYTES = 32 * 2**20
 review of a million responses 22 MB; of hostile JSON the objects take up to 25 times as much."""
 
 MOST_JSON_BYTES = 16 * 2**20
-"""Of a file that is one JSON value, whose objects take as much."""
+"""Of a file that is one JSON value or a list of checksums, whose objects take as much."""
 
 ODD = (errno.ELOOP, errno.ENXIO)
 """What the system says of links that lead nowhere, and of sockets."""
@@ -76,9 +76,9 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
     """As `read_bytes`, in UTF-8. Raises UnicodeDecodeError, a ValueError, for other bytes."""
-    return read_bytes(path).decode()
+    return read_bytes(path, most).decode()
 
 
 def check(path: Path) -> None:

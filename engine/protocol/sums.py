@@ -35,7 +35,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file that a folder's sums name. Raises DamagedError where they are missing or unreadable."""
     file = folder / SUMS_FILE
     try:
-        lines = plain_file.read_text(file).splitlines()
+        lines = plain_file.read_text(file, plain_file.MOST_JSON_BYTES).splitlines()
     except FileNotFoundError:
         raise DamagedError(file, "missing", _HINT) from None
     except DamagedError as error:
