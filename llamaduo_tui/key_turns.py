@@ -8,13 +8,17 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
+from textual import on
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.css.query import NoMatches
+from textual.dom import DOMNode
+from textual.driver import Driver
 from textual.events import Event, Key, Paste
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import OptionList
 from textual.worker import Worker, get_current_worker
 
 from engine.protocol.terminal import obeyed_left_out
@@ -73,6 +77,12 @@ class KeyTurns(App[Result]):
         self._typed.clear()
         self._continued = time.monotonic()
 
+    @on(Driver.SignalResume)
+    def _draw_again(self) -> None:
+        """Draw all: the terminal is back from the shell, and empty."""
+        for screen in self.screen_stack:
+            screen.refresh()
+
     @property
     def next_key(self) -> str:
         """The key that waits for its turn next, "" where none does: work that it undoes need not be done."""
@@ -92,6 +102,12 @@ class KeyTurns(App[Result]):
             return await super().push_screen_wait(screen, mode=mode)
         finally:
             del self._asked[worker]
+
+    async def _dispatch_action(self, namespace: DOMNode, action_name: str, params: Any) -> bool:
+        """Carry out an action, but turn no page of a list that is not laid out: Textual ends at its missing lines."""
+        if action_name in ("page_up", "page_down") and isinstance(namespace, OptionList) and not namespace.size.height:
+            return True
+        return await super()._dispatch_action(namespace, action_name, params)
 
     def pop_screen(self) -> AwaitComplete:
         """Close the top screen; a worker that waits for its answer ends where none can come any more.

@@ -158,6 +158,18 @@ async def test_no_key_waits_for_a_form_that_was_closed_for_a_run(root: Path) -> 
         assert shown.is_running and len(shown.screen_stack) == 1
 
 
+async def test_a_page_of_a_list_that_is_not_laid_out_is_not_turned(root: Path) -> None:
+    shown = at(root, "runs")
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await opened(pilot, shown, "runs")
+        hidden = OptionList("one", "two")
+        hidden.display = False
+        await shown.mount(hidden)
+        hidden.highlighted = 1
+        for action in ("page_down", "page_up"):
+            assert await shown.run_action(action, hidden)
+
+
 class Slow(KeyTurns[None]):
     """An app in which a key takes longer than any key should wait."""
 
