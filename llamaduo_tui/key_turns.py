@@ -114,6 +114,8 @@ class KeyTurns(App[Result]):
 
         Keys wait for workers that act: for one that waits in vain each key would take all of its patience.
         """
+        if len(self.screen_stack) == 1:  # two clicks came before the first one had closed its dialog
+            return AwaitComplete(asyncio.sleep(0))
         asked = [one.future for one in self.screen._result_callbacks if one.future is not None]
         popped = super().pop_screen()
         for future in asked:
