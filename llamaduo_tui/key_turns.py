@@ -9,12 +9,13 @@ from contextlib import suppress
 from typing import Any, TypeGuard, TypeVar
 
 from textual import on
+from textual._context import active_message_pump
 from textual.app import App
 from textual.await_complete import AwaitComplete
 from textual.css.query import NoMatches
 from textual.dom import DOMNode
 from textual.driver import Driver
-from textual.events import Event, Key, Paste
+from textual.events import Event, Key, MouseEvent, Paste
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 from textual.widget import Widget
@@ -51,7 +52,8 @@ class KeyTurns(App[Result]):
     async def on_event(self, event: Event) -> None:
         """Handle an event; a key that came too early waits for its turn."""
         if not isinstance(event, Key | Paste) or event.is_forwarded:
-            await super().on_event(event)
+            if not (isinstance(event, MouseEvent) and self._is_gone(event)):
+                await super().on_event(event)
             return
         if event.time < self._continued or not self.screen_stack:  # typed for the shell; or the app is closing
             return
@@ -70,6 +72,13 @@ class KeyTurns(App[Result]):
         await super().on_event(event)
         if not own:
             self._turn = asyncio.create_task(self._take_turns())
+
+    def _is_gone(self, event: MouseEvent) -> bool:
+        """Whether a click meets what is removed and still drawn, such as a toast: Textual would end at it."""
+        if not self.screen_stack:
+            return True
+        under, _ = self.screen.get_widget_and_offset_at(event.x, event.y)
+        return under is not None and not isinstance(under, Screen) and under.parent is None
 
     def action_suspend_process(self) -> None:
         """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it."""
@@ -114,8 +123,9 @@ class KeyTurns(App[Result]):
 
         Keys wait for workers that act: for one that waits in vain each key would take all of its patience.
         """
-        if len(self.screen_stack) == 1:  # two clicks came before the first one had closed its dialog
-            return AwaitComplete(asyncio.sleep(0))
+        asker = active_message_pump.get(None)
+        if len(self.screen_stack) == 1 or (isinstance(asker, Screen) and asker not in self.screen_stack):
+            return AwaitComplete(asyncio.sleep(0))  # the second of two clicks: what it would close is closed
         asked = [one.future for one in self.screen._result_callbacks if one.future is not None]
         popped = super().pop_screen()
         for future in asked:
