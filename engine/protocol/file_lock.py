@@ -16,6 +16,9 @@ UNSUPPORTED = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENO
 
 POLL_S = 0.02
 
+READER_S = 1.0
+"""Seconds for one who only looks whether a lock is held to let it go."""
+
 
 class Locked(Enum):
     """What came of a try to lock a file."""

@@ -129,6 +129,11 @@ class Run:
         return self.folder / "releasing"
 
     @property
+    def release_lock(self) -> Path:
+        """Held by a release while it is at work."""
+        return self.releasing / "lock"
+
+    @property
     def report_file(self) -> Path:
         return self.final / "report.md"
 

@@ -130,7 +130,8 @@ def end(files: Files) -> Found:
     if lacking := [name for name, token in names.items() if token in needed and token not in known]:
         return failed(f"{lacking[0]} ends an answer in training, and is not among the end tokens")
     tokenizer = files.source.tokenizer
-    of_text = named - {None, *files.source.ends, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    control = {*files.source.ends, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    of_text = {token for token in named if token is not None} - control
     if of_text:
         word = tokenizer.convert_ids_to_tokens(min(of_text))
         return failed(f"{str(word)[:40]!r} is among the end tokens: answers of training go on behind it")

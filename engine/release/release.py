@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.protocol import jsonl
+from engine.protocol import file_lock, jsonl
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.file_lock import READER_S, Locked
 from engine.protocol.release import GATE_FILE, Gate, Result
 from engine.protocol.run_dir import Run, writable
 from engine.release.artefact import ARTEFACT_FILE, Artefact, artefact_name
@@ -78,14 +78,12 @@ def _alone(run: Run) -> Iterator[None]:
     """Be the only release of a run at work. Raises LlamaDuoError."""
     with writable(run.folder):
         run.releasing.mkdir(exist_ok=True)
-        file = (run.releasing / "lock").open("a")
+        file = run.release_lock.open("a")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if file_lock.take(file, READER_S) is Locked.HELD:
             raise LlamaDuoError(
                 f"another release of {run.name} is at work", f"follow it: tail -f {run.releasing / 'release.log'}"
-            ) from None
+            )
         yield
 
 

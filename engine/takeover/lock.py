@@ -7,11 +7,8 @@ from typing import IO
 
 from engine.protocol import file_lock
 from engine.protocol.errors import LlamaDuoError
-from engine.protocol.file_lock import Locked
+from engine.protocol.file_lock import READER_S, Locked
 from engine.protocol.takeover import TakeoverFiles
-
-READER_S = 1.0
-"""Seconds for one who only looks whether a lock is held to let it go."""
 
 
 def lock(at: TakeoverFiles) -> IO[str]:

@@ -90,13 +90,13 @@ def after(view: ReleaseView) -> Step:
     if view.drilled:
         said = f"The log says what answered and what failed. For those who sign: {view.paper}"
         return _step(DRILL, said, "esc, and esc again; n there for your own task")
-    if view.tried:
+    if view.tried and not view.releasing:
         said = (
             "The day on which the service is gone, rehearsed for free: the service is cut, then the local model is "
             "killed, while requests go on. The log shows the page of it."
         )
         return _step(DRILL, said, "d for the drill; it takes a minute or two")
-    if view.released:
+    if view.released and not view.releasing:
         said = "Released. A door with the service's API lets your code, and you, ask both sides."
         return _step(PROMPT, said, "t starts the door, and its screen opens")
     said = (

@@ -25,13 +25,14 @@ DRILL_LOG = "drill.log"
 class ReleaseView:
     """The artefacts so far, a line each, and the last lines of the logs of the release and of a drill.
 
-    `released` says that one has passed, `tried` that a door has answered, `drilling` that a drill is at work, `drilled`
-    that there is the page of one.
-    `paper` is the place of REPORT.html, "" before there is one; `served` says what is served, "" where nothing is.
+    `releasing` says that a release is at work, `released` that an artefact has passed, `tried` that a door answered,
+    `drilling` that a drill is at work, `drilled` that there is the page of one. `paper` is the place of REPORT.html, ""
+    before there is one; `served` says what is served, "" where nothing is.
     """
 
     artefacts: tuple[str, ...]
     log: tuple[str, ...]
+    releasing: bool = False
     released: bool = False
     tried: bool = False
     drilling: bool = False
@@ -47,6 +48,7 @@ def release_view(run: Run) -> ReleaseView:
     return ReleaseView(
         artefacts=tuple(_artefacts(gates)),
         log=(*_lines(run.releasing / "release.log"), *_lines(takeover.folder / DRILL_LOG)),
+        releasing=bool(file_lock.is_held(run.release_lock)),
         released=any(gate.passed for gate in gates),
         tried=_answered(takeover.journal),
         drilling=bool(file_lock.is_held(takeover.drill_lock)),

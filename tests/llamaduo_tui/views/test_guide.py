@@ -82,14 +82,15 @@ def test_after_the_target_it_leads_through_release_prompt_and_drill() -> None:
     views = [
         nothing,
         replace(nothing, log=("writing it",)),
+        replace(released, releasing=True),
         released,
         replace(released, tried=True),
         replace(released, tried=True, drilling=True, drilled=True),
         replace(released, tried=True, drilled=True, paper="/runs/demo/release/REPORT.html"),
     ]
     steps = [guide.after(view) for view in views]
-    assert [step.number for step in steps] == [guide.RELEASE, guide.RELEASE, guide.PROMPT] + 3 * [guide.DRILL]
-    assert [step.press.split()[0] for step in steps] == ["s", "nothing", "t", "d", "nothing", "esc,"]
+    assert [step.number for step in steps] == 3 * [guide.RELEASE] + [guide.PROMPT] + 3 * [guide.DRILL]
+    assert [step.press.split()[0] for step in steps] == ["s", "nothing", "nothing", "t", "d", "nothing", "esc,"]
     assert "REPORT.html" in steps[-1].said
     assert all(len(step.said) < 230 for step in steps), "four lines of 80 columns, one of them with the key"
 
