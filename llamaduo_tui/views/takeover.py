@@ -249,14 +249,14 @@ def _compared(state: DoorState) -> str:
 
 
 def sample_prompt(run: Run) -> str:
-    """A dev prompt of one line, to try; "" where there is none, or its messages are more than one."""
+    """A dev prompt to try, "" where none is one message: one of one line, else its lines joined as a paste is."""
     try:
-        for pair in islice(records.read(run.coverage / "dev.jsonl", Pair), SAMPLES):
-            if len(pair.prompt) == 1 and (text := pair.prompt[0].get("content") or "") and "\n" not in text.strip():
-                return clean(text.strip())
+        found = [pair.prompt for pair in islice(records.read(run.coverage / "dev.jsonl", Pair), SAMPLES)]
     except (OSError, LlamaDuoError):  # also another user's rows
         return ""
-    return ""
+    texts = [str(prompt[0].get("content") or "").strip() for prompt in found if len(prompt) == 1]
+    texts = sorted(filter(None, texts), key=lambda text: "\n" in text)
+    return " ".join(line.strip() for line in clean(texts[0]).splitlines()) if texts else ""
 
 
 def try_prompt(view: TakeoverView, prompt: str, side: str) -> str:

@@ -88,6 +88,7 @@ def test_a_dev_prompt_of_one_line_is_there_to_try(tmp_path: Path) -> None:
     run.coverage.mkdir()
     chats = [["Be short.", "a"], ["two\nlines"], ["The app\x1b[2J is slow. "], ["later"]]
     for number, texts in enumerate(chats):
+        assert takeover.sample_prompt(run) == ["", "", "two lines", "The app␛[2J is slow."][number]
         messages = [{"role": "user", "content": text} for text in [*texts, "answer"]]
         jsonl.append(run.coverage / "dev.jsonl", [{"id": str(number), "messages": messages}])
     assert takeover.sample_prompt(run) == "The app␛[2J is slow."
