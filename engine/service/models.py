@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ def load_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
     import litellm
+
+    importlib.import_module("openai.resources")  # else at the first call, on the event loop, for half a second
 
     # pydantic prints the values that a response has wrongly, where a server may echo a key.
     warnings.filterwarnings("ignore", message="Pydantic serializer warnings")

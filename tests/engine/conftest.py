@@ -18,6 +18,14 @@ from engine.service.database import Database
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def litellm() -> None:
+    """Imported before any event loop runs, as a worker does: the import takes longer than a step of a loop may."""
+    from engine.service.models import load_litellm
+
+    load_litellm()
+
+
 class Watched(NamedTuple):
     """A finished run, and what its worker read, wrote or hashed on its event loop: the function, and who called it."""
 

@@ -24,7 +24,6 @@ from engine.protocol.stages import INFER, JUDGE, SYNTHESIZE, Stage
 from engine.service import prompts
 from engine.service.client import Client
 from engine.service.ledger import Ledger
-from engine.service.models import load_litellm
 from engine.service.prompts import Prompts
 from engine.settings.schema import Migration
 from engine.stages import judge, synthesize
@@ -103,9 +102,6 @@ def case(number: int, place: str, text: str) -> Case:
         tools=tools,
     )
     return Case(pair, at.get("answer", target if number % 2 else "Nowhere."))
-
-
-load_litellm()  # its import takes longer than a step of the event loop may
 
 
 PLACES = ("ticket", "answer", "reference", "system prompt", "earlier turn", "tools", "category")
