@@ -114,8 +114,7 @@ async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, mo
         line = screen.query_one(GuideLine)
 
         async def led(press: str) -> None:
-            while not (line.display and f"▸ {press}   h hides" in str(line.content)):
-                await pilot.pause(0.02)
+            await until(pilot, lambda: line.display and f"▸ {press}" in str(line.content))
 
         await led("t asks both sides a ticket")
         assert "11 of 12" in str(line.content)
@@ -126,8 +125,7 @@ async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, mo
         await pilot.press("escape")
         await led("esc goes back")
         await pilot.press("h")
-        while line.display:
-            await pilot.pause(0.02)
+        await until(pilot, lambda: not line.display)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])

@@ -130,6 +130,9 @@ with open(Path(folder) / "told.jsonl", "a") as file:
 """
 
 
+HELPERS = Path(__file__).parents[2]
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_have_the_curve_of_one_and_both_know_that_memory_ran_out(
     strategy: str, tiny: ResolvedModel, tmp_path: Path
@@ -141,7 +144,7 @@ def test_two_processes_have_the_curve_of_one_and_both_know_that_memory_ran_out(
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     subprocess.run(
         [*torchrun, str(script), str(tiny.path), str(two), strategy],
-        env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((".", str(HELPERS))), "OMP_NUM_THREADS": "1"},
         check=True,
     )
     told = sorted(json.loads(line) for line in (two / "told.jsonl").read_text().splitlines())
