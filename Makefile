@@ -29,7 +29,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder --durations 30
 
 bench: $(VENV)/.installed-test
-	LONG=1 $(BIN)/python -m pytest tests/e2e/test_tour.py
+	LONG=1 $(BIN)/python -m pytest tests/e2e/test_tour.py tests/e2e/test_left_alone.py tests/e2e/test_hostile_service.py
 	$(BIN)/python bench/demo.py --check
 	$(BIN)/python bench/demo.py --nf4 --check
 	$(BIN)/python bench/crash.py --check

@@ -64,6 +64,7 @@ _PLACEHOLDER = re.compile(r"\[(KEY|PASSWORD|EMAIL|CARD|IBAN|ID|IP|PHONE|NAME)_(\
 _JSON_PIECE = re.compile(r'"(?:[^"\\]++|\\.)*+"|(?<![\w.+-])\d{9,20}(?![\w.])', re.DOTALL)
 """A string of a JSON text, or a number that may be one of a phone or a card."""
 
+_JSON_BEGINS = ("{", "[", '"')
 _KEY_BEFORE = re.compile(r'"([^"\\]{1,40})"\s{0,8}:\s{0,8}$')
 _BETWEEN = "\n\0\n"
 """Stands between texts that are looked through together; no pattern reaches across."""
@@ -132,7 +133,7 @@ def _values(pair: Pair) -> list[tuple[str, str]]:
     shared += [text for tool in pair.tools for text in _strings(tool)]
     own = [text for message in pair.messages if message["role"] != "system" for text in _texts_of(message)]
     found = [value for text in shared for value in _cached_values_in(text)]
-    plain = not any(text.lstrip()[:1] in ("{", "[") for text in own)
+    plain = not any(text.lstrip()[:1] in _JSON_BEGINS for text in own)
     if not plain or next(_matches(_BETWEEN.join(own)), None):
         found += [value for text in own for value in _values_in(text)]
     return found
@@ -279,7 +280,7 @@ def _context(piece: re.Match[str]) -> str:
 
 
 def _is_json(text: str) -> bool:
-    if text.lstrip()[:1] not in ("{", "["):
+    if text.lstrip()[:1] not in _JSON_BEGINS:
         return False
     try:
         json.loads(text)

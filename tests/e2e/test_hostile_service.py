@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def faulty_service(tmp_path: Path) -> Iterator[str]:
     server.communicate()
 
 
+@pytest.mark.skipif("LONG" not in os.environ, reason="a minute and a half: LONG=1 runs it, `make bench` does")
 @pytest.mark.timeout(600)
 def test_ends_with_verdicts_and_without_the_key(
     tiny_migration: Path, tmp_path: Path, faulty_service: str, monkeypatch: pytest.MonkeyPatch

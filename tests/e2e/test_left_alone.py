@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -76,6 +77,7 @@ def look_at_the_new_pairs(root: Path, run: Run) -> None:
     assert "choices" in trained.inputs
 
 
+@pytest.mark.skipif("LONG" not in os.environ, reason="two minutes: LONG=1 runs it, `make bench` does")
 @pytest.mark.timeout(600)
 def test_waits_stops_resumes_and_is_answered_once(tiny_migration: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "runs" / "tiny")

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.dataset.personal import Found, counted, find, kinds_in, mask, redacted
@@ -260,6 +260,7 @@ def test_masking_twice_changes_nothing_more(text: str) -> None:
         st.one_of(PIECES, st.integers(), st.none()), lambda inner: st.lists(inner) | st.dictionaries(PIECES, inner)
     )
 )
+@example("Write to müller@firma.de, please")
 def test_json_is_json_afterwards(value: object) -> None:
     text = json.dumps(value)
     masked = mask(text)
