@@ -111,6 +111,8 @@ def _share(final: FinalDecision | None) -> Figure:
         return Figure(1.0, "the whole task: the target is reached")
     if final is not None and final.part is not None and final.part.certified:
         return Figure(final.part.share_low, f"certified: at least so many, at a risk of {percent(final.part.risk)}")
+    if final is not None:
+        return Figure(None, "unknown, the target is missed, so nothing may move: worth RUN --share PERCENT")
     return Figure(1.0, "assumed: the run does not show that anything may move yet")
 
 

@@ -147,7 +147,8 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
     needed = _Needed(given)
     asked = ("input_tokens", "output_tokens", "input_price", "output_price")
     answered = ("output_tokens", "tokens_per_second")
-    local = ("requests_per_day", "box_usd_per_hour", *answered)
+    work = ("requests_per_day", "share", *answered)
+    local = ("box_usd_per_hour", *work)
     yield Line("service, 1,000 requests", money(found.service_per_1000), needed(f"{tokens}; {prices}", *asked))
     yield Line(
         "local, 1,000 requests",
@@ -164,7 +165,7 @@ def figures(found: Worth, given: Assumptions) -> Iterator[Line]:
         ),
     )
     busy = UNKNOWN if found.busy_hours is None else f"{found.busy_hours:,.3g} h a day"
-    yield Line("machine at work", busy, needed(f"{volume}, spread evenly; {speed}", "requests_per_day", *answered))
+    yield Line("machine at work", busy, needed(f"{volume}, spread evenly; {speed}", *work))
     yield Line("saved", _saved(found), needed(f"{volume} moved, less the machine", *asked, *local))
     cost = f"{_plain(given.paid_usd, ' to services', usd)}; {_plain(given.worked_hours, ' h')} of the machine at {box}"
     spent = ("paid_usd", "worked_hours", "box_usd_per_hour")

@@ -80,6 +80,7 @@ def test_a_box_that_costs_more_than_the_service_never_pays() -> None:
     ("unknown", "left"),
     [
         ("requests_per_day", {"service_per_1000", "local_at_work_per_1000", "cost_usd"}),
+        ("share", {"service_per_1000", "local_at_work_per_1000", "cost_usd"}),
         ("box_usd_per_hour", {"service_per_1000", "busy_hours", "boxes", "paid_hours"}),
         ("input_price", {"local_per_1000", "local_at_work_per_1000", "busy_hours", "boxes", "paid_hours", "cost_usd"}),
         ("tokens_per_second", {"service_per_1000", "cost_usd"}),
