@@ -31,6 +31,7 @@ from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.preferences import Preferences
 from llamaduo_tui.screens.runs import RunsScreen
+from llamaduo_tui.views import phrases
 from llamaduo_tui.views.run_list import Entry, RunList
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
@@ -51,16 +52,6 @@ _SEVERITIES: dict[State, SeverityLevel] = {
     State.STOPPED: "warning",
     State.FAILED: "error",
     State.CRASHED: "error",
-}
-
-
-_SAID = {
-    State.WAITING: "waits for you",
-    State.REACHED: "reached its target",
-    State.MISSED: "missed its target",
-    State.STOPPED: "is stopped",
-    State.FAILED: "failed",
-    State.CRASHED: "crashed",
 }
 
 
@@ -248,7 +239,7 @@ class LlamaDuoApp(FormActions):
         if state is State.WAITING and self._preferences.bell:
             self.bell()
         if self._preferences.desktop and self._driver is not None:
-            self._driver.write(terminal.notification("llamaduo", f"{one_line(run.name, 60)} {_SAID[state]}"))
+            self._driver.write(terminal.notification("llamaduo", f"{one_line(run.name, 60)} {phrases.state(state)}"))
         if getattr(self.screen, "run", None) != run:
             mark, name = state_styles.of(state), one_line(run.name, 60)
             self.notify(f"{mark.sign} {mark.word}", title=name, severity=_SEVERITIES[state], timeout=10, markup=False)

@@ -116,7 +116,7 @@ def stop(run: Run, *, now: bool = False, tell: Callable[[str], None] = lambda _:
     worker = status.process
     if worker is None or not state.working:
         gone = f": {phrases.gone(status)}" if state is State.CRASHED else ""
-        return f"{run.name} isn't running: it is {state}{gone}"
+        return f"{run.name} isn't running: it {phrases.state(state)}{gone}"
     commands.send(run.commands_file, _control(status, "stop", now=now))
     drops = now or state is State.STOPPING
     if _stops(run, worker, (lambda _: None) if drops else tell):
@@ -160,7 +160,7 @@ def pause(run: Run, on: bool) -> str:
     status, state = _observed(run)
     worker = status.process
     if worker is None or not state.working:
-        raise InputError(f"{run.name} isn't running: it is {state}", _resume_hint(run, state))
+        raise InputError(f"{run.name} isn't running: it {phrases.state(state)}", _resume_hint(run, state))
     if state is State.STOPPING:
         raise InputError(f"{run.name} is stopping", _drop_hint(run))
     if (state is State.PAUSED) is not on:
@@ -222,7 +222,7 @@ def _open_question(run: Run, status: Status) -> Question:
             "stop and resume the run, then answer its question",
         )
     if status.question is None or not state.working:
-        raise InputError(f"{run.name} doesn't wait for an answer: it is {state}", _resume_hint(run, state))
+        raise InputError(f"{run.name} doesn't wait for an answer: it {phrases.state(state)}", _resume_hint(run, state))
     return status.question
 
 
@@ -271,10 +271,9 @@ def _stopped(run: Run) -> str:
     status = run.status()
     state = run.seen(status)
     if state.ended:
-        return f"{run.name} ended meanwhile: {state}; see: llamaduo-tui status {called(run)}"
+        return f"{run.name} {phrases.state(state)} meanwhile; see: llamaduo-tui status {called(run)}"
     dropped = f"{status.dropped}; " if status.dropped is not None else ""
-    how = f"{run.name} failed" if state is State.FAILED else f"{run.name} is {state}"
-    return f"{how}; {dropped}resume it: llamaduo-tui resume {called(run)}"
+    return f"{run.name} {phrases.state(state)}; {dropped}resume it: llamaduo-tui resume {called(run)}"
 
 
 def _ends(run: Run, worker: Process, seconds: float) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.protocol.counts import number_of
 from engine.protocol.durations import duration
 from engine.protocol.stages import BY_NAME, Phase
+from engine.protocol.status import State
 from llamaduo_tui.views.text import one_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ count = number_of
 """A number of things: "1 run", "1,204 lines"."""
 
 SANDBOX = "SANDBOX: an offline stand-in, not a real LLM"
+
+_STATES = {
+    State.WAITING: "waits for you",
+    State.REACHED: "reached its target",
+    State.MISSED: "missed its target",
+    State.FAILED: "failed",
+    State.CRASHED: "crashed",
+}
+
+
+def state(state: State) -> str:
+    """What completes "the run ...", or "it ..."."""
+    return _STATES.get(state, f"is {state}")
 
 
 def explain(view: RunView) -> str:

@@ -121,6 +121,8 @@ def test_stop_waits_for_the_worker(make_run: MakeRun, fake_worker: FakeWorker) -
     assert actions.stop(run).startswith("demo is stopped")
     assert worker.wait(10) == 130
     assert actions.stop(run) == "demo isn't running: it is stopped"
+    run.write_status(Status(state=State.MISSED))
+    assert actions.stop(run) == "demo isn't running: it missed its target"
 
 
 def test_stop_terminates_a_worker_that_does_not_listen(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +209,7 @@ def test_stop_outlasts_its_own_patience_while_calls_are_waited_for(
     ("ends", "said"),
     [
         (State.FAILED, "demo failed; 3 calls were dropped"),
-        (State.REACHED, "demo ended meanwhile: reached; see: llamaduo-tui status demo"),
+        (State.REACHED, "demo reached its target meanwhile; see: llamaduo-tui status demo"),
     ],
 )
 def test_stop_at_once_says_how_the_run_ended(waits: Waits, ends: State, said: str) -> None:
