@@ -30,6 +30,7 @@ from engine.protocol.rows import Pair
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE
 from engine.release.artefact import Artefact, FormatName, Quantization, model_name
+from engine.release.releasable import releasable
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from engine.stages.local_model import local_model
@@ -168,18 +169,7 @@ class Source:
 
 def source_of(run: Run, tell: Callable[[str], None]) -> Source:
     """The best model of a run that has ended. Raises InputError where there is nothing to release."""
-    decision = run.final_decision()
-    if decision is None:
-        raise InputError(
-            f"{run.name} has no sealed test yet, so there is no model to release",
-            f"let it end first: llamaduo-tui status {run.name}",
-        )
-    settings = settings_of(run)
-    if decision.best_round == 0:
-        raise InputError(
-            f"the best round of {run.name} is the untuned model: there is nothing to release",
-            f"serve {settings.local.model} as it is",
-        )
+    decision, settings = releasable(run), settings_of(run)
     base = local_model(run, settings, lambda event: tell(event.message) if isinstance(event, Log) else None)
     return Source(
         run=run,

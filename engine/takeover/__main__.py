@@ -74,12 +74,12 @@ def _begin(args: argparse.Namespace) -> None:
     from engine.protocol.takeover import DoorCommand, Mode, files, send
     from engine.settings.load import settings_of
     from engine.takeover import setup
-    from engine.takeover.access import door_key
+    from engine.takeover.access import check_mode, door_key
     from engine.takeover.lock import lock
 
     run = Run(args.run.resolve())
     mode = Mode(args.mode)
-    setup.check_mode(mode, run.final_decision(), args.anyway)
+    check_mode(mode, run.final_decision(), args.anyway)
     options = {name: getattr(args, name) for name in OPTIONS}
     settings = setup.door_settings(run, settings_of(run), args.artefact, **options)
     door_key(settings)

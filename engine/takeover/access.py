@@ -1,13 +1,27 @@
-"""Who may reach a door: the address that it listens on, and the key that it asks for."""
+"""Who may reach a door, by its address and its key, and when the local model may answer behind it."""
 
 from __future__ import annotations
 
+from engine.protocol.decision import FinalDecision
 from engine.protocol.errors import InputError
 from engine.protocol.secrets import key_of
-from engine.protocol.takeover import DoorSettings
+from engine.protocol.takeover import DoorSettings, Mode, may_answer
 
 LEAST_KEY = 8
 """Characters of a door's key."""
+
+PROVEN_MODES = (Mode.LOCAL_FIRST, Mode.LOCAL_ONLY)
+"""Modes in which the local model answers everything, without a canary before."""
+
+
+def check_mode(mode: Mode, final: FinalDecision | None, anyway: bool) -> None:
+    """Raise InputError where the local model would answer although nothing shows that it may."""
+    if mode in PROVEN_MODES and not may_answer(final) and not anyway:
+        why = "it has not ended" if final is None else "neither the task nor a part of it may move"
+        raise InputError(
+            f"--mode {mode.value}: the run does not show that the local model may answer: {why}",
+            "use --mode shadow or canary, which find out; or --anyway",
+        )
 
 
 def check_bind(settings: DoorSettings) -> None:

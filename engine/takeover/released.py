@@ -60,8 +60,9 @@ def released_artefact(run: Run, artefact: str | None) -> str:
 
     Raises InputError where there is none.
     """
-    if artefact is None and not any(gate.passed for gate in read_gates(run.release)):
-        refused = "nothing that was written passed its gate" if read_gates(run.release) else "nothing is released"
+    gates = read_gates(run.release)
+    if not gates or (artefact is None and not any(gate.passed for gate in gates)):
+        refused = "nothing that was written passed its gate" if gates else "nothing is released"
         raise InputError(
             f"{run.name}: {refused}, so there is no local model to ask",
             f"release it first: llamaduo-tui release {run.name}; or name a server with OpenAI's API: --local URL",

@@ -9,11 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aiohttp
 
 from engine.protocol import jsonl, records
-from engine.protocol.decision import FinalDecision
 from engine.protocol.errors import InputError, ServiceError
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import key_of
-from engine.protocol.takeover import DoorSettings, DoorState, Mode, TakeoverFiles, files, may_answer
+from engine.protocol.takeover import DoorSettings, DoorState, Mode, TakeoverFiles, files
 from engine.sandbox.process import sandbox_server
 from engine.service import prompts
 from engine.service.client import Client
@@ -38,20 +37,7 @@ from engine.takeover.standing import Standing
 OPENAI = "openai"
 OPENAI_BASE, OPENAI_KEY = "https://api.openai.com/v1", "OPENAI_API_KEY"
 
-PROVEN_MODES = (Mode.LOCAL_FIRST, Mode.LOCAL_ONLY)
-"""Modes in which the local model answers everything, without a canary before."""
-
 LIST_S = 5.0
-
-
-def check_mode(mode: Mode, final: FinalDecision | None, anyway: bool) -> None:
-    """Raise InputError where the local model would answer although nothing shows that it may."""
-    if mode in PROVEN_MODES and not may_answer(final) and not anyway:
-        why = "it has not ended" if final is None else "neither the task nor a part of it may move"
-        raise InputError(
-            f"--mode {mode.value}: the run does not show that the local model may answer: {why}",
-            "use --mode shadow or canary, which find out; or --anyway",
-        )
 
 
 def names_of(migration: Migration, settings: DoorSettings) -> set[str]:

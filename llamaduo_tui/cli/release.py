@@ -61,9 +61,11 @@ def release(
     Examples:  llamaduo-tui release demo
                llamaduo-tui release demo --format lora --format gguf --quantize q4_k_m
     """
+    from engine.release.releasable import releasable
     from llamaduo_tui.cli import overview
 
     run = overview.find(root, run_name)
+    releasable(run)
     arguments = [word for name in formats for word in ("--format", name)]
     arguments += [word for name in quantize for word in ("--quantize", name)]
     arguments += ["--margin", str(margin), *(["--push", push] if push else [])]

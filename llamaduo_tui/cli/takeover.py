@@ -59,6 +59,7 @@ def takeover(
     /,
     run_name: str,
     mode: str | None,
+    artefact: str | None,
     contents: bool | None,
     anyway: bool,
     share: float | None,
@@ -91,6 +92,8 @@ def takeover(
                llamaduo-tui takeover demo --share 10
                llamaduo-tui takeover demo --stop
     """
+    from engine.protocol.takeover import Mode
+    from engine.takeover.access import check_mode
     from llamaduo_tui.cli import overview
     from llamaduo_tui.control import takeover as control
 
@@ -102,21 +105,21 @@ def takeover(
         return
     if restart:
         control.restart(run)
-    words = _words(of_door)
+    words = _words({"artefact": artefact, **of_door})
     if contents is not None:
         words.append("--contents" if contents else "--no-contents")
     if words and (mode is None or working is not None):
         remedy = "name its --mode" if working is None else "end this one with --stop, then start it with --mode"
         raise click.UsageError(f"{words[0].partition('=')[0]} is for a door that starts: {remedy}")
+    if mode is not None:
+        check_mode(Mode(mode), run.final_decision(), anyway)
     if mode is not None and working is None:
-        _one_local(of_door["local"], of_door["artefact"])
+        _check_local(run, of_door["local"], artefact, start=False)
         if sys.stdout.isatty():
             say("the door is starting; with the released model this takes from seconds to minutes …", err=True)
         named = {str(name) for name in (of_door["key_env"], of_door["local_key_env"]) if name}
         control.start(run, [f"--mode={mode}", *words, *(["--anyway"] if anyway else [])], named)
         mode = None
-    elif mode is not None:
-        _may_change(run, mode, anyway)
     for command in _changes(mode, share, auto_share, paused, roll_back):
         control.tell(run, command)
     _, working = control.at_work(run)
@@ -156,7 +159,7 @@ def drill(root: Path, /, run_name: str, requests: int, rate: float, **of_door: s
     from llamaduo_tui.control import takeover as control
 
     run = overview.find(root, run_name)
-    _one_local(of_door["local"], of_door["artefact"])
+    _check_local(run, of_door["local"], of_door["artefact"], start=True)
     words = [*_words(of_door), f"--requests={requests}", f"--rate={rate}"]
     sys.exit(control.drill(run, words, of_door["local_key_env"]))
 
@@ -250,22 +253,18 @@ def _changes(
     return told
 
 
-def _one_local(local: object, artefact: object) -> None:
-    """Raise UsageError where both sides of a choice are named."""
+def _check_local(run: Run, local: object, artefact: str | None, *, start: bool) -> None:
+    """Raise UsageError where both sides of a choice are named, InputError at once where there is no local model.
+
+    `start` says that it gets a server of its own.
+    """
+    from engine.settings.load import settings_of
+    from engine.takeover.released import released_local
+
     if local and artefact:
         raise click.UsageError("--local names another server than that of an --artefact: leave one of them out")
-
-
-def _may_change(run: Run, mode: str, anyway: bool) -> None:
-    """A door at work follows the same rule as one that starts."""
-    from engine.protocol.errors import InputError
-    from engine.protocol.takeover import may_answer
-
-    if mode in ("local-first", "local-only") and not anyway and not may_answer(run.final_decision()):
-        raise InputError(
-            f"--mode {mode}: the run does not show that the local model may answer",
-            "use --mode shadow or canary, which find out; or --anyway",
-        )
+    if artefact or not (local or settings_of(run).takeover.local):
+        released_local(run, artefact, start=start)
 
 
 def _row(state: DoorState | None) -> object:

@@ -45,6 +45,32 @@ def test_options_of_a_door_that_starts_are_not_passed_over(
     assert f"{name} is for a door that starts: end this one with --stop" in said
 
 
+REFUSALS = {
+    "takeover demo --mode shadow": "demo: nothing is released",
+    "takeover demo --mode shadow --artefact lora": "demo: nothing is released",
+    "takeover demo --mode local-only --local http://127.0.0.1:1/v1": "may answer: it has not ended",
+    "drill demo": "demo: nothing is released",
+    "release demo": "demo has no sealed test yet",
+}
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+def test_without_a_model_it_is_refused_before_anything_is_started(
+    run: Run, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program of the engine's takes seconds to load before it could say so."""
+
+    def no_process(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("subprocess.Popen", no_process)
+    done = CliRunner().invoke(main, ["--runs-dir", str(run.folder.parent), *words.split()])
+    assert done.exit_code == 2
+    error, hint = done.output.splitlines()
+    assert REFUSALS[words] in error
+    assert hint.startswith("hint: ")
+
+
 def test_collect_and_worth_pass_on_what_is_said(run: Run, started: list[tuple[str, ...]]) -> None:
     called(run, "collect", "demo", "--to", str(run.folder / "rows.jsonl"), "--force")
     called(run, "worth", "demo", "--requests-per-day", "5", "--share", "unset", "--json")
