@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 WORK = ("engine.worker", "engine.stages")
 """The modules that work on a run, and those in them; a launcher's command line names one of them, too."""
 
+BY_SIGNAL = 128
+"""What a shell adds to the number of a signal that has ended a process."""
+
 DOOR = ("engine.takeover",)
 SERVER = ("engine.release.serve",)
+
+
+def how_ended(status: int) -> str:
+    """How a process ended, in words, by its exit status as a shell or Python gives it."""
+    try:
+        return f"was ended by {signal.Signals(-status if status < 0 else status - BY_SIGNAL).name}"
+    except ValueError:
+        return f"ended with status {status}"
 
 
 def signal_tree(pid: int, number: int) -> None:

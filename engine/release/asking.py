@@ -13,6 +13,7 @@ from engine.local.inference.encoded import Encoded
 from engine.local.inference.replies import completion_of
 from engine.local.inference.requests import Json, Requests, UnsupportedError
 from engine.protocol.errors import StageError
+from engine.protocol.processes import how_ended
 from engine.protocol.rows import Pair
 from engine.release.serving import Server
 
@@ -88,9 +89,9 @@ class Asking:
     async def _watch(self, _: httpx.AsyncClient, __: Callable[[], int]) -> None:
         while True:
             await asyncio.sleep(POLL_S)
-            if self._server.status is not None:
+            if (status := self._server.status) is not None:
                 break
-        raise self._server.failed(f"ended with status {self._server.status}", SEE_LOG)
+        raise self._server.failed(how_ended(status), SEE_LOG)
 
 
 TOKENIZED = ("model", "messages", "tools", "add_generation_prompt")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.processes import how_ended
 from engine.protocol.release import Served, serving_file
 from engine.protocol.secrets import key_of
 from engine.protocol.status import Process
@@ -71,7 +72,7 @@ class Keeper:
                 if self._ended.is_set():
                     return 0
                 pause = 1.0 if time.monotonic() - began > LASTING_S else min(2 * pause, LONGEST_PAUSE_S)
-                print(f"the server ended with status {server.status}: starting it again in {pause:g} s", flush=True)
+                print(f"the server {how_ended(server.status or 0)}: starting it again in {pause:g} s", flush=True)
                 self._restarts += 1
                 self._write(None)
                 if self._ended.wait(pause):

@@ -17,6 +17,7 @@ from engine.protocol.durations import duration
 from engine.protocol.errors import InputError, StageError
 from engine.protocol.loopback import address_of
 from engine.protocol.paths import cache_dir
+from engine.protocol.processes import how_ended
 from engine.protocol.secrets import secret_names
 from engine.release.artefact import Artefact, read_artefact
 from engine.release.engines import KEY_VARIABLE, Engine, choose
@@ -74,8 +75,8 @@ class Server:
         """Wait until it answers. Raises StageError, with the last lines of its log, where it ends or takes longer."""
         began = time.monotonic()
         while not self.healthy:
-            if self.status is not None:
-                raise self._process.failed(f"ended with status {self.status}", "free memory, or choose another format")
+            if (status := self.status) is not None:
+                raise self._process.failed(how_ended(status), "free memory, or choose another format")
             if time.monotonic() - began > patience_s:
                 raise self._process.failed(f"was not up after {duration(patience_s)}", "choose a smaller model")
             time.sleep(POLL_S)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.protocol.errors import LlamaDuoError
+from engine.protocol.processes import how_ended
 
 POLL_S = 0.25
 
@@ -89,13 +90,13 @@ class LocalServer:
         pause, began = FIRST_PAUSE_S, time.monotonic()
         while True:
             await asyncio.sleep(POLL_S)
-            if self._server.status is None:
+            if (status := self._server.status) is None:
                 if not self._up.is_set() and await asyncio.to_thread(lambda: self._server.healthy):
                     self._up.set()
                     print("the local model answers again", flush=True)
                 continue
             self._up.clear()
-            print(f"the local model's server ended with status {self._server.status}: starting it again", flush=True)
+            print(f"the local model's server {how_ended(status)}: starting it again", flush=True)
             pause = FIRST_PAUSE_S if time.monotonic() - began > HEALTHY_S else min(2 * pause, LONGEST_PAUSE_S)
             await asyncio.sleep(pause)
             await self._allowed.wait()

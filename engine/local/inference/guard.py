@@ -1,7 +1,8 @@
 """`python guard.py SECRETS COMMAND...`: runs a server that must not outlive the process that wants it.
 
 The command runs in a process group of its own. When standard input is closed, which the end of the other process does
-whatever ended it, the whole group is terminated, and killed where it doesn't end. The exit status is the command's.
+whatever ended it, the whole group is terminated, and killed where it doesn't end. The exit status is the command's; of
+one that a signal ended it is 128 and the signal's number, as a shell gives it.
 
 All that it prints goes to standard output, without the values of variables that look like secrets, or that are among
 SECRETS (names with commas between them).
@@ -26,6 +27,7 @@ import psutil
 sys.path.append(str(Path(__file__).parents[3]))  # as a program this file sees its own folder alone
 
 from engine.protocol.parent_death import die_with_parent
+from engine.protocol.processes import BY_SIGNAL
 from engine.protocol.secrets import without_keys
 
 POLL_S = 0.1
@@ -70,7 +72,8 @@ def main() -> int:
             readable, _, _ = select.select([0], [], [], POLL_S)
             if readable and not os.read(0, 4096):
                 break
-        return process.returncode if process.returncode is not None else 0
+        status = process.returncode or 0
+        return status if status >= 0 else BY_SIGNAL - status
     finally:
         # Another signal would leave the group half ended.
         for number in ENDING:

@@ -28,6 +28,9 @@ OWN_VARIABLES = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME", "VIRTUAL_ENV", "_
 """Of this program's Python: a server has its own."""
 
 TROUBLE = re.compile(r"error|exception|failed|cannot|out of memory|no such|not found|usage:", re.IGNORECASE)
+OWN_ERROR = "error: "
+"""Begins the line by which a server of this program says why it ends."""
+
 HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING)\b")
 RAISED = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): \S")
 ELSEWHERE = re.compile(r"see (root cause|stack ?trace)|root cause above", re.IGNORECASE)
@@ -101,8 +104,8 @@ class ServedProcess:
     def _causes(self) -> list[str]:
         """What this start's log gives as the cause.
 
-        That is the first exception, which the others follow from, and the last; without one, the last lines that tell
-        of trouble; without these, the last lines of all.
+        That is what a server of this program says; else the first exception, which the others follow from, and the
+        last; without one, the last lines that tell of trouble; without these, the last lines of all.
         """
         with self._log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -110,6 +113,8 @@ class ServedProcess:
             file.seek(max(began, size - LOG_TAIL_BYTES))
             text = COLOURS.sub("", file.read().decode(errors="replace"))
         lines = [PREFIX.sub("", " ".join(line.split()), count=1)[:300] for line in text.splitlines() if line.strip()]
+        if own := [line for line in lines if line.startswith(OWN_ERROR)]:
+            return [own[-1].removeprefix(OWN_ERROR)]
         raised = [line for line in lines if RAISED.match(line) and not ELSEWHERE.search(line)]
         trouble = [line for line in lines if TROUBLE.search(line) and not HARMLESS.search(line)]
         return list(dict.fromkeys([raised[0], raised[-1]])) if raised else (trouble or lines)[-LAST_LINES:]

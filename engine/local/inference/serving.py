@@ -22,6 +22,7 @@ from engine.local.inference.served import ServedProcess, free_port
 from engine.local.resolve import ResolvedModel
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
+from engine.protocol.processes import how_ended
 from engine.protocol.secrets import key_of, secret_names
 from engine.settings.schema import Migration
 
@@ -167,7 +168,7 @@ class Serving:
             return True
         status, step = self._process.status, self._inference.api_base is not None
         if status is not None and (status != 0 or not step):
-            raise self._process.failed(f"ended with status {status}", CHECK_COMMAND)
+            raise self._process.failed(how_ended(status), CHECK_COMMAND)
         return status == 0 if step else True
 
     async def _watch(self, _: httpx.AsyncClient, done: Callable[[], int]) -> None:

@@ -32,6 +32,7 @@ from engine.local.tokenizer import load_tokenizer, trusts_remote_code
 from engine.local.vllm_options import lora_rank, memory_share
 from engine.protocol.durations import duration
 from engine.protocol.errors import StageError
+from engine.protocol.processes import how_ended
 from engine.protocol.rows import Chat
 from engine.protocol.secrets import secret_names
 from engine.settings.schema import Migration
@@ -227,8 +228,8 @@ class _Server:
         root = f"http://127.0.0.1:{self._port}"
         while True:
             await asyncio.sleep(POLL_S)
-            if self._process.status is not None:
-                raise self._process.failed(f"ended with status {self._process.status}", LESS_MEMORY)
+            if (status := self._process.status) is not None:
+                raise self._process.failed(how_ended(status), LESS_MEMORY)
             try:
                 healthy = (await client.get(f"{root}/health", timeout=HEALTH_S)).is_success
                 tokens = _token_counts((await client.get(f"{root}/metrics", timeout=HEALTH_S)).text)

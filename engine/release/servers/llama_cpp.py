@@ -21,7 +21,7 @@ def main() -> int:
     try:
         artefact = read_artefact(args.artefact.parent.parent, args.artefact.parent.name)
     except LlamaDuoError as error:
-        print(f"{error.message}; {error.hint}", file=sys.stderr)
+        print(f"error: {error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
 
     import xllamacpp

@@ -325,7 +325,7 @@ def main() -> int:
     try:
         handlers = Handlers(args.artefact, *load(args.artefact, trusted=args.trusted), args.slots)
     except LlamaDuoError as error:
-        print(f"{error.message}; {error.hint}", file=sys.stderr)
+        print(f"error: {error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
     log_kinds_alone()  # a model may take long to load, and its libraries' warnings say why one cannot be
     app = create_app(handlers, os.environ.get(KEY_VARIABLE, ""))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine.local.inference.served import ServedProcess
-from engine.protocol.processes import signal_tree
+from engine.protocol.processes import how_ended, signal_tree
 
 PARENT = """
 import subprocess, sys
@@ -65,6 +65,37 @@ def test_it_ends_when_told_and_with_all_that_it_started(tmp_path: Path) -> None:
     assert served.status is None
     served.end()
     assert gone(*server) and served.status is not None
+
+
+def test_what_kills_it_is_named(tmp_path: Path) -> None:
+    served = ServedProcess("server", [sys.executable, "-S", "-c", SERVER], tmp_path / "log")
+    server = pids(tmp_path / "log")
+    served.kill()
+    while (status := served.status) is None:
+        time.sleep(0.02)
+    assert (status, how_ended(status)) == (137, "was ended by SIGKILL")
+    assert gone(*server)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, "was ended by SIGKILL"),
+        (143, "was ended by SIGTERM"),
+        (0, "ended with status 0"),
+        (255, "ended with status 255"),
+    ],
+)
+def test_how_a_process_ended(status: int, said: str) -> None:
+    assert how_ended(status) == said
+
+
+def test_a_server_of_this_program_says_itself_why_it_ends(tmp_path: Path) -> None:
+    said = "print('Failed to load kernels'); print('error: a tensor is missing; restore it'); print('no module: error')"
+    served = ServedProcess("server", [sys.executable, "-S", "-c", said], tmp_path / "log")
+    while served.status is None:
+        time.sleep(0.02)
+    assert served.failed("ended", "x").message == "server ended: a tensor is missing; restore it"
 
 
 def test_the_log_grows_and_errors_show_the_lines_of_this_start_that_tell(tmp_path: Path) -> None:
