@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 
@@ -25,6 +26,15 @@ OF_FREE = {"GPU": 0.95, "main": 0.7}
 def lora_rank(rank: int) -> int:
     """The least of vLLM's largest ranks that an adapter of this rank fits into."""
     return next((one for one in LORA_RANKS if one >= rank), LORA_RANKS[-1])
+
+
+def sampling(folder: str, temperature: float) -> list[str]:
+    """What vLLM samples by where a request names nothing: generation_config.json in `folder`, at the temperature.
+
+    By itself it takes an adapter's base, and of answers that are not drawn it knows nothing: it ignores do_sample.
+    """
+    drawn = json.dumps({"temperature": temperature})
+    return ["--generation-config", folder, "--override-generation-config", drawn]
 
 
 def memory_share(own: Sequence[str] = ()) -> list[str]:

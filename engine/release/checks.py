@@ -16,12 +16,19 @@ from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import file_hash
 from engine.protocol.release import Cause, Check, Result
 from engine.release.artefact import GGUF_FILE, Artefact
-from engine.release.formats.files import GENERATION_FILE, MODELFILE, NEW_CLASS, TEMPLATE_FILE, TOKENIZER_CONFIG
+from engine.release.formats.files import (
+    GENERATION_FILE,
+    MODELFILE,
+    NEW_CLASS,
+    OTHER_TEMPLATES,
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG,
+)
 from engine.release.formats.lora import ADAPTER_CONFIG
 from engine.release.gguf_reading import Gguf
 from engine.release.modelfile_checks import sampling_problem, text_problem
 from engine.release.source import Source
-from engine.release.weights import adapter_share, tied_problem
+from engine.release.weights import adapter_shares, tied_problem
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -30,20 +37,27 @@ FLOATS = ("BF16", "F16", "F32")
 LEAST_SHARE, MOST_SHARE = 0.5, 1.5
 """Of the adapter's change that must be in a weight: rounding moves it a little, a lost adapter leaves none."""
 
+FEW_BITS = ("q4_k_m",)
+"""Quantizations whose steps can be larger than the change: where the base's weights lie on them, it is rounded away."""
+
 NO_SAMPLING = frozenset(
     {*("do_sample", "temperature", "eos_token_id", "bos_token_id", "pad_token_id"), "transformers_version"}
 )
 """Of generation_config.json: what is no sampling, or is looked at by itself."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "top_k": (0, None, 50),
+    "top_k": (0, None),
     "top_p": (1.0, None),
     "min_p": (0.0, None),
     "typical_p": (1.0, None),
     "repetition_penalty": (1.0, None),
     "no_repeat_ngram_size": (0, None),
 }
-"""Sampling settings, and the values with which nothing but the temperature decides; 50 is what no sampling ignores."""
+"""Sampling settings, and the values with which nothing but the temperature decides."""
+
+TRANSFORMERS = {"do_sample": False, "temperature": 1.0, "top_k": 50}
+LLAMA_CPP = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
+"""What the libraries do where a file names nothing else."""
 
 Found = tuple[Result, str]
 
@@ -113,6 +127,8 @@ def template(files: Files) -> Found:
         return failed(f"the template in {where} is not that of training" if own else f"{where} has no chat template")
     if not gguf and "chat_template" in files.json(TOKENIZER_CONFIG):
         return failed(f"{TOKENIZER_CONFIG} has another chat template than {TEMPLATE_FILE}")
+    if other := [name for name in OTHER_TEMPLATES if (files.folder / name).exists()]:
+        return failed(f"{other[0]} is beside {TEMPLATE_FILE}: some chats are shown by another template")
     return passed(f"{where} has the template of training")
 
 
@@ -188,14 +204,22 @@ def adapter(files: Files) -> Found:
         if file_hash(weights) != file_hash(own):
             return failed(f"{ADAPTER_WEIGHTS} is not the adapter that was judged")
         return passed(f"{len(read_header(weights)):,} tensors, as judged")
-    share = adapter_share(files.folder, files.artefact, files.source)
-    if share is None:
+    shares = adapter_shares(files.folder, files.artefact, files.source)
+    if not shares:
         return failed("the adapter changes nothing: all its weights are as at the start of training")
-    if share < LEAST_SHARE:
-        return failed(f"a weight has {share:.0%} of the adapter's change: the base model answers, or a part of it")
-    if share > MOST_SHARE:
-        return failed(f"a weight has {share:.0%} of the adapter's change: it is merged more than once")
-    return passed(f"{share:.0%} of the adapter's change is in the weights")
+    least, most = min(shares), max(shares)
+    if most > MOST_SHARE:
+        return failed(f"a weight has {most:.0%} of the adapter's change: it is merged more than once")
+    rounded = files.artefact.quantization
+    if rounded in FEW_BITS and least < LEAST_SHARE:
+        if most < LEAST_SHARE:
+            return failed(f"rounding to {rounded} leaves {most:.0%} of the adapter's change: the base model answers")
+        kept = f"rounding to {rounded} leaves {least:.0%} of the adapter's change in one weight, {most:.0%} in another"
+        return passed(f"{kept}: the comparison of the answers decides")
+    if least < LEAST_SHARE:
+        return failed(f"a weight has {least:.0%} of the adapter's change: the base model answers, or a part of it")
+    farthest = max(shares, key=lambda share: abs(share - 1))  # since a part may be lost
+    return passed(f"{farthest:.0%} of the adapter's change is in the weights")
 
 
 def saved_modules(files: Files) -> Found:
@@ -214,15 +238,17 @@ def sampling(files: Files) -> Found:
     """Whether a request that names no sampling is answered as in the sealed test."""
     judged = files.source.settings.inference.temperature
     if files.format == "gguf":
-        found = {key.rpartition(".")[2]: value for key, value in files.gguf().sampling.items()}
-        found = {"temperature" if name == "temp" else name: value for name, value in found.items()}
+        named = {key.rpartition(".")[2]: value for key, value in files.gguf().sampling.items()}
+        found = LLAMA_CPP | {"temperature" if name == "temp" else name: value for name, value in named.items()}
         text = files.text(MODELFILE)
         if text and (problem := sampling_problem(files.source, text)):
             return failed(problem)
-        asked = judged
+        asked = found["temperature"]
     else:
-        found = files.json(GENERATION_FILE)
-        asked = found.get("temperature", 1.0) if found.get("do_sample", judged > 0) else 0.0
+        found = TRANSFORMERS | files.json(GENERATION_FILE)
+        asked = found["temperature"] if found["do_sample"] else 0.0
+        if asked == 0 and found["top_k"] == TRANSFORMERS["top_k"]:
+            found["top_k"] = 0  # nothing is drawn
     if abs(asked - judged) > 1e-6:
         return failed(f"the default temperature is {asked:g}; the sealed test was at {judged:g}")
     for name, value in found.items():

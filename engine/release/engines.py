@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from engine.local.vllm_options import lora_rank, memory_share
+from engine.local.vllm_options import lora_rank, memory_share, sampling
 from engine.protocol import isolation
 from engine.protocol.errors import InputError
 from engine.protocol.secrets import without_secrets
@@ -101,6 +101,7 @@ class Vllm:
         return [
             *(self.executable, "serve", model, "--host", host, "--port", str(port), "--served-model-name", named),
             *("--max-model-len", str(artefact.context), "--chat-template", str(folder / "chat_template.jinja")),
+            *sampling(str(folder), artefact.temperature),
             *memory_share(),
             *(lora if artefact.format == "lora" else []),
             *([TRUST] if artefact.trust_remote_code else []),

@@ -41,12 +41,11 @@ def tied_problem(folder: Path, base: Path) -> str:
     return ""
 
 
-def adapter_share(folder: Path, artefact: Artefact, source: Source) -> float | None:
-    """The share of the adapter's change that an artefact's weights have: 1 where it is merged, 0 in the base model.
+def adapter_shares(folder: Path, artefact: Artefact, source: Source) -> list[float]:
+    """The share of the adapter's change that some of an artefact's weights have: 1 where it is merged, 0 in the base.
 
-    It is the projection of (artefact - base) on (merged - base), so that the noise of rounding, which has no direction,
-    hardly counts; of some weights the one that is farthest from 1, since a part may be lost. None where the adapter
-    changes nothing.
+    Each is the projection of (artefact - base) on (merged - base), so that the noise of rounding, which has no
+    direction, hardly counts. None where the adapter changes nothing.
     """
     gguf = Gguf(folder / GGUF_FILE) if artefact.format == "gguf" else None
     shares = []
@@ -56,7 +55,7 @@ def adapter_share(folder: Path, artefact: Artefact, source: Source) -> float | N
         size = float((change * change).sum())
         if size > 0:
             shares.append(float(((own - base) * change).sum()) / size)
-    return max(shares, key=lambda share: abs(share - 1), default=None)
+    return shares
 
 
 def changes(source: Source, for_gguf: bool) -> Iterator[tuple[str, torch.Tensor]]:

@@ -14,6 +14,9 @@ GENERATION_FILE = "generation_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 MODELFILE = "Modelfile"
 
+OTHER_TEMPLATES = ("additional_chat_templates", "chat_template.json")
+"""Where libraries look for further templates: with one named tool_use, chats with tools are shown by that."""
+
 NEW_CLASS, OLD_CLASS = "TokenizersBackend", "PreTrainedTokenizerFast"
 """What transformers 5 calls a tokenizer without a class of its own, and what every version knows it as."""
 
@@ -44,5 +47,6 @@ def write_small_files(source: Source, folder: Path) -> None:
         del config["extra_special_tokens"]
         config["additional_special_tokens"] = tokens
     jsonl.write_json(path, config)
-    shutil.rmtree(folder / "additional_chat_templates", ignore_errors=True)
-    (folder / "chat_template.json").unlink(missing_ok=True)
+    named, other = (folder / name for name in OTHER_TEMPLATES)
+    shutil.rmtree(named, ignore_errors=True)
+    other.unlink(missing_ok=True)

@@ -7,13 +7,13 @@ import os
 import subprocess
 from pathlib import Path
 
-from engine.protocol import isolation
+from engine.protocol import isolation, jsonl
 from engine.protocol.errors import InputError, StageError
 from engine.protocol.release import lacking_for_gguf
 from engine.release.artefact import GGUF_FILE, FormatName, Quantization
 from engine.release.engines import GGUF_HINT
 from engine.release.environment import for_tools
-from engine.release.formats.files import MODELFILE, write_small_files
+from engine.release.formats.files import GENERATION_FILE, MODELFILE, write_small_files
 from engine.release.modelfile import modelfile
 from engine.release.source import Source
 
@@ -61,9 +61,11 @@ class Gguf:
 
     def commands(self, source: Source) -> dict[str, str]:
         name = source.artefact(self.format, self.quantization).model
+        drawn = f"--temp {source.settings.inference.temperature:g} --top-k 0 --top-p 1 --min-p 0"
         return {
             "Ollama": f"ollama create {name} -f Modelfile && ollama run {name}",
-            "llama.cpp": f"llama-server -m {GGUF_FILE} --alias {name} --ctx-size {source.context} --jinja --port 8000",
+            "llama.cpp": f"llama-server -m {GGUF_FILE} --alias {name} --ctx-size {source.context} {drawn} --jinja "
+            "--port 8000",
         }
 
 
@@ -71,6 +73,9 @@ def _convert(source: Source, outtype: str, file: Path) -> None:
     # The converter reads the template, the end tokens and the sampling defaults that are to be served.
     merged = source.merged()
     write_small_files(source, merged)
+    # All said, also for an answer at temperature 0: llama.cpp has a temperature of its own, top-k, top-p and min-p.
+    drawn = {"temperature": source.settings.inference.temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    jsonl.write_json(merged / GENERATION_FILE, source.generation_config() | drawn)
     source.tell(f"writing a GGUF file in {outtype}")
     found = importlib.util.find_spec("llama_cpp")
     assert found is not None

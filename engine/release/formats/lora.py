@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from engine.local.vllm_options import lora_rank
+from engine.local.vllm_options import lora_rank, sampling
 from engine.protocol import jsonl
 from engine.release.artefact import FormatName, Quantization
 from engine.release.formats.files import copy_plain, write_small_files
@@ -32,7 +33,8 @@ class Lora:
         write_small_files(source, folder)
 
     def commands(self, source: Source) -> dict[str, str]:
+        drawn = shlex.join(sampling(".", source.settings.inference.temperature))
         name, rank = source.artefact(self.format).model, lora_rank(source.settings.local.adapter.r)
         lora = f"--enable-lora --max-lora-rank {rank} --lora-modules {name}=."
-        template = f"--chat-template chat_template.jinja --max-model-len {source.context}"
+        template = f"--chat-template chat_template.jinja --max-model-len {source.context} {drawn}"
         return {"vLLM": f"vllm serve {source.base.name} {lora} {template}"}

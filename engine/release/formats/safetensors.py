@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
+from engine.local.vllm_options import sampling
 from engine.release.artefact import FormatName, Quantization
 from engine.release.formats.files import copy_plain, write_small_files
 from engine.release.source import Source
@@ -25,7 +27,8 @@ class Safetensors:
 
     def commands(self, source: Source) -> dict[str, str]:
         name = source.artefact(self.format).model
+        drawn = shlex.join(sampling(".", source.settings.inference.temperature))
         return {
-            "vLLM": f"vllm serve . --served-model-name {name} --max-model-len {source.context}",
+            "vLLM": f"vllm serve . --served-model-name {name} --max-model-len {source.context} {drawn}",
             "transformers": "transformers serve . --port 8000",
         }

@@ -1,17 +1,20 @@
-"""A file that cannot be read fails one check, not all that look into it."""
+"""What the checks see in files: one that cannot be read fails one of them, not all that look into it."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gguf import GGUFWriter
 
 from engine.protocol import jsonl
 from engine.protocol.release import Cause, Check, Result
+from engine.release import checks as looks
 from engine.release.artefact import ARTEFACT_FILE, read_artefact
-from engine.release.checks import Files, check_files, context, end, template
+from engine.release.checks import Files, adapter, check_files, context, end, sampling, template
 from engine.release.formats.safetensors import Safetensors
 from engine.release.modelfile import modelfile
 from engine.release.source import Source
@@ -55,6 +58,9 @@ def test_cut_weights_are_named_once(source: Source, written: Path, tmp_path: Pat
     assert "model.safetensors" in one.detail
 
 
+SAMPLING: dict[str, Any] = {"temp": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+
+
 def gguf(folder: Path, source: Source, **changed: object) -> Files:
     """The header of a GGUF file as the converter writes it, but for what is changed, and its Modelfile."""
     folder.mkdir()
@@ -65,6 +71,9 @@ def gguf(folder: Path, source: Source, **changed: object) -> Files:
     writer.add_chat_template(said["template"])
     writer.add_token_list(tokens)
     writer.add_eos_token_id(said["eos"])
+    for name, value in (SAMPLING | {name: changed[name] for name in SAMPLING if name in changed}).items():
+        if value is not None:
+            (writer.add_int32 if name == "top_k" else writer.add_float32)(f"general.sampling.{name}", value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -75,7 +84,69 @@ def gguf(folder: Path, source: Source, **changed: object) -> Files:
 
 def test_a_gguf_header_as_it_is_written_passes(source: Source, tmp_path: Path) -> None:
     files = gguf(tmp_path / "gguf-q8_0", source)
-    assert [look(files)[0] for look in (template, end, context)] == 3 * [Result.PASSED]
+    assert [look(files)[0] for look in (template, end, context, sampling)] == 4 * [Result.PASSED]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("temp", "the default temperature is 0.8; the sealed test was at 0"),
+        ("top_k", "top_k is 40; the sealed test drew by temperature alone"),
+        ("top_p", "top_p is 0.95; the sealed test drew by temperature alone"),
+        ("min_p", "min_p is 0.05; the sealed test drew by temperature alone"),
+    ],
+)
+def test_where_a_gguf_file_names_no_sampling_llama_cpp_has_its_own(
+    source: Source, tmp_path: Path, name: str, said: str
+) -> None:
+    result, detail = sampling(gguf(tmp_path / "gguf-q8_0", source, **{name: None}))
+    assert (result, detail) == (Result.FAILED, said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "temperature 0.7 and nothing else"),
+        ({"top_k": None}, "top_k is 50; "),
+        ({"top_k": 50}, "top_k is 50; "),
+        ({"temperature": None}, "the default temperature is 1; "),
+        ({"do_sample": None}, "the default temperature is 0; "),
+    ],
+)
+def test_answers_that_were_drawn_are_drawn_likewise(
+    source: Source, written: Path, tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    """A value of None is left out: then transformers has one of its own."""
+    inference = source.settings.inference.model_copy(update={"temperature": 0.7})
+    drawn = replace(source, settings=source.settings.model_copy(update={"inference": inference}))
+    folder = tmp_path / "safetensors"
+    shutil.copytree(written, folder)
+    config = {name: value for name, value in (drawn.generation_config() | changed).items() if value is not None}
+    jsonl.write_json(folder / "generation_config.json", config)
+    result, detail = sampling(Files(folder, drawn.artefact("safetensors"), drawn))
+    assert detail.startswith(said)
+    assert result is (Result.FAILED if changed else Result.PASSED)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "shares", "result", "said"),
+    [
+        ("", [1.0, 0.98], Result.PASSED, "98% of the adapter's change is in the weights"),
+        ("q8_0", [1.0, 0.05], Result.FAILED, "a weight has 5% of the adapter's change: the base model answers, or a"),
+        ("q4_k_m", [0.98, 0.95], Result.PASSED, "95% of the adapter's change is in the weights"),
+        ("q4_k_m", [0.98, 0.05], Result.PASSED, "rounding to q4_k_m leaves 5% of the adapter's change in one weight"),
+        ("q4_k_m", [0.06, 0.05], Result.FAILED, "rounding to q4_k_m leaves 6% of the adapter's change: the base model"),
+        ("q4_k_m", [0.05, 1.9], Result.FAILED, "a weight has 190% of the adapter's change: it is merged more than"),
+    ],
+)
+def test_what_rounding_takes_of_the_adapter_is_left_to_the_answers(
+    source: Source, monkeypatch: pytest.MonkeyPatch, quantization: Any, shares: list[float], result: Result, said: str
+) -> None:
+    """A base that was on 4 bits itself has its weights on the steps of q4_k_m, and a small change is rounded away."""
+    monkeypatch.setattr(looks, "adapter_shares", lambda *_: shares)
+    artefact = source.artefact("gguf" if quantization else "safetensors", quantization)
+    found, detail = adapter(Files(source.work, artefact, source))
+    assert found is result and detail.startswith(said)
 
 
 def test_a_gguf_file_with_fewer_positions_is_named(source: Source, tmp_path: Path) -> None:

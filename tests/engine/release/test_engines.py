@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from click.testing import CliRunner
@@ -70,6 +71,16 @@ def test_a_copied_folder_is_served_after_consent_alone(coded: Path, tmp_path: Pa
     assert "safetensors runs code that comes with the model, which is not allowed yet" in done.output
     assert "to run them with your rights: --trust-remote-code" in done.output
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("form", ["safetensors", "lora"])
+def test_vllm_samples_as_the_sealed_test_did(source: Source, form: Literal["safetensors", "lora"]) -> None:
+    """Where a request names nothing: not by a base's settings, nor at the 1.0 that is vLLM's own."""
+    command = [*Vllm("vllm").command(Path("/r") / form, source.artefact(form), "127.0.0.1", 1, 1)]
+    at = command.index("--generation-config")
+    assert command[at : at + 4] == [
+        *("--generation-config", f"/r/{form}", "--override-generation-config", '{"temperature": 0.0}')
+    ]
 
 
 @pytest.mark.parametrize("engine", [Transformers(), Vllm("vllm")])

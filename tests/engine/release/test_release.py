@@ -150,6 +150,11 @@ def _small_context(folder: Path) -> None:
     _json(folder, "artefact.json", context=40)
 
 
+def _named_template(folder: Path) -> None:
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ messages }}")
+
+
 def _word_ends(folder: Path) -> None:
     listed = (jsonl.read_json(folder / "generation_config.json") or {})["eos_token_id"]
     _json(folder, "generation_config.json", eos_token_id=[*listed, 5])
@@ -158,6 +163,7 @@ def _word_ends(folder: Path) -> None:
 DAMAGED: list[tuple[str, Cause, Damage]] = [
     ("safetensors", Cause.TEMPLATE, _other_template),
     ("safetensors", Cause.TEMPLATE, lambda folder: (folder / "chat_template.jinja").unlink()),
+    ("safetensors", Cause.TEMPLATE, _named_template),
     ("safetensors", Cause.END, lambda folder: _json(folder, "generation_config.json", eos_token_id=0)),
     ("safetensors", Cause.END, _word_ends),
     ("safetensors", Cause.MERGE, _four_bits),
