@@ -26,7 +26,7 @@ from textual.timer import Timer
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
-from llamaduo_tui import keymap, messages, palette, paths, preferences, style_cache, terminal, theming
+from llamaduo_tui import keymap, messages, palette, paths, preferences, strip_cache, style_cache, terminal, theming
 from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.preferences import Preferences
@@ -90,6 +90,7 @@ class LlamaDuoApp(FormActions):
     ) -> None:
         super().__init__(root)
         style_cache.keep_colours_only()
+        strip_cache.leave_no_cycles()
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 FRAMES_A_SECOND = "120"
 """Textual may delay a frame by twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
 
+GARBAGE = 10_000
+"""New objects after which the newest are searched for garbage. By Python's default of 700 these are what is just being
+drawn, which then counts as old: each 20 pages of a large round the app would halt to go through all objects.
+"""
+
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
@@ -270,6 +275,7 @@ def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> No
 
     app = LlamaDuoApp(root, at, edit=edit)
     gc.freeze()
+    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
     gc.enable()
     app.run()
     if app.return_code or at is None:

@@ -25,6 +25,9 @@ BUFFER_BYTES = 1024 * 1024
 TURN_LINES = 100
 """Lines after which a reader lets the screen have its turn."""
 
+MANY_OBJECTS = 50_000
+"""New objects after which the garbage collector is not left to find them one generation after the other."""
+
 
 _gc_lock = threading.Lock()
 _gc_users = 0
@@ -50,8 +53,10 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def gc_paused() -> Iterator[None]:
     """Pause the garbage collector: while many objects are made, each collection would halt the app.
 
-    Several threads may be inside at once; the last one to leave turns it on again. Nothing is frozen: that would take
-    in whatever screens were closed just before, and keep them and all that they show for as long as the app runs.
+    Several threads may be inside at once; the last one to leave turns it on again. Many new objects are gone through
+    once, while the screen still opens: left alone, the collector would do so three times, before the first keys.
+    Nothing is frozen: that would take in whatever screens were closed just before, and keep them and all that they show
+    for as long as the app runs.
     """
     global _gc_users
     with _gc_lock:
@@ -62,8 +67,11 @@ def gc_paused() -> Iterator[None]:
     finally:
         with _gc_lock:
             _gc_users -= 1
-            if not _gc_users:
+            last = not _gc_users
+            if last:
                 gc.enable()
+        if last and gc.get_count()[0] > MANY_OBJECTS:
+            gc.collect()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 
-from llamaduo_tui.views.jsonl_index import gc_paused
+from llamaduo_tui.views.jsonl_index import MANY_OBJECTS, gc_paused
 
 
 def test_the_collector_stays_off_until_the_last_reader_is_done() -> None:
@@ -34,3 +34,9 @@ def test_a_reader_that_fails_turns_the_collector_on_again() -> None:
     except OSError:
         pass
     assert gc.isenabled()
+
+
+def test_many_new_objects_are_gone_through_once() -> None:
+    with gc_paused():
+        read = [[n] for n in range(MANY_OBJECTS + 1)]
+    assert any(one is read[0] for one in gc.get_objects(generation=2))
