@@ -26,7 +26,18 @@ from textual.timer import Timer
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
-from llamaduo_tui import keymap, messages, palette, paths, preferences, strip_cache, style_cache, terminal, theming
+from llamaduo_tui import (
+    keymap,
+    list_clicks,
+    messages,
+    palette,
+    paths,
+    preferences,
+    strip_cache,
+    style_cache,
+    terminal,
+    theming,
+)
 from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.key_turns import ASKS
 from llamaduo_tui.preferences import Preferences
@@ -91,6 +102,7 @@ class LlamaDuoApp(FormActions):
         super().__init__(root)
         style_cache.keep_colours_only()
         strip_cache.leave_no_cycles()
+        list_clicks.miss_what_is_gone()
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock
