@@ -21,7 +21,7 @@ from llamaduo_tui.widgets.comparison import Comparison
 from llamaduo_tui.widgets.lines import FoldedText
 from llamaduo_tui.widgets.page_view import VIEW_NAMES, Page, PageView, View, choose_view
 
-PROMPT_LINES = 3
+PROMPT_LINES = 2
 """Lines of a prompt that even a small terminal shows."""
 
 PLACE = 16

@@ -16,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Log, OptionList
 
 from llamaduo_tui.app import LlamaDuoApp
+from llamaduo_tui.screens.browsing import BrowsingScreen
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.data import DataScreen
@@ -112,6 +113,21 @@ async def test_resized_live(go: Go, root: Path) -> None:
             for footer in screen.query(KeyBar):
                 assert (footer.region.bottom, footer.region.width) == (height, width)
             assert crowded(screen) == []
+
+
+@pytest.mark.parametrize(("go", "key"), [(reviewing, ""), (reviewing, "n"), (reading_data, "")])
+async def test_a_question_leaves_a_small_terminal_to_the_response(go: Go, key: str, root: Path) -> None:
+    data_run.synthesis(data_run.coverage(review_run.rounds(some(root)["tickets"])), 1)
+    shown = app(root)
+    async with shown.run_test(size=(60, 20)) as pilot:
+        await go(pilot)
+        screen = shown.screen
+        assert isinstance(screen, BrowsingScreen)
+        await until(pilot, lambda: not screen.page_view.reading)
+        await pilot.press(*key)
+        side = screen.query("#comparison > #response, #pair-responses > #response").only_one()
+        await until(pilot, lambda: screen.find_widget(side).visible_region.height >= 2)
+        assert shown.screen.query_one(RoundCard).region.height == (0 if key else 3)
 
 
 def in_sight(shown: LlamaDuoApp) -> bool:
