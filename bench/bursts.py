@@ -211,8 +211,15 @@ def app(root: Path, name: str) -> LlamaDuoApp:
     root.mkdir(parents=True)
     place = PLACES[name]
     runs = made(root) if place.runs else {}
-    Path("m.toml").write_text(SETTINGS)
+    new_settings()
     return frozen.app(root, runs.get(place.run))
+
+
+def new_settings() -> None:
+    """One settings file, none that keys have saved: in the way of another, that would be asked about."""
+    for file in Path().glob("*.toml"):
+        file.unlink()
+    Path("m.toml").write_text(SETTINGS)
 
 
 async def opened(pilot: Pilot[Any], shown: LlamaDuoApp, name: str) -> Screen[Any]:
@@ -224,7 +231,7 @@ async def opened(pilot: Pilot[Any], shown: LlamaDuoApp, name: str) -> Screen[Any
     shown.form = None
     for left in kept._all():
         left.place.unlink()
-    Path("m.toml").write_text(SETTINGS)
+    new_settings()
     if place.run:
         shown.post_message(messages.OpenRun(Run(shown.root / place.run)))
         await until(pilot, lambda: frozen.replayed(shown))
