@@ -8,8 +8,8 @@ changed as far as they were, and of the bytes written since a file's last fsync 
 half, or none. Bars: each resumed run ends with the same rows, adapters and decisions; each reply that was committed to
 the ledger before the cut is in it afterwards, and is not paid again; the run verifies.
 
-A point is tried in a fork of a process that has imported everything, which takes longer than the work. The sandbox is
-served by that fork, too, and not by a process of its own.
+A point is tried in a fork of a process that has worked on a run of its own before, since imports take longer than the
+work. The sandbox is served by that fork, too, and not by a process of its own.
 """
 
 from __future__ import annotations
@@ -153,17 +153,27 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         os.environ["XDG_STATE_HOME"] = str(root / "state")
+        _warm(root / "warm")
         run = mini_run.make(root)
         first = {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in _files(run)}
         ops = _recorded(run, root / "trace")
         return _report(run, first, ops, args)
 
 
+def _warm(folder: Path) -> None:
+    """Work on a run here, so that each fork finds imported what a run imports on its way."""
+    folder.mkdir()
+    process.sandbox_server = sandbox_here  # type: ignore[assignment, attr-defined]
+    mini_run.work(mini_run.make(folder))
+
+
 def _recorded(run: Run, trace: Path) -> list[Op]:
     """Work on the run under strace; the changes of files in it, in order."""
-    command = ["strace", "-f", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", str(trace)]
+    command = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o"]
     subprocess.run(
-        [*command, sys.executable, mini_run.__file__, str(run.folder)], check=False, stderr=subprocess.DEVNULL
+        [*command, str(trace), sys.executable, mini_run.__file__, str(run.folder)],
+        check=False,
+        stderr=subprocess.DEVNULL,
     )
     return list(_ops(trace, run.folder))
 
@@ -320,7 +330,6 @@ class Lane:
             (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (run.folder / name).write_bytes(content)
         before = _keys(run.ledger_file)
-        process.sandbox_server = sandbox_here  # type: ignore[assignment, attr-defined]
         with suppress(Exception):  # a run that fails has another end, which is what counts
             mini_run.work(run)
         after = _keys(run.ledger_file)
