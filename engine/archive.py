@@ -11,6 +11,7 @@ from typing import IO
 from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.tree import below
 from engine.settings.load import settings_of
 
 COMPRESSED = (".gz", ".tgz")
@@ -55,7 +56,7 @@ def archive(run: Run, file: Path) -> int:
 
 def _files(run: Run) -> Iterator[Path]:
     """All regular files of the run, without those that only a worker needs."""
-    for path in sorted(run.folder.rglob("*")):
+    for path in below(run.folder):
         parts = path.relative_to(run.folder).parts
         if path.is_file() and not path.is_symlink() and parts[0] not in LEFT_OUT and not parts[-1].startswith("."):
             yield path

@@ -17,6 +17,7 @@ from typing import Any
 from engine.protocol import jsonl, plain_file
 from engine.protocol.counts import number_of
 from engine.protocol.errors import DamagedError
+from engine.protocol.tree import below
 
 OWN = "sha256"
 """The key under which a JSON file has the checksum of its other keys."""
@@ -100,7 +101,7 @@ def flush(paths: Iterable[Path]) -> None:
 
 def flush_tree(folder: Path) -> None:
     """Have the disk keep a folder with all that is in it."""
-    flush([*sorted(folder.rglob("*"), reverse=True), folder])
+    flush([*reversed(below(folder)), folder])
 
 
 def write_json(path: Path, row: jsonl.Row, mode: int | None = None) -> None:
@@ -135,10 +136,4 @@ def _own(row: dict[str, Any]) -> str:
 
 def files_of(folder: Path, *, ends: str) -> Iterator[Path]:
     """The files below a folder; of a folder in it that has a file of the name `ends`, that file alone."""
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_dir():
-            yield path
-        elif (path / ends).is_file():
-            yield path / ends
-        else:
-            yield from files_of(path, ends=ends)
+    return (path for path in below(folder, ends=ends) if path.is_symlink() or not path.is_dir())

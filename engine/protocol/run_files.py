@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from engine.protocol import tree
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import STAGES
 
@@ -113,6 +113,6 @@ def _remove_but(folder: Path, kept: set[Path], above: set[Path]) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        tree.remove(path)
     else:
         path.unlink()

@@ -18,6 +18,7 @@ from engine.protocol.errors import damaged_as
 from engine.protocol.file_names import check_inner
 from engine.protocol.ledger_sum import LedgerSum, ledger_sum
 from engine.protocol.run_dir import Run
+from engine.protocol.tree import below
 
 GROWING = ("commands.jsonl", "worker.log")
 """Files that may grow after the end: reviews are welcome, and the last words of libraries come late."""
@@ -51,7 +52,7 @@ def record_file(run: Run) -> Path:
 
 def recorded(run: Run) -> Iterator[tuple[str, Path]]:
     """The files that a record has, by their path in the run, in order."""
-    for path in sorted(run.folder.rglob("*")):
+    for path in below(run.folder):
         parts = path.relative_to(run.folder).parts
         hidden = any(part.startswith(".") for part in parts)
         if path.is_file() and not hidden and parts[0] not in (*OUTSIDE, *LATER):

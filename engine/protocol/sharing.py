@@ -15,6 +15,7 @@ from typing import Literal
 
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
+from engine.protocol.tree import below
 
 Readers = Literal["none", "group", "all"]
 
@@ -31,14 +32,13 @@ def apply(run: Run, share: Readers) -> None:
     Files of somebody else, and those with a name elsewhere, are left as they are.
     """
     os.umask(umask(share))
-    for path, folders, files in os.walk(run.folder):
-        folder = Path(path)
-        depth = len(folder.relative_to(run.folder).parts)
-        _set(folder, 0o750 if share == "all" or (share == "group" and depth <= 1) else 0o700)
-        for name in files:
-            shared = share == "all" or (share == "group" and depth <= 1 and name in STATE)
-            _set(folder / name, 0o640 if shared and name not in SEALED else 0o600)
-        folders[:] = [name for name in folders if not (folder / name).is_symlink()]
+    for path in (run.folder, *below(run.folder)):
+        depth = len(path.relative_to(run.folder).parts)
+        if path.is_dir() and not path.is_symlink():
+            _set(path, 0o750 if share == "all" or (share == "group" and depth <= 1) else 0o700)
+        else:
+            shared = share == "all" or (share == "group" and depth <= 2 and path.name in STATE)
+            _set(path, 0o640 if shared and path.name not in SEALED else 0o600)
 
 
 def umask(share: Readers) -> int:

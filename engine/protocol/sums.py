@@ -15,6 +15,7 @@ from engine.protocol import plain_file
 from engine.protocol.checksums import file_sum
 from engine.protocol.errors import DamagedError
 from engine.protocol.file_names import is_inner
+from engine.protocol.tree import below
 
 SUMS_FILE = "SHA256SUMS"
 
@@ -57,7 +58,7 @@ def unlike(folder: Path, *, flat: bool = False) -> Iterator[Unlike]:
     for name, digest in sums.items():
         if what := _unlike(folder / name, digest):
             yield Unlike(name, what)
-    for path in sorted(folder.iterdir() if flat else folder.rglob("*")):
+    for path in sorted(folder.iterdir()) if flat else below(folder):
         name = path.relative_to(folder).as_posix()
         if name in sums or name == SUMS_FILE or (path.is_dir() and not path.is_symlink()):
             continue

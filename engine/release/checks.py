@@ -15,6 +15,7 @@ from engine.protocol import jsonl
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.manifest import file_hash
 from engine.protocol.release import Cause, Check, Result
+from engine.protocol.tree import below
 from engine.release.artefact import GGUF_FILE, Artefact
 from engine.release.formats.files import (
     GENERATION_FILE,
@@ -289,7 +290,7 @@ def paths(files: Files) -> Found:
         base = files.json(ADAPTER_CONFIG).get("base_model_name_or_path")
         if base != files.source.base.name:
             return failed(f"{ADAPTER_CONFIG} names its base as {str(base)[:80]!r}, not {files.source.base.name!r}")
-    if link := next((path for path in files.folder.rglob("*") if path.is_symlink()), None):
+    if link := next((path for path in below(files.folder) if path.is_symlink()), None):
         return failed(f"{link.name} is a link, which a copy of the folder loses")
     return passed("nothing points out of the folder")
 

@@ -9,6 +9,7 @@ from engine.protocol import jsonl
 from engine.protocol.checksums import file_sum
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.sums import ADDED, CHANGED, SUMS_FILE, unlike
+from engine.protocol.tree import below
 from engine.release.artefact import ARTEFACT_FILE
 
 EDITED = frozenset({ARTEFACT_FILE, "README.md"})
@@ -20,7 +21,7 @@ HINT = "copy the folder again from where it was released, or release it again"
 def write_sums(folder: Path, files: Iterable[Path] | None = None) -> None:
     """Write the sums of these files of a folder, or of all below it but its own; names are relative to it."""
     own = folder / SUMS_FILE
-    listed = sorted((path for path in folder.rglob("*") if path.is_file() and path != own) if files is None else files)
+    listed = sorted((path for path in below(folder) if path.is_file() and path != own) if files is None else files)
     lines = [f"{file_sum(path).sha256}  {path.relative_to(folder).as_posix()}\n" for path in listed]
     jsonl.replace(folder / SUMS_FILE, "".join(lines))
 

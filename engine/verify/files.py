@@ -21,6 +21,7 @@ from engine.protocol.run_dir import Run
 from engine.protocol.run_record import GROWING, RunRecord, read_record, record_file, recorded
 from engine.protocol.stages import STAGES
 from engine.protocol.status import Status
+from engine.protocol.tree import below
 from engine.verify.checks import Problem
 
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
@@ -71,7 +72,7 @@ def look(run: Run) -> Files:
     files = Files()
     _read_status(run, files)
     _compare_with_record(run, files)
-    for folder in sorted(path.parent for path in run.folder.rglob(NAME)):
+    for folder in sorted(path.parent for path in below(run.folder) if path.name == NAME):
         _compare_with_manifest(run, folder, files)
     _compare_decisions(run, files)
     return files

@@ -10,6 +10,7 @@ from engine.protocol.manifest import NAME, manifest
 from engine.protocol.questions import LEDGER, Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Status
+from engine.protocol.tree import below
 from engine.service.ledger import Ledger
 
 CENT = 0.01
@@ -55,8 +56,8 @@ def shortfall(run: Run, before: Status, ledger: Ledger) -> Shortfall | None:
 def _by_manifests(run: Run) -> float:
     """USD that the complete stages have cost; a stage within another is in the outer one's."""
     total = 0.0
-    for path in run.folder.rglob(NAME):
-        if (path.parent.parent / NAME).exists() and path.parent.parent != run.final:
+    for path in below(run.folder):
+        if path.name != NAME or ((path.parent.parent / NAME).exists() and path.parent.parent != run.final):
             continue
         try:
             known = manifest(path.parent)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from engine.protocol import checksums
+from engine.protocol import checksums, tree
 from engine.protocol.errors import DamagedError, StageError
 from engine.protocol.events import Emit, Log
 from engine.protocol.inputs import changed_inputs
@@ -126,7 +125,7 @@ class Vouching:
         if stage is REPORT:  # its folder has the sealed test and the final decision, too
             self._run.report_file.unlink(missing_ok=True)
         else:
-            shutil.rmtree(folder)
+            tree.remove(folder)
 
     def _tell_older(self, known: Manifest) -> None:
         if known.outputs is None and not self._older:

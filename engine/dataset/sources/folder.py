@@ -33,7 +33,10 @@ def natural(name: str) -> list[str | int]:
 def data_files(folder: Path) -> list[Path]:
     """The data files in a folder and in those below it. Raises InputError where it cannot be read."""
     files: list[Path] = []
-    _collect(folder, files, frozenset())
+    try:
+        _collect(folder, files, frozenset())
+    except RecursionError:
+        raise InputError(f"{printable(str(folder))}: folders are nested too deep in it") from None
     return files
 
 

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from engine.local.world import barrier, rank
 from engine.protocol import checksums, jsonl
+from engine.protocol.tree import below
 
 _COMPLETE = "complete"
 
@@ -63,5 +64,5 @@ def newest(folder: Path) -> Path | None:
 
 def _sizes(checkpoint: Path) -> dict[str, int]:
     """The bytes of each file of a checkpoint except its mark."""
-    files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != _COMPLETE)
+    files = (path for path in below(checkpoint) if path.is_file() and path.name != _COMPLETE)
     return {str(path.relative_to(checkpoint)): path.stat().st_size for path in files}
