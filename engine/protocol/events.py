@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from engine.protocol import format_1, jsonl, plain_file, records
+from engine.protocol.counts import check_counts
 from engine.protocol.decision import Decision, Scores
 from engine.protocol.questions import APPROVE, Question
-from engine.protocol.records import RoundNumber
+from engine.protocol.records import RoundNumber, Seconds
 from engine.protocol.status import State
 
 
@@ -168,8 +169,11 @@ class StageFinished(Event):
     """A stage's folder is complete; `counts` are those of its manifest."""
 
     kind: ClassVar[str] = "stage.finished"
-    seconds: float
+    seconds: Seconds
     counts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_counts(self.counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,4 +28,7 @@ LONGEST_CALL_S = 86_400.0
 LONGEST_S = 31_536_000.0
 """Seconds to wait for anything: a year."""
 
+MOST_COUNTED = 1e15
+"""Rows, tokens and losses that a stage counts."""
+
 MOST_PROCESSES = 10_000

@@ -7,17 +7,18 @@ teacher/, stands in the outer manifest by its own.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.protocol import checksums, jsonl, plain_file, records
+from engine.protocol import checksums, jsonl, plain_file, records, tree
 from engine.protocol.checksums import FileSum, difference, file_sum, files_of
+from engine.protocol.counts import check_counts
 from engine.protocol.errors import DamagedError, StageError, damaged_as
 from engine.protocol.file_names import check_inner
+from engine.protocol.records import Counted, Seconds, Usd
 
 NAME = "manifest.json"
 
@@ -53,16 +54,21 @@ class Manifest:
     settings: str
     seed: int
     counts: dict[str, Any]
-    seconds: float
-    cost_usd: float = 0.0
-    peak_memory_bytes: int = 0
+    seconds: Seconds
+    cost_usd: Usd = 0.0
+    peak_memory_bytes: Counted = 0
     model: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    finished: float = 0.0
+    finished: Seconds = 0.0
     outputs: dict[str, FileSum] | None = None
 
     def __post_init__(self) -> None:
         check_inner(self.outputs or ())
+        check_counts(self.counts)
+
+    def count(self, name: str) -> int:
+        """What was counted under a name; 0 for nothing."""
+        return int(self.counts.get(name) or 0)
 
 
 class Change(NamedTuple):
@@ -94,7 +100,7 @@ def begin(folder: Path, settings: str) -> None:
     """Start or go on with a stage's folder; one that was begun under other settings is removed first."""
     mark = folder / "settings"
     if folder.exists() and (not mark.exists() or plain_file.read_text(mark) != settings):
-        shutil.rmtree(folder)
+        tree.remove(folder)
     jsonl.replace(mark, settings)
 
 

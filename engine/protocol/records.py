@@ -14,7 +14,7 @@ import msgspec
 
 from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError
-from engine.protocol.limits import MOST_CALLS, MOST_PAIRS, MOST_ROUNDS, MOST_USD
+from engine.protocol.limits import MOST_CALLS, MOST_COUNTED, MOST_PAIRS, MOST_ROUNDS, MOST_USD
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,6 +35,12 @@ PairCount = Annotated[int, msgspec.Meta(ge=1, le=MOST_PAIRS)]
 
 Usd = Annotated[float, msgspec.Meta(ge=0, le=MOST_USD)]
 """A cap in USD."""
+
+Counted = Annotated[int, msgspec.Meta(ge=0, le=int(MOST_COUNTED))]
+"""Bytes, rows or tokens, as a file says."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""A duration, or a time since the epoch."""
 
 Calls = Annotated[int, msgspec.Meta(ge=0, le=MOST_CALLS)]
 """A cap in calls."""

@@ -113,7 +113,7 @@ def _data(run: Run) -> str:
     coverage = run.coverage
     counts = [len(read(coverage)) for read in (read_train, read_dev, read_test)]
     written = [manifest(folder) for folder in sorted(run.folder.glob(f"round-*/{SYNTHESIZE.name}"))]
-    pairs = sum(done.counts.get("accepted", 0) for done in written if done is not None)
+    pairs = sum(done.count("accepted") for done in written if done is not None)
     return (
         f"{counts[0]:,} recorded pairs for training, and {pairs:,} new ones by the service; {counts[1]:,} steered the "
         f"rounds, {counts[2]:,} were sealed."

@@ -94,7 +94,7 @@ class Recorder:
                 seed=job.settings.loop.seed,
                 counts=dict(result.counts),
                 seconds=round(time.monotonic() - self._began, 2),
-                cost_usd=job.spent_usd - self._spent,
+                cost_usd=max(0.0, job.spent_usd - self._spent),
                 peak_memory_bytes=result.peak_memory_bytes,
                 model=result.model,
             ),

@@ -161,7 +161,7 @@ def _left_out(run: Run, settings: Migration) -> list[str]:
 def _contract(run: Run) -> list[str]:
     """How many answers broke the contract, in the rounds and in the sealed test; nothing where none did."""
     broken = {
-        name: (judged.counts.get("broken", 0), answered.counts["responses"])
+        name: (judged.count("broken"), answered.count("responses"))
         for name, number in _phases(run).items()
         if (judged := manifest(JUDGE.folder(run, number))) and (answered := manifest(INFER.folder(run, number)))
     }
@@ -171,7 +171,7 @@ def _contract(run: Run) -> list[str]:
 def _cut(run: Run) -> list[str]:
     """How many answers ended at their token limit, in the rounds and in the sealed test; nothing where none did."""
     cut = {
-        name: (answered.counts.get("cut", 0), answered.counts["responses"])
+        name: (answered.count("cut"), answered.count("responses"))
         for name, number in _phases(run).items()
         if (answered := manifest(INFER.folder(run, number)))
     }
@@ -227,9 +227,9 @@ def _cost(usage: Usage, stages: list[Manifest], status: Status) -> str:
     rows = "\n".join(
         f"| {stage.label} | {duration(seconds[stage.name])} |" for stage in STAGES if stage.name in seconds
     )
-    judged = [stage.counts for stage in stages if stage.stage == JUDGE.name]
-    spared = sum(counts.get("spared", 0) for counts in judged)
-    planned = spared + sum(counts["verdicts"] + counts["errors"] for counts in judged)
+    judged = [stage for stage in stages if stage.stage == JUDGE.name]
+    spared = sum(one.count("spared") for one in judged)
+    planned = spared + sum(one.count("verdicts") + one.count("errors") for one in judged)
     saving = f" {spared / planned:.0%} of the planned verdicts were saved: the first ones agreed." if spared else ""
     calls = f"{usage.calls:,} service calls were paid, {usage.cached_calls:,} more were answered from the ledger, free"
     lost = (

@@ -53,16 +53,16 @@ def error_rate(final: FinalDecision) -> str:
 def not_sealed(run: Run) -> list[str]:
     """What the claim on the sealed prompts is not about."""
     prepared = manifest(run.coverage)
-    counts = prepared.counts if prepared else {}
-    if "never_sealed" not in counts:
+    if prepared is None or "never_sealed" not in prepared.counts:
         return [
             "Version 0.1 split this run's prompts. It looked for no families, so near-duplicates count as independent "
             "prompts, and the error rate may be higher than stated."
         ]
-    if not (never := counts["never_sealed"]):
+    if not (never := prepared.count("never_sealed")):
         return []
+    rows = sum(prepared.count(split) for split in ("train", "dev", "test"))
     return [
-        f"The result is not about {never:,} of the {counts['train'] + counts['dev'] + counts['test']:,} coverage rows, "
+        f"The result is not about {never:,} of the {rows:,} coverage rows, "
         "which could never be sealed: their families are too large or their categories too small for the test split."
     ]
 

@@ -58,8 +58,8 @@ def answer_problems(run: Run, files: Files) -> Iterator[Problem]:
 
 def _answers(rows: list[Response], pairs: list[Pair], known: Manifest, *, every: bool) -> str:
     """What is wrong with answers to these prompts; the service may leave some unanswered, the local model none."""
-    if len(rows) != known.counts.get("responses"):
-        return f"has {number_of(len(rows), 'answer')}, and {known.counts.get('responses')} were counted"
+    if len(rows) != known.count("responses"):
+        return f"has {number_of(len(rows), 'answer')}, and {known.count('responses'):,} were counted"
     keys = Counter((row.id, row.sample) for row in rows)
     if twice := next((key for key, count in keys.items() if count > 1), None):
         return f"answers prompt {twice[0]} twice"
@@ -120,8 +120,8 @@ def _verdicts(verdicts: list[Verdict], given: set[tuple[str, int]], known: Manif
     errors = sum(bool(verdict.error) for verdict in verdicts)
     found = {"verdicts": len(verdicts) - broken - errors, "errors": errors, "broken": broken}
     for name, count in found.items():
-        if count != known.counts.get(name, 0):
-            return f"has {count:,} {name}, and {known.counts.get(name, 0):,} were counted"
+        if count != known.count(name):
+            return f"has {count:,} {name}, and {known.count(name):,} were counted"
     judged = {(verdict.id, verdict.sample) for verdict in verdicts}
     if judged - given:
         return "judges answers that nobody gave"

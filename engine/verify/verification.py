@@ -180,14 +180,14 @@ def _held(run: Run, name: str, files: Files) -> str:
         checks.RELEASE: len(released(run)),
     }.get(name, 0)
     coverage = files.manifests.get("coverage")
-    rows = coverage.counts if coverage else {}
+    train, dev, test = (coverage.count(split) if coverage else 0 for split in ("train", "dev", "test"))
     opened = "opened once, as they were sealed" if run.opened_file.exists() else "still sealed"
     final = ", and by the sealed prompts" if run.final_decision_file.exists() else ""
     vouched = f"{len(files.record.files):,} files as they were at the end" if files.record else "no end recorded yet"
     return {
         checks.SETTINGS: "as at the end of the run" if files.record else "not recorded before the end",
-        checks.DATA: f"{rows.get('train', 0):,} train and {rows.get('dev', 0):,} dev rows, as they were split",
-        checks.SEAL: f"{rows.get('test', 0):,} test prompts, {opened}",
+        checks.DATA: f"{train:,} train and {dev:,} dev rows, as they were split",
+        checks.SEAL: f"{test:,} test prompts, {opened}",
         checks.ADAPTERS: f"{count:,} trained, as they were written",
         checks.ANSWERS: f"{count:,}, each to its prompt and by the adapter of its round",
         checks.VERDICTS: f"{count:,}, each on its answer",
@@ -200,4 +200,4 @@ def _held(run: Run, name: str, files: Files) -> str:
 
 
 def _sum(files: Files, kind: str, count: str) -> int:
-    return sum(int(files.manifests[name].counts.get(count, 0)) for name in stages(files, kind))
+    return sum(files.manifests[name].count(count) for name in stages(files, kind))

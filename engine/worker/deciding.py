@@ -69,7 +69,7 @@ def decide_round(context: Context, number: int) -> Decision:
             record(context, replace(rescored(before, scores), flagged=flagged, flags=flags, groups=groups[earlier]))
     drift = judge_drift.drift_of(JUDGE.folder(run, number))
     answered = manifest(INFER.folder(run, number))
-    cut = answered.counts.get("cut", 0) if answered else 0
+    cut = answered.count("cut") if answered else 0
     flags = _flags(context, labels, flagged, judged[-1])
     return record(context, replace(decision, groups=groups[number], drift=drift, drawn=queue, flags=flags, cut=cut))
 

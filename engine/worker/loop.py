@@ -91,7 +91,7 @@ async def _ask_for_review(context: Context, number: int) -> None:
     trained = is_complete(FINETUNE.folder(context.run, number + 1))
     if context.settings.synthesis.review and written is not None and not trained:
         reason = "The new pairs wait for a person's review before they are trained on."
-        await context.questions.ask(Question(kind=PAIRS, round=number, reason=reason, pairs=written.counts["accepted"]))
+        await context.questions.ask(Question(kind=PAIRS, round=number, reason=reason, pairs=written.count("accepted")))
 
 
 async def _evaluate(context: Context, number: int) -> Decision:

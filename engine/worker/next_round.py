@@ -19,9 +19,9 @@ def next_round(context: Context, number: int) -> NextRound:
     before = manifest(SYNTHESIZE.folder(run, number - 1)) if number > 1 else None
     if finetune is None or infer is None or judged is None:
         return NextRound(pairs=pairs, cost_usd=None, seconds=None)
-    grown = 1 + pairs / max(1, finetune.counts["pairs"])
+    grown = 1 + pairs / max(1, finetune.count("pairs"))
     seconds = finetune.seconds * grown + infer.seconds + judged.seconds + (before.seconds if before else 0.0)
-    writing = before.cost_usd / max(1, before.counts["accepted"]) * pairs if before else _writing_cost(context, pairs)
+    writing = before.cost_usd / max(1, before.count("accepted")) * pairs if before else _writing_cost(context, pairs)
     return NextRound(
         pairs=pairs, cost_usd=None if writing is None else round(judged.cost_usd + writing, 4), seconds=round(seconds)
     )

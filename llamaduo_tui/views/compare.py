@@ -204,7 +204,7 @@ def _side(run: Run, number: int | None, losses: bool) -> Side:
         sealed=(sealed.precision, sealed.similarity) if sealed is not None else None,
         model=known.model if known else "",
         service=known.service if known else "",
-        pairs=int(trained.counts.get("pairs", 0)) if trained else 0,
+        pairs=trained.count("pairs") if trained else 0,
         cost_usd=status.cost_usd,
         worked_s=status.worked_s,
         settings=dict(_flat(settings_of(run).model_dump(mode="json"))),

@@ -119,7 +119,7 @@ class PairReader:
     def sealed(self) -> int | None:
         """How many pairs are in the sealed test; None before they are split."""
         done = manifest(self.run.coverage)
-        return None if done is None else int(done.counts["test"])
+        return None if done is None else done.count("test")
 
     def read_new(self) -> Iterator[LoadedFile]:
         """The files that are new or were rewritten; of a long one, its first rows come ahead of the whole.

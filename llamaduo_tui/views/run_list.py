@@ -150,8 +150,7 @@ def _pairs(run: Run, last: int) -> int:
         except PermissionError:
             return 0
         if done is not None:
-            pairs = done.counts.get("pairs", 0)
-            return pairs if isinstance(pairs, int) else 0
+            return done.count("pairs")
     return 0
 
 

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,43 @@ def test_a_manifest_that_is_none(run: Run) -> None:
     (run.coverage / "manifest.json").write_text('{"stage": "coverage"}')
     with pytest.raises(DamagedError, match="missing"):
         manifest(run.coverage)
+
+
+@pytest.mark.parametrize(
+    ("field", "forged"),
+    [
+        ("counts", {"verdicts": "7"}),
+        ("counts", {"verdicts": -1}),
+        ("counts", {"verdicts": None}),
+        ("counts", {"verdicts": [1]}),
+        ("counts", {"verdicts": 1e308}),
+        ("counts", {"verdicts": math.nan}),
+        ("counts", {"verdicts": 10**30}),
+        ("counts", {"order": 7}),
+        ("counts", []),
+        ("seconds", math.inf),
+        ("cost_usd", math.nan),
+        ("cost_usd", -1.0),
+        ("peak_memory_bytes", 10**30),
+    ],
+)
+def test_numbers_that_a_manifest_cannot_have(run: Run, field: str, forged: object) -> None:
+    folder = run.round(1) / "judge"
+    folder.mkdir(parents=True)
+    finish(folder, made())
+    row = json.loads((folder / "manifest.json").read_text()) | {field: forged}
+    del row["sha256"]
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"))
+    (folder / "manifest.json").write_text(json.dumps({**row, "sha256": hashlib.sha256(text.encode()).hexdigest()}))
+    with pytest.raises(DamagedError):
+        manifest(folder)
+
+
+def test_numbers_that_a_manifest_has(run: Run) -> None:
+    counted = {"verdicts": 7, "order": "a, b", "dev_loss": None, "epochs": 1.5, "gradient_checkpointing": False}
+    done = finish(run.coverage, replace(made(), counts=counted))
+    assert manifest(run.coverage) == done
+    assert [done.count(name) for name in ("verdicts", "epochs", "dev_loss", "other")] == [7, 1, 0, 0]
 
 
 def made(stage: str = "judge") -> Manifest:
