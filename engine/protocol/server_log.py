@@ -1,20 +1,33 @@
 """What libraries log in a server's process: the kind of an error and where it was raised, no texts of requests.
 
 An HTTP library logs each request that it cannot read with the bytes that it cannot read, keys among them, and a
-traceback. Anybody who reaches the port writes so many lines. Here a request that is the client's fault is no line.
+traceback. Anybody who reaches the port writes so many lines. Here a request that is the client's fault is no line, and
+what is said again and again, as of a system without a free file, is a line a minute.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 
 CLIENTS = range(400, 500)
 """Statuses of requests that are wrong by themselves."""
 
 
+AGAIN_S = 60.0
+"""Seconds in which a line that is said already is not said again."""
+
+MOST_KEPT = 1000
+"""Lines that are known for that."""
+
+
 class KindsAlone(logging.Handler):
-    """A line for each warning or error: the logger, and the kind of the error with its file and line."""
+    """A line for each kind of warning or error: the logger, and the kind of the error with its file and line."""
+
+    def __init__(self, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._said: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line to standard error."""
@@ -22,7 +35,13 @@ class KindsAlone(logging.Handler):
         if error is not None and _of_client(error):
             return
         told = record.levelname.lower() if error is None else f"{type(error).__name__} in {place_of(error)}"
-        print(f"{record.name}: {told}", file=sys.stderr, flush=True)
+        line, now = f"{record.name}: {told}", time.monotonic()
+        if now - self._said.get(line, -AGAIN_S) < AGAIN_S:
+            return
+        if len(self._said) >= MOST_KEPT:
+            self._said.clear()
+        self._said[line] = now
+        print(line, file=sys.stderr, flush=True)
 
 
 def _of_client(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from multidict import CIMultiDict
 
+from engine.protocol.connections import Connections
 from engine.protocol.server_log import place_of
 from engine.protocol.takeover import CHAT_PATH, DoorSettings, Mode, Side
 from engine.takeover import chat
@@ -62,8 +63,8 @@ class Parts:
 class Door:
     """The handlers of the web server."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, connections: Connections) -> None:
+        self._parts, self._connections = parts, connections
         self._dice = random.Random()
         self.draining = False
 
@@ -261,7 +262,8 @@ class Door:
                 self._parts.guard.admit(request)
             if request.method not in METHODS:
                 raise Refused(405, "Unknown method.", "unknown_method")
-            return await handler(request)
+            with self._connections.at_work(request.protocol):
+                return await handler(request)
         except Refused as refused:
             return _error(refused.status, refused.message, refused.code)
         except web.HTTPException as error:

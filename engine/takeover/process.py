@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from engine.protocol.connections import Connections, allow_many
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
 from engine.protocol.server_log import log_kinds_alone
@@ -41,7 +42,8 @@ async def serve(run: Run, at: TakeoverFiles, listening: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with parts_of(run, at, settings, state.mode if state else Mode.SHADOW) as parts:
-        door = Door(parts)
+        connections = Connections(allow_many() // 2)
+        door = Door(parts, connections)
         if lost := await parts.journal.close_lost():
             print(f"{lost} requests were open when an earlier door ended: they are in the journal as lost", flush=True)
         await parts.standing.resume()
@@ -54,7 +56,9 @@ async def serve(run: Run, at: TakeoverFiles, listening: socket.socket) -> None:
         await site.start()
         sys.stdout.write(READY.decode())
         sys.stdout.flush()
+        assert runner.server is not None
         while not stopping.is_set():
+            connections.close_waiting(runner.server.connections)
             parts.standing.obey()
             if parts.comparer is not None:
                 parts.standing.hold(parts.comparer.held)

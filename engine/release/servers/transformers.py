@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import os
 import secrets
+import signal
 import sys
 import time
 from collections import Counter
@@ -25,6 +26,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from engine.evaluation.contract import Contract
 from engine.local.inference.ends import named_ends
 from engine.protocol import jsonl
+from engine.protocol.connections import Connections, allow_many
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.loopback import of_web_page, to_own_host
 from engine.protocol.server_log import log_kinds_alone
@@ -43,6 +45,9 @@ BODY_S = 30.0
 
 IDLE_S = 60.0
 """Seconds that a connection may take for a request's head, and stay open between two."""
+
+TICK_S = 0.25
+"""Seconds between looks at the open connections."""
 
 OPEN_PATHS = ("/health",)
 ERROR_TYPES = {
@@ -247,7 +252,7 @@ class Handlers:
         return response
 
 
-def create_app(handlers: Handlers, key: str) -> web.Application:
+def create_app(handlers: Handlers, key: str, connections: Connections) -> web.Application:
     """The application; without a key anyone may ask."""
 
     @web.middleware
@@ -260,7 +265,8 @@ def create_app(handlers: Handlers, key: str) -> web.Application:
         if not key and (of_web_page(request.headers) or not to_own_host(request.headers)):
             return _error(403, "Only programs of this machine may ask, not web pages.")
         try:
-            return await handler(request)
+            with connections.at_work(request.protocol):
+                return await handler(request)
         except BadRequestError as problem:
             return _error(400, str(problem))
         except FormatError as problem:
@@ -328,17 +334,28 @@ def main() -> int:
         print(f"error: {error.message}; {error.hint}", file=sys.stderr)
         return error.exit_status
     log_kinds_alone()  # a model may take long to load, and its libraries' warnings say why one cannot be
-    app = create_app(handlers, os.environ.get(KEY_VARIABLE, ""))
-    web.run_app(
-        app,
-        host=args.host,
-        port=args.port,
-        print=None,
-        access_log=None,
-        keepalive_timeout=IDLE_S,
-        handler_cancellation=True,
-    )
+    connections = Connections(allow_many() // 2)
+    app = create_app(handlers, os.environ.get(KEY_VARIABLE, ""), connections)
+    asyncio.run(_serve(app, connections, args.host, args.port))
     return 0
+
+
+async def _serve(app: web.Application, connections: Connections, host: str, port: int) -> None:
+    """Answer until SIGTERM."""
+    ended, runner = (
+        asyncio.Event(),
+        web.AppRunner(app, access_log=None, keepalive_timeout=IDLE_S, handler_cancellation=True),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await runner.setup()
+    assert runner.server is not None
+    await web.TCPSite(runner, host, port).start()
+    while not ended.is_set():
+        connections.close_waiting(runner.server.connections)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), TICK_S)
+    await runner.cleanup()
 
 
 if __name__ == "__main__":

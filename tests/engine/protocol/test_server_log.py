@@ -33,6 +33,21 @@ def test_kind_and_place_alone_are_told(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == f"http: ValueError in {place_of(error)}\nhttp: warning\n"
 
 
+def test_what_is_said_again_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    handler, error = KindsAlone(), raised(OSError("no file is free"))
+    for _ in range(1000):
+        handler.handle(record(error))
+    handler.handle(record(raised(ValueError())))
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()] == ["OSError", "ValueError"]
+    clock[0] = 61.0
+    handler.handle(record(error))
+    assert capsys.readouterr().err.startswith("http: OSError in ")
+
+
 def test_what_is_the_clients_fault_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     wrapped = ValueError("unreadable")
     wrapped.__cause__ = raised(OfClientError("a secret text"))

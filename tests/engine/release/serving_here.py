@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from engine.local.inference.served import free_port
+from engine.protocol.connections import Connections
 from engine.protocol.errors import StageError
 from engine.release.servers.transformers import Handlers, create_app, load
 
@@ -30,7 +31,7 @@ class ServerHere:
         self.root = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.root}/v1"
         self.handlers = Handlers(folder, artefact, tokenizer, model, slots=8)
-        self._app = create_app(self.handlers, KEY)
+        self._app = create_app(self.handlers, KEY, Connections(1000))
         self._loop, up = asyncio.new_event_loop(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(up,), daemon=True)
         self._thread.start()

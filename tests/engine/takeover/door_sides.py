@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from engine.protocol.connections import Connections
 from engine.protocol.run_dir import Run, create
 from engine.protocol.takeover import DoorSettings, Mode, TakeoverFiles
 from engine.takeover import journal
@@ -220,7 +221,7 @@ async def door(
     at = begin(run, settings, mode)
     async with parts_of(run, at, settings, mode) as parts:
         await parts.standing.resume()
-        made = Door(parts)
+        made = Door(parts, Connections(1000))
         server = TestServer(made.app())
         await server.start_server()
         async with aiohttp.ClientSession() as session:

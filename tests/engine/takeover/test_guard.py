@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from door_sides import KEY, door
 
+from engine.protocol.connections import Connections
 from engine.protocol.errors import InputError
 from engine.protocol.takeover import DoorSettings, Mode
 from engine.takeover import access
@@ -209,7 +210,7 @@ async def test_a_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:
     from aiohttp import web
 
     async with door(tmp_path, Mode.LOCAL_FIRST) as opened:
-        runner = web.AppRunner(doors.Door(opened.parts).app(), keepalive_timeout=0.3)
+        runner = web.AppRunner(doors.Door(opened.parts, Connections(1000)).app(), keepalive_timeout=0.3)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections import Counter
@@ -97,6 +98,36 @@ async def test_a_successor_a_kill_and_an_end(tmp_path: Path) -> None:
     assert journal.rows(at.journal, "SELECT who, what FROM changes") == [("anna", "mode local-first")]
     assert "hello" not in at.log.read_text()
     assert "service answers" not in at.log.read_text()
+    await server.close()
+
+
+async def test_clients_that_send_nothing_keep_nobody_out(tmp_path: Path) -> None:
+    """More of them than the door may have open files; nor do they fill its log."""
+    server = TestServer(Side("service").app())
+    await server.start_server()
+    run = made_run(tmp_path, str(server.make_url("/v1")))
+    at = begin(run, door_settings(str(server.make_url("/v1"))), Mode.FALLBACK)
+    with at.log.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.takeover", "keep", str(run.folder)),
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96)),
+        )
+    await until(lambda: at.status.exists() and status(at).door is not None)
+    port = int(status(at).address.rpartition(":")[2].partition("/")[0])
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+    for _, writer in silent:
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127")
+    async with openai.AsyncOpenAI(base_url=status(at).address, api_key="any", max_retries=0, timeout=30) as client:
+        for _ in range(3):
+            reply = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
+            assert reply.choices[0].message.content == "service answers"
+    for _, writer in silent:
+        writer.close()
+    process.terminate()
+    assert await process.wait() == 0
+    assert at.log.read_text().count("OSError") <= 1
     await server.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from engine.protocol import jsonl
+from engine.protocol.connections import Connections
 from engine.release.formats.lora import Lora
 from engine.release.servers.requests import BadRequestError, read_request
 from engine.release.servers.tool_calls import read_calls
@@ -142,7 +143,7 @@ def test_calls_are_read_and_broken_ones_stay_text(source: Source) -> None:
 
 
 async def test_without_a_key_no_web_page_may_ask(server: ServerHere) -> None:
-    application = create_app(server.handlers, "")
+    application = create_app(server.handlers, "", Connections(1000))
     async with TestClient(TestServer(application)) as client:
         assert (await client.get("/v1/models")).status == 200
         for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
