@@ -16,6 +16,13 @@ from engine.release.engines import KEY_VARIABLE
 from engine.release.servers.command_line import arguments
 
 
+HTTP_THREADS = 512
+"""Each connection holds one until its request is there; by itself llama.cpp has a handful."""
+
+SILENT_S = 30
+"""Seconds for which a client may send nothing of its request; by itself llama.cpp waits an hour."""
+
+
 def main() -> int:
     args = arguments("engine.release.servers.llama_cpp", __doc__)
     try:
@@ -30,6 +37,7 @@ def main() -> int:
     params.model.path = str(args.artefact)
     params.hostnames, params.port = [args.host], args.port
     params.model_alias = {artefact.model}
+    params.n_threads_http, params.timeout_read = HTTP_THREADS, SILENT_S
     params.api_keys = [key] if (key := os.environ.get(KEY_VARIABLE, "")) else []
     params.cors_origins = ""
     # The slots' page would show the prompts at work.
