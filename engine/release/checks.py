@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,9 @@ class Files:
         """A JSON file of the folder; nothing where it is missing."""
         return jsonl.read_json(self.folder / name) or {}
 
+    @cached_property
     def gguf(self) -> Gguf:
+        """The GGUF file, whose vocabulary takes seconds to read."""
         return Gguf(self.folder / GGUF_FILE)
 
     def text(self, name: str) -> str:
@@ -122,7 +125,7 @@ def _checks(files: Files) -> Iterator[Check]:
 def template(files: Files) -> Found:
     """Whether the chat template is that of training."""
     gguf = files.format == "gguf"
-    own = files.gguf().text("tokenizer.chat_template") if gguf else files.text(TEMPLATE_FILE)
+    own = files.gguf.text("tokenizer.chat_template") if gguf else files.text(TEMPLATE_FILE)
     where = "the GGUF file" if gguf else TEMPLATE_FILE
     if own.rstrip("\n") != files.source.template.rstrip("\n"):
         return failed(f"the template in {where} is not that of training" if own else f"{where} has no chat template")
@@ -140,7 +143,7 @@ def end(files: Files) -> Found:
     known: set[Any]
     named: set[Any]
     if files.format == "gguf":
-        known, named = files.gguf().ends, files.gguf().named_ends
+        known, named = files.gguf.ends, files.gguf.named_ends
     else:
         listed = files.json(GENERATION_FILE).get("eos_token_id")
         known = named = set(listed) if isinstance(listed, list) else {listed}
@@ -187,7 +190,7 @@ def tied(files: Files) -> Found:
         return does_not_apply("the base model has the embeddings")
     if files.format == "gguf":
         shared = bool(files.source.config_value("tie_word_embeddings"))
-        own = "output.weight" in files.gguf().tensor_names
+        own = "output.weight" in files.gguf.tensor_names
         if not shared and not own:
             return failed("the output layer (output.weight) is missing")
         return passed("the output layer is the embedding" if not own else "the output layer is there")
@@ -205,7 +208,7 @@ def adapter(files: Files) -> Found:
         if file_hash(weights) != file_hash(own):
             return failed(f"{ADAPTER_WEIGHTS} is not the adapter that was judged")
         return passed(f"{len(read_header(weights)):,} tensors, as judged")
-    shares = adapter_shares(files.folder, files.artefact, files.source)
+    shares = adapter_shares(files.folder, files.gguf if files.format == "gguf" else None, files.source)
     if not shares:
         return failed("the adapter changes nothing: all its weights are as at the start of training")
     least, most = min(shares), max(shares)
@@ -239,7 +242,7 @@ def sampling(files: Files) -> Found:
     """Whether a request that names no sampling is answered as in the sealed test."""
     judged = files.source.settings.inference.temperature
     if files.format == "gguf":
-        named = {key.rpartition(".")[2]: value for key, value in files.gguf().sampling.items()}
+        named = {key.rpartition(".")[2]: value for key, value in files.gguf.sampling.items()}
         found = LLAMA_CPP | {"temperature" if name == "temp" else name: value for name, value in named.items()}
         text = files.text(MODELFILE)
         if text and (problem := sampling_problem(files.source, text)):
@@ -264,7 +267,7 @@ def context(files: Files) -> Found:
     if files.format == "gguf":
         named = re.search(r"^PARAMETER num_ctx (\d+)$", files.text(MODELFILE), re.MULTILINE)
         room = min(room, int(named[1])) if named else room
-        trained = files.gguf().value(f"{files.gguf().text('general.architecture')}.context_length")
+        trained = files.gguf.value(f"{files.gguf.text('general.architecture')}.context_length")
     else:
         config = files.json("config.json")
         trained = config.get("text_config", config).get("max_position_embeddings")
@@ -298,7 +301,7 @@ def paths(files: Files) -> Found:
 def tokenizer(files: Files) -> Found:
     """Whether older libraries know the tokenizer's class: servers built on transformers 4 refuse that of 5."""
     if files.format == "gguf":
-        pre = files.gguf().text("tokenizer.ggml.pre")
+        pre = files.gguf.text("tokenizer.ggml.pre")
         return passed(f"pre-tokenizer {pre or 'of its own kind'}; llama.cpp starts only with one that it knows")
     config = files.json(TOKENIZER_CONFIG)
     if config.get("tokenizer_class") in (None, NEW_CLASS):

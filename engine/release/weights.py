@@ -10,7 +10,6 @@ from safetensors import safe_open
 
 from engine.local.checkpoint import read_checkpoint
 from engine.protocol import jsonl
-from engine.release.artefact import GGUF_FILE, Artefact
 from engine.release.gguf_reading import Gguf
 from engine.release.source import Source
 
@@ -41,13 +40,12 @@ def tied_problem(folder: Path, base: Path) -> str:
     return ""
 
 
-def adapter_shares(folder: Path, artefact: Artefact, source: Source) -> list[float]:
+def adapter_shares(folder: Path, gguf: Gguf | None, source: Source) -> list[float]:
     """The share of the adapter's change that some of an artefact's weights have: 1 where it is merged, 0 in the base.
 
     Each is the projection of (artefact - base) on (merged - base), so that the noise of rounding, which has no
-    direction, hardly counts. None where the adapter changes nothing.
+    direction, hardly counts. None where the adapter changes nothing. `gguf` is the file where they are in one.
     """
-    gguf = Gguf(folder / GGUF_FILE) if artefact.format == "gguf" else None
     shares = []
     for name, change in changes(source, gguf is not None):
         base = _read(source.base.path, name).float()

@@ -15,7 +15,6 @@ from engine.release.artefact import read_artefact
 from engine.release.engines import KEY_VARIABLE
 from engine.release.servers.command_line import arguments
 
-
 HTTP_THREADS = 512
 """Each connection holds one until its request is there; by itself llama.cpp has a handful."""
 
