@@ -225,14 +225,14 @@ def error_body(message: str, kind: str, code: str | None = None) -> Json:
 
 
 def is_error(body: bytes) -> bool:
-    """Whether a reply, or the first event of a stream, is an error although its status is 200."""
-    first = next(events(body), None) if is_stream(body) else None
-    if first is None:
-        try:
-            first = loads(body)
-        except ValueError:
-            return False
-    return isinstance(first, dict) and bool(first.get("error")) and not first.get("choices")
+    """Whether a reply, or the start of a stream, is an error although its status is 200."""
+    if is_stream(body):
+        return has_error(body)
+    try:
+        value = loads(body)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and bool(value.get("error")) and not value.get("choices")
 
 
 def is_answer(body: bytes, *, streamed: bool) -> bool:
@@ -248,6 +248,23 @@ def is_cut(stream: bytes) -> bool:
         return False
     read = read_stream(stream)
     return read is not None and not read.finish_reason
+
+
+def has_begun(stream: bytes) -> bool:
+    """Whether a stream says more than whose its answer is: words, a call, an end, an error, another kind of event."""
+    if stream.rstrip().endswith(b"[DONE]"):
+        return True
+    for one in events(stream):
+        choices = one.get("choices")
+        if choices == []:  # as some services begin
+            continue
+        first = choices[0] if isinstance(choices, list) else None
+        delta = first.get("delta") if isinstance(first, dict) else None
+        if not isinstance(delta, dict) or first.get("finish_reason"):  # type: ignore[union-attr]
+            return True
+        if any(value for name, value in delta.items() if name != "role"):
+            return True
+    return False
 
 
 def has_error(stream: bytes) -> bool:

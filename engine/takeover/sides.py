@@ -20,6 +20,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from engine.takeover.chat import has_begun
+
 CONNECT_S = 5.0
 MOST_BYTES = 64 * 2**20
 """Of a whole reply: more comes from a server that does not end."""
@@ -265,15 +267,17 @@ def _kept(headers: Mapping[str, str], not_kept: frozenset[str]) -> CIMultiDict[s
 
 
 async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
-    """The start of a stream, up to the end of its first event with data. Raises ClientPayloadError without one.
+    """The start of a stream, up to the first event that says something. Raises ClientPayloadError without an event.
 
-    A server that has nothing to say yet keeps its stream open by comments, and may then end it or send an error.
+    A server that has nothing to say yet keeps its stream open by comments, or says whose the answer will be, and may
+    then end the stream, or send an error: so far the other side can still answer.
     """
     begun = bytearray()
     async for chunk in chunks:
         begun += chunk
         data = DATA.search(begun)
-        if (data and END_OF_EVENT.search(begun, data.end())) or len(begun) > MOST_EVENT:
+        ended = data is not None and END_OF_EVENT.search(begun, data.end())
+        if (ended and has_begun(bytes(begun))) or len(begun) > MOST_EVENT:
             return bytes(begun)
     if not begun.strip() or (begun.startswith(b":") and not DATA.search(begun)):
         raise aiohttp.ClientPayloadError("a stream without an event")

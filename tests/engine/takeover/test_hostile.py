@@ -155,6 +155,54 @@ async def test_garbage_is_no_answer_and_the_other_side_is_asked(tmp_path: Path) 
         assert (status, json.loads(body)["error"]["code"], "Location" in headers) == (503, "no_answer", False)
 
 
+@asynccontextmanager
+async def streaming(first: bytes, then: bytes) -> AsyncIterator[str]:
+    """A server whose stream has two pieces; it breaks off where the second one is empty."""
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(first)
+        await asyncio.sleep(0.05)
+        await response.write(then)
+        if not then and request.transport is not None:
+            request.transport.abort()
+        return response
+
+    async with RawTestServer(handler) as server:
+        yield str(server.make_url("/v1"))
+
+
+WHOSE = chat.event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+
+
+@pytest.mark.parametrize("end", [b"", chat.event({"error": {"message": "out of memory"}})])
+async def test_a_stream_that_has_only_said_whose_it_is_can_still_be_the_other_sides(tmp_path: Path, end: bytes) -> None:
+    """Servers send the role at once, and the first word once they have it: a model may die in between."""
+    async with streaming(WHOSE, end) as base, door(tmp_path, Mode.LOCAL_FIRST, local_base=base) as opened:
+        status, _, body = await opened.ask(stream=True)
+        assert status == 200 and b"service" in body and b"broken_off" not in body
+        assert opened.rows("outcome, answered_by") == [("answered", "service")]
+
+
+@pytest.mark.parametrize(
+    ("events", "begun"),
+    [
+        ([{"choices": []}, {"choices": [{"delta": {"role": "assistant"}}]}], False),
+        ([{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]}], True),
+        ([{"choices": [{"delta": {"content": "w"}}]}], True),
+        ([{"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]}], True),
+        ([{"choices": [{"text": ""}]}], True),
+        ([{"type": "response.created"}], True),
+        ([{"choices": 7}], True),
+        ([{"error": {}}], True),
+    ],
+)
+def test_when_a_stream_has_begun(events: list[object], begun: bool) -> None:
+    assert chat.has_begun(b"".join(map(chat.event, events))) is begun
+    assert chat.has_begun(WHOSE + chat.DONE)
+
+
 async def test_a_stream_without_its_end_is_broken_off(tmp_path: Path) -> None:
     chunk = chat.event({"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]})
     async with (
@@ -168,13 +216,10 @@ async def test_a_stream_without_its_end_is_broken_off(tmp_path: Path) -> None:
 
 async def test_an_error_within_a_stream_is_passed_on_and_stands_in_the_journal(tmp_path: Path) -> None:
     chunk = chat.event({"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]})
-    stream = chunk + chat.event({"error": {"message": "overloaded"}})
-    async with (
-        answering([(200, "text/event-stream", stream)]) as base,
-        door(tmp_path, Mode.LOCAL_FIRST, local_base=base) as opened,
-    ):
+    error = chat.event({"error": {"message": "overloaded"}})
+    async with streaming(chunk, error) as base, door(tmp_path, Mode.LOCAL_FIRST, local_base=base) as opened:
         _, _, body = await opened.ask(stream=True)
-        assert body == stream
+        assert body == chunk + error
         assert opened.rows("outcome, reason") == [("broken off", "local-first; local: its stream has an error")]
 
 
