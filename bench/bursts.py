@@ -207,8 +207,9 @@ def made(root: Path) -> dict[str, Run]:
 
 
 def app(root: Path, name: str) -> LlamaDuoApp:
-    """An app with what the screen needs."""
+    """An app with what the screen needs, and nothing that an earlier one kept, such as a theme."""
     root.mkdir(parents=True)
+    os.environ |= {"XDG_STATE_HOME": str(root), "XDG_CONFIG_HOME": str(root)}
     place = PLACES[name]
     runs = made(root) if place.runs else {}
     new_settings()

@@ -86,7 +86,8 @@ class CoveragePreview(Vertical, can_focus=True):
     async def _show_problem(self, message: str, hint: str) -> None:
         """Show why there is no preview."""
         self.post_message(self.Profiled(None))
-        details = f"\n{one_line(hint)}" if hint else ""
+        hidden = "; in the form, ctrl+t shows these settings" if "coverage.columns" in hint else ""
+        details = f"\n{one_line(hint)}{hidden}" if hint else ""
         await self._fill(Content.assemble(("✗ ", "$text-error"), one_line(message), (details, "dim")), [])
 
     async def _show(self, result: Profile) -> None:

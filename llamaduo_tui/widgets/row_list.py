@@ -133,15 +133,15 @@ class RowList(ScrollView, Generic[Row], can_focus=True):
             self.highlighted = index % len(self.items)
 
     def render_line(self, y: int) -> Strip:
-        index = y + self.scroll_offset.y
+        index, width = y + self.scroll_offset.y, self.size.width - self.scrollbar_gutter.width
         if index >= len(self.items):
-            return Strip.blank(self.size.width, self.rich_style)
+            return Strip.blank(width, self.rich_style)
         here = index == self.highlighted
         base = self.get_component_rich_style("row-list--cursor") if here else self.rich_style
         row = Strip([Segment("▸ " if here else "  ", base), *self.cells(self.items[index], base)])
-        if row.cell_length > self.size.width:
-            row = Strip([*row.crop(0, self.size.width - 1), Segment("…", base)])
-        return row.adjust_cell_length(self.size.width, base)
+        if row.cell_length > width:
+            row = Strip([*row.crop(0, width - 1), Segment("…", base)])
+        return row.adjust_cell_length(width, base)
 
     def tone(self, name: str) -> Style:
         """A tone to add to a row's style: good, fair, poor or muted."""

@@ -16,8 +16,8 @@ from llamaduo_tui.messages import RaiseBudget
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.amount import Amount
 from llamaduo_tui.widgets.cards.card import Card, Fact, fact
-from llamaduo_tui.widgets.line_input import LineInput
 
 MORE = 1.5
 """The suggested cap is half as much again as is used, so that the run does not ask again at the next call."""
@@ -38,7 +38,7 @@ writes the new cap into the run's settings, and the run continues. **Stop** ends
     def answers(self) -> list[Widget]:
         return [
             Label("new cap", classes="amount-label"),
-            LineInput(id="cap", classes="amount", compact=True, max_length=12),
+            Amount("cap", max_length=12),
             Button("Raise", id="approve", variant="warning", compact=True, tooltip="Let it spend up to the new cap"),
         ]
 

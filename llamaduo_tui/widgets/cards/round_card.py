@@ -17,8 +17,8 @@ from llamaduo_tui.views.questions import price, takes
 from llamaduo_tui.views.run_view import RunView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
+from llamaduo_tui.widgets.amount import Amount
 from llamaduo_tui.widgets.cards.card import Card, Fact, fact
-from llamaduo_tui.widgets.line_input import LineInput
 
 WEAKEST = 3
 """Groups of prompts that the card names."""
@@ -49,7 +49,7 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
     def answers(self) -> list[Widget]:
         return [
             Label("pairs", classes="amount-label"),
-            LineInput(type="integer", id="pairs", classes="amount", compact=True, max_length=7),
+            Amount("pairs", whole=True, max_length=7),
             Button("Approve", id="approve", variant="warning", compact=True, tooltip="Pay for another round"),
             Button("Finish", id="reject", compact=True, tooltip="End with the sealed test"),
         ]

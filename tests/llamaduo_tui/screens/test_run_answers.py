@@ -19,6 +19,7 @@ from llamaduo_tui.control import actions
 from llamaduo_tui.screens.confirm import ConfirmScreen
 from llamaduo_tui.screens.run import RunScreen
 from llamaduo_tui.widgets.cards.round_card import RoundCard
+from llamaduo_tui.widgets.key_bar import KeyBar
 
 pytestmark = pytest.mark.usefixtures("still_machine")
 
@@ -63,6 +64,9 @@ async def test_a_key_goes_to_the_number_of_pairs(root: Path) -> None:
         await until(pilot, lambda: isinstance(shown.screen, RunScreen) and screen(shown).asking is not None)
         await pilot.press("equals_sign")
         assert isinstance(shown.focused, Input)
+        await pilot.pause()
+        keys = screen(shown).query_one(KeyBar).render().plain
+        assert "Leave the field" in keys and "esc Runs" not in keys
         await pilot.press("escape")
         assert isinstance(shown.focused, Log)
         await pilot.press("equals_sign")

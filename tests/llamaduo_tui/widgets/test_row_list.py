@@ -29,3 +29,11 @@ async def test_a_row_without_room_ends_in_an_ellipsis() -> None:
         await pilot.pause()
         assert words.render_line(0).text == "▸ ten cells."
         assert words.render_line(1).text == "  eleven ce…"
+
+
+async def test_the_ellipsis_stands_beside_the_scrollbar() -> None:
+    async with Host().run_test(size=(12, 3)) as pilot:
+        words = pilot.app.query_one(Words)
+        words.show(["eleven cells"] * 4)
+        await pilot.pause()
+        assert words.render_line(0).text == "▸ eleven c…"
