@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.protocol import records
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.run_dir import Run
+from engine.protocol.sharing import denied
 from engine.protocol.terminal import one_line, say, visible
 from engine.verify.checks import Finding, Verification
 from engine.verify.verification import verify
@@ -27,14 +28,18 @@ def main() -> int:
     except LlamaDuoError as error:
         say(f"{error.message}; {error.hint}", err=True)
         return error.exit_status
+    except PermissionError as error:
+        told = denied(error)
+        say(f"{told.message}; {told.hint}", err=True)
+        return told.exit_status
     except OSError as error:
         say(f"{error.filename}: cannot be read: {error.strerror}", err=True)
         return 1
-    print(json.dumps(records.to_row(found), indent=1) if args.json else told(found))
+    print(json.dumps(records.to_row(found), indent=1) if args.json else lines_of(found))
     return 0 if found.holds else 1
 
 
-def told(found: Verification) -> str:
+def lines_of(found: Verification) -> str:
     """A verification in lines for a terminal: each claim, all files that are not right, and what people changed."""
     lines = [f"{MARKS[check.finding]:<7}{check.name:<10}{one_line(check.text)}" for check in found.checks]
     several = [problem for check in found.checks for problem in check.problems[1:]]

@@ -14,12 +14,12 @@ import click
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.full_disk import Full, full
+from engine.protocol.programs import BROKEN_PIPE
 from engine.protocol.sharing import denied
 from engine.protocol.terminal import say
 from llamaduo_tui.views.text import clean
 
 INTERRUPTED = 130
-BROKEN_PIPE = 141
 
 
 class Commands(click.Group):

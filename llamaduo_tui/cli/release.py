@@ -12,6 +12,7 @@ import click
 from engine.protocol import plain_file
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.release import MARGIN, PAPER_FILE, Served
+from engine.protocol.sharing import check_mine
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options
 from llamaduo_tui.paths import called
@@ -81,6 +82,7 @@ def follow_release(run: Run, arguments: Sequence[str]) -> int:
 
     from llamaduo_tui.control import release as control
 
+    check_mine(run)  # before its log is looked at, which is private
     seen = control.size(run)
     process = control.start(run, arguments)
     try:

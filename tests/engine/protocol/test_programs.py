@@ -37,5 +37,27 @@ def test_libraries_are_quiet_unless_they_are_asked(
     assert shown or len(lines) == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        ("PermissionError(13, 'Permission denied', '/')", "error: /: permission denied", 2),
+        ("OSError(28, 'No space left on device', 'a')", "error: the disk is full: a", 1),
+        ("RecursionError('too deep')", "error: unexpected: RecursionError: too deep", 1),
+        ("BrokenPipeError(32, 'Broken pipe')", "", 141),
+    ],
+)
+def test_an_error_that_a_program_lets_through_is_a_line(
+    error: str, said: str, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing.py").write_text(f"raise {error}\n")
+    monkeypatch.setenv("PYTHONPATH", f"{Path(programs.__file__).parents[2]}:{tmp_path}")
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+    done = subprocess.run(programs.command("failing"), capture_output=True, text=True)
+    assert done.returncode == status and done.stderr.startswith(said) and "Traceback" not in done.stderr
+    monkeypatch.setenv("PYTHONWARNINGS", "default")
+    shown = subprocess.run(programs.command("failing"), capture_output=True, text=True)
+    assert ("Traceback" in shown.stderr) is bool(said)
+
+
 def test_the_working_folder_is_not_on_the_path(tmp_path: Path) -> None:
     assert programs.command("json.tool")[:2] == [sys.executable, "-P"]
