@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -221,7 +222,8 @@ class Run:
         for one in reversed(levels[: levels.index(self.folder)]):
             one.mkdir(exist_ok=True)
             if one.parent == self.folder:
-                one.chmod(0o700 | self.folder.stat().st_mode & 0o050)
+                inherited = one.stat().st_mode & stat.S_ISGID  # what is made in it belongs to a shared folder's group
+                one.chmod(0o700 | inherited | self.folder.stat().st_mode & 0o050)
 
     def write_status(self, status: Status) -> None:
         write = checksums.write_json if status.state.ended else jsonl.write_json  # a heartbeat is soon replaced

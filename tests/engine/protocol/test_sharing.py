@@ -17,6 +17,7 @@ import pytest
 from engine.protocol import commands, sharing
 from engine.protocol.commands import Control
 from engine.protocol.run_dir import Run, create
+from engine.protocol.sharing import Readers
 from engine.protocol.status import Process, State, Status
 
 SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -76,6 +77,22 @@ def test_what_a_group_may_read(tmp_path: Path, mask: int) -> None:
     sharing.apply(run, "all")
     assert modes(run, *STATE, *CONTENTS) == {"-rw-r-----"} and modes(run, SEALED) == {"-rw-------"}
     assert stat.filemode(outside.stat().st_mode) == "-rw-r--r--"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to any group")
+@pytest.mark.parametrize("share", ["group", "all"])
+def test_all_of_a_run_in_a_shared_folder_belongs_to_its_group(tmp_path: Path, share: Readers, mask: int) -> None:
+    root = tmp_path / "runs"
+    root.mkdir()
+    os.chown(root, -1, OTHER)
+    root.chmod(0o2775)
+    run = create(root, "demo", SETTINGS)
+    sharing.apply(run, share)
+    for folder in (run.coverage, run.round(0) / "infer", run.final / "teacher" / "judge"):
+        run.make_folder(folder)
+        (folder.parent / "decision.json").write_text("{}\n")
+    sharing.apply(run, share)
+    assert {path.stat().st_gid for path in (run.folder, *run.folder.rglob("*"))} == {OTHER}
 
 
 LOOK = """
