@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from engine.protocol import plain_file, toml
 from engine.protocol.errors import InputError
 from engine.protocol.run_dir import Run
+from engine.protocol.sharing import denied
 from engine.settings.local import DEVICE_FORM
 from engine.settings.schema import COMPRESSED, COVERAGE_FILES, MODEL_FILE, Migration
 from engine.settings.source import STDIN, is_address, is_pattern
@@ -52,6 +53,8 @@ def load_settings(path: Path) -> Migration:
         tables = toml.loads(plain_file.read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", f"write one with: llamaduo-tui new {path}") from None
+    except PermissionError as error:
+        raise denied(error) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}", "check its name and its permissions") from None
     except UnicodeDecodeError:

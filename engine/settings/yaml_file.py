@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from engine.protocol.errors import InputError
+from engine.protocol.sharing import denied
 
 MOST_BYTES = 64 * 1024
 """A recipe has about 3 KiB; the parser takes seconds for a megabyte."""
@@ -18,6 +19,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
+    except PermissionError as error:
+        raise denied(error) from None
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}", "check its name and its permissions") from None
     if len(data) > MOST_BYTES:
