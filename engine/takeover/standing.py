@@ -80,9 +80,9 @@ class Standing:
             case "share" if (share := command.share) is not None and 0 <= share <= 1:
                 self._by_hand, self.state = share, replace(state, share=share)
                 what = f"share {100 * share:g} %"
-            case "pause" | "resume":
+            case "pause" | "resume" if state.paused != (command.kind == "pause"):
                 self.state = replace(state, paused=command.kind == "pause")
-            case "roll-back":
+            case "roll-back" if not state.rolled_back:
                 self._canary = self._canary.back(BY_HAND)
                 self.state = replace(state, rolled_back=BY_HAND, share=0.0)
             case _:

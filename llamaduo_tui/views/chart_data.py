@@ -24,6 +24,7 @@ class Series:
 
     `line` connects them, and `mark` is at the last one; without it each point has one. `bounds` are a low and a high
     end for each point. Nothing connects points that are further apart than `gap`. `brief` is left out of the legend.
+    `values` are what is said of the points, where some are drawn at the chart's edge.
     """
 
     name: str
@@ -34,6 +35,11 @@ class Series:
     bounds: tuple[Point, ...] = ()
     gap: float = math.inf
     brief: bool = False
+    values: tuple[float, ...] = ()
+
+    def value(self, place: int) -> float:
+        """What is said of a point."""
+        return self.values[place] if self.values else self.points[place][1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,7 @@ def read(figure: Figure, at: float) -> Iterator[tuple[Series, float, int]]:
 
 def table(figure: Figure) -> str:
     """A chart's values as CSV: a line for each x, a column for each series."""
-    values = [dict(series.points) for series in figure.series]
+    values = [{x: one.value(place) for place, (x, _) in enumerate(one.points)} for one in figure.series]
     names = [figure.x, *(series.name.replace(",", " ") for series in figure.series)]
     rows = [[f"{x:g}", *(f"{one[x]:g}" if x in one else "" for one in values)] for x in figure.places]
     return "".join(f"{','.join(row)}\n" for row in [names, *rows])

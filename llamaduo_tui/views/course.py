@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from llamaduo_tui.views.chart_data import COLOURS, Figure, Series
 from llamaduo_tui.views.takeover import Standpoint
@@ -17,21 +18,22 @@ def figures(course: Sequence[Standpoint], margin: float) -> tuple[Figure, Figure
     floor = max(FLOOR, min([-2 * margin, *(point.low for point in settled)]))
     ceiling = min(CEILING, max([2 * margin, *(point.high for point in settled)]))
 
-    def clamped(value: float) -> float:
-        return min(ceiling, max(floor, value))
-
     def line(name: str, values: Sequence[float], mark: str, colour: str, brief: bool = False) -> Series:
         points = tuple((float(point.compared), value) for point, value in zip(course, values, strict=True))
         return Series(name, points, mark, colour, brief=brief)
+
+    def within(name: str, values: Sequence[float], mark: str, colour: str, brief: bool = False) -> Series:
+        drawn = line(name, [min(ceiling, max(floor, value)) for value in values], mark, colour, brief)
+        return replace(drawn, values=tuple(values))
 
     difference = Figure(
         name="difference",
         unit=f"points, threshold {-margin:+g}",
         x="comparison",
         series=(
-            line("low", [clamped(point.low) for point in course], "l", COLOURS[5]),
-            line("high", [clamped(point.high) for point in course], "h", COLOURS[5], brief=True),
-            line("mean", [clamped(point.mean) for point in course], "m", COLOURS[0]),
+            within("low", [point.low for point in course], "l", COLOURS[5]),
+            within("high", [point.high for point in course], "h", COLOURS[5], brief=True),
+            within("mean", [point.mean for point in course], "m", COLOURS[0]),
         ),
         low=floor,
         high=ceiling,

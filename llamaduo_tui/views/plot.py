@@ -285,7 +285,7 @@ def _reading(figure: Figure, look: Look, width: int) -> Line:
     line: Line = [(figure.place(at), "bold")]
     before = ""
     for series, x, place in read(figure, at):
-        value = said(series.points[place][1], DIGITS if figure.x == "step" else 3)
+        value = said(series.value(place), DIGITS if figure.x == "step" else 3)
         if place < len(series.bounds):
             low, high = series.bounds[place]
             value = f"{value} ({low:.0f}–{high:.0f})"

@@ -193,14 +193,18 @@ def _slow(journal: sqlite3.Connection, side: str, now: float) -> list[float]:
 
 
 def _course(journal: sqlite3.Connection) -> tuple[Standpoint, ...]:
-    """Some of the points, the last among them; none in the journal of an earlier version."""
+    """Some of the points, the last among them, since the canary began; none in the journal of an earlier version."""
     try:
-        (count,) = journal.execute("SELECT COUNT(*) FROM course").fetchone()
+        (begin,) = journal.execute("SELECT COALESCE(MAX(rowid), 0) FROM course WHERE compared = 1").fetchone()
+        (count,) = journal.execute("SELECT COUNT(*) FROM course WHERE rowid >= ?", (begin,)).fetchone()
         step = max(1, -(-count // POINTS))
         numbers = ", ".join(map(_real, ("mean", "low", "high", "share")))
-        query = f"SELECT CAST(compared AS INTEGER), {numbers} FROM course WHERE (? - rowid) % ? = 0 ORDER BY rowid"  # noqa: S608
+        query = f"""
+            SELECT CAST(compared AS INTEGER), {numbers} FROM course
+            WHERE (? - rowid) % ? = 0 AND rowid >= ? ORDER BY rowid
+        """  # noqa: S608
         last = journal.execute("SELECT COALESCE(MAX(rowid), 0) FROM course").fetchone()[0]
-        return tuple(Standpoint(*row) for row in journal.execute(query, (last, step)))
+        return tuple(Standpoint(*row) for row in journal.execute(query, (last, step, begin)))
     except sqlite3.OperationalError:
         return ()
 

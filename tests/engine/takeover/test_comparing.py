@@ -98,6 +98,17 @@ async def test_a_canary_moves_the_share_that_people_set(tmp_path: Path) -> None:
         assert changes == [("anna", "share 100 %"), ("ben", "pause"), ("ben", "resume"), ("anna", "share 0 %")]
 
 
+async def test_a_key_that_is_held_changes_once(tmp_path: Path) -> None:
+    async with door(tmp_path, Mode.CANARY) as opened:
+        for kind in ("pause", "pause", "resume", "resume", "roll-back", "roll-back", "roll-back"):
+            command = DoorCommand(kind=kind, who="anna")  # type: ignore[arg-type]
+            send(opened.at, command)
+            opened.parts.standing.obey()
+            assert opened.parts.standing.state.obeyed == command.id
+        changes = [what for (what,) in journal.rows(opened.at.journal, "SELECT what FROM changes ORDER BY rowid")]
+        assert changes == ["pause", "resume", "roll-back"]
+
+
 async def test_a_used_up_budget_ends_all_comparisons(tmp_path: Path) -> None:
     service = Side("service", scores={"service answers": 90, "local answers": 60})
     async with door(tmp_path, Mode.SHADOW, compare=1.0, budget_usd=0.0, service=service) as opened:

@@ -12,6 +12,8 @@ from engine.protocol.run_dir import Run, create
 from engine.protocol.takeover import DoorState, Mode, Side, files
 from engine.takeover.journal import Entry, Journal, Outcome
 from llamaduo_tui.views import takeover
+from llamaduo_tui.views.chart_data import table
+from llamaduo_tui.views.course import figures
 
 STATE = DoorState(
     mode=Mode.CANARY, share=0.1, compared=4, agreed=2, difference=Interval(mean=-1.5, low=-20.0, high=3.0), time=1.0
@@ -42,6 +44,8 @@ def made(folder: Path) -> Run:
             await journal.close_entry(entry, outcome)
         for value in (0.0, 0.0, -4.0, -2.0):
             journal.compared("x", value, value == 0, "judged", None)
+        for number in range(1, 600):  # of a canary that was rolled back
+            journal.stands(number, Interval(mean=-90.0, low=-99.0, high=-9.0), 0.02)
         for number in range(1, 501):
             low = -99 / number
             journal.stands(number, Interval(mean=-1.0, low=low, high=1.0), 0.1)
@@ -72,6 +76,7 @@ def test_the_journal_in_figures(tmp_path: Path) -> None:
     assert [(one.who, one.what) for one in view.changes] == [("anna", "share 10 %")]
     assert (view.slow["service"][-1], view.slow["local"][-1], view.slow["local"][0]) == (0.0, 0.05, 0.0)
     assert 100 <= len(view.course) <= takeover.POINTS
+    assert {point.mean for point in view.course} == {-1.0}, "the course is that of the canary at work"
     last = view.course[-1]
     assert last == takeover.Standpoint(500, -1.0, -99 / 500, 1.0, 0.1)
     assert [point.compared for point in view.course] == sorted(point.compared for point in view.course)
@@ -80,6 +85,17 @@ def test_the_journal_in_figures(tmp_path: Path) -> None:
     assert shown["compared"] == "4 answers, 2 the same; local -1.5 points (-20.0 to +3.0)"
     assert shown["share"].startswith("10 % local")
     assert shown["requests"] == "4, 1 failed"
+
+
+def test_what_lies_beyond_the_chart_is_said_as_it_is() -> None:
+    course = [takeover.Standpoint(number, -33.0, -99.0, 99.0, 0.02) for number in (1, 2)]
+    difference, _ = figures(course, 2.0)
+    assert [(one.name, one.points[-1][1], one.value(1)) for one in difference.series] == [
+        ("low", -30.0, -99.0),
+        ("high", 15.0, 99.0),
+        ("mean", -30.0, -33.0),
+    ]
+    assert table(difference).splitlines()[-1] == "2,-99,99,-33"
 
 
 def test_a_dev_prompt_of_one_line_is_there_to_try(tmp_path: Path) -> None:
