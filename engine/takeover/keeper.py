@@ -21,6 +21,7 @@ from pathlib import Path
 from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.loopback import address_of
+from engine.protocol.processes import how_ended
 from engine.protocol.run_dir import Run
 from engine.protocol.secrets import Redacted
 from engine.protocol.status import Process
@@ -104,7 +105,7 @@ class Keeper:
                     await self._end(door)
                     door = successor
                 continue
-            print(f"the door ended (status {door.returncode}): starting it again", flush=True)
+            print(f"the door {how_ended(door.returncode or 0)}: starting it again", flush=True)
             pause = FIRST_PAUSE_S if time.monotonic() - began > HEALTHY_S else min(LONGEST_PAUSE_S, 2 * pause)
             while (again := await self._start()) is None and not self._stopping.is_set():
                 with contextlib.suppress(TimeoutError):
