@@ -95,6 +95,7 @@ it leaves the form. Each field is explained next to it.
         self._settling: Timer | None = None
         self._keeping: Timer | None = None
         self._outlook = Outlook()
+        self.walking = False
 
     def compose(self) -> ComposeResult:
         design.fit(self)
@@ -173,12 +174,18 @@ it leaves the form. Each field is explained next to it.
     def _section_chosen(self) -> None:
         """Show the section, soon where the next key chooses another one: a page takes longer than a repeated key."""
         if getattr(self.app, "next_key", "") in _WALKING and self._list.has_focus:
+            self.walking = True
             self.set_timer(WALKED_S, self._show_highlighted)
         else:
             self._show_highlighted()
 
+    def awaits(self, key: str) -> bool:
+        """Whether a key has to wait for the section that keys have walked to: Tab would enter the one before."""
+        return self.walking and key not in _WALKING
+
     def _show_highlighted(self) -> None:
         """Show the section that is highlighted now, which may be a later one than that of an event."""
+        self.walking = False
         section = self._sections[self._list.highlighted or 0]
         if self._form.section is section:
             return

@@ -27,7 +27,7 @@ from llamaduo_tui import key_turns, messages, run_actions
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import actions
 from llamaduo_tui.key_turns import PATIENCE_S, KeyTurns
-from llamaduo_tui.screens import compare
+from llamaduo_tui.screens import compare, configure
 from llamaduo_tui.screens.compare import CompareScreen
 from llamaduo_tui.screens.configure import ConfigureScreen
 from llamaduo_tui.screens.data import DataScreen
@@ -41,6 +41,7 @@ from llamaduo_tui.views import outlook, preflight, presets, profile
 from llamaduo_tui.views.draft import Draft
 from llamaduo_tui.views.review import Review
 from llamaduo_tui.views.watcher import RunWatcher
+from llamaduo_tui.widgets.settings_form import SettingsForm
 
 pytestmark = pytest.mark.usefixtures("still_machine")
 SETTINGS = '[coverage]\nsource = "rows.jsonl"\n[service]\nmodel = "sandbox"\n'
@@ -116,6 +117,21 @@ async def test_twenty_of_a_key_at_once_neither_freeze_nor_crash(root: Path) -> N
             await burst(pilot, *[key] * 20)
             assert shown.screen is screen
         assert shown.is_running
+
+
+async def test_tab_enters_the_section_that_keys_have_walked_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page is made once they rest, and Tab led to a field of the one before."""
+    monkeypatch.setattr(configure, "WALKED_S", 1.0)
+    shown = at(root, "configure")
+    async with shown.run_test(size=(120, 40)) as pilot:
+        screen = await opened(pilot, shown, "configure")
+        assert isinstance(screen, ConfigureScreen)
+        await burst(pilot, "down", "down")
+        await burst(pilot, "home", "home", "tab", *"my")
+        assert (screen.query_one(SettingsForm).section, list(screen._editor.draft.edits)) == (
+            screen._sections[0],
+            [("task", "name")],
+        )
 
 
 async def test_keys_typed_ahead_wait_until_a_screen_has_read_what_they_are_about(

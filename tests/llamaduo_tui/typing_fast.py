@@ -45,7 +45,12 @@ async def settled(pilot: Pilot[Any]) -> None:
     app: Any = pilot.app
     async with asyncio.timeout(300):
         await asyncio.sleep(0)  # the first key is taken
-        while app.message_queue_size or app._typed or (app._turn is not None and not app._turn.done()):  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            app.message_queue_size
+            or app._typed
+            or (app._turn is not None and not app._turn.done())
+            or getattr(app.screen, "walking", False)
+        ):
             await asyncio.sleep(0.005)
 
 
