@@ -1,9 +1,10 @@
-"""Damage each file of a finished run in each of five ways, and see whether `verify` notices it and names that file.
+"""Damage each file of a finished run in each of six ways, and see whether `verify` notices it and names that file.
 
     python bench/verify.py [RUN] [--check] [--cases N]
 
 RUN is the folder of a run that has ended; without it the demo is run first, which takes minutes. A file is cut to 60 %,
 emptied, doubled, gets one bit flipped, or is replaced by an older one: that of an earlier round, or its own beginning.
+In a JSON file a number is forged, too, and the file's own checksum with it.
 Bars: every case is noticed, the damaged file alone is named, and the run as it was holds. With --cases the cases are
 drawn at random, else all are tried.
 """
@@ -11,6 +12,7 @@ drawn at random, else all are tried.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import subprocess
@@ -20,19 +22,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from engine.protocol import jsonl, records
+from engine.protocol import checksums, jsonl, records
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from engine.verify.verification import verify
 
 SEED = 1
+FORGED: tuple[object, ...] = ("7", -1, 0, 1e308, 10**30, None, [], {}, True)
 
 
 class Case(NamedTuple):
@@ -119,6 +123,14 @@ def _cases(run: Run) -> Iterator[Case]:
         yield Case(name, "emptied", _always(b""))
         yield Case(name, "doubled", lambda whole: whole * 2)
         yield Case(name, "one bit flipped", partial(_flipped, bit=bit))
+        if (
+            path.suffix == ".json"
+            and path != run.status_file
+            and (numbers := list(_numbers(json.loads(path.read_bytes()))))
+        ):
+            yield Case(
+                name, "forged with its checksum", partial(_forged, at=dice.choice(numbers), to=dice.choice(FORGED))
+            )
         if older := _older(run, path):
             yield Case(name, "replaced by an older one", _always(older))
 
@@ -131,6 +143,26 @@ def _flipped(content: bytes, bit: int) -> bytes:
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+def _numbers(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Where the numbers of a JSON value are."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _numbers(inner, (*at, key))
+    elif isinstance(value, int | float):
+        yield at
+
+
+def _forged(content: bytes, at: tuple[str | int, ...], to: object) -> bytes:
+    """A JSON file with another value in a place, and with the checksum that belongs to that."""
+    row = json.loads(content)
+    holder = reduce(getitem, at[:-1], row)
+    holder[at[-1]] = to if to != holder[at[-1]] else "forged"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "forged.json"
+        (checksums.write_json if checksums.OWN in row else jsonl.write_json)(file, row)
+        return file.read_bytes()
 
 
 def _older(run: Run, path: Path) -> bytes:
