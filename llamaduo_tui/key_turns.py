@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import deque
 from contextlib import suppress
@@ -81,8 +83,18 @@ class KeyTurns(App[Result]):
         return under is not None and not isinstance(under, Screen) and under.parent is None
 
     def action_suspend_process(self) -> None:
-        """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it."""
-        super().action_suspend_process()
+        """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it.
+
+        All that the shell waits for stops, such as `uv run` or a script that has started the app: while one of these
+        goes on, the shell does not take over, and nobody has the terminal.
+        """
+        driver = self._driver
+        if driver is None or not driver.can_suspend:
+            return
+        self._suspend_signal()
+        driver.suspend_application_mode()  # first: a stopped parent makes the shell take the terminal at once
+        driver._must_signal_resume = True  # type: ignore[attr-defined]  # of Textual 8.2.8 on Linux and macOS
+        os.kill(0, signal.SIGSTOP)
         self._typed.clear()
         self._continued = time.monotonic()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -291,3 +292,17 @@ async def test_a_screen_may_go_at_any_moment_while_it_comes(root: Path, name: st
         await asyncio.sleep(0)
         shown.exit()
         send(shown, ["down", "enter"])  # typed on while the app closes
+
+
+async def test_all_that_the_shell_waits_for_stops_once_the_terminal_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that has started the app would keep the terminal, with the app stopped."""
+    done: list[object] = []
+    shown: KeyTurns[None] = KeyTurns()
+    async with shown.run_test():
+        driver = shown._driver
+        monkeypatch.setattr(type(driver), "can_suspend", True)
+        monkeypatch.setattr(driver, "suspend_application_mode", lambda: done.append("left"))
+        monkeypatch.setattr(key_turns.os, "kill", lambda *sent: done.append(sent))
+        shown.action_suspend_process()
+        assert done == ["left", (0, signal.SIGSTOP)]
+        monkeypatch.undo()
