@@ -25,6 +25,7 @@ from textual.widgets import OptionList
 from textual.worker import Worker, get_current_worker
 
 from engine.protocol.terminal import obeyed_left_out
+from llamaduo_tui import terminal
 from llamaduo_tui.views import phrases
 
 PATIENCE_S = 2.0
@@ -90,6 +91,9 @@ class KeyTurns(App[Result]):
         """
         driver = self._driver
         if driver is None or not driver.can_suspend:
+            return
+        if not terminal.shell_waits():
+            self.notify("No shell waits behind the app, so it goes on.", markup=False)
             return
         self._suspend_signal()
         driver.suspend_application_mode()  # first: a stopped parent makes the shell take the terminal at once

@@ -14,6 +14,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 ESC, BEL = "\x1b", "\x07"
 TMUX_S = 2.0
@@ -62,6 +63,21 @@ def watch(gone: Callable[[], None]) -> None:
         gone()
 
     threading.Thread(target=look, name="terminal", daemon=True).start()
+
+
+def shell_waits() -> bool:
+    """Whether a shell takes the terminal when this process' job stops, and can let it go on.
+
+    Nobody does where the app is all that a terminal runs, as in `ssh -t box llamaduo-tui` or a pane of tmux: stopped,
+    it would stay so (a group of processes without a parent in its session is an orphan, by POSIX).
+    """
+    import psutil
+
+    for ancestor in psutil.Process().parents():
+        with suppress(OSError):
+            if os.getpgid(ancestor.pid) != os.getpgrp():
+                return os.getsid(ancestor.pid) == os.getsid(0)
+    return False
 
 
 def copy_words(by_tmux: bool, environment: Mapping[str, str] | None = None) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -44,6 +46,30 @@ def test_finishing_ends_without_reaching(root: Path) -> None:
     screen.press("q")
     assert screen.exit_status() == 3
     assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
+
+
+def test_ctrl_z_where_no_shell_waits_leaves_the_app_at_work(root: Path) -> None:
+    screen = Terminal()
+    screen.read_until("No runs yet")
+    screen.press("\x1a")
+    screen.read_until("No shell waits")
+    screen.press("q")
+    assert screen.exit_status() == 0
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs a shell with job control")
+def test_ctrl_z_gives_a_shell_its_terminal_and_fg_takes_it_back(root: Path) -> None:
+    screen = terminal.Terminal(["bash", "--norc", "-i"], 100, 30)
+    screen.press(f"{shlex.quote(sys.executable)} -m llamaduo_tui\r")
+    screen.read_until("No runs yet")
+    screen.press("\x1a")
+    screen.read_until("Stopped")
+    screen.press("fg\r")
+    screen.read_until("No runs yet")
+    screen.press("q")
+    screen.read_until("bash-")
+    screen.press("exit\r")
+    assert screen.exit_status() == 0
 
 
 def test_stopping_is_confirmed(root: Path) -> None:

@@ -301,6 +301,7 @@ async def test_all_that_the_shell_waits_for_stops_once_the_terminal_is_left(monk
     async with shown.run_test():
         driver = shown._driver
         monkeypatch.setattr(type(driver), "can_suspend", True)
+        monkeypatch.setattr(key_turns.terminal, "shell_waits", lambda: True)
         monkeypatch.setattr(driver, "suspend_application_mode", lambda: done.append("left"))
         monkeypatch.setattr(key_turns.os, "kill", lambda *sent: done.append(sent))
         shown.action_suspend_process()
