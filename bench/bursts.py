@@ -296,6 +296,8 @@ BYTES = {
 }  # fmt: skip
 ALL = [*BYTES.values(), *"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ0123456789.,[]+-=?*"]
 HELP = "\x1bOP"
+BLINKING = 1000
+"""Bytes a second, at most, of a cursor that blinks in a field where nothing else happens."""
 
 
 def in_terminal(folder: Path, names: Sequence[str]) -> int:
@@ -345,14 +347,14 @@ def survives(folder: Path, name: str) -> bool:
 def answers(screen: Terminal) -> bool:
     """Whether the program opens its help, or closes it, and has shown no traceback."""
     end = time.monotonic() + ANSWERS_S
-    while screen.read(1.0):  # all that was typed is handled
-        if time.monotonic() > end or "Traceback" in screen.shown:
+    while screen.watch(1.0)[0] > BLINKING:  # all that was typed is handled
+        if time.monotonic() > end or "Traceback" in screen.last:
             return False
     screen.press(HELP)
-    while time.monotonic() < end:
-        if not screen.read(1.0):
-            return bool(screen.shown) and "Traceback" not in screen.shown
-    return False
+    while screen.watch(1.0)[0] <= BLINKING:
+        if time.monotonic() > end:
+            return False
+    return "Traceback" not in screen.last
 
 
 def hung_up(file: Path) -> int:
