@@ -40,8 +40,11 @@ class Standing:
 
     async def resume(self) -> None:
         """Take note of the commands that were obeyed before this door; call `obey` for the others."""
-        self._done = await self._journal.applied()
-        for command in commands(self._at):
+        applied, given = await self._journal.applied(), list(commands(self._at))
+        # Commands are obeyed in order: one that changed nothing is in no journal, and must not be obeyed later.
+        last = max((number for number, command in enumerate(given) if command.id in applied), default=-1)
+        self._done = applied | {command.id for command in given[: last + 1]}
+        for command in given:
             if command.id in self._done and command.kind in ("share", "mode"):
                 self._by_hand = command.share
         self.write()

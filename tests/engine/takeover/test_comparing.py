@@ -11,6 +11,7 @@ from door_sides import Opened, Side, door
 
 from engine.protocol.takeover import DoorCommand, Mode, send
 from engine.takeover import journal
+from engine.takeover.standing import Standing
 
 
 async def until(happens: Callable[[], bool]) -> None:
@@ -107,6 +108,13 @@ async def test_a_key_that_is_held_changes_once(tmp_path: Path) -> None:
             assert opened.parts.standing.state.obeyed == command.id
         changes = [what for (what,) in journal.rows(opened.at.journal, "SELECT what FROM changes ORDER BY rowid")]
         assert changes == ["pause", "resume", "roll-back"]
+        command = DoorCommand(kind="mode", who="anna", mode=Mode.CANARY)
+        send(opened.at, command)
+        opened.parts.standing.obey()
+        successor = Standing(opened.at, Mode.CANARY, 3.0, opened.parts.journal)
+        await successor.resume()
+        successor.obey()
+        assert not successor.state.rolled_back and not successor.state.paused, "the key's repeats are not obeyed later"
 
 
 async def test_a_used_up_budget_ends_all_comparisons(tmp_path: Path) -> None:
