@@ -272,12 +272,16 @@ async def _first_event(chunks: AsyncIterator[bytes]) -> bytes:
     A server that has nothing to say yet keeps its stream open by comments, or says whose the answer will be, and may
     then end the stream, or send an error: so far the other side can still answer.
     """
-    begun = bytearray()
+    begun, seen = bytearray(), 0
     async for chunk in chunks:
+        fresh = max(seen, len(begun) - 3)  # an event's end may be cut
         begun += chunk
-        data = DATA.search(begun)
-        ended = data is not None and END_OF_EVENT.search(begun, data.end())
-        if (ended and has_begun(bytes(begun))) or len(begun) > MOST_EVENT:
+        ends = [found.end() for found in END_OF_EVENT.finditer(begun, fresh)]
+        if ends:  # each event is looked at once, however many come
+            events, seen = bytes(begun[seen : ends[-1]]), ends[-1]
+            if DATA.search(events) and has_begun(events):
+                return bytes(begun)
+        if len(begun) > MOST_EVENT:
             return bytes(begun)
     if not begun.strip() or (begun.startswith(b":") and not DATA.search(begun)):
         raise aiohttp.ClientPayloadError("a stream without an event")
