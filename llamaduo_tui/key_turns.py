@@ -84,23 +84,25 @@ class KeyTurns(App[Result]):
         return under is not None and not isinstance(under, Screen) and under.parent is None
 
     def action_suspend_process(self) -> None:
-        """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it.
-
-        All that the shell waits for stops, such as `uv run` or a script that has started the app: while one of these
-        goes on, the shell does not take over, and nobody has the terminal.
-        """
+        """Give the shell its terminal; what was typed behind the key is meant for the shell, which cannot get it."""
         driver = self._driver
-        if driver is None or not driver.can_suspend:
-            return
-        if not terminal.shell_waits():
-            self.notify("No shell waits behind the app, so it goes on.", markup=False)
-            return
+        if driver is not None and driver.can_suspend:
+            if terminal.shell_waits():
+                self._stop_job(driver)
+            else:
+                self.notify("No shell waits behind the app, so it goes on.", markup=False)
+        self._typed.clear()
+        self._continued = time.monotonic()
+
+    def _stop_job(self, driver: Driver) -> None:
+        """Stop all that the shell waits for, such as `uv run` or a script that has started the app, until it goes on.
+
+        While one of these goes on, the shell does not take over, and nobody has the terminal.
+        """
         self._suspend_signal()
         driver.suspend_application_mode()  # first: a stopped parent makes the shell take the terminal at once
         driver._must_signal_resume = True  # type: ignore[attr-defined]  # of Textual 8.2.8 on Linux and macOS
         os.kill(0, signal.SIGSTOP)
-        self._typed.clear()
-        self._continued = time.monotonic()
 
     @on(Driver.SignalResume)
     def _draw_again(self) -> None:
