@@ -178,7 +178,7 @@ async def test_a_stranger_starts_a_run_from_a_csv_in_the_form_alone(
         await paste(pilot, "support tickets\nof a web shop")
         await burst(pilot, "escape", "pageup", "f4", "shift+tab", *"export.csv", "enter")
         await until(pilot, lambda: "langfuse" in text_of(shown.screen, "CoveragePreview .counts").casefold())
-        await until(pilot, lambda: "train" in text_of(shown.screen, "#outlook"))
+        await until(pilot, lambda: "sealed" in text_of(shown.screen, "#outlook"))
         await burst(pilot, "pagedown", "enter", *"sandbox", "f2")
         await burst(pilot, "enter")
         await until(pilot, lambda: Path("migration.toml").exists())

@@ -92,7 +92,7 @@ class TestLooks:
 
     def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], looked: None) -> None:
         async def choose(pilot: Pilot[Any]) -> None:
-            await until(pilot, lambda: "train" in text_of(pilot, "#outlook"))
+            await until(pilot, lambda: "sealed" in text_of(pilot, "#outlook"))
             await pilot.press("f3")
             await until(pilot, lambda: not isinstance(pilot.app.screen, ConfigureScreen))
             await settle(pilot)
@@ -104,7 +104,7 @@ def test_looks_wide(file: Path, snap_compare: Callable[..., bool]) -> None:
     """A wide terminal has the values of all sections, and below the fields all that they mean for the data."""
 
     async def tune(pilot: Pilot[Any]) -> None:
-        await until(pilot, lambda: "train" in text_of(pilot, "Meanings"))
+        await until(pilot, lambda: "sealed" in text_of(pilot, "Meanings"))
         await pilot.press(*["down"] * 5, "enter")
         await settle(pilot)
         await until(pilot, lambda: "▸ training" in text_of(pilot, "Meanings"))

@@ -52,7 +52,8 @@ async def test_a_run_at_work_begins_with_the_scores_on_a_small_screen_and_with_t
     shown = app(root, make(root, "busy", "running", frozen.TRAINING))
     async with shown.run_test(size=(60, 20)) as pilot:
         await until(pilot, lambda: on_screen(shown) == {"scores"} and isinstance(shown.focused, Rounds))
-        assert "┃" not in text_of(screen(shown), "Timeline") and "64.3" in text_of(screen(shown), "Timeline")
+        await until(pilot, lambda: "64.3" in text_of(screen(shown), "Timeline"))
+        assert "┃" not in text_of(screen(shown), "Timeline")
         await pilot.resize_terminal(120, 40)
         await until(pilot, lambda: on_screen(shown) == {"scores", "log", "charts"})
 
