@@ -23,12 +23,13 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from figures import show
+from msgspec.structs import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import LlamaDuoError

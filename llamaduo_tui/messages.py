@@ -34,122 +34,91 @@ class ReadFailed(Message):
 
 
 @dataclass(eq=False, repr=False)
-class OpenRun(Message):
+class OfRun(Message):
+    """What is about one run; this class itself is never sent."""
+
+    run: Run
+
+
+class OpenRun(OfRun):
     """Show a run."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class ShowReport(Message):
+class ShowReport(OfRun):
     """Show the report of a run that has ended."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class ShowTakeover(Message):
+class ShowTakeover(OfRun):
     """Show the take-over of a run."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class ShowRelease(Message):
+class ShowRelease(OfRun):
     """Show the release of a run that has ended, or offer one."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class ReleaseRun(Message):
+class ReleaseRun(OfRun):
     """Release the best model of a run that has ended."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class TryRelease(Message):
+class TryRelease(OfRun):
     """Start the door of a released model, unless one is at work, and show the take-over."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class DrillRun(Message):
+class DrillRun(OfRun):
     """Rehearse with a released model the day on which the service is gone."""
 
-    run: Run
-
 
 @dataclass(eq=False, repr=False)
-class ReviewRun(Message):
+class ReviewRun(OfRun):
     """Show a run's responses next to the service's, with their verdicts; `regressed`: only those that got worse."""
 
-    run: Run
     regressed: bool = False
 
 
 @dataclass(eq=False, repr=False)
-class RunChanged(Message):
+class RunChanged(OfRun):
     """A run has changed."""
 
-    run: Run
     update: RunUpdate
 
 
-@dataclass(eq=False, repr=False)
-class ShowData(Message):
+class ShowData(OfRun):
     """Show the pairs that a run learns from."""
 
-    run: Run
-
 
 @dataclass(eq=False, repr=False)
-class AnswerRun(Message):
+class AnswerRun(OfRun):
     """Answer the open question of a run; `pairs` overrides the number of pairs in it."""
 
-    run: Run
     choice: str
     pairs: int | None = None
 
 
 @dataclass(eq=False, repr=False)
-class RaiseBudget(Message):
+class RaiseBudget(OfRun):
     """Raise a run's cap on money, in USD, or on calls."""
 
-    run: Run
     usd: float | None = None
     calls: int | None = None
 
 
-@dataclass(eq=False, repr=False)
-class StopRun(Message):
+class StopRun(OfRun):
     """Stop a run's worker, once the user has confirmed."""
 
-    run: Run
-
 
 @dataclass(eq=False, repr=False)
-class PauseRun(Message):
+class PauseRun(OfRun):
     """Pause a run, or let it continue."""
 
-    run: Run
     on: bool
 
 
-@dataclass(eq=False, repr=False)
-class ResumeRun(Message):
+class ResumeRun(OfRun):
     """Start a new worker for a run whose last one has ended."""
 
-    run: Run
 
-
-@dataclass(eq=False, repr=False)
-class DeleteRun(Message):
+class DeleteRun(OfRun):
     """Delete a run, once the user has confirmed."""
-
-    run: Run
 
 
 @dataclass(eq=False, repr=False)
@@ -169,7 +138,6 @@ class CompareRuns(Message):
     rounds: int = 0
 
 
-@dataclass(eq=False, repr=False)
 class StartDemo(Message):
     """Start the demo and show it."""
 

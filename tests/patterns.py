@@ -114,9 +114,9 @@ def _within(value: Any, depth: int) -> Iterator[Any]:
     elif depth and isinstance(value, tuple | list | frozenset | set):
         for item in value:
             yield from _within(item, depth - 1)
-    elif depth and hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        for field in value.__dataclass_fields__:
-            yield from _within(getattr(value, field, None), depth - 1)
+    elif depth and not isinstance(value, type):
+        for name in getattr(value, "__dataclass_fields__", ()) or getattr(value, "__struct_fields__", ()):
+            yield from _within(getattr(value, name, None), depth - 1)
 
 
 def texts(pattern: re.Pattern[Any], size: int) -> Iterator[str]:

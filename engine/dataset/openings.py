@@ -14,8 +14,9 @@ import sqlite3
 import time
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.protocol.openings import Openings
 from engine.protocol.paths import DIRS

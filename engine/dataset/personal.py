@@ -10,9 +10,10 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from engine.dataset.credentials import keys, passwords
 from engine.dataset.identifiers import (

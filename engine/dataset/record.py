@@ -64,8 +64,7 @@ def unreadable(value: object) -> NoReturn:
     raise RowError(f"not a value of JSON: {type(value).__name__}")
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped(RowMixin):
+class Dropped(RowMixin, frozen=True):
     """A row that is not used: its line (or number), the reason, its text cut short, and the id of its twin if any.
 
     `file` is its source's label: "tickets.jsonl", "org/name:train".

@@ -10,8 +10,9 @@ import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from engine.dataset.families import families
 from engine.protocol.rows import Pair

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from engine.protocol.decision import Decision
 from engine.protocol.estimate import RunEstimate
@@ -38,8 +39,7 @@ TRAINED, MEASURED = 4, 2
 """Floating-point operations for a weight and a token: in LoRA training, and where only the loss is measured."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the settings say of a run's length; the targets are None where the goal is relative to the service."""
 
     max_rounds: int
@@ -66,21 +66,19 @@ def plan_of(settings: Migration, caps: Caps | None = None) -> Plan:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Took:
+class _Took(msgspec.Struct, frozen=True):
     round: int | None
     seconds: float
     usd: float
     counts: dict[str, Any]
 
 
-@dataclass
-class Progress:
+class Progress(msgspec.Struct):
     """The events of a run so far, as far as they tell its outlook; take them in their order."""
 
-    took: dict[str, _Took] = field(default_factory=dict)
-    done: set[tuple[str, int | None]] = field(default_factory=set)
-    decisions: dict[int, Decision] = field(default_factory=dict)
+    took: dict[str, _Took] = msgspec.field(default_factory=dict)
+    done: set[tuple[str, int | None]] = msgspec.field(default_factory=set)
+    decisions: dict[int, Decision] = msgspec.field(default_factory=dict)
     usd: float = 0.0
     at: float = 0.0
     ended: bool = False

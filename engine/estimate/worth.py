@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
+
+import msgspec
 
 from engine.protocol.counts import number_of
 from engine.protocol.volume import Seconds
@@ -21,24 +22,21 @@ LONGEST_DAYS = 36_525.0
 """A century: what takes longer than that never pays for itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True):
     """A number and where it comes from; None where it is unknown, and `source` then says how to tell it."""
 
     value: float | None
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(msgspec.Struct, frozen=True):
     """How long a side takes for an answer, and by what; None where it is unknown."""
 
     seconds: Seconds | None
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
+class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
     """All that the figures rest on; units as in `engine.protocol.worth.Given`.
 
     `paid_usd` is what the migration has paid to services, `worked_hours` how long it kept the box at work.
@@ -59,8 +57,7 @@ class Assumptions:
     local: Latency
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worth:
+class Worth(msgspec.Struct, frozen=True, kw_only=True):
     """The figures; None where an assumption that they need is unknown.
 
     `service_per_1000` and `local_per_1000` are USD for 1,000 requests, `local_at_work_per_1000` counts only the time in

@@ -12,7 +12,8 @@ Both scores must pass, which needs no further correction (intersection-union tes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.evaluation.advice import advise
 from engine.evaluation.comparison import changes, gaps, teacher_doubt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
@@ -19,8 +18,7 @@ MOST_UNREADABLE = 0.1
 """Share of verdicts that may be unreadable: with more, it is the judge that wants looking at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitScores(Scores):
+class SplitScores(Scores, frozen=True, kw_only=True):
     """Scores with the prompts that they were made from, in order of id."""
 
     by_prompt: tuple[PromptScore, ...] = ()
@@ -37,7 +35,7 @@ def scores_doubt(scores: Scores) -> str:
 
 def plain(scores: Scores) -> dict[str, Any]:
     """The fields of `Scores` alone, for a record that extends it."""
-    return {field.name: getattr(scores, field.name) for field in fields(Scores)}
+    return {name: getattr(scores, name) for name in Scores.__struct_fields__}
 
 
 def score(

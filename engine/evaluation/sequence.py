@@ -27,10 +27,11 @@ Give a request whose answer is missing as `low`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
@@ -56,8 +57,7 @@ class Verdict(StrEnum):
     GO_ON = "go on"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
+class Sequence(msgspec.Struct, frozen=True, kw_only=True):
     """Where a confidence sequence stands: a few numbers, however many values it took.
 
     `least` is the smallest acceptable mean. `gains` and `losses` are the bets on a mean above and below, with the

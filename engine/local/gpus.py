@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(msgspec.Struct, frozen=True):
     """A GPU, or an instance of one that MIG splits.
 
     `name` is what CUDA_VISIBLE_DEVICES calls it, `index` what people and nvidia-smi do ("0", or "0:1" for an instance).

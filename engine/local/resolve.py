@@ -11,9 +11,10 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+
+import msgspec
 
 from engine.local.hub import adapter_error, fetch, hub_answers
 from engine.protocol import isolation
@@ -32,8 +33,7 @@ _GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 _STALE_S = 24 * 3600
 
 
-@dataclass(frozen=True)
-class ResolvedModel:
+class ResolvedModel(msgspec.Struct, frozen=True):
     """A local model that is on disk: `path` is a folder of safetensors with its tokenizer.
 
     `digest` (16 hex digits) changes with the weights; `revision` is the commit of a Hub model. `day` is what its chat

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import socket
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from engine.protocol.counts import number_of
 from engine.protocol.decision import Decision, Interval, Scores
@@ -26,8 +27,7 @@ from engine.settings.schema import Target
 Kind = Literal["waits", "failed", "ended", "silent", "test"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """A message: its title, its lines, and the command that answers it or shows more.
 
     `spent_usd`, `expected_usd` and `left_s` (seconds of work) are those of the run, None where unknown.
@@ -50,8 +50,7 @@ class Notice:
         return "\n".join([*self.lines, self.command])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """The run that a message is about: its status, its target, and its last decision, if any."""
 
     run: Run

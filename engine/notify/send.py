@@ -15,10 +15,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 
 import psutil
+from msgspec.structs import asdict
 
 from engine.notify.notice import Notice
 from engine.protocol.errors import InputError, LlamaDuoError

@@ -7,7 +7,9 @@ other; of models of which nothing else is known, a larger one is proposed first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from engine.estimate.machine import Speed, inference_seconds, measure, training_seconds, weight_bytes
 from engine.local.device import Device, find_device

@@ -9,10 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from engine.dataset.load import ReadProgress, load
 from engine.dataset.prepare import check_splits

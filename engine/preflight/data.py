@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
+
+from msgspec.structs import asdict
 
 from engine.dataset import openings
 from engine.dataset.families import ungrouped
@@ -28,7 +29,7 @@ def data_report(coverage: Coverage, loaded: Loaded, splits: Splits) -> DataRepor
     sizes = Counter(pair.unit for pair in pairs)
     read, unit = summary(coverage, loaded), unit_name(pairs)
     return DataReport(
-        **{field.name: getattr(read, field.name) for field in dataclasses.fields(read)},
+        **asdict(read),
         splits=tuple(
             SplitSize(
                 name=name, rows=len(part), tokens=round(sum(map(tokens, part))), units=independent(part), unit=unit

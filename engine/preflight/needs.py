@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.evaluation.contract import language_of
 from engine.protocol.counts import number_of
@@ -21,8 +22,7 @@ CUT = 1_000
 """Characters of a text that its language is detected from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
     """`longest` and `mean` are tokens of a pair, estimated as bytes over four.
 
     `tools` pairs offer tools, and in `calls` of them the assistant calls one. `languages` has the share of the texts

@@ -7,8 +7,9 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.dataset.split import Splits
 from engine.protocol.errors import LlamaDuoError

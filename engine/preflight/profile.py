@@ -6,7 +6,6 @@ the table `[coverage]` and `start_from`, the run to start from or null, and prin
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import os
@@ -16,6 +15,8 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from engine.dataset.load import Loaded, load
 from engine.dataset.sources import files, hub_id, located
@@ -57,7 +58,7 @@ def read_profile(coverage: Coverage, start_from: str | None = None) -> Profile:
     loaded, read_bytes, total = beginning(coverage)
     read = summary(coverage, loaded)
     known, problem = _known(start_from)
-    shown = {field.name: getattr(read, field.name) for field in dataclasses.fields(read)}
+    shown = msgspec.structs.asdict(read)
     return Profile(
         **shown | {"notes": {**read.notes, **problem}},
         **_split(coverage, loaded, known),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from engine.protocol.counts import number_of
 from engine.protocol.data_summary import Summary
@@ -17,8 +18,7 @@ SHOWN_PHASES = 6
 """Phases that are listed at the start of a long run, before the last two."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A reason why a run would fail, and what to do about it; `exit_status` is that of the command."""
 
     error: str
@@ -30,8 +30,7 @@ class Problem:
         return cls(error=error.message, hint=error.hint, exit_status=error.exit_status)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a run takes at most: `*_most` is the sum of `phases`; None where a price is unknown.
 
     `memory_bytes` is what training takes, `answering_bytes` what answering does, 0 where a server answers. Several GPUs
@@ -83,8 +82,7 @@ class Estimate:
         return [*self.phases[:SHOWN_PHASES], *self.phases[SHOWN_PHASES:][-2:], most]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitSize:
+class SplitSize(msgspec.Struct, frozen=True, kw_only=True):
     """A split's rows, how many of them are independent, and the tokens of their prompts and responses, estimated.
 
     `units` counts families: related rows, each named a `unit`, count once. 0 where it is unknown.
@@ -109,8 +107,7 @@ def rows_of(rows: int, units: int, unit: str) -> str:
     return f"{number_of(rows, 'prompt')} of {number_of(units, unit)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataReport(Summary):
+class DataReport(Summary, frozen=True, kw_only=True):
     """What was read, and how it is split; `splits` is empty where nothing could be split.
 
     `categories` is their number, `families` that of related rows, which stay in one split, and `related` how many rows
@@ -124,16 +121,14 @@ class DataReport(Summary):
     sample: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplePair:
+class SamplePair(msgspec.Struct, frozen=True, kw_only=True):
     """A pair to show in a preview: the text of its prompt and of its response, cut."""
 
     prompt: str
     response: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile(Summary):
+class Profile(Summary, frozen=True, kw_only=True):
     """The preview of coverage data: what was read, the rows of each split, and some pairs.
 
     `read_bytes` of `total_bytes` were read: of large files only their beginning. Where the split is not `exact`, it is
@@ -166,8 +161,7 @@ class Profile(Summary):
         return self.read_bytes >= self.total_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """What the program of the preview returns: a profile, or why there is none."""
 
     profile: Profile | None
@@ -178,8 +172,7 @@ Advice = Literal["first", "fits", "slow", "unsuited", "large"]
 """Try it first; it fits; a round takes long; the data asks for what it lacks; it takes more memory than there is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelAdvice:
+class ModelAdvice(msgspec.Struct, frozen=True, kw_only=True):
     """A preset's model on this machine and for this data, with the reason in a line.
 
     Memory is in bytes: the least for training as the machine loads the weights, for training in 4 bits, and for
@@ -202,8 +195,7 @@ class ModelAdvice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelChoice:
+class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
     """All presets, for this machine and data, in words; `data` is "" where none was looked at."""
 
     machine: str
@@ -229,8 +221,7 @@ class ModelChoice:
         return [*lines, f"these fit too: {', '.join(others)}"] if others else lines
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A check's result: `problems` prevent a run, `notes` do not.
 
     `data` is None where no row could be read, `estimate` where a problem prevents it. `probes` are the models' answers
@@ -256,8 +247,7 @@ class Report:
         return max((problem.exit_status for problem in self.problems), default=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one item of this machine: `missing` is required by every run, `warn` may prevent some runs."""
 
     name: str

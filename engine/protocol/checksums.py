@@ -9,10 +9,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.protocol import jsonl, plain_file
 from engine.protocol.counts import number_of
@@ -28,8 +29,7 @@ MUCH = 64 * 2**20
 """Bytes beyond which a file that has grown is not read to count its lines."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSum:
+class FileSum(msgspec.Struct, frozen=True, kw_only=True):
     """A file's SHA-256 in hex digits and its size; `lines` are the newlines of a .jsonl file, None of others."""
 
     sha256: str

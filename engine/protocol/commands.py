@@ -11,17 +11,17 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
+
+import msgspec
 
 from engine.protocol import format_1, jsonl, records
 from engine.protocol.questions import Answer, Question
 from engine.protocol.records import RoundNumber, Score
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(msgspec.Struct, frozen=True, kw_only=True):
     """Tells a worker to pause, to go on or to stop; `now` stops it without the calls in flight.
 
     `to` is the worker's name, and `worker` its pid, which repeats: older versions know no more.
@@ -32,12 +32,11 @@ class Control:
     to: str = ""
     now: bool = False
     by: str = ""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=lambda: round(time.time(), 3))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
+class Opinion(msgspec.Struct, frozen=True, kw_only=True):
     """What a person says of a response: `agrees` with the judge or not, own scores, a note.
 
     `flagged` says that the reference response is bad.
@@ -55,8 +54,7 @@ class Opinion:
         return bool(self.agrees) or (self.precision is not None and self.similarity is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label(Opinion):
+class Label(Opinion, frozen=True, kw_only=True):
     """A person's opinion of responses of a round, each given by prompt id and sample: one line, however many they are.
 
     `round` is None in the sealed test.
@@ -66,8 +64,8 @@ class Label(Opinion):
     round: RoundNumber | None
     responses: list[tuple[str, int]]
     by: str = ""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=lambda: round(time.time(), 3))
 
     @property
     def keys(self) -> list[ResponseKey]:
@@ -86,8 +84,7 @@ class Label(Opinion):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairChoice:
+class PairChoice(msgspec.Struct, frozen=True, kw_only=True):
     """A person keeps or refuses synthetic pairs of a round, by the ids of their rows, for trainings to come."""
 
     kind: Literal["choose"] = "choose"
@@ -95,8 +92,8 @@ class PairChoice:
     pairs: list[str]
     keep: bool
     by: str = ""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=lambda: round(time.time(), 3))
 
 
 ResponseKey = tuple[int | None, str, int]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.protocol.counts import number_of
 from engine.protocol.terminal import one_line
@@ -12,8 +13,7 @@ SHOWN_REASONS = 12
 """Reasons for dropping rows that are listed; the others are counted together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Concern:
+class Concern(msgspec.Struct, frozen=True, kw_only=True):
     """Something that `count` pairs have, in a sentence, with one of them: its place and an excerpt.
 
     `kind` is "refusal", "reasoning", "error" or "personal".
@@ -27,8 +27,7 @@ class Concern:
     hint: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why `count` rows are not used, with the place of the first one and what its reason adds to the kind."""
 
     kind: str
@@ -37,8 +36,7 @@ class Reason:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: rows in all, `used` and `dropped`, and what is worth knowing about them.
 
     `formats` counts rows by what they were recognised as, `notes` by what was done with them, 0 where a note is about a

@@ -5,8 +5,9 @@ The engine writes them, and everybody reads the same: decision.json, the events,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from engine.protocol.counts import number_of
 from engine.protocol.openings import Openings
@@ -23,8 +24,7 @@ WORST, BEST = 1.0, 100.0
 Action = Literal["approve", "finish", "stop"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """A mean over prompts with its confidence bounds, in points."""
 
     mean: Points
@@ -32,8 +32,7 @@ class Interval:
     high: Points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptScore:
+class PromptScore(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt's mean scores, 1 to 100, where what is `missing`, a share of its verdicts, counts as the worst.
 
     `family` is the same for prompts of one conversation and for near-duplicates. `error` is the standard error of the
@@ -70,8 +69,7 @@ class PromptScore:
         return self.similarity + (BEST - WORST) * self.missing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupScore:
+class GroupScore(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of prompt's mean scores, 1 to 100, over `prompts` prompts."""
 
     name: str
@@ -80,16 +78,14 @@ class GroupScore:
     similarity: Points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of the prompts, 0 to 1, that get at least so many points."""
 
     precision: float
     similarity: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True, kw_only=True):
     """A model's scores on one set of prompts; `coverage_*` are shares of prompts at or above 50 and 70.
 
     The `prompts` come from so many independent `families`, each of which counts once; 0 where an earlier version did
@@ -146,8 +142,7 @@ SIGNALS: dict[Signal, str] = {
 """Each signal in words."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confidence:
+class Confidence(msgspec.Struct, frozen=True, kw_only=True):
     """How sure the local model is of one answer; None where unknown.
 
     `mean_logprob` and `least_logprob` are of its tokens, as in a `Response`; `agreement`, 0 to 1, is with the other
@@ -167,8 +162,7 @@ class Confidence:
         return known
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Which answers the local model gives itself: the others are for the service.
 
     It was tested on so many `samples` of each prompt, drawn at `temperature`, and holds for answers that are drawn
@@ -194,8 +188,7 @@ class Rule:
         return f"answers with {article} {SIGNALS[self.signal]} of at least {self.threshold:g} that keep the contract"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a task that may move though the whole may not, tested once on the sealed prompts.
 
     `share`, 0 to 1, is of the sealed prompts' answers; it is at least `share_low` for prompts like these. `precision`
@@ -219,8 +212,7 @@ class Part:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt's mean of both scores, before and after."""
 
     id: str
@@ -228,8 +220,7 @@ class Change:
     after: Points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """A round against an earlier one, `against`: the mean differences, and the prompts that moved, the most first.
 
     `surely_worse` of the regressed ones did by more than drawing and judging their responses again explains; None
@@ -245,8 +236,7 @@ class Changes:
     surely_worse: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Teacher:
+class Teacher(msgspec.Struct, frozen=True, kw_only=True):
     """The service on the same prompts; gaps are local model minus service, over the `prompts` of both."""
 
     precision: Interval
@@ -256,8 +246,7 @@ class Teacher:
     prompts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NextRound:
+class NextRound(msgspec.Struct, frozen=True, kw_only=True):
     """What another round would take: None where nothing measured tells."""
 
     pairs: int
@@ -265,24 +254,21 @@ class NextRound:
     seconds: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """An answer to the question whether to pay for another round, with its reason in a sentence."""
 
     action: Action
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnAnswer:
+class DrawnAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer of a round that was drawn at random for people to review."""
 
     id: str
     sample: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reviews:
+class Reviews(msgspec.Struct, frozen=True, kw_only=True):
     """What people's reviews add up to, over all rounds: `n` judged responses with a person's opinion, `agreed` of them
     with the judge, `scored` with a person's scores, which are the judge's where they agree.
 
@@ -306,8 +292,7 @@ class Reviews:
     risk: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flags:
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
     """Prompts left out of the scores because a person flagged their reference as bad, and the means with them.
 
     `after_scores` of the flags were set, or changed, after the scores of the first round could be seen.
@@ -319,8 +304,7 @@ class Flags:
     similarity_with: Interval
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drift:
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """What a judge says now of answers that it judged in round 0, minus what it said then.
 
     Means over `answers` with a readable verdict both times, with bounds that both hold with 99 % confidence; None
@@ -354,8 +338,7 @@ def plus_minus(difference: Interval) -> str:
     return f"{difference.mean:+.1f} ± {(difference.high - difference.low) / 2:.1f}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision(Scores):
+class Decision(Scores, frozen=True, kw_only=True):
     """decision.json: a round's dev scores, whether they pass the gate, and whether another round is worth it.
 
     `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
@@ -393,8 +376,7 @@ class Decision(Scores):
         return any(drift.shifted for drift in self.drift)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinalDecision:
+class FinalDecision(msgspec.Struct, frozen=True, kw_only=True):
     """final/decision.json: whether the target is reached, by the sealed prompts alone.
 
     `sealed` are the scores of `best_round` with bounds at `risk`, `service` the service's own on the same prompts;

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageEstimate:
+class StageEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one stage of a phase takes; `seconds` is 0 for calls whose time no limit tells."""
 
     name: str
@@ -15,8 +14,7 @@ class StageEstimate:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseEstimate:
+class PhaseEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """What one phase of a run takes; "round 0" is the baseline, with the service's own responses for comparison."""
 
     name: str
@@ -27,8 +25,7 @@ class PhaseEstimate:
     stages: tuple[StageEstimate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEstimate:
+class RunEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """The phases of a run, the baseline first and the sealed test last, as estimated when it began."""
 
     phases: tuple[PhaseEstimate, ...]

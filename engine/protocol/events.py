@@ -5,17 +5,16 @@ The worker is the only writer; readers come and go, and replaying the file is at
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.protocol import format_1, jsonl, plain_file, records
 from engine.protocol.counts import check_counts
@@ -25,8 +24,7 @@ from engine.protocol.records import RoundNumber, Seconds
 from engine.protocol.status import State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """`seq` counts from 1 without a gap, `time` is in seconds since the epoch; both are set on writing."""
 
     kind: ClassVar[str] = ""
@@ -36,8 +34,7 @@ class Event:
     stage: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted(Event):
+class RunStarted(Event, frozen=True, kw_only=True):
     """A worker took the run up, for the first time or again; `version` is that of llamaduo-tui.
 
     The targets are None where the goal is relative to the service, and in runs of an older version.
@@ -56,23 +53,20 @@ class RunStarted(Event):
     target_similarity: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageStarted(Event):
+class StageStarted(Event, frozen=True, kw_only=True):
     """A stage began its work; complete stages are passed over without one."""
 
     kind: ClassVar[str] = "stage.started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlaced(Event):
+class StagePlaced(Event, frozen=True, kw_only=True):
     """The nodes of a cluster that a stage runs on from now on, one for each of its processes, the first one first."""
 
     kind: ClassVar[str] = "stage.placed"
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageProgress(Event):
+class StageProgress(Event, frozen=True, kw_only=True):
     """`done` of `total` `unit`; `seconds_left` is an estimate, None while there is no ground for one."""
 
     kind: ClassVar[str] = "stage.progress"
@@ -82,8 +76,7 @@ class StageProgress(Event):
     seconds_left: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainMetrics(Event):
+class TrainMetrics(Event, frozen=True, kw_only=True):
     """The state of the training: losses in nats a token, `dev_loss` only where it was just measured."""
 
     kind: ClassVar[str] = "train.metrics"
@@ -96,8 +89,7 @@ class TrainMetrics(Event):
     tokens_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceUsage(Event):
+class ServiceUsage(Event, frozen=True, kw_only=True):
     """Totals of the run so far; `cost_usd` is what was paid, cached calls were free.
 
     `interrupted_calls` were sent and their responses are lost: they may have cost up to `interrupted_usd` more.
@@ -114,8 +106,7 @@ class ServiceUsage(Event):
     interrupted_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log(Event):
+class Log(Event, frozen=True, kw_only=True):
     """A line for people; `level` is info, warning or error."""
 
     kind: ClassVar[str] = "log"
@@ -123,24 +114,21 @@ class Log(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundScored(Event):
+class RoundScored(Event, frozen=True, kw_only=True):
     """The decision after a round, as in its decision.json."""
 
     kind: ClassVar[str] = "round.scored"
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionAsked(Event):
+class QuestionAsked(Event, frozen=True, kw_only=True):
     """The worker waits for a person's answer, with everything kept."""
 
     kind: ClassVar[str] = "question.asked"
     question: Question
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionAnswered(Event):
+class QuestionAnswered(Event, frozen=True, kw_only=True):
     """The answer that counts, with the id of its command and its giver; `pairs` is the number that it settles on."""
 
     kind: ClassVar[str] = "question.answered"
@@ -155,8 +143,7 @@ class QuestionAnswered(Event):
         return self.choice == APPROVE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetChanged(Event):
+class BudgetChanged(Event, frozen=True, kw_only=True):
     """The caps in USD and in calls from now on, None for none; a question about the budget is settled by it."""
 
     kind: ClassVar[str] = "budget.changed"
@@ -164,8 +151,7 @@ class BudgetChanged(Event):
     calls: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageFinished(Event):
+class StageFinished(Event, frozen=True, kw_only=True):
     """A stage's folder is complete; `counts` are those of its manifest."""
 
     kind: ClassVar[str] = "stage.finished"
@@ -176,8 +162,7 @@ class StageFinished(Event):
         check_counts(self.counts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notified(Event):
+class Notified(Event, frozen=True, kw_only=True):
     """The worker sends a message outside: `about` names what it tells, once a run, `targets` where it goes."""
 
     kind: ClassVar[str] = "run.notified"
@@ -186,8 +171,7 @@ class Notified(Event):
     targets: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFinished(Event):
+class RunFinished(Event, frozen=True, kw_only=True):
     """The run reached its target, missed it, or was stopped and may go on.
 
     `sealed` has the best round's scores on the sealed test; `report` is a path in the run's folder.
@@ -205,8 +189,7 @@ class RunFinished(Event):
             raise ValueError(f"a run does not finish in the state {self.state}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFailed(Event):
+class RunFailed(Event, frozen=True, kw_only=True):
     """The run cannot go on: `error` says what happened, `hint` what to do next."""
 
     kind: ClassVar[str] = "run.failed"
@@ -283,7 +266,7 @@ class EventLog:
     def append(self, event: Event) -> Event:
         """Write an event; on a full disk it raises OSError, and the number stays free for the next one."""
         with self._lock:
-            numbered = dataclasses.replace(event, seq=self._seq + 1, time=round(time.time(), 3))
+            numbered = replace(event, seq=self._seq + 1, time=round(time.time(), 3))
             jsonl.append(self._path, [to_row(numbered)])
             self._seq = numbered.seq
         return numbered

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import plain_file
 from engine.protocol.sqlite_file import reading
@@ -16,8 +17,7 @@ COUNTER, VALID_FOR = slice(24, 28), slice(92, 96)
 """Of the header: SQLite raises both with each transaction, to the same number (https://sqlite.org/fileformat.html)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerSum:
+class LedgerSum(msgspec.Struct, frozen=True, kw_only=True):
     """The first calls of a ledger, with the SHA-256 of their rows; `writes` counts the transactions of the file."""
 
     calls: int

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import records
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(msgspec.Struct, frozen=True):
     """`busy` in percent, memory in bytes; `index` as nvidia-smi has it ("0", or "0:1" for an instance of MIG).
 
     `busy`, `power_w` in watts and `celsius` are None where the driver does not tell them.
@@ -24,8 +24,7 @@ class Gpu:
     celsius: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(msgspec.Struct, frozen=True):
     """`busy` in percent of all processors, memory in bytes."""
 
     busy: float
@@ -34,8 +33,7 @@ class Machine:
     gpus: tuple[Gpu, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MachineRow:
+class MachineRow(msgspec.Struct, frozen=True, kw_only=True):
     """The machine in the `seconds` up to `time`, in seconds since the epoch, with the GPUs that the run uses.
 
     Loads and power are means over that time; memory and temperature are the highest, which is what runs out.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.protocol import checksums, jsonl, plain_file, records, tree
 from engine.protocol.checksums import FileSum, difference, file_sum, files_of
@@ -41,8 +43,7 @@ LIBRARIES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a stage made: from which inputs and settings, with which versions, and what it took.
 
     `inputs` maps the path of a file in the run, or another name, to its SHA-256; versions before format 3 kept the
@@ -58,7 +59,7 @@ class Manifest:
     cost_usd: Usd = 0.0
     peak_memory_bytes: Counted = 0
     model: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
     finished: Seconds = 0.0
     outputs: dict[str, FileSum] | None = None
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Openings:
+class Openings(msgspec.Struct, frozen=True, kw_only=True):
     """`prompts` of `of` sealed prompts were opened by `runs` earlier runs, each of them `fewest` to `most` times.
 
     `unknown` is the reason why nobody can tell, `unrecorded` why this run's own opening is not recorded; "" otherwise.

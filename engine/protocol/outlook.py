@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from engine.protocol.durations import duration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(msgspec.Struct, frozen=True, kw_only=True):
     """The least, the expected and the most of an amount."""
 
     least: float
@@ -16,8 +15,7 @@ class Range:
     most: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of a run: `left_s` in seconds of work from `at` on, `usd` the money of the whole run.
 
     `usd` is None where a price is unknown. `rounds` is the number of the last round. `unknown` are the stages that have

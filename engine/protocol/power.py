@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from engine.protocol.counts import number_of, plural
 
@@ -16,8 +17,7 @@ MOST_UNITS = 100_000
 Scored = Literal["precision", "similarity", "both"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A true score closer to the target, and what it takes to recognise it: `more` sealed units, `rows` of coverage.
 
     `more` is 0 where even MOST_UNITS are too few.
@@ -28,8 +28,7 @@ class Step:
     rows: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
+class Power(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest true score that `units` sealed units, each a `unit`, recognise in at least 80 % of runs.
 
     `recognised`, the steps and `target` are scores (1 ... 100), or, for a target `relative` to the service, points that

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Task = Literal["verdict", "pair"]
 """What a model is asked for: a judge for a verdict, the service for a new pair."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProbe:
+class ModelProbe(msgspec.Struct, frozen=True, kw_only=True):
     """A model's answer to a probe.
 
     `cost_usd` is None without a known price, `answered_by` the model's own name where it differs. `kept` answers were

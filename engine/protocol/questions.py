@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from engine.protocol.records import Calls, PairCount, RoundNumber, Usd
 
@@ -34,8 +35,7 @@ WITHDRAWN = "withdrawn"
 """Stands in the place of an answer where the run no longer needs one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """A question of a run; `choices` are the answers that it takes, and `reason` says in a sentence why it asks.
 
     `pairs` is how many new pairs it is about, `cost_usd` and `seconds` what a yes is expected to take, None where
@@ -63,8 +63,7 @@ class Question:
         return f"{self.kind}/{self.round}{amount}{name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A person's answer to the question with this key; `pairs` overrides its number, `usd` and `calls` raise a cap.
 
     `by` is the account that gave it, and its host.
@@ -77,8 +76,8 @@ class Answer:
     usd: Usd | None = None
     calls: Calls | None = None
     by: str = ""
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=lambda: round(time.time(), 3))
 
 
 def answer_command(run: str, question: Question) -> str:

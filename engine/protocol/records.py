@@ -1,4 +1,4 @@
-"""Dataclasses to and from JSON objects: another version, another hand or a failing disk may have written these.
+"""Records to and from JSON objects: another version, another hand or a failing disk may have written these.
 
 One mechanism reads every row, event, command and status: msgspec checks each field's type, however deep it lies, leaves
 out the fields that a class does not know, and fills in the defaults of those that are missing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -16,10 +16,7 @@ from engine.protocol import jsonl
 from engine.protocol.errors import DamagedError
 from engine.protocol.limits import MOST_CALLS, MOST_COUNTED, MOST_PAIRS, MOST_ROUNDS, MOST_USD
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Record = TypeVar("Record", bound="DataclassInstance")
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 Points = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 """A score or a difference of scores; the limits keep out infinities and what is no number."""
@@ -46,19 +43,19 @@ Calls = Annotated[int, msgspec.Meta(ge=0, le=MOST_CALLS)]
 """A cap in calls."""
 
 
-def to_row(record: DataclassInstance) -> dict[str, Any]:
-    """The JSON object of a dataclass."""
+def to_row(record: msgspec.Struct) -> dict[str, Any]:
+    """The JSON object of a record."""
     row: dict[str, Any] = msgspec.to_builtins(record)
     return row
 
 
 def build(form: type[Record], row: object) -> Record:
-    """An instance of a dataclass from a JSON object. Raises ValueError where a field is missing or of another type."""
+    """A record from a JSON object. Raises ValueError where a field is missing or of another type."""
     return msgspec.convert(row, form)
 
 
 def parse(form: type[Record], line: bytes) -> Record:
-    """An instance of a dataclass from a JSON text. Raises ValueError where it is none."""
+    """A record from a JSON text. Raises ValueError where it is none."""
     try:
         return msgspec.json.decode(line, type=form)
     except (ValueError, RecursionError):

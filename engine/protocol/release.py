@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import jsonl, plain_file, records
 from engine.protocol.decision import Interval
@@ -86,8 +87,7 @@ class Result(StrEnum):
     DOES_NOT_APPLY = "does not apply"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One cause, and what was found, in words."""
 
     cause: Cause
@@ -95,8 +95,7 @@ class Check:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt that the artefact answers otherwise than the adapter, with both mean scores where both were judged."""
 
     id: str
@@ -106,8 +105,7 @@ class Difference:
     served_score: Points | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate(RowMixin):
+class Gate(RowMixin, frozen=True, kw_only=True):
     """gate.json: whether an artefact, as served by `engine`, answers like the judged adapter.
 
     `identical` of the `prompts`, which are of so many `families`, have the same answer, word by word; the others were
@@ -169,8 +167,7 @@ def _text(path: Path) -> str:
     return plain_file.read_bytes(path).decode(errors="replace")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(msgspec.Struct, frozen=True, kw_only=True):
     """What is served of a release folder, while it is; `up` where the server answers.
 
     `key_env` is the environment variable with the key that requests need, None where they need none. `process` tells

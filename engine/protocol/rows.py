@@ -7,8 +7,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import msgspec
 
 from engine.protocol import records
 from engine.protocol.records import RoundNumber, Score
@@ -63,15 +64,14 @@ class Chat(NamedTuple):
     tools: list[Tool]
 
 
-class RowMixin:
+class RowMixin(msgspec.Struct, frozen=True):
     """To and from the JSON object of a line."""
 
     def to_row(self) -> dict[str, Any]:
-        return records.to_row(self)  # type: ignore[arg-type]
+        return records.to_row(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair(RowMixin):
+class Pair(RowMixin, frozen=True, kw_only=True):
     """A prompt with a response that somebody was happy with: coverage or synthetic.
 
     The last of `messages` is the assistant's target; those before it are the prompt, and so are `tools`. `group` is the
@@ -83,7 +83,7 @@ class Pair(RowMixin):
     messages: list[Message]
     category: str = ""
     source: str = ""
-    tools: list[Tool] = field(default_factory=list)
+    tools: list[Tool] = msgspec.field(default_factory=list)
     group: str = ""
     family: str = ""
 
@@ -117,8 +117,7 @@ class Pair(RowMixin):
         return roles == ["user", "assistant"] and not self.tools and not self.calls_tools
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyntheticPair(RowMixin):
+class SyntheticPair(RowMixin, frozen=True, kw_only=True):
     """A pair that the service LLM wrote, with the train row that it was modelled on."""
 
     id: str
@@ -127,11 +126,10 @@ class SyntheticPair(RowMixin):
     generator: str
     seed_id: str
     round: RoundNumber
-    tools: list[Tool] = field(default_factory=list)
+    tools: list[Tool] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response(RowMixin):
+class Response(RowMixin, frozen=True, kw_only=True):
     """One sampled answer to one prompt; `adapter` is "" for the untuned model and for the service.
 
     `reference` is the target as the local LLM would write it, where that is another text: a tool call.
@@ -150,7 +148,7 @@ class Response(RowMixin):
     completion_tokens: int
     model: str
     adapter: str
-    tools: list[Tool] = field(default_factory=list)
+    tools: list[Tool] = msgspec.field(default_factory=list)
     reference: str = ""
     mean_logprob: float | None = None
     least_logprob: float | None = None
@@ -162,8 +160,7 @@ class Response(RowMixin):
         return self.reference or self.target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict(RowMixin):
+class Verdict(RowMixin, frozen=True, kw_only=True):
     """One judgement of one response: scores from 1 to 100, or `error` and no scores.
 
     A `pilot` only decided how many more to ask for: counting it, too, would favour lucky responses.
@@ -181,8 +178,7 @@ class Verdict(RowMixin):
     pilot: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecondVerdict(RowMixin):
+class SecondVerdict(RowMixin, frozen=True, kw_only=True):
     """A judge's readable verdict on an answer of round 0, and what it says of the same answer `again`.
 
     `repeat` is the first one's in both.

@@ -9,9 +9,10 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from engine.protocol import checksums, file_lock, format_1, jsonl, plain_file, records
 from engine.protocol.errors import DamagedError, FormatError, InputError, LlamaDuoError, damaged_as
@@ -34,8 +35,7 @@ _NAME = re.compile(r"\w[\w.-]{0,99}")
 _ROUND = re.compile(r"round-([0-9]{2}|[1-9][0-9]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """One run's folder, by its paths."""
 
     folder: Path

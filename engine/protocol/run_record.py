@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import checksums, records
 from engine.protocol.checksums import FileSum, file_sum
@@ -30,15 +31,14 @@ OUTSIDE = ("record.json", "status.json", "lock")
 """Files that a record cannot hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The files of a run by their path in it, as they were when it ended, and the calls of its ledger.
 
     `ended` is in seconds since the epoch; `ledger` is None where there is no ledger that can be read.
     """
 
     ended: float
-    files: dict[str, FileSum] = field(default_factory=dict)
+    files: dict[str, FileSum] = msgspec.field(default_factory=dict)
     ledger: LedgerSum | None = None
 
     def __post_init__(self) -> None:

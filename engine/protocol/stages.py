@@ -6,10 +6,11 @@ A new stage is a module `engine/stages/NAME.py` with a function `run`, a row her
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
@@ -31,8 +32,7 @@ class Place(StrEnum):
     OWN_PROCESS = "own process"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of work, done once in each phase that it belongs to, or once a round.
 
     `name` stands in events, manifests and paths; `label` names the work in sentences and tables. `pays` says that it

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from engine.protocol.boot import boot_id, pid_space, start_of
 from engine.protocol.counts import number_of
@@ -54,8 +55,7 @@ class State(StrEnum):
 STALE_AFTER_S = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(msgspec.Struct, frozen=True, kw_only=True):
     """A process that can be told from a later one with the same pid.
 
     `started`, `boot` and `space` do that, as `engine.protocol.boot` gives them; older versions wrote `started` in
@@ -96,8 +96,7 @@ class Process:
         return not self.here or start_of(self.pid) == self.started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True, kw_only=True):
     """What a run that is about to end waits for: `calls` in flight, which are paid for, at most until `until`.
 
     `until` is in seconds since the epoch.
@@ -112,8 +111,7 @@ class Stopping:
         return f"waits for {calls} in flight, at most {duration(self.until - now)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dropped:
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     """The calls in flight that an end did not wait for, and the most that they may cost, in USD."""
 
     calls: int
@@ -128,8 +126,7 @@ class Dropped:
         return f"{said}{may}, up to ${self.usd:.4f}, and {'counts' if one else 'count'} against the budget"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader needs without reading the events; `question` is the open one, for which the run waits.
 
     `worker` names the worker that wrote it: each has a new name. `heartbeat` is when, in seconds since the epoch by its

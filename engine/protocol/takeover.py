@@ -8,10 +8,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.protocol import file_lock, jsonl, records
 from engine.protocol.decision import FinalDecision, Interval
@@ -49,8 +51,7 @@ class Side(StrEnum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
-class TakeoverFiles:
+class TakeoverFiles(msgspec.Struct, frozen=True):
     """The files in `RUN/takeover/`."""
 
     folder: Path
@@ -99,8 +100,7 @@ class TakeoverFiles:
         return self.folder / "local.log"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorSettings:
+class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a door is set up: what `[takeover]` says, with the options of the command.
 
     `local` is the address of the local model's server, such as http://127.0.0.1:8000/v1; `local_model` is its name
@@ -131,8 +131,7 @@ class DoorSettings:
         return self.host in ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorState:
+class DoorState(msgspec.Struct, frozen=True, kw_only=True):
     """Where a take-over stands.
 
     `share` is what the canary moves now, 0 to 1. `compared` answers of both sides had a mean `difference`, local minus
@@ -153,8 +152,7 @@ class DoorState:
     obeyed: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorStatus:
+class DoorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The processes of a door: `keeper` holds the port and starts `door` again where that ends.
 
     `starts` counts the doors so far. `stopped` is set once the door has been stopped by hand.
@@ -172,16 +170,15 @@ class DoorStatus:
         return not self.stopped and (self.keeper.alive or (self.door is not None and self.door.alive))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorCommand:
+class DoorCommand(msgspec.Struct, frozen=True, kw_only=True):
     """Tells a door at work to change: a `mode` or a `share` goes with the kind of that name; `who` asked for it."""
 
     kind: Literal["mode", "share", "pause", "resume", "roll-back"]
     mode: Mode | None = None
     share: float | None = None
-    who: str = field(default_factory=lambda: f"{getpass.getuser()}@{socket.gethostname()}")
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    time: float = field(default_factory=lambda: round(time.time(), 3))
+    who: str = msgspec.field(default_factory=lambda: f"{getpass.getuser()}@{socket.gethostname()}")
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
+    time: float = msgspec.field(default_factory=lambda: round(time.time(), 3))
 
 
 def may_answer(final: FinalDecision | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import LlamaDuoError
@@ -13,8 +14,7 @@ NAME = "volume.json"
 DAY_S = 86_400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds:
+class Seconds(msgspec.Struct, frozen=True, kw_only=True):
     """How long answers took: the median and the 95th percentile, over `answers`."""
 
     p50: float
@@ -22,8 +22,7 @@ class Seconds:
     answers: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
+class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """Of all `rows` that were read, `dated` have a date, from `first` to `last`, in seconds since the epoch.
 
     `service` is how long the service took for those whose log says it. The tokens are means a used row, estimated as

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import damaged_as
@@ -12,8 +12,7 @@ from engine.protocol.takeover import files
 FILE = "worth.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
     """Assumptions that somebody set, each None where nobody did.
 
     `requests_per_day` are those that the service answers before the move; `share` of them, 0 to 1, is moved. Tokens are

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +21,7 @@ FormatName = Literal["safetensors", "lora", "gguf"]
 Quantization = Literal["", "f16", "q8_0", "q4_k_m"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artefact(RowMixin):
+class Artefact(RowMixin, frozen=True, kw_only=True):
     """What a server has to know of an artefact; its weights lie next to artefact.json.
 
     `model` is the name that it is served by. `context` is the number of tokens, prompt and response together, that a

@@ -13,9 +13,10 @@ bound of Clopper and Pearson on the share of identical answers says how rare. `b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import floor
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from engine.evaluation.drift import STEP, difference
 from engine.evaluation.gaffke import Sample

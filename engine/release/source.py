@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from transformers import PreTrainedTokenizerBase
 
 from engine.dataset.prepare import read_dev, read_test, read_train
@@ -42,8 +42,7 @@ LEAST_CONTEXT = 4096
 """As much as servers have by default on small cards; longer chats than those of the data shall fit, too."""
 
 
-@dataclass(kw_only=True)
-class Source:
+class Source(msgspec.Struct, dict=True, kw_only=True):
     """A run's best model. `tell` gets a line for each slow step, `work` is a folder for what is not released."""
 
     run: Run
@@ -53,7 +52,7 @@ class Source:
     adapter: Path
     work: Path
     tell: Callable[[str], None]
-    prompts: list[Pair] = field(default_factory=list)
+    prompts: list[Pair] = msgspec.field(default_factory=list)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

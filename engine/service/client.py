@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
+
+from msgspec.structs import replace
 
 from engine.protocol.errors import LlamaDuoError, ServiceError
 from engine.protocol.rows import Message, Tool

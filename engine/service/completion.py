@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.protocol.jsonl import Row
 from engine.protocol.rows import Message, Tool, message_text
@@ -16,8 +18,7 @@ Schema = dict[str, Any]
 """A JSON schema for the completion's text."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, dict=True, frozen=True, kw_only=True):
     """A request to one model; nothing in it may change, as `digest` is its key in ledger and cache.
 
     `temperature` None leaves it to the service. `repeat` tells apart requests that are made several times on purpose.
@@ -31,7 +32,7 @@ class Request:
     tools: Sequence[Tool] = ()
     schema: Schema | None = None
     repeat: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -97,8 +98,7 @@ class Request:
         return prompt_tokens * prompt_price + self.max_completion_tokens * completion_price
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """What the service returned, and its cost; `cached` where no call was made for it now.
 
     `model` and `fingerprint` are what the response says of the model that answered, "" where it says nothing.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
+
+from msgspec.structs import replace
 
 from engine.protocol.rows import Message
 from engine.service.completion import Completion, Request

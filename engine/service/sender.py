@@ -8,10 +8,10 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import httpx
+from msgspec.structs import replace
 from openai import OpenAIError
 
 from engine.protocol.errors import LlamaDuoError

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from engine.protocol.checksums import file_sum
 from engine.protocol.events import Emit
@@ -25,8 +26,7 @@ if TYPE_CHECKING:  # a stage in its own process calls no service
     from engine.service.prompts import Prompts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One stage's work; `round` is None for the data and for the sealed test, `emit` takes what the stage reports."""
 
     run: Run
@@ -41,8 +41,7 @@ class Job:
         return 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceJob(Job):
+class ServiceJob(Job, frozen=True, kw_only=True):
     """The work of a stage in the worker, which may call the service LLM."""
 
     client: Client
@@ -53,8 +52,7 @@ class ServiceJob(Job):
         return self.client.usage.cost_usd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What goes into the manifest: counts, and what they come from.
 
     `inputs` maps a name to a file, which is hashed, or to a hash; a file of the run gets its path in it as
@@ -63,7 +61,7 @@ class Result:
     """
 
     counts: Mapping[str, Any]
-    inputs: Mapping[str, Path | str] = field(default_factory=dict)
+    inputs: Mapping[str, Path | str] = msgspec.field(default_factory=dict)
     model: str = ""
     peak_memory_bytes: int = 0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.protocol.errors import LlamaDuoError
 from engine.protocol.events import RunFailed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import stdev
+
+from msgspec.structs import replace
 
 from engine.evaluation import contract
 from engine.protocol import jsonl, records

@@ -12,10 +12,11 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from engine.evaluation.drift import drifts
 from engine.protocol import jsonl, records

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.dataset.prepare import family_names, read_dev, read_test
 from engine.evaluation.prompt_scores import by_prompt

@@ -8,10 +8,11 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
+
+import msgspec
 
 from engine.dataset.data_filter import AnyPair, DataFilter
 from engine.dataset.diversity import PromptDiversity
@@ -58,8 +59,7 @@ EVEN_HARDNESS = 0.5
 """Chance of asking for a hard case where failures don't direct."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SynthesisRequest:
+class SynthesisRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How many pairs a round is to bring, and what its model got wrong.
 
     `weak` are the dev scores, and `breaches` what dev prompts broke of the contract: seeds are drawn by them, but dev
@@ -68,12 +68,11 @@ class SynthesisRequest:
 
     pairs: int
     weak: list[PromptScore]
-    breaches: dict[str, str] = field(default_factory=dict)
+    breaches: dict[str, str] = msgspec.field(default_factory=dict)
     sources: tuple[Path, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class SynthesisBatch:
+class SynthesisBatch(msgspec.Struct, kw_only=True):
     """The pairs that a round's calls have brought so far; it takes no more than `pairs`."""
 
     contract: Contract
@@ -81,8 +80,8 @@ class SynthesisBatch:
     generator: str
     round: int
     pairs: int
-    accepted: list[SyntheticPair] = field(default_factory=list)
-    rejected: list[dict[str, Any]] = field(default_factory=list)
+    accepted: list[SyntheticPair] = msgspec.field(default_factory=list)
+    rejected: list[dict[str, Any]] = msgspec.field(default_factory=list)
     calls: int = 0
 
     @property

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from engine.protocol.takeover import DoorState, Mode, Side
 from engine.takeover import chat

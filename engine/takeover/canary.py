@@ -22,7 +22,9 @@ most risk / 2 in all. `bench/canary.py` measures it.
 from __future__ import annotations
 
 from collections.abc import Sequence as Values
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.evaluation.sequence import Sequence, Verdict, differences
 from engine.protocol.points import points
@@ -37,8 +39,7 @@ WORST = -99.0
 """Points: what counts for an answer that is missing or breaks the contract."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canary:
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """Where a canary stands; `records` writes and reads it.
 
     `agreed` counts the answers that were the same, `begun` the sequences of the newest comparisons.

@@ -18,12 +18,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any, Protocol
 
 import httpx
 import openai
+from msgspec.structs import replace
 
 from engine.dataset.prepare import read_dev
 from engine.protocol import isolation, jsonl, records

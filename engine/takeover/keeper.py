@@ -15,8 +15,9 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.protocol import isolation, jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError
@@ -158,7 +159,7 @@ class Keeper:
             await door.wait()
 
     def _write(self, **changes: object) -> None:
-        self._status = replace(self._status, **changes)  # type: ignore[arg-type]
+        self._status = replace(self._status, **changes)
         jsonl.write_json(self._at.status, records.to_row(self._status), mode=0o600)
 
 

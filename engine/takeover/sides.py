@@ -13,10 +13,10 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -85,8 +85,7 @@ class UnreachedError(OutError):
     """A side cannot be reached, or could not a moment ago: it may be back soon."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request to a side; `path` begins after /v1 and has the query. A `stream` is passed on piece by piece.
 
     A side that rests is asked all the same where it is the `last` that can answer.
@@ -101,8 +100,7 @@ class Asked:
     last: bool = False
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """A side's reply whose first bytes are there: all of them, or those of a stream with the `rest` to come."""
 
     status: int
@@ -130,8 +128,7 @@ class Answering(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(slots=True)
-class Health:
+class Health(msgspec.Struct):
     """Whether a side can be reached, so that not every request waits for one that is out."""
 
     failures: int = 0

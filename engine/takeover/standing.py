@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import damaged_as

@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine.estimate.assumptions import assumptions_of, price_list
 from engine.estimate.worth import Assumptions, Line, Worth, assumptions, figures, worth
+from engine.protocol import records
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.limits import MOST_A_MINUTE, MOST_ROWS, MOST_TOKENS, MOST_USD
 from engine.protocol.paths import called
@@ -104,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _json(found: Worth, given: Assumptions) -> dict[str, Any]:
     return {
-        "worth": asdict(found) | {"break_even": found.break_even and found.break_even.isoformat()},
-        "assumptions": asdict(given),
+        "worth": records.to_row(found),
+        "assumptions": records.to_row(given),
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 SETTINGS, DATA, SEAL, ADAPTERS, ANSWERS, VERDICTS, DECISION, REPORT, RELEASE, LEDGER, LOG = (
     "settings",
@@ -33,8 +34,7 @@ class Finding(StrEnum):
     ABSENT = "not yet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A file, by its path in the run, and what is wrong with it, in words that follow the path."""
 
     file: str
@@ -44,8 +44,7 @@ class Problem:
         return f"{self.file} {self.what}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One claim of a run: what was found, in a sentence, and the files that speak against it."""
 
     name: str
@@ -54,8 +53,7 @@ class Check:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """All checks of a run; `notes` are what people changed, and what is no part of the record.
 
     `record` is the SHA-256 of record.json, `sealed` that of the sealed prompts; "" where there is none.
@@ -67,7 +65,7 @@ class Verification:
     record: str
     sealed: str
     checks: tuple[Check, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = msgspec.field(default=())
 
     @property
     def problems(self) -> list[Problem]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.dataset.prepare import family_names, read_dev, read_test
 from engine.evaluation.decision import GATE_RISK, decide
@@ -203,6 +205,6 @@ def _same(left: Any, right: Any, within: float = CLOSE) -> bool:
         return left.keys() == right.keys() and all(_same(left[key], right[key], within) for key in left)
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(_same(*both, within) for both in zip(left, right, strict=True))
-    if hasattr(left, "__dataclass_fields__") and hasattr(right, "__dataclass_fields__"):
+    if isinstance(left, msgspec.Struct) and isinstance(right, msgspec.Struct):
         return _same(records.to_row(left), records.to_row(right), within)
     return bool(left == right)

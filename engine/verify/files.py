@@ -7,8 +7,10 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.dataset.prepare import TEST
 from engine.protocol import checksums, jsonl, plain_file, records

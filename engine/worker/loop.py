@@ -10,8 +10,9 @@ Complete stages are skipped, so that a new worker goes on where the last one was
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from engine.evaluation import contract
 from engine.evaluation.decision import finished

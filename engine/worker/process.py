@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from engine.dataset.prepare import family_names, read_dev, read_train
 from engine.dataset.prompt_groups import PromptGroups

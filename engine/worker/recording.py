@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from engine.estimate.outlook import Plan, Progress, outlook, plan_of
 from engine.protocol.estimate import RunEstimate

@@ -7,7 +7,8 @@ import contextlib
 import os
 import time
 import uuid
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.protocol.questions import Question
 from engine.protocol.run_dir import Run
@@ -80,4 +81,4 @@ class StatusWriter:
 
 
 def _changed(status: Status, changes: dict[str, object]) -> Status:
-    return replace(status, **changes)  # type: ignore[arg-type]
+    return replace(status, **changes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from engine.protocol.records import to_row
 from engine.protocol.terminal import say
 from llamaduo_tui.cli import options as options
 from llamaduo_tui.cli.options import print_json
@@ -268,7 +268,7 @@ def _check_local(run: Run, local: object, artefact: str | None, *, start: bool) 
 
 
 def _row(state: DoorState | None) -> object:
-    return None if state is None else asdict(state)
+    return None if state is None else to_row(state)
 
 
 def _told(run: Run, status: DoorStatus | None, state: DoorState | None) -> list[str]:

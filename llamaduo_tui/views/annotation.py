@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec.structs import asdict, replace
 
 from engine.protocol.commands import Label, Opinion, RecordedLabels, ResponseKey
 from engine.protocol.person import person

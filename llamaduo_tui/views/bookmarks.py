@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import jsonl, records
 from engine.protocol.run_dir import Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bookmark:
+class Bookmark(msgspec.Struct, frozen=True, kw_only=True):
     """A bookmark is set on a prompt, for all rounds, or removed."""
 
     prompt: str

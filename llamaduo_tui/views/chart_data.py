@@ -5,8 +5,9 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from llamaduo_tui.views import axes
 from llamaduo_tui.views.axes import Tick
@@ -18,8 +19,7 @@ MARKS = "123456789abcdefghijklmnopqrstuvwxyz"
 """What tells series apart without colours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(msgspec.Struct, frozen=True):
     """Points by their x, without others than finite ones, and the cell that marks them.
 
     `line` connects them, and `mark` is at the last one; without it each point has one. `bounds` are a low and a high
@@ -42,8 +42,7 @@ class Series:
         return self.values[place] if self.values else self.points[place][1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """What a chart shows: the newest series last. `low` and `high` are the ends of y, where they are not the values'.
 
     `labels` are ticks of x that are given, `goal` a level of y to reach; `none` is said where there are no points.

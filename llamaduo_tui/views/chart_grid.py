@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from llamaduo_tui.views.chart_data import Figure, Point
 from llamaduo_tui.views.plot import Line, Look, draw, lay_out
@@ -29,8 +31,7 @@ class Cell(NamedTuple):
     height: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(msgspec.Struct, frozen=True):
     """The figures of a page and the reader's place in them: the chosen one, the logarithmic ones, an x, a range of x.
 
     `alone` shows no other chart than the chosen one.

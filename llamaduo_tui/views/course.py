@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from llamaduo_tui.views.chart_data import COLOURS, Figure, Series
 from llamaduo_tui.views.takeover import Standpoint

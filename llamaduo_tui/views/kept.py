@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tomlkit.exceptions import TOMLKitError
 
 from engine.protocol import jsonl, records, toml
@@ -23,16 +24,14 @@ from llamaduo_tui import paths
 from llamaduo_tui.views.draft import Draft
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
     """A changed setting; `value` is `v = ...` in TOML, "" for one that goes back to its default."""
 
     path: tuple[str, ...]
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """The record of an open form: its file, "" for new settings; the text that it began with; the changes to it.
 
     `time` is in seconds since the epoch, `owner` the process that has the form open.

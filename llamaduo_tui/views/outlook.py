@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
+
+import msgspec
 
 from engine.preflight.report import Profile
 from engine.settings.schema import SANDBOX_MODEL, Migration
@@ -58,8 +59,7 @@ class Meaning(NamedTuple):
     decided: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outlook:
+class Outlook(msgspec.Struct, dict=True, frozen=True, kw_only=True):
     """Settings, a preview of their data, and what this machine and the price list say; each may be unknown yet.
 
     `prices` are USD per million tokens by model, `parameters` counts by model, `free` the free bytes to train in.
@@ -67,8 +67,8 @@ class Outlook:
 
     settings: Migration | None = None
     profile: Profile | None = None
-    prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    prices: Mapping[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    parameters: Mapping[str, int] = msgspec.field(default_factory=dict)
     free: int = 0
 
     @property

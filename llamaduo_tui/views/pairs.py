@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from engine.protocol import commands, jsonl
 from engine.protocol.commands import PairChoices
@@ -37,8 +38,7 @@ FIRST = 2_000
 """Rows of a long file that are listed at once, before all of it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class PairFile:
+class PairFile(msgspec.Struct, frozen=True):
     """A file of pairs; `round` is None for the coverage dataset."""
 
     kind: FileKind
@@ -46,8 +46,7 @@ class PairFile:
     path: Path
 
 
-@dataclass(slots=True, eq=False)
-class PairEntry:
+class PairEntry(msgspec.Struct, eq=False):
     """A pair in a list; `id` is "" where it has none and cannot be chosen, `size` is in bytes."""
 
     file: PairFile
@@ -60,8 +59,7 @@ class PairEntry:
     leak: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LoadedFile:
+class LoadedFile(msgspec.Struct, frozen=True, eq=False):
     """The entries of a file, the first ones unless it is `complete`, and their number by reason and by category."""
 
     file: PairFile
@@ -72,8 +70,7 @@ class LoadedFile:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PairDetail:
+class PairDetail(msgspec.Struct, frozen=True):
     """A pair with its full texts; `response` is None where the row has none, as in a row that could not be used."""
 
     entry: PairEntry
@@ -89,8 +86,7 @@ class PairDetail:
         return "\n\n".join(filter(None, [self.prompt, self.response]))
 
 
-@dataclass(frozen=True, slots=True)
-class PairFilter:
+class PairFilter(msgspec.Struct, frozen=True):
     """Which pairs a list shows, and how it sorts them; `matches` are the places that a search found."""
 
     round: RoundFilter = "all"
@@ -179,8 +175,7 @@ def can_choose(entry: PairEntry, choices: PairChoices, keep: bool) -> bool:
     return bool(entry.id) and now in (("refused", "out") if keep else ("new", "kept"))
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """The synthetic pairs of a round: how many are trained on, and how many a person refused or kept."""
 
     trained: int = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import file_lock, plain_file
 from engine.protocol.counts import number_of
@@ -21,8 +22,7 @@ DRILL_LOG = "drill.log"
 """In the folder of the take-over: what a drill that the app started prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseView:
+class ReleaseView(msgspec.Struct, frozen=True):
     """The artefacts so far, a line each, and the last lines of the logs of the release and of a drill.
 
     `releasing` says that a release is at work, `released` that an artefact has passed, `tried` that a door answered,

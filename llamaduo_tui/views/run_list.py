@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.protocol.errors import UnreadableError
 from engine.protocol.outlook import Outlook
@@ -21,8 +23,7 @@ if TYPE_CHECKING:  # their classes take longer to make than a list of runs to re
     from engine.protocol.events import RunStarted
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One run in the list: `scores` are precision and similarity on the dev prompts by round, `created` epoch seconds.
 
     `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled; not
@@ -154,8 +155,7 @@ def _pairs(run: Run, last: int) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """An order of the list: its name, and what it sorts by; the greatest comes first."""
 
     name: str

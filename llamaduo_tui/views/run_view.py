@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.protocol.decision import Decision
 from engine.protocol.events import (
@@ -41,8 +43,7 @@ MOST_STAGES = 50
 """In a section: there are eight kinds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """A step of the training: losses in nats a token, `dev` only where it was measured."""
 
     step: int
@@ -52,8 +53,7 @@ class Loss:
     tokens_per_second: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StageView:
+class StageView(msgspec.Struct, frozen=True):
     """A stage's state and how far it is; `seconds` once it is done, `nodes` of a cluster that it runs on, each once."""
 
     name: str
@@ -67,8 +67,7 @@ class StageView:
     nodes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     """One line of the timeline: the stages of a round, in the order in which they began."""
 
     part: Part
@@ -83,8 +82,7 @@ class Section:
         return Phase.ROUND if self.part else Phase.BASELINE
 
 
-@dataclass(frozen=True, slots=True)
-class RunView:
+class RunView(msgspec.Struct, frozen=True):
     """All that a screen shows of a run: `asked` is the open question, `answered` the last one that was answered."""
 
     started: RunStarted | None = None

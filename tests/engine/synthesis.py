@@ -6,12 +6,12 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 from scripted import Handler, Service, completion, serving
 
 from engine.dataset.contamination import fingerprints

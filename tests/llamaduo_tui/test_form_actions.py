@@ -9,13 +9,13 @@ import signal
 import stat
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typing_fast
 from frozen import app, until
+from msgspec.structs import replace
 from terminals import FAKE_WORKER, Terminal
 from textual.pilot import Pilot
 from textual.widgets import Button, Input

@@ -7,8 +7,9 @@ import glob
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.dataset.sources.errors import printable
 from engine.dataset.sources.folder import data_files, is_data, natural

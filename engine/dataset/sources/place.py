@@ -6,16 +6,16 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import msgspec
 
 from engine.dataset.sources.errors import first_line, printable
 from engine.protocol.errors import InputError
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Something that can be opened and read.
 
     `name` is for messages, `key` is the same for the same place, `label` stands before the number of a row. `size` is
@@ -48,8 +48,7 @@ class Place:
         return InputError(f"{self.name}: cannot be read: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class HubDataset:
+class HubDataset(msgspec.Struct, frozen=True):
     """A dataset of the Hub and its split."""
 
     dataset: str

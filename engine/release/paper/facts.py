@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.dataset.prepare import SEALED
 from engine.evaluation.prompt_scores import by_prompt
@@ -29,8 +30,7 @@ Worth = Sequence[tuple[str, str, str]]
 """What a migration is worth, in rows: a label, a value, the assumption behind it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A run that has ended, and its release.
 
     `decision` is that of the last round, None where none can be read; `target` the one that stood when the sealed

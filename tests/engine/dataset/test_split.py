@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.dataset.split import Splits, split, unsealable
 from engine.protocol.rows import Message, Pair, prompt_id

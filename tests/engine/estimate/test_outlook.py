@@ -1,9 +1,9 @@
 """The outlook on recorded runs: from a third of the way on, it must be right within a quarter."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.estimate.outlook import Plan, Progress, outlook
 from engine.protocol.estimate import PhaseEstimate, RunEstimate, StageEstimate

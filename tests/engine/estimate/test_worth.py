@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from datetime import date
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from engine.estimate.worth import NAMES, UNKNOWN, Assumptions, Figure, Latency, assumptions, figures, usd, worth
 from engine.protocol.volume import Seconds
@@ -91,7 +91,7 @@ def test_a_box_that_costs_more_than_the_service_never_pays() -> None:
 def test_what_is_unknown_makes_no_figure(unknown: str, left: set[str]) -> None:
     known = given(**{unknown: None})
     found = worth(known, TODAY)
-    assert {field.name for field in fields(found) if getattr(found, field.name) is not None} == left
+    assert {name for name, value in asdict(found).items() if value is not None} == left
     for line in figures(found, known):
         assert (line.value == UNKNOWN) == line.basis.startswith("unknown: ")
         assert "answer" in line.name or line.value != UNKNOWN or line.basis == f"unknown: {NAMES[unknown]}"
@@ -110,7 +110,7 @@ def test_each_figure_has_its_basis_and_each_assumption_its_source() -> None:
     assert told["paid back"].value == "2026-11-30, in 3 days"
     assert (told["local, an answer"].value, told["service, an answer"].value) == ("p50 0.50 s, p95 1.25 s", UNKNOWN)
     assert {line.basis for line in assumptions(known)} == {
-        f"source of {field.name}" for field in fields(Assumptions) if field.name not in ("service", "local")
+        f"source of {name}" for name in Assumptions.__struct_fields__ if name not in ("service", "local")
     }
 
 

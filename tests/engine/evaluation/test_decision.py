@@ -1,9 +1,9 @@
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.evaluation.decision import GATE_RISK, decide, fewest_units, finished
 from engine.evaluation.scores import SplitScores, best, score, scores_doubt

@@ -1,10 +1,10 @@
 """Whether the target is reached is decided by the sealed prompts alone."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.evaluation.decision import GATE_RISK, decide
 from engine.evaluation.scores import SplitScores, score

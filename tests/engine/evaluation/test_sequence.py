@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.evaluation.sequence import (
     Sequence,
@@ -145,7 +145,7 @@ def test_a_damaged_state_is_refused(damage: Callable[[dict[str, object]], dict[s
 
 def test_another_versions_bets_are_kept() -> None:
     begun = differences(2)
-    older = dataclasses.replace(begun, gains=begun.gains[:4], gained=begun.gained[:4])
+    older = replace(begun, gains=begun.gains[:4], gained=begun.gained[:4])
 
     assert len(older.after([5.0] * 10).gained) == 4
 

@@ -1,7 +1,7 @@
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from engine.evaluation.power import sealed_power
 from engine.preflight import console

@@ -1,8 +1,8 @@
-import dataclasses
 import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 
 from engine.protocol import jsonl
 from engine.protocol.decision import Change, Changes, Decision, GroupScore, Interval, NextRound, Shares
@@ -75,7 +75,7 @@ def write(path: Path) -> list[Event]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_comes_back_from_its_row(kind: str) -> None:
     event = KINDS[kind]
-    needed = {f.name: SAMPLES[str(f.type)] for f in dataclasses.fields(event) if f.default is dataclasses.MISSING}
+    needed = {f.name: SAMPLES[event.__annotations__[f.name]] for f in fields(event) if f.required}
     made = event(**needed, seq=3, time=1.5, round=2, stage="judge")
 
     row = to_row(made)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol.checksums import file_sum
 from engine.protocol.inputs import changed_inputs, sources_changed

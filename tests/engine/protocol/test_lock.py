@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol import commands
 from engine.protocol import lock as locks
@@ -25,7 +25,7 @@ SETTINGS = '[coverage]\nsource = "a.jsonl"\n[service]\nmodel = "sandbox"\n'
 Start = Callable[..., "subprocess.Popen[str]"]
 HOLD = """
 import sys, time
-from dataclasses import replace
+from msgspec.structs import replace
 from pathlib import Path
 from engine.protocol.lock import lock
 from engine.protocol.run_dir import Run

@@ -1,10 +1,10 @@
 import hashlib
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol.errors import DamagedError, StageError
 from engine.protocol.manifest import Manifest, changes, finish, manifest, unchanged

@@ -2,11 +2,11 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol.errors import DamagedError
 from engine.protocol.run_dir import Run, create

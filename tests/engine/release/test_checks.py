@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gguf import GGUFWriter
+from msgspec.structs import replace
 
 from engine.protocol import jsonl
 from engine.protocol.release import Cause, Check, Result

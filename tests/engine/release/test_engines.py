@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from engine.protocol import jsonl
 from engine.protocol.errors import InputError

@@ -1,8 +1,8 @@
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from scripted import always, completion, serving
 
 from engine.service import cache as module

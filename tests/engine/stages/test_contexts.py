@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 from scripted import Service, completion, serving
 
 from engine.dataset.prepare import read_dev, read_train

@@ -1,9 +1,9 @@
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine.evaluation.scores import of_prompts, plain
 from engine.protocol import jsonl

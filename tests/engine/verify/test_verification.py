@@ -8,10 +8,10 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol import checksums, commands, jsonl, records, sharing
 from engine.protocol.commands import Label

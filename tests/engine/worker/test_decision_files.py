@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import replace
 
 from mini_run import work
+from msgspec.structs import replace
 
 from engine.protocol import checksums, jsonl
 from engine.protocol.events import EventReader, Log, QuestionAnswered

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from calling import until
+from msgspec.structs import replace
 
 from engine.notify import notice
 from engine.protocol.events import EventLog, EventReader, Log, Notified, QuestionAsked, RunFailed, RunFinished

@@ -1,9 +1,9 @@
 import asyncio
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.protocol.questions import ROUND, Question
 from engine.protocol.run_dir import Run, create

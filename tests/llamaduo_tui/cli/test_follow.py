@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import story
+from msgspec.structs import replace
 from terminals import PROGRAM
 
 from engine.protocol import commands

@@ -9,7 +9,6 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +17,7 @@ import psutil
 import pytest
 import story
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.questions import Question

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from engine.protocol import jsonl, records
 from engine.protocol.decision import Interval
 from engine.protocol.run_dir import Run, create
+from engine.protocol.status import Process
 from engine.protocol.takeover import DoorState, DoorStatus, Mode, files
 from llamaduo_tui.cli import takeover
 from llamaduo_tui.cli.main import main
@@ -40,7 +41,8 @@ def test_options_of_a_door_that_starts_are_not_passed_over(
 ) -> None:
     name = option.partition("=")[0]
     assert f"{name} is for a door that starts: name its --mode" in called(run, "takeover", "demo", option)
-    monkeypatch.setattr(control, "at_work", lambda run: (files(run.folder), DoorStatus.__new__(DoorStatus)))
+    door = DoorStatus(keeper=Process.of(1), address="http://127.0.0.1:1/v1")
+    monkeypatch.setattr(control, "at_work", lambda run: (files(run.folder), door))
     said = called(run, "takeover", "demo", "--mode", "canary", option)
     assert f"{name} is for a door that starts: end this one with --stop" in said
 

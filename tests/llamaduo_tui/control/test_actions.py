@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 import story
+from msgspec.structs import replace
 
 from engine.protocol import commands
 from engine.protocol.errors import InputError, LlamaDuoError

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
 import pytest
 from frozen import make
+from msgspec.structs import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.errors import InputError, LlamaDuoError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
@@ -12,6 +11,7 @@ import pytest
 import review_run
 import story
 from frozen import app, make, text_of, until
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 

@@ -7,7 +7,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, text_of, until
+from msgspec.structs import replace
 from textual._styles_cache import StylesCache
 from textual.screen import Screen
 from textual.widget import Widget

@@ -67,7 +67,7 @@ async def test_a_change_is_drawn_in_place(root: Path, monkeypatch: pytest.Monkey
         await until(pilot, lambda: len(rows(shown)) == 5)
         await pilot.press("down", "down")
         status = made["naïve-日本語"].status()
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         made["naïve-日本語"].write_status(replace(status, cost_usd=77.0))
         await until(pilot, lambda: "$77.00" in rows(shown)[2])
@@ -173,7 +173,7 @@ async def test_who_begins_to_wait_is_told_on_other_screens(root: Path, monkeypat
     monkeypatch.setattr(shown, "bell", lambda: bells.append(1))
     async with shown.run_test() as pilot:
         await until(pilot, lambda: len(rows(shown)) == 1)
-        from dataclasses import replace
+        from msgspec.structs import replace
 
         run.write_status(replace(run.status(), state=State.WAITING))
         await until(pilot, lambda: "◆ waits for you" in toasts(shown))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from frozen import until
+from msgspec.structs import replace
 from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widgets import Static

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
@@ -10,6 +9,7 @@ import pytest
 import review_run
 import story
 from frozen import app, make, until
+from msgspec.structs import replace
 
 from engine.protocol.events import Event, QuestionAsked, RunFailed, RunFinished, StageStarted
 from engine.protocol.machine import Machine

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import story
+from msgspec.structs import replace
 
 from engine.protocol.events import Event, Log, RoundScored, RunStarted, StagePlaced, StageProgress
 from engine.protocol.run_dir import Run

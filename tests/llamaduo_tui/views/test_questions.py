@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import story
+from msgspec.structs import replace
 
 from engine.protocol.events import QuestionAnswered, QuestionAsked
 from engine.protocol.questions import APPROVE, REJECT, WITHDRAWN, Question

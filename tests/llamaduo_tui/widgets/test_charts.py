@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
 import pytest
 import story
 from frozen import app, make, replayed, screen, until
+from msgspec.structs import replace
 from textual.events import MouseScrollUp
 from textual.pilot import Pilot
 from textual.widgets import Log

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
 import pytest
 import story
 from frozen import app, make, screen, until
+from msgspec.structs import replace
 
 from engine.protocol import checksums
 from engine.protocol.decision import FinalDecision, Scores

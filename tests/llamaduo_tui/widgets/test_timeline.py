@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 import story
+from msgspec.structs import replace
 
 from engine.protocol.decision import Drift, Interval
 from engine.protocol.events import Event, RoundScored

@@ -1,7 +1,8 @@
 """What is left of a run, and the load of its machine, in the figures next to its rounds."""
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.protocol.machine import Gpu, Machine
 from engine.protocol.outlook import Outlook, Range

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from engine.protocol import jsonl, records
 from engine.protocol.decision import FinalDecision, Interval, Part, Rule

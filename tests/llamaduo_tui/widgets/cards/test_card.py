@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import frozen
@@ -14,6 +13,7 @@ import pytest
 import review_run
 import story
 from frozen import app, make, until
+from msgspec.structs import replace
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Log
 
