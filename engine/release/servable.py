@@ -11,17 +11,20 @@ from engine.protocol.release import Gate, read_gates
 from engine.release.artefact import read_artefact
 from engine.release.engines import choose
 
+ENGINES = ("vLLM", "llama.cpp", "transformers")
+"""The names of the engines, those that answer fastest first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """The artefact to serve; `passed_over` says of each released one before it, by name, why it is not served."""
+    """The artefact to serve; `passed_over` says of each released one, by name, why no engine here takes it."""
 
     artefact: str
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
 def servable(release: Path, artefact: str | None, vllm: str = "vllm", *, trusted: bool = False) -> Servable:
-    """The named artefact, else the first released one that an engine here serves.
+    """The named artefact, else the best of the released ones that an engine here serves.
 
     `trusted` allows code that comes with the model. Raises InputError where none is released, the named one was
     refused, or none can be served.
@@ -33,18 +36,30 @@ def servable(release: Path, artefact: str | None, vllm: str = "vllm", *, trusted
     chosen = [gate for gate in (gates if artefact is None else named) if gate.passed]
     if not chosen:
         raise _nothing(release, gates, artefact)
+    works: list[tuple[tuple[int, ...], str]] = []
     problems: list[tuple[str, InputError]] = []
     for gate in chosen:
         try:
-            choose(read_artefact(release, gate.artefact), "auto", vllm, trusted=trusted)
+            works.append((_rank(release, gate, vllm, trusted=trusted), gate.artefact))
         except InputError as error:
             problems.append((gate.artefact, error))
-        else:
-            return Servable(gate.artefact, tuple((name, error.message) for name, error in problems))
+    if works:
+        return Servable(min(works)[1], tuple((name, error.message) for name, error in problems))
     if len(problems) == 1:
         raise problems[0][1]
     told = "; ".join(f"{name}: {error.message}" for name, error in problems)
     raise InputError(f"no released artefact can be served here: {told}", " or ".join(_hints(problems)))
+
+
+def _rank(release: Path, gate: Gate, vllm: str, *, trusted: bool) -> tuple[int, ...]:
+    """Ranks an artefact: the best engine first, a merged model before an adapter, then as judged, then the smallest.
+
+    Raises InputError where no engine here serves it.
+    """
+    artefact = read_artefact(release, gate.artefact)
+    engine = ENGINES.index(choose(artefact, "auto", vllm, trusted=trusted).name)
+    size = sum(file.stat().st_size for file in (release / gate.artefact).iterdir() if file.is_file())
+    return engine, artefact.format == "lora", gate.prompts - gate.identical, size
 
 
 def _hints(problems: list[tuple[str, InputError]]) -> Iterator[str]:

@@ -33,8 +33,18 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def gated(release: Path, name: str, *, passed: bool) -> None:
-    gate = Gate(artefact=name, engine="", passed=passed, reason="bad.", checks=(), margin=1.0, risk=0.05)
+def gated(release: Path, name: str, *, passed: bool, identical: int = 0) -> None:
+    gate = Gate(
+        artefact=name,
+        engine="",
+        passed=passed,
+        reason="bad.",
+        checks=(),
+        margin=1.0,
+        risk=0.05,
+        prompts=56,
+        identical=identical,
+    )
     jsonl.write_json(release / name / "gate.json", gate.to_row())
 
 
@@ -45,6 +55,24 @@ def test_others_are_passed_over_with_the_reason(release: Path) -> None:
     assert "llama.cpp is not installed" in found.passed_over[0][1]
     assert "the base model of this adapter is not at" in found.passed_over[1][1]
     assert servable(release, "safetensors") == Servable("safetensors")
+
+
+def test_of_several_the_best_engine_then_the_answers_as_judged_then_the_size_decide(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.release.engines.has_llama_cpp", lambda: True)
+    for quantization, size, identical in (("f16", 900, 56), ("q4_k_m", 300, 54), ("q8_0", 500, 56)):
+        name = f"gguf-{quantization}"
+        (release / name).mkdir(exist_ok=True)
+        row = {**jsonl.read_json(release / "gguf-q8_0" / "artefact.json"), "quantization": quantization}
+        jsonl.write_json(release / name / "artefact.json", row)
+        (release / name / "model.gguf").write_bytes(b"x" * size)
+        gated(release, name, passed=True, identical=identical)
+    assert servable(release, None).artefact == "gguf-q8_0"
+    gated(release, "gguf-q8_0", passed=True, identical=55)
+    assert servable(release, None).artefact == "gguf-f16"
+    monkeypatch.setattr("engine.release.engines._has_gpu", lambda: True)
+    assert servable(release, None, vllm="true").artefact == "safetensors"
 
 
 def test_one_that_is_named_is_not_replaced(release: Path) -> None:
