@@ -25,6 +25,7 @@ from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.course import Course
+from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.guide_line import GuideLine
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.line_input import LineInput
@@ -75,7 +76,7 @@ margin. The charts show both after each comparison. The money is by the service'
         yield Static(title, id="takeover-title")
         yield GuideLine()
         with VerticalScroll():
-            yield Static(id="figures", markup=False)
+            yield Facts(id="figures")
             yield Course()
             with Horizontal(id="sides"):
                 for side in ("service", "local"):
@@ -83,8 +84,8 @@ margin. The charts show both after each comparison. The money is by the service'
                         for name in (side, f"{side}-slow"):
                             yield Static(id=f"{name}-label", classes="label", markup=False)
                             yield Sparkline([0], id=f"{name}-chart", classes="chart")
-            yield Static(id="worth", markup=False)
-            yield Static(id="events", markup=False)
+            yield Facts(id="worth")
+            yield Facts(id="events")
             with Horizontal(id="answers"):
                 yield Static(id="service-answer", markup=False)
                 yield Static(id="local-answer", markup=False)
@@ -149,7 +150,7 @@ margin. The charts show both after each comparison. The money is by the service'
             if isinstance(result, takeover.TakeoverView):
                 self._show(result)
             elif isinstance(result, list):
-                self.query_one("#worth", Static).update(_named(result))
+                self.query_one("#worth", Facts).show(_facts(result))
             elif isinstance(result, bool):
                 self._demo = result
                 self._show_guide()
@@ -161,7 +162,7 @@ margin. The charts show both after each comparison. The money is by the service'
     def _show(self, view: takeover.TakeoverView) -> None:
         """Draw what has changed."""
         self.view, self._failed, self.ready = view, "", True
-        self.query_one("#figures", Static).update(_named(takeover.lines(view)))
+        self.query_one("#figures", Facts).show(_facts(takeover.lines(view)))
         for side in ("service", "local"):
             counts = view.minutes[side]
             self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
@@ -174,12 +175,13 @@ margin. The charts show both after each comparison. The money is by the service'
             self.query_one(f"#{side}-slow-label", Static).update(f"{side}: {told}; p95 a minute")
             self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
         self.query_one(Course).show(view.course, view.margin)
-        self.query_one("#events", Static).update(_events(view))
+        self.query_one("#events", Facts).show(_events(view))
         self.refresh_bindings()
 
     def _show_guide(self) -> None:
         leads = self._demo and self.app.guided  # type: ignore[attr-defined]
-        step = guide.door(self.has_class("-trying"), self.has_class("-tried")) if leads else None
+        shadow = self.view.state is None or self.view.state.mode is Mode.SHADOW
+        step = guide.door(shadow, self.has_class("-trying"), self.has_class("-tried")) if leads else None
         self.query_one(GuideLine).show(step)
 
     def action_guide(self) -> None:
@@ -245,25 +247,20 @@ margin. The charts show both after each comparison. The money is by the service'
         self.query_one("#answers").scroll_visible(animate=False)
 
 
-def _named(lines: list[tuple[str, str]]) -> Content:
-    """Lines of a name and a value."""
-    return Content("\n").join(
-        Content.assemble((f"{name:<10}", "$foreground-muted"), clean(value)) for name, value in lines
-    )
+def _facts(lines: list[tuple[str, str]]) -> list[Fact]:
+    return [fact(name, clean(value)) for name, value in lines]
 
 
-def _events(view: takeover.TakeoverView) -> Content:
+def _events(view: takeover.TakeoverView) -> list[Fact]:
     """The last fallbacks and changes."""
-    parts = [Content.styled("last fallbacks" if view.fallbacks else "no fallbacks", "$foreground-muted")]
-    parts += [
-        Content(f"{_clock(one.time)}  {one.answered_by:<8} {one_line(one.reason, 200)}") for one in view.fallbacks
-    ]
+    found = [fact("fallbacks", "" if view.fallbacks else "none")]
+    found += [fact(_clock(one.time), f"{one.answered_by:<8} {one_line(one.reason, 200)}") for one in view.fallbacks]
     if view.changes:
-        parts.append(Content.styled("last changes", "$foreground-muted"))
+        found.append(fact("changes"))
     for change in view.changes:
         why = f": {change.why}" if change.why else ""
-        parts.append(Content(f"{_clock(change.time)}  {one_line(change.who, 30)}  {one_line(change.what + why, 200)}"))
-    return Content("\n").join(parts)
+        found.append(fact(_clock(change.time), f"{one_line(change.who, 30)}  {one_line(change.what + why, 200)}"))
+    return found
 
 
 def _clock(at: float) -> str:

@@ -108,10 +108,13 @@ def after(view: ReleaseView) -> Step:
     return _step(RELEASE, said, "s to release")
 
 
-def door(trying: bool, tried: bool) -> Step:
-    """On the screen of the take-over: how both sides are asked, and the way back."""
+def door(shadow: bool, trying: bool, tried: bool) -> Step:
+    """On the screen of the take-over: how both sides are asked, in shadow mode or another, and the way back."""
     if tried:
-        said = "Both sides answer. In shadow your code gets the service's answer, and a share of both is compared."
+        gets = (
+            "In shadow your code gets the service's answer" if shadow else "Your code gets what the mode says"
+        )
+        said = f"Both sides answer. {gets}, and a share of both is compared."
         return _step(PROMPT, said, "esc, and esc again, goes back" if trying else "esc goes back")
     if trying:
         return _step(PROMPT, "One of the dev tickets, or what you type instead.", "enter asks both sides")

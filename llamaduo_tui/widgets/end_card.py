@@ -17,7 +17,8 @@ from engine.settings.schema import Target
 from llamaduo_tui.views.run_view import goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import RunUpdate
-from llamaduo_tui.widgets.cards.card import Fact, Facts, fact, keyed
+from llamaduo_tui.widgets.cards.card import keyed
+from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
 _TITLES = {State.REACHED: "✓ the target is reached", State.MISSED: "✗ the target is missed"}

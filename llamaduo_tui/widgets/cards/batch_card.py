@@ -12,7 +12,8 @@ from llamaduo_tui.messages import AnswerRun
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
-from llamaduo_tui.widgets.cards.card import Card, fact
+from llamaduo_tui.widgets.cards.card import Card
+from llamaduo_tui.widgets.facts import fact
 
 
 class BatchCard(Card):

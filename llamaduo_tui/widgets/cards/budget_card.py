@@ -17,7 +17,8 @@ from llamaduo_tui.views import phrases
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.amount import Amount
-from llamaduo_tui.widgets.cards.card import Card, Fact, fact
+from llamaduo_tui.widgets.cards.card import Card
+from llamaduo_tui.widgets.facts import Fact, fact
 
 MORE = 1.5
 """The suggested cap is half as much again as is used, so that the run does not ask again at the next call."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -23,9 +23,8 @@ from llamaduo_tui.views.questions import wording
 from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
-
-LABEL = 11
 
 
 class Card(Vertical):
@@ -226,40 +225,3 @@ def keyed(screen: Screen[Any], action: str, text: str) -> str:
     bound = (active.binding for active in screen.active_bindings.values())
     key = next((screen.app.get_key_display(binding) for binding in bound if binding.action == action), "")
     return f"{key} {text}".lstrip()
-
-
-class Fact(NamedTuple):
-    """A line of a card: its subject and its text."""
-
-    name: str
-    said: Content
-
-
-def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
-    """A fact, put together from plain and styled text."""
-    return Fact(name, Content.assemble(*said))
-
-
-class Facts(DiffedStatic):
-    """Facts below one another, with wrapped text next to their names."""
-
-    def __init__(self) -> None:
-        super().__init__(markup=False)
-        self._facts: Sequence[Fact] = ()
-
-    def show(self, facts: Sequence[Fact]) -> None:
-        self._facts = facts
-        self._lay_out()
-
-    def on_resize(self) -> None:
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        room = self.content_size.width - LABEL
-        if room > 0:
-            self.put(Content("\n").join(line for fact in self._facts for line in _lines(fact, room)))
-
-
-def _lines(fact: Fact, room: int) -> Iterator[Content]:
-    for number, line in enumerate(fact.said.wrap(room)):
-        yield Content.assemble((f"{'' if number else fact.name:<{LABEL}}", "bold"), line.rstrip())

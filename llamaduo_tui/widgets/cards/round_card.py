@@ -18,7 +18,8 @@ from llamaduo_tui.views.run_view import RunView, goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import state_styles
 from llamaduo_tui.widgets.amount import Amount
-from llamaduo_tui.widgets.cards.card import Card, Fact, fact
+from llamaduo_tui.widgets.cards.card import Card
+from llamaduo_tui.widgets.facts import Fact, fact
 
 WEAKEST = 3
 """Groups of prompts that the card names."""

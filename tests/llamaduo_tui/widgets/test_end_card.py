@@ -18,8 +18,8 @@ from engine.protocol.records import to_row
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
 from engine.settings.schema import Target
-from llamaduo_tui.widgets.cards.card import Facts
 from llamaduo_tui.widgets.end_card import EndCard, facts, further
+from llamaduo_tui.widgets.facts import Facts
 
 pytestmark = pytest.mark.usefixtures("still_machine")
 

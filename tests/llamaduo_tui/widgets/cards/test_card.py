@@ -31,9 +31,10 @@ from llamaduo_tui.screens.review import ReviewScreen
 from llamaduo_tui.views.run_view import RunView, reduce
 from llamaduo_tui.widgets.cards.batch_card import BatchCard
 from llamaduo_tui.widgets.cards.budget_card import BudgetCard
-from llamaduo_tui.widgets.cards.card import Card, Facts
+from llamaduo_tui.widgets.cards.card import Card
 from llamaduo_tui.widgets.cards.round_card import RoundCard, brief, facts, further
 from llamaduo_tui.widgets.charts import Charts
+from llamaduo_tui.widgets.facts import Facts
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.prompt_list import PromptList
 
