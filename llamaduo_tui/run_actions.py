@@ -32,6 +32,7 @@ class RunActions(KeyTurns[None]):
         super().__init__()
         self.root = root
         self.stopping: set[Run] = set()
+        self._resuming: set[Run] = set()
 
     def copy_text(self, text: str, what: str) -> None:
         """Copy a text to the clipboard, by tmux where the app runs in one, and say where it went.
@@ -51,6 +52,9 @@ class RunActions(KeyTurns[None]):
 
     def start_run(self, file: Path, name: str | None = None) -> None:
         """Start a run with the settings in a file, named after its task without a name, and open it."""
+        if any(one.group == "start" and not one.is_finished for one in self.workers):
+            self.notify("It is starting already.", title="Starting", markup=False)
+            return
         self.notify("This takes a few seconds.", title="Starting", markup=False)
         self._start(partial(_start, self.root, file, name))
 
@@ -98,7 +102,19 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.ResumeRun)
     def _resume(self, message: messages.ResumeRun) -> None:
-        self._act(partial(_resume, message.run, lambda text: self.post_message(messages.ActionDone(text))))
+        """Start its worker, unless that is under way: a second one would take seconds to find the first at work."""
+        if message.run not in self._resuming:
+            self._resuming.add(message.run)
+            self._resume_now(message.run)
+
+    @work(thread=True, group="actions", exit_on_error=False)
+    def _resume_now(self, run: Run) -> None:
+        try:
+            text = self.attempt(partial(_resume, run, lambda said: self.post_message(messages.ActionDone(said))))
+        finally:
+            self._resuming.discard(run)
+        if text is not None:
+            self.post_message(messages.ActionDone(text))
 
     @on(messages.StopRun)
     @work(group=ASKS)
@@ -180,7 +196,7 @@ class RunActions(KeyTurns[None]):
     def _save_text(self, message: messages.SaveText) -> None:
         self._act(partial(_write, message.name, message.text, message.ending))
 
-    @work(thread=True, group="actions", exit_on_error=False)
+    @work(thread=True, group="start", exit_on_error=False)
     def _start(self, start: Callable[[], Run]) -> None:
         run = self.attempt(start)
         if run is not None:

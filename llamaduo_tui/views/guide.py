@@ -111,9 +111,7 @@ def after(view: ReleaseView) -> Step:
 def door(shadow: bool, trying: bool, tried: bool) -> Step:
     """On the screen of the take-over: how both sides are asked, in shadow mode or another, and the way back."""
     if tried:
-        gets = (
-            "In shadow your code gets the service's answer" if shadow else "Your code gets what the mode says"
-        )
+        gets = "In shadow your code gets the service's answer" if shadow else "Your code gets what the mode says"
         said = f"Both sides answer. {gets}, and a share of both is compared."
         return _step(PROMPT, said, "esc, and esc again, goes back" if trying else "esc goes back")
     if trying:

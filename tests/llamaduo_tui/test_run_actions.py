@@ -1,0 +1,64 @@
+"""What the app starts is started once, however often its key is pressed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import frozen
+import pytest
+from frozen import app, make, replayed, until
+from typing_fast import burst
+
+from engine.protocol.run_dir import Run
+from llamaduo_tui.control import launch
+from llamaduo_tui.screens.run import RunScreen
+
+pytestmark = pytest.mark.usefixtures("still_machine")
+
+
+class Slow:
+    """A start of a worker that takes until it is let go on."""
+
+    def __init__(self) -> None:
+        self.started: list[Run] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, run: Run, yes: bool) -> int:
+        self.started.append(run)
+        assert self.go_on.wait(30)
+        return 1
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    slow = Slow()
+    monkeypatch.setattr(launch, "start", slow)
+    return slow
+
+
+async def test_a_resumed_run_gets_one_worker(root: Path, starts: Slow) -> None:
+    run = make(root, "halted", "stopped", frozen.TRAINING)
+    shown = app(root, run)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen) and replayed(shown))
+        await burst(pilot, *"rrrr")
+        await until(pilot, lambda: bool(starts.started))
+        await burst(pilot, *"rrrr")
+        starts.go_on.set()
+        await until(pilot, lambda: any("resumed" in toast.message for toast in shown._notifications))
+        assert starts.started == [run]
+        await burst(pilot, "r")
+        await until(pilot, lambda: starts.started == [run, run])
+
+
+async def test_a_newcomer_gets_one_demo(root: Path, starts: Slow) -> None:
+    shown = app(root)
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: shown._first_read.is_set())
+        await burst(pilot, *"dddd")
+        await until(pilot, lambda: bool(starts.started))
+        await burst(pilot, *"dddd")
+        starts.go_on.set()
+        await until(pilot, lambda: isinstance(shown.screen, RunScreen))
+    assert [run.name for run in starts.started] == ["demo"] == [path.name for path in root.iterdir()]
