@@ -176,10 +176,11 @@ margin. The charts show both after each comparison. The money is by the service'
             self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
         self.query_one(Course).show(view.course, view.margin)
         self.query_one("#events", Facts).show(_events(view))
+        self._show_guide()
         self.refresh_bindings()
 
     def _show_guide(self) -> None:
-        leads = self._demo and self.app.guided  # type: ignore[attr-defined]
+        leads = self._demo and self.app.guided and self.check_action("try", ())  # type: ignore[attr-defined]
         shadow = self.view.state is None or self.view.state.mode is Mode.SHADOW
         step = guide.door(shadow, self.has_class("-trying"), self.has_class("-tried")) if leads else None
         self.query_one(GuideLine).show(step)

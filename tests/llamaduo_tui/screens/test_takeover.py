@@ -126,6 +126,11 @@ async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, mo
         await led("esc goes back")
         await pilot.press("h")
         await until(pilot, lambda: not line.display)
+        await pilot.press("h")
+        await until(pilot, lambda: line.display)
+        gone = DoorStatus(keeper=Process.of(1), address="http://127.0.0.1:1/v1", stopped=True)
+        jsonl.write_json(files(run.folder).status, records.to_row(gone))
+        await until(pilot, lambda: not line.display)  # its keys are dead then
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
