@@ -42,6 +42,7 @@ from llamaduo_tui import key_turns, messages, run_actions, terminal
 from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.cli.main import main as program
 from llamaduo_tui.control import actions, release, takeover
+from llamaduo_tui.screens.configure_dialogs import Ask
 from llamaduo_tui.views import kept, kinds, outlook, preflight, presets, profile
 from tests.terminal import Terminal
 
@@ -268,6 +269,7 @@ async def repeated(root: Path, name: str, *, fast: bool) -> dict[str, object]:
                     await burst(pilot, "escape")  # the first one closed a part of it
                 if shown.screen is above:
                     ends[key] = None
+                if shown.screen is above or isinstance(shown.screen, Ask):  # stuck; or it asks about unsaved settings
                     break
             if shown.screen is not screen or state(shown) != begin:
                 screen = await opened(pilot, shown, name)

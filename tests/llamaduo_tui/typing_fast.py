@@ -41,7 +41,7 @@ async def paste(pilot: Pilot[Any], text: str) -> None:
 
 
 async def settled(pilot: Pilot[Any]) -> None:
-    """Wait until no key is left, and fail where one is stuck."""
+    """Wait until no key is left, nor what one has begun in a thread, and fail where one is stuck."""
     app: Any = pilot.app
     async with asyncio.timeout(300):
         await asyncio.sleep(0)  # the first key is taken
@@ -49,6 +49,7 @@ async def settled(pilot: Pilot[Any]) -> None:
             app.message_queue_size
             or app._typed
             or (app._turn is not None and not app._turn.done())
+            or any(one.group == "actions" and not one.is_finished for one in app.workers)
             or getattr(app.screen, "walking", False)
         ):
             await asyncio.sleep(0.005)
