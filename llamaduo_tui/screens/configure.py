@@ -19,6 +19,7 @@ from textual.widgets import Button, OptionList, Static
 from textual.worker import Worker, WorkerState
 
 from llamaduo_tui.key_turns import ASKS
+from llamaduo_tui.screens.edit_value import EditValue
 from llamaduo_tui.screens.settings_editor import SettingsEditor
 from llamaduo_tui.views import fields, outlook
 from llamaduo_tui.views.draft import Draft, Problem
@@ -239,7 +240,11 @@ it leaves the form. Each field is explained next to it.
         await self._editor.keep()
 
     def keep_now(self) -> None:
-        """Keep the changes on disk at once: the process is about to end."""
+        """Keep the changes on disk at once, to the last key that is shown: the process is about to end."""
+        below = self.focused.ancestors if self.focused is not None else []
+        for part in below if self.app.screen is self else [self.app.screen]:
+            if isinstance(part, SettingRow | EditValue) and part.is_mounted:
+                self._draft[part.field.path] = part.value
         self._editor.keep_now()
 
     def validate(self) -> None:

@@ -61,16 +61,16 @@ class EditValue(ModalScreen[None]):
     def __init__(self, field: Field, text: str, changed: Callable[[Any], str], keep: Callable[[], None]) -> None:
         super().__init__()
         self._keep = keep
-        self._field = field
+        self.field = field
         self._text = text
         self._changed = changed
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -tall") as box:
-            box.border_title = self._field.label
+            box.border_title = self.field.label
             box.border_subtitle = "Esc: done, changes are kept"
-            form = _FORMS.get(self._field.kind, "")
-            yield Static(Content(f"{self._field.description} {form}".strip()), classes="about")
+            form = _FORMS.get(self.field.kind, "")
+            yield Static(Content(f"{self.field.description} {form}".strip()), classes="about")
             yield LinesInput(self._text, soft_wrap=True, tab_behavior="focus", id="value")
             yield Static(id="wrong")
         yield KeyBar()
@@ -81,22 +81,27 @@ class EditValue(ModalScreen[None]):
         area.move_cursor(area.document.end)
         self._take()
 
+    @property
+    def value(self) -> Any:
+        """The value that the text stands for, of which `changed` may still have to hear."""
+        return fields.parse_lines(self.field, self.query_one(TextArea).text)
+
     @on(TextArea.Changed)
     def _take(self) -> None:
-        text = self.query_one(TextArea).text
-        problem = self._changed(fields.parse_lines(self._field, text))
+        problem = self._changed(self.value)
         said = Content.styled(f"✗ {one_line(problem, 200)}", "$text-error") if problem else Content("")
         self.query_one("#wrong", Static).update(said)
 
     def action_outside(self) -> None:
         """Edit the text in the user's own editor."""
         area = self.query_one(TextArea)
-        text = edit_outside(self.app, area.text, self._field, self._saved)
+        text = edit_outside(self.app, area.text, self.field, self._saved)
         if text is not None:
             area.text = text
 
     def _saved(self, text: str) -> None:
-        self._changed(fields.parse_lines(self._field, text))
+        self.query_one(TextArea).text = text
+        self._changed(self.value)
         self._keep()
 
 

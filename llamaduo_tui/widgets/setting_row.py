@@ -167,13 +167,12 @@ class SettingRow(Vertical):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        same = event.value == self._shown()
-        self._post(self._value if same else fields.parse(self.field, event.value))
+        self._post(self._meant(event.value))
 
     @on(Select.Changed)
     def _picked(self, event: Select.Changed) -> None:
         event.stop()
-        self._post(self._value if event.value == self._chosen() else fields.parse(self.field, str(event.value)))
+        self._post(self._meant(str(event.value)))
 
     @on(SettingInput.Pasted)
     def _pasted(self, event: SettingInput.Pasted) -> None:
@@ -196,6 +195,16 @@ class SettingRow(Vertical):
     def action_outside(self) -> None:
         """Edit the value in $EDITOR."""
         self.post_message(self.OutsideRequested(self.field))
+
+    @property
+    def value(self) -> Any:
+        """The value that the field shows, of which `Changed` may still be on its way."""
+        shown = self.query_one(Choice).value if self.field.choices else self.query_one(SettingInput).value
+        return self._meant(str(shown))
+
+    def _meant(self, text: str) -> Any:
+        same = text == (self._chosen() if self.field.choices else self._shown())
+        return self._value if same else fields.parse(self.field, text)
 
     def _post(self, value: Any) -> None:
         self.post_message(self.Changed(self.field, value))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from form import SETTINGS, Host, settle, text_of
 from frozen import app, until
-from textual.widgets import Button, Input, OptionList
+from textual.widgets import Button, Input, OptionList, TextArea
 from typing_fast import burst
 
 from engine.settings.load import load_settings
@@ -213,3 +214,22 @@ async def test_every_section_opens_at_both_sizes(file: Path) -> None:
                 await pilot.press("enter", "pagedown")
                 await settle(pilot)
             assert pilot.app.focused is sections
+
+
+@pytest.mark.parametrize("opens", [(), ("down", "f4")], ids=["line", "dialog"])
+async def test_a_hang_up_keeps_the_last_key_though_its_change_is_still_on_its_way(
+    opens: tuple[str, ...], file: Path
+) -> None:
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        form = pilot.app.screen
+        assert isinstance(form, ConfigureScreen)
+        await pilot.press("enter", *opens)
+        await settle(pilot)
+        field = pilot.app.focused
+        assert isinstance(field, Input | TextArea)
+        field.insert("last", *([0] if isinstance(field, Input) else []))
+        ending = threading.Thread(target=form.keep_now)
+        ending.start()
+        ending.join()
+        assert ["last" in edit.value for one in kept._all() for edit in one.kept.edits] == [True]
