@@ -59,6 +59,7 @@ class ConfigureScreen(Screen[Path | None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012 - likewise
     AUTO_FOCUS = "#sections"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
         Binding("f2,ctrl+s", "save", "Save", id="configure.save", tooltip="Save the settings, finished or not"),
         Binding("f3,b", "preset", "Preset", id="configure.preset", tooltip="Apply a preset for a local model"),
         Binding("f4,d", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
@@ -68,7 +69,6 @@ class ConfigureScreen(Screen[Path | None]):
         Binding("escape,q", "leave", "Back", id="configure.leave", tooltip="To the sections, then out of the form"),
         Binding("f7,o", "open", "Open", id="configure.open", tooltip="Open another settings file"),
         Binding("f8,ctrl+r", "restore", "Default", id="configure.restore", tooltip="Restore this field's default"),
-        Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
         Binding("f10,P", "probe", "Ask models", False, id="configure.probe", tooltip="Pre-flight that asks each model"),
         Binding("pageup", "section(-1)", "Section above", show=False, id="configure.up", tooltip="Previous section"),
         Binding("pagedown", "section(1)", "Section below", show=False, id="configure.down", tooltip="Next section"),
