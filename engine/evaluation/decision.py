@@ -63,11 +63,9 @@ def decide(
     teacher = None if by_service is None else gaps(by_service, scores.by_prompt, GATE_RISK)
     both = criteria(scores, target, by_service, teacher)
     against = best(rounds[:-1]) if number else None
-    to_best = to_last = None
+    to_best = None
     if against is not None:
         to_best = changes(against, rounds[against].by_prompt, scores.by_prompt, GATE_RISK)
-        if against != number - 1:
-            to_last = changes(number - 1, rounds[-2].by_prompt, scores.by_prompt, GATE_RISK)
     outcome, reason = _outcome(rounds, both, loop, hours, _doubt(scores, to_best, teacher, target))
     if teacher is not None and (limit := ceiling(teacher, target)):
         reason = f"{reason.removesuffix('.')}; {limit}."
@@ -80,7 +78,6 @@ def decide(
         next=another if outcome == "continue" else None,
         teacher=teacher,
         changes=to_best,
-        changes_to_last=to_last,
         reviews=reviews,
         flagged=tuple(flagged),
     )

@@ -21,7 +21,7 @@ import msgspec
 from engine.dataset.load import Loaded, load
 from engine.dataset.sources import files, hub_id, located
 from engine.dataset.summary import summary
-from engine.preflight.report import Preview, Problem, Profile, SamplePair
+from engine.preflight.report import Preview, Problem, Profile, SamplePair, UnreadError
 from engine.protocol import records
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.rows import Pair, about_tokens, prompt_text
@@ -52,8 +52,8 @@ LINES = (".jsonl", ".ndjson", ".csv", ".tsv")
 def read_profile(coverage: Coverage, start_from: str | None = None) -> Profile:
     """Read the beginning of the coverage data, which is split as a run splits it that starts from another run.
 
-    Raises InputError where it cannot be read, or not in part: data on the Hub or behind an address, and large files
-    that are no rows of lines.
+    Raises UnreadError where it is not read: data on the Hub or behind an address, and large files that are no rows of
+    lines. Raises InputError where it cannot be used.
     """
     loaded, read_bytes, total = beginning(coverage)
     read = summary(coverage, loaded)
@@ -97,11 +97,11 @@ def beginning(coverage: Coverage) -> tuple[Loaded, int, int]:
 def _local_files(coverage: Coverage) -> list[Path]:
     for source in coverage.sources:
         if source == STDIN:
-            raise InputError("the standard input has no preview", "name a file")
+            raise UnreadError("the standard input has no preview", "name a file")
         if is_address(source):
-            raise InputError(f"{source}: data behind an address has no preview", PREFLIGHT)
+            raise UnreadError(f"{source}: data behind an address has no preview", PREFLIGHT)
         if hub_id(source) and not located(source).exists():
-            raise InputError(f"{source}: Hub datasets have no preview", PREFLIGHT)
+            raise UnreadError(f"{source}: Hub datasets have no preview", PREFLIGHT)
     return files(coverage.sources)
 
 
@@ -133,7 +133,7 @@ def _heads(found: list[Path], folder: Path) -> tuple[list[str], int]:
         left -= _size(file)
     if not heads:
         size = f"{_size(found[0]) / 2**20:,.0f} MiB"
-        raise InputError(f"{found[0].name}: {size}, too large for a preview", PREFLIGHT)
+        raise UnreadError(f"{found[0].name}: {size}, too large for a preview", PREFLIGHT)
     return heads, MOST_BYTES - left
 
 
@@ -207,7 +207,7 @@ def main() -> int:
         profile = read_profile(Coverage.model_validate(given["coverage"]), given.get("start_from"))
         preview = Preview(profile=profile, problem=None)
     except LlamaDuoError as error:
-        preview = Preview(profile=None, problem=Problem.of(error))
+        preview = Preview(profile=None, problem=Problem.of(error), unread=isinstance(error, UnreadError))
     print(json.dumps(records.to_row(preview)))
     return 0
 

@@ -161,11 +161,16 @@ class Profile(Summary, frozen=True, kw_only=True):
         return self.read_bytes >= self.total_bytes
 
 
+class UnreadError(InputError):
+    """There is no preview of the data, which may be fine: only the pre-flight reads them."""
+
+
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What the program of the preview returns: a profile, or why there is none."""
+    """What the program of the preview returns: a profile, or why there is none; `unread` where the data may be fine."""
 
     profile: Profile | None
     problem: Problem | None
+    unread: bool = False
 
 
 Advice = Literal["first", "fits", "slow", "unsuited", "large"]

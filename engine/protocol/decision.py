@@ -341,11 +341,10 @@ def plus_minus(difference: Interval) -> str:
 class Decision(Scores, frozen=True, kw_only=True):
     """decision.json: a round's dev scores, whether they pass the gate, and whether another round is worth it.
 
-    `changes` is against the best earlier round, `changes_to_last` against the one before where that is another;
-    `flagged` names the prompts left out; `groups` are the scores by kind of prompt, the weakest first. `drift` has one
-    row for each judge that judged answers of round 0 again. `drawn` are the answers that people review for the
-    corrected scores, in order; `flags` say what leaving out the flagged prompts did. `cut` counts the responses that
-    were cut at their token limit.
+    `changes` is against the best earlier round; `flagged` names the prompts left out; `groups` are the scores by kind
+    of prompt, the weakest first. `drift` has one row for each judge that judged answers of round 0 again. `drawn` are
+    the answers that people review for the corrected scores, in order; `flags` say what leaving out the flagged prompts
+    did. `cut` counts the responses that were cut at their token limit.
     """
 
     round: RoundNumber
@@ -355,7 +354,6 @@ class Decision(Scores, frozen=True, kw_only=True):
     next: NextRound | None = None
     teacher: Teacher | None = None
     changes: Changes | None = None
-    changes_to_last: Changes | None = None
     advice: Advice | None = None
     reviews: Reviews | None = None
     flagged: tuple[str, ...] = ()

@@ -96,6 +96,7 @@ it leaves the form. Each field is explained next to it.
         self._settling: Timer | None = None
         self._keeping: Timer | None = None
         self._outlook = Outlook()
+        self._fault = ""
         self.walking = False
 
     def compose(self) -> ComposeResult:
@@ -141,7 +142,9 @@ it leaves the form. Each field is explained next to it.
 
     @on(CoveragePreview.Profiled)
     def _profiled(self, event: CoveragePreview.Profiled) -> None:
+        self._fault = event.fault
         self._show_outlook(profile=event.profile)
+        self._show_verdict()
 
     @property
     def _draft(self) -> Draft:
@@ -251,8 +254,7 @@ it leaves the form. Each field is explained next to it.
         """Check the settings as they are now, and show what is wrong with them."""
         self._editor.check()
         self._mark_rows()
-        self._mark_sections()
-        self.query_one(DraftHead).show(self._draft, self._editor.problems)
+        self._show_verdict()
         self._show_outlook(settings=self._editor.settings)
         self._panel.set_settings(self._editor.settings, self._editor.problems)
         self._preview()
@@ -277,8 +279,19 @@ it leaves the form. Each field is explained next to it.
         for states in self.query(KeyStates):
             states.show(keys_of(self._draft, states.name or ""))
 
+    def _show_verdict(self) -> None:
+        """Say whether all is valid, the data among it: at the top, and at each section."""
+        self.query_one(DraftHead).show(self._draft, self._problems)
+        self._mark_sections()
+
     def _mark_sections(self) -> None:
-        self._list.mark(self._draft, self._editor.problems, summaries=self._filled)
+        self._list.mark(self._draft, self._problems, summaries=self._filled)
+
+    @property
+    def _problems(self) -> list[Problem]:
+        """Those of the settings, else that of the data, which keeps nobody from the pre-flight: files change."""
+        unusable = [Problem(("coverage", "source"), self._fault, False)] if self._fault else []
+        return self._editor.problems or unusable
 
     # Help for the focused field
 
@@ -297,7 +310,8 @@ it leaves the form. Each field is explained next to it.
     def _show_help(self) -> None:
         field = self._focused
         problem = next((problem for problem in self._editor.problems if field and problem.field == field), None)
-        effect = self._outlook.effect(field.key) if field is not None and not self._filled else ""
+        told = self._filled or (field is not None and field.key == "coverage.source")  # the preview has it
+        effect = self._outlook.effect(field.key) if field is not None and not told else ""
         self.query_one(FieldHelp).show(field, problem, effect, described=self.has_class("-small"))
         self.query_one(Meanings).show(self._outlook, field.key if field is not None else "")
 

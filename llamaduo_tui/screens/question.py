@@ -40,7 +40,7 @@ def answering(show: bool) -> list[Binding]:
             tooltip="Change the number or the cap",
         ),
         Binding("E", "more", "Explain", show, id="run.more", tooltip="Show what the facts rest on, or only them"),
-        Binding("l", "regressed", "Got worse", show, id="run.lost", tooltip="Read the responses that got worse"),
+        Binding("l", "regressed", "Worse", show, id="run.lost", tooltip="Read the responses that got worse"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from textual import on, work
@@ -77,9 +78,9 @@ class ReviewingScreen(BrowsingScreen):
         labels = (self.annotations.labels.get((self.number, entry.id, one)) for one in self.samples(entry))
         return any(label is not None and label.scored for label in labels)
 
+    @abstractmethod
     def show_reviews(self) -> None:
         """Draw again what depends on reviews and bookmarks."""
-        raise NotImplementedError
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Read again what is recorded where something cannot be written: it must not look saved."""

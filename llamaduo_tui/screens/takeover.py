@@ -24,6 +24,7 @@ from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
+from llamaduo_tui.widgets.cards.card import Fact, Facts, fact
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.guide_line import GuideLine
@@ -31,6 +32,7 @@ from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.line_input import LineInput
 
 REFRESH_S = 1.0
+MUTED = "$foreground-muted"
 WORTH_S = 30.0
 """Between two looks at what the move is worth, which read more files."""
 
@@ -76,7 +78,7 @@ margin. The charts show both after each comparison. The money is by the service'
         yield Static(title, id="takeover-title")
         yield GuideLine()
         with VerticalScroll():
-            yield Facts(id="figures")
+            yield Facts("figures", MUTED)
             yield Course()
             with Horizontal(id="sides"):
                 for side in ("service", "local"):
@@ -84,8 +86,8 @@ margin. The charts show both after each comparison. The money is by the service'
                         for name in (side, f"{side}-slow"):
                             yield Static(id=f"{name}-label", classes="label", markup=False)
                             yield Sparkline([0], id=f"{name}-chart", classes="chart")
-            yield Facts(id="worth")
-            yield Facts(id="events")
+            yield Facts("worth", MUTED)
+            yield Facts("events", MUTED)
             with Horizontal(id="answers"):
                 yield Static(id="service-answer", markup=False)
                 yield Static(id="local-answer", markup=False)
@@ -150,7 +152,7 @@ margin. The charts show both after each comparison. The money is by the service'
             if isinstance(result, takeover.TakeoverView):
                 self._show(result)
             elif isinstance(result, list):
-                self.query_one("#worth", Facts).show(_facts(result))
+                self.query_one("#worth", Facts).show(_named(result))
             elif isinstance(result, bool):
                 self._demo = result
                 self._show_guide()
@@ -162,7 +164,8 @@ margin. The charts show both after each comparison. The money is by the service'
     def _show(self, view: takeover.TakeoverView) -> None:
         """Draw what has changed."""
         self.view, self._failed, self.ready = view, "", True
-        self.query_one("#figures", Facts).show(_facts(takeover.lines(view)))
+        self.query_one("#figures", Facts).show(_named(takeover.lines(view)))
+        self._show_guide()
         for side in ("service", "local"):
             counts = view.minutes[side]
             self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
@@ -176,13 +179,11 @@ margin. The charts show both after each comparison. The money is by the service'
             self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
         self.query_one(Course).show(view.course, view.margin)
         self.query_one("#events", Facts).show(_events(view))
-        self._show_guide()
         self.refresh_bindings()
 
     def _show_guide(self) -> None:
-        leads = self._demo and self.app.guided and self.check_action("try", ())  # type: ignore[attr-defined]
-        shadow = self.view.state is None or self.view.state.mode is Mode.SHADOW
-        step = guide.door(shadow, self.has_class("-trying"), self.has_class("-tried")) if leads else None
+        leads = self._demo and self.app.guided  # type: ignore[attr-defined]
+        step = guide.door(self.has_class("-trying"), self.has_class("-tried"), self.view.state) if leads else None
         self.query_one(GuideLine).show(step)
 
     def action_guide(self) -> None:
@@ -248,20 +249,22 @@ margin. The charts show both after each comparison. The money is by the service'
         self.query_one("#answers").scroll_visible(animate=False)
 
 
-def _facts(lines: list[tuple[str, str]]) -> list[Fact]:
+def _named(lines: list[tuple[str, str]]) -> list[Fact]:
+    """Lines of a name and a value."""
     return [fact(name, clean(value)) for name, value in lines]
 
 
 def _events(view: takeover.TakeoverView) -> list[Fact]:
     """The last fallbacks and changes."""
-    found = [fact("fallbacks", "" if view.fallbacks else "none")]
-    found += [fact(_clock(one.time), f"{one.answered_by:<8} {one_line(one.reason, 200)}") for one in view.fallbacks]
+    parts = [fact("last fallbacks" if view.fallbacks else "no fallbacks")]
+    for one in view.fallbacks:
+        parts.append(fact(_clock(one.time), f"{one.answered_by:<8} {one_line(one.reason, 200)}"))
     if view.changes:
-        found.append(fact("changes"))
+        parts.append(fact("last changes"))
     for change in view.changes:
         why = f": {change.why}" if change.why else ""
-        found.append(fact(_clock(change.time), f"{one_line(change.who, 30)}  {one_line(change.what + why, 200)}"))
-    return found
+        parts.append(fact(_clock(change.time), f"{one_line(change.who, 30)}  {one_line(change.what + why, 200)}"))
+    return parts
 
 
 def _clock(at: float) -> str:

@@ -45,7 +45,8 @@ class Series(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """What a chart shows: the newest series last. `low` and `high` are the ends of y, where they are not the values'.
 
-    `labels` are ticks of x that are given, `goal` a level of y to reach; `none` is said where there are no points.
+    `labels` are ticks of x that are given, `goal` a level of y to reach, with its name; `none` is said where there are
+    no points.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     goal: float | None = None
+    goal_name: str = "target"
     labels: tuple[Tick, ...] = ()
     note: str = ""
     none: str = ""

@@ -29,7 +29,7 @@ def figures(course: Sequence[Standpoint], margin: float) -> tuple[Figure, Figure
 
     difference = Figure(
         name="difference",
-        unit=f"points, threshold {-margin:+g}",
+        unit="points",
         x="comparison",
         series=(
             within("low", [point.low for point in course], "l", COLOURS[5]),
@@ -39,6 +39,7 @@ def figures(course: Sequence[Standpoint], margin: float) -> tuple[Figure, Figure
         low=floor,
         high=ceiling,
         goal=-margin,
+        goal_name="threshold",
     )
     share = Figure(
         name="share",

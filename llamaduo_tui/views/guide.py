@@ -9,6 +9,7 @@ from engine.protocol.questions import PAIRS, ROUND
 from engine.protocol.run_dir import Run
 from engine.protocol.stages import FINETUNE, SYNTHESIZE, Phase
 from engine.protocol.status import State
+from engine.protocol.takeover import DoorState, Mode
 from engine.settings.load import settings_of
 from engine.settings.schema import Migration
 from llamaduo_tui.views.questions import wording
@@ -108,16 +109,33 @@ def after(view: ReleaseView) -> Step:
     return _step(RELEASE, said, "s to release")
 
 
-def door(shadow: bool, trying: bool, tried: bool) -> Step:
-    """On the screen of the take-over: how both sides are asked, in shadow mode or another, and the way back."""
+def door(trying: bool, tried: bool, state: DoorState | None) -> Step:
+    """On the screen of the take-over: how both sides are asked, who answers in the door's mode, and the way back."""
     if tried:
-        gets = "In shadow your code gets the service's answer" if shadow else "Your code gets what the mode says"
-        said = f"Both sides answer. {gets}, and a share of both is compared."
+        said = " ".join(filter(None, ("Both sides answer.", _answering(state))))
         return _step(PROMPT, said, "esc, and esc again, goes back" if trying else "esc goes back")
     if trying:
         return _step(PROMPT, "One of the dev tickets, or what you type instead.", "enter asks both sides")
     said = "The door has the service's API: your code changes its base URL to this address, and nothing else."
     return _step(PROMPT, said, "t asks both sides a ticket")
+
+
+def _answering(state: DoorState | None) -> str:
+    """Whose answer the user's code gets now; "" while the door has not said its mode."""
+    if state is None:
+        return ""
+    if state.paused or state.rolled_back:
+        return f"Your code gets the service's: the door is {'paused' if state.paused else 'rolled back'}."
+    return _MODES[state.mode]
+
+
+_MODES = {
+    Mode.SHADOW: "In shadow your code gets the service's answer, and a share of both is compared.",
+    Mode.CANARY: "In canary your code gets the local model's answer to a share of its requests, else the service's.",
+    Mode.LOCAL_FIRST: "In local-first your code gets the local model's answer, and the service's where that fails.",
+    Mode.FALLBACK: "In fallback your code gets the service's answer, and the local model's while that is out.",
+    Mode.LOCAL_ONLY: "In local-only your code gets the local model's answer, always.",
+}
 
 
 def _at_work(view: RunView) -> Step:

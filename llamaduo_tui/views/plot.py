@@ -152,7 +152,7 @@ def _head(figure: Figure, look: Look, width: int, chosen: bool) -> Line:
     scale = ", log" if look.log and figure.low is None else ""
     line: Line = [(figure.name, "bold reverse" if chosen else "bold"), (f" {figure.unit}{scale}".rstrip(), MUTED)]
     if figure.goal is not None:
-        line.append((f"  ┄ target {figure.goal:g}", GOAL))
+        line.append((f"  ┄ {figure.goal_name} {figure.goal:g}", GOAL))
     items = [(f"  {one.mark} {one.name}", one.colour) for one in reversed(figure.series) if not one.brief]
     used = sum(len(text) for text, _ in line)
     for number, item in enumerate(items):

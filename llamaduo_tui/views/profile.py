@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from engine.preflight.report import Preview, Profile, rows_of
+from engine.preflight.report import Preview, Profile, UnreadError, rows_of
 from engine.protocol import programs, records
 from engine.protocol.data_summary import note_line
 from engine.protocol.errors import InputError
@@ -32,7 +32,7 @@ def command() -> list[str]:
 async def read_profile(coverage: Coverage, start_from: str | None = None) -> Profile:
     """Read the beginning of the coverage data in a process, for a run that starts from another one; cancelling ends it.
 
-    Raises InputError where there is no preview, with the reason.
+    Raises InputError where the data cannot be used, UnreadError where there is no preview of them; with the reason.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command(), stdin=pipe, stdout=pipe, stderr=pipe)
@@ -40,7 +40,7 @@ async def read_profile(coverage: Coverage, start_from: str | None = None) -> Pro
         asked = {"coverage": coverage.model_dump(mode="json"), "start_from": start_from}
         out, log = await asyncio.wait_for(process.communicate(json.dumps(asked).encode()), TIMEOUT_S)
     except TimeoutError:
-        raise InputError(f"the preview takes more than {TIMEOUT_S:.0f} s", "run the pre-flight instead") from None
+        raise UnreadError(f"the preview takes more than {TIMEOUT_S:.0f} s", "run the pre-flight instead") from None
     finally:
         if process.returncode is None:
             process.kill()
@@ -49,10 +49,11 @@ async def read_profile(coverage: Coverage, start_from: str | None = None) -> Pro
         preview = records.parse(Preview, out)
     except ValueError:
         last = (log.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-        raise InputError(f"the preview failed: {one_line(last, 200)}", "run the pre-flight instead") from None
+        raise UnreadError(f"the preview failed: {one_line(last, 200)}", "run the pre-flight instead") from None
     if preview.profile is None:
         problem = preview.problem
-        raise InputError(problem.error if problem else "no preview", problem.hint if problem else "")
+        kind = UnreadError if preview.unread else InputError
+        raise kind(problem.error if problem else "no preview", problem.hint if problem else "")
     return preview.profile
 
 
@@ -67,6 +68,11 @@ def _stamp(source: str) -> tuple[int, int] | None:
     except (OSError, ValueError, RuntimeError):
         return None
     return stat.st_size, stat.st_mtime_ns
+
+
+def fault(profile: Profile) -> str:
+    """Why a run cannot use these data, "" where it can."""
+    return "" if profile.train and profile.dev and profile.test else "a split is empty: add rows or change the shares"
 
 
 def heading(profile: Profile) -> list[str]:

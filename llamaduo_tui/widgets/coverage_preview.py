@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from engine.preflight.report import Profile
+from engine.preflight.report import Profile, UnreadError
 from engine.protocol.errors import InputError
 from engine.settings.schema import Coverage
 from llamaduo_tui.views import profile
@@ -33,9 +33,10 @@ class CoveragePreview(Vertical, can_focus=True):
 
     @dataclass
     class Profiled(Message):
-        """The data were read; None where they cannot be."""
+        """The data were read, None where they are not; `fault` says why a run cannot use them."""
 
         profile: Profile | None
+        fault: str = ""
 
     def __init__(self, hint: str) -> None:
         super().__init__()
@@ -74,18 +75,20 @@ class CoveragePreview(Vertical, can_focus=True):
         if message.request != self._request:
             return
         if isinstance(message.result, InputError):
+            unread = isinstance(message.result, UnreadError)
+            self.post_message(self.Profiled(None, "" if unread else message.result.message))
             await self._show_problem(message.result.message, message.result.hint)
         else:
-            self.post_message(self.Profiled(message.result))
+            self.post_message(self.Profiled(message.result, profile.fault(message.result)))
             await self._show(message.result)
 
     async def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR:
+            self.post_message(self.Profiled(None))
             await self._show_problem(f"unexpected: {type(event.worker.error).__name__}: {event.worker.error}", "")
 
     async def _show_problem(self, message: str, hint: str) -> None:
         """Show why there is no preview."""
-        self.post_message(self.Profiled(None))
         hidden = "; in the form, ctrl+t shows these settings" if "coverage.columns" in hint else ""
         details = f"\n{one_line(hint)}{hidden}" if hint else ""
         await self._fill(Content.assemble(("✗ ", "$text-error"), one_line(message), (details, "dim")), [])
@@ -96,8 +99,8 @@ class CoveragePreview(Vertical, can_focus=True):
         count, _, split = first.partition(":")
         parts: list[Content | str | tuple[str, str]] = [(count, "bold"), f":{split}"]
         parts += [(f"\n{line}", "dim") for line in more]
-        if not (result.train and result.dev and result.test):
-            parts.append(("\n✗ a split is empty: add rows or change the shares", "$text-error"))
+        if fault := profile.fault(result):
+            parts.append((f"\n✗ {fault}", "$text-error"))
         if result.dropped:
             parts.append((f"\n! {result.dropped:,} dropped", "$text-warning"))
             parts += [f"\n  {line}" for line in profile.reasons(result)]

@@ -128,7 +128,11 @@ def further(run: Run, outcome: RunFinished, final: FinalDecision | None) -> list
     """What the verdict rests on: openings before, the decision in sentences, the service's own scores, the model."""
     lines: list[Fact] = []
     if final is None:
-        lines.append(fact("reason", one_line(outcome.reason, 800)))
+        title = _TITLES[outcome.state].partition(" ")[2]
+        reason = outcome.reason.strip()
+        if reason.casefold().startswith(f"{title}."):  # the border says that
+            reason = reason[len(title) + 1 :].strip()
+        lines += [fact("reason", one_line(reason, 800))] if reason else []
     else:
         opened = final.opened_before.sentence if final.opened_before is not None else ""
         lines += [fact("careful", (one_line(opened, 400), "$text-warning"))] if opened else []

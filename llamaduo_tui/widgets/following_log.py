@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.highlighter import Highlighter
 from rich.text import Text
-from textual.widgets import Log
+
+from llamaduo_tui.widgets.cut_log import CutLog
 
 _LEVEL_WORD = re.compile(r"\b(?:warning|error|failed)\b", re.IGNORECASE)
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d")
 
 
-class FollowingLog(Log):
+class FollowingLog(CutLog):
     """Stays at the end, whatever its size, until the user scrolls away from it; keeps its last `kept` lines."""
 
     def __init__(self, highlighter: Highlighter, kept: int) -> None:

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Log
+
+from llamaduo_tui.widgets.cut_log import CutLog
 
 SCROLLING: list[BindingType] = [
     Binding("j", "scroll_down", "Down", False, id="scroll.down", tooltip="A line down"),
@@ -23,7 +24,7 @@ class KeyedScroll(VerticalScroll):
     BINDINGS: ClassVar[list[BindingType]] = SCROLLING
 
 
-class KeyedLog(Log):
+class KeyedLog(CutLog):
     """Lines that scroll by the same keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = SCROLLING

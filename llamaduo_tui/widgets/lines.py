@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from textual import events
 from textual.content import Content
@@ -12,6 +12,12 @@ from textual.strip import Strip
 from textual.style import Style
 from textual.visual import Visual
 from textual.widget import Widget
+
+
+def hung(name: str, text: Content, width: int, label: int, style: str) -> Iterator[Content]:
+    """A name in `label` cells and its text, wrapped next to it in `width` cells in all."""
+    for number, line in enumerate(text.wrap(max(1, width - label))):
+        yield Content.assemble((f"{'' if number else name:<{label}}", style), line.rstrip())
 
 
 class Lines(Widget):

@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from llamaduo_tui.views.outlook import Outlook
 from llamaduo_tui.views.text import one_line
+from llamaduo_tui.widgets.lines import hung
 
 LABEL = 15
 CHARS = 400
@@ -26,23 +27,18 @@ class Meanings(Static):
 
     def show(self, outlook: Outlook, key: str) -> None:
         """The settings as they are now, and the field that is edited, "" for none."""
-        width = self.content_size.width - LABEL
-        if width > 0:
+        width = self.content_size.width
+        if width > LABEL:
             self.update(Content("\n").join(_lines(outlook, key, width)) or Content.styled(NONE, "$foreground-muted"))
 
 
 def _lines(outlook: Outlook, key: str, width: int) -> Iterator[Content]:
     for name, text, decided in outlook.meanings(key):
         style = "$text-accent" if decided else ""
-        yield from _row(("▸ " if decided else "  ") + name, Content.styled(text, style), width, f"bold {style}")
+        marked = ("▸ " if decided else "  ") + name
+        yield from hung(marked, Content.styled(text, style), width, LABEL, f"bold {style}")
     samples = outlook.profile.samples if outlook.profile is not None else ()
     for sample in samples[:1]:
         yield Content("")
-        yield from _row("  prompt", Content(one_line(sample.prompt, CHARS)), width)
-        yield from _row("  response", Content(one_line(sample.response, CHARS)), width)
-
-
-def _row(name: str, text: Content, width: int, style: str = "bold $foreground-muted") -> Iterator[Content]:
-    """A name and its text, wrapped next to it."""
-    for number, line in enumerate(text.wrap(width)):
-        yield Content.assemble((f"{'' if number else name:<{LABEL}}", style), line.rstrip())
+        for name, text in (("  prompt", sample.prompt), ("  response", sample.response)):
+            yield from hung(name, Content(one_line(text, CHARS)), width, LABEL, "bold $foreground-muted")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
@@ -25,6 +26,7 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
+from llamaduo_tui.widgets.lines import hung
 
 
 class Card(Vertical):
@@ -107,6 +109,15 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         with Horizontal(classes="answers"):
             yield from self.answers()
             yield Button("Stop", classes="stop", compact=True, tooltip="Stop the worker; you can resume later")
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """Leave the button that stops out where the edge would cut it: its key does the same."""
+        row, stop = self.query_one(".answers"), self.query_one(".stop", Button)
+        others = [one.virtual_region_with_margin.right for one in row.children if one.display and one is not stop]
+        stop.display = max(others, default=0) + stop.label.cell_length + 2 <= (row.size.width or self.size.width)
 
     def answers(self) -> Sequence[Widget]:
         """The inputs and buttons that answer the question, but for stopping."""
@@ -225,3 +236,37 @@ def keyed(screen: Screen[Any], action: str, text: str) -> str:
     bound = (active.binding for active in screen.active_bindings.values())
     key = next((screen.app.get_key_display(binding) for binding in bound if binding.action == action), "")
     return f"{key} {text}".lstrip()
+
+
+class Fact(NamedTuple):
+    """A line of a card: its subject and its text."""
+
+    name: str
+    said: Content
+
+
+def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
+    """A fact, put together from plain and styled text."""
+    return Fact(name, Content.assemble(*said))
+
+
+class Facts(DiffedStatic):
+    """Facts below one another, with wrapped text next to their names."""
+
+    def __init__(self, id: str | None = None, style: str = "bold") -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, markup=False)
+        self._style = style
+        self._facts: Sequence[Fact] = ()
+
+    def show(self, facts: Sequence[Fact]) -> None:
+        self._facts = facts
+        self._lay_out()
+
+    def on_resize(self) -> None:
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        width = self.content_size.width
+        if width > LABEL:
+            rows = (hung(fact.name, fact.said, width, LABEL, self._style) for fact in self._facts)
+            self.put(Content("\n").join(chain.from_iterable(rows)))

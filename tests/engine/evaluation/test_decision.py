@@ -153,14 +153,12 @@ def test_short_of_the_target_the_rounds_go_on_however_few_the_prompts() -> None:
     assert decision.outcome == "continue" and decision.reason == "Precision 60.0 is short of the target of 85."
 
 
-def test_a_round_is_compared_with_the_best_and_with_the_last() -> None:
+def test_a_round_is_compared_with_the_best() -> None:
     rounds = [judged(*[40.0] * 40), judged(*[70.0] * 40), judged(*[50.0] * 40), judged(*[72.0] * 39, 30.0)]
     decision = decide(rounds, TARGET, LOOP, hours=0)
 
     assert decision.changes is not None and decision.changes.against == 1
     assert [change.id for change in decision.changes.regressed] == ["39"] and not decision.changes.improved
-    assert decision.changes_to_last is not None and decision.changes_to_last.against == 2
-    assert len(decision.changes_to_last.improved) == 39
 
 
 def test_regressions_can_veto() -> None:
@@ -327,7 +325,7 @@ def test_a_decision_comes_back_from_its_file() -> None:
 
 def test_a_decision_of_an_earlier_version_still_loads() -> None:
     row = records.to_row(decide([judged(*[50.0] * 40)], TARGET, LOOP, hours=0))
-    for key in ("changes", "changes_to_last", "advice", "reviews", "flagged"):
+    for key in ("changes", "advice", "reviews", "flagged"):
         del row[key]
     known = records.build(Decision, {**row, "teacher": None})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from form import FAILED, NOTE, PASSED, SETTINGS, Host, settle, text_of
 from frozen import until
-from textual.widgets import Button
+from textual.widgets import Button, OptionList
 
 from engine.preflight.report import Profile
 from engine.protocol.errors import InputError
@@ -146,6 +146,28 @@ async def test_what_the_settings_mean_goes_with_the_data(file: Path) -> None:
         await settle(pilot)
         await until(pilot, lambda: "no such file" in text_of(pilot, "CoveragePreview .counts"))
         assert "train ·" not in text_of(pilot, "#outlook"), "no figures of a file that is no longer named"
+
+
+@pytest.mark.parametrize("rows", ["\x00\x01 garbage", '{"a": 1}\n' * 9, '{"prompt": "a", "response": "b"}\n'])
+async def test_data_that_a_run_cannot_use_are_a_problem_at_the_top(file: Path, rows: str) -> None:
+    data = file.with_name("rows.jsonl")
+    good = data.read_text()
+    data.write_text(rows)
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        sections = pilot.app.screen.query_one("#sections", OptionList)
+        await until(pilot, lambda: "✗ 1 problem" in text_of(pilot, "#verdict"))
+        assert str(sections.get_option_at_index(1).prompt) == "✗ Coverage"
+        data.write_text(good)
+        pilot.app.screen.validate()  # type: ignore[attr-defined]
+        await until(pilot, lambda: "valid" in text_of(pilot, "#verdict"))
+        assert "✗" not in str(sections.get_option_at_index(1).prompt)
+
+
+async def test_data_without_a_preview_may_be_fine(file: Path) -> None:
+    file.write_text(SETTINGS.replace("rows.jsonl", "s3://bucket/rows.jsonl"))
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "no preview" in text_of(pilot, "CoveragePreview .counts"))
+        assert "valid" in text_of(pilot, "#verdict")
 
 
 async def test_the_preview_splits_as_a_run_that_starts_from_another(

@@ -37,6 +37,7 @@ from llamaduo_tui.views.run_view import RunView
 from llamaduo_tui.widgets.cards.round_card import RoundCard
 from llamaduo_tui.widgets.charts import Charts
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.run_head import happening
 from llamaduo_tui.widgets.timeline import Timeline
 
@@ -252,3 +253,16 @@ async def test_a_crash_names_the_host_of_its_worker_where_that_is_another_one(ro
     async with shown.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: replayed(shown))
         assert screen(shown).gone == "its worker on gpu-7 is gone"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+async def test_a_run_that_waits_can_be_stopped_at_every_width(root: Path, width: int) -> None:
+    shown = app(root, make(root, "tickets", "waiting", frozen.WAITING))
+    async with shown.run_test(size=(width, 24)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        bar = shown.screen.query_one(KeyBar)
+        await until(pilot, lambda: "x Stop" in bar.render().plain)
+        assert bar.render().cell_length <= width
+        row = shown.screen.query_one("RoundCard .answers")
+        await until(pilot, lambda: row.query_one(".stop").display is (width == 80))
+        assert all(row.region.contains_region(one.region) for one in row.children if one.display)

@@ -117,3 +117,18 @@ async def test_of_the_log_the_selection_the_page_or_all_that_match_are_copied_an
         await pilot.press("W")
         await until(pilot, lambda: (tmp_path / "done-events-2.txt").exists())
         assert (tmp_path / "done-events-2.txt").read_text() == "just this\n"
+
+
+async def test_a_line_that_goes_on_beyond_an_edge_says_so(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", [LogEvent(level="info", message="word " * 40)]))
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log = screen(shown).query_one(Log)
+        screen(shown).query_one(LogView).add([Line("short"), *[Line("much " * 40)] * 40], [])
+        for at in (0, 7):
+            log.scroll_to(at, 0, animate=False, immediate=True)
+            await until(pilot, lambda: log.scroll_y == 0 and log.max_scroll_y > 0)
+            width = log.scrollable_content_region.width
+            rows = [strip.text[:width] for strip in log.render_lines(Region(0, 0, *log.size))]
+            assert [row.endswith("…") for row in rows[:3]] == [True, False, True]
+            assert all(row.startswith("…") is bool(at) for row in rows[:3])

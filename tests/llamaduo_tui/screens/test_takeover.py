@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from frozen import until
 from msgspec.structs import replace
+from rich.cells import cell_len
 from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.widgets import Static
@@ -21,6 +22,7 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import takeover as control
 from llamaduo_tui.screens.takeover import TakeoverScreen
 from llamaduo_tui.views import takeover as views
+from llamaduo_tui.widgets.cards.card import LABEL, Facts
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.guide_line import GuideLine
 
@@ -122,6 +124,7 @@ async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, mo
         await led("enter asks both sides")
         await pilot.press(*"hello", "enter")
         await led("esc, and esc again, goes back")
+        assert "In canary" in str(line.content) and "shadow" not in str(line.content)
         await pilot.press("escape")
         await led("esc goes back")
         await pilot.press("h")
@@ -131,6 +134,24 @@ async def test_the_demo_is_led_to_a_prompt_and_back(run: Run, tmp_path: Path, mo
         gone = DoorStatus(keeper=Process.of(1), address="http://127.0.0.1:1/v1", stopped=True)
         jsonl.write_json(files(run.folder).status, records.to_row(gone))
         await until(pilot, lambda: not line.display)  # its keys are dead then
+
+
+@pytest.mark.parametrize("width", [60, 120])
+async def test_what_is_wrapped_stands_next_to_its_name(run: Run, tmp_path: Path, width: int) -> None:
+    journal = Journal(files(run.folder).journal)
+    journal.changed("door", "share 33 %", "the bounds allow it " * 8)
+    journal.close()
+    app = LlamaDuoApp(tmp_path)
+    async with app.run_test(size=(width, 40)) as pilot:
+        screen = TakeoverScreen(run)
+        await app.push_screen(screen)
+        parts = [screen.query_one(f"#{name}", Facts) for name in ("figures", "worth", "events")]
+        await until(pilot, lambda: all(part.content for part in parts) and "33 %" in str(parts[2].content))
+        lines = [line for part in parts for line in str(part.content).splitlines()]
+        assert max(map(cell_len, lines)) <= width - 2
+        assert any(line.startswith(" " * LABEL) and "the bounds allow" in line for line in lines)
+        apart = [line[:LABEL] for line in lines if len(line) > LABEL and not line.startswith(("no ", "last "))]
+        assert all(name.endswith(" ") for name in apart), apart
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
@@ -148,5 +169,6 @@ async def test_the_course_is_drawn_against_the_threshold(run: Run, tmp_path: Pat
             await pilot.pause(0.02)
         await pilot.pause()
         shown = "\n".join(strip.text for strip in course.render_lines(Region(0, 0, *course.size)))
-        assert "threshold -2" in shown and "allowed by the bounds" in shown
+        assert shown.count("threshold") == 1 and "threshold -2" in shown and "target" not in shown
+        assert "allowed by the bounds" in shown
         assert "comparison 399" in shown and course.size.width >= 55

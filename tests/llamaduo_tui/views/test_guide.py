@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from engine.protocol.events import Event, QuestionAsked, RunFailed, RunFinished, StageStarted
 from engine.protocol.machine import Machine
 from engine.protocol.status import State
+from engine.protocol.takeover import DoorState, Mode
 from engine.settings import schema
 from engine.settings.load import load_settings
 from engine.settings.schema import Migration
@@ -137,6 +138,15 @@ async def test_other_runs_have_no_guide(root: Path) -> None:
         await until(pilot, lambda: isinstance(other.screen, QuestionScreen) and other.screen.asking is not None)
         assert not said(other)
         assert other.screen.check_action("guide", ()) is False
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_door_is_explained_in_its_own_mode(mode: Mode) -> None:
+    state = DoorState(mode=mode, share=0.1, time=1.0)
+    assert f"In {mode.value} " in guide.door(True, True, state).said
+    assert "the door is paused" in guide.door(True, True, replace(state, paused=True)).said
+    assert "the door is rolled back" in guide.door(True, True, replace(state, rolled_back="harm")).said
+    assert guide.door(True, True, None).said == "Both sides answer."
 
 
 def test_a_run_that_failed_early_is_not_at_the_end_of_the_tour() -> None:

@@ -71,6 +71,12 @@ def test_what_the_facts_rest_on(tmp_path: Path) -> None:
     assert further(Run(tmp_path), OUTCOME, None)[0].said.plain == FINAL.told
 
 
+def test_the_reason_does_not_repeat_the_title(tmp_path: Path) -> None:
+    for reason, left in (("The target is reached.", []), ("The target is reached. By 3 points.", ["By 3 points."])):
+        more = further(Run(tmp_path), replace(OUTCOME, reason=reason), None)
+        assert [one.said.plain for one in more if one.name == "reason"] == left
+
+
 async def test_the_end_shows_its_facts_and_a_key_the_others(root: Path) -> None:
     run = make(root, "done", "reached", [*frozen.WAITING, *story.to_end()[:-1], OUTCOME])
     run.final.mkdir(exist_ok=True)
