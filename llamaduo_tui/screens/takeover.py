@@ -24,7 +24,6 @@ from llamaduo_tui.screens.opening import Opening
 from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
-from llamaduo_tui.widgets.cards.card import Fact, Facts, fact
 from llamaduo_tui.widgets.course import Course
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.guide_line import GuideLine
@@ -182,7 +181,7 @@ margin. The charts show both after each comparison. The money is by the service'
         self.refresh_bindings()
 
     def _show_guide(self) -> None:
-        leads = self._demo and self.app.guided  # type: ignore[attr-defined]
+        leads = self._demo and self.app.guided and self.check_action("try", ())  # type: ignore[attr-defined]
         step = guide.door(self.has_class("-trying"), self.has_class("-tried"), self.view.state) if leads else None
         self.query_one(GuideLine).show(step)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from textual.content import Content
 
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
+from llamaduo_tui.widgets.lines import hung
 
 LABEL = 11
 """Columns of the names."""
@@ -28,8 +30,9 @@ def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
 class Facts(DiffedStatic):
     """Facts below one another, with wrapped text next to their names."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, **options)
+    def __init__(self, id: str | None = None, style: str = "bold") -> None:  # noqa: A002 - Textual's name
+        super().__init__(id=id, markup=False)
+        self._style = style
         self._facts: Sequence[Fact] = ()
 
     def show(self, facts: Sequence[Fact]) -> None:
@@ -40,11 +43,7 @@ class Facts(DiffedStatic):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        room = self.content_size.width - LABEL
-        if room > 0:
-            self.put(Content("\n").join(line for fact in self._facts for line in _lines(fact, room)))
-
-
-def _lines(fact: Fact, room: int) -> Iterator[Content]:
-    for number, line in enumerate(fact.said.wrap(room)):
-        yield Content.assemble((f"{'' if number else fact.name:<{LABEL}}", "bold"), line.rstrip())
+        width = self.content_size.width
+        if width > LABEL:
+            rows = (hung(fact.name, fact.said, width, LABEL, self._style) for fact in self._facts)
+            self.put(Content("\n").join(chain.from_iterable(rows)))

@@ -31,7 +31,7 @@ class Welcome(Vertical):
         )
         with Horizontal():
             yield Button("d Watch the demo", variant="primary", compact=True, action="screen.demo")
-            yield Static("about 10 min: no key, no GPU, free", markup=False)
+            yield Static("10 minutes: no key or GPU, free", markup=False)
         with Horizontal():
             yield Button("n Set up your own", compact=True, action="screen.new")
             yield Static("a form, every setting explained", markup=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -26,7 +25,6 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
-from llamaduo_tui.widgets.lines import hung
 
 
 class Card(Vertical):
@@ -236,37 +234,3 @@ def keyed(screen: Screen[Any], action: str, text: str) -> str:
     bound = (active.binding for active in screen.active_bindings.values())
     key = next((screen.app.get_key_display(binding) for binding in bound if binding.action == action), "")
     return f"{key} {text}".lstrip()
-
-
-class Fact(NamedTuple):
-    """A line of a card: its subject and its text."""
-
-    name: str
-    said: Content
-
-
-def fact(name: str, *said: str | Content | tuple[str, str]) -> Fact:
-    """A fact, put together from plain and styled text."""
-    return Fact(name, Content.assemble(*said))
-
-
-class Facts(DiffedStatic):
-    """Facts below one another, with wrapped text next to their names."""
-
-    def __init__(self, id: str | None = None, style: str = "bold") -> None:  # noqa: A002 - Textual's name
-        super().__init__(id=id, markup=False)
-        self._style = style
-        self._facts: Sequence[Fact] = ()
-
-    def show(self, facts: Sequence[Fact]) -> None:
-        self._facts = facts
-        self._lay_out()
-
-    def on_resize(self) -> None:
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        width = self.content_size.width
-        if width > LABEL:
-            rows = (hung(fact.name, fact.said, width, LABEL, self._style) for fact in self._facts)
-            self.put(Content("\n").join(chain.from_iterable(rows)))
