@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -115,7 +116,7 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         """Leave the button that stops out where the edge would cut it: its key does the same."""
         row, stop = self.query_one(".answers"), self.query_one(".stop", Button)
         others = [one.virtual_region_with_margin.right for one in row.children if one.display and one is not stop]
-        stop.display = max(others, default=0) + stop.label.cell_length + 2 <= (row.size.width or self.size.width)
+        stop.display = max(others, default=0) + cell_len(str(stop.label)) + 2 <= (row.size.width or self.size.width)
 
     def answers(self) -> Sequence[Widget]:
         """The inputs and buttons that answer the question, but for stopping."""
