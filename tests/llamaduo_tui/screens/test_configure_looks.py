@@ -64,6 +64,7 @@ class TestLooks:
         Path("rows.jsonl").rename("data/rows.jsonl")
 
         async def look(pilot: Pilot[Any]) -> None:
+            await until(pilot, lambda: "1 problem" in text_of(pilot, "#verdict"))  # the file of the settings is gone
             await pilot.press("f4")
             await settle(pilot)
             await pilot.press("shift+tab", *"data", "enter")

@@ -22,8 +22,8 @@ from llamaduo_tui.app import LlamaDuoApp
 from llamaduo_tui.control import takeover as control
 from llamaduo_tui.screens.takeover import TakeoverScreen
 from llamaduo_tui.views import takeover as views
-from llamaduo_tui.widgets.cards.card import LABEL, Facts
 from llamaduo_tui.widgets.course import Course
+from llamaduo_tui.widgets.facts import LABEL, Facts
 from llamaduo_tui.widgets.guide_line import GuideLine
 
 STATE = DoorState(mode=Mode.CANARY, share=0.1, time=1.0)
