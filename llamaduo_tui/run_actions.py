@@ -105,16 +105,13 @@ class RunActions(KeyTurns[None]):
         """Start its worker, unless that is under way: a second one would take seconds to find the first at work."""
         if message.run not in self._resuming:
             self._resuming.add(message.run)
-            self._resume_now(message.run)
+            self._act(partial(self._resume_once, message.run))
 
-    @work(thread=True, group="actions", exit_on_error=False)
-    def _resume_now(self, run: Run) -> None:
+    def _resume_once(self, run: Run) -> str:
         try:
-            text = self.attempt(partial(_resume, run, lambda said: self.post_message(messages.ActionDone(said))))
+            return _resume(run, lambda said: self.post_message(messages.ActionDone(said)))
         finally:
             self._resuming.discard(run)
-        if text is not None:
-            self.post_message(messages.ActionDone(text))
 
     @on(messages.StopRun)
     @work(group=ASKS)
