@@ -236,7 +236,9 @@ async def opened(pilot: Pilot[Any], shown: LlamaDuoApp, name: str) -> Screen[Any
     new_settings()
     if place.run:
         shown.post_message(messages.OpenRun(Run(shown.root / place.run)))
-        await until(pilot, lambda: frozen.replayed(shown))
+        await until(
+            pilot, lambda: frozen.replayed(shown) and shown.screen.has_class("-answered") is (place.run == "done")
+        )
     elif place.edits:
         shown.post_message(messages.Configure(Path("m.toml")))
         await until(pilot, lambda: shown.form is not None and shown.screen is shown.form)
@@ -296,9 +298,10 @@ BYTES = {
     "home": "\x1b[H", "end": "\x1b[F", "shift+tab": "\x1b[Z", "tab": "\t", "enter": "\r", "space": " ", "slash": "/",
     "equals_sign": "=", "f1": "\x1bOP", "f2": "\x1bOQ", "f3": "\x1bOR", "f4": "\x1bOS", "f6": "\x1b[17~",
 }  # fmt: skip
+LEADING = BYTES | {"ctrl+p": "\x10"}
 ALL = [*BYTES.values(), *"abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ0123456789.,[]+-=?*"]
 HELP = "\x1bOP"
-BLINKING = 1000
+BLINKING = 3000
 """Bytes a second, at most, of a cursor that blinks in a field where nothing else happens."""
 
 
@@ -339,7 +342,7 @@ def survives(folder: Path, name: str) -> bool:
     try:
         screen.read_until("Configuration" if place.edits else "llamaduo" if not place.run else place.run, ANSWERS_S)
         for key in place.keys:
-            screen.press(BYTES.get(key, key))
+            screen.press(LEADING.get(key, key))
         screen.press("".join(key * TIMES for key in ALL))
         return answers(screen)
     finally:

@@ -181,7 +181,7 @@ class KeyTurns(App[Result]):
             self.post_message(self._due)
 
     async def _settled(self) -> None:
-        """Return once no widget has a message left that a key may have caused, and all are mounted; or the app ends."""
+        """Return once no widget has a message left that a key may have caused, and all are laid out."""
         while self.is_running:
             await _handled(self)
             screen = self.screen
@@ -192,7 +192,8 @@ class KeyTurns(App[Result]):
             for node in busy:
                 await _handled(node)
             awaited = bool(self._typed) and self._awaited(self._typed[0])
-            if self._acting or awaited or screen._callbacks:  # done after the next refresh, such as a focus
+            drawn = not screen._layout_required and not screen._callbacks  # which move the focus, among others
+            if self._acting or awaited or not drawn:
                 await asyncio.sleep(0.01)
             elif not busy and screen is self.screen and not self.message_queue_size and not any(map(_busy, chain)):
                 return
@@ -201,8 +202,15 @@ class KeyTurns(App[Result]):
 
 
 def _busy(node: object) -> bool:
-    """Whether a node has messages that it has not begun to handle; one that was removed handles none."""
-    return isinstance(node, Widget) and node.is_attached and (node.message_queue_size > 0 or not node.is_mounted)
+    """Whether a node has messages that it has not begun to handle; one that was removed handles none.
+
+    A widget that asks its screen for a place does so when it has nothing else to do: an action that looks what is on
+    the screen would find it as it was before.
+    """
+    if not isinstance(node, Widget) or not node.is_attached:
+        return False
+    moves = node._layout_required and not isinstance(node, Screen)
+    return moves or node.message_queue_size > 0 or not node.is_mounted
 
 
 def _mounting(node: object) -> TypeGuard[Widget]:

@@ -25,6 +25,7 @@ from llamaduo_tui.views import guide, takeover, worth
 from llamaduo_tui.views.text import clean, one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.course import Course
+from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.guide_line import GuideLine
 from llamaduo_tui.widgets.key_bar import KeyBar
@@ -83,7 +84,7 @@ margin. The charts show both after each comparison. The money is by the service'
                 for side in ("service", "local"):
                     with Vertical():
                         for name in (side, f"{side}-slow"):
-                            yield Static(id=f"{name}-label", classes="label", markup=False)
+                            yield DiffedStatic(id=f"{name}-label", classes="label", markup=False)
                             yield Sparkline([0], id=f"{name}-chart", classes="chart")
             yield Facts("worth", MUTED)
             yield Facts("events", MUTED)
@@ -167,14 +168,15 @@ margin. The charts show both after each comparison. The money is by the service'
         self._show_guide()
         for side in ("service", "local"):
             counts = view.minutes[side]
-            self.query_one(f"#{side}-label", Static).update(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
+            asked = Content(f"{side}: requests a minute, last hour; now {counts[-1]:,}")
+            self.query_one(f"#{side}-label", DiffedStatic).put(asked)
             self.query_one(f"#{side}-chart", Sparkline).data = list(counts)
             times, slow = (
                 view.seconds.get(side),
                 view.slow.get(side) or [0.0] * 60,
             )  # one value alone is drawn as high as the chart
             told = "not asked" if times is None else f"p50 {times[0]:.2f} s, p95 {times[1]:.2f} s"
-            self.query_one(f"#{side}-slow-label", Static).update(f"{side}: {told}; p95 a minute")
+            self.query_one(f"#{side}-slow-label", DiffedStatic).put(Content(f"{side}: {told}; p95 a minute"))
             self.query_one(f"#{side}-slow-chart", Sparkline).data = slow
         self.query_one(Course).show(view.course, view.margin)
         self.query_one("#events", Facts).show(_events(view))

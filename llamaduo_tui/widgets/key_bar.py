@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.events import Leave, MouseDown, MouseMove
+from textual.screen import Screen
 from textual.widget import Widget
 
 HELP = "help"
@@ -53,7 +54,12 @@ class KeyBar(Widget):
         self._under: _Key | None = None
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+        self.screen.bindings_updated_signal.subscribe(self, self._updated)
+
+    def _updated(self, _: Screen[object]) -> None:
+        """Draw other keys; the same ones stay as they are, however often a screen looks which these are."""
+        if not self._keys or self._keys != list(self._fitting(self.size.width)):
+            self.refresh()
 
     def render(self) -> Content:
         self._keys = list(self._fitting(self.size.width))

@@ -41,7 +41,7 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         self._own: Sequence[str] = ()
         self.wanted = 0
         self._outlook: Outlook | None = None
-        self._running = False
+        self._works = False
 
     def show(
         self,
@@ -51,7 +51,7 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         running: bool = False,
     ) -> None:
         """The calls and their price; what is left, and while the run works when that ends."""
-        self._usage, self._budget, self._outlook, self._running = usage, budget, outlook, running
+        self._usage, self._budget, self._outlook, self._works = usage, budget, outlook, running
         self._draw()
 
     def show_machine(self, machine: Machine, own: Sequence[str] = ()) -> None:
@@ -66,12 +66,12 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         width = self.content_size.width
         if width >= 60 or self.screen.has_class("-narrow") or self.screen.has_class("-small"):
             lines = [
-                *ahead(self._outlook, whole=True, running=self._running),
+                *ahead(self._outlook, whole=True, running=self._works),
                 *brief(self._usage, self._budget, self._machine, self._own),
             ]
         else:
             lines = [
-                *ahead(self._outlook, running=self._running),
+                *ahead(self._outlook, running=self._works),
                 *table(self._usage, self._budget, self._machine, self._own),
             ]
         self.wanted = len(lines)
