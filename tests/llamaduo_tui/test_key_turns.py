@@ -9,16 +9,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import data_run
 import frozen
 import pytest
 import review_run
 from frozen import app, make, replayed, until
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 from typing_fast import burst, send, settled, state
 
 import llamaduo_tui
@@ -307,3 +309,29 @@ async def test_all_that_the_shell_waits_for_stops_once_the_terminal_is_left(monk
         shown.action_suspend_process()
         assert done == ["left", (0, signal.SIGSTOP)]
         monkeypatch.undo()
+
+
+class Hiding(KeyTurns[None]):
+    """Its key shows a panel, or hides it, by whether it is on the screen; the focus, here or there, tells no layout."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("c", "turn", "Turn")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[bool] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static("a panel", id="panel")
+
+    def action_turn(self) -> None:
+        panel = self.query_one("#panel")
+        self.found.append(panel.is_on_screen)
+        panel.display = not panel.is_on_screen
+
+
+async def test_a_key_finds_the_screen_laid_out_as_the_key_before_it_left_it() -> None:
+    shown = Hiding()
+    async with shown.run_test() as pilot:
+        await pilot.pause()
+        await burst(pilot, *"c" * 20)
+    assert shown.found == [True, False] * 10
