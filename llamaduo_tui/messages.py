@@ -163,3 +163,7 @@ class ActionFailed(Message):
 
     error: str
     hint: str
+
+
+class AnswerFailed(OfRun):
+    """An answer to the run's question did not get through."""

@@ -86,13 +86,15 @@ class RunActions(KeyTurns[None]):
     def _answer(self, message: messages.AnswerRun) -> None:
         from llamaduo_tui.control import actions
 
-        self._act(partial(actions.answer, message.run, message.choice, message.pairs))
+        failed = messages.AnswerFailed(message.run)
+        self._act(partial(actions.answer, message.run, message.choice, message.pairs), failed)
 
     @on(messages.RaiseBudget)
     def _raise_budget(self, message: messages.RaiseBudget) -> None:
         from llamaduo_tui.control import actions
 
-        self._act(partial(actions.raise_budget, message.run, message.usd, message.calls))
+        failed = messages.AnswerFailed(message.run)
+        self._act(partial(actions.raise_budget, message.run, message.usd, message.calls), failed)
 
     @on(messages.PauseRun)
     def _pause(self, message: messages.PauseRun) -> None:
@@ -200,10 +202,12 @@ class RunActions(KeyTurns[None]):
             self.post_message(messages.OpenRun(run))
 
     @work(thread=True, group="actions", exit_on_error=False)
-    def _act(self, act: Callable[[], str]) -> None:
+    def _act(self, act: Callable[[], str], failed: messages.AnswerFailed | None = None) -> None:
         text = self.attempt(act)
         if text is not None:
             self.post_message(messages.ActionDone(text))
+        elif failed is not None:
+            self.post_message(failed)
 
     @on(messages.ActionDone)
     def _action_done(self, message: messages.ActionDone) -> None:
@@ -211,13 +215,17 @@ class RunActions(KeyTurns[None]):
 
     @on(messages.ActionFailed)
     def _action_failed(self, message: messages.ActionFailed) -> None:
-        """Report the error; a card whose answer did not get through asks again."""
+        self.show_error(LlamaDuoError(message.error, message.hint))
+
+    @on(messages.AnswerFailed)
+    def _answer_failed(self, message: messages.AnswerFailed) -> None:
+        """Let the run's cards ask again."""
         from llamaduo_tui.widgets.cards.card import Card
 
-        self.show_error(LlamaDuoError(message.error, message.hint))
         for screen in self.screen_stack:
-            for card in screen.query(Card):
-                card.reopen()
+            if getattr(screen, "run", None) == message.run:
+                for card in screen.query(Card):
+                    card.reopen()
 
 
 def _begin_release(run: Run) -> str:
