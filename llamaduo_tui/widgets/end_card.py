@@ -17,7 +17,7 @@ from engine.settings.schema import Target
 from llamaduo_tui.views.run_view import goals
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import RunUpdate
-from llamaduo_tui.widgets.cards.card import keyed
+from llamaduo_tui.widgets.cards.card import more_hint
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
 
@@ -71,6 +71,9 @@ whether earlier runs opened the same prompts, how the service itself scores on t
         with KeyedScroll():
             yield Facts()
 
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
     def show(self, update: RunUpdate, target: Target | None, guided: bool) -> None:
         """The end of a run as it is now; nothing before that, or while a worker is at it."""
         outcome = update.view.outcome
@@ -96,8 +99,7 @@ whether earlier runs opened the same prompts, how the service itself scores on t
     def _draw(self) -> None:
         every = self.has_class("-all")
         self.query_one(Facts).show([*self._facts, *(self._more if every else ())])
-        names = "fewer facts" if every else ", ".join(one.name for one in self._more)
-        self.border_subtitle = Content(keyed(self.screen, "more", names) if self._more else "")
+        self.border_subtitle = more_hint(self, self._more) if self._more else Content()
 
 
 def facts(

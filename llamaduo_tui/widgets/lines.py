@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from textual import events
 from textual.content import Content
 from textual.geometry import Size
@@ -13,11 +14,25 @@ from textual.style import Style
 from textual.visual import Visual
 from textual.widget import Widget
 
+EDGES = 6
+"""Cells of a border that are not for its text: the corners, what stands next to them, and a space on each side."""
+
 
 def hung(name: str, text: Content, width: int, label: int, style: str) -> Iterator[Content]:
     """A name in `label` cells and its text, wrapped next to it in `width` cells in all."""
     for number, line in enumerate(text.wrap(max(1, width - label))):
         yield Content.assemble((f"{'' if number else name:<{label}}", style), line.rstrip())
+
+
+def fitting(parts: Sequence[str], joint: str, room: int) -> int:
+    """How many of the parts, in their order, fit in `room` cells next to each other; the last leaves room for "…"."""
+    end = count = 0
+    for part in parts:
+        end += cell_len(part) + (cell_len(joint) if count else 0)
+        if end + (0 if count + 1 == len(parts) else cell_len(joint) + 1) > room:
+            break
+        count += 1
+    return count
 
 
 class Lines(Widget):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import ClassVar
 
 from textual import on
@@ -19,6 +20,7 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.views.watcher import KEPT_LINES, Line
 from llamaduo_tui.widgets.following_log import FollowingLog, LogHighlighter
 from llamaduo_tui.widgets.line_input import LineInput
+from llamaduo_tui.widgets.lines import EDGES, fitting
 
 _LEVELS = {"info": "all", "warning": "warnings", "error": "errors"}
 _RANKS = list(_LEVELS)
@@ -85,6 +87,9 @@ blocks copying.
 
     def on_mount(self) -> None:
         self.watch(self.query_one(Log), "scroll_y", self._scrolled, init=False)
+        self._show_border()
+
+    def on_resize(self) -> None:
         self._show_border()
 
     def add(self, events: Sequence[Line], output: Sequence[Line]) -> None:
@@ -243,15 +248,17 @@ blocks copying.
         self._show_border()
 
     def _show_border(self) -> None:
-        """Source, filters and actions in the title of the border."""
-        links = ["[@click=output]events[/]" if self._source == "events" else "[@click=output]output[/]"]
+        """Source, filters and actions in the title of the border, as many as fit; the keys of all are in the help."""
+        parts = {"output": self._source}
         if self._source == "events":
             stage = re.sub(r"\W", " ", one_line(self._stage, 20))
-            level = f"level: {_LEVELS[self._level]}" if self._level != _RANKS[0] else "level"
-            links += [f"[@click=level]{level}[/]", f"[@click=stage]{f'stage: {stage}' if stage else 'stage'}[/]"]
-        links += ["[@click=search]search[/]", "[@click=copy('all')]copy[/]", "[@click=save('all')]save[/]"]
-        links += ["[@click=maximize]maximise[/]"]
-        self.border_title = panes.titled("log", " · ".join(links))
+            parts["level"] = f"level: {_LEVELS[self._level]}" if self._level != _RANKS[0] else "level"
+            parts["stage"] = f"stage: {stage}" if stage else "stage"
+        parts |= {"search": "search", "copy('all')": "copy", "save('all')": "save", "maximize": "maximise"}
+        room = self.outer_size.width - EDGES - len(panes.titled("log", ""))
+        fits = fitting(list(parts.values()), " · ", room) if room > 0 else len(parts)
+        links = [f"[@click={action}]{text}[/]" for action, text in islice(parts.items(), fits)]
+        self.border_title = panes.titled("log", " · ".join([*links, *(["…"] if fits < len(parts) else [])]))
         self._show_place()
         self.refresh_bindings()
 

@@ -26,6 +26,7 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets.diffed_static import DiffedStatic
 from llamaduo_tui.widgets.facts import Fact, Facts, fact
 from llamaduo_tui.widgets.keyed_scroll import KeyedScroll
+from llamaduo_tui.widgets.lines import EDGES, fitting
 
 
 class Card(Vertical):
@@ -113,9 +114,10 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """Leave the button that stops out where the edge would cut it: its key does the same."""
+        """Cut no word at the edge; leave the button that stops out where it would be cut: its key does the same."""
         row, stop = self.query_one(".answers"), self.query_one(".stop", Button)
         others = [one.virtual_region_with_margin.right for one in row.children if one.display and one is not stop]
+        self.border_subtitle = self._hint()
         stop.display = max(others, default=0) + cell_len(str(stop.label)) + 2 <= (row.size.width or self.size.width)
 
     def answers(self) -> Sequence[Widget]:
@@ -220,14 +222,12 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         sent = Content.styled(self._sent, "bold")
         every = [*self._facts, *(self._more if self.has_class("-all") else ())]
         self.query_one(Facts).show([*every, *([Fact("answer", sent)] if self._sent else [])])
-        self.border_subtitle = Content(self._hint())
+        self.border_subtitle = self._hint()
         self.query_one(".brief", DiffedStatic).put(sent if self._sent else self._brief)
         self.query_one(".answers").display = not self._sent
 
-    def _hint(self) -> str:
-        """What the key for more shows: "i changes, weakest, kinds"."""
-        names = "fewer facts" if self.has_class("-all") else ", ".join(dict.fromkeys(one.name for one in self._more))
-        return self.keyed("more", names) if self.has_more else ""
+    def _hint(self) -> Content:
+        return more_hint(self, self._more) if self.has_more else Content()
 
 
 def keyed(screen: Screen[Any], action: str, text: str) -> str:
@@ -235,3 +235,11 @@ def keyed(screen: Screen[Any], action: str, text: str) -> str:
     bound = (active.binding for active in screen.active_bindings.values())
     key = next((screen.app.get_key_display(binding) for binding in bound if binding.action == action), "")
     return f"{key} {text}".lstrip()
+
+
+def more_hint(card: Widget, facts: Sequence[Fact]) -> Content:
+    """What the key for more shows, as far as it fits the border: "E changes, weakest, …"."""
+    names = ["fewer facts"] if card.has_class("-all") else list(dict.fromkeys(one.name for one in facts))
+    room = card.outer_size.width - EDGES - cell_len(keyed(card.screen, "more", ""))
+    shown = names[: fitting(names, ", ", room)] if room > 0 else names
+    return Content(keyed(card.screen, "more", ", ".join([*shown, *(["…"] if len(shown) < len(names) else [])])))
