@@ -23,7 +23,9 @@ from llamaduo_tui.views.draft import Problem
 from llamaduo_tui.views.preflight import Preflight
 from llamaduo_tui.views.text import one_line
 
-_ABOUT = "Press F5 to load your data, find the model, and estimate money, time and memory. It is free and starts no run."
+_ABOUT = (
+    "Press F5 to load your data, find the model, and estimate money, time and memory. It is free and starts no run."
+)
 _LATER = "Fix the problems first. Then F5 loads your data, finds the model, and estimates money, time and memory."
 Pieces = list[Content | str | tuple[str, str]]
 

@@ -33,6 +33,10 @@ class Choice(Select[str], inherit_bindings=False):
 class SettingInput(LineInput):
     """The field of a setting; a paste of several lines opens the editor where the setting takes lines."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [  # here: Textual's own field takes Enter, which nobody would hear of
+        Binding("enter", "app.focus_next", "Next field", show=False, id="form.next", tooltip="To the next field"),
+    ]
+
     @dataclass
     class Pasted(Message):
         """Several lines were pasted between `before` and `after`."""

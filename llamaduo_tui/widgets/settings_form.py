@@ -87,7 +87,6 @@ class SettingsForm(VerticalScroll, inherit_bindings=False, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "app.focus_previous", "Field above", show=False, id="form.up", tooltip="To the field above"),
         Binding("down", "app.focus_next", "Field below", show=False, id="form.down", tooltip="To the field below"),
-        Binding("enter", "app.focus_next", "Next field", show=False, id="form.next", tooltip="To the next field"),
     ]
 
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name

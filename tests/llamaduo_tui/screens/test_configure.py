@@ -20,6 +20,7 @@ from llamaduo_tui.screens.configure_dialogs import Ask, AskPath
 from llamaduo_tui.screens.pick_file import FileTree
 from llamaduo_tui.views import kept
 from llamaduo_tui.views.kept import Keeper, Kept
+from llamaduo_tui.widgets.setting_row import SettingRow
 from llamaduo_tui.widgets.settings_form import SettingsForm
 
 pytestmark = pytest.mark.usefixtures("known_machine")
@@ -52,6 +53,17 @@ async def test_text_typed_into_the_list_of_sections_is_told_where_it_goes(file: 
         assert "choose a section" in text_of(pilot, "#help")
         await pilot.press("enter", "y")
         assert isinstance(pilot.app.focused, Input) and pilot.app.focused.value == "ticketsy"
+
+
+async def test_enter_in_a_field_goes_on_to_the_next_one(file: Path) -> None:
+    async with Host(file).run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await burst(pilot, "down", "down", "enter")
+        fields = []
+        while isinstance(pilot.app.focused, Input):
+            fields.append(next(row.field.key for row in pilot.app.focused.ancestors if isinstance(row, SettingRow)))
+            await burst(pilot, *"x", "enter")
+        assert fields == ["service.model", "service.api_base", "service.api_key_env", "service.budget_usd"]
 
 
 async def test_saving_keeps_comments(file: Path) -> None:
