@@ -89,7 +89,7 @@ class PickFile(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog -tall") as box:
             box.border_title = self._title
-            box.border_subtitle = "Enter chooses · Backspace: folder above · Shift+Tab: type a path"
+            box.border_subtitle = "Enter chooses · Backspace goes up · Shift+Tab types"
             yield LineInput(placeholder=self._typed, compact=True)
             with Horizontal(classes="folder"):
                 above = Button("▲", id="above", compact=True, tooltip="Folder above")

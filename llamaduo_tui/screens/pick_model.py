@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.cells import set_cell_size
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -66,7 +65,7 @@ class PickModel(ModalScreen[str | None]):
         with Vertical(classes="dialog -tall") as box:
             box.border_title = self._title
             box.border_subtitle = "Enter chooses · price per million tokens, in / out"
-            yield LineInput(placeholder="part of a model's name, or any other name for litellm", compact=True)
+            yield LineInput(placeholder="part of a model's name, or any litellm name", compact=True)
             yield OptionList(markup=False)
             yield Static(id="key")
             with Horizontal(classes="answers"):
@@ -103,8 +102,8 @@ class PickModel(ModalScreen[str | None]):
         price = " / ".join(prices) if model.input_price or model.output_price else "free"
         context = "" if model.context is None else f"{model.context / 1000:,.0f}k"
         width = max(SHORTEST, min(NAME, self.app.size.width - OTHERS))
-        name = set_cell_size(one_line(model.name, 100), width)
-        return Content.assemble(f"{mark}{name} ", (f"{price:>17} {context:>7}", "$foreground-muted"))
+        name = Content(one_line(model.name, 100)).truncate(width, ellipsis=True, pad=True)
+        return Content.assemble(mark, name, " ", (f"{price:>17} {context:>7}", "$foreground-muted"))
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
