@@ -31,6 +31,7 @@ from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import design
 from llamaduo_tui.widgets.coverage_preview import CoveragePreview
 from llamaduo_tui.widgets.draft_head import DraftHead
+from llamaduo_tui.widgets.facts import Facts, fact
 from llamaduo_tui.widgets.field_help import FieldHelp
 from llamaduo_tui.widgets.key_bar import KeyBar
 from llamaduo_tui.widgets.key_states import KeyStates
@@ -109,7 +110,7 @@ it leaves the form. Each field is explained next to it.
                 yield Meanings()
                 yield FieldHelp(id="help")
             with Vertical(id="side"):
-                yield Static(id="outlook")
+                yield Facts("outlook")
                 yield PreflightPanel()
         yield KeyBar()
 
@@ -130,10 +131,10 @@ it leaves the form. Each field is explained next to it.
     def _show_outlook(self, **known: Any) -> None:
         """Show what the settings mean, now that this is known."""
         self._outlook = replace(self._outlook, **known)
-        lines = [Content.assemble((f"{name:<9}", "bold"), text) for name, text in self._outlook.lines]
-        shown = self.query_one("#outlook", Static)
-        shown.set_class(not lines, "-empty")
-        shown.update(Content("\n").join(lines))
+        facts = [fact(name, text) for name, text in self._outlook.lines]
+        shown = self.query_one("#outlook", Facts)
+        shown.set_class(not facts, "-empty")
+        shown.show(facts)
         self._show_help()
 
     def on_resize(self) -> None:

@@ -93,7 +93,9 @@ class TestLooks:
 
     def test_presets(self, file: Path, size: tuple[int, int], snap_compare: Callable[..., bool], looked: None) -> None:
         async def choose(pilot: Pilot[Any]) -> None:
-            await until(pilot, lambda: "sealed" in text_of(pilot, "#outlook"))
+            form = pilot.app.screen
+            assert isinstance(form, ConfigureScreen)
+            await until(pilot, lambda: any("sealed" in text for _, text in form._outlook.lines))
             await pilot.press("f3")
             await until(pilot, lambda: not isinstance(pilot.app.screen, ConfigureScreen))
             await settle(pilot)
