@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 
 import llamaduo_tui
 
@@ -34,6 +35,7 @@ def _classes() -> Iterator[type]:
                 yield one
 
 
+@cache
 def _assigned(one: type) -> set[str]:
     """The attributes that a class's own methods set on `self`."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
