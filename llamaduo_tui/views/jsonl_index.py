@@ -22,7 +22,7 @@ from engine.protocol.errors import LlamaDuoError
 BUFFER_BYTES = 1024 * 1024
 """Bytes to read at once: after each read a thread waits for its turn at the interpreter."""
 
-TURN_LINES = 100
+TURN_LINES = 250
 """Lines after which a reader lets the screen have its turn."""
 
 MANY_OBJECTS = 50_000
