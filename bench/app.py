@@ -202,7 +202,8 @@ def pages(terminal: Terminal, key: str, row: str, way: int) -> list[float]:
 @contextmanager
 def app(root: Path, *arguments: str) -> Iterator[Terminal]:
     """The program in a terminal."""
-    terminal = Terminal([PROGRAM, "--runs-dir", str(root), *arguments], *SIZE)
+    os.environ["LLAMADUO_RUNS"] = str(root)
+    terminal = Terminal([PROGRAM, *arguments], *SIZE)
     try:
         yield terminal
     finally:

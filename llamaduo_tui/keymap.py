@@ -10,8 +10,6 @@ module.
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +83,9 @@ def _by_class(app: AppClass) -> Iterator[list[Binding]]:
 
 def _classes() -> Iterator[type]:
     """The classes that the modules of `screens` and `widgets` define."""
+    import importlib
+    import pkgutil
+
     for package in (screens, widgets):
         for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             module = importlib.import_module(info.name)

@@ -9,16 +9,16 @@ desktop = false    # ask the terminal to show a notification when a run waits, f
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, fields
 from pathlib import Path
+
+import msgspec
 
 from engine.protocol import toml
 from engine.protocol.errors import InputError
 from llamaduo_tui import theming
 
 
-@dataclass(frozen=True, slots=True)
-class Preferences:
+class Preferences(msgspec.Struct, frozen=True):
     """What the user wants of the app."""
 
     theme: str = theming.DEFAULT
@@ -35,7 +35,7 @@ def load(file: Path) -> Preferences:
         return Preferences()
     except (OSError, UnicodeDecodeError, toml.TomlError) as error:
         raise InputError(f"{file.name}: {error}") from None
-    types = {field.name: type(field.default) for field in fields(Preferences)}
+    types = {field.name: type(field.default) for field in msgspec.structs.fields(Preferences)}
     for key, value in table.items():
         if key not in types:
             nearest = difflib.get_close_matches(key, types, n=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,4 +34,8 @@ def runs_dir(chosen: Path | None = None) -> Path:
 
 def called(run: Run) -> str:
     """The argument that names a run in commands: its name, or its folder if that is not in the usual place."""
-    return visible(run.name if run.folder.parent == runs_dir() else shlex.quote(str(run.folder)))
+    if run.folder.parent == runs_dir():
+        return visible(run.name)
+    import shlex  # each import counts for a start
+
+    return visible(shlex.quote(str(run.folder)))

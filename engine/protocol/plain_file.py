@@ -68,9 +68,13 @@ def lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The content of a regular file. Raises OddFileError for anything else, and where it is too large to be ours."""
-    with open_file(path) as file:
-        large = os.fstat(file.fileno()).st_size > most  # seen before all of that fills the memory
-        content = b"" if large else file.read(most + 1)
+    content, block = b"", b"-"
+    with open_file(path, buffer_bytes=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        large = size > most  # seen before all of that fills the memory
+        while block and not large and len(content) <= most:
+            block = file.read(size + 1)  # a larger number would take that much memory
+            content += block
     if large or len(content) > most:
         raise OddFileError(path, f"larger than {most // 2**20} MiB", errno.EFBIG)
     return content

@@ -92,28 +92,8 @@ class Commands(click.Group):
             ctx.exit(error.exit_code)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            _leave_output()
-            ctx.exit(BROKEN_PIPE)
-        except LlamaDuoError as error:
-            if ctx.params["debug"]:
-                traceback.print_exc()
-            _say(error.message, error.hint)
-            ctx.exit(error.exit_status)
-        except Exception as error:  # noqa: BLE001 - the last boundary: users get a line, --debug gets the traceback
-            if ctx.params["debug"]:
-                traceback.print_exc()
-            if isinstance(error, PermissionError):
-                told = denied(error)
-                _say(told.message, told.hint)
-                ctx.exit(told.exit_status)
-            if (used_up := full(error)) is not None:
-                ctx.exit(_no_room(used_up))
-            said = f"unexpected: {type(error).__name__}: {error}"
-            say(said + ("" if ctx.params["debug"] else "  (--debug shows where)"), err=True)
-            ctx.exit(1)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last boundary
+            ctx.exit(failed(error, debug=ctx.params["debug"]))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -124,6 +104,26 @@ class Commands(click.Group):
                 f"no command {clean(args[0])!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""), ctx
             )
         return super().resolve_command(ctx, args)
+
+
+def failed(error: Exception | KeyboardInterrupt, *, debug: bool) -> int:
+    """Say in a line what failed, with `debug` the traceback, too; the exit status."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _leave_output()
+        return BROKEN_PIPE
+    if debug:
+        traceback.print_exc()
+    if isinstance(error, PermissionError):
+        error = denied(error)
+    if isinstance(error, LlamaDuoError):
+        _say(error.message, error.hint)
+        return error.exit_status
+    if (used_up := full(error)) is not None:
+        return _no_room(used_up)
+    say(f"unexpected: {type(error).__name__}: {error}" + ("" if debug else "  (--debug shows where)"), err=True)
+    return 1
 
 
 def _no_room(used_up: Full) -> int:

@@ -5,8 +5,6 @@ Each command imports what it needs when it runs, so that `--help` and `runs` ans
 
 from __future__ import annotations
 
-import gc
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,18 +17,11 @@ from llamaduo_tui import paths
 from llamaduo_tui.cli import options
 from llamaduo_tui.cli.errors import Commands
 from llamaduo_tui.paths import called
+from llamaduo_tui.start import is_terminal, open_app
 
 if TYPE_CHECKING:
     from engine.protocol.run_dir import Run
     from engine.settings.schema import Migration
-
-FRAMES_A_SECOND = "120"
-"""Textual may delay a frame by twice a frame's time after the last one: at 60 a second a key waits 33 ms."""
-
-GARBAGE = 10_000
-"""New objects after which the newest are searched for garbage. By Python's default of 700 these are what is just being
-drawn, which then counts as old: each 20 pages of a large round the app would halt to go through all objects.
-"""
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -77,7 +68,7 @@ def main(ctx: click.Context, runs_dir: Path | None, debug: bool) -> None:  # noq
     """
     ctx.obj = paths.runs_dir(runs_dir)
     if ctx.invoked_subcommand is None:
-        if not _is_terminal():
+        if not is_terminal():
             say(ctx.get_help())
         else:
             _open_app(ctx.obj)
@@ -109,9 +100,9 @@ def demo(root: Path, headless: bool, yes: bool, detach: bool, run_name: str | No
     """
     from engine.settings.load import load_settings
 
-    if not headless and not detach and not _is_terminal():
+    if not headless and not detach and not is_terminal():
         headless = True
-    if headless and not yes and not _is_terminal():
+    if headless and not yes and not is_terminal():
         say("no terminal: continuing as with --headless --yes")
         yes = True
     settings = load_settings(paths.demo_settings())
@@ -156,7 +147,7 @@ def attach(root: Path, run_name: str) -> None:
     from llamaduo_tui.cli import overview
 
     found = overview.find(root, run_name)
-    if not _is_terminal():
+    if not is_terminal():
         raise InputError("attach needs a terminal", f"llamaduo-tui logs {called(found)} -f")
     _open_app(root, found)
 
@@ -175,7 +166,7 @@ def edit(root: Path, file: Path) -> None:
     """
     from llamaduo_tui.views.draft import Draft
 
-    if not _is_terminal():
+    if not is_terminal():
         raise InputError("edit needs a terminal", f"llamaduo-tui new {file}")
     Draft.open(file)  # report here a file that cannot be edited
     _open_app(root, edit=file)
@@ -231,7 +222,7 @@ def _start(root: Path, run: Run, *, headless: bool, yes: bool, detach: bool, to_
 
     if waits := awaited(run):
         say(waits, err=True)
-    elif _is_terminal():
+    elif is_terminal():
         say(f"{run.name} is starting; this takes a few seconds …", err=True)
     try:
         pid = launch.start(run, yes)
@@ -252,7 +243,7 @@ def _follow(root: Path, run: Run, *, headless: bool, detach: bool, to_the_end: b
     if detach:
         say(f"follow it: llamaduo-tui attach {called(run)}\nstop it:   llamaduo-tui stop {called(run)}")
         sys.exit(0)
-    if headless or not _is_terminal():
+    if headless or not is_terminal():
         status = follow(run)
         if status == 0 and to_the_end:
             from llamaduo_tui.cli.tour import go_on
@@ -262,24 +253,11 @@ def _follow(root: Path, run: Run, *, headless: bool, detach: bool, to_the_end: b
     _open_app(root, run)
 
 
-def _is_terminal() -> bool:
-    """Whether the app can be shown and keys be pressed."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
-
-
 def _open_app(root: Path, at: Run | None = None, edit: Path | None = None) -> NoReturn:
     """Open the app; with a run, exit with its status, or with 130 while it has not ended."""
-    os.environ.setdefault("TEXTUAL_FPS", FRAMES_A_SECOND)
-    gc.disable()  # objects made at the start stay: collecting garbage among them takes long
-    from llamaduo_tui.app import LlamaDuoApp
-
-    app = LlamaDuoApp(root, at, edit=edit)
-    gc.freeze()
-    gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
-    gc.enable()
-    app.run()
-    if app.return_code or at is None:
-        sys.exit(app.return_code)
+    status = open_app(root, at, edit)
+    if status or at is None:
+        sys.exit(status)
     from llamaduo_tui.cli.follow import LEFT, conclude
     from llamaduo_tui.views.run_view import view_of
 

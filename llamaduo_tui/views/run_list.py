@@ -89,13 +89,21 @@ class RunList:
 
     def _entry(self, run: Run) -> Entry:
         """The run's entry; its files are read again only where status.json has changed."""
-        changed = run.status_file.stat().st_mtime_ns if run.status_file.exists() else 0
+        changed = _changed(run.status_file)
         known = self._known.get(run.folder)
         if known is None or known[0] != changed:
             status = run.status()
             known = (changed, status, _shared(_read(run, status)))
             self._known[run.folder] = known
         return replace(known[2], state=run.seen(known[1], self._clock()))
+
+
+def _changed(file: Path) -> int:
+    """When a file was written last, in ns; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _shared(entry: Entry) -> Entry:
@@ -122,7 +130,7 @@ def _read(run: Run, status: Status) -> Entry:
         model=known.model if known else "",
         service=known.service if known else "",
         targets=(known.target_precision, known.target_similarity) if known else (None, None),
-        pairs=_pairs(run, status.round or 0),
+        pairs=_pairs(run, status.round or 0) if known else 0,
         outlook=status.outlook if status.state.working else None,
         question=status.question,
     )

@@ -53,6 +53,58 @@ class Help(HelpPanel):
     scroll it.
     """
 
+    DEFAULT_CSS = """
+    Help {
+        split: initial;
+        layer: help;
+        dock: right;
+        margin-bottom: 1;
+        background: $surface;
+        width: 40%;
+        min-width: 56;
+        max-width: 64;
+
+        VerticalScroll {
+            scrollbar-size-vertical: 1;
+        }
+
+        #widget-help {
+            margin: 0;
+            padding: 0;
+            max-height: 500;
+            background: $surface;
+        }
+
+        MarkdownBlock {
+            padding: 0 1;
+        }
+
+        MarkdownH2 {
+            margin: 0 0 1 0;
+        }
+
+        #help-keys {
+            height: auto;
+            padding: 0 1;
+        }
+
+        .help--key {
+            color: $text-accent;
+            text-style: bold;
+        }
+
+        .help--tooltip {
+            color: $foreground-muted;
+        }
+
+        #help-foot {
+            dock: bottom;
+            padding: 0 1;
+            color: $foreground-muted;
+        }
+    }
+    """
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
             yield Markdown(id="widget-help")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
+import msgspec
 from rich.cells import cell_len
 from textual.binding import ActiveBinding
 from textual.content import Content
@@ -22,7 +22,7 @@ SMALL = 80
 """Columns below which keys stand close together, since few of them fit."""
 
 
-class _Key(NamedTuple):
+class _Key(msgspec.Struct, frozen=True):
     """A key in the bar: its cells, from `start` up to `end`, and what it is bound to."""
 
     start: int

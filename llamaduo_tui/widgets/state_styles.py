@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import msgspec
 from textual.content import Content
 
 from engine.protocol.status import State
@@ -12,7 +12,7 @@ from engine.protocol.status import State
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-class Mark(NamedTuple):
+class Mark(msgspec.Struct, frozen=True):
     """How a state looks: one cell, one or a few words, a style with theme variables."""
 
     sign: str

@@ -19,6 +19,47 @@ _LOOP = Content("\n").join(
 class Welcome(Vertical):
     """An invitation to the demo, of lines that a terminal of 60 columns holds; its buttons do what the keys do."""
 
+    DEFAULT_CSS = """
+    Welcome {
+        width: 72;
+        max-width: 100%;
+        height: auto;
+        padding: 1 3;
+        border: round $primary;
+        border-title-color: $text-primary;
+        border-title-style: bold;
+
+        .claim {
+            text-style: bold;
+            color: $text-accent;
+        }
+
+        .loop {
+            margin: 1 0;
+            color: $text-primary;
+        }
+
+        .said {
+            margin-bottom: 1;
+        }
+
+        Horizontal {
+            height: 1;
+        }
+
+        Horizontal Static {
+            width: 1fr;
+            margin-left: 2;
+            color: $text-muted;
+        }
+
+        Button {
+            width: 19;
+            margin-bottom: 1;
+        }
+    }
+    """
+
     def compose(self) -> ComposeResult:
         self.border_title = "No runs yet"
         yield Static("Move a task from a cloud LLM to your own small model", classes="claim", markup=False)

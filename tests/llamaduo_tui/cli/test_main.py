@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import re
 import sqlite3
@@ -25,8 +24,6 @@ from engine.protocol.run_dir import Run
 from engine.protocol.status import Dropped, Process, State, Status, Stopping
 from engine.settings.load import load_settings, settings_of
 from llamaduo_tui import paths
-from llamaduo_tui.app import LlamaDuoApp
-from llamaduo_tui.cli import main as program
 from llamaduo_tui.cli import runs as runs_commands
 from llamaduo_tui.cli.main import main
 
@@ -395,16 +392,3 @@ def test_runs_and_rounds_are_compared(root: Path) -> None:
     assert CliRunner().invoke(main, ["--runs-dir", str(root), "compare", "one"]).exit_code == 2
     row = json.loads(CliRunner().invoke(main, ["--runs-dir", str(root), "compare", "one", "one@1", "--json"]).output)
     assert [run["round"] for run in row["runs"]] == [2, 1] and row["settings"] == {}
-
-
-def test_what_is_being_drawn_is_not_searched_for_garbage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(LlamaDuoApp, "run", lambda _: None)
-    before = gc.get_threshold()
-    try:
-        with pytest.raises(SystemExit):
-            program._open_app(tmp_path)
-        assert gc.isenabled()
-        assert gc.get_threshold() == (program.GARBAGE, *before[1:])
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)
