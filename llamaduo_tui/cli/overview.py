@@ -23,7 +23,7 @@ from engine.protocol.terminal import visible
 from llamaduo_tui.paths import called
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.questions import wording
-from llamaduo_tui.views.text import one_line
+from llamaduo_tui.views.text import cells, one_line, padded
 
 
 def find(root: Path, name: str) -> Run:
@@ -84,7 +84,7 @@ def row(run: Run) -> dict[str, Any]:
 
 def table(runs: list[Run]) -> list[str]:
     """All runs, one a line, newest first."""
-    cells = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", "LEFT")]
+    lines = [("RUN", "STATE", "AT", "PRECISION", "SIMILARITY", "COST", "AGE", "LEFT")]
     for run in runs:
         status, state, decisions, _ = _read(run)
         best = best_decision(decisions)
@@ -93,11 +93,11 @@ def table(runs: list[Run]) -> list[str]:
         name = f"{run.name} ({owner(run)})" if owner(run) else run.name
         ahead = status.outlook if state.working else None
         left = phrases.brief(ahead.left_s.expected) if ahead is not None and not ahead.unknown else "-"
-        cells.append(
+        lines.append(
             (one_line(name, 60), _described(status, state), place, scores[0], scores[1], cost, _age(run), left)
         )
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(padded, line, widths)).rstrip() for line in lines]
 
 
 def details(run: Run) -> list[str]:

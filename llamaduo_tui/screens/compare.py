@@ -117,7 +117,7 @@ whole screen, `w` saves.
         for selector, name, title in (
             ("#overview", "scores", "scores and settings"),
             (Plots, "losses", "losses"),
-            ("#compare-prompts", "answers", "dev prompts in both"),
+            ("#compare-prompts", "answers", f"dev prompts in {compare_lines.pair(len(self._sides))}"),
         ):
             self.query_one(selector, Widget).border_title = panes.titled(name, title, panes.COMPARE)  # type: ignore[arg-type]
         self._show_pane("scores")
@@ -147,7 +147,8 @@ whole screen, `w` saves.
             Option(f"{one.first:3.0f} {one.second:4.0f} {one.gain:+4.0f}  {prompt}")
             for one, prompt in zip(compared.shared, loaded.prompts, strict=False)
         ]
-        self.query_one(OptionList).set_options(rows or [Option("No dev prompt is in both.", disabled=True)])
+        none = f"No dev prompt is in {compare_lines.pair(len(compared.sides))}."
+        self.query_one(OptionList).set_options(rows or [Option(none, disabled=True)])
         if rows:
             self.query_one(OptionList).highlighted = 0
         losses = [

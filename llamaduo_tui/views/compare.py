@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from engine.protocol import jsonl, plain_file, records
-from engine.protocol.counts import number_of
 from engine.protocol.decision import Decision, Interval
 from engine.protocol.errors import DamagedError, InputError
 from engine.protocol.events import RunStarted, TrainMetrics, first_event, from_row
@@ -189,8 +188,12 @@ def _side(run: Run, number: int | None, losses: bool) -> Side:
     status, decisions = run.status(), run.decisions()
     best = number if number is not None else decisions[-1].best_round if decisions else 0
     if number is not None and not run.round(number).is_dir():
-        rounds = number_of(len(list(run.folder.glob("round-*"))), "round")
-        raise InputError(f"{run.name} has no round {number}", f"it has {rounds}")
+        last = max(
+            (int(path.name[6:]) for path in run.folder.glob("round-*") if path.name[6:].isdecimal()), default=None
+        )
+        raise InputError(
+            f"{run.name} has no round {number}", "it has none" if last is None else f"its last is round {last}"
+        )
     final, started = run.final_decision(), first_event(run.events_file)
     known = started if isinstance(started, RunStarted) else None
     sealed = final.sealed if final is not None and final.best_round == best else None

@@ -11,14 +11,14 @@ from engine.protocol.decision import Interval
 from engine.protocol.durations import duration
 from llamaduo_tui.views import phrases
 from llamaduo_tui.views.compare import MUCH, Compared, Side
-from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.views.text import cells, clean, cut, one_line, padded
 
 NAME = 16
 WIDEST, NARROWEST = 40, 8
-"""Characters of a column."""
+"""Cells of a column."""
 
-AXIS = 40
-"""Cells of the axis of scores, where there is room."""
+AXIS, SHORTEST = 40, 10
+"""Cells of the axis of scores, where there is room, and at least."""
 
 
 def lines(compared: Compared, prompts: int = 0, width: int = 200) -> list[str]:
@@ -51,22 +51,22 @@ def facts(compared: Compared, room: int = 200) -> list[str]:
 
 def scores(compared: Compared, room: int = 200) -> list[str]:
     """Each score with its bounds, all on one axis from 0 to 100."""
-    width = max(len(one_line(side.name, 40)) for side in compared.sides)
-    axis = max(10, min(AXIS, room - width - 31))
+    width = min(max(cells(one_line(side.name, 40)) for side in compared.sides), max(NARROWEST, room - SHORTEST - 31))
+    axis = max(SHORTEST, min(AXIS, room - width - 31))
     found: list[str] = []
     for title, of in _SCORES:
         values = [(one_line(side.name, 40), value) for side in compared.sides if (value := of(side)) is not None]
         if values:
             found.append(title)
-            found += [f"  {name:<{width}}  {measure(value, axis)}" for name, value in values]
+            found += [f"  {padded(cut(name, width), width)}  {measure(value, axis)}" for name, value in values]
     return found
 
 
 def measure(value: Interval, axis: int = AXIS) -> str:
     """A mean with its bounds, in figures and on the axis."""
     low, mean, high = (min(axis - 1, max(0, int(place / 100 * axis))) for place in (value.low, value.mean, value.high))
-    cells = "".join("●" if at == mean else "━" if low <= at <= high else "·" for at in range(axis))
-    return f"{value.mean:5.1f} {f'({value.low:.0f} to {value.high:.0f})':<12} 0 {cells} 100"
+    line = "".join("●" if at == mean else "━" if low <= at <= high else "·" for at in range(axis))
+    return f"{value.mean:5.1f} {f'({value.low:.0f} to {value.high:.0f})':<12} 0 {line} 100"
 
 
 def settings(compared: Compared, room: int = 200) -> list[str]:
@@ -77,13 +77,19 @@ def settings(compared: Compared, room: int = 200) -> list[str]:
     return ["settings that differ", *_table(rows, compared, room)]
 
 
+def pair(sides: int) -> str:
+    """What the runs are called whose prompts are compared: two of them, however many are marked."""
+    return "both" if sides == 2 else "the first two"
+
+
 def shared(compared: Compared) -> str:
     """How the first two do on the dev prompts that both have."""
     first, second = (one_line(side.name, 40) for side in compared.sides[:2])
     alike = len(compared.shared) - compared.better - compared.worse
     return (
-        f"{phrases.count(len(compared.shared), 'dev prompt')} in both: against {first}, {second} is better by {MUCH:g} "
-        f"points or more on {compared.better:,}, worse on {compared.worse:,}, and about alike on {alike:,}"
+        f"{phrases.count(len(compared.shared), 'dev prompt')} in {pair(len(compared.sides))}: "
+        f"against {first}, {second} is better by {MUCH:g} points or "
+        f"more on {compared.better:,}, worse on {compared.worse:,}, and about alike on {alike:,}"
     )
 
 
@@ -120,19 +126,14 @@ def _table(rows: list[tuple[str, list[str]]], compared: Compared, room: int) -> 
     names = max(NAME, *(len(path) for path in compared.settings), *(len(name) for name, _ in rows))
     most = min(WIDEST, max(NARROWEST, (room - names) // len(compared.sides) - 2))
     widths = [
-        min(most, max(map(len, (*own[at], *(each[at] for each in values), *(cells[at] for _, cells in rows)))))
+        min(most, max(map(cells, (*own[at], *(each[at] for each in values), *(row[at] for _, row in rows)))))
         for at in range(len(compared.sides))
     ]
-    return [
-        "  ".join(
-            [f"{name:<{names}}", *(f"{cell:<{width}}" for cell, width in zip(_cut(cells, most), widths, strict=True))]
-        ).rstrip()
-        for name, cells in rows
-    ]
+    return ["  ".join([padded(name, names), *map(padded, _cut(row, most), widths)]).rstrip() for name, row in rows]
 
 
-def _cut(cells: list[str], most: int) -> list[str]:
-    """The cells of a row in so many characters; the ends of those that begin alike, such as paths."""
-    begins = {cell[: most - 1] for cell in cells}
-    ends = len(begins) == 1 and len(set(cells)) > 1
-    return [cell if len(cell) <= most else f"…{cell[1 - most :]}" if ends else one_line(cell, most) for cell in cells]
+def _cut(row: list[str], most: int) -> list[str]:
+    """The cells of a row in so many cells of a terminal; the ends of those that begin alike, such as paths."""
+    begins = {cut(cell, most) for cell in row}
+    ends = len(begins) == 1 and len(set(row)) > 1
+    return [cut(cell, most, end=ends) for cell in row]

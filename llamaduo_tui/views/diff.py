@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamaduo_tui.views.text import clean
+from llamaduo_tui.views.text import cells, clean, padded
 
 WORDS = 2_000
 """Words of a line, or lines of a text, up to which they are compared one by one: the work grows with the square."""
@@ -82,10 +82,10 @@ def json_rows(reference: str, response: str) -> list[Row] | None:
     if left is None or right is None:
         return None
     names = list(dict.fromkeys([*left, *right]))
-    width = min(24, max(map(len, names), default=0))
+    width = min(24, max(map(cells, names), default=0))
     rows = []
     for name in names[:FIELDS]:
-        label = Piece(f"{name:<{width}}  ")
+        label = Piece(f"{padded(name, width)}  ")
         a, b = left.get(name), right.get(name)
         row = _pair(a, b)
         rows.append(Row((label, *row.left) if row.left else None, (label, *row.right) if row.right else None))

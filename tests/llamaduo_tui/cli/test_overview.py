@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import frozen
 import pytest
 import story
 from click.testing import CliRunner
@@ -17,7 +18,9 @@ from engine.protocol import events as kinds
 from engine.protocol import jsonl, records
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process
+from llamaduo_tui.cli import overview
 from llamaduo_tui.cli.main import main
+from llamaduo_tui.views.text import cells
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\x85\r\u2066\x7f\x00\ud83d"
@@ -106,3 +109,10 @@ def test_commands_speak_through_the_one_place() -> None:
         if count := len(re.findall(r"\bprint\(|click\.s?echo|sys\.std(?:out|err)\.write", file.read_text("utf-8"))):
             found[file.name] = count
     assert found == others
+
+
+def test_columns_stand_below_each_other_next_to_wide_names(root: Path) -> None:
+    runs = [frozen.make(root, name, "reached", frozen.REACHED) for name in ("要約-日本語", "tickets")]
+    lines = overview.table(runs)
+    words = ["STATE", "reached", "reached"]
+    assert len({cells(line[: line.index(word)]) for line, word in zip(lines, words, strict=True)}) == 1

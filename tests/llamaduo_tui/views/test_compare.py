@@ -14,6 +14,7 @@ from engine.protocol.rows import Response, Verdict
 from engine.protocol.run_dir import Run
 from llamaduo_tui.views import compare_lines
 from llamaduo_tui.views.compare import as_row, compare
+from llamaduo_tui.views.text import cells
 
 
 def answered(run: Run, number: int, scores: dict[str, float]) -> Run:
@@ -88,8 +89,9 @@ def test_settings_scores_losses_and_answers(two: tuple[Run, Run]) -> None:
 def test_rounds_of_one_run(two: tuple[Run, Run]) -> None:
     compared = compare([(two[0], 1), (two[0], 2)])
     assert [side.name for side in compared.sides] == ["small@1", "small@2"] and not compared.settings
-    with pytest.raises(InputError, match="small has no round 7"):
+    with pytest.raises(InputError, match="small has no round 7") as missing:
         compare([(two[0], 7), (two[0], 2)])
+    assert missing.value.hint == "its last is round 2"
 
 
 @pytest.mark.parametrize("width", [56, 76, 140])
@@ -107,3 +109,21 @@ def test_all_bounds_stand_on_one_axis(two: tuple[Run, Run]) -> None:
     axes = [line[line.index(" 0 ") :] for line in lines if " 0 " in line]
     assert len(axes) == 4 and {len(axis) for axis in axes} == {len(axes[0])}
     assert axes[0].index("●") > axes[1].index("●")
+
+
+@pytest.mark.parametrize(
+    ("width", "name"), [(50, "n" * 64), (57, "n" * 64), (120, "日本語の要約" * 5), (57, "日本語の要約" * 5)]
+)
+def test_scores_and_tables_stand_below_each_other_whatever_the_names(root: Path, width: int, name: str) -> None:
+    made = [make(root, one, "waiting", frozen.WAITING) for one in ("small", name)]
+    compared = compare([(run, None) for run in made])
+    scores = [line for line in compare_lines.scores(compared, width) if " 0 " in line]
+    assert {cells(line) for line in scores} == {cells(scores[0])} and cells(scores[0]) <= width
+    assert len({cells(line[: line.index(" 0 ")]) for line in scores}) == 1
+    run, state, *_ = compare_lines.facts(compared, width)
+    assert cells(run[: run.rindex("  ") + 2]) == cells(state[: state.rindex("waiting")])
+
+
+def test_of_three_runs_the_first_two_share_their_prompts(two: tuple[Run, Run], root: Path) -> None:
+    three = [*two, make(root, "third", "waiting", frozen.WAITING)]
+    assert "2 dev prompts in the first two: against" in compare_lines.shared(compare([(run, None) for run in three]))

@@ -71,6 +71,12 @@ def test_json_is_compared_field_by_field() -> None:
     ]
 
 
+def test_values_stand_below_each_other_next_to_wide_names() -> None:
+    rows = json_rows('{"件名": 1, "kind": 2}', '{"件名": 1, "kind": 2}')
+    assert rows is not None
+    assert [side([row.left]) for row in rows] == ["件名  1", "kind  2"]
+
+
 @pytest.mark.parametrize("text", ["", "12", '"text"', '{"a": 1', "[" * 100_000, "1" * 5_000, "{'a': 1}"])
 def test_what_is_no_json_object(text: str) -> None:
     assert fields(text) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaduo_tui.views.text import clean, one_line
+from llamaduo_tui.views.text import cells, clean, cut, one_line, padded
 
 hostile = st.text(
     st.characters() | st.sampled_from("\x1b\x07\x9b\x9d\r\n\t\u202e\u2066\u2028\x7f") | st.sampled_from("\ud800\udfff")
@@ -42,6 +42,14 @@ def test_one_line_is_one_line(text: str, limit: int) -> None:
     line = one_line(text, limit)
     assert len(line) <= limit
     assert len(line.splitlines()) <= 1
+
+
+@given(st.text("aé日👍\u0301 ", max_size=40), st.integers(1, 50), st.booleans())
+def test_a_line_is_cut_and_padded_to_cells(text: str, width: int, end: bool) -> None:
+    line = cut(text, width, end=end)
+    assert cells(line) <= width
+    assert cells(padded(line, width)) == width
+    assert line == text or (line[1:] in text if end else text.startswith(line[:-1]))
 
 
 @pytest.mark.parametrize("kept", ["日本語", "e\u0301", "👩‍👩‍👧", "שלום", "[bold]x[/bold]", "two\nlines"])
