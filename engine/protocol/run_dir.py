@@ -211,6 +211,11 @@ class Run(msgspec.Struct, frozen=True):
         except (OSError, ValueError):
             return False
 
+    def check_is_there(self) -> None:
+        """Raise InputError where its folder is gone: without it, it would look like a run that is about to start."""
+        if not self.folder.is_dir():
+            raise InputError(f"{self.folder} is gone: moved or deleted", "list runs: llamaduo-tui runs")
+
     def check_is_run(self) -> None:
         """Raise InputError where the folder is there and `create` didn't make it."""
         if self.folder.is_dir() and not self.is_run:

@@ -89,8 +89,9 @@ def may_change(run: Run) -> bool:
 
 
 def check_mine(run: Run) -> None:
-    """Raise InputError where this user may only read a run that is there."""
-    if run.folder.is_dir() and not may_change(run):
+    """Raise InputError where this user may only read a run, and where its folder is gone."""
+    run.check_is_there()
+    if not may_change(run):
         theirs = owner(run) or "this user, who may not write it"
         raise InputError(
             f"{run.name} is a run of {theirs}: you can't change it", "ask its owner, or start your own run"

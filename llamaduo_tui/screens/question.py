@@ -112,7 +112,7 @@ class QuestionScreen(Opening, Screen[None]):
     def take(self, update: RunUpdate) -> None:
         """Show a run as it is now."""
         before, self.latest = self.view.asked, update
-        asked = update.view.asked if update.mine else None
+        asked = update.view.asked if update.mine and update.state.working else None  # nobody else takes an answer
         kind = asked.question.kind if asked is not None else ""
         own = kind if any(card.kind == kind for card in CARDS) else ""
         for card in self.query(Card):

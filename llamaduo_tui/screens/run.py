@@ -245,10 +245,17 @@ class RunScreen(WatchingScreen):
         owner = self.latest.owner if self.latest is not None else ""
         mark = state_styles.of(self.state, self.mine)
         top.put(head(self.run, self.view, mark, self.state, now, top.content_size.width, owner))
-        self.query_one(Timeline).show(self.view, self.target, now, self.state not in (State.CRASHED, State.FAILED))
+        halted = self.state in (State.CRASHED, State.FAILED, State.UNREADABLE)
+        self.query_one(Timeline).show(self.view, self.target, now, not halted)
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", DiffedStatic)
-        untold = (State.STOPPING, State.CRASHED, State.FAILED, State.STALE)  # the guide does not say why
+        untold = (
+            State.STOPPING,
+            State.CRASHED,
+            State.FAILED,
+            State.STALE,
+            State.UNREADABLE,
+        )  # the guide does not say why
         shown = self.view.concluded or not self.guided or self.state in untold
         box.display = shown and not self.has_class("-asks") and not self.query_one(EndCard).display
         title, said = happening(self.view, self.state, self.stopping, now, self.gone, mine=self.mine)

@@ -99,4 +99,6 @@ def _problem(error: Exception) -> str:
     """Why a run cannot be read, and what to do about it where that is known."""
     if isinstance(error, LlamaDuoError):
         return "; ".join(filter(None, (error.message, error.hint)))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"

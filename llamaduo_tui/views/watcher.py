@@ -47,8 +47,8 @@ class Line:
 class RunUpdate:
     """The whole view and state of a run, what it waits for before it stops, and the lines that are new.
 
-    `gone` says which worker is gone, for a run that has crashed, `owner` whose run it is where that is another user,
-    `final` what the sealed prompts decided.
+    `gone` says which worker is gone, for a run that has crashed, or that its folder is; `owner` whose run it is where
+    that is another user, `final` what the sealed prompts decided.
     """
 
     view: RunView
@@ -87,6 +87,8 @@ class RunWatcher:
 
         Raises OSError and ValueError for unreadable files; poll again then.
         """
+        if self._state is not None and not self._run.folder.is_dir():
+            return self._moved()
         first, before = self._state is None, (self._state, self._stopping, self._view)
         if first:
             self._settings = _settings(self._run)
@@ -115,6 +117,13 @@ class RunWatcher:
             owner(self._run),
             self._final,
         )
+
+    def _moved(self) -> RunUpdate | None:
+        """Its folder is gone: what was read stays to be read, and nobody can act on it."""
+        if self._state is State.UNREADABLE:
+            return None
+        self._state, self._stopping = State.UNREADABLE, None
+        return RunUpdate(self._view, self._state, self._settings, [], [], mine=False, gone="its folder is gone")
 
     def _read_final(self) -> list[Line]:
         """Read what the sealed prompts decided, once the run has ended; gives a line where it is damaged."""

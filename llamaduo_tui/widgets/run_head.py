@@ -66,6 +66,8 @@ def happening(
     def then(said: str) -> Content:
         return _next(said) if mine else Content()
 
+    if state is State.UNREADABLE:
+        return "unreadable", Content(f"{gone[:1].upper()}{gone[1:]}: moved or deleted. What was read of it stays here.")
     if view.failure is not None and not state.working:
         failed = view.failure
         return "failed", Content.assemble(("✗ ", "$text-error"), one_line(failed.error, 300), then(failed.hint))

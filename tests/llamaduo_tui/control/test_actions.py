@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import story
@@ -20,7 +22,7 @@ from engine.protocol.limits import MOST_PAIRS
 from engine.protocol.questions import APPROVE, REJECT, Answer, Question
 from engine.protocol.run_dir import Run
 from engine.protocol.status import Process, State, Status
-from llamaduo_tui.control import actions
+from llamaduo_tui.control import actions, launch
 
 MakeRun = Callable[..., Run]
 FakeWorker = Callable[[Run], "subprocess.Popen[bytes]"]
@@ -112,6 +114,26 @@ def test_raising_the_cap_that_is_not_short_answers_nothing(make_run: MakeRun) ->
 def test_a_run_that_asks_nothing_takes_no_answer(make_run: MakeRun) -> None:
     with pytest.raises(InputError, match="it is new"):
         actions.answer(make_run(), APPROVE)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        partial(actions.answer, choice=APPROVE),
+        partial(actions.raise_budget, usd=5.0),
+        actions.stop,
+        actions.drop_calls,
+        partial(actions.pause, on=True),
+        actions.delete,
+        partial(launch.start, yes=False),
+    ],
+)
+def test_a_run_whose_folder_is_gone_is_no_new_one(act: Callable[[Run], object], make_run: MakeRun) -> None:
+    run = make_run()
+    shutil.rmtree(run.folder)
+    with pytest.raises(InputError, match="is gone: moved or deleted"):
+        act(run)
+    assert not run.folder.exists()
 
 
 def test_stop_waits_for_the_worker(make_run: MakeRun, fake_worker: FakeWorker) -> None:

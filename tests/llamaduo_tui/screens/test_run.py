@@ -266,3 +266,28 @@ async def test_a_run_that_waits_can_be_stopped_at_every_width(root: Path, width:
         row = shown.screen.query_one("RoundCard .answers")
         await until(pilot, lambda: row.query_one(".stop").display is (width == 80))
         assert all(row.region.contains_region(one.region) for one in row.children if one.display)
+
+
+async def test_a_run_whose_worker_died_while_it_waited_offers_what_it_takes(root: Path) -> None:
+    """Nobody takes an answer until it is resumed, and the card would hide how."""
+    shown = app(root, make(root, "gone", "waiting", frozen.WAITING, worker=2**22 - 1))
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).state == "crashed")
+        await until(pilot, lambda: "r Resume" in shown.screen.query_one(KeyBar).render().plain)
+        assert "a Approve" not in shown.screen.query_one(KeyBar).render().plain
+        assert not screen(shown).query_one(RoundCard).display
+        assert shown.screen.query_one("#now").display
+        assert "r to resume" in str(screen(shown).query_one("#now", DiffedStatic).content)
+
+
+async def test_a_run_whose_folder_goes_away_says_so_and_offers_nothing(root: Path) -> None:
+    run = make(root, "tickets", "waiting", frozen.WAITING)
+    shown = app(root, run)
+    async with shown.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: replayed(shown) and screen(shown).query_one(RoundCard).display)
+        run.folder.rename(root / ".moved")
+        await until(pilot, lambda: "folder is gone" in str(screen(shown).query_one("#now", DiffedStatic).content))
+        assert not screen(shown).query_one(RoundCard).display
+        assert "a Approve" not in shown.screen.query_one(KeyBar).render().plain
+        (root / ".moved").rename(run.folder)
+        await until(pilot, lambda: screen(shown).query_one(RoundCard).display)

@@ -7,6 +7,7 @@ from pathlib import Path
 import frozen
 from frozen import make
 
+from engine.protocol.status import State
 from llamaduo_tui.views.watcher import TAIL_BYTES, WRAP, RunWatcher, Tail
 
 
@@ -17,6 +18,22 @@ def test_a_poll_gives_only_what_is_new(root: Path) -> None:
     assert first is not None
     assert first.view.question is not None
     assert watcher.poll() is None
+
+
+def test_a_folder_that_goes_away_is_told_once_and_what_was_read_stays(root: Path) -> None:
+    run = make(root, "busy", "waiting", frozen.WAITING)
+    watcher = RunWatcher(run, lambda: frozen.NOW)
+    assert watcher.poll() is not None
+    run.folder.rename(root / ".moved")
+    gone = watcher.poll()
+    assert gone is not None
+    assert (gone.state, gone.mine, gone.gone) == (State.UNREADABLE, False, "its folder is gone")
+    assert gone.view.question is not None
+    assert watcher.poll() is None
+    (root / ".moved").rename(run.folder)
+    back = watcher.poll()
+    assert back is not None
+    assert (back.state, back.mine) == (State.WAITING, True)
 
 
 def test_a_long_line_comes_whole_in_pieces(tmp_path: Path) -> None:
