@@ -26,6 +26,7 @@ from textual.timer import Timer
 from engine.protocol.errors import InputError, LlamaDuoError
 from engine.protocol.run_dir import Run
 from engine.protocol.status import State
+from engine.protocol.terminal import poor_encoding
 from llamaduo_tui import (
     keymap,
     list_clicks,
@@ -137,6 +138,9 @@ class LlamaDuoApp(FormActions):
         loop.add_signal_handler(signal.SIGTERM, partial(self.exit, return_code=143))
         loop.add_signal_handler(signal.SIGINT, self.action_leave)
         self._load_keys()
+        if (encoding := poor_encoding()) and not self.is_headless:
+            lacks = f"The locale's encoding is {encoding}: other signs show as \\u2192"
+            self.show_error(InputError(lacks, "leave, export LC_ALL=C.UTF-8, and come back"))
         if self._at is not None:
             self._open(self._at)
         if self._edit is not None:

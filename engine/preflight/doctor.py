@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import codecs
 import importlib.metadata
 import importlib.util
-import locale
 import os
 import shutil
 import socket
@@ -27,6 +25,7 @@ from engine.preflight import console
 from engine.preflight.proxies import proxy_of
 from engine.preflight.report import Finding
 from engine.protocol.paths import cache_dir
+from engine.protocol.terminal import poor_encoding
 from engine.service.access import ACCESS
 from engine.service.providers import PROVIDERS
 
@@ -184,10 +183,9 @@ def _pip() -> list[Finding]:
 
 def _locale() -> list[Finding]:
     """Whether text beyond ASCII can be shown."""
-    encoding = locale.getpreferredencoding(False)
-    if codecs.lookup(encoding).name == "utf-8":
-        return [Finding(name="locale", state="ok", detail=encoding)]
-    lacks = f"{encoding}: other letters than ASCII cannot be shown; export LANG=C.UTF-8"
+    if not (encoding := poor_encoding()):
+        return [Finding(name="locale", state="ok", detail="UTF-8")]
+    lacks = f"{encoding}: other letters than ASCII cannot be shown; export LC_ALL=C.UTF-8"
     return [Finding(name="locale", state="warn", detail=lacks)]
 
 

@@ -7,6 +7,8 @@ joiners and everything else stay.
 
 from __future__ import annotations
 
+import codecs
+import locale
 import sys
 
 _REVERSED = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -66,6 +68,12 @@ def one_line(text: str, limit: int = 500) -> str:
 def visible(text: str) -> str:
     """A name or path on one line, with all of its spaces: line ends are shown, too."""
     return clean(text).replace("\n", "␊")
+
+
+def poor_encoding() -> str:
+    """The locale's encoding, in which a terminal cannot be sent all letters; "" for UTF-8."""
+    encoding = locale.getpreferredencoding(False)
+    return "" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def say(text: str, *, err: bool = False) -> None:

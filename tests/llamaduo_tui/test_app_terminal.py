@@ -143,3 +143,12 @@ def test_without_a_command_it_opens_at_the_runs(root: Path) -> None:
     screen.read_until("No runs yet")
     screen.press("q")
     assert screen.exit_status() == 0
+
+
+def test_a_locale_without_other_signs_is_told_with_what_helps(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    screen = Terminal()
+    screen.read_until("export LC_ALL=C.UTF-8")
+    screen.press("q")
+    assert screen.exit_status() == 0

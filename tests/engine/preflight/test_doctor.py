@@ -66,7 +66,7 @@ def test_each_gpu_is_listed_with_its_use(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_locale_and_terminal_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda _: "ANSI_X3.4-1968")
     (locale,) = doctor._locale()
-    assert locale.state == "warn" and "export LANG=C.UTF-8" in locale.detail
+    assert locale.state == "warn" and "export LC_ALL=C.UTF-8" in locale.detail
     monkeypatch.delenv("TMUX", raising=False)
     monkeypatch.setenv("TERM", "dumb")
     (terminal,) = doctor._terminal()
