@@ -38,6 +38,7 @@ from llamaduo_tui import (
     style_cache,
     terminal,
     theming,
+    typed,
 )
 from llamaduo_tui.form_actions import FormActions
 from llamaduo_tui.key_turns import ASKS
@@ -104,6 +105,7 @@ class LlamaDuoApp(FormActions):
         style_cache.keep_colours_only()
         strip_cache.leave_no_cycles()
         list_clicks.miss_what_is_gone()
+        typed.read_safely()
         if "TEXTUAL_ANIMATIONS" not in os.environ:
             self.animation_level = "none"  # over SSH each key would be answered by dozens of frames
         self.clock = clock
