@@ -31,6 +31,9 @@ from llamaduo_tui.views import phrases
 PATIENCE_S = 2.0
 """Seconds that a key waits at most for the end of what the key before it began."""
 
+MOST_PASTED = 100_000
+"""Characters of a pasted text that are kept: with a million in a field, each key would take half a minute."""
+
 ASKS = "ask"
 """The group of workers that act on a key and may ask a question: keys wait until such a worker asks, or has ended."""
 
@@ -61,10 +64,7 @@ class KeyTurns(App[Result]):
         if event.time < self._continued or not self.screen_stack:  # typed for the shell; or the app is closing
             return
         if isinstance(event, Paste) and event is not self._due:
-            event.text, left_out = obeyed_left_out(event.text)
-            if left_out:
-                said = phrases.count(left_out, "control character")
-                self.notify(f"{said} of the pasted text left out", markup=False)
+            self._read_paste(event)
         waiting = self._turn is not None and not self._turn.done()
         if event is not self._due and (waiting or self._awaited(event)):
             self._typed.append(event)
@@ -75,6 +75,15 @@ class KeyTurns(App[Result]):
         await super().on_event(event)
         if not own:
             self._turn = asyncio.create_task(self._take_turns())
+
+    def _read_paste(self, event: Paste) -> None:
+        """Leave out of pasted text what a terminal would obey and what is too long for a field, and say so."""
+        kept, controls = obeyed_left_out(event.text)
+        event.text = kept[:MOST_PASTED]
+        said = [phrases.count(controls, "control character")] if controls else []
+        said += [f"all after {MOST_PASTED:,} of {len(kept):,} characters"] if len(kept) > MOST_PASTED else []
+        if said:
+            self.notify(f"{' and '.join(said)} of the pasted text left out", markup=False)
 
     def _is_gone(self, event: MouseEvent) -> bool:
         """Whether a click meets what is removed and still drawn, such as a toast: Textual would end at it."""

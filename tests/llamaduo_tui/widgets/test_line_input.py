@@ -55,6 +55,19 @@ async def test_control_characters_are_left_out_of_a_paste_with_a_word() -> None:
         assert app.query_one(TextArea).text.endswith("\tone\ntwo\nthree\n") and app.told == []
 
 
+async def test_of_a_long_paste_the_beginning_is_kept_with_a_word() -> None:
+    app = Fields()
+    async with app.run_test(size=(60, 20)) as pilot:
+        field = app.query_one(Input)
+        field.focus()
+        field.clear()
+        await paste(pilot, "ab\x1b" * 60_000)
+        await burst(pilot, "d")
+        assert field.value == "ab" * 50_000 + "d"
+        left_out = "60,000 control characters and all after 100,000 of 120,000 characters"
+        assert app.told == [f"{left_out} of the pasted text left out"]
+
+
 async def test_values_with_control_characters_stay_and_are_drawn_as_signs() -> None:
     app = Fields()
     async with app.run_test(size=(60, 20)) as pilot:
