@@ -47,8 +47,8 @@ _HEADS = {
     "TARGET": " TARGET",
 }
 
-NAME = 12
-"""Cells that a run's name has at least."""
+NAME, LONG = 12, 32
+"""Cells that a run's name has at least, and at most while other columns still lack room."""
 
 
 def name(entry: Entry) -> str:
@@ -63,7 +63,7 @@ def sizes(width: int, names: int) -> Sizes:
         if sum(usual.values()) + NAME > width:
             del usual[column]
     left = width - sum(usual.values())
-    usual["RUN"] = max(NAME, min(names + 2, left - (_MORE["SIMILARITY"] if width >= 92 else 0)))
+    usual["RUN"] = max(NAME, min(names + 2, LONG, left - (_MORE["SIMILARITY"] if width >= 92 else 0)))
     left -= usual["RUN"]
     more: Sizes = {}
     for column, size in _MORE.items():
@@ -71,8 +71,10 @@ def sizes(width: int, names: int) -> Sizes:
             break
         left -= size
         more[column] = size
+    longer = max(0, min(left, names + 2 - usual["RUN"]))
+    usual["RUN"] += longer
     if "MODEL" in more:
-        more["MODEL"] += min(20, left)
+        more["MODEL"] += min(20, left - longer)
     first = ("STATE", "RUN", "AT", "PRECISION", "SIMILARITY")
     every = usual | more
     return {column: every[column] for column in (*first, *every) if column in every}

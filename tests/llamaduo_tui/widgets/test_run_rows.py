@@ -36,6 +36,14 @@ def test_columns_come_and_go_with_the_width_and_none_is_cut(width: int, wanted: 
     assert "…" not in heads and all(column in heads for column in wanted)
 
 
+@pytest.mark.parametrize(("width", "name", "more"), [(118, 43, 1), (157, 33, 5), (184, 44, 6), (240, 66, 6)])
+def test_one_long_name_hides_no_column_that_tells_runs_apart(width: int, name: int, more: int) -> None:
+    sizes = run_rows.sizes(width, 64)
+    assert sizes["RUN"] == name
+    assert sum(column in sizes for column in ("SIMILARITY", "MODEL", "LEFT", "PAIRS", "TARGET", "SERVICE")) == more
+    assert sum(sizes.values()) <= width
+
+
 def test_nothing_is_said_of_what_may_not_be_read() -> None:
     sizes = run_rows.sizes(78, 20)
     private = run_rows.row(entry(State.PRIVATE, owner="ann", mine=False, whole=False), 60.0, sizes).plain
