@@ -9,6 +9,7 @@ from engine.service.access import ACCESS
 from engine.service.providers import provider_of
 from engine.settings.schema import SANDBOX_MODEL
 from llamaduo_tui.views.draft import Draft
+from llamaduo_tui.views.text import one_line
 
 
 class ServiceKey(NamedTuple):
@@ -20,8 +21,8 @@ class ServiceKey(NamedTuple):
     detail: str
 
 
-def service_key(model: str, api_key_env: str | None) -> ServiceKey:
-    """The key of a model; `api_key_env` is the variable that the settings name for it."""
+def service_key(model: str, api_key_env: str | None, api_base: str | None = None) -> ServiceKey:
+    """The key of a model; `api_key_env` and `api_base` are its variable and its address in the settings."""
     if model == SANDBOX_MODEL:
         return ServiceKey(model, None, True, "the sandbox needs no key")
     access = ACCESS.get(model.partition("/")[0])
@@ -30,8 +31,11 @@ def service_key(model: str, api_key_env: str | None) -> ServiceKey:
     name = api_key_env or _variable(model)
     if name is None:
         return ServiceKey(model, None, False, "the pre-flight finds which key it needs")
-    present = bool(os.environ.get(name))
-    return ServiceKey(model, name, present, "is present" if present else "is missing: export it first")
+    if os.environ.get(name):
+        return ServiceKey(model, name, True, "is present")
+    if api_base and api_key_env is None and not (access and access.address):  # as `models.missing_keys`: not Azure's
+        return ServiceKey(model, name, True, f"is not set: {one_line(api_base, 60)} is asked without a key")
+    return ServiceKey(model, name, False, "is missing: export it first")
 
 
 def keys_of(draft: Draft, section: str) -> list[ServiceKey]:
@@ -39,12 +43,17 @@ def keys_of(draft: Draft, section: str) -> list[ServiceKey]:
     service, judges = draft["service", "model"], draft["judge", "models"]
     models = judges if section == "judge" and isinstance(judges, list) and judges else [service]
     endpoints = draft["service", "models"]
-    named = {service: draft["service", "api_key_env"]} if isinstance(service, str) else {}
-    for model, endpoint in (endpoints if isinstance(endpoints, dict) else {}).items():
-        if isinstance(endpoint, dict):
-            named[model] = endpoint.get("api_key_env")
-    known = {model: name for model, name in named.items() if isinstance(name, str)}
-    return [service_key(model, known.get(model)) for model in models if isinstance(model, str) and model]
+    own = endpoints if isinstance(endpoints, dict) else {}
+
+    def of(model: str, setting: str) -> str | None:
+        """A setting of a model's endpoint: its own, else the service's where it is the service."""
+        endpoint = own.get(model)
+        value = endpoint.get(setting) if isinstance(endpoint, dict) else None
+        value = draft["service", setting] if value is None and model == service else value
+        return value if isinstance(value, str) else None
+
+    named = [model for model in models if isinstance(model, str) and model]
+    return [service_key(model, of(model, "api_key_env"), of(model, "api_base")) for model in named]
 
 
 def _variable(model: str) -> str | None:

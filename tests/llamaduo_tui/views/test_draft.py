@@ -15,7 +15,7 @@ from engine.settings import preset, template
 from engine.settings.load import load_settings
 from llamaduo_tui.views import fields
 from llamaduo_tui.views.draft import FIELDS, ChangedOnDiskError, Draft, edited, reopened
-from llamaduo_tui.views.service_keys import service_key
+from llamaduo_tui.views.service_keys import keys_of, service_key
 
 SMALL = """\
 # my own notes
@@ -266,6 +266,26 @@ def test_who_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local.present and local.name is None
     monkeypatch.setenv("AZURE_AD_TOKEN", "planted")
     assert service_key("azure/any", None)[1:3] == ("AZURE_AD_TOKEN", True)
+
+
+def test_an_address_of_ones_own_is_asked_without_a_key(tmp_path: Path) -> None:
+    """As the pre-flight and a run ask it: no form may call a key missing that they do without."""
+    file = tmp_path / "migration.toml"
+    address = 'api_base = "http://127.0.0.1:8000/v1"'
+    file.write_text(f"""\
+[service]
+model = "openai/any"
+{address}
+models = {{ "openai/judge" = {{ {address} }}, "azure/judge" = {{ {address} }} }}
+[judge]
+models = ["openai/judge", "azure/judge", "openai/any", "gpt-4o"]
+""")
+    draft = Draft.open(file)
+    assert [(key.name, key.present) for key in keys_of(draft, "service")] == [("OPENAI_API_KEY", True)]
+    assert "127.0.0.1:8000/v1 is asked without a key" in keys_of(draft, "service")[0].detail
+    assert [key.present for key in keys_of(draft, "judge")] == [True, False, True, False]
+    draft["service", "api_key_env"] = "MY_KEY"
+    assert not keys_of(draft, "service")[0].present
 
 
 def test_a_copy_keeps_comments_and_the_other_file(tmp_path: Path) -> None:
