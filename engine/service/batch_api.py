@@ -134,7 +134,7 @@ class BatchApi:
         Raises lasting errors, and ServiceError where the service stays away. While `sending`, a rate limit is an answer
         as well, and a provider that is reached and fails for all that time raises its error.
         """
-        tries, give_up = 0, 0.0
+        tries, began = 0, 0.0
         while True:
             try:
                 result = await call()
@@ -144,10 +144,10 @@ class BatchApi:
                 if not passing or fault.status == 501 or (sending and fault.kind is Kind.LIMIT):
                     raise
                 tries += 1
-                self._faults.report(fault, f"{job.model} (batch)")
+                began = began or time.monotonic()
+                self._faults.report(fault, f"{job.model} (batch)", began)
                 seconds = fault.retry_s or min(MAX_POLL_S, 2.0**tries)
-                give_up = give_up or time.monotonic() + self._settings.patience_s
-                if time.monotonic() + seconds > give_up:
+                if time.monotonic() + seconds > began + self._settings.patience_s:
                     if sending and fault.status:
                         raise
                     raise self._faults.gave_up(fault, job.model) from None

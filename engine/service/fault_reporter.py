@@ -36,13 +36,16 @@ class FaultReporter:
         """When it last completed a call, or the work began, on the monotonic clock."""
         return self._last_success.get(what, self._began)
 
-    def report(self, error: OpenAIError | Fault, model: str) -> None:
-        """Report a transient fault."""
+    def report(self, error: OpenAIError | Fault, model: str, began: float) -> None:
+        """Report a transient fault of a call that has failed since `began`, on the monotonic clock.
+
+        Hours of training without a call are no silence of the service: it is counted from the first call that failed.
+        """
         now = time.monotonic()
         if now - self._last_report < REPORT_EVERY_S:
             return
         self._last_report = now
-        silent = now - self.last_success(model)
+        silent = now - max(began, self.last_success(model))
         if silent < REPORT_EVERY_S:
             self._on_trouble(f"{model} returned an error, retrying: {self.describe(error)}")
         else:

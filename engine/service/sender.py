@@ -280,8 +280,8 @@ class Sender:
         self._usage.failed_calls += 1
         self._usage.silent_since = self._usage.silent_since or time.time()
         self._on_change(self._usage)
-        self._faults.report(fault, model)
         trial.began = trial.began or time.monotonic()
+        self._faults.report(fault, model, trial.began)
         trial.tries += 1
         if await self._decide_alone(fault, trial):
             raise RefusedError(f"failed {trial.tries} times while others pass: {self._faults.describe(fault)}")

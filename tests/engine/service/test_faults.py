@@ -1,6 +1,7 @@
 """What errors of real providers mean: bodies as they send them, through litellm, from a server on loopback."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,3 +157,17 @@ async def test_a_key_that_a_server_echoes_is_never_told(monkeypatch: pytest.Monk
     told = FaultReporter(Service(model="openai/m"), lambda _: None).unusable(found, "openai/m")
 
     assert "planted-0123456789" not in told.message and "_API_KEY" in told.message
+
+
+def test_hours_without_a_call_are_no_silence_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a long training the first refused connection says nothing of hours that nobody asked in."""
+    told: list[str] = []
+    reporter = FaultReporter(Service(model="openai/m"), told.append)
+    asked = time.monotonic() + 7200
+    down = Fault(kind=Kind.PASSING, status=0, message="connection refused")
+    for later in (0, 60):
+        monkeypatch.setattr(time, "monotonic", lambda now=asked + later: now)
+        reporter.report(down, "openai/m", asked)
+
+    assert "returned an error, retrying" in told[0]
+    assert "no reply since" in told[1] and "(60 s)" in told[1]
