@@ -77,6 +77,7 @@ class Sender:
         self._terms: defaultdict[str, Terms] = defaultdict(Terms)
         self._records: defaultdict[str, Record] = defaultdict(Record)
         self._outages: defaultdict[str, Outage] = defaultdict(Outage)
+        self._failing: set[_Trial] = set()
         self._controls: dict[str, asyncio.Task[Fault | None]] = {}
         self._control_faults: dict[str, tuple[float, Fault]] = {}
         self._failure: LlamaDuoError | None = None
@@ -121,6 +122,10 @@ class Sender:
                     await self._endure(fault_of(error), trial)
         finally:
             self._outages[request.model].leave(trial)
+            self._failing.discard(trial)
+            if not self._failing and self._usage.silent_since is not None:  # nobody waits: the rest was refused alone
+                self._usage.silent_since = None
+                self._on_change(self._usage)
 
     async def check(self, request: Request) -> None:
         """Ask the model something harmless in the way of a request; raises ServiceError where it refuses that too."""
@@ -278,6 +283,7 @@ class Sender:
         if fault.kind is Kind.FINAL or setup:
             await self.fail(self._faults.unusable(fault, model))
         self._usage.failed_calls += 1
+        self._failing.add(trial)
         self._usage.silent_since = self._usage.silent_since or time.time()
         self._on_change(self._usage)
         trial.began = trial.began or time.monotonic()

@@ -90,6 +90,8 @@ def table(runs: list[Run]) -> list[str]:
         best = best_decision(decisions)
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
         place, cost = _place(status), phrases.money(status.cost_usd)
+        if state is State.RUNNING and phrases.unanswered(status.silent_since, time.time()):
+            place += ", waits for the service"
         name = f"{run.name} ({owner(run)})" if owner(run) else run.name
         ahead = status.outlook if state.working else None
         left = phrases.brief(ahead.left_s.expected) if ahead is not None and not ahead.unknown else "-"
@@ -124,9 +126,8 @@ def details(run: Run) -> list[str]:
         lines.append(f"  whole run: {status.outlook.money}")
     if status.dropped is not None:
         lines.append(f"  {status.dropped}")
-    if status.silent_since is not None and state.working:
-        since = phrases.clock(status.silent_since)
-        lines.append(f"  the service has not answered since {since}: the run waits for it, and its log has the reason")
+    if state is State.RUNNING and (waits := phrases.unanswered(status.silent_since, time.time())):
+        lines.append(f"  {waits}")
     if theirs := owner(run):
         lines.append(f"  a run of {one_line(theirs, 60)}" + ("" if may_change(run) else ", to read only"))
     lines.append(f"  pid {status.process.pid if status.process else '-'}, folder {visible(str(run.folder))}")

@@ -87,6 +87,11 @@ class QuestionScreen(Opening, Screen[None]):
         return self.latest.stopping if self.latest is not None else None
 
     @property
+    def silent_since(self) -> float | None:
+        """When a service that does not answer had its first failure, for a run that works."""
+        return self.latest.silent_since if self.latest is not None and self.state is State.RUNNING else None
+
+    @property
     def gone(self) -> str:
         """Which worker is gone, where the run has crashed."""
         return self.latest.gone if self.latest is not None else ""

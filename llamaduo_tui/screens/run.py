@@ -20,7 +20,7 @@ from engine.protocol.status import State
 from llamaduo_tui import messages
 from llamaduo_tui.screens.question import answering
 from llamaduo_tui.screens.watching import AnswersRead, MachineSampled, WatchingScreen
-from llamaduo_tui.views import panes, takeover
+from llamaduo_tui.views import panes, phrases, takeover
 from llamaduo_tui.views.guide import Step, step
 from llamaduo_tui.views.text import one_line
 from llamaduo_tui.widgets import design, state_styles
@@ -46,6 +46,10 @@ CHANGING = ("pause", "go_on", "resume", "stop", "drop", "review", "data", "relea
 
 PANES: dict[str, type[Widget]] = {"scores": Rounds, "answers": AnswersView, "log": Log, "charts": Charts}
 """The parts of the screen that a key each goes to, and what has the focus there. The smallest screens show one."""
+
+
+_HALTED = (State.CRASHED, State.FAILED, State.UNREADABLE)
+"""States of a run at which nothing works, and which says why."""
 
 
 class RunScreen(WatchingScreen):
@@ -245,20 +249,14 @@ class RunScreen(WatchingScreen):
         owner = self.latest.owner if self.latest is not None else ""
         mark = state_styles.of(self.state, self.mine)
         top.put(head(self.run, self.view, mark, self.state, now, top.content_size.width, owner))
-        halted = self.state in (State.CRASHED, State.FAILED, State.UNREADABLE)
-        self.query_one(Timeline).show(self.view, self.target, now, not halted)
+        self.query_one(Timeline).show(self.view, self.target, now, self.state not in _HALTED)
         self.call_after_refresh(self.query_one(Rounds).show_newest)
         box = self.query_one("#now", DiffedStatic)
-        untold = (
-            State.STOPPING,
-            State.CRASHED,
-            State.FAILED,
-            State.STALE,
-            State.UNREADABLE,
-        )  # the guide does not say why
-        shown = self.view.concluded or not self.guided or self.state in untold
+        untold = (*_HALTED, State.STOPPING, State.STALE)  # the guide does not say why
+        waits = phrases.unanswered(self.silent_since, now)
+        shown = self.view.concluded or not self.guided or self.state in untold or bool(waits)
         box.display = shown and not self.has_class("-asks") and not self.query_one(EndCard).display
-        title, said = happening(self.view, self.state, self.stopping, now, self.gone, mine=self.mine)
+        title, said = happening(self.view, self.state, self.stopping, now, self.gone, waits, mine=self.mine)
         if box.border_title != title:
             box.border_title = title
         box.put(said)

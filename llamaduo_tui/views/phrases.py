@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LEFT_FROM = 0.05
 """The share of a work from which on the time left is told: that of the first few is off by far."""
 
+SILENT_S = 10.0
+"""Seconds without an answer from which on a service is said not to answer: a single retry is no outage."""
+
 count = number_of
 """A number of things: "1 run", "1,204 lines"."""
 
@@ -143,6 +146,13 @@ def calls(usage: ServiceUsage) -> str:
     failed = f", {usage.failed_calls:,} failed" if usage.failed_calls else ""
     tokens = usage.prompt_tokens + usage.completion_tokens
     return f"{number_of(usage.calls, 'call')}, {usage.cached_calls:,} cached{failed}, {tokens:,} tokens"
+
+
+def unanswered(silent_since: float | None, now: float) -> str:
+    """Since when a run that works has waited for a service that does not answer; "" where it has not for long."""
+    if silent_since is None or now - silent_since < SILENT_S:
+        return ""
+    return f"the service has not answered since {clock(silent_since)}: the run waits for it, and its log has the reason"
 
 
 def usage(usage: ServiceUsage) -> str:

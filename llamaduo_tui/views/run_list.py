@@ -49,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True):
     pairs: int = 0
     outlook: Outlook | None = None
     question: Question | None = None
+    silent_since: float | None = None
 
     @property
     def precisions(self) -> tuple[float, ...]:
@@ -133,6 +134,7 @@ def _read(run: Run, status: Status) -> Entry:
         pairs=_pairs(run, status.round or 0) if known else 0,
         outlook=status.outlook if status.state.working else None,
         question=status.question,
+        silent_since=status.silent_since,
     )
 
 

@@ -47,8 +47,9 @@ class Line:
 class RunUpdate:
     """The whole view and state of a run, what it waits for before it stops, and the lines that are new.
 
-    `gone` says which worker is gone, for a run that has crashed, or that its folder is; `owner` whose run it is where
-    that is another user, `final` what the sealed prompts decided.
+    `silent_since` is when a service that does not answer had its first failure, in seconds since the epoch. `gone` says
+    which worker is gone, for a run that has crashed, or that its folder is; `owner` whose run it is where that is
+    another user, `final` what the sealed prompts decided.
     """
 
     view: RunView
@@ -62,6 +63,7 @@ class RunUpdate:
     gone: str = "its worker is gone"
     owner: str = ""
     final: FinalDecision | None = None
+    silent_since: float | None = None
 
 
 class RunWatcher:
@@ -76,6 +78,7 @@ class RunWatcher:
         self._view = RunView()
         self._state: State | None = None
         self._stopping: Stopping | None = None
+        self._silent_since: float | None = None
         self._settings: Migration | None = None
         self._final: FinalDecision | None = None
         self._final_read = False
@@ -89,7 +92,7 @@ class RunWatcher:
         """
         if self._state is not None and not self._run.folder.is_dir():
             return self._moved()
-        first, before = self._state is None, (self._state, self._stopping, self._view)
+        first, before = self._state is None, self._now()
         if first:
             self._settings = _settings(self._run)
         status = self._run.status()
@@ -101,8 +104,9 @@ class RunWatcher:
             events.extend(self._take(event))
         events.extend(self._read_final())
         self._state, self._stopping = self._run.seen(status, self._clock()), status.stopping
+        self._silent_since = status.silent_since
         output = self._output.read_new()
-        if before == (self._state, self._stopping, self._view) and not output:
+        if before == self._now() and not output:
             return None
         return RunUpdate(
             self._view,
@@ -116,6 +120,7 @@ class RunWatcher:
             phrases.gone(status),
             owner(self._run),
             self._final,
+            self._silent_since,
         )
 
     def _moved(self) -> RunUpdate | None:
@@ -124,6 +129,10 @@ class RunWatcher:
             return None
         self._state, self._stopping = State.UNREADABLE, None
         return RunUpdate(self._view, self._state, self._settings, [], [], mine=False, gone="its folder is gone")
+
+    def _now(self) -> tuple[State | None, Stopping | None, float | None, RunView]:
+        """What a change of is told: it makes an update."""
+        return self._state, self._stopping, self._silent_since, self._view
 
     def _read_final(self) -> list[Line]:
         """Read what the sealed prompts decided, once the run has ended; gives a line where it is damaged."""

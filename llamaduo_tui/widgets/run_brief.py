@@ -27,6 +27,8 @@ def lines(entry: Entry, now: float, width: int) -> list[Content]:
         asks = f"waits for {wording(entry.question.kind).waits_for}"
         price = f": {takes(entry.question)}" if entry.question.cost_usd is not None else ""
         told += Content(f"{asks}{price}").wrap(width)
+    if entry.state is State.RUNNING and (waits := phrases.unanswered(entry.silent_since, now)):
+        told += Content(waits).wrap(width)
     if entry.owner:
         told.append(_row("owner", f"{entry.owner}; {'open to you' if entry.mine else 'for you to read only'}"))
     if entry.model or entry.service:

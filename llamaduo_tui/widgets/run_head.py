@@ -55,12 +55,14 @@ def happening(
     stopping: Stopping | None,
     now: float,
     gone: str,
+    waits: str = "",
     *,
     mine: bool = True,
 ) -> tuple[str, Content]:
     """A title and a sentence for a newcomer: the current work and its purpose, or why it rests and the next step.
 
-    `gone` is which worker is gone. A run of another user has no next step.
+    `gone` is which worker is gone, `waits` that the service does not answer, "" where it does. A run of another user
+    has no next step.
     """
 
     def then(said: str) -> Content:
@@ -95,6 +97,9 @@ def happening(
     if view.current is not None:
         section, stage = view.current
         place = f"now: {phrases.part(section.part)}, {one_line(stage.name, 40)}"
+    if waits:
+        outage = Content.assemble(("! ", "$text-warning"), f"{waits[:1].upper()}{waits[1:]}.")
+        return place.replace("[", "("), outage + then("nothing to do once it answers; x to stop")
     return place.replace("[", "("), Content(explained)
 
 

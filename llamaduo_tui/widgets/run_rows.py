@@ -98,7 +98,7 @@ def row(entry: Entry, now: float, sizes: Sizes, mark: str = "") -> Content:
     cells: dict[str, str | Content] = {
         "STATE": Content.assemble((mark, "bold $text-accent"), state.content) if mark else state.content,
         "RUN": name(entry),
-        "AT": _place(entry),
+        "AT": _place(entry, now),
         "PRECISION": precision,
         "SIMILARITY": similarity,
         "COST": f"{_cost(entry):>8}",
@@ -143,7 +143,9 @@ def _line(cells: dict[str, str | Content], sizes: Sizes) -> Content:
     return Content.assemble(*parts)
 
 
-def _place(entry: Entry) -> str:
+def _place(entry: Entry, now: float) -> str | Content:
+    if entry.state is State.RUNNING and phrases.unanswered(entry.silent_since, now):
+        return Content.styled("waits for service", "$text-warning")
     if entry.stage is not None or entry.state.working:
         number = f"round {entry.round} " if entry.round is not None else ""
         return f"{number}{one_line(entry.stage or '', 20)}".strip() or "–"

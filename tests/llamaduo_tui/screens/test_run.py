@@ -242,6 +242,21 @@ async def test_a_crashed_run_has_nothing_at_work(root: Path) -> None:
         assert "r to resume" in str(screen(shown).query_one("#now", DiffedStatic).content)
 
 
+async def test_a_run_says_that_its_service_does_not_answer_and_that_it_does_again(root: Path) -> None:
+    run = make(root, "tickets", "running", frozen.TRAINING)
+    shown = app(root, run)
+
+    def said() -> str:
+        return str(screen(shown).query_one("#now", DiffedStatic).content)
+
+    async with shown.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: replayed(shown) and "service" not in said())
+        run.write_status(replace(run.status(), silent_since=frozen.NOW - 60))
+        await until(pilot, lambda: "The service has not answered since" in said())
+        run.write_status(replace(run.status(), silent_since=None))
+        await until(pilot, lambda: "has not answered" not in said())
+
+
 async def test_a_crash_names_the_host_of_its_worker_where_that_is_another_one(root: Path) -> None:
     title, said = happening(RunView(), State.CRASHED, None, 0.0, "its worker on gpu-7 is gone")
     assert title == "crashed"

@@ -44,6 +44,20 @@ def test_one_long_name_hides_no_column_that_tells_runs_apart(width: int, name: i
     assert sum(sizes.values()) <= width
 
 
+def test_a_service_that_does_not_answer_is_in_the_list_and_beside_it() -> None:
+    sizes = run_rows.sizes(78, 20)
+    for state, since, told in (
+        (State.RUNNING, 100.0, True),
+        (State.RUNNING, 195.0, False),  # a single retry
+        (State.CRASHED, 100.0, False),
+        (State.RUNNING, None, False),
+    ):
+        silent = entry(state, stage="judge", silent_since=since)
+        assert ("waits for service" in run_rows.row(silent, 200.0, sizes).plain) is told
+        beside = " ".join(line.plain for line in run_brief.lines(silent, 200.0, 40))
+        assert ("the service has not answered since" in beside) is told
+
+
 def test_nothing_is_said_of_what_may_not_be_read() -> None:
     sizes = run_rows.sizes(78, 20)
     private = run_rows.row(entry(State.PRIVATE, owner="ann", mine=False, whole=False), 60.0, sizes).plain
