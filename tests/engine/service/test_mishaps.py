@@ -184,6 +184,7 @@ async def test_a_prompt_that_always_fails_is_refused_alone(
     assert [type(end) for end in ends[:2]] == [RefusedError] * 2
     assert all(getattr(end, "text", "") == "hi" for end in ends[2:])
     assert client.usage.failed_calls <= 30 and sum(slept) < 300
+    assert client.usage.silent_since is None  # nobody waits: hours of training that follow are no outage
     assert client.spent == pytest.approx(client.usage.calls * COST)
 
 
