@@ -61,6 +61,7 @@ class ConfigureScreen(Screen[Path | None]):
     AUTO_FOCUS = "#sections"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f9,S", "start", "Start", id="configure.start", tooltip="Save and start the run"),
+        Binding("f9,S", "not_yet", "Not yet", False, id="configure.not_yet", tooltip="Why no run can start yet"),
         Binding("f2,ctrl+s", "save", "Save", id="configure.save", tooltip="Save the settings, finished or not"),
         Binding("f3,b", "preset", "Preset", id="configure.preset", tooltip="Apply a preset for a local model"),
         Binding("f4,d", "coverage", "Data", id="configure.coverage", tooltip="Choose the coverage file"),
@@ -354,6 +355,8 @@ it leaves the form. Each field is explained next to it.
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "start":
             return not self._panel.why_not
+        if action == "not_yet":
+            return bool(self._panel.why_not)
         if action in ("preflight", "probe"):
             return not self._editor.problems and not (action == "probe" and self._panel.checking)
         if action == "restore":
@@ -421,6 +424,9 @@ it leaves the form. Each field is explained next to it.
         if saved and not self._panel.why_not:
             await self._editor.discard()
             self.dismiss(self._draft.file)
+
+    def action_not_yet(self) -> None:
+        self.notify(f"Can't start yet: {self._panel.why_not}", severity="warning", markup=False)
 
     @on(Button.Pressed, "#start")
     def _start_pressed(self) -> None:
