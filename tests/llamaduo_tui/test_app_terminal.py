@@ -57,6 +57,17 @@ def test_ctrl_z_where_no_shell_waits_leaves_the_app_at_work(root: Path) -> None:
     assert screen.exit_status() == 0
 
 
+def test_coloured_text_that_is_pasted_answers_no_question(root: Path) -> None:
+    screen, run = waiting(root)
+    screen.press("\x1b[200~\x1b[31ma\x1b[0m\n\x1b[201~")
+    screen.read_until("of the pasted text left out")
+    screen.press("f")
+    screen.read_until("without reaching")
+    screen.press("q")
+    assert screen.exit_status() == 3
+    assert [c.choice for c in commands.read(run.commands_file)] == ["reject"]
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs a shell with job control")
 def test_ctrl_z_gives_a_shell_its_terminal_and_fg_takes_it_back(root: Path) -> None:
     screen = terminal.Terminal(["bash", "--norc", "-i"], 100, 30)
