@@ -196,6 +196,10 @@ The run waits for your answer: **Approve** or **Reject**, where it can be reject
         """A button's text with the key that does the same, as bound by the user."""
         return keyed(self.screen, action, text)
 
+    def key(self, action: str) -> str:
+        """The key of an action, as bound by the user; "" where it has none."""
+        return self.keyed(action, "").strip()
+
     def say(self, facts: Sequence[Fact], brief: Content, more: Sequence[Fact] = ()) -> None:
         """Show the facts line by line, and the gist on one line; `more` are those that a key shows."""
         self._facts, self._brief, self._more = facts, brief, more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from textual import on
 from textual.content import Content
 from textual.widget import Widget
@@ -27,7 +29,8 @@ WEAKEST = 3
 MOVED = 4
 """Groups that it names of those that got better or worse."""
 
-_ADVICE = {"approve": "a, another round", "finish": "f, finish with the best round", "stop": "x, stop"}
+_ADVICE = {"approve": "another round", "finish": "finish with the best round", "stop": "stop"}
+"""What the engine advises, by the action that does it."""
 
 
 class RoundCard(Card):
@@ -64,7 +67,9 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
 
     def fill(self, question: Question, view: RunView, target: Target | None) -> None:
         self.border_title = f"round {question.round} does not pass: pay for another?"
-        self.say(facts(question, view, target), brief(question, view, target), further(question, view, target))
+        self.say(
+            facts(question, view, target, self.key), brief(question, view, target), further(question, view, target)
+        )
 
     def approve(self) -> None:
         """Send the approval, unless the number of pairs is invalid."""
@@ -84,15 +89,19 @@ pass their targets, or no round is left, the sealed prompts are opened, once, an
         self.query_one("#approve", Button).focus()
 
 
-def facts(question: Question, view: RunView, target: Target | None) -> list[Fact]:
-    """The three facts that decide: how far the scores are from the target, the price, and the engine's advice."""
+def facts(question: Question, view: RunView, target: Target | None, key: Callable[[str], str]) -> list[Fact]:
+    """The three facts that decide: how far the scores are from the target, the price, and the engine's advice.
+
+    `key` gives the key of an action, "" where it has none.
+    """
     another = fact("next round", price(question))
     if not view.scored:
         return [another, fact("result", one_line(question.reason, 400))]
     last = view.scored[-1]
-    lines = [_distance(last, target), another]
+    lines = [_distance(last, target, key("regressed")), another]
     if last.advice:
-        advised = Content.assemble((_ADVICE[last.advice.action], "bold"), ": ", one_line(last.advice.reason, 300))
+        action = ", ".join(filter(None, [key(last.advice.action), _ADVICE[last.advice.action]]))
+        advised = Content.assemble((action, "bold"), ": ", one_line(last.advice.reason, 300))
         lines.append(fact("advice", advised))
     return lines
 
@@ -114,8 +123,8 @@ def further(question: Question, view: RunView, target: Target | None) -> list[Fa
     ]
 
 
-def _distance(score: Decision, target: Target | None) -> Fact:
-    """Both scores with what they are short by, and how many prompts got better and worse."""
+def _distance(score: Decision, target: Target | None, read: str) -> Fact:
+    """Both scores with what they are short by, and how many prompts got better and worse; `read` shows these."""
     parts: list[str | Content | tuple[str, str]] = []
     for name, value, goal in zip(
         ("precision", "similarity"), (score.precision, score.similarity), goals(target), strict=True
@@ -127,7 +136,7 @@ def _distance(score: Decision, target: Target | None) -> Fact:
             (f"▲ {better:,} better", "$text-success" if better else ""),
             " ",
             (f"▼ {worse:,} worse", "$text-error" if worse else ""),
-            (" (l)" if worse else "", "$foreground-muted"),
+            (f" ({read})" if worse and read else "", "$foreground-muted"),
         ]
     if score.judge_shifted:
         parts += ["" if not score.changes else " · ", ("! the judge shifted", "$text-warning")]

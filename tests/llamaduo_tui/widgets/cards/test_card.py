@@ -97,7 +97,7 @@ async def test_the_card_leads_with_three_facts_and_a_key_shows_all_that_the_deci
 def test_the_lead_says_by_how_much_a_score_is_short(mean: float, low: float, says: str) -> None:
     decision = replace(story.decision(1, 82, 80), precision=Interval(mean=mean, low=low, high=99.5))
     view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
-    lead = facts(story.another_round().question, view, Target())[0]
+    lead = facts(story.another_round().question, view, Target(), key=lambda _: "")[0]
     assert f"precision {mean:.1f} {says} ·" in lead.said.plain
 
 
@@ -113,7 +113,7 @@ def test_a_target_relative_to_the_service_is_told_as_that() -> None:
     view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
     question = story.another_round("Not yet.", pairs=9, cost_usd=None).question
     target = Target(relative_to_teacher=3)
-    every = [*facts(question, view, target), *further(question, view, target)]
+    every = [*facts(question, view, target, str), *further(question, view, target)]
     told = {fact.name: fact.said.plain for fact in every}
 
     assert "target" not in told["scores"] + told["precision"] + told["similarity"] + brief(question, view, target).plain
@@ -131,7 +131,8 @@ def drift_facts(*drifts: Drift) -> tuple[list[tuple[str, str]], str]:
     decision = replace(story.decision(1, 64, 51), drift=drifts)
     view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=decision))
     question = story.another_round().question
-    told = [(fact.name, fact.said.plain) for fact in (*facts(question, view, None), *further(question, view, None))]
+    every = (*facts(question, view, None, str), *further(question, view, None))
+    told = [(fact.name, fact.said.plain) for fact in every]
     return told, brief(question, view, None).plain
 
 
@@ -399,11 +400,12 @@ def test_the_card_in_the_review_without_colour(root: Path, snap_compare: Snap, m
     assert snap_compare(app(root, waiting(root)), terminal_size=(80, 24), run_before=reviewed)
 
 
-async def test_the_buttons_name_the_users_own_keys(root: Path) -> None:
+async def test_buttons_and_facts_name_the_users_own_keys(root: Path) -> None:
     paths.config_dir().mkdir(parents=True)
-    (paths.config_dir() / "keys.toml").write_text('"run.approve" = "f9"\n')
+    (paths.config_dir() / "keys.toml").write_text('"run.approve" = "f9"\n"run.lost" = "f12"\n')
     shown = app(root, waiting(root))
     async with shown.run_test() as pilot:
         await until(pilot, lambda: asks(shown))
         assert str(screen(shown).query_one("RoundCard #approve", Button).label) == "f9 Approve"
+        assert "advice f9, another round: " in " ".join(said(shown).split()) and "▼ 2 worse (f12)" in said(shown)
         assert str(screen(shown).query_one("RoundCard #reject", Button).label) == "f Finish with round 1"
