@@ -87,7 +87,12 @@ class LlamaDuoApp(FormActions):
         Binding("M", "mouse", "Mouse", False, id="app.mouse", tooltip="Let go of the mouse, to select as usual"),
         Binding("question_mark", "help", "Help", id="app.help", tooltip="Explain the focused part and the keys"),
         Binding(
-            "f1", "help", "Help", id="app.help_anywhere", tooltip="The same, in fields and dialogs too", priority=True
+            "f1,ctrl+g",
+            "help",
+            "Help",
+            id="app.help_anywhere",
+            tooltip="The same, in fields and dialogs too",
+            priority=True,
         ),
         Binding("escape", "hide_help_panel", "Close", False, id="app.close_help", tooltip="Close help", priority=True),
         Binding("pageup", "scroll_help(-1)", "Help up", False, id="app.help_up", tooltip="Read back", priority=True),

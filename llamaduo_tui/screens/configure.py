@@ -87,7 +87,7 @@ it leaves the form. Each field is explained next to it.
 - **F5** checks everything and estimates a run; it costs nothing. **F10** does so, and asks each service model once, for
   a fraction of a cent: a wrong key, name or address shows within seconds. **F9** starts the run
 - In the list of sections letters are commands: **b** is F3, **d** F4, **p** F5, **c** F6, **o** F7, **S** F9 and **P**
-  F10. In a field **ctrl+l** is F4 and **ctrl+r** is F8
+  F10. In a field **ctrl+l** is F4, **ctrl+r** F8 and **ctrl+g** F1
 """
 
     def __init__(self, draft: Draft, keeper: Keeper | None = None) -> None:

@@ -71,3 +71,11 @@ def test_every_binding_has_an_id_a_description_and_a_tooltip() -> None:
     assert all(binding.id and binding.description and binding.tooltip for binding in bindings)
     does = {binding.id: binding.action for binding in bindings}
     assert all(does[binding.id] == binding.action for binding in bindings), "one id, one act"
+
+
+def test_every_function_key_has_another_one() -> None:
+    """Many terminals keep F1, F10 and others for themselves."""
+    function_keys = {f"f{number}" for number in range(1, 25)}
+    for binding in keymap.bindings(LlamaDuoApp):
+        keys = set(binding.key.split(","))
+        assert keys - function_keys, binding.id
