@@ -166,6 +166,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         """What counts against the budget, in USD: the cost, and the most that interrupted calls may have cost."""
         return self.cost_usd + self.interrupted_usd
 
+    @property
+    def paid_usd(self) -> float | None:
+        """What was paid, in USD; None where calls count as nothing since no price of theirs is known."""
+        priced = self.outlook is None or self.outlook.usd is not None
+        return self.cost_usd if priced or self.cost_usd else None
+
     def seen(self, now: float, held: Callable[[], bool | None] = lambda: None) -> State:
         """The state for a reader, who also tells `crashed` (no worker), `stale` (no heartbeat) and `stopping`.
 

@@ -89,7 +89,7 @@ def table(runs: list[Run]) -> list[str]:
         status, state, decisions, _ = _read(run)
         best = best_decision(decisions)
         scores = [f"{value.mean:.1f}" for value in (best.precision, best.similarity)] if best else ["-", "-"]
-        place, cost = _place(status), phrases.money(status.cost_usd)
+        place, cost = _place(status), phrases.money(status.paid_usd)
         if state is State.RUNNING and phrases.unanswered(status.silent_since, time.time()):
             place += ", waits for the service"
         name = f"{run.name} ({owner(run)})" if owner(run) else run.name
@@ -117,7 +117,7 @@ def details(run: Run) -> list[str]:
         means = f"precision {decision.precision.mean:.1f}, similarity {decision.similarity.mean:.1f}"
         lines.append(f"  round {decision.round}: {means}. {one_line(decision.reason)}")
     usage = f"{phrases.count(status.calls, 'call')}, {status.cached_calls:,} cached, {status.tokens:,} tokens"
-    spent = phrases.spent(status.cost_usd, status.interrupted_calls, status.interrupted_usd)
+    spent = phrases.spent(status.paid_usd, status.interrupted_calls, status.interrupted_usd)
     lines.append(f"  service: {usage}, {spent}")
     if status.outlook is not None and state.working:
         at_work = state is State.RUNNING

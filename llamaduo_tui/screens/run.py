@@ -132,7 +132,13 @@ class RunScreen(WatchingScreen):
         self.query_one(LogView).add(update.events, update.output)
         self.query_one(Charts).show(update.view, self.target)
         ahead = update.outlook if self.state.working else None
-        self.query_one(Usage).show(update.view.usage, self.budget, ahead, self.state is State.RUNNING)
+        self.query_one(Usage).show(
+            update.view.usage,
+            self.budget,
+            ahead,
+            self.state is State.RUNNING,
+            update.outlook is None or update.outlook.usd is not None,
+        )
         self._level()
         self._lay_out()
         self._draw()

@@ -63,7 +63,7 @@ class Side:
     model: str
     service: str
     pairs: int
-    cost_usd: float
+    cost_usd: float | None
     worked_s: float
     settings: dict[str, Any]
     losses: tuple[Point, ...] = ()
@@ -208,7 +208,7 @@ def _side(run: Run, number: int | None, losses: bool) -> Side:
         model=known.model if known else "",
         service=known.service if known else "",
         pairs=trained.count("pairs") if trained else 0,
-        cost_usd=status.cost_usd,
+        cost_usd=status.paid_usd,
         worked_s=status.worked_s,
         settings=dict(_flat(settings_of(run).model_dump(mode="json"))),
         losses=tuple(_losses(run, best)) if losses else (),

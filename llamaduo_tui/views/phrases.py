@@ -160,7 +160,7 @@ def usage(usage: ServiceUsage) -> str:
     return f"{calls(usage)}, {spent(usage.cost_usd, usage.interrupted_calls, usage.interrupted_usd)}"
 
 
-def spent(usd: float, interrupted_calls: int, interrupted_usd: float) -> str:
+def spent(usd: float | None, interrupted_calls: int, interrupted_usd: float) -> str:
     """What was paid, and what interrupted calls may have cost: "$0.01, and up to $0.36 of 8 interrupted calls"."""
     if not interrupted_usd:
         return money(usd)

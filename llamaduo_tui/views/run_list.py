@@ -29,7 +29,7 @@ class Entry(msgspec.Struct, frozen=True):
     `owner` names another user whose run it is; not `mine`, it can be read, and neither answered nor controlled; not
     `whole`, only its state and scores can be read.
     `targets` are the precision and the similarity to reach, None where unknown or relative; `pairs` how many the last
-    training had, 0 before one.
+    training had, 0 before one. `cost_usd` is None where no price is known.
     """
 
     run: Run
@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
     stage: str | None = None
     scores: tuple[tuple[Interval, Interval], ...] = ()
     best: int | None = None
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
     owner: str = ""
     mine: bool = True
     whole: bool = True
@@ -127,7 +127,7 @@ def _read(run: Run, status: Status) -> Entry:
         stage=status.stage,
         scores=tuple((decision.precision, decision.similarity) for decision in decisions),
         best=decisions[-1].best_round if decisions else None,
-        cost_usd=status.cost_usd,
+        cost_usd=status.paid_usd,
         model=known.model if known else "",
         service=known.service if known else "",
         targets=(known.target_precision, known.target_similarity) if known else (None, None),
@@ -176,7 +176,7 @@ ORDERS = (
     Order("newest", lambda entry: (entry.created,)),
     Order("precision", lambda entry: (entry.precisions[-1] if entry.precisions else -1.0,)),
     Order("similarity", lambda entry: (entry.similarities[-1] if entry.similarities else -1.0,)),
-    Order("cost", lambda entry: (entry.cost_usd,)),
+    Order("cost", lambda entry: (entry.cost_usd or 0.0,)),
     Order("pairs", lambda entry: (float(entry.pairs),)),
 )
 

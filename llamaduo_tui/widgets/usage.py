@@ -41,7 +41,7 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         self._own: Sequence[str] = ()
         self.wanted = 0
         self._outlook: Outlook | None = None
-        self._works = False
+        self._works, self._priced = False, True
 
     def show(
         self,
@@ -49,9 +49,11 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         budget: float | None,
         outlook: Outlook | None = None,
         running: bool = False,
+        priced: bool = True,
     ) -> None:
-        """The calls and their price; what is left, and while the run works when that ends."""
+        """The calls and their price, if that is known; what is left, and while the run works when that ends."""
         self._usage, self._budget, self._outlook, self._works = usage, budget, outlook, running
+        self._priced = priced
         self._draw()
 
     def show_machine(self, machine: Machine, own: Sequence[str] = ()) -> None:
@@ -67,12 +69,12 @@ this machine: the GPUs that this run uses, each with its memory, and all others 
         if width >= 60 or self.screen.has_class("-narrow") or self.screen.has_class("-small"):
             lines = [
                 *ahead(self._outlook, whole=True, running=self._works),
-                *brief(self._usage, self._budget, self._machine, self._own),
+                *brief(self._usage, self._budget, self._machine, self._own, self._priced),
             ]
         else:
             lines = [
                 *ahead(self._outlook, running=self._works),
-                *table(self._usage, self._budget, self._machine, self._own),
+                *table(self._usage, self._budget, self._machine, self._own, self._priced),
             ]
         self.wanted = len(lines)
         if width:
@@ -102,7 +104,11 @@ def ahead(outlook: Outlook | None, whole: bool = False, running: bool = False) -
 
 
 def table(
-    usage: ServiceUsage | None, budget: float | None, machine: Machine | None, own: Sequence[str] = ()
+    usage: ServiceUsage | None,
+    budget: float | None,
+    machine: Machine | None,
+    own: Sequence[str] = (),
+    priced: bool = True,
 ) -> list[Content]:
     """A line for each figure, and for each GPU that the run uses; two GPUs a line where there are many."""
     lines = []
@@ -115,7 +121,7 @@ def table(
             _row("service", Content(f"{phrases.count(usage.calls, 'call')}{failed}")),
             *([] if usage.interrupted_usd else [_row("", cached)]),  # the room is for as many lines
             _row("tokens", Content(tokens)),
-            _row("money", _money(usage, budget)),
+            _row("money", _money(usage, budget, priced)),
             *([_row("", lost)] if usage.interrupted_usd else []),
         ]
     if machine is not None:
@@ -132,13 +138,17 @@ def table(
 
 
 def brief(
-    usage: ServiceUsage | None, budget: float | None, machine: Machine | None, own: Sequence[str] = ()
+    usage: ServiceUsage | None,
+    budget: float | None,
+    machine: Machine | None,
+    own: Sequence[str] = (),
+    priced: bool = True,
 ) -> list[Content]:
     """One line for the service, its money first, one for the machine; several GPUs of the run are added up."""
     lines = []
     if usage is not None:
         calls = phrases.calls(usage)
-        lines.append(_row("service", Content.assemble(_money(usage, budget, bar=False), f", {calls}"), 13))
+        lines.append(_row("service", Content.assemble(_money(usage, budget, priced, bar=False), f", {calls}"), 13))
     if machine is not None:
         ours, others = told_apart(machine.gpus, own)
         if len(ours) == 1:
@@ -181,8 +191,8 @@ def _row(name: str, value: Content, width: int = 9) -> Content:
     return Content.assemble((f"{name:<{width}}", "bold"), value)
 
 
-def _money(usage: ServiceUsage, budget: float | None, bar: bool = True) -> Content:
-    spent = phrases.money(usage.cost_usd)
+def _money(usage: ServiceUsage, budget: float | None, priced: bool, bar: bool = True) -> Content:
+    spent = phrases.money(usage.cost_usd if priced or usage.cost_usd else None)
     if usage.interrupted_usd and not bar:
         spent = f"{spent} + up to {phrases.money(usage.interrupted_usd)}"
     if budget is None:

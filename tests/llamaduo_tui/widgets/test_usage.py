@@ -4,6 +4,7 @@ import re
 
 from msgspec.structs import replace
 
+from engine.protocol.events import ServiceUsage
 from engine.protocol.machine import Gpu, Machine
 from engine.protocol.outlook import Outlook, Range
 from llamaduo_tui.widgets.usage import ahead, brief, table
@@ -27,6 +28,14 @@ def test_time_and_money_of_the_whole_run() -> None:
     assert re.search(r"ends about \w+ \d\d:\d\d", ahead(AHEAD, whole=True, running=True)[0].plain)
     assert len(ahead(AHEAD, running=True)) == 4
     assert len(ahead(replace(AHEAD, unknown=("finetune",)), running=True)) == 2, "no end where work is not timed yet"
+
+
+def test_calls_without_a_known_price_are_not_free() -> None:
+    spent = ServiceUsage(calls=33, cached_calls=2, failed_calls=0, prompt_tokens=9, completion_tokens=9, cost_usd=0.0)
+    assert "price unknown, 33 calls" in brief(spent, None, None, priced=False)[0].plain
+    assert "price unknown" in " ".join(line.plain for line in table(spent, None, None, priced=False))
+    assert "free, 33 calls" in brief(spent, None, None)[0].plain
+    assert "$0.20, 33 calls" in brief(replace(spent, cost_usd=0.2), None, None, priced=False)[0].plain
 
 
 def gpus(count: int) -> Machine:
