@@ -18,11 +18,13 @@ def advise(
     *,
     short_of_money: bool,
     reviews: Reviews | None,
+    out_of_reach: bool,
 ) -> Advice:
     """Whether the trend favours one more round.
 
-    Stop where the measure is at fault, which no round changes; finish where a round costs more than there is, or is
-    expected to bring too little; else approve.
+    Stop where the measure is at fault, which no round changes; finish where the means are at the target and its gate is
+    `out_of_reach` with so few dev prompts, where a round costs more than there is, or is expected to bring too little;
+    else approve.
     """
     if reviews is not None and reviews.warning:
         return Advice(
@@ -30,6 +32,9 @@ def advise(
         )
     if problem := scores_doubt(rounds[-1]):
         return Advice(action="stop", reason=f"{problem}, and another round won't change that.")
+    if out_of_reach:
+        few = f"{rounds[-1].evidence} are too few to show it in any round: the sealed prompts decide"
+        return Advice(action="finish", reason=f"The scores are at the target, and {few}.")
     if short_of_money:
         return Advice(action="finish", reason="The remaining budget is too small for another round; raise it to go on.")
     if len(rounds) < 3:

@@ -85,7 +85,8 @@ def decide(
         return decision
     cost = another.cost_usd if another else None
     short = cost is not None and budget_left is not None and cost > budget_left
-    advice = advise(rounds, both, loop, short_of_money=short, reviews=reviews)
+    hopeless = all(criterion.above for criterion in both) and out_of_reach(both, GATE_RISK)
+    advice = advise(rounds, both, loop, short_of_money=short, reviews=reviews, out_of_reach=hopeless)
     return replace(decision, advice=advice)
 
 

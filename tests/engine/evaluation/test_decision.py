@@ -145,12 +145,15 @@ def test_so_few_dev_prompts_that_none_could_pass_open_nothing_by_themselves() ->
     decision = decide([judged(*[100.0] * 20)], TARGET, LOOP, hours=0)
 
     assert decision.outcome == "continue" and decision.reason.endswith("finishing opens the sealed prompts.")
+    assert decision.advice is not None and decision.advice.action == "finish"
+    assert "20 prompts are too few to show it in any round" in decision.advice.reason
 
 
 def test_short_of_the_target_the_rounds_go_on_however_few_the_prompts() -> None:
     decision = decide([judged(*[60.0] * 20)], TARGET, LOOP, hours=0)
 
     assert decision.outcome == "continue" and decision.reason == "Precision 60.0 is short of the target of 85."
+    assert decision.advice is not None and decision.advice.action == "approve", "the model itself may get better"
 
 
 def test_a_round_is_compared_with_the_best() -> None:
