@@ -55,6 +55,9 @@ POOR_CALLS = 3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 60.0
 """The pauses between calls while none brings a usable reply."""
 
+FINISH = "finish with the best round, which a resumed run asks about"
+"""What is left to a run for which the service writes no usable pair."""
+
 EVEN_HARDNESS = 0.5
 """Chance of asking for a hard case where failures don't direct."""
 
@@ -159,7 +162,7 @@ class Seeds:
         if not self._weights:
             raise StageError(
                 "no usable seed: every training row calls tools",
-                "add coverage rows that are answered in words, or more rows that call tools, and start a new run",
+                f"{FINISH}; or start a new run with more coverage rows",
             )
         self._train, self._hardness = train, hardness
         self._dice = random.Random(f"{job.settings.loop.seed}/{job.round}")
@@ -175,15 +178,21 @@ class Seeds:
 async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     """Ask for pairs until enough are accepted or the yield falls too low; writes pairs.jsonl and rejected.jsonl.
 
-    StageError where no pair at all is accepted.
+    StageError where no pair at all is accepted; `brought_nothing` says so of its folder from then on.
     """
+    (job.folder / REJECTED_FILE).unlink(missing_ok=True)
     coverage, number = job.run.coverage, job.round or 0
     files = (SYNTHESIZE.folder(job.run, before) / PAIRS_FILE for before in range(number))
     earlier = [file for file in files if file.is_file()]
-    batch, seeds = await asyncio.to_thread(_begin, job, request, earlier)
-    await _fill(batch, seeds, job)
-    if not batch.accepted:
-        raise StageError(f"the service wrote no usable pair: {batch.reasons or 'its replies were empty'}", _hint(job))
+    batch, train = await asyncio.to_thread(_begin, job, request, earlier)
+    try:
+        await _fill(batch, await asyncio.to_thread(Seeds, job, train, request), job)
+        if not batch.accepted:
+            why = batch.reasons or "its replies were empty"
+            raise StageError(f"the service wrote no usable pair: {why}", _hint(job))
+    except StageError:
+        await asyncio.to_thread(jsonl.write, job.folder / REJECTED_FILE, batch.rejected)
+        raise
     await asyncio.to_thread(jsonl.write, job.folder / PAIRS_FILE, (pair.to_row() for pair in batch.accepted))
     await asyncio.to_thread(jsonl.write, job.folder / REJECTED_FILE, batch.rejected)
     return Result(
@@ -192,8 +201,13 @@ async def run(job: ServiceJob, *, request: SynthesisRequest) -> Result:
     )
 
 
-def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> tuple[SynthesisBatch, Seeds]:
-    """An empty batch that knows all pairs so far, those in the files `earlier` too, and the seeds for its calls."""
+def brought_nothing(folder: Path) -> bool:
+    """Whether a synthesis in this folder ended without a usable pair, and no later one has begun."""
+    return (folder / REJECTED_FILE).exists() and not (folder / PAIRS_FILE).exists()
+
+
+def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> tuple[SynthesisBatch, list[Pair]]:
+    """An empty batch that knows all pairs so far, those in the files `earlier` too, and the training rows."""
     settings, coverage = job.settings, job.run.coverage
     train = read_train(coverage)
     known: list[AnyPair] = [pair for file in earlier for pair in records.read(file, SyntheticPair)]
@@ -205,12 +219,14 @@ def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> t
         round=job.round or 0,
         pairs=request.pairs,
     )
-    return batch, Seeds(job, train, request)
+    return batch, train
 
 
 def _hint(job: ServiceJob) -> str:
     only_tickets = "; the sandbox can only write support tickets" if job.settings.uses_sandbox else ""
-    return f"check [task] topic, the synthesis prompt, and max_tokens in [service] params; then resume{only_tickets}"
+    return (
+        f"{FINISH}{only_tickets}; or change [task] topic, the synthesis prompt, or max_tokens in [service] params"
+    )
 
 
 async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:

@@ -30,6 +30,7 @@ from engine.protocol.status import State
 from engine.stages import judge_drift, probe, report, synthesize, teacher
 from engine.stages.synthesize import SynthesisRequest
 from engine.worker import deciding, decision_files
+from engine.worker.attempts import attempt
 from engine.worker.context import Context
 
 
@@ -64,17 +65,20 @@ async def _probe(context: Context) -> None:
 
 async def _ask_for_another_round(context: Context, decision: Decision) -> tuple[Decision, Answer | None]:
     """Ask whether another round may be paid for; no answer where reviews that come meanwhile leave nothing to ask."""
+    name = await asyncio.to_thread(attempt, context.run, decision.round)
+    before = "The last attempt at new pairs brought no usable one. " if name else ""
 
     def question() -> Question:
         another = decision.next
         return Question(
             kind=ROUND,
             round=decision.round,
-            reason=decision.reason,
+            reason=before + decision.reason,
             choices=(APPROVE, REJECT),
             pairs=context.settings.synthesis.pairs_per_round,
             cost_usd=another.cost_usd if another else None,
             seconds=another.seconds if another else None,
+            name=name,
         )
 
     def revised() -> Question | None:

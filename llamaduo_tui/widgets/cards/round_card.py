@@ -99,7 +99,10 @@ def facts(question: Question, view: RunView, target: Target | None, key: Callabl
         return [another, fact("result", one_line(question.reason, 400))]
     last = view.scored[-1]
     lines = [_distance(last, target, key("regressed")), another]
-    if last.advice:
+    if question.name:  # an attempt at new pairs was approved before
+        again = "no usable pair came of it. Finish, or first change [task] topic or the synthesis prompt."
+        lines.append(fact("last time", again))
+    elif last.advice:
         action = ", ".join(filter(None, [key(last.advice.action), _ADVICE[last.advice.action]]))
         advised = Content.assemble((action, "bold"), ": ", one_line(last.advice.reason, 300))
         lines.append(fact("advice", advised))

@@ -27,7 +27,7 @@ from synthesis import (
 from engine.protocol.errors import ServiceError, StageError
 from engine.protocol.limits import MOST_PAIRS
 from engine.protocol.manifest import manifest
-from engine.protocol.rows import Pair, prompt_id
+from engine.protocol.rows import REJECTED_FILE, Pair, prompt_id
 from engine.sandbox import tickets
 from engine.sandbox.server import Settings, create_app
 from engine.stages import synthesize
@@ -88,6 +88,18 @@ async def test_no_pair_at_all_is_a_failure(tmp_path: Path, reply: Callable[[], w
             await stage.run(4)
 
     assert manifest(stage.out) is None
+    assert synthesize.brought_nothing(stage.out)
+
+
+async def test_a_stop_is_no_sign_that_the_service_writes_nothing(tmp_path: Path) -> None:
+    async with synthesis(always(lambda: error(401)), tmp_path) as (_, stage):
+        stage.out.mkdir(parents=True, exist_ok=True)
+        (stage.out / REJECTED_FILE).write_text("")
+        assert synthesize.brought_nothing(stage.out)
+        with pytest.raises(ServiceError):
+            await stage.run(4)
+
+    assert not synthesize.brought_nothing(stage.out)
 
 
 async def test_a_refused_call_costs_only_itself(tmp_path: Path) -> None:

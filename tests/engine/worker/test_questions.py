@@ -184,6 +184,20 @@ def test_a_target_relative_to_a_service_that_answered_nothing(run: Run) -> None:
         deciding.decide_round(Worker(run, yes=False), 0)
 
 
+async def test_after_a_synthesis_that_brought_nothing_a_person_may_finish(run: Run) -> None:
+    commands.send(run.commands_file, Answer(question="round/1", choice=APPROVE))
+    jsonl.write(run.round(1) / "synthesize" / "rejected.jsonl", [])
+
+    waiting = Waiting(run)
+    asked = await waiting.hears(QuestionAsked)
+    assert isinstance(asked, QuestionAsked) and asked.question.key == "round/1/2"
+    assert asked.question.reason.startswith("The last attempt at new pairs brought no usable one. ")
+    waiting.says(Answer(question="round/1/2", choice=REJECT))
+
+    _, answer = await waiting.answer
+    assert answer is not None and answer.choice == REJECT
+
+
 async def test_a_question_of_any_kind_waits_for_its_own_answer(run: Run) -> None:
     worker, reader = Worker(run, yes=False), EventReader(run.events_file)
     worker.client = cast(Client, SimpleNamespace(spent=0.0))

@@ -101,6 +101,17 @@ def test_the_lead_says_by_how_much_a_score_is_short(mean: float, low: float, say
     assert f"precision {mean:.1f} {says} ·" in lead.said.plain
 
 
+def test_after_an_attempt_without_a_usable_pair_the_lead_advises_no_other_one() -> None:
+    view = reduce(RunView(), RoundScored(round=1, stage="decide", decision=story.decision(1, 82, 80)))
+    question = story.another_round().question
+    first, second = (
+        {fact.name: fact.said.plain for fact in facts(one, view, Target(), key=lambda _: "a")}
+        for one in (question, replace(question, name="2"))
+    )
+    assert "advice" in first and "last time" not in first
+    assert "advice" not in second and second["last time"].startswith("no usable pair came of it. Finish")
+
+
 def test_a_target_relative_to_the_service_is_told_as_that() -> None:
     teacher = Teacher(
         precision=story.interval(83),
