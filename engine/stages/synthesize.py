@@ -224,9 +224,7 @@ def _begin(job: ServiceJob, request: SynthesisRequest, earlier: list[Path]) -> t
 
 def _hint(job: ServiceJob) -> str:
     only_tickets = "; the sandbox can only write support tickets" if job.settings.uses_sandbox else ""
-    return (
-        f"{FINISH}{only_tickets}; or change [task] topic, the synthesis prompt, or max_tokens in [service] params"
-    )
+    return f"{FINISH}{only_tickets}; or change [task] topic, the synthesis prompt, or max_tokens in [service] params"
 
 
 async def _fill(batch: SynthesisBatch, seeds: Seeds, job: ServiceJob) -> None:
