@@ -20,13 +20,13 @@ demo: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# Six processes use two cores while the others wait for a screen, a clock or another process.
+# Five processes use two cores while the others wait for a screen, a clock or another process.
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder --durations 30
+	$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder --durations 30
 
 bench: $(VENV)/.installed-test
 	LONG=1 $(BIN)/python -m pytest tests/e2e/test_tour.py tests/e2e/test_left_alone.py tests/e2e/test_hostile_service.py

@@ -59,7 +59,7 @@ def test_the_app_goes_on_and_says_what_is_left_out(root: Path, sent: bytes, said
     if said:
         screen.read_until(said)
     screen.press("?")
-    screen.read_until("Close help")
+    screen.read_until("Esc closes")
     assert "try · enter choose" not in screen.shown
     screen.press("q")
     assert screen.exit_status() == 0
