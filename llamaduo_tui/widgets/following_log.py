@@ -25,8 +25,9 @@ class FollowingLog(CutLog):
 
     @property
     def follows(self) -> bool:
-        """Whether it shows the end."""
-        return self._anchored_now or self.is_vertical_scroll_end
+        """Whether it shows the end, and is not about to leave it: Textual moves at its next frame, animated or not."""
+        leaves = self.scroll_target_y < self.max_scroll_y
+        return self._anchored_now or (self.is_vertical_scroll_end and not leaves)
 
     @property
     def _anchored_now(self) -> bool:

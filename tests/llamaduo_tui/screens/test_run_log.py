@@ -16,6 +16,7 @@ from engine.protocol.events import Log as LogEvent
 from llamaduo_tui import terminal
 from llamaduo_tui.views.watcher import Line
 from llamaduo_tui.widgets import log_view
+from llamaduo_tui.widgets.following_log import FollowingLog
 from llamaduo_tui.widgets.log_view import LogView
 
 pytestmark = pytest.mark.usefixtures("still_machine")
@@ -43,6 +44,19 @@ async def test_the_log_follows_until_the_reader_scrolls_up(root: Path, monkeypat
         await until(pilot, lambda: log.is_vertical_scroll_end and log.lines[-1].endswith("newer"))
         await pilot.resize_terminal(80, 40)
         await until(pilot, lambda: log.is_vertical_scroll_end)
+
+
+async def test_a_line_that_comes_with_a_key_takes_nobody_back_to_the_end(root: Path) -> None:
+    shown = app(root, make(root, "busy", "running", frozen.WAITING[:6]))
+    async with shown.run_test() as pilot:
+        await until(pilot, lambda: replayed(shown))
+        log, view = screen(shown).query_one(FollowingLog), screen(shown).query_one(LogView)
+        view.add([Line(f"line {n}") for n in range(100)], [])
+        await until(pilot, lambda: log.is_vertical_scroll_end)
+        log.action_scroll_up()  # Textual moves at its next frame
+        view.add([Line("newer")], [])
+        await until(pilot, lambda: not log.is_vertical_scroll_end)
+        assert view.waiting == ["newer"] and view.border_subtitle == "press end to follow"
 
 
 async def test_what_is_read_stays_in_place_while_the_oldest_lines_go(
